@@ -1,0 +1,2 @@
+// cbor-x takes "no extractStrings" as "no native decoder".
+module.exports = {};
