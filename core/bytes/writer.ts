@@ -1,0 +1,136 @@
+/**
+ * A growing byte buffer. Every format of Patina is written through it.
+ *
+ * Multi-byte integers are big-endian, so that equal-length fields order as numbers do. A *varint* is
+ * LEB128: seven bits a byte, lowest first, the high bit set on all but the last.
+ *
+ * @module
+ */
+
+import { assert } from "../assert.ts";
+import { utf8Length, utf8Write } from "./utf8.ts";
+
+export class ByteWriter {
+  #bytes: Uint8Array;
+  #view: DataView;
+  #length = 0;
+
+  constructor(capacityBytes = 256) {
+    this.#bytes = new Uint8Array(capacityBytes);
+    this.#view = new DataView(this.#bytes.buffer);
+  }
+
+  /** Bytes written so far. */
+  get length(): number {
+    return this.#length;
+  }
+
+  /** A copy of what was written. */
+  finish(): Uint8Array {
+    return this.#bytes.slice(0, this.#length);
+  }
+
+  /** What was written, without a copy: valid until the next write or `clear`. */
+  peek(): Uint8Array {
+    return this.#bytes.subarray(0, this.#length);
+  }
+
+  /** Forgets what was written and keeps the room. */
+  clear(): void {
+    this.#length = 0;
+  }
+
+  u8(value: number): void {
+    this.#room(1);
+    this.#bytes[this.#length++] = value;
+  }
+
+  u16(value: number): void {
+    this.#room(2);
+    this.#view.setUint16(this.#length, value);
+    this.#length += 2;
+  }
+
+  u32(value: number): void {
+    this.#room(4);
+    this.#view.setUint32(this.#length, value);
+    this.#length += 4;
+  }
+
+  /** An unsigned integer below 2**48. */
+  u48(value: number): void {
+    this.#room(6);
+    this.#view.setUint16(this.#length, Math.floor(value / 2 ** 32));
+    this.#view.setUint32(this.#length + 2, value >>> 0);
+    this.#length += 6;
+  }
+
+  f64(value: number): void {
+    this.#room(8);
+    this.#view.setFloat64(this.#length, value);
+    this.#length += 8;
+  }
+
+  /** A count or length: an integer in 0..2**53. */
+  varint(value: number): void {
+    assert(value >= 0 && Number.isSafeInteger(value), `varint: a safe count, got ${value}`);
+    this.#room(8);
+    let rest = value;
+    while (rest >= 0x80) {
+      this.#bytes[this.#length++] = (rest % 0x80) | 0x80;
+      rest = Math.floor(rest / 0x80);
+    }
+    this.#bytes[this.#length++] = rest;
+  }
+
+  /** A signed 64-bit integer, zigzag (0, -1, 1, -2, …) and then as a varint of up to ten bytes. */
+  zigzag(value: number | bigint): void {
+    if (typeof value === "number" && value >= -(2 ** 51) && value < 2 ** 51) {
+      this.varint(value >= 0 ? value * 2 : -value * 2 - 1);
+      return;
+    }
+    const wide = BigInt(value);
+    let rest = BigInt.asUintN(64, (wide << 1n) ^ (wide >> 63n));
+    this.#room(10);
+    while (rest >= 0x80n) {
+      this.#bytes[this.#length++] = Number(rest & 0x7fn) | 0x80;
+      rest >>= 7n;
+    }
+    this.#bytes[this.#length++] = Number(rest);
+  }
+
+  bytes(value: Uint8Array): void {
+    this.#room(value.length);
+    this.#bytes.set(value, this.#length);
+    this.#length += value.length;
+  }
+
+  /** A varint length, then the bytes. */
+  blob(value: Uint8Array): void {
+    this.varint(value.length);
+    this.bytes(value);
+  }
+
+  /** A varint length in bytes, then UTF-8. */
+  text(value: string): void {
+    const length = utf8Length(value);
+    this.varint(length);
+    this.#room(length);
+    this.#length = utf8Write(this.#bytes, this.#length, value);
+  }
+
+  /** Overwrites four bytes written before, for lengths that are known only afterwards. */
+  patchU32(offset: number, value: number): void {
+    assert(offset + 4 <= this.#length, `patchU32: inside what was written, got offset ${offset}`);
+    this.#view.setUint32(offset, value);
+  }
+
+  #room(bytes: number): void {
+    const wanted = this.#length + bytes;
+    if (wanted <= this.#bytes.length) return;
+    const grown = new Uint8Array(Math.max(wanted, this.#bytes.length * 2));
+    grown.set(this.peek());
+    this.#bytes = grown;
+    this.#view = new DataView(grown.buffer);
+  }
+}

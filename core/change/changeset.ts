@@ -1,0 +1,85 @@
+/**
+ * A changeset: what one commit of one site changed. One commit, one changeset, one stamp, one lane.
+ *
+ * | field        | bytes                                                                          |
+ * | ------------ | ------------------------------------------------------------------------------ |
+ * | version      | u8 = 1                                                                         |
+ * | origin       | site 16                                                                        |
+ * | hlc          | 8: the commit's                                                                |
+ * | lane         | u8: 0 urgent (P0), 1 normal (P1), 2 bulk (P2); kept at every hop               |
+ * | owner record | varint length, bytes: signature and row digests of an owner table; empty in v1 |
+ * | rows         | a row block (`row-block.ts`) to the end                                        |
+ *
+ * @module
+ */
+
+import { ByteReader } from "../bytes/reader.ts";
+import { ByteWriter } from "../bytes/writer.ts";
+import { readHlc, type Site, type Stamp, writeHlc } from "../clock/stamp.ts";
+import { siteFromBytes, siteToBytes } from "../row/digest.ts";
+import type { RowState } from "../row/row-state.ts";
+import { readRowBlock, writeRowBlock } from "./row-block.ts";
+
+export const changesetVersion = 1;
+/** Largest changeset, checked at the origin's commit and by every decoder. */
+export const changesetBytesMax: number = 64 * 1024 * 1024;
+/** Changesets above this go in the bulk lane, unless urgent. */
+export const normalBytesMax: number = 256 * 1024;
+
+/** P0 urgent, P1 normal, P2 bulk (DESIGN §6). */
+export type Lane = 0 | 1 | 2;
+
+export interface Changeset {
+  /** The commit's stamp; its site is the origin. */
+  readonly stamp: Stamp;
+  readonly lane: Lane;
+  /** Whole rows with all their clocks, also those of other sites. */
+  readonly rows: readonly RowState[];
+}
+
+export type ChangesetDecoded =
+  | { readonly kind: "changeset"; readonly changeset: Changeset }
+  | { readonly kind: "malformed"; readonly why: string };
+
+export function encodeChangeset(changeset: Changeset): Uint8Array {
+  const writer = new ByteWriter(64 + changeset.rows.length * 64);
+  writer.u8(changesetVersion);
+  writer.bytes(siteToBytes(changeset.stamp.site));
+  writeHlc(writer, changeset.stamp);
+  writer.u8(changeset.lane);
+  writer.varint(0);
+  writeRowBlock(writer, changeset.rows);
+  return writer.finish();
+}
+
+export function decodeChangeset(bytes: Uint8Array): ChangesetDecoded {
+  const reader = new ByteReader(bytes);
+  const header = readHeader(reader);
+  const rows = reader.ok ? readRowBlock(reader) : [];
+  reader.end("changeset");
+  if (!reader.ok) return { kind: "malformed", why: reader.why };
+  return { kind: "changeset", changeset: { ...header, rows } };
+}
+
+/** Stamp and lane of a changeset without its rows: what the net thread needs to forward it. */
+export function decodeChangesetHeader(
+  bytes: Uint8Array,
+): { readonly stamp: Stamp; readonly lane: Lane } | undefined {
+  const reader = new ByteReader(bytes);
+  const header = readHeader(reader);
+  return reader.ok ? header : undefined;
+}
+
+function readHeader(reader: ByteReader): { stamp: Stamp; lane: Lane } {
+  const version = reader.u8("changeset version");
+  if (reader.ok && version !== changesetVersion) {
+    reader.fail(`changeset: version ${changesetVersion}, got ${version}`);
+  }
+  const siteBytes = reader.bytes(16, "origin");
+  const site = (siteBytes.length === 16 ? siteFromBytes(siteBytes) : "") as Site;
+  const stamp: Stamp = { ...readHlc(reader, "hlc"), site };
+  const lane = reader.u8("lane");
+  if (lane > 2) reader.fail(`lane: 0..2, got ${lane}`);
+  reader.blob("owner record", 4096);
+  return { stamp, lane: lane as Lane };
+}

@@ -1,0 +1,60 @@
+/**
+ * Issues the stamps of one site. A stamp is larger than every stamp the clock issued or observed
+ * before, and close to the wall clock while that runs forward.
+ *
+ * Only the store thread owns one for commits, so that a remote stamp enters when its change is applied.
+ *
+ * Source: Kulkarni et al., "Logical Physical Clocks", OPODIS 2014, figure 5.
+ *
+ * @module
+ */
+
+import { assert } from "../assert.ts";
+import { compareHlc, type Hlc, hlcCountMax, hlcMsMax, type Site, type Stamp } from "./stamp.ts";
+
+export class HlcClock {
+  #last: Hlc;
+  #site: Site;
+
+  /** @param start Goes on after this reading: the largest of what the file stored and what its rows hold. */
+  constructor(site: Site, start: Hlc) {
+    this.#site = site;
+    this.#last = start;
+  }
+
+  get last(): Hlc {
+    return this.#last;
+  }
+
+  get site(): Site {
+    return this.#site;
+  }
+
+  /** The next stamp. @param nowMs Wall clock in milliseconds; it may jump in either direction. */
+  next(nowMs: number): Stamp {
+    const wall = Math.floor(nowMs);
+    let { ms, count } = this.#last;
+    if (wall > ms) {
+      ms = wall;
+      count = 0;
+    } else if (count < hlcCountMax) count++;
+    else {
+      ms++;
+      count = 0;
+    }
+    assert(ms >= 0 && ms <= hlcMsMax, `hlc: milliseconds below 2**48, got ${ms}`);
+    this.#last = { ms, count };
+    return { ms, count, site: this.#site };
+  }
+
+  /** Takes note of a stamp that was applied, so that what is written next comes after it. */
+  observe(hlc: Hlc): void {
+    if (compareHlc(hlc, this.#last) > 0) this.#last = { ms: hlc.ms, count: hlc.count };
+  }
+
+  /** Now, without issuing anything: at least the wall clock and at least what was seen. */
+  read(nowMs: number): Hlc {
+    const wall: Hlc = { ms: Math.floor(nowMs), count: 0 };
+    return compareHlc(wall, this.#last) > 0 ? wall : this.#last;
+  }
+}

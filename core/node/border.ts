@@ -1,0 +1,171 @@
+/**
+ * The border between the net thread and the store thread, as plain data.
+ *
+ * The *store thread* owns the database, the commit HLC, the index and the cut. The *net thread* owns
+ * peers, lanes and members; it never calls SQLite. They exchange the messages below and nothing else, so
+ * that the net side can also run in a child process, and so that the simulator can put a map store
+ * behind the same node machine.
+ *
+ * Credit: the net side posts urgent `apply` requests at once and keeps at most one `apply` of lane 1 or
+ * 2 and one other request (a *question*) outstanding; the next goes out when its answer is in. So a P0
+ * waits for one slice at most. Every request but `members` and `peers` has a ticket, and exactly one
+ * reply ends it (`rows` with `last`).
+ *
+ * @module
+ */
+
+import type { Lane } from "../change/changeset.ts";
+import type { Entry, FingerprintHex } from "../change/frame.ts";
+import type { TableShape } from "../change/hello.ts";
+import type { Hlc, Stamp } from "../clock/stamp.ts";
+import type { RowId } from "../row/digest.ts";
+
+/** Names one request until its reply. */
+export type Ticket = number;
+
+/** A peer: its node key, 64 hex digits. */
+export type PeerId = string & { readonly brand: "PeerId" };
+
+/** Which state is meant: the settled image at a cut, or everything applied so far. */
+export interface Moment {
+  readonly live: boolean;
+  /** Whole seconds since 1970; every stamp below `1000 * cut` ms. 0 when `live`. */
+  readonly cut: number;
+}
+
+/** Nodes of the fingerprint tree: indexes at `level` (0 root … 4 range). */
+export interface TreeNodes {
+  readonly level: number;
+  readonly nodes: readonly number[];
+}
+
+export type MemberState = "ALIVE" | "SUSPECT" | "UNREACHABLE" | "DOWN" | "GONE";
+
+/** A row of `patina_members`; state changes only. */
+export interface MemberRow {
+  readonly node: string;
+  readonly key: PeerId;
+  readonly region: string;
+  readonly zone: string;
+  readonly state: MemberState;
+  readonly incarnation: number;
+  /** Wall clock of the change of state, ms since 1970. */
+  readonly sinceMs: number;
+  readonly storeLag: "ok" | "1s" | "10s" | "60s";
+}
+
+/** Net → store. */
+export type StoreRequest =
+  | {
+      readonly kind: "apply";
+      readonly ticket: Ticket;
+      readonly lane: Lane;
+      readonly peer: PeerId;
+      /** Changesets as pushed, or row blocks that repair fetched: one transaction for each slice. */
+      readonly what: "changesets" | "rows";
+      readonly bodies: readonly Uint8Array[];
+    }
+  /** Fingerprints of the sixteen children of each node; `level` is the parents'. */
+  | ({ readonly kind: "walk"; readonly ticket: Ticket } & Moment & TreeNodes)
+  /** Entries under these nodes: those changed lately, or all (a scan). */
+  | ({ readonly kind: "list"; readonly ticket: Ticket; readonly recentOnly: boolean } & Moment &
+      TreeNodes)
+  /** Compares a peer's list of these nodes with the own one. */
+  | ({
+      readonly kind: "compare";
+      readonly ticket: Ticket;
+      readonly recentOnly: boolean;
+      readonly entries: readonly Entry[];
+    } & Moment &
+      TreeNodes)
+  /** Which of a peer's recent entries are unknown or different here. */
+  | { readonly kind: "missing"; readonly ticket: Ticket; readonly entries: readonly Entry[] }
+  /** Rows by id. */
+  | { readonly kind: "rows"; readonly ticket: Ticket; readonly ids: readonly RowId[] }
+  /** Rows under nodes, in blocks of up to 1,000. */
+  | ({ readonly kind: "range-rows"; readonly ticket: Ticket } & TreeNodes)
+  /** Entries stamped since, urgent ones first. */
+  | { readonly kind: "recent"; readonly ticket: Ticket; readonly sinceMs: number }
+  | { readonly kind: "members"; readonly rows: readonly MemberRow[] }
+  /** Clock offsets of the connected peers against the own wall clock, ms: the store judges drift. */
+  | { readonly kind: "peers"; readonly offsetsMs: readonly number[]; readonly count: number };
+
+/** Why a question has no answer now. */
+export type Unavailable =
+  /** The index is being rebuilt after a start. */
+  | "starting"
+  /** The cut is older or newer than what can still be asked for. */
+  | "cut"
+  /** A scan is running; ask later. */
+  | "busy";
+
+/** What the net thread knows of the store without asking. Posted at start, every slot, and when it changes. */
+export interface SlotReport {
+  /** The newest cut; 0 while starting. */
+  readonly cut: number;
+  /** The last cuts that can be asked for, newest first: at most 5. */
+  readonly roots: readonly {
+    readonly cut: number;
+    readonly rows: number;
+    readonly fingerprint: FingerprintHex;
+  }[];
+  /** Of everything applied so far. */
+  readonly live: { readonly rows: number; readonly fingerprint: FingerprintHex };
+  readonly horizon: Hlc;
+  /** The store's HLC. */
+  readonly hlc: Hlc;
+}
+
+/** Store → net. */
+export type StoreReply =
+  /** Every row is committed with the configured durability, or refused. */
+  | {
+      readonly kind: "applied";
+      readonly ticket: Ticket;
+      readonly rows: number;
+      /** Rows whose held state changed. */
+      readonly changed: number;
+      /** Bodies that were dropped: malformed, or stamped too far ahead (repair brings those again). */
+      readonly refused: readonly { readonly body: number; readonly why: string }[];
+    }
+  /** A local commit, to be pushed. */
+  | {
+      readonly kind: "commit";
+      readonly stamp: Stamp;
+      readonly lane: Lane;
+      readonly changeset: Uint8Array;
+    }
+  | ({ readonly kind: "slot" } & SlotReport)
+  | {
+      readonly kind: "walked";
+      readonly ticket: Ticket;
+      /** Sixteen for each node asked for, last 8 bytes each (16 hex digits). */
+      readonly fingerprints: readonly FingerprintHex[];
+    }
+  | { readonly kind: "listed"; readonly ticket: Ticket; readonly entries: readonly Entry[] }
+  | {
+      readonly kind: "compared";
+      readonly ticket: Ticket;
+      /** Rows to fetch from the peer. */
+      readonly want: readonly RowId[];
+      /** Rows that the peer lacks or has differently. */
+      readonly offer: readonly RowId[];
+    }
+  | { readonly kind: "missing"; readonly ticket: Ticket; readonly ids: readonly RowId[] }
+  | {
+      readonly kind: "rows";
+      readonly ticket: Ticket;
+      /** A row block; empty blocks only as the last. */
+      readonly block: Uint8Array;
+      readonly last: boolean;
+    }
+  | { readonly kind: "recent"; readonly ticket: Ticket; readonly entries: readonly Entry[] }
+  | { readonly kind: "unavailable"; readonly ticket: Ticket; readonly why: Unavailable }
+  /** What the hello says of the store, and its identity. Posted once at start and when it changes. */
+  | {
+      readonly kind: "identity";
+      readonly site: string;
+      readonly schema: readonly TableShape[];
+      /** The index is not built yet. */
+      readonly starting: boolean;
+    };

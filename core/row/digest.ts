@@ -1,0 +1,183 @@
+/**
+ * Keyed hashes of values and rows: what replicas compare instead of data.
+ *
+ * All three are SHA-256 over the cluster's 32-byte digest key, a domain byte and the input, cut
+ * to length. The key keeps somebody who can only write rows from choosing rows that collide. Cutting
+ * the output rules out length extension.
+ *
+ * | what       | domain | input                                                                  | bytes |
+ * | ---------- | ------ | ---------------------------------------------------------------------- | ----- |
+ * | row digest | 0x01   | row id 16, row hlc 8, row site 16, varint `cl`, varint cells, then per cell: text column, hlc 8, site 16, value hash 8 | 16 |
+ * | row id     | 0x02   | text table, varint length, key bytes                                   | 16    |
+ * | value hash | 0x03   | the value's encoding (`value.ts`)                                      | 8     |
+ *
+ * Digest version 1. A new version runs beside the old one until all have it (DESIGN §5). No value is
+ * read to compute a row digest: the value hash stands beside the clock.
+ *
+ * @module
+ */
+
+import { assert } from "../assert.ts";
+import { bytesToHex, hexToBytes } from "../bytes/hex.ts";
+import { ByteWriter } from "../bytes/writer.ts";
+import type { RowClock } from "../clock/row-clock.ts";
+import { type Site, type Stamp, writeHlc } from "../clock/stamp.ts";
+import type { Sha256 } from "../hash.ts";
+import type { RowState } from "./row-state.ts";
+import { type SqlValue, writeValue } from "./value.ts";
+
+export const digestVersion = 1;
+export const digestKeyBytes = 32;
+
+/** 16 bytes of keyed hash of (table, primary key), as 32 hex digits. The first four name the range. */
+export type RowId = string & { readonly brand: "RowId" };
+
+/** A keyed hash of a value, eight bytes as two unsigned 32-bit numbers. */
+export interface ValueHash {
+  readonly high: number;
+  readonly low: number;
+}
+
+/** A cell without its value: all that comparing and settling need. */
+export interface CellClock {
+  readonly column: string;
+  readonly stamp: Stamp;
+  readonly hash: ValueHash;
+}
+
+/** A row without its values. */
+export interface ClockState {
+  readonly clock: RowClock;
+  /** Ascending by column name. */
+  readonly cells: readonly CellClock[];
+}
+
+/** 128 bits as four unsigned 32-bit lanes, lane 0 lowest (little-endian lanes of a big number). */
+export interface Digest {
+  readonly a: number;
+  readonly b: number;
+  readonly c: number;
+  readonly d: number;
+}
+
+/** Digests of one cluster. Not re-entrant; one per thread. */
+export class Digester {
+  readonly #sha256: Sha256;
+  readonly #writer = new ByteWriter(1024);
+  readonly #key: Uint8Array;
+  readonly #siteBytes = new Map<Site, Uint8Array>();
+
+  constructor(sha256: Sha256, digestKey: Uint8Array) {
+    assert(digestKey.length === digestKeyBytes, `digest key: 32 bytes, got ${digestKey.length}`);
+    this.#sha256 = sha256;
+    this.#key = digestKey.slice();
+  }
+
+  /** @param table In ASCII lower case. @param key As of `key.ts`. */
+  rowId(table: string, key: Uint8Array): RowId {
+    const writer = this.#begin(0x02);
+    writer.text(table);
+    writer.blob(key);
+    return bytesToHex(this.#sha256(writer.peek()), 0, 16) as RowId;
+  }
+
+  valueHash(value: SqlValue): ValueHash {
+    const writer = this.#begin(0x03);
+    writeValue(writer, value);
+    const hash = this.#sha256(writer.peek());
+    return { high: u32At(hash, 0), low: u32At(hash, 4) };
+  }
+
+  /** The digest of a row whose clocks are `state`. */
+  rowDigest(id: RowId, state: ClockState): Digest {
+    const writer = this.#begin(0x01);
+    writer.bytes(rowIdToBytes(id));
+    this.#stamp(writer, state.clock);
+    writer.varint(state.clock.cl);
+    writer.varint(state.cells.length);
+    for (const cell of state.cells) {
+      writer.text(cell.column);
+      this.#stamp(writer, cell.stamp);
+      writer.u32(cell.hash.high);
+      writer.u32(cell.hash.low);
+    }
+    const hash = this.#sha256(writer.peek());
+    return { d: u32At(hash, 0), c: u32At(hash, 4), b: u32At(hash, 8), a: u32At(hash, 12) };
+  }
+
+  /** The clocks of a row, with its values hashed. */
+  clocksOf(row: RowState): ClockState {
+    return {
+      clock: row.clock,
+      cells: row.cells.map(({ column, stamp, value }) => ({
+        column,
+        stamp,
+        hash: this.valueHash(value),
+      })),
+    };
+  }
+
+  #begin(domain: number): ByteWriter {
+    this.#writer.clear();
+    this.#writer.bytes(this.#key);
+    this.#writer.u8(domain);
+    return this.#writer;
+  }
+
+  #stamp(writer: ByteWriter, stamp: Stamp): void {
+    writeHlc(writer, stamp);
+    let bytes = this.#siteBytes.get(stamp.site);
+    if (bytes === undefined) {
+      bytes = siteToBytes(stamp.site);
+      // Sites are few; a flood of invented ones must not fill memory.
+      if (this.#siteBytes.size >= 65536) this.#siteBytes.clear();
+      this.#siteBytes.set(stamp.site, bytes);
+    }
+    writer.bytes(bytes);
+  }
+}
+
+export function siteToBytes(site: Site): Uint8Array {
+  const bytes = hexToBytes(site);
+  assert(bytes?.length === 16, `site: 32 hex digits, got ${site}`);
+  return bytes;
+}
+
+export function siteFromBytes(bytes: Uint8Array): Site {
+  assert(bytes.length === 16, `site: 16 bytes, got ${bytes.length}`);
+  return bytesToHex(bytes) as Site;
+}
+
+export function rowIdToBytes(id: RowId): Uint8Array {
+  const bytes = hexToBytes(id);
+  assert(bytes?.length === 16, `row id: 32 hex digits, got ${id}`);
+  return bytes;
+}
+
+export function rowIdFromBytes(bytes: Uint8Array): RowId {
+  assert(bytes.length === 16, `row id: 16 bytes, got ${bytes.length}`);
+  return bytesToHex(bytes) as RowId;
+}
+
+/** The range (0..65535) that a row falls in: the first two bytes of its id. */
+export function rangeOfRow(id: RowId): number {
+  return Number.parseInt(id.slice(0, 4), 16);
+}
+
+export function equalDigests(x: Digest, y: Digest): boolean {
+  return x.a === y.a && x.b === y.b && x.c === y.c && x.d === y.d;
+}
+
+export function equalHashes(x: ValueHash, y: ValueHash): boolean {
+  return x.high === y.high && x.low === y.low;
+}
+
+function u32At(bytes: Uint8Array, at: number): number {
+  return (
+    (((bytes[at] as number) << 24) |
+      ((bytes[at + 1] as number) << 16) |
+      ((bytes[at + 2] as number) << 8) |
+      (bytes[at + 3] as number)) >>>
+    0
+  );
+}

@@ -1,0 +1,153 @@
+/**
+ * SQLite values as Patina keeps them: exactly as their origin stored them.
+ *
+ * JavaScript has one number type where SQLite has two, so a REAL is wrapped and an INTEGER is bare:
+ *
+ * | SQLite  | here                                                              |
+ * | ------- | ----------------------------------------------------------------- |
+ * | NULL    | `null`                                                            |
+ * | INTEGER | `number` when it is a safe integer, `bigint` beyond                |
+ * | REAL    | {@link Real}; never NaN, which SQLite stores as NULL               |
+ * | TEXT    | `string`, or {@link RawText} for bytes that are not UTF-8          |
+ * | BLOB    | `Uint8Array`                                                      |
+ *
+ * Bytes: one tag, then the payload. One value has one encoding.
+ *
+ * | tag | payload                                          |
+ * | --- | ------------------------------------------------ |
+ * | 0   | NULL: none                                       |
+ * | 1   | INTEGER: zigzag varint, 1..10 bytes              |
+ * | 2   | REAL: 8 bytes, IEEE 754, big-endian; not NaN     |
+ * | 3   | TEXT: varint length in bytes, then the bytes     |
+ * | 4   | BLOB: varint length in bytes, then the bytes     |
+ *
+ * @module
+ */
+
+import type { ByteReader } from "../bytes/reader.ts";
+import { utf8Decode, utf8Encode } from "../bytes/utf8.ts";
+import type { ByteWriter } from "../bytes/writer.ts";
+
+/** A REAL. `-0.0` and `0.0` are two values. */
+export class Real {
+  readonly real: number;
+  constructor(real: number) {
+    this.real = real;
+  }
+}
+
+/** TEXT whose bytes are not UTF-8: SQLite stores what it is given, and so does a replica. */
+export class RawText {
+  readonly bytes: Uint8Array;
+  constructor(bytes: Uint8Array) {
+    this.bytes = bytes;
+  }
+}
+
+export type SqlValue = null | number | bigint | Real | string | RawText | Uint8Array;
+
+/** Largest TEXT or BLOB, checked at the origin's commit and by every decoder. */
+export const valueBytesMax: number = 8 * 1024 * 1024;
+
+const TAG_NULL = 0;
+const TAG_INTEGER = 1;
+const TAG_REAL = 2;
+const TAG_TEXT = 3;
+const TAG_BLOB = 4;
+
+export function writeValue(writer: ByteWriter, value: SqlValue): void {
+  if (value === null) writer.u8(TAG_NULL);
+  else if (typeof value === "string") {
+    writer.u8(TAG_TEXT);
+    writer.text(value);
+  } else if (typeof value === "number" || typeof value === "bigint") {
+    writer.u8(TAG_INTEGER);
+    writer.zigzag(value);
+  } else if (value instanceof Real) {
+    writer.u8(TAG_REAL);
+    writer.f64(value.real);
+  } else if (value instanceof RawText) {
+    writer.u8(TAG_TEXT);
+    writer.blob(value.bytes);
+  } else {
+    writer.u8(TAG_BLOB);
+    writer.blob(value);
+  }
+}
+
+/** TEXT and BLOB payloads are copied out of the input. A malformed value makes the reader fail. */
+export function readValue(reader: ByteReader, what: string): SqlValue {
+  const tag = reader.u8(what);
+  switch (tag) {
+    case TAG_NULL:
+      return null;
+    case TAG_INTEGER:
+      return reader.zigzag(what);
+    case TAG_REAL: {
+      const real = reader.f64(what);
+      if (Number.isNaN(real)) reader.fail(`${what}: NaN`);
+      return new Real(real);
+    }
+    case TAG_TEXT: {
+      const bytes = reader.blob(what, valueBytesMax);
+      return utf8Decode(bytes) ?? new RawText(bytes.slice());
+    }
+    case TAG_BLOB:
+      return reader.blob(what, valueBytesMax).slice();
+    default:
+      reader.fail(`${what}: value tag 0..4, got ${tag}`);
+      return null;
+  }
+}
+
+/**
+ * The order that decides between two values under one stamp (two writers under one identity), larger
+ * wins. cr-sqlite's: INTEGER > REAL > TEXT > BLOB > NULL, then by value; TEXT and BLOB bytewise; REAL
+ * by value, then by its eight bytes, so that -0.0 and 0.0 differ.
+ */
+export function compareValues(a: SqlValue, b: SqlValue): number {
+  const rank = typeRank(a) - typeRank(b);
+  if (rank !== 0) return rank;
+  if (a === null) return 0;
+  if (typeof a === "number" || typeof a === "bigint") {
+    const other = b as number | bigint;
+    return a < other ? -1 : a > other ? 1 : 0;
+  }
+  if (a instanceof Real) {
+    const other = (b as Real).real;
+    if (a.real !== other) return a.real < other ? -1 : 1;
+    // As unsigned bytes -0.0 (0x80…) is the larger.
+    return Number(Object.is(a.real, -0)) - Number(Object.is(other, -0));
+  }
+  if (typeof a === "string" || a instanceof RawText) {
+    return compareBytes(textBytes(a), textBytes(b as string | RawText));
+  }
+  return compareBytes(a, b as Uint8Array);
+}
+
+/** Same type and same bytes. */
+export function equalValues(a: SqlValue, b: SqlValue): boolean {
+  if (typeof a === "string" && typeof b === "string") return a === b;
+  return a === b || compareValues(a, b) === 0;
+}
+
+export function compareBytes(a: Uint8Array, b: Uint8Array): number {
+  const shared = Math.min(a.length, b.length);
+  for (let i = 0; i < shared; i++) {
+    const difference = (a[i] as number) - (b[i] as number);
+    if (difference !== 0) return difference;
+  }
+  return a.length - b.length;
+}
+
+/** Bytes of a TEXT value. */
+export function textBytes(value: string | RawText): Uint8Array {
+  return typeof value === "string" ? utf8Encode(value) : value.bytes;
+}
+
+function typeRank(value: SqlValue): number {
+  if (value === null) return 0;
+  if (value instanceof Uint8Array) return 1;
+  if (typeof value === "string" || value instanceof RawText) return 2;
+  return value instanceof Real ? 3 : 4;
+}

@@ -1,0 +1,54 @@
+/**
+ * What the store needs of SQLite. `wasm/` implements it; `core` never sees the module itself.
+ *
+ * Calls are synchronous and throw whatever the implementation throws for SQLite errors (an `Error` with
+ * a numeric `code`): inside the store such an error is the outside world's, caught once by its caller.
+ *
+ * @module
+ */
+
+import type { SqlValue } from "../row/value.ts";
+
+export interface SqlStatement extends Disposable {
+  /** Binds parameter `index`, from 1. */
+  bind(index: number, value: SqlValue): void;
+  /** Runs to the next row; false when done. */
+  step(): boolean;
+  /** Column `index` of the current row, from 0. BLOBs are copies. */
+  column(index: number): SqlValue;
+  readonly columnCount: number;
+  /** Back to the start; bindings stay. */
+  reset(): void;
+}
+
+/** One row change, before it happens, as SQLite's preupdate hook tells it. Valid only inside the call. */
+export interface Preupdate {
+  readonly operation: "insert" | "update" | "delete";
+  readonly table: string;
+  /** Rowid before (update, delete) and after (insert, update); meaningless for WITHOUT ROWID. */
+  readonly oldRowid: number | bigint;
+  readonly newRowid: number | bigint;
+  readonly columnCount: number;
+  /** Column `index` before the change; only for update and delete. */
+  old(index: number): SqlValue;
+  /** Column `index` after the change; only for insert and update. */
+  new (index: number): SqlValue;
+}
+
+export interface SqlDatabase {
+  /** Compiles one statement, meant to be kept. */
+  prepare(sql: string): SqlStatement;
+  /** Runs statements without results. */
+  exec(sql: string): void;
+  /** Runs one statement to its end. */
+  run(sql: string, ...values: SqlValue[]): void;
+  /** All rows of one statement. */
+  all(sql: string, ...values: SqlValue[]): SqlValue[][];
+  /** True outside of any transaction. */
+  readonly autocommit: boolean;
+  /** Rows changed by the last INSERT, UPDATE or DELETE. */
+  readonly changes: number;
+  readonly lastInsertRowid: number | bigint;
+  /** Installs the preupdate hook, before the statements that it is to see are prepared; null removes it. */
+  onPreupdate(listener: ((change: Preupdate) => void) | null): void;
+}

@@ -1,0 +1,67 @@
+/**
+ * The rows that a replica holds, whatever keeps them: SQLite in the agent, a map in the simulator.
+ *
+ * Everything above (index, repair, the node machine) sees rows only through this.
+ *
+ * @module
+ */
+
+import type { ClockState, RowId } from "../row/digest.ts";
+import type { RowState } from "../row/row-state.ts";
+
+export interface RowRef {
+  /** In ASCII lower case. */
+  readonly table: string;
+  /** As of `row/key.ts`. */
+  readonly key: Uint8Array;
+}
+
+/** What taking in one row did. */
+export interface MergedRow extends RowRef {
+  readonly id: RowId;
+  /** Clocks held before; undefined for a row never heard of. */
+  readonly before: ClockState | undefined;
+  /** The clocks that came, also those that lost: the settled image counts them (DESIGN §5). */
+  readonly incoming: ClockState;
+  /** The join. */
+  readonly after: ClockState;
+  /** The held state is another than before. */
+  readonly changed: boolean;
+  /** Two writers under one identity were seen. */
+  readonly conflict: boolean;
+}
+
+/** A row as a scan sees it. */
+export interface ScannedRow extends RowRef {
+  readonly id: RowId;
+  readonly clocks: ClockState;
+}
+
+/** Where a scan goes on. Plain data; only the store that made it reads it. */
+export interface ScanPosition {
+  readonly part: number;
+  readonly after: number | bigint | string | Uint8Array | null;
+}
+
+export interface RowStore {
+  /**
+   * Joins `rows` into what is held, in one transaction. Total: no row that decodes makes it throw,
+   * whatever the schema (DESIGN §3). A full disk or a failed write throws, and nothing is changed.
+   */
+  merge(rows: readonly RowState[]): MergedRow[];
+
+  /** Whole rows as held, with values; undefined where nothing is held. */
+  read(refs: readonly RowRef[]): (RowState | undefined)[];
+
+  /** Up to `rowsMax` held rows (tombstones too) from `position` on; undefined starts and ends. */
+  scan(
+    position: ScanPosition | undefined,
+    rowsMax: number,
+  ): { readonly rows: readonly ScannedRow[]; readonly next: ScanPosition | undefined };
+
+  /**
+   * Whether a scan that stands at `position` has already passed the place where the row was before a
+   * merge. Lets writes go on while the index is rebuilt.
+   */
+  isPassed(position: ScanPosition, row: RowRef): boolean;
+}
