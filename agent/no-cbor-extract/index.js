@@ -1,2 +1,2 @@
-// cbor-x takes "no extractStrings" as "no native decoder".
-module.exports = {};
+// Falsy: cbor-x installs what it finds here as its native decoder, unless there is nothing.
+module.exports = null;
