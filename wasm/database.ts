@@ -1,0 +1,662 @@
+/**
+ * One connection to a database file. The store has two kinds on the same thread: one that writes and
+ * others that read, which see the last commit while the first is in the middle of the next.
+ *
+ * Callbacks given to it may throw: the statement that was running then fails with
+ * {@link SqliteError} whose `cause` is what was thrown, and the transaction can't commit by itself.
+ *
+ * @module
+ */
+
+import type { SqlValue } from "../core/row/value.ts";
+import type { Preupdate, SqlDatabase } from "../core/store/database.ts";
+import {
+  SQLITE_ABORT,
+  SQLITE_CANTOPEN,
+  SQLITE_DELETE,
+  SQLITE_DETERMINISTIC,
+  SQLITE_DIRECTONLY,
+  SQLITE_ERROR,
+  SQLITE_INNOCUOUS,
+  SQLITE_INSERT,
+  SQLITE_NOMEM,
+  SQLITE_OK,
+  SQLITE_OPEN_CREATE,
+  SQLITE_OPEN_EXRESCODE,
+  SQLITE_OPEN_NOMUTEX,
+  SQLITE_OPEN_READONLY,
+  SQLITE_OPEN_READWRITE,
+  SQLITE_PREPARE_PERSISTENT,
+  SQLITE_UTF8,
+} from "./constants.ts";
+import { SqliteError } from "./error.ts";
+import type { HookTarget } from "./hooks.ts";
+import { loadSqlite, type SqliteModule } from "./module.ts";
+import { Statement, type StatementOwner } from "./statement.ts";
+import { readValueAt, writeResult, writeResultError } from "./value.ts";
+import type { Vfs } from "./vfs/vfs.ts";
+
+export interface OpenOptions {
+  readonly vfs: Vfs;
+  /** Never changes the file, and fails where there is none. */
+  readonly readonly?: boolean;
+  /** Whether a file that isn't there is made. Default: true, unless `readonly`. */
+  readonly create?: boolean;
+  /** Default: this thread's. */
+  readonly module?: SqliteModule;
+}
+
+export interface FunctionOptions {
+  /** Same arguments, same result: may stand in an index or a generated column. */
+  readonly deterministic?: boolean;
+  /** Not from triggers, views or the schema. */
+  readonly directOnly?: boolean;
+  /** No side effects and tells no secrets: may be used by an untrusted schema. */
+  readonly innocuous?: boolean;
+}
+
+export interface ColumnMetadata {
+  /** As written in CREATE TABLE; "" when there is none. */
+  readonly declaredType: string;
+  readonly collation: string;
+  readonly notNull: boolean;
+  readonly primaryKey: boolean;
+  readonly autoincrement: boolean;
+}
+
+export interface CheckpointResult {
+  /** A reader or writer was in the way: not all of what was asked for was done. */
+  readonly busy: boolean;
+  /** Frames in the WAL and how many of them are in the database file; -1 without WAL. */
+  readonly walFrames: number;
+  readonly checkpointedFrames: number;
+}
+
+/** Action code, its two arguments, database, innermost trigger or view. Answers OK, DENY, IGNORE. */
+export type Authorizer = (
+  action: number,
+  first: string | null,
+  second: string | null,
+  database: string | null,
+  trigger: string | null,
+) => number;
+
+/** Statements of `run` and `all` that are kept for the next time. */
+const CACHED_STATEMENTS_MAX = 64;
+
+/** Opens a connection. Throws {@link SqliteError}: SQLITE_BUSY when another process has the file. */
+export function openDatabase(path: string, options: OpenOptions): Database {
+  const module = options.module ?? loadSqlite();
+  module.register(options.vfs);
+  const create = options.create ?? true;
+  const access = options.readonly
+    ? SQLITE_OPEN_READONLY
+    : SQLITE_OPEN_READWRITE | (create ? SQLITE_OPEN_CREATE : 0);
+  const flags = access | SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_EXRESCODE;
+  const zPath = module.allocateCString(path);
+  const zVfs = module.allocateCString(options.vfs.name);
+  const code = module.exports.sqlite3_open_v2(zPath, module.scratch, flags, zVfs);
+  module.free(zPath);
+  module.free(zVfs);
+  const pointer = module.heap.i32[module.scratch >> 2] as number;
+  if (code !== SQLITE_OK) {
+    const error = errorOf(module, pointer, code, { what: `${path}: ` });
+    module.exports.sqlite3_close_v2(pointer);
+    throw error;
+  }
+  return new Database(module, pointer, path);
+}
+
+export class Database implements SqlDatabase, StatementOwner, Disposable {
+  readonly module: SqliteModule;
+  readonly path: string;
+  /** Whether a callback threw during the call that runs. For statements. */
+  hasCallbackFailure = false;
+  #callbackFailure: unknown = null;
+  #pointer: number;
+  readonly #hooks: ConnectionHooks;
+  readonly #hookId: number;
+  readonly #statements = new Set<Statement>();
+  /** By text, the least recently used first. One that is in use is not in it. */
+  readonly #cache = new Map<string, Statement>();
+
+  /** Made by {@link openDatabase}. */
+  constructor(module: SqliteModule, pointer: number, path: string) {
+    this.module = module;
+    this.path = path;
+    this.#pointer = pointer;
+    this.#hooks = new ConnectionHooks(module, pointer, (thrown) => {
+      this.hasCallbackFailure = true;
+      this.#callbackFailure = thrown;
+    });
+    this.#hookId = module.hooks.add(this.#hooks);
+  }
+
+  /**
+   * Compiles the first statement of `sql`; what follows it is in its `tail`.
+   *
+   * @param kept false for a statement that runs once: its memory comes from a faster pool
+   */
+  prepare(sql: string, kept = true): Statement {
+    const pointer = this.#live();
+    if (sql.includes("\0")) throw new SqliteError(SQLITE_ERROR, "SQL with a zero byte", { sql });
+    const { module } = this;
+    const zSql = module.allocateCString(sql);
+    const bytes = module.heap.u8.indexOf(0, zSql) - zSql;
+    const flags = kept ? SQLITE_PREPARE_PERSISTENT : 0;
+    const out = module.scratch;
+    try {
+      const code = module.exports.sqlite3_prepare_v3(pointer, zSql, bytes + 1, flags, out, out + 4);
+      if (code !== SQLITE_OK) {
+        const error = this.error(code, sql);
+        this.throwCallbackFailure(sql);
+        throw error;
+      }
+      const statement = module.heap.i32[out >> 2] as number;
+      const zTail = module.heap.i32[(out + 4) >> 2] as number;
+      if (statement === 0) {
+        throw new SqliteError(SQLITE_ERROR, "there is no statement in this text", { sql });
+      }
+      const hasTail = zTail < zSql + bytes;
+      const own = hasTail ? module.heap.lossyText(zSql, zTail - zSql) : sql;
+      const tail = hasTail && this.#hasStatement(zTail, zSql + bytes) ? zTail : zSql + bytes;
+      const tailText = module.heap.lossyText(tail, zSql + bytes - tail).trim();
+      const prepared = new Statement(this, statement, own, tailText);
+      this.#statements.add(prepared);
+      return prepared;
+    } finally {
+      module.free(zSql);
+    }
+  }
+
+  /** Whether there is more than blanks, comments and semicolons; a syntax error is more. */
+  #hasStatement(zFrom: number, zEnd: number): boolean {
+    const out = this.module.scratch;
+    let z = zFrom;
+    while (z < zEnd) {
+      const bytes = zEnd - z + 1;
+      const code = this.module.exports.sqlite3_prepare_v3(this.#pointer, z, bytes, 0, out, out + 4);
+      const statement = this.module.heap.i32[out >> 2] as number;
+      if (code !== SQLITE_OK) return true;
+      if (statement !== 0) {
+        this.module.exports.sqlite3_finalize(statement);
+        return true;
+      }
+      const next = this.module.heap.i32[(out + 4) >> 2] as number;
+      if (next <= z) return false;
+      z = next;
+    }
+    return false;
+  }
+
+  /** Runs any number of statements and drops their rows. What came before a failure is done. */
+  exec(sql: string): void {
+    const pointer = this.#live();
+    if (sql.includes("\0")) throw new SqliteError(SQLITE_ERROR, "SQL with a zero byte", { sql });
+    const zSql = this.module.allocateCString(sql);
+    const code = this.module.exports.sqlite3_exec(pointer, zSql, 0, 0, 0);
+    this.module.free(zSql);
+    if (code === SQLITE_OK && !this.hasCallbackFailure) return;
+    const error = this.error(code, sql);
+    this.throwCallbackFailure(sql);
+    throw error;
+  }
+
+  /** Runs one statement to its end. Statements of `run` and `all` are kept, by their text. */
+  run(sql: string, ...values: SqlValue[]): void {
+    const statement = this.#take(sql);
+    try {
+      statement.run(...values);
+    } finally {
+      this.#giveBack(statement);
+    }
+  }
+
+  /** All rows of one statement. */
+  all(sql: string, ...values: SqlValue[]): SqlValue[][] {
+    const statement = this.#take(sql);
+    try {
+      return statement.all(...values);
+    } finally {
+      this.#giveBack(statement);
+    }
+  }
+
+  /** The first row of one statement. */
+  get(sql: string, ...values: SqlValue[]): SqlValue[] | undefined {
+    const statement = this.#take(sql);
+    try {
+      return statement.get(...values);
+    } finally {
+      this.#giveBack(statement);
+    }
+  }
+
+  #take(sql: string): Statement {
+    const cached = this.#cache.get(sql);
+    if (cached !== undefined) {
+      this.#cache.delete(sql);
+      return cached;
+    }
+    const statement = this.prepare(sql);
+    if (statement.tail !== "") {
+      statement.finalize();
+      throw new SqliteError(SQLITE_ERROR, "one statement wanted, there are more", { sql });
+    }
+    return statement;
+  }
+
+  #giveBack(statement: Statement): void {
+    if (!this.#statements.has(statement)) return;
+    statement.reset();
+    // Another run of the same text from within a function of the first: one is enough.
+    if (this.#cache.has(statement.sql)) {
+      statement.finalize();
+      return;
+    }
+    this.#cache.set(statement.sql, statement);
+    if (this.#cache.size > CACHED_STATEMENTS_MAX) {
+      const [oldest] = this.#cache.values();
+      this.#cache.delete(oldest?.sql as string);
+      oldest?.finalize();
+    }
+  }
+
+  #dropCache(): void {
+    for (const statement of this.#cache.values()) statement.finalize();
+    this.#cache.clear();
+  }
+
+  /** Value of a pragma, or the answer to setting it: first column of the first row. */
+  pragma(name: string, value?: string | number): SqlValue | undefined {
+    if (!/^[a-z_.]+$/i.test(name) || (typeof value === "string" && !/^[\w.-]+$/.test(value))) {
+      throw new TypeError(`not a pragma: ${name} = ${value}`);
+    }
+    using statement = this.prepare(`PRAGMA ${name}${value === undefined ? "" : ` = ${value}`}`);
+    return statement.step() ? statement.column(0) : undefined;
+  }
+
+  /**
+   * Copies the WAL into the database file. PASSIVE does what it can beside readers; TRUNCATE also
+   * empties the WAL, for which no reader may stand on an older commit.
+   */
+  checkpoint(mode: "PASSIVE" | "FULL" | "RESTART" | "TRUNCATE"): CheckpointResult {
+    using statement = this.prepare(`PRAGMA wal_checkpoint(${mode})`);
+    statement.step();
+    return {
+      busy: statement.columnNumber(0) !== 0,
+      walFrames: statement.columnNumber(1),
+      checkpointedFrames: statement.columnNumber(2),
+    };
+  }
+
+  /** True outside of any transaction. */
+  get autocommit(): boolean {
+    return this.module.exports.sqlite3_get_autocommit(this.#live()) !== 0;
+  }
+
+  /** `SQLITE_TXN_NONE`, `_READ` or `_WRITE`. */
+  get transactionState(): number {
+    return this.module.exports.sqlite3_txn_state(this.#live(), 0);
+  }
+
+  /** Rows changed by the last INSERT, UPDATE or DELETE, without those of triggers. */
+  get changes(): number {
+    return this.module.exports.sqlite3_changes(this.#live());
+  }
+
+  /** All rows changed since it was opened, with those of triggers. */
+  get totalChanges(): number {
+    return Number(this.module.exports.sqlite3_total_changes64(this.#live()));
+  }
+
+  get lastInsertRowid(): number | bigint {
+    const rowid = this.module.exports.sqlite3_last_insert_rowid(this.#live());
+    const number = Number(rowid);
+    return Number.isSafeInteger(number) ? number : rowid;
+  }
+
+  /** Stops what runs; only useful from a callback, since all else is on the same thread. */
+  interrupt(): void {
+    this.module.exports.sqlite3_interrupt(this.#live());
+  }
+
+  /** Sets an `SQLITE_DBCONFIG_` switch. */
+  configure(option: number, on: boolean): void {
+    const code = this.module.exports.sqlite3__wasm_db_config_ip(
+      this.#live(),
+      option,
+      on ? 1 : 0,
+      0,
+    );
+    if (code !== SQLITE_OK) throw this.error(code);
+  }
+
+  /** Sets an `SQLITE_LIMIT_`; returns what it was. A negative value only asks. */
+  limit(id: number, value: number): number {
+    return this.module.exports.sqlite3_limit(this.#live(), id, value);
+  }
+
+  /** Null when there is no such table or column. */
+  columnMetadata(table: string, column: string, database = "main"): ColumnMetadata | null {
+    const pointer = this.#live();
+    const { module } = this;
+    const out = module.scratch;
+    const strings = [database, table, column].map((text) => module.allocateCString(text));
+    const code = module.exports.sqlite3_table_column_metadata(
+      pointer,
+      strings[0] as number,
+      strings[1] as number,
+      strings[2] as number,
+      out,
+      out + 4,
+      out + 8,
+      out + 12,
+      out + 16,
+    );
+    for (const text of strings) module.free(text);
+    if (code === SQLITE_ERROR) return null;
+    if (code !== SQLITE_OK) throw this.error(code);
+    const word = (offset: number) => module.heap.i32[(out + offset) >> 2] as number;
+    return {
+      declaredType: module.heap.cString(word(0)),
+      collation: module.heap.cString(word(4)),
+      notNull: word(8) !== 0,
+      primaryKey: word(12) !== 0,
+      autoincrement: word(16) !== 0,
+    };
+  }
+
+  /**
+   * Listens to every change of a row of an ordinary table, before it happens; null ends it.
+   *
+   * To be called before the statements that it is to see are prepared: a DELETE without WHERE that
+   * was prepared without a listener drops all rows at once and tells nobody. The object handed over
+   * is the same each time and only valid during the call, in which no statement of this connection
+   * may run.
+   */
+  onPreupdate(listener: ((change: Preupdate) => void) | null): void {
+    const pointer = this.#live();
+    this.#dropCache();
+    this.#hooks.onPreupdate = listener;
+    const callback = listener === null ? 0 : this.module.pointer("preupdate");
+    this.module.exports.sqlite3_preupdate_hook(pointer, callback, this.#hookId);
+    this.#updateCommitHook();
+  }
+
+  /** Asked whether a transaction may commit; false rolls it back. */
+  onCommit(listener: (() => boolean) | null): void {
+    this.#live();
+    this.#hooks.onCommit = listener;
+    this.#updateCommitHook();
+  }
+
+  #updateCommitHook(): void {
+    const wanted = this.#hooks.onPreupdate !== null || this.#hooks.onCommit !== null;
+    const callback = wanted ? this.module.pointer("commit") : 0;
+    this.module.exports.sqlite3_commit_hook(this.#pointer, callback, this.#hookId);
+  }
+
+  /** Told of every rollback, but not of one by closing. */
+  onRollback(listener: (() => void) | null): void {
+    const pointer = this.#live();
+    this.#hooks.onRollback = listener;
+    const callback = listener === null ? 0 : this.module.pointer("rollback");
+    this.module.exports.sqlite3_rollback_hook(pointer, callback, this.#hookId);
+  }
+
+  /** Asked while a statement is compiled. Statements that exist are compiled again. */
+  onAuthorize(listener: Authorizer | null): void {
+    const pointer = this.#live();
+    this.#hooks.onAuthorize = listener;
+    const callback = listener === null ? 0 : this.module.pointer("authorizer");
+    this.module.exports.sqlite3_set_authorizer(pointer, callback, this.#hookId);
+  }
+
+  /** Asked about every `everyOps` steps of SQLite's virtual machine; true interrupts. */
+  onProgress(everyOps: number, listener: (() => boolean) | null): void {
+    const pointer = this.#live();
+    this.#hooks.onProgress = listener;
+    const callback = listener === null ? 0 : this.module.pointer("progress");
+    this.module.exports.sqlite3_progress_handler(pointer, everyOps, callback, this.#hookId);
+  }
+
+  /**
+   * Makes a scalar function of SQL. What it throws becomes the statement's error message.
+   *
+   * @param argc how many arguments; -1 for any number
+   */
+  createFunction(
+    name: string,
+    argc: number,
+    options: FunctionOptions,
+    body: (...values: SqlValue[]) => SqlValue,
+  ): void {
+    const { module } = this;
+    this.createRawFunction(name, argc, options, (context, count, argv) => {
+      try {
+        const values: SqlValue[] = [];
+        for (let at = 0; at < count; at++) {
+          values.push(readValueAt(module, module.heap.i32[(argv >> 2) + at] as number));
+        }
+        writeResult(module, context, body(...values));
+      } catch (thrown) {
+        const message = thrown instanceof Error ? thrown.message : String(thrown);
+        writeResultError(module, context, message);
+      }
+    });
+  }
+
+  /** As SQLite calls it: `argv` is the address of `argc` addresses of values. It must not throw. */
+  createRawFunction(
+    name: string,
+    argc: number,
+    options: FunctionOptions,
+    body: (context: number, argc: number, argv: number) => void,
+  ): void {
+    const pointer = this.#live();
+    const { module } = this;
+    const flags =
+      SQLITE_UTF8 |
+      (options.deterministic ? SQLITE_DETERMINISTIC : 0) |
+      (options.directOnly ? SQLITE_DIRECTONLY : 0) |
+      (options.innocuous ? SQLITE_INNOCUOUS : 0);
+    const zName = module.allocateCString(name);
+    const code = module.exports.sqlite3_create_function_v2(
+      pointer,
+      zName,
+      argc,
+      flags,
+      module.hooks.addFunction(body),
+      module.pointer("scalar"),
+      0,
+      0,
+      module.pointer("functionDestroy"),
+    );
+    module.free(zName);
+    if (code !== SQLITE_OK) throw this.error(code);
+  }
+
+  /** Finalizes all statements and closes; an open transaction is rolled back. Once more does nothing. */
+  close(): void {
+    if (this.#pointer === 0) return;
+    for (const statement of [...this.#statements]) statement.finalize();
+    this.#cache.clear();
+    this.module.exports.sqlite3_rollback_hook(this.#pointer, 0, 0);
+    const pointer = this.#pointer;
+    this.#pointer = 0;
+    this.module.exports.sqlite3_close_v2(pointer);
+    this.module.hooks.remove(this.#hookId);
+  }
+
+  [Symbol.dispose](): void {
+    this.close();
+  }
+
+  /** The error for a result code of this connection. For statements. */
+  error(code: number, sql?: string): SqliteError {
+    return errorOf(this.module, this.#pointer, code, { sql });
+  }
+
+  /** For statements. */
+  throwCallbackFailure(sql: string): void {
+    if (!this.hasCallbackFailure) return;
+    const cause = this.#callbackFailure;
+    this.hasCallbackFailure = false;
+    this.#callbackFailure = null;
+    const message = cause instanceof Error ? cause.message : String(cause);
+    throw new SqliteError(SQLITE_ABORT, `a callback threw: ${message}`, { sql, cause });
+  }
+
+  /** For statements, when they end. */
+  forget(statement: Statement): void {
+    this.#statements.delete(statement);
+  }
+
+  #live(): number {
+    if (this.#pointer === 0) throw new TypeError(`the database is closed: ${this.path}`);
+    return this.#pointer;
+  }
+}
+
+/** A connection's callbacks, apart from it so that they aren't among its methods. */
+class ConnectionHooks implements HookTarget {
+  onPreupdate: ((change: Preupdate) => void) | null = null;
+  onCommit: (() => boolean) | null = null;
+  onRollback: (() => void) | null = null;
+  onAuthorize: Authorizer | null = null;
+  onProgress: (() => boolean) | null = null;
+  readonly #module: SqliteModule;
+  readonly #pointer: number;
+  readonly #change: PreupdateCall;
+  readonly #onFailure: (thrown: unknown) => void;
+  /** A preupdate listener threw: the transaction must not commit. */
+  #failed = false;
+
+  constructor(module: SqliteModule, pointer: number, onFailure: (thrown: unknown) => void) {
+    this.#module = module;
+    this.#pointer = pointer;
+    this.#change = new PreupdateCall(module, pointer);
+    this.#onFailure = onFailure;
+  }
+
+  preupdate(
+    operation: number,
+    _zDatabase: number,
+    zTable: number,
+    oldLow: number,
+    oldHigh: number,
+    newLow: number,
+    newHigh: number,
+  ): void {
+    if (this.#failed) return;
+    const change = this.#change;
+    change.operation =
+      operation === SQLITE_INSERT ? "insert" : operation === SQLITE_DELETE ? "delete" : "update";
+    change.table = this.#module.heap.cachedText(zTable);
+    change.oldRowid = fromWords(oldLow, oldHigh);
+    change.newRowid = fromWords(newLow, newHigh);
+    this.onPreupdate?.(change as unknown as Preupdate);
+  }
+
+  authorize(action: number, z1: number, z2: number, zDatabase: number, zTrigger: number): number {
+    const text = (pointer: number) => (pointer === 0 ? null : this.#module.heap.cString(pointer));
+    return (
+      this.onAuthorize?.(action, text(z1), text(z2), text(zDatabase), text(zTrigger)) ?? SQLITE_OK
+    );
+  }
+
+  progress(): boolean {
+    return this.onProgress?.() ?? false;
+  }
+
+  commit(): boolean {
+    if (this.#failed) {
+      this.#failed = false;
+      return false;
+    }
+    return this.onCommit?.() ?? true;
+  }
+
+  rollback(): void {
+    this.#failed = false;
+    this.onRollback?.();
+  }
+
+  fail(thrown: unknown): void {
+    this.#failed = true;
+    // A hook can't say no. This stops the statement where it stands, and the commit hook the rest.
+    this.#module.exports.sqlite3_interrupt(this.#pointer);
+    this.#onFailure(thrown);
+  }
+}
+
+class PreupdateCall {
+  operation: "insert" | "update" | "delete" = "insert";
+  table = "";
+  oldRowid: number | bigint = 0;
+  newRowid: number | bigint = 0;
+  readonly #module: SqliteModule;
+  readonly #pointer: number;
+
+  constructor(module: SqliteModule, pointer: number) {
+    this.#module = module;
+    this.#pointer = pointer;
+  }
+
+  get columnCount(): number {
+    return this.#module.exports.sqlite3_preupdate_count(this.#pointer);
+  }
+
+  /** 0 for a change by the statement itself, 1 by a trigger of it, and so on. */
+  get depth(): number {
+    return this.#module.exports.sqlite3_preupdate_depth(this.#pointer);
+  }
+
+  old(column: number): SqlValue {
+    const { exports, scratch } = this.#module;
+    return this.#read(exports.sqlite3_preupdate_old(this.#pointer, column, scratch));
+  }
+
+  new(column: number): SqlValue {
+    const { exports, scratch } = this.#module;
+    return this.#read(exports.sqlite3_preupdate_new(this.#pointer, column, scratch));
+  }
+
+  #read(code: number): SqlValue {
+    if (code !== SQLITE_OK) throw errorOf(this.#module, this.#pointer, code, {});
+    const { heap, scratch } = this.#module;
+    return readValueAt(this.#module, heap.i32[scratch >> 2] as number);
+  }
+}
+
+/** An int64 from its words: a number if it is safe. */
+function fromWords(low: number, high: number): number | bigint {
+  const value = high * 4_294_967_296 + (low >>> 0);
+  // |high| < 2**21 makes it safe, all of -2**53 .. 2**53 - 1 but the first.
+  if (Number.isSafeInteger(value)) return value;
+  return (BigInt(high) << 32n) | BigInt(low >>> 0);
+}
+
+/** SQLite's message for a code, and below it what the operating system said. */
+function errorOf(
+  module: SqliteModule,
+  pointer: number,
+  code: number,
+  { sql, what = "" }: { readonly sql?: string | undefined; readonly what?: string },
+): SqliteError {
+  const { exports, heap } = module;
+  // Misuse is reported by the call alone; the connection still has the message of an older error.
+  const isOwn = pointer !== 0 && exports.sqlite3_extended_errcode(pointer) === code;
+  const message = heap.cString(
+    isOwn ? exports.sqlite3_errmsg(pointer) : exports.sqlite3_errstr(code),
+  );
+  const offset = isOwn ? exports.sqlite3_error_offset(pointer) : -1;
+  const failure = code === SQLITE_NOMEM ? undefined : module.vfs.takeFailure(code);
+  const below = failure instanceof Error ? ` (${failure.message})` : "";
+  return new SqliteError(code === SQLITE_OK ? SQLITE_CANTOPEN : code, `${what}${message}${below}`, {
+    sql,
+    offset,
+    cause: failure,
+  });
+}

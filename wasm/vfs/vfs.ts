@@ -1,0 +1,71 @@
+/**
+ * What a VFS has to do, in JavaScript's terms. The lower of two layers; `glue.ts` is the upper one,
+ * which speaks SQLite's C structs and owns everything that is the same for every VFS: result codes,
+ * zero-filled short reads, file locks between connections, the wal-index.
+ *
+ * Methods are named as SQLite names them. They return what was asked for and throw
+ * {@link VfsError} when the outside world refuses; the glue catches it and turns it into the code.
+ * Reads and writes are given the heap and an address in it, not a view: making a typed array costs
+ * more than the call that would use it. The heap is only valid during the call.
+ *
+ * @module
+ */
+
+import type { SharedFile } from "./shared-file.ts";
+
+/** A refusal of the outside world. The message is for people and names the file. */
+export class VfsError extends Error {
+  /** Extended result code that SQLite is to see. */
+  readonly code: number;
+  /** The operating system's error number, positive; 0 when there is none. */
+  readonly errno: number;
+
+  constructor(code: number, message: string, errno = 0) {
+    super(message);
+    this.name = "VfsError";
+    this.code = code;
+    this.errno = errno;
+  }
+}
+
+/** One open file. Offsets and sizes are bytes and below 2**53. */
+export interface VfsFile {
+  /**
+   * What all connections to this file share (locks, wal-index). Null for everything but a main
+   * database: journals and temporary files are never locked.
+   */
+  readonly shared: SharedFile | null;
+  xClose(): void;
+  /** Reads up to `bytes` to `heap[pointer]`. Returns how many there were. */
+  xRead(heap: Uint8Array, pointer: number, bytes: number, offset: number): number;
+  /** Writes all of it or throws. A write beyond the end leaves zeros between. */
+  xWrite(heap: Uint8Array, pointer: number, bytes: number, offset: number): void;
+  xTruncate(bytes: number): void;
+  /** Returns when what was written survives the loss of power. */
+  xSync(): void;
+  xFileSize(): number;
+  /** Whether the path no longer leads to this file. */
+  hasMoved(): boolean;
+}
+
+export interface OpenedFile {
+  readonly file: VfsFile;
+  /** The flags it was really opened with: READONLY in place of READWRITE where that was refused. */
+  readonly flags: number;
+}
+
+export interface Vfs {
+  /** Unique among the VFSs of this thread. Also the `vfs=` of a URI. */
+  readonly name: string;
+  /** @param path absolute, from {@link xFullPathname}; null for a temporary file. */
+  xOpen(path: string | null, flags: number): OpenedFile;
+  /** Returns false when there was no such file. @param syncDirectory make it survive a power loss */
+  xDelete(path: string, syncDirectory: boolean): boolean;
+  xAccess(path: string, flags: number): boolean;
+  xFullPathname(path: string): string;
+  /** Fills with random bytes. Seeds SQLite's own generator, once a thread. */
+  xRandomness(into: Uint8Array): void;
+  /** Milliseconds since 1970, for `datetime('now')` and friends. */
+  xCurrentTimeMs(): number;
+  xSleep(microseconds: number): void;
+}
