@@ -1,0 +1,73 @@
+/**
+ * Dependencies point one way: agent → core, agent → wasm, and core is sans-IO.
+ *
+ * @module
+ */
+
+import { expect, test } from "bun:test";
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { dirname, join, relative } from "node:path";
+import { Glob } from "bun";
+
+const root = join(import.meta.dir, "..");
+
+/** Every import of every module under `folder`, but of its tests. */
+function importsOf(folder: string): { file: string; from: string }[] {
+  const imports: { file: string; from: string }[] = [];
+  for (const path of new Glob(`${folder}/**/*.ts`).scanSync({ cwd: root })) {
+    if (path.endsWith(".test.ts")) continue;
+    const text = readFileSync(join(root, path), "utf8");
+    for (const match of text.matchAll(/(?:\bfrom|\bimport\(?)\s*"([^"]+)"/g)) {
+      const name = match[1] as string;
+      const from = name.startsWith(".") ? relative(root, join(root, dirname(path), name)) : name;
+      imports.push({ file: path, from });
+    }
+  }
+  return imports;
+}
+
+test("core imports core and two pure libraries, nothing else", () => {
+  const pure = ["cbor-x/encode", "cbor-x/decode", "@noble/hashes/sha2.js"];
+  const imports = importsOf("core");
+  expect(imports.length).toBeGreaterThan(10);
+  expect(imports.filter(({ from }) => !from.startsWith("core/") && !pure.includes(from))).toEqual(
+    [],
+  );
+});
+
+test("wasm imports core and wasm, nothing of the agent", () => {
+  const foreign = importsOf("wasm").filter(({ from }) => /^(agent|test|bench)\//.test(from));
+  expect(foreign).toEqual([]);
+});
+
+test("the agent doesn't import tests or benches", () => {
+  const foreign = importsOf("agent").filter(({ from }) => /^(test|bench)\//.test(from));
+  expect(foreign).toEqual([]);
+});
+
+test("an import from core into agent, and a use of Bun, don't compile", () => {
+  const folder = mkdtempSync(join(tmpdir(), "patina-structure-"));
+  try {
+    mkdirSync(join(folder, "core"));
+    mkdirSync(join(folder, "agent"));
+    const settings = JSON.parse(readFileSync(join(root, "core/tsconfig.json"), "utf8"));
+    settings.extends = join(root, "tsconfig.base.json");
+    settings.compilerOptions.outDir = join(folder, "out");
+    writeFileSync(join(folder, "core/tsconfig.json"), JSON.stringify(settings));
+    writeFileSync(join(folder, "agent/main.ts"), "export const agent = 1;\n");
+    writeFileSync(
+      join(folder, "core/wrong.ts"),
+      'export { agent } from "../agent/main.ts";\nexport const now: unknown = Bun.nanoseconds();\n',
+    );
+    const { stdout } = Bun.spawnSync([join(root, "node_modules/.bin/tsc"), "-b", "core"], {
+      cwd: folder,
+    });
+    const output = stdout.toString();
+    // Outside of rootDir, or not listed by the project: either way it stops here.
+    expect(output).toMatch(/error TS(6059|6307)/);
+    expect(output).toContain("Cannot find name 'Bun'");
+  } finally {
+    rmSync(folder, { recursive: true, force: true });
+  }
+}, 60_000);
