@@ -3,7 +3,8 @@
  * others that read, which see the last commit while the first is in the middle of the next.
  *
  * Callbacks given to it may throw: the statement that was running then fails with
- * {@link SqliteError} whose `cause` is what was thrown, and the transaction can't commit by itself.
+ * {@link SqliteError}, whose `cause` is what was thrown. After a preupdate listener threw the
+ * transaction can only be rolled back.
  *
  * @module
  */
@@ -381,28 +382,31 @@ export class Database implements SqlDatabase, StatementOwner, Disposable {
     this.#hooks.onPreupdate = listener;
     const callback = listener === null ? 0 : this.module.pointer("preupdate");
     this.module.exports.sqlite3_preupdate_hook(pointer, callback, this.#hookId);
-    this.#updateCommitHook();
+    this.#updateEndHooks();
   }
 
   /** Asked whether a transaction may commit; false rolls it back. */
   onCommit(listener: (() => boolean) | null): void {
     this.#live();
     this.#hooks.onCommit = listener;
-    this.#updateCommitHook();
-  }
-
-  #updateCommitHook(): void {
-    const wanted = this.#hooks.onPreupdate !== null || this.#hooks.onCommit !== null;
-    const callback = wanted ? this.module.pointer("commit") : 0;
-    this.module.exports.sqlite3_commit_hook(this.#pointer, callback, this.#hookId);
+    this.#updateEndHooks();
   }
 
   /** Told of every rollback, but not of one by closing. */
   onRollback(listener: (() => void) | null): void {
-    const pointer = this.#live();
+    this.#live();
     this.#hooks.onRollback = listener;
-    const callback = listener === null ? 0 : this.module.pointer("rollback");
-    this.module.exports.sqlite3_rollback_hook(pointer, callback, this.#hookId);
+    this.#updateEndHooks();
+  }
+
+  /** Both ends of a transaction are also needed by {@link onPreupdate}, for a listener that throws. */
+  #updateEndHooks(): void {
+    const { module } = this;
+    const { onPreupdate, onCommit, onRollback } = this.#hooks;
+    const commit = (onPreupdate ?? onCommit) ? module.pointer("commit") : 0;
+    const rollback = (onPreupdate ?? onRollback) ? module.pointer("rollback") : 0;
+    module.exports.sqlite3_commit_hook(this.#pointer, commit, this.#hookId);
+    module.exports.sqlite3_rollback_hook(this.#pointer, rollback, this.#hookId);
   }
 
   /** Asked while a statement is compiled. Statements that exist are compiled again. */
@@ -530,7 +534,7 @@ class ConnectionHooks implements HookTarget {
   readonly #pointer: number;
   readonly #change: PreupdateCall;
   readonly #onFailure: (thrown: unknown) => void;
-  /** A preupdate listener threw: the transaction must not commit. */
+  /** A preupdate listener threw: the transaction must not commit. Until it is rolled back. */
   #failed = false;
 
   constructor(module: SqliteModule, pointer: number, onFailure: (thrown: unknown) => void) {
@@ -556,7 +560,15 @@ class ConnectionHooks implements HookTarget {
     change.table = this.#module.heap.cachedText(zTable);
     change.oldRowid = fromWords(oldLow, oldHigh);
     change.newRowid = fromWords(newLow, newHigh);
-    this.onPreupdate?.(change as unknown as Preupdate);
+    try {
+      this.onPreupdate?.(change as unknown as Preupdate);
+    } catch (thrown) {
+      // This hook can't say no. The interrupt stops the statement at its next row, if it has one;
+      // the commit hook stops the transaction.
+      this.#failed = true;
+      this.#module.exports.sqlite3_interrupt(this.#pointer);
+      throw thrown;
+    }
   }
 
   authorize(action: number, z1: number, z2: number, zDatabase: number, zTrigger: number): number {
@@ -571,11 +583,7 @@ class ConnectionHooks implements HookTarget {
   }
 
   commit(): boolean {
-    if (this.#failed) {
-      this.#failed = false;
-      return false;
-    }
-    return this.onCommit?.() ?? true;
+    return !this.#failed && (this.onCommit?.() ?? true);
   }
 
   rollback(): void {
@@ -584,9 +592,6 @@ class ConnectionHooks implements HookTarget {
   }
 
   fail(thrown: unknown): void {
-    this.#failed = true;
-    // A hook can't say no. This stops the statement where it stands, and the commit hook the rest.
-    this.#module.exports.sqlite3_interrupt(this.#pointer);
     this.#onFailure(thrown);
   }
 }

@@ -27,6 +27,7 @@ import type { Vfs } from "./vfs/vfs.ts";
 export interface SqliteExports extends VfsExports {
   sqlite3_initialize(): number;
   sqlite3_libversion(): number;
+  sqlite3_status(what: number, pCurrent: number, pHighest: number, reset: number): number;
   sqlite3_errstr(code: number): number;
   sqlite3_randomness(bytes: number, result: number): void;
   sqlite3_vfs_find(zName: number): number;

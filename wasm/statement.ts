@@ -10,6 +10,7 @@
  */
 
 import { RawText, Real, type SqlValue } from "../core/row/value.ts";
+import type { SqlStatement } from "../core/store/database.ts";
 import {
   SQLITE_BLOB,
   SQLITE_DONE,
@@ -41,7 +42,7 @@ const SQLITE_TRANSIENT = -1;
 const SLOT_BYTES_MAX = 64 * 1024;
 const SLOT_BYTES_MIN = 64;
 
-export class Statement implements Disposable {
+export class Statement implements SqlStatement, Disposable {
   /** The text of this statement alone. */
   readonly sql: string;
   /** What followed it in the text it was prepared from, trimmed; "" when there was nothing. */
@@ -196,7 +197,7 @@ export class Statement implements Disposable {
   }
 
   #failStep(code: number): never {
-    if (this.#pointer === 0) throw new TypeError(`the statement is finalized: ${this.sql}`);
+    this.#live();
     const error = this.#owner.error(code, this.sql);
     this.#exports.sqlite3_reset(this.#pointer);
     this.#running = false;
@@ -304,6 +305,7 @@ export class Statement implements Disposable {
 
   columnName(column: number): string {
     if (this.#columnNames === null) {
+      this.#live();
       this.#columnNames = [];
       for (let at = 0; at < this.columnCount; at++) {
         const pointer = this.#exports.sqlite3_column_name(this.#pointer, at);
@@ -320,13 +322,13 @@ export class Statement implements Disposable {
 
   /** Declared type of the table column that this column is, as written; null for an expression. */
   columnDecltype(column: number): string | null {
-    return this.#optional(this.#exports.sqlite3_column_decltype(this.#pointer, column));
+    return this.#optional(this.#exports.sqlite3_column_decltype(this.#live(), column));
   }
 
   /** Database, table and column that this column is; null for an expression. */
   columnOrigin(column: number): { database: string; table: string; column: string } | null {
     const exports = this.#exports;
-    const name = this.#optional(exports.sqlite3_column_origin_name(this.#pointer, column));
+    const name = this.#optional(exports.sqlite3_column_origin_name(this.#live(), column));
     if (name === null) return null;
     return {
       database: this.#module.heap.cString(
@@ -358,7 +360,7 @@ export class Statement implements Disposable {
 
   /** The text with the bound values in it. */
   get expandedSql(): string {
-    const pointer = this.#exports.sqlite3_expanded_sql(this.#pointer);
+    const pointer = this.#exports.sqlite3_expanded_sql(this.#live());
     const text = this.#module.heap.cString(pointer);
     this.#module.free(pointer);
     return text;
@@ -366,13 +368,13 @@ export class Statement implements Disposable {
 
   /** Name of a parameter with its `:`, `@`, `$` or `?NNN`; null for a bare `?`. */
   parameterName(index1: number): string | null {
-    return this.#optional(this.#exports.sqlite3_bind_parameter_name(this.#pointer, index1));
+    return this.#optional(this.#exports.sqlite3_bind_parameter_name(this.#live(), index1));
   }
 
   /** Index of a parameter by its full name; 0 when there is none of that name. */
   parameterIndex(name: string): number {
     const zName = this.#module.allocateCString(name);
-    const index1 = this.#exports.sqlite3_bind_parameter_index(this.#pointer, zName);
+    const index1 = this.#exports.sqlite3_bind_parameter_index(this.#live(), zName);
     this.#module.free(zName);
     return index1;
   }
@@ -391,6 +393,12 @@ export class Statement implements Disposable {
 
   [Symbol.dispose](): void {
     this.finalize();
+  }
+
+  /** Not on hot paths: there SQLite itself notices the null pointer. */
+  #live(): number {
+    if (this.#pointer === 0) throw new TypeError(`the statement is finalized: ${this.sql}`);
+    return this.#pointer;
   }
 
   #atRest(): void {
