@@ -5,6 +5,8 @@
  * @module
  */
 
+import { SeededRandom } from "./seeded-random.ts";
+
 export interface LossOptions {
   /** Share of datagrams dropped when sent, 0 to 1. */
   readonly outgoing: number;
@@ -13,25 +15,9 @@ export interface LossOptions {
   readonly seed?: number;
 }
 
-/** mulberry32: small, and good enough to drop packets by. */
-class Generator {
-  #state: number;
-  constructor(seed: number) {
-    this.#state = seed >>> 0;
-  }
-  /** In [0, 1). */
-  next(): number {
-    this.#state = (this.#state + 0x6d2b79f5) >>> 0;
-    let t = this.#state;
-    t = Math.imul(t ^ (t >>> 15), t | 1);
-    t ^= t + Math.imul(t ^ (t >>> 7), t | 61);
-    return ((t ^ (t >>> 14)) >>> 0) / 4294967296;
-  }
-}
-
 let outgoing = 0;
 let incoming = 0;
-let generator: Generator | null = null;
+let random: SeededRandom | null = null;
 let dropped = 0;
 
 /**
@@ -43,7 +29,7 @@ export function simulateLoss(loss: number | LossOptions, seed = 1): void {
   outgoing = options.outgoing;
   incoming = options.incoming ?? 0;
   dropped = 0;
-  generator = outgoing > 0 || incoming > 0 ? new Generator(options.seed ?? seed) : null;
+  random = outgoing > 0 || incoming > 0 ? new SeededRandom(options.seed ?? seed) : null;
 }
 
 /** Datagrams dropped since `simulateLoss`. */
@@ -52,13 +38,13 @@ export function simulatedLossCount(): number {
 }
 
 export function dropsOutgoing(): boolean {
-  if (generator === null || outgoing === 0 || generator.next() >= outgoing) return false;
+  if (random === null || outgoing === 0 || random.next() >= outgoing) return false;
   dropped++;
   return true;
 }
 
 export function dropsIncoming(): boolean {
-  if (generator === null || incoming === 0 || generator.next() >= incoming) return false;
+  if (random === null || incoming === 0 || random.next() >= incoming) return false;
   dropped++;
   return true;
 }

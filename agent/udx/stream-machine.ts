@@ -189,6 +189,8 @@ export class StreamMachine<P extends Path> {
   /** Bytes that went into packets so far. */
   #packedBytes = 0;
   #aboveHighWater = false;
+  /** A window or pacing stopped the last `transmit`: only a packet or the time changes that. */
+  #blocked = false;
   #ending = false;
   #endSent = false;
   #endAcked = false;
@@ -311,13 +313,9 @@ export class StreamMachine<P extends Path> {
   }
   /** Whether `transmit` would do something. */
   get wantsTransmit(): boolean {
-    return (
-      this.#ackPending > 0 ||
-      this.#queuedBytes > 0 ||
-      this.#lostHead !== null ||
-      this.#state === "finishing" ||
-      this.#endDue()
-    );
+    if (this.#ackPending > 0 || this.#state === "finishing") return true;
+    if (this.#blocked) return false;
+    return this.#queuedBytes > 0 || this.#lostHead !== null || this.#endDue();
   }
   /** Bytes written that are not acknowledged. */
   get pendingBytes(): number {
@@ -497,6 +495,7 @@ export class StreamMachine<P extends Path> {
     this.packetsReceived++;
     this.bytesReceived += bytes.length;
     this.#heardAt = now;
+    this.#blocked = false;
 
     const type = packet.type;
     const seq = unwrap(this.#receiveNext, packet.seq);
@@ -557,21 +556,20 @@ export class StreamMachine<P extends Path> {
   transmit(now: number, send: SendDatagram<P>, flushPartial: boolean): void {
     if (!this.connected) return;
     this.#pacingAt = NEVER;
+    this.#blocked = false;
     let ackCarried = false;
 
     while (this.#lostHead !== null) {
-      if (this.#inflightPackets >= this.congestion.cwndPackets) break;
-      if (!this.#paced(now)) break;
+      if (!this.#mayTransmit(now)) break;
       const packet = this.#lostHead;
       this.#unlinkLost(packet);
       this.#sendPacket(packet, now, send);
     }
 
     while (this.#lostHead === null && (this.#queuedBytes > 0 || this.#endDue())) {
-      if (this.#inflightPackets >= this.congestion.cwndPackets) break;
-      if (this.#sendNext - this.#sendUnacked >= SEND_AHEAD_PACKETS_MAX) break;
       if (this.#queuedBytes > 0) {
         if (!this.#windowOpen()) {
+          this.#blocked = true;
           if (this.#sendUnacked === this.#sendNext && this.#zeroWindowAt === NEVER) {
             this.#sendZeroWindowProbe(now, send);
           }
@@ -579,7 +577,7 @@ export class StreamMachine<P extends Path> {
         }
         if (this.#queuedBytes < this.#payloadMax && !flushPartial && !this.#endDue()) break;
       }
-      if (!this.#paced(now)) break;
+      if (!this.#mayTransmit(now)) break;
       this.#sendNew(now, send);
       ackCarried = true;
     }
@@ -599,10 +597,17 @@ export class StreamMachine<P extends Path> {
 
   // ---- Sending
 
-  #paced(now: number): boolean {
-    const delayMs = this.congestion.pacingDelayMs(now);
-    if (delayMs === 0) return true;
-    this.#pacingAt = now + delayMs;
+  /** Whether congestion control lets one more packet go; if not, it is noted what for. */
+  #mayTransmit(now: number): boolean {
+    if (
+      this.#inflightPackets < this.congestion.cwndPackets &&
+      this.#sendNext - this.#sendUnacked < SEND_AHEAD_PACKETS_MAX
+    ) {
+      const delayMs = this.congestion.pacingDelayMs(now);
+      if (delayMs === 0) return true;
+      this.#pacingAt = now + delayMs;
+    }
+    this.#blocked = true;
     return false;
   }
 

@@ -1,0 +1,224 @@
+/**
+ * A UDX peer in its own process, driven by lines of JSON on its standard input: one request a line,
+ * one reply a line with the same `n`. It runs under Node and Bun, with udx-native or with ours:
+ *
+ *     node peer.cjs /path/to/the/udx/module
+ *
+ * CommonJS, because it is also what a user of udx-native would write.
+ */
+
+const { createHash } = require("node:crypto");
+const { createInterface } = require("node:readline");
+
+const UDX = require(process.argv[2]);
+const udx = new UDX();
+const streams = new Map();
+const sockets = new Set();
+let swarm = null;
+
+/** Bytes from a seed that both sides can make: each block is the hash of its number. */
+function* blocks(seed, bytes, blockBytes) {
+  const base = Buffer.alloc(Math.max(blockBytes, 64));
+  for (let at = 0; at < base.length; at += 32) {
+    createHash("sha256").update(`${seed}:${at}`).digest().copy(base, at);
+  }
+  for (let sent = 0, i = 0; sent < bytes; i++) {
+    const block = Buffer.from(base.subarray(0, Math.min(blockBytes, bytes - sent)));
+    if (block.length >= 4) block.writeUInt32LE(i, 0);
+    sent += block.length;
+    yield block;
+  }
+}
+
+async function writeAll(stream, { seed, bytes, blockBytes = 65536, end = true }) {
+  const hash = createHash("sha256");
+  for (const block of blocks(seed, bytes, blockBytes)) {
+    hash.update(block);
+    if (!stream.write(block)) {
+      await new Promise((resolve) => {
+        const done = () => {
+          stream.off("drain", done);
+          stream.off("close", done);
+          resolve();
+        };
+        stream.on("drain", done);
+        stream.on("close", done);
+      });
+    }
+  }
+  if (end) stream.end();
+  return hash.digest("hex");
+}
+
+function readAll(stream, { bytes, hash: hashes = true }) {
+  return new Promise((resolve, reject) => {
+    const hash = createHash("sha256");
+    let received = 0;
+    const started = performance.now();
+    let first = 0;
+    const finish = () => {
+      resolve({ bytes: received, sha256: hash.digest("hex"), ms: performance.now() - started, first });
+    };
+    stream.on("data", (data) => {
+      if (received === 0) first = performance.now() - started;
+      received += data.length;
+      if (hashes) hash.update(data);
+      if (bytes !== undefined && received >= bytes) finish();
+    });
+    stream.on("end", () => {
+      if (bytes === undefined || received < bytes) finish();
+    });
+    stream.on("error", reject);
+  });
+}
+
+function track(name, stream) {
+  const entry = { stream, events: [], messages: [] };
+  streams.set(name, entry);
+  stream.on("error", (error) => entry.events.push(`error ${error.code}`));
+  stream.on("close", () => entry.events.push("close"));
+  stream.on("end", () => entry.events.push("end"));
+  stream.on("remote-changed", () => entry.events.push("remote-changed"));
+  stream.on("message", (message) => entry.messages.push(message.toString("base64")));
+  return entry;
+}
+
+const commands = {
+  open({ id, host = "127.0.0.1", options = {} }) {
+    const socket = udx.createSocket();
+    socket.bind(0, host);
+    sockets.add(socket);
+    const stream = udx.createStream(id, options);
+    track(id, stream).socket = socket;
+    return { port: socket.address().port };
+  },
+  connect({ id, remoteId, port, host = "127.0.0.1", ack }) {
+    const { stream, socket } = streams.get(id);
+    stream.connect(socket, remoteId, port, host, ack === undefined ? {} : { ack });
+    return {};
+  },
+  changeRemote({ id, remoteId, port, host = "127.0.0.1" }) {
+    const { stream, socket } = streams.get(id);
+    void stream.changeRemote(socket, remoteId, port, host).catch(() => {});
+    return {};
+  },
+  async write({ id, ...what }) {
+    return { sha256: await writeAll(streams.get(id).stream, what) };
+  },
+  read({ id, ...what }) {
+    return readAll(streams.get(id).stream, what);
+  },
+  echo({ id }) {
+    const { stream } = streams.get(id);
+    stream.on("data", (data) => stream.write(data));
+    stream.on("end", () => stream.end());
+    return {};
+  },
+  /** Round trips of small messages, one after another: microseconds, sorted. */
+  ping({ id, count, bytes }) {
+    const { stream } = streams.get(id);
+    const message = Buffer.alloc(bytes, 1);
+    return new Promise((resolve) => {
+      const times = [];
+      let received = 0;
+      let started = performance.now();
+      stream.on("data", (data) => {
+        received += data.length;
+        if (received < bytes) return;
+        received -= bytes;
+        times.push((performance.now() - started) * 1000);
+        if (times.length === count) {
+          times.sort((a, b) => a - b);
+          resolve({ p50: times[count >> 1], p99: times[Math.floor(count * 0.99)] });
+          return;
+        }
+        started = performance.now();
+        stream.write(message);
+      });
+      stream.write(message);
+    });
+  },
+  pause({ id }) {
+    streams.get(id).stream.pause();
+    return {};
+  },
+  end({ id }) {
+    streams.get(id).stream.end();
+    return {};
+  },
+  destroy({ id }) {
+    streams.get(id).stream.destroy();
+    return {};
+  },
+  async message({ id, base64 }) {
+    return { sent: await streams.get(id).stream.send(Buffer.from(base64, "base64")) };
+  },
+  keepalive({ id, ms }) {
+    streams.get(id).stream.setKeepalive(ms);
+    return {};
+  },
+  async flush({ id }) {
+    return { flushed: await streams.get(id).stream.flush() };
+  },
+  state({ id }) {
+    const { stream, events, messages } = streams.get(id);
+    return {
+      events,
+      messages,
+      mtu: stream.mtu,
+      rtt: stream.rtt,
+      cwnd: stream.cwnd,
+      retransmits: stream.retransmits,
+      packetsReceived: stream.packetsReceived,
+      bytesReceived: stream.bytesReceived,
+      readable: stream._readableState.buffered,
+    };
+  },
+  usage() {
+    const { user, system } = process.cpuUsage();
+    return { cpuMs: (user + system) / 1000, rss: process.memoryUsage().rss };
+  },
+  /** A Hyperswarm, whose modules are found beside the UDX module. */
+  async swarm({ bootstrap, topic, server, root }) {
+    const DHT = require(`${root}/node_modules/hyperdht`);
+    const Hyperswarm = require(`${root}/node_modules/hyperswarm`);
+    if (bootstrap === undefined) {
+      const testnet = await require(`${root}/node_modules/hyperdht/testnet.js`)(6);
+      bootstrap = testnet.bootstrap;
+    }
+    const dht = new DHT({ bootstrap, host: "127.0.0.1" });
+    swarm = new Hyperswarm({ dht });
+    swarm.on("connection", (connection) => {
+      if (!streams.has("swarm")) track("swarm", connection);
+    });
+    const discovery = swarm.join(Buffer.from(topic, "hex"), { server, client: !server });
+    if (server) await discovery.flushed();
+    else void swarm.flush();
+    return { bootstrap };
+  },
+  async connection() {
+    while (!streams.has("swarm")) await new Promise((resolve) => setTimeout(resolve, 10));
+    return {};
+  },
+  async leave() {
+    await swarm.destroy();
+    return {};
+  },
+  exit() {
+    process.exit(0);
+  },
+};
+
+const lines = createInterface({ input: process.stdin });
+lines.on("line", async (line) => {
+  const { n, command, ...rest } = JSON.parse(line);
+  let reply;
+  try {
+    reply = await commands[command](rest);
+  } catch (error) {
+    reply = { error: error.stack ?? String(error) };
+  }
+  process.stdout.write(`${JSON.stringify({ n, ...reply })}\n`);
+});
+lines.on("close", () => process.exit(0));
+process.stdout.write(`${JSON.stringify({ n: 0, ready: true })}\n`);
