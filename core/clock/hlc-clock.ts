@@ -4,6 +4,16 @@
  *
  * Only the store thread owns one for commits, so that a remote stamp enters when its change is applied.
  *
+ * ```ts
+ * import { HlcClock } from "./hlc-clock.ts";
+ *
+ * const clock = new HlcClock("0".repeat(32) as never, { ms: 0, count: 0 });
+ * expect(clock.next(1000)).toMatchObject({ ms: 1000, count: 0 });
+ * // A change from a host whose clock is ahead was applied: what is written next comes after it.
+ * clock.observe({ ms: 1500, count: 7 });
+ * expect(clock.next(1001)).toMatchObject({ ms: 1500, count: 8 });
+ * ```
+ *
  * Source: Kulkarni et al., "Logical Physical Clocks", OPODIS 2014, figure 5.
  *
  * @module

@@ -14,6 +14,23 @@
  * A row is live while its causal length is odd; then columns with a cell have its value and the
  * others their default.
  *
+ * ```ts
+ * import { joinRows, type RowState } from "./row-state.ts";
+ *
+ * const at = (ms: number, site: string) => ({ ms, count: 0, site: site.repeat(32) }) as never;
+ * const row = { table: "instances", key: new Uint8Array([1, 1, 2]) };
+ * const up: RowState = {
+ *   ...row,
+ *   clock: { ...at(1, "a"), cl: 1 },
+ *   cells: [{ column: "status", stamp: at(1, "a"), value: "up" }],
+ * };
+ * const down: RowState = { ...up, cells: [{ column: "status", stamp: at(2, "b"), value: "down" }] };
+ *
+ * // In whatever order they come, the newer one stays.
+ * expect(joinRows(up, down).state).toEqual(down);
+ * expect(joinRows(down, up).state).toEqual(down);
+ * ```
+ *
  * @module
  */
 

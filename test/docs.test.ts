@@ -1,0 +1,43 @@
+/**
+ * Examples in doc comments and in README run as tests: every fenced `ts` block, with `expect` in scope.
+ *
+ * @module
+ */
+
+import { expect, test } from "bun:test";
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { Glob } from "bun";
+
+const root = join(import.meta.dir, "..");
+const files = ["README.md", ...new Glob("{core,wasm,agent}/**/*.ts").scanSync({ cwd: root })]
+  .filter((path) => !path.includes("node_modules") && !path.endsWith(".test.ts"))
+  .sort();
+
+let examples = 0;
+for (const file of files) {
+  const text = readFileSync(join(root, file), "utf8");
+  for (const match of text.matchAll(/^(\s*\* ?|)```ts\n([\s\S]*?)^\s*(?:\* ?)?```$/gm)) {
+    const margin = match[1]?.trim() === "*";
+    const code = margin ? (match[2] as string).replace(/^\s*\* ?/gm, "") : (match[2] as string);
+    const line = text.slice(0, match.index).split("\n").length;
+    examples++;
+    test(`the example at ${file}:${line} runs`, async () => {
+      // Beside the file, so that its relative imports hold.
+      const folder = mkdtempSync(join(root, file, "..", ".example-"));
+      try {
+        const path = join(folder, "example.ts");
+        const imports = code.replace(/from "(\.\.?\/)/g, 'from "../$1');
+        writeFileSync(path, `import { expect } from "bun:test";\n${imports}`);
+        await import(path);
+      } finally {
+        rmSync(folder, { recursive: true, force: true });
+      }
+    });
+  }
+}
+
+test("examples are looked for in README and every source file", () => {
+  expect(files.length).toBeGreaterThan(20);
+  expect(examples).toBeGreaterThan(0);
+});
