@@ -1,0 +1,37 @@
+/**
+ * `npm run bench` lists the benchmarks; `npm run bench -- NAME` prints a table, with `--json` one object on
+ * one line.
+ *
+ * @module
+ */
+
+import { type Bench, machine, printTable } from "./harness.ts";
+
+/** Loaded on demand: a bench may pull in a lot. */
+export const benches: Readonly<Record<string, () => Promise<Bench>>> = {
+  merge: async () => (await import("./merge.ts")).merge,
+  propagation: async () => (await import("./propagation.ts")).propagation,
+};
+
+if (import.meta.main) {
+  const [name, ...args] = process.argv.slice(2);
+  if (name === undefined || name === "--help") {
+    for (const load of Object.values(benches)) {
+      const bench = await load();
+      console.log(`${bench.name.padEnd(14)}${bench.what}`);
+    }
+    process.exit(0);
+  }
+  const load = benches[name];
+  if (load === undefined) {
+    console.error(`bench: no "${name}"; there are ${Object.keys(benches).join(", ")}`);
+    process.exit(2);
+  }
+  const json = args.includes("--json");
+  const bench = await load();
+  const result = await bench.run({ small: args.includes("--small"), args });
+  if (json) {
+    const { cases, summary } = result;
+    console.log(JSON.stringify({ bench: name, machine: machine(), cases, ...summary }));
+  } else printTable(name, result);
+}
