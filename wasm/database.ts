@@ -88,7 +88,7 @@ const CACHED_STATEMENTS_MAX = 64;
 /** Opens a connection. Throws {@link SqliteError}: SQLITE_BUSY when another process has the file. */
 export function openDatabase(path: string, options: OpenOptions): Database {
   const module = options.module ?? loadSqlite();
-  module.register(options.vfs);
+  module.vfs.acquire(options.vfs);
   const create = options.create ?? true;
   const access = options.readonly
     ? SQLITE_OPEN_READONLY
@@ -103,9 +103,10 @@ export function openDatabase(path: string, options: OpenOptions): Database {
   if (code !== SQLITE_OK) {
     const error = errorOf(module, pointer, code, { what: `${path}: ` });
     module.exports.sqlite3_close_v2(pointer);
+    module.vfs.release(options.vfs);
     throw error;
   }
-  return new Database(module, pointer, path);
+  return new Database(module, pointer, path, options.vfs);
 }
 
 export class Database implements SqlDatabase, StatementOwner, Disposable {
@@ -115,6 +116,7 @@ export class Database implements SqlDatabase, StatementOwner, Disposable {
   hasCallbackFailure = false;
   #callbackFailure: unknown = null;
   #pointer: number;
+  readonly #vfs: Vfs;
   readonly #hooks: ConnectionHooks;
   readonly #hookId: number;
   readonly #statements = new Set<Statement>();
@@ -122,9 +124,10 @@ export class Database implements SqlDatabase, StatementOwner, Disposable {
   readonly #cache = new Map<string, Statement>();
 
   /** Made by {@link openDatabase}. */
-  constructor(module: SqliteModule, pointer: number, path: string) {
+  constructor(module: SqliteModule, pointer: number, path: string, vfs: Vfs) {
     this.module = module;
     this.path = path;
+    this.#vfs = vfs;
     this.#pointer = pointer;
     this.#hooks = new ConnectionHooks(module, pointer, (thrown) => {
       this.hasCallbackFailure = true;
@@ -491,6 +494,7 @@ export class Database implements SqlDatabase, StatementOwner, Disposable {
     this.#pointer = 0;
     this.module.exports.sqlite3_close_v2(pointer);
     this.module.hooks.remove(this.#hookId);
+    this.module.vfs.release(this.#vfs);
   }
 
   [Symbol.dispose](): void {

@@ -21,7 +21,6 @@ import { HookGlue } from "./hooks.ts";
 import { createImports } from "./imports.ts";
 import { createTrampolines } from "./trampoline.ts";
 import { type VfsExports, VfsGlue } from "./vfs/glue.ts";
-import type { Vfs } from "./vfs/vfs.ts";
 
 /** Pointers, lengths and codes are i32; a 64-bit integer is a BigInt (but see {@link SqliteCalls}). */
 export interface SqliteExports extends VfsExports {
@@ -230,11 +229,6 @@ export class SqliteModule {
   /** Function pointer of one of our callbacks. */
   pointer(callback: string): number {
     return this.#pointers.get(callback) as number;
-  }
-
-  /** Lets databases be opened on this VFS. {@link Database} does it by itself. */
-  register(vfs: Vfs): void {
-    this.vfs.register(vfs);
   }
 
   /** Heap memory, to be given back with {@link free}. Throws SQLITE_NOMEM when there is none. */

@@ -91,6 +91,13 @@ interface OpenFile {
   readonly holder: FileHolder;
 }
 
+interface RegisteredVfs {
+  readonly vfs: Vfs;
+  readonly pointer: number;
+  /** Open databases. */
+  users: number;
+}
+
 export class VfsGlue {
   readonly #heap: Heap;
   #exports!: VfsExports;
@@ -99,7 +106,7 @@ export class VfsGlue {
   readonly #files: (OpenFile | undefined)[] = [];
   readonly #freeIndexes: number[] = [];
   readonly #vfsByPointer = new Map<number, Vfs>();
-  readonly #pointerByName = new Map<string, { readonly vfs: Vfs; readonly pointer: number }>();
+  readonly #registeredByName = new Map<string, RegisteredVfs>();
   readonly #allocator: HeapAllocator;
   #failure: unknown = null;
   #failureCode = 0;
@@ -136,11 +143,12 @@ export class VfsGlue {
     }
   }
 
-  /** Makes a VFS known to SQLite. Registering it again changes nothing. */
-  register(vfs: Vfs): void {
-    const known = this.#pointerByName.get(vfs.name);
+  /** Makes a VFS known to SQLite, until {@link release} was called as often as this. */
+  acquire(vfs: Vfs): void {
+    const known = this.#registeredByName.get(vfs.name);
     if (known !== undefined) {
       if (known.vfs !== vfs) throw new Error(`two VFSs are named ${vfs.name}`);
+      known.users += 1;
       return;
     }
     const name = Buffer.from(`${vfs.name}\0`);
@@ -158,17 +166,17 @@ export class VfsGlue {
     }
     this.#exports.sqlite3_vfs_register(pointer, 0);
     this.#vfsByPointer.set(pointer, vfs);
-    this.#pointerByName.set(vfs.name, { vfs, pointer });
+    this.#registeredByName.set(vfs.name, { vfs, pointer, users: 1 });
   }
 
-  /** No database may be open on it. */
-  unregister(vfs: Vfs): void {
-    const known = this.#pointerByName.get(vfs.name);
-    if (known?.vfs !== vfs) return;
+  release(vfs: Vfs): void {
+    const known = this.#registeredByName.get(vfs.name) as RegisteredVfs;
+    known.users -= 1;
+    if (known.users > 0) return;
     this.#exports.sqlite3_vfs_unregister(known.pointer);
     this.#exports.sqlite3_free(known.pointer);
     this.#vfsByPointer.delete(known.pointer);
-    this.#pointerByName.delete(vfs.name);
+    this.#registeredByName.delete(vfs.name);
   }
 
   /** How many files are open, for tests that look for leaks. */

@@ -1,0 +1,93 @@
+import { expect, test } from "bun:test";
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { openDatabase } from "./database.ts";
+import { compileSqlite, loadSqlite } from "./module.ts";
+import { MemoryVfs } from "./vfs/memory.ts";
+
+test("it is the pinned version, loaded once a thread", () => {
+  const first = loadSqlite();
+  expect(first.version).toBe("3.54.1");
+  expect(loadSqlite()).toBe(first);
+});
+
+test("the VFSs that the build brings along, which lead nowhere, are gone", () => {
+  using db = openDatabase("a.db", { vfs: new MemoryVfs() });
+  for (const name of ["unix", "unix-none", "unix-excl", "memdb"]) {
+    expect(() => db.exec(`ATTACH 'file:b.db?vfs=${name}' AS b`)).toThrow(`no such vfs: ${name}`);
+  }
+});
+
+test("a heap that can grow no further is SQLITE_NOMEM, and the module lives on", () => {
+  using db = openDatabase("a.db", { vfs: new MemoryVfs() });
+  expect(() => db.module.allocate(2 ** 31 - 70_000)).toThrow("out of memory");
+  expect(db.all("SELECT 1")).toEqual([[1]]);
+});
+
+test("it runs in a Worker, also one that is given the compiled module", async () => {
+  using folder = createFolder();
+  writeFileSync(
+    folder.path("worker.ts"),
+    `import { openDatabase } from ${JSON.stringify(join(import.meta.dir, "database.ts"))};
+    import { loadSqlite } from ${JSON.stringify(join(import.meta.dir, "module.ts"))};
+    import { MemoryVfs } from ${JSON.stringify(join(import.meta.dir, "vfs/memory.ts"))};
+    onmessage = ({ data }) => {
+      loadSqlite(data ?? undefined);
+      using db = openDatabase("a.db", { vfs: new MemoryVfs() });
+      postMessage(db.all("SELECT sqlite_version()")[0][0]);
+    };`,
+  );
+  for (const module of [null, compileSqlite()]) {
+    const worker = new Worker(folder.path("worker.ts"));
+    const { promise, resolve, reject } = Promise.withResolvers<unknown>();
+    worker.onmessage = (event) => resolve(event.data);
+    worker.onerror = (event) => reject(new Error(event.message));
+    worker.postMessage(module);
+    expect(await promise).toBe("3.54.1");
+    worker.terminate();
+  }
+});
+
+test("it runs in a compiled binary, on a real file, with the lock of the operating system", async () => {
+  using folder = createFolder();
+  writeFileSync(
+    folder.path("main.ts"),
+    `import { openDatabase } from ${JSON.stringify(join(import.meta.dir, "database.ts"))};
+    import { FileVfs } from ${JSON.stringify(join(import.meta.dir, "vfs/file.ts"))};
+    using db = openDatabase(process.argv[2], { vfs: new FileVfs() });
+    db.exec("PRAGMA journal_mode = WAL; CREATE TABLE IF NOT EXISTS t (a); INSERT INTO t VALUES (1)");
+    const again = Bun.spawnSync([process.execPath, process.argv[2], "again"]);
+    const held = process.argv[3] === undefined ? again.stderr.toString().includes("database is locked") : null;
+    console.log(JSON.stringify([...db.all("SELECT sqlite_version(), count(*) FROM t"), held]));`,
+  );
+  const built = Bun.spawnSync(
+    [
+      process.execPath,
+      "build",
+      "--compile",
+      folder.path("main.ts"),
+      "--outfile",
+      folder.path("main"),
+    ],
+    { stderr: "pipe" },
+  );
+  expect([built.exitCode, built.exitCode === 0 ? "" : built.stderr.toString()]).toEqual([0, ""]);
+  mkdirSync(folder.path("empty"));
+  const { stdout, stderr } = Bun.spawnSync([folder.path("main"), folder.path("empty/a.db")], {
+    cwd: folder.path("empty"),
+  });
+  expect([stderr.toString(), stdout.toString()]).toEqual(["", '[["3.54.1",1],true]\n']);
+}, 60_000);
+
+interface Folder extends Disposable {
+  path(name: string): string;
+}
+
+function createFolder(): Folder {
+  const folder = mkdtempSync(join(tmpdir(), "patina-wasm-"));
+  return {
+    path: (name) => join(folder, name),
+    [Symbol.dispose]: () => rmSync(folder, { recursive: true, force: true }),
+  };
+}
