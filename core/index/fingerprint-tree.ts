@@ -1,0 +1,189 @@
+/**
+ * The fingerprint tree: what a set of rows looks like from outside, in constant memory.
+ *
+ * The space of row ids is cut into 65,536 *ranges* by the first two bytes of the id. A range has a count
+ * and a *fingerprint*, the sum of its rows' digests mod 2^128; the sums of sixteen neighbours make their
+ * parent, up to one root. Addition is commutative and has an inverse, so the tree is a function of
+ * the set alone, and a changed row costs one subtraction and one addition on five levels. (An XOR would be
+ * cheaper and weaker: a row counted twice would vanish. Digests are keyed, `row/digest.ts`.)
+ *
+ * | level | nodes  | a node covers  |
+ * | ----- | ------ | -------------- |
+ * | 0     | 1      | every range    |
+ * | 1     | 16     | 4,096 ranges   |
+ * | 2     | 256    | 256 ranges     |
+ * | 3     | 4,096  | 16 ranges      |
+ * | 4     | 65,536 | one range      |
+ *
+ * In memory 69,905 nodes × 20 bytes: four lanes of the sum, lowest first, and the count. 1.4 MB.
+ *
+ * @module
+ */
+
+import { assert } from "../assert.ts";
+import type { FingerprintHex } from "../change/frame.ts";
+import type { Digest } from "../row/digest.ts";
+
+export const rangeCount = 65_536;
+export const treeFanOut = 16;
+/** Level of the ranges; the root's is 0. */
+export const rangeLevel = 4;
+
+/** Lanes of a sum: a, b, c, d of the digests' sum, then the count. All wrap, so differences fit too. */
+export const sumLanes = 5;
+
+const nodeCount = 1 + 16 + 256 + 4096 + 65536;
+/** Index of the first node of each level. */
+const levelStart: readonly number[] = [0, 1, 17, 273, 4369];
+
+/** Nodes at `level` (0 … 4). */
+export function nodesAtLevel(level: number): number {
+  return treeFanOut ** level;
+}
+
+/** The node at `level` that covers `range`. */
+export function nodeOfRange(range: number, level: number): number {
+  return range >>> (4 * (rangeLevel - level));
+}
+
+/** The ranges below a node: lower bound in, upper bound out. */
+export function rangesOfNode(
+  level: number,
+  node: number,
+): { readonly lower: number; readonly upper: number } {
+  const width = treeFanOut ** (rangeLevel - level);
+  return { lower: node * width, upper: (node + 1) * width };
+}
+
+export class FingerprintTree {
+  readonly #lanes = new Uint32Array(nodeCount * sumLanes);
+  readonly #difference = new Uint32Array(sumLanes);
+
+  /** Counts a row in. @param range As of `rangeOfRow`. */
+  add(range: number, digest: Digest): void {
+    this.replace(range, undefined, digest);
+  }
+
+  /** Counts a row out that was counted in with this digest. */
+  subtract(range: number, digest: Digest): void {
+    this.replace(range, digest, undefined);
+  }
+
+  /** A row of `range` had digest `before` (undefined: wasn't there) and now has `after`. */
+  replace(range: number, before: Digest | undefined, after: Digest | undefined): void {
+    const difference = this.#difference;
+    differenceOf(before, after, difference);
+    for (let level = 0; level <= rangeLevel; level++) {
+      const node = (levelStart[level] as number) + (range >>> (4 * (rangeLevel - level)));
+      addSum(this.#lanes, node * sumLanes, difference, 0);
+    }
+  }
+
+  /** Rows under a node. */
+  rows(level: number, node: number): number {
+    return this.#lanes[this.#at(level, node) + 4] as number;
+  }
+
+  /** The sum of a node, its {@link sumLanes} lanes, written to `into`. */
+  readSum(level: number, node: number, into: Uint32Array): void {
+    const at = this.#at(level, node);
+    for (let lane = 0; lane < sumLanes; lane++) into[lane] = this.#lanes[at + lane] as number;
+  }
+
+  /** The whole fingerprint of a node, 32 hex digits. */
+  fingerprint(level: number, node: number): FingerprintHex {
+    return sumToHex(this.#lanes, this.#at(level, node));
+  }
+
+  /** The last 8 bytes of the fingerprints of a node's sixteen children, 16 hex digits each. */
+  childFingerprints(level: number, node: number): FingerprintHex[] {
+    assert(level < rangeLevel, `walk: a node above the ranges, got level ${level}`);
+    const at = this.#at(level + 1, node * treeFanOut);
+    const fingerprints: FingerprintHex[] = [];
+    for (let child = 0; child < treeFanOut; child++) {
+      fingerprints.push(sumToShortHex(this.#lanes, at + child * sumLanes));
+    }
+    return fingerprints;
+  }
+
+  #at(level: number, node: number): number {
+    const start = levelStart[level];
+    assert(
+      start !== undefined && node >= 0 && node < nodesAtLevel(level),
+      `tree node: inside its level, got ${node} at level ${level}`,
+    );
+    return (start + node) * sumLanes;
+  }
+}
+
+/** `after - before` into `into`: what a change of one row adds to every sum above it. */
+export function differenceOf(
+  before: Digest | undefined,
+  after: Digest | undefined,
+  into: Uint32Array,
+): void {
+  into[0] = after?.a ?? 0;
+  into[1] = after?.b ?? 0;
+  into[2] = after?.c ?? 0;
+  into[3] = after?.d ?? 0;
+  into[4] = after === undefined ? 0 : 1;
+  if (before === undefined) return;
+  let borrow = 0;
+  let rest = (into[0] as number) - before.a;
+  into[0] = rest;
+  borrow = rest < 0 ? 1 : 0;
+  rest = (into[1] as number) - before.b - borrow;
+  into[1] = rest;
+  borrow = rest < 0 ? 1 : 0;
+  rest = (into[2] as number) - before.c - borrow;
+  into[2] = rest;
+  borrow = rest < 0 ? 1 : 0;
+  into[3] = (into[3] as number) - before.d - borrow;
+  into[4] = (into[4] as number) - 1;
+}
+
+/** `target[at…] += sum[from…]`, mod 2^128, and the count mod 2^32. */
+export function addSum(target: Uint32Array, at: number, sum: Uint32Array, from: number): void {
+  // A lane that overflows wraps in the array, and the double still shows the carry.
+  let lane = (target[at] as number) + (sum[from] as number);
+  target[at] = lane;
+  lane = (target[at + 1] as number) + (sum[from + 1] as number) + (lane > 0xffffffff ? 1 : 0);
+  target[at + 1] = lane;
+  lane = (target[at + 2] as number) + (sum[from + 2] as number) + (lane > 0xffffffff ? 1 : 0);
+  target[at + 2] = lane;
+  lane = (target[at + 3] as number) + (sum[from + 3] as number) + (lane > 0xffffffff ? 1 : 0);
+  target[at + 3] = lane;
+  target[at + 4] = (target[at + 4] as number) + (sum[from + 4] as number);
+}
+
+/** `target[at…] -= sum[from…]`, mod 2^128, and the count mod 2^32. */
+export function subtractSum(target: Uint32Array, at: number, sum: Uint32Array, from: number): void {
+  let lane = (target[at] as number) - (sum[from] as number);
+  target[at] = lane;
+  lane = (target[at + 1] as number) - (sum[from + 1] as number) - (lane < 0 ? 1 : 0);
+  target[at + 1] = lane;
+  lane = (target[at + 2] as number) - (sum[from + 2] as number) - (lane < 0 ? 1 : 0);
+  target[at + 2] = lane;
+  lane = (target[at + 3] as number) - (sum[from + 3] as number) - (lane < 0 ? 1 : 0);
+  target[at + 3] = lane;
+  target[at + 4] = (target[at + 4] as number) - (sum[from + 4] as number);
+}
+
+/** A sum as 32 hex digits, highest lane first. */
+export function sumToHex(lanes: Uint32Array, at: number): FingerprintHex {
+  return (
+    laneToHex(lanes[at + 3] as number) +
+    laneToHex(lanes[at + 2] as number) +
+    sumToShortHex(lanes, at)
+  );
+}
+
+/** The last 8 bytes of a sum, 16 hex digits. */
+export function sumToShortHex(lanes: Uint32Array, at: number): FingerprintHex {
+  return laneToHex(lanes[at + 1] as number) + laneToHex(lanes[at] as number);
+}
+
+/** A lane as 8 hex digits. */
+export function laneToHex(lane: number): string {
+  return lane.toString(16).padStart(8, "0");
+}

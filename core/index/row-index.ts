@@ -1,0 +1,107 @@
+/**
+ * Everything a node keeps in memory to know whether it agrees with others: the fingerprint tree of its live
+ * rows, the settled image, and the rows changed lately. None of it is written anywhere: it is rebuilt by
+ * a scan at start, while writes and merges go on.
+ *
+ * During a rebuild a row is *counted* once the scan has met it or a change has touched it. A change of a row
+ * not counted yet counts it at once, and the scan skips it when it gets there.
+ *
+ * @module
+ */
+
+import type { Stamp } from "../clock/stamp.ts";
+import {
+  type ClockState,
+  type Digest,
+  type Digester,
+  type RowId,
+  rangeOfRow,
+} from "../row/digest.ts";
+import { stampOfRow } from "../row/row-state.ts";
+import type { MergedRow, RowRef, ScannedRow } from "../store/row-store.ts";
+import { FingerprintTree } from "./fingerprint-tree.ts";
+import { RecentRows, type RecentRowsOptions, recentRowsDefaults } from "./recent-rows.ts";
+import { SettledImage } from "./settled-image.ts";
+
+export class RowIndex {
+  readonly live: FingerprintTree = new FingerprintTree();
+  readonly image: SettledImage;
+  readonly recent: RecentRows;
+  readonly #digester: Digester;
+  readonly #recentMs: number;
+  /** Rows that a change has counted; undefined once the index is built. */
+  #countedByChange: Set<RowId> | undefined = new Set();
+
+  constructor(
+    digester: Digester,
+    cut: number,
+    recentOptions: RecentRowsOptions = recentRowsDefaults,
+  ) {
+    this.#digester = digester;
+    this.image = new SettledImage(digester, cut);
+    this.recent = new RecentRows(recentOptions);
+    this.#recentMs = recentOptions.keepMs;
+  }
+
+  /** False until {@link finishRebuild}. */
+  get isBuilt(): boolean {
+    return this.#countedByChange === undefined;
+  }
+
+  /** A row that the rebuilding scan met. */
+  scanned(row: ScannedRow, nowMs: number): void {
+    if (this.#countedByChange?.has(row.id)) return;
+    const stamp = stampOfRow(row.clocks);
+    const digest = this.#count(row.id, row.clocks);
+    if (stamp.ms >= nowMs - this.#recentMs) this.#touch(row, stamp, digest, false, nowMs);
+  }
+
+  /** The scan is through. */
+  finishRebuild(): void {
+    this.#countedByChange = undefined;
+  }
+
+  /**
+   * A row changed, or was sent clocks that changed nothing.
+   *
+   * @param urgent It came in the urgent lane.
+   * @param isScanned While rebuilding: the scan had passed the row's place before the change.
+   */
+  merged(row: MergedRow, urgent: boolean, isScanned: boolean, nowMs: number): void {
+    const counted = this.#countedByChange;
+    if (counted !== undefined && !counted.has(row.id)) {
+      counted.add(row.id);
+      if (row.before !== undefined && !isScanned) this.#count(row.id, row.before);
+    }
+    const known = this.recent.get(row.id);
+    let beforeDigest: Digest | undefined;
+    if (row.before !== undefined) {
+      beforeDigest = known?.digest ?? this.#digester.rowDigest(row.id, row.before);
+    }
+    let afterDigest = beforeDigest;
+    if (row.changed || afterDigest === undefined) {
+      afterDigest = this.#digester.rowDigest(row.id, row.after);
+      this.live.replace(rangeOfRow(row.id), beforeDigest, afterDigest);
+      this.#touch(row, stampOfRow(row.after), afterDigest, urgent, nowMs);
+    }
+    this.image.take(row.id, row.before, row.incoming, row.after, beforeDigest, afterDigest);
+  }
+
+  #count(id: RowId, clocks: ClockState): Digest {
+    const digest = this.#digester.rowDigest(id, clocks);
+    this.live.add(rangeOfRow(id), digest);
+    this.image.take(id, undefined, clocks, clocks, undefined, digest);
+    return digest;
+  }
+
+  #touch(
+    row: RowRef & { readonly id: RowId },
+    stamp: Stamp,
+    digest: Digest,
+    urgent: boolean,
+    nowMs: number,
+  ): void {
+    const { id, table, key } = row;
+    this.recent.touch({ id, ref: { table, key }, stamp, digest, urgent }, nowMs);
+  }
+}

@@ -1,0 +1,245 @@
+import { expect, test } from "bun:test";
+import fc from "fast-check";
+import {
+  act,
+  createDigester,
+  type History,
+  keyOf,
+  runHistory,
+  siteOf,
+  startMs,
+} from "../../test/model/history.ts";
+import type { Changeset } from "../change/changeset.ts";
+import { compareRowClocks, type RowClock } from "../clock/row-clock.ts";
+import { compareStamps } from "../clock/stamp.ts";
+import { type CellClock, type ClockState, type RowId, rangeOfRow } from "../row/digest.ts";
+import { MapStore } from "../store/map-store.ts";
+import { FingerprintTree } from "./fingerprint-tree.ts";
+import { RowIndex } from "./row-index.ts";
+import { askableCuts, cutAt } from "./settled-image.ts";
+
+const digester = createDigester();
+
+/** A replica as far as the image goes, and every clock it was ever told. */
+class Observer {
+  readonly store = new MapStore(digester);
+  readonly index: RowIndex;
+  readonly known = new Map<RowId, ClockState[]>();
+
+  constructor(cut: number) {
+    this.index = new RowIndex(digester, cut);
+    this.index.finishRebuild();
+  }
+
+  hear(changesets: readonly Changeset[], nowMs: number): void {
+    for (const row of this.store.merge(changesets.flatMap(({ rows }) => rows))) {
+      this.index.merged(row, false, false, nowMs);
+      const states = this.known.get(row.id) ?? [];
+      states.push(row.incoming);
+      this.known.set(row.id, states);
+    }
+  }
+
+  /** The definition: per row the join of all clocks known with stamp ≤ C. */
+  naiveTree(cut: number): FingerprintTree {
+    const tree = new FingerprintTree();
+    for (const [id, states] of this.known) {
+      let clock: RowClock | undefined;
+      const cells = new Map<string, CellClock>();
+      for (const state of states) {
+        if (state.clock.ms >= cut * 1000) continue;
+        if (clock === undefined || compareRowClocks(state.clock, clock) > 0) clock = state.clock;
+        for (const cell of state.cells) {
+          const held = cells.get(cell.column);
+          if (cell.stamp.ms >= cut * 1000) continue;
+          if (held === undefined || compareStamps(cell.stamp, held.stamp) > 0) {
+            cells.set(cell.column, cell);
+          }
+        }
+      }
+      if (clock === undefined) continue;
+      const kept = [...cells.values()]
+        .filter((cell) => compareStamps(cell.stamp, clock as RowClock) >= 0)
+        .sort((a, b) => (a.column < b.column ? -1 : 1));
+      tree.add(rangeOfRow(id), digester.rowDigest(id, { clock, cells: kept }));
+    }
+    return tree;
+  }
+
+  expectNaive(): void {
+    const { image } = this.index;
+    for (const { cut, rows, fingerprint } of image.roots()) {
+      const naive = this.naiveTree(cut);
+      expect({ cut, rows, fingerprint }).toEqual({
+        cut,
+        rows: naive.rows(0, 0),
+        fingerprint: naive.fingerprint(0, 0),
+      });
+      for (let level = 0; level < 4; level++) {
+        const nodes = [...this.known.keys()].map((id) => rangeOfRow(id) >>> (4 * (4 - level)));
+        expect(image.childFingerprints(cut, level, nodes)).toEqual(
+          nodes.flatMap((node) => naive.childFingerprints(level, node)),
+        );
+      }
+    }
+  }
+}
+
+/** How the changesets of a history reach one observer. */
+interface Delivery {
+  /** Sort keys: the order. */
+  readonly order: readonly number[];
+  /** Delivered twice when the number is even. */
+  readonly twice: readonly number[];
+  /** The store's HLC moves on by this before each. */
+  readonly pausesMs: readonly number[];
+  /** Delivered with the one before, in one transaction, when the number is even. */
+  readonly joined: readonly number[];
+}
+
+function delivery(): fc.Arbitrary<Delivery> {
+  const numbers = fc.array(fc.nat(1000), { minLength: 60, maxLength: 60 });
+  return fc.record({
+    order: numbers,
+    twice: numbers,
+    pausesMs: fc.array(fc.oneof(fc.nat(20), fc.nat(1500)), { minLength: 60, maxLength: 60 }),
+    joined: numbers,
+  });
+}
+
+function deliver(history: History, how: Delivery, checkAlways: boolean): Observer {
+  const numberAt = (numbers: readonly number[], i: number) => numbers[i % numbers.length] as number;
+  const queue = history.changesets
+    .flatMap((changeset, i) =>
+      numberAt(how.twice, i) % 2 === 0 ? [changeset, changeset] : [changeset],
+    )
+    .map((changeset, i) => ({ changeset, at: numberAt(how.order, i) }))
+    .sort((a, b) => a.at - b.at);
+  let nowMs = startMs + 2000;
+  const observer = new Observer(cutAt(nowMs));
+  let batch: Changeset[] = [];
+  queue.forEach(({ changeset }, i) => {
+    nowMs += numberAt(how.pausesMs, i);
+    observer.index.image.advance(cutAt(nowMs));
+    batch.push(changeset);
+    if (numberAt(how.joined, i) % 2 === 0 && i + 1 < queue.length) return;
+    observer.hear(batch, nowMs);
+    batch = [];
+    if (checkAlways) observer.expectNaive();
+  });
+  return observer;
+}
+
+test("the image at every askable cut is the join of all clocks known up to it, at any moment", () => {
+  fc.assert(
+    fc.property(fc.array(act(), { maxLength: 25 }), delivery(), (acts, how) => {
+      const history = runHistory(acts);
+      const observer = deliver(history, how, true);
+      while (observer.index.image.oldestCut <= cutAt(history.endMs) + 5) {
+        observer.index.image.advance(observer.index.image.cut + 1);
+        observer.expectNaive();
+      }
+      // Everything has settled: the image is the live state, and nothing is kept for it.
+      expect(observer.index.image.roots()[0]?.fingerprint).toBe(
+        observer.index.live.fingerprint(0, 0),
+      );
+      expect(observer.index.image.touchedRows).toBe(0);
+    }),
+    { seed: 1, numRuns: 200 },
+  );
+});
+
+test("two nodes that know the same clocks have the same image at every common cut", () => {
+  let compared = 0;
+  fc.assert(
+    fc.property(
+      fc.array(act(), { minLength: 5, maxLength: 50 }),
+      delivery(),
+      delivery(),
+      (acts, one, other) => {
+        const history = runHistory(acts);
+        const a = deliver(history, one, false).index.image;
+        const b = deliver(history, other, false).index.image;
+        for (let i = 0; i < 2 * askableCuts; i++) {
+          const roots = new Map(b.roots().map((root) => [root.cut, root]));
+          for (const root of a.roots()) {
+            const theirs = roots.get(root.cut);
+            if (theirs === undefined) continue;
+            compared++;
+            expect(theirs).toEqual(root);
+          }
+          if (a.cut <= b.cut) a.advance(a.cut + 1);
+          else b.advance(b.cut + 1);
+        }
+      },
+    ),
+    { seed: 2, numRuns: 300 },
+  );
+  expect(compared).toBeGreaterThan(1000);
+});
+
+test("a clock that the live row has overtaken still enters the cuts it belongs to", () => {
+  const at = (ms: number, site: number) => ({ ms: startMs + ms, count: 0, site: siteOf(site) });
+  const row = { table: "t", key: keyOf(1) };
+  const born: RowClock = { ...at(0, 0), cl: 1 };
+  const state = (ms: number, site: number, value: string) => ({
+    ...row,
+    clock: born,
+    cells: [{ column: "status", stamp: at(ms, site), value }],
+  });
+  const changeset = (rows: Changeset["rows"], ms: number): Changeset => ({
+    stamp: at(ms, 0),
+    lane: 1,
+    rows,
+  });
+  const up = changeset([state(100, 1, "up")], 100);
+  const down = changeset([state(2100, 0, "down")], 2100);
+  // One hears them in order, the other hears of "up" when "down" is already there: its live row drops it.
+  const a = new Observer(cutAt(startMs + 5000));
+  a.hear([up], 0);
+  a.hear([down], 0);
+  const b = new Observer(cutAt(startMs + 5000));
+  b.hear([down], 0);
+  b.hear([up], 0);
+  for (let i = 0; i < 5; i++) {
+    a.index.image.advance(a.index.image.cut + 1);
+    b.index.image.advance(b.index.image.cut + 1);
+  }
+  expect(b.index.image.roots()).toEqual(a.index.image.roots());
+  expect(new Set(a.index.image.roots().map(({ fingerprint }) => fingerprint)).size).toBe(2);
+});
+
+test("two values under one stamp: the image takes the one the live row took", () => {
+  const stamp = { ms: startMs, count: 0, site: siteOf(0) };
+  const state = (value: string) => ({
+    table: "t",
+    key: keyOf(1),
+    clock: { ...stamp, cl: 1 },
+    cells: [{ column: "x", stamp, value }],
+  });
+  const observers = [
+    ["a", "b"],
+    ["b", "a"],
+    ["a", "b", "a"],
+  ].map((values) => {
+    const observer = new Observer(cutAt(startMs + 5000));
+    for (const value of values) observer.hear([{ stamp, lane: 1, rows: [state(value)] }], 0);
+    observer.index.image.advance(cutAt(startMs + 7000));
+    return observer;
+  });
+  for (const { index } of observers) {
+    expect(index.image.roots()[0]?.fingerprint).toBe(index.live.fingerprint(0, 0));
+    expect(index.image.roots()).toEqual(observers[0]?.index.image.roots() ?? []);
+  }
+});
+
+test("a clock that jumps over years makes the cut jump with it", () => {
+  const observer = new Observer(cutAt(startMs));
+  const stamp = { ms: startMs, count: 0, site: siteOf(0) };
+  const rows = [{ table: "t", key: keyOf(1), clock: { ...stamp, cl: 1 }, cells: [] }];
+  observer.hear([{ stamp, lane: 1, rows }], startMs);
+  const later = cutAt(startMs) + 1_000_000_000;
+  observer.index.image.advance(later);
+  expect(observer.index.image.cut).toBe(later);
+  expect(observer.index.image.roots().map(({ rows }) => rows)).toEqual([1, 1, 1, 1, 1]);
+});

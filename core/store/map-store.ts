@@ -1,0 +1,252 @@
+/**
+ * A row store in a map: the core's joins and nothing else. The simulator runs on it, and it is the model
+ * that the SQLite store is compared with.
+ *
+ * It knows no schema: every column of every row is held as it came.
+ *
+ * @module
+ */
+
+import type { Changeset, Lane } from "../change/changeset.ts";
+import { isLive } from "../clock/row-clock.ts";
+import { compareStamps, type Stamp } from "../clock/stamp.ts";
+import type { CellClock, ClockState, Digester, RowId } from "../row/digest.ts";
+import { deleteRow, insertRow, updateRow } from "../row/local-write.ts";
+import { type Cell, joinRows, type RowState } from "../row/row-state.ts";
+import { equalValues, type SqlValue } from "../row/value.ts";
+import type { MergedRow, RowRef, RowStore, ScannedRow, ScanPosition } from "./row-store.ts";
+
+/** What a local transaction did to one row. Later writes of one row win inside a transaction. */
+export type LocalWrite =
+  /** Inserts the row, or sets these columns of the live one. */
+  | {
+      readonly kind: "put";
+      readonly table: string;
+      /** As of `row/key.ts`. */
+      readonly key: Uint8Array;
+      /** By column, without the key's. */
+      readonly values: ReadonlyMap<string, SqlValue>;
+    }
+  /** Deletes the row; nothing when it isn't live. */
+  | { readonly kind: "delete"; readonly table: string; readonly key: Uint8Array };
+
+/** A commit's changeset, undefined when it changed nothing, and what it did to the rows. */
+export interface LocalCommit {
+  readonly changeset: Changeset | undefined;
+  readonly merged: readonly MergedRow[];
+}
+
+interface HeldRow {
+  readonly id: RowId;
+  /** Its place in the order of a scan. */
+  readonly ordinal: number;
+  state: RowState;
+  clocks: ClockState;
+}
+
+export class MapStore implements RowStore {
+  readonly #digester: Digester;
+  readonly #rows = new Map<string, HeldRow>();
+  /** Rows are never removed, only added at the end. */
+  readonly #order: HeldRow[] = [];
+
+  constructor(digester: Digester) {
+    this.#digester = digester;
+  }
+
+  /** Rows held, tombstones too. */
+  get size(): number {
+    return this.#order.length;
+  }
+
+  merge(rows: readonly RowState[]): MergedRow[] {
+    return rows.map((row) => this.#merge(row));
+  }
+
+  read(refs: readonly RowRef[]): (RowState | undefined)[] {
+    return refs.map((ref) => this.#rows.get(nameOf(ref))?.state);
+  }
+
+  scan(
+    position: ScanPosition | undefined,
+    rowsMax: number,
+  ): { readonly rows: readonly ScannedRow[]; readonly next: ScanPosition | undefined } {
+    const start = position === undefined ? 0 : (position.after as number) + 1;
+    const end = Math.min(start + rowsMax, this.#order.length);
+    const rows = this.#order.slice(start, end).map(({ id, state, clocks }) => ({
+      id,
+      table: state.table,
+      key: state.key,
+      clocks,
+    }));
+    return { rows, next: end < this.#order.length ? { part: 0, after: end - 1 } : undefined };
+  }
+
+  isPassed(position: ScanPosition, row: RowRef): boolean {
+    const held = this.#rows.get(nameOf(row));
+    return held !== undefined && held.ordinal <= (position.after as number);
+  }
+
+  /**
+   * Commits local writes under one stamp: one commit, one changeset.
+   *
+   * @param stamp Of the store's clock, issued for this commit.
+   * @param lane 0 when a rule of the caller's calls any of these rows urgent.
+   */
+  commit(writes: readonly LocalWrite[], stamp: Stamp, lane: Lane = 1): LocalCommit {
+    const netWrites = new Map<string, LocalWrite>();
+    for (const write of writes) {
+      const name = nameOf(write);
+      const earlier = netWrites.get(name);
+      if (write.kind === "put" && earlier?.kind === "put") {
+        netWrites.set(name, { ...write, values: new Map([...earlier.values, ...write.values]) });
+      } else netWrites.set(name, write);
+    }
+    const rows: RowState[] = [];
+    for (const [name, write] of netWrites) {
+      const held = this.#rows.get(name)?.state;
+      const state = stateAfter(held, write, stamp);
+      if (state !== undefined && state !== held) rows.push(state);
+    }
+    if (rows.length === 0) return { changeset: undefined, merged: [] };
+    return { changeset: { stamp, lane, rows }, merged: this.merge(rows) };
+  }
+
+  /** The live row's values by column; undefined when it isn't live. */
+  valuesOf(ref: RowRef): ReadonlyMap<string, SqlValue> | undefined {
+    const state = this.#rows.get(nameOf(ref))?.state;
+    if (state === undefined || !isLive(state.clock)) return undefined;
+    return new Map(state.cells.map(({ column, value }) => [column, value]));
+  }
+
+  /** Every row held, tombstones too, in the order in which they were first heard of. */
+  *states(): IterableIterator<RowState> {
+    for (const held of this.#order) yield held.state;
+  }
+
+  /** An independent copy, at the cost of its maps: what a simulated disk keeps. */
+  copy(): MapStore {
+    const copy = new MapStore(this.#digester);
+    for (const held of this.#order) copy.#add({ ...held });
+    return copy;
+  }
+
+  #merge(incoming: RowState): MergedRow {
+    const { table, key } = incoming;
+    const name = nameOf(incoming);
+    const held = this.#rows.get(name);
+    const incomingClocks = this.#clocksOf(incoming, held);
+    if (held === undefined) {
+      const id = this.#digester.rowId(table, key);
+      this.#add({ id, ordinal: this.#order.length, state: incoming, clocks: incomingClocks });
+      return {
+        table,
+        key,
+        id,
+        before: undefined,
+        incoming: incomingClocks,
+        after: incomingClocks,
+        changed: true,
+        conflict: false,
+      };
+    }
+    const before = held.clocks;
+    const { state, conflict } = joinRows(held.state, incoming);
+    const changed = !isSameState(held.state, state);
+    if (changed) {
+      const clocks = clocksOfJoin(state, held, incoming, incomingClocks);
+      held.state = state;
+      held.clocks = clocks;
+    }
+    return {
+      table,
+      key,
+      id: held.id,
+      before,
+      incoming: incomingClocks,
+      after: held.clocks,
+      changed,
+      conflict,
+    };
+  }
+
+  /** Clocks of what came. Hashing values is most of a merge's cost: those that are held already aren't. */
+  #clocksOf(row: RowState, held: HeldRow | undefined): ClockState {
+    const heldCells = held?.state.cells ?? [];
+    const heldClocks = held?.clocks.cells ?? [];
+    let at = 0;
+    const cells = row.cells.map(({ column, stamp, value }): CellClock => {
+      while (at < heldCells.length && (heldCells[at] as Cell).column < column) at++;
+      const known = heldCells[at];
+      const isHeld =
+        known?.column === column &&
+        compareStamps(known.stamp, stamp) === 0 &&
+        equalValues(known.value, value);
+      if (isHeld) return heldClocks[at] as CellClock;
+      return { column, stamp, hash: this.#digester.valueHash(value) };
+    });
+    return { clock: row.clock, cells };
+  }
+
+  #add(held: HeldRow): void {
+    this.#rows.set(nameOf(held.state), held);
+    this.#order.push(held);
+  }
+}
+
+/** What a write makes of a row; `held` itself when it changes nothing. */
+function stateAfter(
+  held: RowState | undefined,
+  write: LocalWrite,
+  stamp: Stamp,
+): RowState | undefined {
+  const wasLive = held !== undefined && isLive(held.clock);
+  if (write.kind === "delete") return wasLive ? deleteRow(held, stamp) : held;
+  if (wasLive) return updateRow(held, write.values, stamp);
+  return insertRow(held, write.table, write.key, write.values, stamp);
+}
+
+function clocksOfJoin(
+  state: RowState,
+  held: HeldRow,
+  incoming: RowState,
+  incomingClocks: ClockState,
+): ClockState {
+  // The join passes on the cells it was given, in the order of their columns.
+  let i = 0;
+  let j = 0;
+  const cells = state.cells.map((cell) => {
+    while (i < held.state.cells.length && held.state.cells[i] !== cell) {
+      if ((held.state.cells[i] as Cell).column >= cell.column) break;
+      i++;
+    }
+    if (held.state.cells[i] === cell) return held.clocks.cells[i] as CellClock;
+    while (incoming.cells[j] !== cell) j++;
+    return incomingClocks.cells[j] as CellClock;
+  });
+  return { clock: state.clock, cells };
+}
+
+function isSameState(a: RowState, b: RowState): boolean {
+  return (
+    a.clock.cl === b.clock.cl &&
+    compareStamps(a.clock, b.clock) === 0 &&
+    a.cells.length === b.cells.length &&
+    a.cells.every((cell, i) => {
+      const other = b.cells[i] as Cell;
+      return (
+        cell === other ||
+        (cell.column === other.column &&
+          compareStamps(cell.stamp, other.stamp) === 0 &&
+          equalValues(cell.value, other.value))
+      );
+    })
+  );
+}
+
+/** A map key for a row: its table and the bytes of its key, one UTF-16 unit each. */
+function nameOf(ref: RowRef): string {
+  let name = `${ref.table}\u0000`;
+  for (const byte of ref.key) name += String.fromCharCode(byte);
+  return name;
+}
