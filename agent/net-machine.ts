@@ -1,0 +1,21 @@
+/**
+ * The node machine as the net thread makes it.
+ *
+ * @module
+ */
+
+import type { PeerId } from "../core/node/border.ts";
+import { NodeMachine } from "../core/node/node-machine.ts";
+import type { NetOptions } from "./link.ts";
+
+export function createMachine(options: NetOptions, key: PeerId): NodeMachine {
+  return new NodeMachine({
+    key,
+    name: options.name,
+    region: options.region,
+    zone: options.zone,
+    incarnation: options.incarnation,
+    random: Math.random,
+    tuning: options.heartbeatMs === undefined ? {} : { heartbeatMs: options.heartbeatMs },
+  });
+}

@@ -1,0 +1,56 @@
+/**
+ * A DHT node that others begin with: a cluster brings its own, so that no public network is touched.
+ *
+ * It keeps the announcements of a topic and passes handshakes on; it holds no secret of the cluster and
+ * isn't a member. Its address must stay the same, because the others are configured with it.
+ *
+ * @module
+ */
+
+import DHT from "hyperdht";
+
+export interface BootstrapOptions {
+  /** IPv4 address of this host that the others reach; not 0.0.0.0. */
+  readonly host: string;
+  /** UDP port; exactly this one, not 0. */
+  readonly port: number;
+  /** Other bootstrap nodes, `host:port`; itself among them does no harm. */
+  readonly bootstrap?: readonly string[];
+}
+
+export interface Bootstrap {
+  readonly address: string;
+  /** DHT nodes it knows. */
+  nodes(): readonly string[];
+  close(): Promise<void>;
+}
+
+export type BootstrapStarted =
+  | { readonly kind: "started"; readonly bootstrap: Bootstrap }
+  /** Nothing is left bound. */
+  | { readonly kind: "failed"; readonly why: string };
+
+/** Starts a bootstrap node; it runs until it is closed. */
+export async function startBootstrap(options: BootstrapOptions): Promise<BootstrapStarted> {
+  const { host, port } = options;
+  const address = `${host}:${port}`;
+  const others = (options.bootstrap ?? []).filter((other) => other !== address);
+  let dht: DHT | undefined;
+  try {
+    dht = DHT.bootstrapper(port, host, { host, bootstrap: others });
+    await dht.fullyBootstrapped();
+  } catch (error) {
+    await dht?.destroy().catch(() => {});
+    const why = error instanceof Error ? error.message : String(error);
+    return { kind: "failed", why: `bootstrap at ${address}: ${why}` };
+  }
+  const node = dht;
+  return {
+    kind: "started",
+    bootstrap: {
+      address,
+      nodes: () => node.toArray().map((other) => `${other.host}:${other.port}`),
+      close: () => node.destroy(),
+    },
+  };
+}

@@ -1,0 +1,271 @@
+/**
+ * One peer's stream after the Noise handshake: admission first, then frames.
+ *
+ * 1. Both sides send 37 bytes of admission at once (`core/change/admission.ts`) and have
+ *    `admissionMs` to be convinced. Until then nothing is parsed. This is also what ends *ghosts*: the
+ *    side that dials takes a connection for open when the handshake is through the DHT, before a
+ *    single packet has passed between the two.
+ * 2. Frames (`framing.ts`) both ways, in the order they are handed over: lanes are the node machine's,
+ *    which hands over only as much as an urgent frame may wait for. Those of one task are written
+ *    together when it ends.
+ *
+ * How full the pipe is: `bytesLeft` counts what was handed over and isn't sent yet, from
+ * acknowledgements and what the transport has in flight. It is told through `onDrained` as it falls.
+ *
+ * @module
+ */
+
+import {
+  type AdmissionSession,
+  admissionBytes,
+  judgeAdmission,
+  writeAdmission,
+} from "../../core/change/admission.ts";
+import type { Sha256 } from "../../core/hash.ts";
+import { FrameReader, lengthBytes, writeLength } from "./framing.ts";
+
+export interface PeerStreamHooks {
+  /** Both sides are members. Frames may be sent from now on. */
+  readonly onAdmitted: () => void;
+  /** A frame from `kind` on; a view that this module doesn't touch again. */
+  readonly onFrame: (frame: Uint8Array) => void;
+  readonly onDrained: (bytesLeft: number) => void;
+  /** Once, last of all. `admitted` tells whether `onAdmitted` was called. */
+  readonly onClosed: (why: string, admitted: boolean) => void;
+}
+
+export interface PeerStreamOptions {
+  readonly sha256: Sha256;
+  readonly admissionSecret: Uint8Array;
+  /** The own node key, 32 bytes. */
+  readonly ownKey: Uint8Array;
+  /** From `connection` to the verdict. */
+  readonly admissionMs: number;
+}
+
+/** Frames are gathered into one encrypted message up to this, so that small ones share its 20 bytes. */
+const batchBytesMax = 16 * 1024;
+/** Acknowledgements are asked for each time so many bytes were handed over. */
+const markBytes = 32 * 1024;
+/** How often `bytesLeft` is looked at between acknowledgements, while there is much of it. */
+const lookMs = 2;
+/** The secret stream takes 16 MiB - 1 in one write. */
+const writeBytesMax = 8 * 1024 * 1024;
+
+export class PeerStream {
+  readonly #stream: NoiseStream;
+  readonly #hooks: PeerStreamHooks;
+  readonly #session: AdmissionSession;
+  readonly #options: PeerStreamOptions;
+  readonly #reader = new FrameReader();
+  readonly #deadline: ReturnType<typeof setTimeout>;
+  #state: "proving" | "open" | "closed" = "proving";
+  /** Admission bytes received so far. */
+  #proof = new Uint8Array(0);
+  /** Handed over and not yet written. */
+  #waiting: Uint8Array[] = [];
+  #waitingBytes = 0;
+  #isBlocked = false;
+  #isScheduled = false;
+  #why = "closed by peer";
+  /** Bytes handed to the stream, and of those how many the peer has acknowledged at least. */
+  #writtenBytes = 0;
+  #ackedBytes = 0;
+  #markedBytes = 0;
+  #marks = 0;
+  #lookTimer: ReturnType<typeof setTimeout> | undefined;
+  framesSent = 0;
+  framesReceived = 0;
+  bytesSent = 0;
+  bytesReceived = 0;
+
+  constructor(stream: NoiseStream, options: PeerStreamOptions, hooks: PeerStreamHooks) {
+    this.#stream = stream;
+    this.#hooks = hooks;
+    this.#options = options;
+    this.#session = { secret: options.admissionSecret, handshakeHash: stream.handshakeHash };
+    stream.on("error", (error) => {
+      if (this.#why === "closed by peer") this.#why = error.message;
+    });
+    stream.on("close", () => this.#onClose());
+    stream.on("data", (bytes) => this.#onData(bytes));
+    stream.on("drain", () => this.#onDrain());
+    // A peer that ends its half has nothing more to say.
+    stream.on("end", () => stream.end());
+    this.#deadline = setTimeout(
+      () => this.destroy("admission: no proof in time"),
+      options.admissionMs,
+    );
+    stream.write(writeAdmission(options.sha256, this.#session, options.ownKey));
+  }
+
+  get isOpen(): boolean {
+    return this.#state === "open";
+  }
+
+  /** Null once the transport is gone. */
+  get transport(): RawStream | null {
+    return this.#stream.rawStream;
+  }
+
+  /** Bytes handed over that the transport hasn't sent yet; exact to about `markBytes`. */
+  get bytesLeft(): number {
+    const unacked = this.#writtenBytes - this.#ackedBytes;
+    return this.#waitingBytes + Math.max(0, unacked - (this.transport?.inflight ?? 0));
+  }
+
+  /** Hands over a frame from `kind` on. It must not change until it is written. Only while open. */
+  send(frame: Uint8Array): void {
+    if (this.#state !== "open") return;
+    this.#waiting.push(frame);
+    this.#waitingBytes += frame.length;
+    if (this.#isBlocked || this.#isScheduled) return;
+    this.#isScheduled = true;
+    queueMicrotask(() => {
+      this.#isScheduled = false;
+      this.#write();
+    });
+  }
+
+  /** Closes now; what wasn't sent yet is lost. */
+  destroy(why: string): void {
+    if (this.#state === "closed") return;
+    this.#why = why;
+    this.#stream.destroy();
+  }
+
+  /** Resolves when the peer has acknowledged all that was handed over, or the stream is closed. */
+  async flushed(): Promise<void> {
+    this.#write();
+    await this.#stream.flush();
+  }
+
+  #onData(bytes: Uint8Array): void {
+    this.bytesReceived += bytes.length;
+    const rest = this.#state === "proving" ? this.#judge(bytes) : bytes;
+    if (this.#state !== "open" || rest.length === 0) return;
+    const frames: Uint8Array[] = [];
+    const framing = this.#reader.push(rest, frames);
+    for (const frame of frames) {
+      // A frame before it may have made the machine close this peer.
+      if (this.#state !== "open" || this.#stream.destroying) return;
+      this.framesReceived++;
+      this.#hooks.onFrame(frame);
+    }
+    if (framing.kind === "malformed") this.destroy(framing.why);
+  }
+
+  /** Takes admission bytes and returns what follows them; nothing unless the peer is admitted. */
+  #judge(bytes: Uint8Array): Uint8Array {
+    const wanted = admissionBytes - this.#proof.length;
+    const proof = new Uint8Array(this.#proof.length + Math.min(wanted, bytes.length));
+    proof.set(this.#proof);
+    proof.set(bytes.subarray(0, wanted), this.#proof.length);
+    this.#proof = proof;
+    const nothing = new Uint8Array(0);
+    if (proof.length < admissionBytes) return nothing;
+    clearTimeout(this.#deadline);
+    const { sha256 } = this.#options;
+    const verdict = judgeAdmission(sha256, this.#session, this.#stream.remotePublicKey, proof);
+    if (verdict.kind === "refused") {
+      this.destroy(`admission: ${verdict.why}`);
+      return nothing;
+    }
+    this.#state = "open";
+    this.#hooks.onAdmitted();
+    return bytes.subarray(wanted);
+  }
+
+  #write(): void {
+    while (!this.#isBlocked && this.#state === "open" && !this.#stream.destroying) {
+      const frames = this.#takeBatch();
+      if (frames.length === 0) break;
+      this.#isBlocked = !this.#writeBatch(frames);
+    }
+    this.#mark();
+  }
+
+  /** As many frames as share one message; one at least. */
+  #takeBatch(): Uint8Array[] {
+    let bytes = 0;
+    let count = 0;
+    for (const frame of this.#waiting) {
+      if (count > 0 && bytes + lengthBytes + frame.length > batchBytesMax) break;
+      bytes += lengthBytes + frame.length;
+      count++;
+    }
+    this.#waitingBytes -= bytes - count * lengthBytes;
+    return this.#waiting.splice(0, count);
+  }
+
+  /** False when the stream wants no more for now. */
+  #writeBatch(frames: readonly Uint8Array[]): boolean {
+    const total = frames.reduce((sum, frame) => sum + lengthBytes + frame.length, 0);
+    this.framesSent += frames.length;
+    this.bytesSent += total;
+    this.#writtenBytes += total;
+    if (total <= writeBytesMax) {
+      const message = this.#stream.alloc(total);
+      let offset = 0;
+      for (const frame of frames) {
+        writeLength(message, offset, frame.length);
+        message.set(frame, offset + lengthBytes);
+        offset += lengthBytes + frame.length;
+      }
+      return this.#stream.write(message);
+    }
+    // One frame that is larger than a message of the secret stream.
+    const frame = frames[0] as Uint8Array;
+    const header = new Uint8Array(lengthBytes);
+    writeLength(header, 0, frame.length);
+    let isReady = this.#stream.write(header);
+    for (let offset = 0; offset < frame.length; offset += writeBytesMax) {
+      isReady = this.#stream.write(frame.subarray(offset, offset + writeBytesMax));
+    }
+    return isReady;
+  }
+
+  #onDrain(): void {
+    this.#isBlocked = false;
+    this.#write();
+  }
+
+  /** Has the transport tell when what was written so far is acknowledged. */
+  #mark(): void {
+    const written = this.#writtenBytes;
+    if (written === this.#markedBytes || this.#state !== "open") return;
+    if (written - this.#ackedBytes > markBytes) this.#lookLater();
+    if (this.#marks > 0 && written - this.#markedBytes < markBytes) return;
+    this.#markedBytes = written;
+    this.#marks++;
+    void this.#stream.flush().then((isAcked) => {
+      this.#marks--;
+      if (!isAcked || this.#state !== "open") return;
+      this.#ackedBytes = written;
+      this.#mark();
+      this.#hooks.onDrained(this.bytesLeft);
+    });
+  }
+
+  /** On a long path the transport may have sent all long before the first acknowledgement. */
+  #lookLater(): void {
+    this.#lookTimer ??= setTimeout(() => {
+      this.#lookTimer = undefined;
+      if (this.#state !== "open" || this.#writtenBytes - this.#ackedBytes <= markBytes) return;
+      this.#lookLater();
+      this.#hooks.onDrained(this.bytesLeft);
+    }, lookMs);
+  }
+
+  #onClose(): void {
+    if (this.#state === "closed") return;
+    const admitted = this.#state === "open";
+    this.#state = "closed";
+    clearTimeout(this.#deadline);
+    clearTimeout(this.#lookTimer);
+    this.#waiting = [];
+    this.#waitingBytes = 0;
+    if (!admitted && this.#why === "closed by peer") this.#why = "closed before admission";
+    this.#hooks.onClosed(this.#why, admitted);
+  }
+}
