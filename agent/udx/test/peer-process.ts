@@ -34,7 +34,7 @@ export class PeerProcess {
   static async start(runtime: string, udxModule: string): Promise<PeerProcess> {
     const peer = new PeerProcess([runtime, join(import.meta.dir, "peer.cjs"), udxModule]);
     const ready = await new Promise<Reply>((resolve) => peer.#waiting.set(0, resolve));
-    if (ready["ready"] !== true) throw new Error("the peer ended before it was ready");
+    if (ready.ready !== true) throw new Error("the peer ended before it was ready");
     return peer;
   }
 
@@ -108,7 +108,7 @@ export function installReal(): { readonly root: string } | { readonly missing: s
 export function realOrSkip(what: string): string | null {
   const real = installReal();
   if ("root" in real) return real.root;
-  if (process.env["PATINA_REQUIRE_REAL"] === "1") throw new Error(`${what}: ${real.missing}`);
+  if (process.env.PATINA_REQUIRE_REAL === "1") throw new Error(`${what}: ${real.missing}`);
   console.log(`skipped: ${what}: ${real.missing}`);
   return null;
 }

@@ -57,14 +57,21 @@ function readAll(stream, { bytes, hash: hashes = true }) {
     const started = performance.now();
     let first = 0;
     const finish = () => {
-      resolve({ bytes: received, sha256: hash.digest("hex"), ms: performance.now() - started, first });
+      stream.off("data", onData);
+      resolve({
+        bytes: received,
+        sha256: hash.digest("hex"),
+        ms: performance.now() - started,
+        first,
+      });
     };
-    stream.on("data", (data) => {
+    const onData = (data) => {
       if (received === 0) first = performance.now() - started;
       received += data.length;
       if (hashes) hash.update(data);
       if (bytes !== undefined && received >= bytes) finish();
-    });
+    };
+    stream.on("data", onData);
     stream.on("end", () => {
       if (bytes === undefined || received < bytes) finish();
     });
@@ -99,7 +106,8 @@ const commands = {
   },
   changeRemote({ id, remoteId, port, host = "127.0.0.1" }) {
     const { stream, socket } = streams.get(id);
-    void stream.changeRemote(socket, remoteId, port, host).catch(() => {});
+    // null from udx-native when nothing was in flight.
+    void stream.changeRemote(socket, remoteId, port, host)?.catch(() => {});
     return {};
   },
   async write({ id, ...what }) {
@@ -137,6 +145,18 @@ const commands = {
       });
       stream.write(message);
     });
+  },
+  /** Two streams that relay to each other, towards streams 1 and 2 behind one port. */
+  relay({ a, b, port, host = "127.0.0.1" }) {
+    const socket = udx.createSocket();
+    socket.bind(0, host);
+    const [toA, toB] = [udx.createStream(a), udx.createStream(b)];
+    for (const stream of [toA, toB]) stream.on("error", () => {});
+    toA.connect(socket, 1, port, host);
+    toB.connect(socket, 2, port, host);
+    toA.relayTo(toB);
+    toB.relayTo(toA);
+    return { port: socket.address().port };
   },
   pause({ id }) {
     streams.get(id).stream.pause();

@@ -5,7 +5,7 @@
  * @module
  */
 
-import { createPacket, decodePacket, OVERHEAD_IPV4_BYTES, HEADER_BYTES } from "../packet.ts";
+import { createPacket, decodePacket, HEADER_BYTES, OVERHEAD_IPV4_BYTES } from "../packet.ts";
 import { SeededRandom } from "../seeded-random.ts";
 import type { Path, StreamEvent, StreamMachineOptions } from "../stream-machine.ts";
 import { StreamMachine } from "../stream-machine.ts";

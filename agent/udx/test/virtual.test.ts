@@ -234,8 +234,7 @@ describe("loss", () => {
   test("a hole in the middle is repaired in one round trip more", () => {
     const path = new VirtualPath(1, { delayMs: 20 }).connect();
     let n = 0;
-    path.drops = (bytes, from) =>
-      from === path.a && (typeOf(bytes) & TYPE_DATA) !== 0 && n++ === 3;
+    path.drops = (bytes, from) => from === path.a && (typeOf(bytes) & TYPE_DATA) !== 0 && n++ === 3;
     path.a.machine.write(pattern(1100 * 8));
     path.run(5000, () => path.b.receivedBytes === 8800);
     expect(path.a.machine.retransmits).toBe(1);
