@@ -32,7 +32,7 @@ export interface Preupdate {
   /** Column `index` before the change; only for update and delete. */
   old(index: number): SqlValue;
   /** Column `index` after the change; only for insert and update. */
-  new (index: number): SqlValue;
+  readonly new: (index: number) => SqlValue;
 }
 
 export interface SqlDatabase {

@@ -1,0 +1,80 @@
+/**
+ * Affinity: what a column of SQLite makes of a value that is stored in it.
+ *
+ * Merge must know beforehand whether a column gives a value back unchanged, type and bytes, because
+ * a value that it would change is *held* and not shown. The rules are those of SQLite 3.54's
+ * `applyAffinity` (vdbe.c), and a test compares them with SQLite itself, value by value.
+ *
+ * | affinity         | changes                                                                     |
+ * | ---------------- | --------------------------------------------------------------------------- |
+ * | BLOB             | nothing                                                                     |
+ * | TEXT             | INTEGER and REAL become text                                                |
+ * | NUMERIC, INTEGER | text that reads as a number becomes it; a REAL that is an integer below 2**51 becomes INTEGER |
+ * | REAL             | text that reads as a number and INTEGER become REAL; -0.0 becomes 0.0        |
+ *
+ * Source: "Datatypes In SQLite", section 3, https://sqlite.org/datatype3.html
+ *
+ * @module
+ */
+
+import { canonicalKeyValue } from "../row/key.ts";
+import { equalValues, Real, type SqlValue } from "../row/value.ts";
+
+export type Affinity = "BLOB" | "TEXT" | "NUMERIC" | "INTEGER" | "REAL";
+
+/** Affinity of a declared type, by the substrings that SQLite looks for, in its order. */
+export function affinityOfType(declared: string): Affinity {
+  const type = declared.toUpperCase();
+  if (type.includes("INT")) return "INTEGER";
+  if (type.includes("CHAR") || type.includes("CLOB") || type.includes("TEXT")) return "TEXT";
+  if (type.includes("BLOB") || type === "") return "BLOB";
+  if (type.includes("REAL") || type.includes("FLOA") || type.includes("DOUB")) return "REAL";
+  return "NUMERIC";
+}
+
+/** Whether a column of this affinity gives `value` back as the same type and bytes. */
+export function isKeptByAffinity(affinity: Affinity, value: SqlValue): boolean {
+  if (value === null || value instanceof Uint8Array || affinity === "BLOB") return true;
+  if (typeof value === "number" || typeof value === "bigint") {
+    return affinity === "INTEGER" || affinity === "NUMERIC";
+  }
+  if (value instanceof Real) {
+    if (affinity === "REAL") return !Object.is(value.real, -0);
+    return affinity !== "TEXT" && !isSameAsInteger(value.real);
+  }
+  // Text. What is not UTF-8 has a byte that no number has.
+  return affinity === "TEXT" || typeof value !== "string" || !readsAsNumber(value);
+}
+
+/**
+ * Whether a key column gives a canonical key value back as a value that SQLite holds equal and that has
+ * the same canonical form. A key with a part that it doesn't is no key of that table.
+ *
+ * @param isRowid An INTEGER PRIMARY KEY, which takes nothing but integers.
+ */
+export function isKeyKept(affinity: Affinity, isRowid: boolean, value: SqlValue): boolean {
+  if (isRowid) return typeof value === "number" || typeof value === "bigint";
+  if (affinity === "REAL" && (typeof value === "number" || typeof value === "bigint")) {
+    return equalValues(canonicalKeyValue(new Real(Number(value))), value);
+  }
+  return isKeptByAffinity(affinity, value);
+}
+
+/** What a key column shows for a canonical key value that it keeps. */
+export function shownKeyValue(affinity: Affinity, value: SqlValue): SqlValue {
+  const isInteger = typeof value === "number" || typeof value === "bigint";
+  return affinity === "REAL" && isInteger ? new Real(Number(value)) : value;
+}
+
+/** `sqlite3RealSameAsInt`: the REALs that an INTEGER column turns into INTEGER. */
+function isSameAsInteger(real: number): boolean {
+  return Number.isInteger(real) && real >= -(2 ** 51) && real < 2 ** 51;
+}
+
+/** Text that `sqlite3AtoF` reads to its end. */
+const numberText =
+  /^[ \t\n\v\f\r]*[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?[ \t\n\v\f\r]*$/;
+
+function readsAsNumber(text: string): boolean {
+  return numberText.test(text);
+}

@@ -1,0 +1,114 @@
+/**
+ * SQL text cut into tokens, as SQLite's own tokenizer cuts it.
+ *
+ * The schema planner lets SQLite parse statements. What it can't ask SQLite is where one statement of
+ * a file ends and which words an expression is made of; that is read off the tokens.
+ *
+ * @module
+ */
+
+import { lowerAscii } from "../row/row-state.ts";
+
+export interface SqlToken {
+  /** `word`: keyword or bare name. `quoted`: "name", [name] or `name`. */
+  readonly kind: "word" | "quoted" | "string" | "blob" | "number" | "symbol";
+  /** As written. */
+  readonly text: string;
+  /** Words in ASCII lower case; quoted names without quotes, in ASCII lower case; others as written. */
+  readonly value: string;
+  /** Offset of its first character. */
+  readonly at: number;
+  /** From 1. */
+  readonly line: number;
+}
+
+const pattern =
+  /([ \t\n\f\r]+|--[^\n]*|\/\*(?:[^*]|\*(?!\/))*(?:\*\/|$))|([xX]'[0-9a-fA-F]*')|('(?:[^']|'')*')|("(?:[^"]|"")*"|`(?:[^`]|``)*`|\[[^\]]*\])|(0[xX][0-9a-fA-F_]+|(?:[0-9][0-9_]*\.?[0-9_]*|\.[0-9][0-9_]*)(?:[eE][+-]?[0-9_]+)?)|([A-Za-z_\u0080-\uffff][A-Za-z0-9_$\u0080-\uffff]*)|(<>|<=|>=|<<|>>|==|!=|\|\||->>|->|[\s\S])/y;
+
+/** All tokens of `sql` without blanks and comments. Never fails: what is no token is a symbol. */
+export function tokenize(sql: string): SqlToken[] {
+  const tokens: SqlToken[] = [];
+  let line = 1;
+  let at = 0;
+  while (at < sql.length) {
+    pattern.lastIndex = at;
+    // The last branch takes any character, so there is always a match.
+    const match = pattern.exec(sql) as RegExpExecArray;
+    const text = match[0];
+    const [, blank, blob, string, quoted, number, word] = match;
+    if (blank === undefined) {
+      const kind =
+        blob !== undefined
+          ? "blob"
+          : string !== undefined
+            ? "string"
+            : quoted !== undefined
+              ? "quoted"
+              : number !== undefined
+                ? "number"
+                : word !== undefined
+                  ? "word"
+                  : "symbol";
+      tokens.push({ kind, text, value: tokenValue(kind, text), at, line });
+    }
+    for (let i = text.indexOf("\n"); i >= 0; i = text.indexOf("\n", i + 1)) line++;
+    at += text.length;
+  }
+  return tokens;
+}
+
+/** Text that is equal for token lists that mean the same, however they are spaced, cased and quoted. */
+export function tokensToText(tokens: readonly SqlToken[]): string {
+  return tokens.map((token) => token.value).join(" ");
+}
+
+/** Statements of a file, split at `;`. Each has at least one token. */
+export function splitStatements(tokens: readonly SqlToken[]): SqlToken[][] {
+  const statements: SqlToken[][] = [];
+  let statement: SqlToken[] = [];
+  for (const token of tokens) {
+    if (token.kind === "symbol" && token.value === ";") {
+      // The body of a trigger has semicolons of its own, up to END.
+      if (isTrigger(statement) && statement.at(-1)?.value !== "end") continue;
+      if (statement.length > 0) statements.push(statement);
+      statement = [];
+    } else statement.push(token);
+  }
+  if (statement.length > 0) statements.push(statement);
+  return statements;
+}
+
+function isTrigger(statement: readonly SqlToken[]): boolean {
+  return statement[0]?.value === "create" && statement.slice(1, 3).some(isWord("trigger"));
+}
+
+export function isWord(word: string): (token: SqlToken) => boolean {
+  return (token) => token.kind === "word" && token.value === word;
+}
+
+export function isSymbol(token: SqlToken | undefined, symbol: string): boolean {
+  return token?.kind === "symbol" && token.value === symbol;
+}
+
+/** Index of the `)` that closes the `(` at `open`; the number of tokens when nothing does. */
+export function closingParenthesis(tokens: readonly SqlToken[], open: number): number {
+  let depth = 0;
+  for (let i = open; i < tokens.length; i++) {
+    if (isSymbol(tokens[i], "(")) depth++;
+    else if (isSymbol(tokens[i], ")") && --depth === 0) return i;
+  }
+  return tokens.length;
+}
+
+/** `"name"`, for SQL text that is built. */
+export function quoteName(name: string): string {
+  return `"${name.replaceAll('"', '""')}"`;
+}
+
+function tokenValue(kind: SqlToken["kind"], text: string): string {
+  if (kind === "word") return lowerAscii(text);
+  if (kind !== "quoted") return text;
+  const inner = text.slice(1, -1);
+  const quote = text[0] as string;
+  return lowerAscii(quote === "[" ? inner : inner.replaceAll(quote + quote, quote));
+}

@@ -1,0 +1,253 @@
+/**
+ * What a local transaction changed: the journal's touched keys, compared with what the tables have now.
+ *
+ * The rules of what a write makes of a row state are in `row/local-write.ts`; here are the rows.
+ *
+ * @module
+ */
+
+import { utf8Length } from "../bytes/utf8.ts";
+import { changesetBytesMax } from "../change/changeset.ts";
+import { rowsMax } from "../change/row-block.ts";
+import { compareHlc, type Hlc, type Stamp } from "../clock/stamp.ts";
+import type { Digester } from "../row/digest.ts";
+import { canonicalKeyValue } from "../row/key.ts";
+import { deleteRow, insertRow, updateRow } from "../row/local-write.ts";
+import { type Cell, type RowState, stampOfRow } from "../row/row-state.ts";
+import { equalValues, RawText, type SqlValue, valueBytesMax } from "../row/value.ts";
+import type { Journal, Touched } from "./capture.ts";
+import type { Ordinals } from "./clock-blob.ts";
+import { decodeHeldRow, type HeldCell, type HeldRow } from "./held-row.ts";
+import type { RowWriter } from "./row-writer.ts";
+import type { BaseRow, StoredTable } from "./stored-table.ts";
+
+/**
+ * Values of one row together, in bytes. Less than a changeset, so that a row that several nodes have
+ * made large by halves still travels in one frame.
+ */
+export const rowBytesMax: number = 32 * 1024 * 1024;
+
+/** What became of a touched key. */
+export type LocalChange = {
+  readonly touched: Touched;
+  /** The row as it is; undefined: there is none. */
+  readonly row: BaseRow | undefined;
+} & (
+  | { readonly kind: "insert" }
+  /** `values` has the columns that differ, by name. */
+  | { readonly kind: "update"; readonly values: ReadonlyMap<string, SqlValue> }
+  | { readonly kind: "delete" }
+  /** The same row under another rowid: only where its clocks stand changes. */
+  | { readonly kind: "moved" }
+);
+
+/** The state that a change made. */
+export interface LocalRow {
+  readonly change: LocalChange;
+  readonly state: RowState;
+  readonly held: HeldRow;
+}
+
+export interface LocalReader {
+  readonly writer: RowWriter;
+  readonly ordinals: Ordinals;
+  readonly digester: Digester;
+}
+
+/** The net difference, in the order in which the keys were first touched. Empty: nothing changed. */
+export function collectChanges(journal: Journal, reader: LocalReader): LocalChange[] {
+  const changes: LocalChange[] = [];
+  for (const touched of journal.touched()) {
+    const row = readTouched(touched);
+    if (row === undefined) {
+      // A row without clocks that is deleted was never told to anybody.
+      if (touched.before !== undefined && clocksOfTouched(touched, reader) !== null) {
+        changes.push({ kind: "delete", touched, row });
+      }
+    } else if (touched.before === undefined || clocksOfTouched(touched, reader) === null) {
+      changes.push({ kind: "insert", touched, row });
+    } else {
+      const values = differingValues(touched, row, reader);
+      if (values.size > 0) changes.push({ kind: "update", touched, row, values });
+      else if (row.rowid !== touched.rowidBefore) changes.push({ kind: "moved", touched, row });
+    }
+  }
+  return changes;
+}
+
+function readTouched({ table, rowid, key }: Touched): BaseRow | undefined {
+  if (rowid !== undefined && !table.plan.withoutRowid) {
+    const row = table.readByRowid(rowid);
+    if (row?.key.every((value, i) => isSameKeyValue(value, key[i]))) return row;
+  }
+  return table.readByKey(key);
+}
+
+function isSameKeyValue(stored: SqlValue, key: SqlValue | undefined): boolean {
+  return key !== undefined && equalValues(canonicalKeyValue(stored), key);
+}
+
+/** The clocks that a key had before the transaction. Its row's own clocks are read once. */
+export function clocksOfTouched(touched: Touched, reader: LocalReader): HeldRow | null {
+  if (touched.clocks !== undefined) return touched.clocks;
+  const { table, key, keyBytes, rowidBefore, before } = touched;
+  let clocks: HeldRow | undefined;
+  if (before === undefined) clocks = reader.writer.findAbsent(table.name, keyBytes)?.held;
+  else {
+    const found = table.findClocks({ rowid: rowidBefore, key, keyBytes });
+    if (found !== undefined) clocks = decodeHeldRow(found.clock, found.held, reader.ordinals);
+    for (const cell of clocks?.cells ?? []) {
+      cell.value ??= before[table.valueIndex.get(cell.column) as number] ?? null;
+    }
+  }
+  touched.clocks = clocks ?? null;
+  return touched.clocks;
+}
+
+/** Columns of a row that was there and is there. */
+function differingValues(
+  touched: Touched,
+  row: BaseRow,
+  reader: LocalReader,
+): Map<string, SqlValue> {
+  const { table, source } = touched;
+  const before = touched.before as readonly SqlValue[];
+  const isOther = source !== undefined && source !== touched;
+  const values = isOther ? carriedValues(table, row, source, reader) : new Map<string, SqlValue>();
+  table.plan.valueColumns.forEach(({ name }, i) => {
+    const value = row.values[i] as SqlValue;
+    if (!isOther) {
+      if (!equalValues(before[i] as SqlValue, value)) values.set(name, value);
+      // Another row's value came, but it is the one that was here.
+    } else if (
+      equalValues(before[i] as SqlValue, value) &&
+      equalValues(values.get(name) as SqlValue, value)
+    ) {
+      values.delete(name);
+    }
+  });
+  return values;
+}
+
+/** All columns of a row that another key had, with what that key held and couldn't show. */
+function carriedValues(
+  table: StoredTable,
+  row: BaseRow,
+  source: Touched | undefined,
+  reader: LocalReader,
+): Map<string, SqlValue> {
+  const values = new Map<string, SqlValue>();
+  table.plan.valueColumns.forEach(({ name }, i) => {
+    values.set(name, row.values[i] as SqlValue);
+  });
+  if (source?.before === undefined) return values;
+  for (const cell of clocksOfTouched(source, reader)?.cells ?? []) {
+    if (!cell.held) continue;
+    const index = table.valueIndex.get(cell.column);
+    // A column that was set in the same transaction has its new value.
+    const isUntouched =
+      index === undefined ||
+      equalValues(row.values[index] as SqlValue, source.before[index] as SqlValue);
+    if (isUntouched) values.set(cell.column, cell.value as SqlValue);
+  }
+  return values;
+}
+
+/** The largest stamp of what the changed rows were before: the commit's must be larger. */
+export function largestHlcBefore(
+  changes: readonly LocalChange[],
+  reader: LocalReader,
+): Hlc | undefined {
+  let largest: Hlc | undefined;
+  for (const { touched } of changes) {
+    const clocks = clocksOfTouched(touched, reader);
+    if (clocks === null) continue;
+    const stamp = stampOfRow(clocks);
+    if (largest === undefined || compareHlc(stamp, largest) > 0) largest = stamp;
+  }
+  return largest;
+}
+
+/** The states that the changes make, all under one stamp. Moves change no state. */
+export function stampChanges(
+  changes: readonly LocalChange[],
+  stamp: Stamp,
+  reader: LocalReader,
+): LocalRow[] {
+  const rows: LocalRow[] = [];
+  for (const change of changes) {
+    if (change.kind === "moved") continue;
+    const { touched } = change;
+    const { table, keyBytes } = touched;
+    const clocks = clocksOfTouched(touched, reader);
+    const before: RowState | undefined =
+      clocks === null
+        ? undefined
+        : { table: table.name, key: keyBytes, clock: clocks.clock, cells: clocks.cells as Cell[] };
+    let after: RowState;
+    if (change.kind === "delete") after = deleteRow(before as RowState, stamp);
+    else if (change.kind === "update") after = updateRow(before as RowState, change.values, stamp);
+    else {
+      const source = touched.source === touched ? undefined : touched.source;
+      const values = carriedValues(table, change.row as BaseRow, source, reader);
+      after = insertRow(before, table.name, keyBytes, values, stamp);
+    }
+    if (after === before) continue;
+    const cells = after.cells.map((cell) => heldCellOf(table, cell, reader.digester));
+    rows.push({
+      change,
+      held: { clock: after.clock, cells },
+      state: {
+        ...after,
+        cells: cells.map(({ column, stamp: cellStamp, value }) => ({
+          column,
+          stamp: cellStamp,
+          value: value as SqlValue,
+        })),
+      },
+    });
+  }
+  return rows;
+}
+
+function heldCellOf(table: StoredTable, cell: Cell, digester: Digester): HeldCell {
+  // A cell that wasn't written is the one that was held.
+  if ("hash" in cell) return cell as HeldCell;
+  const { column, stamp, value } = cell;
+  const held = !table.isShown(column, value);
+  return { column, stamp, hash: digester.valueHash(value), held, value, fresh: false };
+}
+
+/** Why a commit is too large to be sent; undefined when it isn't. */
+export function problemOfSize(rows: readonly LocalRow[]): string | undefined {
+  if (rows.length > rowsMax) {
+    return `a transaction may change ${rowsMax} rows, this one changes ${rows.length}: split it`;
+  }
+  let commitBytes = 0;
+  for (const { state } of rows) {
+    let rowBytes = 0;
+    for (const { column, value } of state.cells) {
+      const bytes = bytesOf(value);
+      if (bytes > valueBytesMax) {
+        return `${state.table}.${column}: a value may have ${valueBytesMax} bytes, this one has ${bytes}`;
+      }
+      rowBytes += bytes;
+    }
+    if (rowBytes > rowBytesMax) {
+      return `table ${state.table}: the values of a row may have ${rowBytesMax} bytes, these have ${rowBytes}`;
+    }
+    commitBytes += rowBytes;
+  }
+  return commitBytes > changesetBytesMax ? problemOfBytes(commitBytes) : undefined;
+}
+
+export function problemOfBytes(bytes: number): string {
+  return `a transaction may change ${changesetBytesMax} bytes, this one changes ${bytes}: split it`;
+}
+
+function bytesOf(value: SqlValue): number {
+  // Short text is counted by its units: near enough for sums, exact where a limit may be met.
+  if (typeof value === "string") return value.length < 4096 ? value.length : utf8Length(value);
+  if (value instanceof Uint8Array) return value.length;
+  return value instanceof RawText ? value.bytes.length : 8;
+}

@@ -1,0 +1,258 @@
+/**
+ * Finds and writes the rows of all tables, wherever they stand.
+ *
+ * | a row that is                                            | stands in                              |
+ * | -------------------------------------------------------- | -------------------------------------- |
+ * | live, of a known table, with a key that its columns keep | its base table, clocks beside it       |
+ * | anything else that was heard of                          | `patina_absent`, all its values held   |
+ *
+ * The base row is a function of what is held and of the schema: a column shows the value of its cell
+ * if it gives it back unchanged, and otherwise its default.
+ *
+ * @module
+ */
+
+import { assert } from "../assert.ts";
+import { compareRowClocks, isLive } from "../clock/row-clock.ts";
+import { decodeKey } from "../row/key.ts";
+import type { SqlValue } from "../row/value.ts";
+import type { Ordinals } from "./clock-blob.ts";
+import type { SqlDatabase, SqlStatement } from "./database.ts";
+import { decodeHeldRow, encodeClocks, encodeHeld, type HeldRow } from "./held-row.ts";
+import type { Place, StoredTable } from "./stored-table.ts";
+
+/** One row as a transaction found it. */
+export interface Slot extends Place {
+  readonly name: string;
+  /** Where it stands if it is live; undefined when no table can show it. */
+  readonly table: StoredTable | undefined;
+  rowid: number | bigint | undefined;
+  hasBase: boolean;
+  hasClocks: boolean;
+  isAbsent: boolean;
+  held: HeldRow | undefined;
+}
+
+export class RowWriter {
+  readonly #database: SqlDatabase;
+  readonly #tables: ReadonlyMap<string, StoredTable>;
+  readonly #ordinals: Ordinals;
+  /** Tables that may have rows in `patina_absent`. */
+  readonly #absentTables: Set<string>;
+  readonly #findAbsent: SqlStatement;
+  readonly #putAbsent: SqlStatement;
+  readonly #removeAbsent: SqlStatement;
+  readonly #addUnshown: SqlStatement;
+  /** Changes of `patina_unshown` in the transaction that is open: table, then column. */
+  readonly #unshown = new Map<string, Map<string, number>>();
+
+  constructor(database: SqlDatabase, tables: ReadonlyMap<string, StoredTable>, ordinals: Ordinals) {
+    this.#database = database;
+    this.#tables = tables;
+    this.#ordinals = ordinals;
+    this.#absentTables = this.#readAbsentTables();
+    this.#findAbsent = database.prepare(
+      "SELECT clock, held FROM patina_absent WHERE tbl = ? AND key = ?",
+    );
+    this.#putAbsent = database.prepare(
+      "INSERT OR REPLACE INTO patina_absent (tbl, key, clock, held) VALUES (?, ?, ?, ?)",
+    );
+    this.#removeAbsent = database.prepare("DELETE FROM patina_absent WHERE tbl = ? AND key = ?");
+    this.#addUnshown = database.prepare(
+      "INSERT INTO patina_unshown (tbl, col, cells) VALUES (?1, ?2, ?3) " +
+        "ON CONFLICT (tbl, col) DO UPDATE SET cells = cells + ?3",
+    );
+  }
+
+  find(name: string, keyBytes: Uint8Array): Slot {
+    const key = decodeKey(keyBytes) ?? [];
+    const known = this.#tables.get(name);
+    const table = known?.isKey(key) ? known : undefined;
+    const slot: Slot = {
+      name,
+      table,
+      key,
+      keyBytes,
+      rowid: undefined,
+      hasBase: false,
+      hasClocks: false,
+      isAbsent: false,
+      held: undefined,
+    };
+    const found = table?.find(key, keyBytes);
+    if (found !== undefined) {
+      slot.rowid = found.rowid;
+      slot.hasBase = true;
+      slot.hasClocks = found.clock !== null;
+      if (found.clock !== null) slot.held = decodeHeldRow(found.clock, found.held, this.#ordinals);
+      // A row of the table whose clocks are missing or damaged counts as one never heard of.
+      return slot;
+    }
+    const absent = this.findAbsent(name, keyBytes);
+    if (absent !== undefined) {
+      slot.isAbsent = true;
+      slot.held = absent.held;
+    }
+    return slot;
+  }
+
+  /** What is held of a row that stands in no table. `held` undefined: its clocks are damaged. */
+  findAbsent(name: string, key: Uint8Array): { readonly held: HeldRow | undefined } | undefined {
+    if (!this.#absentTables.has(name)) return undefined;
+    const statement = this.#findAbsent;
+    statement.bind(1, name);
+    statement.bind(2, key);
+    if (!statement.step()) return undefined;
+    const clock = statement.column(0) as Uint8Array;
+    const held = statement.column(1) as Uint8Array | null;
+    statement.reset();
+    return { held: decodeHeldRow(clock, held, this.#ordinals) };
+  }
+
+  /** Reads the values of all cells of `row`, which are those that the slot's base row shows. */
+  readValues(slot: Slot, row: HeldRow): void {
+    if (row.cells.every(({ value }) => value !== undefined)) return;
+    const { table } = slot;
+    assert(table !== undefined && slot.hasBase, "shown values stand in a base row");
+    const values = table.readValues(slot);
+    for (const cell of row.cells) {
+      cell.value ??= values[table.valueIndex.get(cell.column) as number] ?? null;
+    }
+  }
+
+  /** Writes the state of a row, base row and clocks. The slot is as the row is then. */
+  write(slot: Slot, row: HeldRow): void {
+    if (slot.held !== undefined) this.countUnshown(slot.name, slot.held, slot.isAbsent, -1);
+    if (slot.table !== undefined && isLive(row.clock)) this.#show(slot, slot.table, row);
+    else this.#hide(slot, row);
+    this.countUnshown(slot.name, row, slot.isAbsent, 1);
+    for (const cell of row.cells) cell.fresh = false;
+    slot.held = row;
+  }
+
+  #show(slot: Slot, table: StoredTable, row: HeldRow): void {
+    const { valueColumns } = table.plan;
+    for (const cell of row.cells) {
+      if (cell.fresh || slot.isAbsent) {
+        cell.held = !table.isShown(cell.column, cell.value as SqlValue);
+      }
+    }
+    if (!slot.hasBase) {
+      const values: SqlValue[] = valueColumns.map((column) => column.defaultValue);
+      for (const { column, value, held } of row.cells) {
+        if (!held) values[table.valueIndex.get(column) as number] = value as SqlValue;
+      }
+      slot.rowid = table.insert(slot.key, values);
+      slot.hasBase = true;
+    } else {
+      // Columns that don't show what they are to: those of cells that came, and in a new life those
+      // without a cell.
+      const isReplaced =
+        slot.held === undefined || compareRowClocks(slot.held.clock, row.clock) !== 0;
+      const values: (SqlValue | undefined)[] = isReplaced
+        ? valueColumns.map((column) => column.defaultValue)
+        : new Array(valueColumns.length).fill(undefined);
+      for (const { column, value, held, fresh } of row.cells) {
+        const index = table.valueIndex.get(column);
+        if (index === undefined) continue;
+        if (!fresh) {
+          if (!held) values[index] = undefined;
+        } else values[index] = held ? valueColumns[index]?.defaultValue : value;
+      }
+      const columns: number[] = [];
+      const changed: SqlValue[] = [];
+      for (let i = 0; i < values.length; i++) {
+        const value = values[i];
+        if (value === undefined) continue;
+        columns.push(i);
+        changed.push(value);
+      }
+      if (columns.length > 0) table.update(slot, columns, changed);
+    }
+    table.putClocks(slot, encodeClocks(row, this.#ordinals), encodeHeld(row), !slot.hasClocks);
+    slot.hasClocks = true;
+    if (slot.isAbsent) this.removeAbsent(slot.name, slot.keyBytes);
+    slot.isAbsent = false;
+  }
+
+  #hide(slot: Slot, row: HeldRow): void {
+    this.readValues(slot, row);
+    for (const cell of row.cells) cell.held = true;
+    if (slot.hasClocks) slot.table?.removeClocks(slot);
+    if (slot.hasBase) slot.table?.remove(slot);
+    slot.hasBase = false;
+    slot.hasClocks = false;
+    slot.rowid = undefined;
+    this.putAbsent(slot.name, slot.keyBytes, row);
+    slot.isAbsent = true;
+  }
+
+  /** All cells of `row` must be held. */
+  putAbsent(name: string, key: Uint8Array, row: HeldRow): void {
+    const statement = this.#putAbsent;
+    statement.bind(1, name);
+    statement.bind(2, key);
+    statement.bind(3, encodeClocks(row, this.#ordinals));
+    statement.bind(4, encodeHeld(row));
+    statement.step();
+    statement.reset();
+    this.#absentTables.add(name);
+  }
+
+  removeAbsent(name: string, key: Uint8Array): void {
+    this.#removeAbsent.bind(1, name);
+    this.#removeAbsent.bind(2, key);
+    this.#removeAbsent.step();
+    this.#removeAbsent.reset();
+  }
+
+  /** Counts what of a live row isn't shown: cells, or the whole row under the column "". */
+  countUnshown(name: string, row: HeldRow, isAbsent: boolean, by: 1 | -1): void {
+    if (isAbsent) {
+      if (isLive(row.clock)) this.#count(name, "", by);
+      return;
+    }
+    for (const cell of row.cells) if (cell.held) this.#count(name, cell.column, by);
+  }
+
+  #count(name: string, column: string, by: number): void {
+    let columns = this.#unshown.get(name);
+    if (columns === undefined) {
+      columns = new Map();
+      this.#unshown.set(name, columns);
+    }
+    columns.set(column, (columns.get(column) ?? 0) + by);
+  }
+
+  /** Writes the counts, before the transaction that is open commits. */
+  flush(): void {
+    if (this.#unshown.size === 0) return;
+    for (const [name, columns] of this.#unshown) {
+      for (const [column, by] of columns) {
+        if (by === 0) continue;
+        this.#addUnshown.bind(1, name);
+        this.#addUnshown.bind(2, column);
+        this.#addUnshown.bind(3, by);
+        this.#addUnshown.step();
+        this.#addUnshown.reset();
+      }
+    }
+    this.#unshown.clear();
+  }
+
+  /** The transaction was rolled back. */
+  forget(): void {
+    this.#unshown.clear();
+  }
+
+  /** Each name costs one look-up, however many tombstones there are. */
+  #readAbsentTables(): Set<string> {
+    const names = new Set<string>();
+    let name = this.#database.all("SELECT min(tbl) FROM patina_absent")[0]?.[0];
+    while (typeof name === "string") {
+      names.add(name);
+      name = this.#database.all("SELECT min(tbl) FROM patina_absent WHERE tbl > ?", name)[0]?.[0];
+    }
+    return names;
+  }
+}

@@ -1,0 +1,837 @@
+/**
+ * The rows of a replica in SQLite: local transactions in, changesets out; remote rows in, joined.
+ *
+ * | step of a local commit | file              |   | step of a merge             | file            |
+ * | ---------------------- | ----------------- | - | --------------------------- | --------------- |
+ * | note touched keys      | `capture.ts`      |   | find row and clocks         | `row-writer.ts` |
+ * | compare, stamp, limits | `local-commit.ts` |   | join                        | `held-row.ts`   |
+ * | write clocks           | here              |   | write base row and clocks   | `row-writer.ts` |
+ *
+ * There is one writer. Nothing here runs while a local transaction is open, except between its
+ * `begin` and its `commit`.
+ *
+ * @module
+ */
+
+import { assert } from "../assert.ts";
+import { ByteReader } from "../bytes/reader.ts";
+import { utf8Decode, utf8Encode } from "../bytes/utf8.ts";
+import { ByteWriter } from "../bytes/writer.ts";
+import {
+  type Changeset,
+  changesetBytesMax,
+  encodeChangeset,
+  type Lane,
+  normalBytesMax,
+} from "../change/changeset.ts";
+import type { HlcClock } from "../clock/hlc-clock.ts";
+import { compareHlc, type Hlc, hlcZero, type Stamp } from "../clock/stamp.ts";
+import type { Digester, RowId } from "../row/digest.ts";
+import { siteToBytes } from "../row/digest.ts";
+import { canonicalKeyValue, encodeKey } from "../row/key.ts";
+import { type RowState, stampOfRow } from "../row/row-state.ts";
+import { compareBytes, equalValues, type SqlValue } from "../row/value.ts";
+import { shownKeyValue } from "../schema/affinity.ts";
+import type { PlannedColumn, PlannedSchema, SchemaProblem } from "../schema/schema.ts";
+import { problemToText } from "../schema/schema.ts";
+import { clockTableName, planSchema } from "../schema/schema-plan.ts";
+import { quoteName } from "../schema/sql-token.ts";
+import { Journal } from "./capture.ts";
+import type { SqlDatabase, SqlStatement } from "./database.ts";
+import {
+  createOwnTables,
+  hlcToBytes,
+  prepareFile,
+  readFileHeader,
+  readState,
+  writeState,
+} from "./file-header.ts";
+import {
+  clocksOfHeld,
+  decodeHeldRow,
+  encodeClocks,
+  encodeHeld,
+  type HeldRow,
+  joinHeld,
+  rowStateOfHeld,
+} from "./held-row.ts";
+import {
+  clocksOfTouched,
+  collectChanges,
+  type LocalChange,
+  type LocalReader,
+  type LocalRow,
+  largestHlcBefore,
+  problemOfBytes,
+  problemOfSize,
+  stampChanges,
+} from "./local-commit.ts";
+import { StoredOrdinals } from "./ordinals.ts";
+import type { MergedRow, RowRef, RowStore, ScannedRow, ScanPosition } from "./row-store.ts";
+import { RowWriter, type Slot } from "./row-writer.ts";
+import { type Place, StoredTable } from "./stored-table.ts";
+
+export interface SqliteStoreOptions {
+  /** The one connection that writes. The store installs its preupdate hook. */
+  readonly writer: SqlDatabase;
+  readonly schema: PlannedSchema;
+  readonly digester: Digester;
+  /** Stamps local commits; its site is the one that this store writes as. */
+  readonly clock: HlcClock;
+  /** Wall clock, for the stamp of rows that were there before Patina. */
+  readonly nowMs: number;
+}
+
+export interface OpenReport {
+  /** The file was new. */
+  readonly created: boolean;
+  /** Schema statements that were run. */
+  readonly statements: readonly string[];
+  /** Rows that stood in a table when it became replicated, taken in as INSERTs under one stamp. */
+  readonly adoptedRows: number;
+  /** Rows and cells that were held and are shown since the schema grew. */
+  readonly surfacedRows: number;
+  /** Clocks whose row somebody deleted without Patina. They stay, and a merge may bring the row back. */
+  readonly clocksWithoutRows: number;
+  /** Rows that somebody wrote without Patina: nobody else hears of them until they are written again. */
+  readonly rowsWithoutClocks: number;
+}
+
+export type StoreOpened =
+  | { readonly kind: "opened"; readonly store: SqliteStore; readonly report: OpenReport }
+  /** The file is as it was. `problems` are the schema's, if it was that. */
+  | { readonly kind: "refused"; readonly why: string; readonly problems: readonly SchemaProblem[] };
+
+export type CommitResult =
+  | {
+      readonly kind: "committed";
+      /** Commits of this site that changed something, with this one; null when it changed nothing. */
+      readonly version: number | null;
+      /** Undefined when nothing that is replicated changed. */
+      readonly changeset: Changeset | undefined;
+      /** The changeset's bytes. */
+      readonly encoded: Uint8Array | undefined;
+      readonly merged: readonly MergedRow[];
+    }
+  /** The transaction was rolled back; nothing of it was applied. */
+  | { readonly kind: "refused"; readonly why: string };
+
+/** How far the stored HLC may fall behind the largest stamp merged: rows hold that themselves. */
+const hlcStoreStepMs = 1000;
+
+export class SqliteStore implements RowStore {
+  readonly #writer: SqlDatabase;
+  readonly #schema: PlannedSchema;
+  readonly #digester: Digester;
+  readonly #clock: HlcClock;
+  readonly #tables: ReadonlyMap<string, StoredTable>;
+  /** In the order of a scan; `patina_absent` comes after them. */
+  readonly #parts: readonly StoredTable[];
+  readonly #ordinals: StoredOrdinals;
+  readonly #rows: RowWriter;
+  readonly #reader: LocalReader;
+  readonly #journal: Journal;
+  readonly #putState: SqlStatement;
+  readonly #scanAbsent: SqlStatement;
+  /** Where the rows of the last merges and commits stood before. */
+  readonly #placesBefore = new WeakMap<RowRef, ScanPosition | undefined>();
+  readonly #hasChecks: boolean;
+  #checksAreIgnored = false;
+  #isLocal = false;
+  #version: number;
+  #storedHlc: Hlc;
+
+  private constructor(options: SqliteStoreOptions, version: number, storedHlc: Hlc) {
+    const { writer, schema, digester, clock } = options;
+    this.#writer = writer;
+    this.#schema = schema;
+    this.#digester = digester;
+    this.#clock = clock;
+    this.#version = version;
+    this.#storedHlc = storedHlc;
+    const replicated = [...schema.tables.values()].filter((table) => table.replicated);
+    this.#hasChecks = replicated.some((table) => table.hasCheck);
+    const tables = replicated
+      .map((table) => new StoredTable(writer, table))
+      .sort((a, b) => (a.name < b.name ? -1 : 1));
+    this.#parts = tables;
+    this.#tables = new Map(tables.map((table) => [table.name, table]));
+    this.#ordinals = new StoredOrdinals(writer);
+    this.#rows = new RowWriter(writer, this.#tables, this.#ordinals);
+    this.#reader = { writer: this.#rows, ordinals: this.#ordinals, digester };
+    this.#journal = new Journal(new Map(tables.map((table) => [table.plan.sqlName, table])));
+    this.#putState = writer.prepare(
+      "INSERT OR REPLACE INTO patina_state (name, value) VALUES (?, ?)",
+    );
+    this.#scanAbsent = writer.prepare(
+      "SELECT tbl, key, clock, held FROM patina_absent WHERE (tbl, key) > (?1, ?2) ORDER BY tbl, key LIMIT ?3",
+    );
+  }
+
+  /**
+   * Opens a database as a replica: makes or checks the file, brings its tables to `schema`, takes in
+   * what was there, shows what was held for want of a table or column, and checks that rows and clocks
+   * belong together. One transaction: a refusal or a failure leaves the file as it was.
+   *
+   * The connection must have no open transaction and, where wanted, WAL is set after this for a new
+   * file (`auto_vacuum` must come before the first page is written).
+   */
+  static open(options: SqliteStoreOptions): StoreOpened {
+    const { writer, schema, clock } = options;
+    const header = readFileHeader(writer);
+    if (header.kind === "refused") return { ...header, problems: [] };
+    if (header.kind !== "patina") prepareFile(writer);
+    writer.exec("PRAGMA foreign_keys = OFF");
+    // ALTER TABLE ADD COLUMN tests CHECKs on rows that a merge may have left breaking them.
+    writer.exec("PRAGMA ignore_check_constraints = ON");
+    writer.exec("BEGIN IMMEDIATE");
+    try {
+      createOwnTables(writer);
+      const plan = planSchema(writer, schema);
+      if (plan.kind === "refused") {
+        writer.exec("ROLLBACK");
+        const why = plan.problems.map(problemToText).join("\n");
+        return { kind: "refused", why, problems: plan.problems };
+      }
+      for (const statement of plan.statements) writer.exec(statement);
+      for (const name of plan.adopted) {
+        const columns = schema.tables.get(name)?.withoutRowid
+          ? "(key BLOB PRIMARY KEY NOT NULL, clock BLOB NOT NULL, held BLOB) WITHOUT ROWID"
+          : "(id INTEGER PRIMARY KEY, clock BLOB NOT NULL, held BLOB)";
+        writer.exec(`CREATE TABLE ${quoteName(clockTableName(name))} ${columns}`);
+      }
+      const isSameSite = header.kind === "patina" && header.site === clock.site;
+      const storedHlc = header.kind === "patina" ? header.hlc : hlcZero;
+      clock.observe(storedHlc);
+      const store = new SqliteStore(options, isSameSite ? header.version : 0, storedHlc);
+      store.#checksAreIgnored = true;
+      if (!isSameSite) {
+        writeState(writer, "site", siteToBytes(clock.site));
+        writeState(writer, "version", 0);
+      }
+      const adoptedRows = store.#adopt(plan.adopted, options.nowMs);
+      const surfacedRows = store.#surfaceRows(plan.adopted) + store.#surfaceCells(plan.grown);
+      store.#rows.flush();
+      store.#writeHlc();
+      const check = store.#check();
+      writer.exec("COMMIT");
+      store.#ordinals.keep();
+      writer.onPreupdate((change) => {
+        if (store.#isLocal) store.#journal.note(change);
+      });
+      const report: OpenReport = {
+        created: header.kind === "new",
+        statements: plan.statements,
+        adoptedRows,
+        surfacedRows,
+        ...check,
+      };
+      return { kind: "opened", store, report };
+    } catch (error) {
+      if (!writer.autocommit) writer.exec("ROLLBACK");
+      throw error;
+    }
+  }
+
+  get schema(): PlannedSchema {
+    return this.#schema;
+  }
+
+  /** Commits of this site that changed something. */
+  get version(): number {
+    return this.#version;
+  }
+
+  /** A value that the agent keeps in the file; undefined when it was never set. */
+  state(name: string): SqlValue | undefined {
+    return readState(this.#writer, name);
+  }
+
+  /** Keeps a value in the file, in the transaction that is open or in one of its own. */
+  setState(name: string, value: SqlValue): void {
+    assert(!["site", "hlc", "version"].includes(name), `state ${name} is the store's own`);
+    writeState(this.#writer, name, value);
+  }
+
+  /** What is held and not shown: cells by table and column, whole rows under the column "". */
+  unshown(): { readonly table: string; readonly column: string; readonly cells: number }[] {
+    return this.#writer
+      .all("SELECT tbl, col, cells FROM patina_unshown WHERE cells > 0")
+      .map(([table, column, cells]) => ({
+        table: String(table),
+        column: String(column),
+        cells: Number(cells),
+      }));
+  }
+
+  /** Begins a local transaction. What is then run on the writer connection is captured. */
+  begin(): void {
+    assert(!this.#isLocal, "one local transaction at a time");
+    this.#ignoreChecks(false);
+    this.#journal.clear();
+    this.#writer.exec("BEGIN IMMEDIATE");
+    this.#isLocal = true;
+  }
+
+  /**
+   * Whether the local transaction is still open. `OR ROLLBACK` ends it in the middle, and what ran
+   * then would be committed statement by statement: ask after every statement.
+   */
+  get isOpen(): boolean {
+    return this.#isLocal && !this.#writer.autocommit;
+  }
+
+  /**
+   * Ends a local transaction: what it changed becomes one changeset under one stamp. Throws what SQLite
+   * throws when the file can't be written; the transaction is then rolled back.
+   */
+  commit(nowMs: number): CommitResult {
+    assert(this.#isLocal, "commit without begin");
+    if (this.#writer.autocommit) {
+      this.#end();
+      return { kind: "refused", why: "the transaction was rolled back by one of its statements" };
+    }
+    try {
+      return this.#commit(nowMs);
+    } catch (error) {
+      this.#end();
+      this.#rollback();
+      throw error;
+    }
+  }
+
+  /** Ends a local transaction; nothing of it is applied. */
+  rollback(): void {
+    assert(this.#isLocal, "rollback without begin");
+    this.#end();
+    this.#rollback();
+  }
+
+  #commit(nowMs: number): CommitResult {
+    const journal = this.#journal;
+    const refuse = (why: string): CommitResult => {
+      this.rollback();
+      return { kind: "refused", why };
+    };
+    if (journal.problem !== "") return refuse(journal.problem);
+    const changes = collectChanges(journal, this.#reader);
+    let rows: LocalRow[] = [];
+    let stamp: Stamp | undefined;
+    if (changes.some(({ kind }) => kind !== "moved")) {
+      const before = largestHlcBefore(changes, this.#reader);
+      if (before !== undefined) this.#clock.observe(before);
+      stamp = this.#clock.next(nowMs);
+      rows = stampChanges(changes, stamp, this.#reader);
+    }
+    const problem = problemOfSize(rows);
+    if (problem !== undefined) return refuse(problem);
+    // What is written from here on is the store's own doing.
+    this.#end();
+    const merged = this.#writeChanges(changes, rows);
+    let changeset: Changeset | undefined;
+    let encoded: Uint8Array | undefined;
+    if (stamp !== undefined && rows.length > 0) {
+      const isUrgent = rows.some((row) => this.#isUrgent(row));
+      changeset = { stamp, lane: 1, rows: rows.map(({ state }) => state) };
+      encoded = encodeChangeset(changeset);
+      if (encoded.length > changesetBytesMax) {
+        this.#rollback();
+        return { kind: "refused", why: problemOfBytes(encoded.length) };
+      }
+      const lane: Lane = isUrgent ? 0 : encoded.length > normalBytesMax ? 2 : 1;
+      if (lane !== changeset.lane) {
+        changeset = { ...changeset, lane };
+        encoded = encodeChangeset(changeset);
+      }
+      this.#writeState("version", this.#version + 1);
+      this.#writeHlc();
+    }
+    this.#rows.flush();
+    this.#writer.exec("COMMIT");
+    this.#ordinals.keep();
+    if (changeset !== undefined) this.#version++;
+    const version = changeset === undefined ? null : this.#version;
+    return { kind: "committed", version, changeset, encoded, merged };
+  }
+
+  /** Writes clocks; the base rows are as the transaction left them. */
+  #writeChanges(changes: readonly LocalChange[], rows: readonly LocalRow[]): MergedRow[] {
+    const merged: MergedRow[] = [];
+    // All clocks leave before any are put: rowids may have been handed from row to row.
+    for (const { touched, row, kind } of changes) {
+      const { table, keyBytes, key, rowidBefore } = touched;
+      if (touched.before === undefined || touched.clocks === null) continue;
+      if (kind !== "delete" && row?.rowid === rowidBefore) continue;
+      table.removeClocks({ rowid: rowidBefore, key, keyBytes });
+    }
+    for (const { touched, row, kind } of changes) {
+      if (kind !== "moved") continue;
+      const held = clocksOfTouched(touched, this.#reader) as HeldRow;
+      this.#putClocks({ ...touched, rowid: row?.rowid }, touched.table, held, true);
+      const clocks = clocksOfHeld(held);
+      const id = this.#digester.rowId(touched.table.name, touched.keyBytes);
+      const ref = { table: touched.table.name, key: touched.keyBytes };
+      merged.push(
+        this.#placed(
+          {
+            ...ref,
+            id,
+            before: clocks,
+            incoming: clocks,
+            after: clocks,
+            changed: false,
+            conflict: false,
+          },
+          this.#position(touched.table, touched.rowidBefore, touched.keyBytes),
+        ),
+      );
+    }
+    for (const { change, state, held } of rows) {
+      const { touched, row } = change;
+      const { table, keyBytes, before: valuesBefore, rowidBefore } = touched;
+      const clocks = clocksOfTouched(touched, this.#reader);
+      const wasAbsent = valuesBefore === undefined;
+      if (clocks !== null) this.#rows.countUnshown(table.name, clocks, wasAbsent, -1);
+      if (change.kind === "delete") this.#rows.putAbsent(table.name, keyBytes, held);
+      else {
+        const place: Place = { rowid: row?.rowid, key: touched.key, keyBytes };
+        const isNew = wasAbsent || clocks === null || row?.rowid !== rowidBefore;
+        this.#putClocks(place, table, held, isNew);
+        if (wasAbsent && clocks !== null) this.#rows.removeAbsent(table.name, keyBytes);
+        this.#restoreKey(place, table, row?.key ?? []);
+      }
+      this.#rows.countUnshown(table.name, held, change.kind === "delete", 1);
+      const after = clocksOfHeld(held);
+      const position = wasAbsent
+        ? this.#absentPosition(table.name, keyBytes)
+        : this.#position(table, rowidBefore, keyBytes);
+      merged.push(
+        this.#placed(
+          {
+            table: table.name,
+            key: keyBytes,
+            id: this.#digester.rowId(table.name, keyBytes),
+            before: clocks === null ? undefined : clocksOfHeld(clocks),
+            incoming: after,
+            after,
+            changed: true,
+            conflict: false,
+          },
+          clocks === null ? undefined : position,
+        ),
+      );
+      assert(state.cells.length === held.cells.length, "a state and what is held of it are one");
+    }
+    return merged;
+  }
+
+  #putClocks(place: Place, table: StoredTable, held: HeldRow, isNew: boolean): void {
+    const clock = encodeClocks(held, this.#ordinals);
+    table.putClocks(place, clock, encodeHeld(held), isNew);
+  }
+
+  /**
+   * Keys that SQLite holds equal are one key, and everywhere shown as the same value: a REAL key part
+   * that is an integer becomes that where its column would keep it as a REAL.
+   */
+  #restoreKey(place: Place, table: StoredTable, stored: readonly SqlValue[]): void {
+    const shown = table.plan.keyColumns.map((column: PlannedColumn, i) =>
+      shownKeyValue(column.affinity, place.key[i] as SqlValue),
+    );
+    if (!shown.every((value, i) => equalValues(value, stored[i] as SqlValue))) {
+      table.updateKey(place, shown);
+    }
+  }
+
+  #isUrgent({ change }: LocalRow): boolean {
+    const { touched, row, kind } = change;
+    const { table, key, keyBytes } = touched;
+    if (table.plan.urgent === null) return false;
+    return kind === "delete" || table.isUrgent({ rowid: row?.rowid, key, keyBytes });
+  }
+
+  merge(rows: readonly RowState[]): MergedRow[] {
+    assert(!this.#isLocal, "no merge inside a local transaction");
+    if (rows.length === 0) return [];
+    this.#ignoreChecks(true);
+    this.#writer.exec("BEGIN");
+    let merged: MergedRow[];
+    try {
+      merged = this.#merge(rows);
+      this.#rows.flush();
+      this.#writer.exec("COMMIT");
+    } catch (error) {
+      this.#rollback();
+      throw error;
+    }
+    this.#ordinals.keep();
+    return merged;
+  }
+
+  #merge(rows: readonly RowState[]): MergedRow[] {
+    const merged: MergedRow[] = [];
+    const groups = new Map<RowId, MergeGroup>();
+    let largest: Hlc = hlcZero;
+    for (const row of rows) {
+      const id = this.#digester.rowId(row.table, row.key);
+      let group = groups.get(id);
+      if (group === undefined) {
+        const slot = this.#rows.find(row.table, row.key);
+        group = { slot, row: slot.held, changed: false, position: this.#slotPosition(slot) };
+        groups.set(id, group);
+      }
+      const { slot, row: held } = group;
+      const incoming = this.#digester.clocksOf(row);
+      const join = joinHeld(held, row, incoming, (column) => this.#readShown(slot, column));
+      group.row = join.row;
+      group.changed ||= join.changed;
+      const stamp = stampOfRow(row);
+      if (compareHlc(stamp, largest) > 0) largest = stamp;
+      const before = held === undefined ? undefined : clocksOfHeld(held);
+      merged.push(
+        this.#placed(
+          {
+            table: row.table,
+            key: row.key,
+            id,
+            before,
+            incoming,
+            after: join.changed || before === undefined ? clocksOfHeld(join.row) : before,
+            changed: join.changed,
+            conflict: join.conflict,
+          },
+          group.position,
+        ),
+      );
+    }
+    for (const { slot, row, changed } of groups.values()) {
+      if (changed) this.#rows.write(slot, row as HeldRow);
+    }
+    this.#clock.observe(largest);
+    if (largest.ms >= this.#storedHlc.ms + hlcStoreStepMs) this.#writeHlc();
+    return merged;
+  }
+
+  /** The value that a column of the base row shows, as it was before this merge. */
+  #readShown(slot: Slot, column: string): SqlValue {
+    const { table } = slot;
+    const index = table?.valueIndex.get(column);
+    if (table === undefined || index === undefined) return null;
+    return table.readValues(slot)[index] ?? null;
+  }
+
+  read(refs: readonly RowRef[]): (RowState | undefined)[] {
+    return refs.map(({ table, key }) => {
+      const slot = this.#rows.find(table, key);
+      if (slot.held === undefined) return undefined;
+      this.#rows.readValues(slot, slot.held);
+      return rowStateOfHeld(table, key, slot.held);
+    });
+  }
+
+  scan(
+    position: ScanPosition | undefined,
+    rowsMax: number,
+  ): { readonly rows: readonly ScannedRow[]; readonly next: ScanPosition | undefined } {
+    const rows: ScannedRow[] = [];
+    let { part, after } = position ?? { part: 0, after: null };
+    while (part <= this.#parts.length) {
+      const wanted = rowsMax - rows.length;
+      if (wanted <= 0) return { rows, next: { part, after } };
+      const table = this.#parts[part];
+      const found =
+        table === undefined
+          ? this.#scanAbsentRows(after as Uint8Array | null, wanted)
+          : this.#scanTable(table, after as number | bigint | Uint8Array | null, wanted);
+      for (const row of found.rows) rows.push(row);
+      if (found.isEnd) {
+        part++;
+        after = null;
+      } else after = found.after;
+    }
+    return { rows, next: undefined };
+  }
+
+  #scanTable(
+    table: StoredTable,
+    after: number | bigint | Uint8Array | null,
+    rowsMax: number,
+  ): ScannedPart {
+    const found = table.scan(after, rowsMax);
+    const rows: ScannedRow[] = [];
+    for (const { after: id, key: stored, clock, held } of found) {
+      const row = decodeHeldRow(clock, held, this.#ordinals);
+      const key = stored === undefined ? (id as Uint8Array) : encodeKey(stored);
+      // Damaged clocks count as nothing.
+      if (row === undefined || key === undefined) continue;
+      rows.push(this.#scanned(table.name, key, row));
+    }
+    return { rows, after: found.at(-1)?.after ?? after, isEnd: found.length < rowsMax };
+  }
+
+  #scanAbsentRows(after: Uint8Array | null, rowsMax: number): ScannedPart {
+    const statement = this.#scanAbsent;
+    const from = after === null ? undefined : decodeAbsentPosition(after);
+    // Before every name and key: no table is called "".
+    statement.bind(1, from?.table ?? "");
+    statement.bind(2, from?.key ?? new Uint8Array(0));
+    statement.bind(3, rowsMax);
+    const rows: ScannedRow[] = [];
+    let last = after;
+    let count = 0;
+    const found: [table: string, key: Uint8Array, clock: Uint8Array, held: Uint8Array | null][] =
+      [];
+    while (statement.step()) {
+      found.push([
+        statement.column(0) as string,
+        statement.column(1) as Uint8Array,
+        statement.column(2) as Uint8Array,
+        statement.column(3) as Uint8Array | null,
+      ]);
+    }
+    statement.reset();
+    for (const [table, key, clock, held] of found) {
+      count++;
+      last = encodeAbsentPosition(table, key);
+      const row = decodeHeldRow(clock, held, this.#ordinals);
+      if (row !== undefined) rows.push(this.#scanned(table, key, row));
+    }
+    return { rows, after: last, isEnd: count < rowsMax };
+  }
+
+  #scanned(table: string, key: Uint8Array, row: HeldRow): ScannedRow {
+    return { table, key, id: this.#digester.rowId(table, key), clocks: clocksOfHeld(row) };
+  }
+
+  /**
+   * For a `MergedRow` of this store the place before its merge or commit counts; for any other the place
+   * where the row is. A row that was nowhere is passed by no scan.
+   */
+  isPassed(position: ScanPosition, row: RowRef): boolean {
+    const place = this.#placesBefore.has(row)
+      ? this.#placesBefore.get(row)
+      : this.#slotPosition(this.#rows.find(row.table, row.key));
+    if (place === undefined) return false;
+    if (place.part !== position.part) return place.part < position.part;
+    if (position.after === null) return false;
+    return comparePositions(place.after, position.after, place.part === this.#parts.length) <= 0;
+  }
+
+  #placed(row: MergedRow, before: ScanPosition | undefined): MergedRow {
+    this.#placesBefore.set(row, before);
+    return row;
+  }
+
+  #slotPosition(slot: Slot): ScanPosition | undefined {
+    if (slot.held === undefined) return undefined;
+    if (slot.isAbsent || slot.table === undefined) {
+      return this.#absentPosition(slot.name, slot.keyBytes);
+    }
+    return this.#position(slot.table, slot.rowid, slot.keyBytes);
+  }
+
+  #position(
+    table: StoredTable,
+    rowid: number | bigint | undefined,
+    keyBytes: Uint8Array,
+  ): ScanPosition {
+    return { part: this.#parts.indexOf(table), after: rowid ?? keyBytes };
+  }
+
+  #absentPosition(table: string, key: Uint8Array): ScanPosition {
+    return { part: this.#parts.length, after: encodeAbsentPosition(table, key) };
+  }
+
+  /** Takes in the rows of tables that are new to replication, all under one stamp. */
+  #adopt(names: readonly string[], nowMs: number): number {
+    let stamp: Stamp | undefined;
+    let count = 0;
+    for (const name of names) {
+      const table = this.#tables.get(name) as StoredTable;
+      // Collected first: clocks are written while the rows are read otherwise.
+      const found = [...table.baseRows()];
+      for (const row of found) {
+        const key = row.key.map(canonicalKeyValue);
+        const keyBytes = encodeKey(key);
+        // Such a key can't be sent: the check below counts the row.
+        if (keyBytes === undefined) continue;
+        if (stamp === undefined) stamp = this.#clock.next(nowMs);
+        const change: LocalChange = {
+          kind: "insert",
+          row,
+          touched: {
+            table,
+            key,
+            keyBytes,
+            before: undefined,
+            rowidBefore: undefined,
+            rowid: row.rowid,
+            source: undefined,
+            clocks: undefined,
+          },
+        };
+        this.#writeChanges([change], stampChanges([change], stamp, this.#reader));
+        count++;
+      }
+    }
+    return count;
+  }
+
+  /** Puts held rows into tables that this database has only now. */
+  #surfaceRows(names: readonly string[]): number {
+    let count = 0;
+    for (const name of names) {
+      const found = this.#writer.all("SELECT key FROM patina_absent WHERE tbl = ?", name);
+      for (const [key] of found) {
+        const slot = this.#rows.find(name, key as Uint8Array);
+        if (slot.table === undefined || slot.held === undefined || slot.hasBase) continue;
+        this.#rows.write(slot, slot.held);
+        if (!slot.isAbsent) count++;
+      }
+    }
+    return count;
+  }
+
+  /** Shows held cells in columns that their tables have only now. */
+  #surfaceCells(names: readonly string[]): number {
+    let count = 0;
+    for (const name of names) {
+      const table = this.#tables.get(name);
+      if (table === undefined) continue;
+      let after: number | bigint | Uint8Array | null = null;
+      for (;;) {
+        const page = table.scan(after, 1000);
+        for (const { after: id, key: stored, clock, held } of page) {
+          after = id;
+          if (held === null) continue;
+          const row = decodeHeldRow(clock, held, this.#ordinals);
+          const keyBytes = stored === undefined ? (id as Uint8Array) : encodeKey(stored);
+          if (row === undefined || keyBytes === undefined) continue;
+          const shown = row.cells.filter(
+            (cell) => cell.held && table.isShown(cell.column, cell.value as SqlValue),
+          );
+          if (shown.length === 0) continue;
+          for (const cell of shown) cell.fresh = true;
+          this.#rows.write(this.#rows.find(name, keyBytes), row);
+          count++;
+        }
+        if (page.length < 1000) break;
+      }
+    }
+    return count;
+  }
+
+  /** Counts rows and clocks that don't belong together. */
+  #check(): { readonly clocksWithoutRows: number; readonly rowsWithoutClocks: number } {
+    let clocksWithoutRows = 0;
+    let rowsWithoutClocks = 0;
+    for (const table of this.#parts) {
+      const base = quoteName(table.plan.sqlName);
+      const clocks = quoteName(clockTableName(table.name));
+      const count = (sql: string): number => Number(this.#writer.all(sql)[0]?.[0]);
+      if (table.plan.withoutRowid) {
+        let matched = 0;
+        let all = 0;
+        for (const row of table.baseRows()) {
+          all++;
+          const keyBytes = encodeKey(row.key);
+          if (keyBytes === undefined) continue;
+          if (table.findClocks({ rowid: undefined, key: row.key, keyBytes }) !== undefined) {
+            matched++;
+          }
+        }
+        rowsWithoutClocks += all - matched;
+        clocksWithoutRows += count(`SELECT count(*) FROM ${clocks}`) - matched;
+      } else {
+        const rowid = table.plan.rowidName;
+        const matched = count(
+          `SELECT count(*) FROM ${clocks} c CROSS JOIN ${base} t ON t.${rowid} = c.id`,
+        );
+        clocksWithoutRows += count(`SELECT count(*) FROM ${clocks}`) - matched;
+        rowsWithoutClocks += count(`SELECT count(*) FROM ${base}`) - matched;
+      }
+    }
+    return { clocksWithoutRows, rowsWithoutClocks };
+  }
+
+  /**
+   * CHECKs hold for local writes and are ignored by merges. The switch makes SQLite compile its
+   * statements again, so it is touched only where a table has a CHECK, and only when it must change.
+   */
+  #ignoreChecks(ignored: boolean): void {
+    if (this.#checksAreIgnored === ignored || (ignored && !this.#hasChecks)) return;
+    this.#writer.exec(`PRAGMA ignore_check_constraints = ${ignored ? "ON" : "OFF"}`);
+    this.#checksAreIgnored = ignored;
+  }
+
+  #writeHlc(): void {
+    const hlc = this.#clock.last;
+    this.#writeState("hlc", hlcToBytes(hlc));
+    this.#storedHlc = hlc;
+  }
+
+  #writeState(name: string, value: SqlValue): void {
+    this.#putState.bind(1, name);
+    this.#putState.bind(2, value);
+    this.#putState.step();
+    this.#putState.reset();
+  }
+
+  #end(): void {
+    this.#isLocal = false;
+    this.#journal.clear();
+  }
+
+  #rollback(): void {
+    if (!this.#writer.autocommit) this.#writer.exec("ROLLBACK");
+    this.#ordinals.forget();
+    this.#rows.forget();
+  }
+}
+
+interface MergeGroup {
+  readonly slot: Slot;
+  row: HeldRow | undefined;
+  changed: boolean;
+  readonly position: ScanPosition | undefined;
+}
+
+interface ScannedPart {
+  readonly rows: readonly ScannedRow[];
+  readonly after: number | bigint | Uint8Array | null;
+  readonly isEnd: boolean;
+}
+
+/** text table, then the key: a place in `patina_absent`. */
+function encodeAbsentPosition(table: string, key: Uint8Array): Uint8Array {
+  const writer = new ByteWriter(64);
+  writer.text(table);
+  writer.bytes(key);
+  return writer.finish();
+}
+
+function decodeAbsentPosition(bytes: Uint8Array): { table: string; key: Uint8Array } {
+  const reader = new ByteReader(bytes);
+  const name = reader.blob("table", bytes.length);
+  const key = reader.bytes(reader.left, "key");
+  return { table: utf8Decode(name) ?? "", key: key.slice() };
+}
+
+function comparePositions(
+  a: ScanPosition["after"],
+  b: NonNullable<ScanPosition["after"]>,
+  isAbsent: boolean,
+): number {
+  if (a instanceof Uint8Array && b instanceof Uint8Array) {
+    if (!isAbsent) return compareBytes(a, b);
+    const left = decodeAbsentPosition(a);
+    const right = decodeAbsentPosition(b);
+    return (
+      compareBytes(utf8Encode(left.table), utf8Encode(right.table)) ||
+      compareBytes(left.key, right.key)
+    );
+  }
+  const left = a as number | bigint;
+  const right = b as number | bigint;
+  return left < right ? -1 : left > right ? 1 : 0;
+}

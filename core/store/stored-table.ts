@@ -1,0 +1,397 @@
+/**
+ * One replicated table in SQLite: its base table, the clock table beside it, and the statements on both,
+ * each compiled once.
+ *
+ * A row's *place* is what leads to its base row and its clocks: the rowid, or for WITHOUT ROWID the key.
+ *
+ * @module
+ */
+
+import { lowerAscii } from "../row/row-state.ts";
+import type { SqlValue } from "../row/value.ts";
+import { isKeptByAffinity, isKeyKept } from "../schema/affinity.ts";
+import type { PlannedColumn, PlannedTable } from "../schema/schema.ts";
+import { clockTableName } from "../schema/schema-plan.ts";
+import { urgentSql } from "../schema/schema-reader.ts";
+import { quoteName } from "../schema/sql-token.ts";
+import type { SqlDatabase, SqlStatement } from "./database.ts";
+
+export interface Place {
+  /** Undefined for WITHOUT ROWID. */
+  readonly rowid: number | bigint | undefined;
+  /** Values of the key columns, canonical. */
+  readonly key: readonly SqlValue[];
+  /** The same as bytes, as of `row/key.ts`. */
+  readonly keyBytes: Uint8Array;
+}
+
+/** Clocks as they stand beside a row. Null: the row has none. */
+export interface FoundRow {
+  readonly rowid: number | bigint | undefined;
+  readonly clock: Uint8Array | null;
+  readonly held: Uint8Array | null;
+}
+
+/** A base row. */
+export interface BaseRow {
+  readonly rowid: number | bigint | undefined;
+  /** As stored; in the order of the primary key. */
+  readonly key: readonly SqlValue[];
+  /** In the order of `valueColumns`. */
+  readonly values: readonly SqlValue[];
+}
+
+export interface ClockedRow {
+  /** The rowid, or the key's bytes: where a scan goes on. */
+  readonly after: number | bigint | Uint8Array;
+  /** As stored. Undefined where `after` is the key. */
+  readonly key: readonly SqlValue[] | undefined;
+  readonly clock: Uint8Array;
+  readonly held: Uint8Array | null;
+}
+
+/** UPDATE statements kept a table, one for each set of columns. */
+const updatesKeptMax = 64;
+
+export class StoredTable {
+  readonly plan: PlannedTable;
+  readonly name: string;
+  /** Index in `plan.valueColumns` by name. */
+  readonly valueIndex: ReadonlyMap<string, number>;
+  /** Positions in the open database of the key columns and of the value columns. */
+  readonly keyPositions: readonly number[];
+  readonly valuePositions: readonly number[];
+  readonly #database: SqlDatabase;
+  readonly #statements = new Map<string, SqlStatement>();
+  readonly #updates = new Map<string, SqlStatement>();
+
+  constructor(database: SqlDatabase, plan: PlannedTable) {
+    this.#database = database;
+    this.plan = plan;
+    this.name = plan.name;
+    this.valueIndex = new Map(plan.valueColumns.map((column, i) => [column.name, i]));
+    // Not those of the file: a column that was added later stands last.
+    const positions = new Map<string, number>();
+    const rows = database.all("SELECT name, cid FROM pragma_table_xinfo(?)", plan.sqlName);
+    for (const [name, position] of rows) positions.set(lowerAscii(String(name)), Number(position));
+    const positionOf = (column: PlannedColumn): number => positions.get(column.name) as number;
+    this.keyPositions = plan.keyColumns.map(positionOf);
+    this.valuePositions = plan.valueColumns.map(positionOf);
+  }
+
+  /** Whether rows of this key can stand in the table: each part is what its column makes of it. */
+  isKey(key: readonly SqlValue[]): boolean {
+    const { keyColumns, rowidAlias } = this.plan;
+    return (
+      key.length === keyColumns.length &&
+      keyColumns.every((column, i) => isKeyKept(column.affinity, rowidAlias, key[i] as SqlValue))
+    );
+  }
+
+  /** Whether the column named gives the value back unchanged. */
+  isShown(column: string, value: SqlValue): boolean {
+    const index = this.valueIndex.get(column);
+    if (index === undefined) return false;
+    const { affinity, notNull } = this.plan.valueColumns[index] as PlannedColumn;
+    return value === null ? !notNull : isKeptByAffinity(affinity, value);
+  }
+
+  /** The row of a key that {@link isKey}, with its clocks. One look-up. */
+  find(key: readonly SqlValue[], keyBytes: Uint8Array): FoundRow | undefined {
+    if (this.plan.withoutRowid) {
+      const clocks = this.findClocks({ rowid: undefined, key, keyBytes });
+      return clocks === undefined ? undefined : { rowid: undefined, ...clocks };
+    }
+    const statement = this.#statement(
+      "find",
+      () =>
+        `SELECT t.${this.plan.rowidName}, c.clock, c.held FROM ${this.#base} t ` +
+        `LEFT JOIN ${this.#clocks} c ON c.id = t.${this.plan.rowidName} WHERE ${this.#keyIs("t.")}`,
+    );
+    bindAll(statement, key);
+    if (!statement.step()) return undefined;
+    const found = {
+      rowid: statement.column(0) as number | bigint,
+      clock: statement.column(1) as Uint8Array | null,
+      held: statement.column(2) as Uint8Array | null,
+    };
+    statement.reset();
+    return found;
+  }
+
+  /** Clocks alone, by place. */
+  findClocks(
+    place: Place,
+  ): { readonly clock: Uint8Array; readonly held: Uint8Array | null } | undefined {
+    const statement = this.#statement(
+      "clocks",
+      () => `SELECT clock, held FROM ${this.#clocks} WHERE ${this.#clockId} = ?`,
+    );
+    statement.bind(1, place.rowid ?? place.keyBytes);
+    if (!statement.step()) return undefined;
+    const clock = statement.column(0) as Uint8Array;
+    const held = statement.column(1) as Uint8Array | null;
+    statement.reset();
+    return { clock, held };
+  }
+
+  readByRowid(rowid: number | bigint): BaseRow | undefined {
+    return this.#readBase("row", [rowid]);
+  }
+
+  readByKey(key: readonly SqlValue[]): BaseRow | undefined {
+    return this.#readBase("key", key);
+  }
+
+  #readBase(by: "row" | "key", values: readonly SqlValue[]): BaseRow | undefined {
+    const { keyColumns, valueColumns, rowidName, withoutRowid } = this.plan;
+    const statement = this.#statement(by, () => {
+      const columns = [...keyColumns, ...valueColumns].map((column) => quoteName(column.sqlName));
+      if (!withoutRowid) columns.push(rowidName);
+      const condition = by === "row" ? `${rowidName} = ?` : this.#keyIs("");
+      return `SELECT ${columns.join(", ")} FROM ${this.#base} WHERE ${condition}`;
+    });
+    bindAll(statement, values);
+    if (!statement.step()) return undefined;
+    const row = baseRowOf(statement, keyColumns.length, valueColumns.length, !withoutRowid);
+    statement.reset();
+    return row;
+  }
+
+  /** All values of a row that is there, in the order of `valueColumns`. */
+  readValues(place: Place): readonly SqlValue[] {
+    const { valueColumns } = this.plan;
+    if (valueColumns.length === 0) return [];
+    const statement = this.#statement("values", () => {
+      const columns = valueColumns.map((column) => quoteName(column.sqlName));
+      return `SELECT ${columns.join(", ")} FROM ${this.#base} WHERE ${this.#placeIs}`;
+    });
+    this.#bindPlace(statement, 1, place);
+    const values: SqlValue[] = [];
+    if (statement.step()) {
+      for (let i = 0; i < valueColumns.length; i++) values.push(statement.column(i));
+    }
+    statement.reset();
+    return values;
+  }
+
+  /** Inserts a row, all columns given. @returns its rowid. */
+  insert(key: readonly SqlValue[], values: readonly SqlValue[]): number | bigint | undefined {
+    const { keyColumns, valueColumns, withoutRowid, rowidAlias } = this.plan;
+    const statement = this.#statement("insert", () => {
+      const columns = [...keyColumns, ...valueColumns].map((column) => quoteName(column.sqlName));
+      const marks = columns.map(() => "?").join(", ");
+      // A row without clocks may be in the way, if somebody wrote to the file behind our back.
+      const verb = withoutRowid ? "INSERT OR REPLACE" : "INSERT";
+      return `${verb} INTO ${this.#base} (${columns.join(", ")}) VALUES (${marks})`;
+    });
+    bindAll(statement, key);
+    for (let i = 0; i < values.length; i++) {
+      statement.bind(key.length + i + 1, values[i] as SqlValue);
+    }
+    runBound(statement);
+    if (withoutRowid) return undefined;
+    return rowidAlias ? (key[0] as number | bigint) : this.#database.lastInsertRowid;
+  }
+
+  /** @param columns Indexes in `valueColumns`, ascending, at least one. */
+  update(place: Place, columns: readonly number[], values: readonly SqlValue[]): void {
+    const name = columns.join();
+    let statement = this.#updates.get(name);
+    if (statement === undefined) {
+      if (this.#updates.size >= updatesKeptMax) this.#disposeUpdates();
+      const sets = columns.map(
+        (index) => `${quoteName(this.plan.valueColumns[index]?.sqlName as string)} = ?`,
+      );
+      statement = this.#database.prepare(
+        `UPDATE ${this.#base} SET ${sets.join(", ")} WHERE ${this.#placeIs}`,
+      );
+      this.#updates.set(name, statement);
+    }
+    bindAll(statement, values);
+    this.#bindPlace(statement, values.length + 1, place);
+    runBound(statement);
+  }
+
+  /** Writes key columns anew: to values that SQLite holds equal to those that stand there. */
+  updateKey(place: Place, key: readonly SqlValue[]): void {
+    const statement = this.#statement("updateKey", () => {
+      const sets = this.plan.keyColumns.map((column) => `${quoteName(column.sqlName)} = ?`);
+      return `UPDATE ${this.#base} SET ${sets.join(", ")} WHERE ${this.#placeIs}`;
+    });
+    bindAll(statement, key);
+    this.#bindPlace(statement, key.length + 1, place);
+    runBound(statement);
+  }
+
+  remove(place: Place): void {
+    const statement = this.#statement(
+      "remove",
+      () => `DELETE FROM ${this.#base} WHERE ${this.#placeIs}`,
+    );
+    this.#bindPlace(statement, 1, place);
+    runBound(statement);
+  }
+
+  putClocks(place: Place, clock: Uint8Array, held: Uint8Array | null, isNew: boolean): void {
+    // Clocks without a row may be in the way, where SQLite uses a rowid again.
+    const statement = isNew
+      ? this.#statement(
+          "insertClocks",
+          () =>
+            `INSERT OR REPLACE INTO ${this.#clocks} (clock, held, ${this.#clockId}) VALUES (?, ?, ?)`,
+        )
+      : this.#statement(
+          "updateClocks",
+          () => `UPDATE ${this.#clocks} SET clock = ?, held = ? WHERE ${this.#clockId} = ?`,
+        );
+    statement.bind(1, clock);
+    statement.bind(2, held);
+    statement.bind(3, place.rowid ?? place.keyBytes);
+    runBound(statement);
+  }
+
+  removeClocks(place: Place): void {
+    const statement = this.#statement(
+      "removeClocks",
+      () => `DELETE FROM ${this.#clocks} WHERE ${this.#clockId} = ?`,
+    );
+    statement.bind(1, place.rowid ?? place.keyBytes);
+    runBound(statement);
+  }
+
+  /** Whether the urgent rule holds for a row that is there. A rule that fails on it counts as holding. */
+  isUrgent(place: Place): boolean {
+    const { urgent, sqlName } = this.plan;
+    if (urgent === null) return false;
+    const statement = this.#statement("urgent", () =>
+      urgentSql(urgent, sqlName, `WHERE ${this.#placeIs}`),
+    );
+    this.#bindPlace(statement, 1, place);
+    try {
+      return statement.step() && statement.column(0) === 1;
+    } catch {
+      return true;
+    } finally {
+      statement.reset();
+    }
+  }
+
+  /** Rows with clocks, after a place, in its order. */
+  scan(after: number | bigint | Uint8Array | null, rowsMax: number): ClockedRow[] {
+    const { withoutRowid, rowidName, keyColumns } = this.plan;
+    const id = this.#clockId;
+    const statement = this.#statement(after === null ? "scan" : "scanAfter", () => {
+      const condition = after === null ? "" : `WHERE c.${id} > ?2`;
+      const order = `${condition} ORDER BY c.${id} LIMIT ?1`;
+      if (withoutRowid) return `SELECT c.clock, c.held, c.key FROM ${this.#clocks} c ${order}`;
+      const keys = keyColumns.map((column) => `t.${quoteName(column.sqlName)}`);
+      return (
+        `SELECT c.clock, c.held, c.id, ${keys.join(", ")} FROM ${this.#clocks} c ` +
+        `CROSS JOIN ${this.#base} t ON t.${rowidName} = c.id ${order}`
+      );
+    });
+    statement.bind(1, rowsMax);
+    if (after !== null) statement.bind(2, after);
+    const rows: ClockedRow[] = [];
+    while (statement.step()) {
+      const key: SqlValue[] = [];
+      if (!withoutRowid) {
+        for (let i = 0; i < keyColumns.length; i++) key.push(statement.column(3 + i));
+      }
+      rows.push({
+        clock: statement.column(0) as Uint8Array,
+        held: statement.column(1) as Uint8Array | null,
+        after: statement.column(2) as number | bigint | Uint8Array,
+        key: withoutRowid ? undefined : key,
+      });
+    }
+    statement.reset();
+    return rows;
+  }
+
+  /** Base rows in the order of their places, for taking in and checking. */
+  *baseRows(): IterableIterator<BaseRow> {
+    const { keyColumns, valueColumns, rowidName, withoutRowid } = this.plan;
+    const columns = [...keyColumns, ...valueColumns].map((column) => quoteName(column.sqlName));
+    if (!withoutRowid) columns.push(rowidName);
+    using statement = this.#database.prepare(`SELECT ${columns.join(", ")} FROM ${this.#base}`);
+    while (statement.step()) {
+      yield baseRowOf(statement, keyColumns.length, valueColumns.length, !withoutRowid);
+    }
+  }
+
+  dispose(): void {
+    for (const statement of this.#statements.values()) statement[Symbol.dispose]();
+    this.#statements.clear();
+    this.#disposeUpdates();
+  }
+
+  get #base(): string {
+    return quoteName(this.plan.sqlName);
+  }
+
+  get #clocks(): string {
+    return quoteName(clockTableName(this.name));
+  }
+
+  get #clockId(): string {
+    return this.plan.withoutRowid ? "key" : "id";
+  }
+
+  get #placeIs(): string {
+    return this.plan.withoutRowid ? this.#keyIs("") : `${this.plan.rowidName} = ?`;
+  }
+
+  #keyIs(prefix: string): string {
+    return this.plan.keyColumns
+      .map((column) => `${prefix}${quoteName(column.sqlName)} = ?`)
+      .join(" AND ");
+  }
+
+  #bindPlace(statement: SqlStatement, from: number, place: Place): void {
+    if (place.rowid !== undefined) statement.bind(from, place.rowid);
+    else {
+      place.key.forEach((value, i) => {
+        statement.bind(from + i, value);
+      });
+    }
+  }
+
+  #statement(name: string, sql: () => string): SqlStatement {
+    let statement = this.#statements.get(name);
+    if (statement === undefined) {
+      statement = this.#database.prepare(sql());
+      this.#statements.set(name, statement);
+    }
+    return statement;
+  }
+
+  #disposeUpdates(): void {
+    for (const statement of this.#updates.values()) statement[Symbol.dispose]();
+    this.#updates.clear();
+  }
+}
+
+function baseRowOf(
+  statement: SqlStatement,
+  keys: number,
+  values: number,
+  hasRowid: boolean,
+): BaseRow {
+  const key: SqlValue[] = [];
+  const columns: SqlValue[] = [];
+  for (let i = 0; i < keys; i++) key.push(statement.column(i));
+  for (let i = 0; i < values; i++) columns.push(statement.column(keys + i));
+  const rowid = hasRowid ? (statement.column(keys + values) as number | bigint) : undefined;
+  return { rowid, key, values: columns };
+}
+
+function bindAll(statement: SqlStatement, values: readonly SqlValue[]): void {
+  for (let i = 0; i < values.length; i++) statement.bind(i + 1, values[i] as SqlValue);
+}
+
+function runBound(statement: SqlStatement): void {
+  statement.step();
+  statement.reset();
+}
