@@ -34,7 +34,14 @@ export async function build(folder: string): Promise<void> {
 
   const config = join(HERE, "tsconfig.build.json");
   const tsc = Bun.spawnSync(
-    [process.execPath, Bun.which("tsc") ?? "tsc", "-p", config, "--outDir", folder],
+    [
+      process.execPath,
+      Bun.which("tsc") ?? join(HERE, "../../node_modules/.bin/tsc"),
+      "-p",
+      config,
+      "--outDir",
+      folder,
+    ],
     { cwd: HERE, stdout: "pipe", stderr: "pipe" },
   );
   if (tsc.exitCode !== 0) throw new Error(`tsc: ${tsc.stdout.toString()}${tsc.stderr.toString()}`);
