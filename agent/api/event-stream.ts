@@ -1,0 +1,81 @@
+/**
+ * What one subscriber has not read yet: a bounded queue between the store, which never waits, and a
+ * carrier that may.
+ *
+ * A reader that falls behind by more than the bound is let go: it gets what was queued, one line that
+ * says why, and the end. It never holds up another.
+ *
+ * @module
+ */
+
+import { errorJson, utf8 } from "./http.ts";
+import type { StreamEvent } from "./store-service.ts";
+
+export class EventStream implements AsyncIterable<Uint8Array> {
+  readonly #queue: Uint8Array[] = [];
+  readonly #bytesMax: number;
+  readonly #onEnd: () => void;
+  #queuedBytes = 0;
+  #ended = false;
+  #wake: (() => void) | undefined;
+
+  /**
+   * @param bytesMax of lines that wait, rows of the snapshot not counted
+   * @param signal aborts when the client is gone
+   * @param onEnd called once, when no more events are wanted
+   */
+  constructor(bytesMax: number, signal: AbortSignal, onEnd: () => void) {
+    this.#bytesMax = bytesMax;
+    this.#onEnd = onEnd;
+    signal.addEventListener("abort", () => this.#end(), { once: true });
+    if (signal.aborted) this.#end();
+  }
+
+  /** From the store. Never blocks. */
+  readonly push = (event: StreamEvent): void => {
+    if (this.#ended) return;
+    if (event.kind === "end") {
+      this.#end();
+      return;
+    }
+    if (!event.isSnapshot) {
+      if (this.#queuedBytes + event.bytes.length > this.#bytesMax) {
+        const why = `too slow: over ${this.#bytesMax} bytes of events were waiting to be read`;
+        this.#queue.push(utf8(`${errorJson(`${why}; go on with from=<last change id>`)}\n`));
+        this.#end();
+        return;
+      }
+      this.#queuedBytes += event.bytes.length;
+    }
+    this.#queue.push(event.bytes);
+    this.#wake?.();
+  };
+
+  get isEnded(): boolean {
+    return this.#ended;
+  }
+
+  async *[Symbol.asyncIterator](): AsyncGenerator<Uint8Array> {
+    try {
+      for (;;) {
+        if (this.#queue.length > 0) {
+          const chunk =
+            this.#queue.length === 1 ? (this.#queue[0] as Uint8Array) : Buffer.concat(this.#queue);
+          this.#queue.length = 0;
+          this.#queuedBytes = 0;
+          yield chunk;
+        } else if (this.#ended) return;
+        else await new Promise<void>((resolve) => (this.#wake = resolve));
+      }
+    } finally {
+      this.#end();
+    }
+  }
+
+  #end(): void {
+    if (this.#ended) return;
+    this.#ended = true;
+    this.#onEnd();
+    this.#wake?.();
+  }
+}

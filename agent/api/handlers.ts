@@ -1,0 +1,300 @@
+/**
+ * The handlers of the HTTP API. Paths, statuses, headers and bodies are Corrosion's, so that its
+ * clients work; what is ours alone has a path of its own (`/v1/status`, `/v1/swarm`).
+ *
+ * | path                      | does                                                         |
+ * | ------------------------- | ------------------------------------------------------------ |
+ * | POST /v1/transactions     | a list of statements, all or nothing                         |
+ * | POST /v1/queries          | one read-only statement; NDJSON                              |
+ * | POST /v1/subscriptions    | one live query; NDJSON that doesn't end                      |
+ * | GET  /v1/subscriptions/ID | the same by id                                               |
+ * | POST /v1/updates/TABLE    | keys of changed rows; NDJSON that doesn't end                |
+ * | POST /v1/table_stats      | row counts                                                   |
+ * | GET  /v1/health           | thresholds in the query string decide the status             |
+ * | GET  /v1/status           | everything `patina status` shows                             |
+ * | GET  /v1/swarm            | peers, addresses, traffic                                    |
+ *
+ * @module
+ */
+
+import { EventStream } from "./event-stream.ts";
+import {
+  type ApiRequest,
+  type ApiResponse,
+  emptyResponse,
+  errorJson,
+  errorResponse,
+  jsonResponse,
+  utf8,
+} from "./http.ts";
+import type { JsonValue } from "./json-reader.ts";
+import { realToJson, secondsToJson } from "./json-writer.ts";
+import { QueryString, QueryStringError } from "./query-string.ts";
+import { parseJsonBody, parseStatementBody, parseStatementListBody } from "./statement.ts";
+import type { StoreService, SubscribeOutcome, TransactOutcome } from "./store-service.ts";
+import { parseUuid } from "./uuid.ts";
+
+export interface ApiLimits {
+  /** Of a request's body. Larger ones are refused with 413. */
+  readonly bodyBytesMax: number;
+  /** Of events that one subscriber has not read. */
+  readonly subscriberBytesMax: number;
+  /** Statements of one transaction. */
+  readonly statementsMax: number;
+}
+
+export const apiLimits: ApiLimits = {
+  bodyBytesMax: 64 * 1024 * 1024,
+  subscriberBytesMax: 4 * 1024 * 1024,
+  statementsMax: 100_000,
+};
+
+export type ApiHandler = (request: ApiRequest) => Promise<ApiResponse>;
+
+/** One function that answers every request. It doesn't throw but for faults of ours. */
+export function createApi(store: StoreService, limits: ApiLimits = apiLimits): ApiHandler {
+  const handlers = new Handlers(store, limits);
+  return async (request) => {
+    try {
+      return await handlers.handle(request);
+    } catch (error) {
+      if (error instanceof QueryStringError) return error.response;
+      throw error;
+    }
+  };
+}
+
+const subscriptionsPath = "/v1/subscriptions/";
+const updatesPath = "/v1/updates/";
+
+class Handlers {
+  readonly #store: StoreService;
+  readonly #limits: ApiLimits;
+
+  constructor(store: StoreService, limits: ApiLimits) {
+    this.#store = store;
+    this.#limits = limits;
+  }
+
+  handle(request: ApiRequest): Promise<ApiResponse> | ApiResponse {
+    const { path } = request;
+    switch (path) {
+      case "/v1/queries":
+        return only("POST", request) ?? this.#query(request);
+      case "/v1/transactions":
+        return only("POST", request) ?? this.#transact(request);
+      case "/v1/subscriptions":
+        return only("POST", request) ?? this.#subscribe(request);
+      case "/v1/table_stats":
+        return only("POST", request) ?? this.#tableStats(request);
+      case "/v1/health":
+        return only("GET", request) ?? this.#health(request);
+      case "/v1/status":
+        return only("GET", request) ?? this.#json(() => this.#store.status());
+      case "/v1/swarm":
+        return only("GET", request) ?? this.#json(() => this.#store.swarm());
+    }
+    if (path.startsWith(subscriptionsPath)) {
+      const id = path.slice(subscriptionsPath.length);
+      if (id !== "" && !id.includes("/")) {
+        return only("GET", request) ?? this.#attach(request, id);
+      }
+    }
+    if (path.startsWith(updatesPath)) {
+      const table = path.slice(updatesPath.length);
+      if (table !== "" && !table.includes("/")) {
+        return only("POST", request) ?? this.#updates(request, table);
+      }
+    }
+    return emptyResponse(404);
+  }
+
+  async #transact(request: ApiRequest): Promise<ApiResponse> {
+    const timeoutMs = secondsToMs(new QueryString(request.query).unsigned("timeout"));
+    if (request.body === "too-large") {
+      return this.#transactRefused(413, tooLarge(this.#limits));
+    }
+    const parsed = parseStatementListBody(request);
+    if (parsed.kind === "refused") return parsed.response;
+    const statements = parsed.value;
+    if (statements.length === 0) {
+      return this.#transactRefused(400, "at least 1 statement is required");
+    }
+    if (statements.length > this.#limits.statementsMax) {
+      const text = `at most ${this.#limits.statementsMax} statements in one transaction`;
+      return this.#transactRefused(400, `${text}, got ${statements.length}`);
+    }
+    const begunMs = performance.now();
+    const outcome = await this.#store.transact(statements, timeoutMs);
+    if (outcome.kind === "refused") {
+      const why = `rusqlite: ${outcome.why} (actor_id: None, version: None)`;
+      return this.#transactRefused(500, why);
+    }
+    const tookMs = performance.now() - begunMs;
+    return jsonResponse(200, transactJson(outcome, tookMs, this.#store.actorId));
+  }
+
+  #transactRefused(status: number, why: string): ApiResponse {
+    const tail = `"time":0.0,"version":null,"actor_id":"${this.#store.actorId}"`;
+    return jsonResponse(status, `{"results":[${errorJson(why)}],${tail}}`);
+  }
+
+  async #query(request: ApiRequest): Promise<ApiResponse> {
+    const timeoutMs = secondsToMs(new QueryString(request.query).unsigned("timeout"));
+    if (request.body === "too-large") return errorResponse(413, tooLarge(this.#limits));
+    const parsed = parseStatementBody(request);
+    if (parsed.kind === "refused") return parsed.response;
+    const outcome = await this.#store.query(parsed.value, timeoutMs);
+    if (outcome.kind === "refused") return errorResponse(outcome.status, outcome.why);
+    const { chunks } = outcome;
+    const body = chunks.length === 1 ? (chunks[0] as Uint8Array) : inTurn(chunks);
+    return { status: 200, headers: {}, body };
+  }
+
+  async #subscribe(request: ApiRequest): Promise<ApiResponse> {
+    const options = subscribeOptions(request);
+    if (request.body === "too-large") return errorResponse(413, tooLarge(this.#limits));
+    const parsed = parseStatementBody(request);
+    if (parsed.kind === "refused") return parsed.response;
+    return this.#stream(request, (push) => this.#store.subscribe(parsed.value, options, push));
+  }
+
+  async #attach(request: ApiRequest, text: string): Promise<ApiResponse> {
+    const uuid = parseUuid(text, "id");
+    if (uuid.kind === "refused") return uuid.response;
+    const options = subscribeOptions(request);
+    return this.#stream(request, (push) => this.#store.attach(uuid.value, options, push));
+  }
+
+  async #updates(request: ApiRequest, name: string): Promise<ApiResponse> {
+    let table: string;
+    try {
+      table = decodeURIComponent(name);
+    } catch {
+      return errorResponse(400, `table not found in schema: ${name}`);
+    }
+    return this.#stream(request, (push) => this.#store.updates(table, push));
+  }
+
+  async #stream(
+    request: ApiRequest,
+    open: (push: EventStream["push"]) => Promise<SubscribeOutcome>,
+  ): Promise<ApiResponse> {
+    let subscriber: number | undefined;
+    const stream = new EventStream(this.#limits.subscriberBytesMax, request.signal, () => {
+      if (subscriber !== undefined) this.#store.unsubscribe(subscriber);
+    });
+    const outcome = await open(stream.push);
+    if (outcome.kind === "refused") {
+      return outcome.status === 404
+        ? jsonResponse(404, `${errorJson(outcome.why)}\n`)
+        : errorResponse(outcome.status, outcome.why);
+    }
+    subscriber = outcome.subscriber;
+    if (stream.isEnded) this.#store.unsubscribe(subscriber);
+    const headers: Record<string, string> = { "corro-query-id": outcome.id };
+    if (outcome.hash !== undefined) headers["corro-query-hash"] = outcome.hash;
+    return { status: 200, headers, body: stream };
+  }
+
+  async #tableStats(request: ApiRequest): Promise<ApiResponse> {
+    if (request.body === "too-large") return jsonResponse(413, errorJson(tooLarge(this.#limits)));
+    const parsed = parseJsonBody(request);
+    if (parsed.kind === "refused") return parsed.response;
+    const tables = tableNames(parsed.value);
+    if (tables === undefined) {
+      const text = "Failed to deserialize the JSON body into the target type: ";
+      const missing = `${text}missing field \`tables\` at line 1 column ${request.body.length}`;
+      return { ...jsonResponse(422, ""), headers: textHeaders, body: utf8(missing) };
+    }
+    const stats = await this.#store.tableStats(tables);
+    const invalid = JSON.stringify(stats.invalidTables);
+    const count = stats.totalRowCount;
+    return jsonResponse(200, `{"total_row_count":${count},"invalid_tables":${invalid}}`);
+  }
+
+  async #health(request: ApiRequest): Promise<ApiResponse> {
+    const query = new QueryString(request.query);
+    const gapsMax = query.unsigned("gaps");
+    const lagMax = query.real("p99_lag");
+    const queueMax = query.unsigned("max_queue");
+    const lagQueueMin = query.unsigned("queue_size");
+    const status = query.unsigned("failure_status") ?? 503;
+    // A status that HTTP doesn't have for an answer with a body.
+    const failureStatus = status >= 200 && status <= 599 ? status : 503;
+    const health = await this.#store.health();
+    if (!health.ready) {
+      return jsonResponse(failureStatus, errorJson("not ready: still catching up with the others"));
+    }
+    const { p99LagSeconds, queueSize } = health;
+    if (p99LagSeconds === undefined) {
+      return jsonResponse(failureStatus, errorJson("no p99 lag information available"));
+    }
+    // There are no gaps: the state itself is reconciled, not a log of versions.
+    const gaps = 0;
+    const isFailing =
+      (gapsMax !== undefined && gaps > gapsMax) ||
+      (queueMax !== undefined && queueSize > queueMax) ||
+      (lagMax !== undefined &&
+        p99LagSeconds > lagMax &&
+        (lagQueueMin === undefined || queueSize > lagQueueMin));
+    const fields = [
+      `"gaps":${gaps}`,
+      `"members":${health.members}`,
+      `"p99_lag":${realToJson(p99LagSeconds)}`,
+      `"queue_size":${queueSize}`,
+    ];
+    return jsonResponse(isFailing ? failureStatus : 200, `{"response":{${fields.join(",")}}}`);
+  }
+
+  async #json(read: () => Promise<string>): Promise<ApiResponse> {
+    return jsonResponse(200, `${await read()}\n`);
+  }
+}
+
+const textHeaders = { "content-type": "text/plain; charset=utf-8" };
+
+function only(method: "GET" | "POST", request: ApiRequest): ApiResponse | undefined {
+  if (request.method === method) return undefined;
+  return emptyResponse(405, { allow: method === "GET" ? "GET,HEAD" : method });
+}
+
+function tooLarge(limits: ApiLimits): string {
+  return `the body is larger than ${limits.bodyBytesMax} bytes`;
+}
+
+/** 0 means no limit of the client's own. */
+function secondsToMs(seconds: number | undefined): number | undefined {
+  return seconds === undefined || seconds === 0 ? undefined : seconds * 1000;
+}
+
+function subscribeOptions(request: ApiRequest): {
+  readonly from: number | undefined;
+  readonly skipRows: boolean;
+} {
+  const query = new QueryString(request.query);
+  return { from: query.unsigned("from"), skipRows: query.boolean("skip_rows") ?? false };
+}
+
+function transactJson(
+  outcome: TransactOutcome & { kind: "committed" },
+  tookMs: number,
+  actorId: string,
+): string {
+  const results = outcome.results.map(
+    (one) => `{"rows_affected":${one.rowsAffected},"time":${secondsToJson(one.tookMs)}}`,
+  );
+  const head = `{"results":[${results.join(",")}],"time":${secondsToJson(tookMs)}`;
+  return `${head},"version":${outcome.version},"actor_id":"${actorId}"}`;
+}
+
+function tableNames(json: JsonValue): string[] | undefined {
+  if (!(json instanceof Map)) return undefined;
+  const tables: JsonValue | undefined = json.get("tables");
+  if (!Array.isArray(tables)) return undefined;
+  return tables.every((table) => typeof table === "string") ? tables : undefined;
+}
+
+async function* inTurn(chunks: readonly Uint8Array[]): AsyncGenerator<Uint8Array> {
+  yield* chunks;
+}

@@ -1,0 +1,64 @@
+/**
+ * HTTP as plain data: what a carrier hands to the handlers, and what it gets back. Nothing here knows a
+ * server.
+ *
+ * @module
+ */
+
+export interface ApiRequest {
+  /** In upper case. */
+  readonly method: string;
+  /** From the first `/` to before the `?`, still percent-encoded. */
+  readonly path: string;
+  /** After the `?`; "" when there is none. */
+  readonly query: string;
+  /** By name in lower case. */
+  readonly header: (name: string) => string | undefined;
+  /** The whole body; `"too-large"` when the carrier stopped reading it at the limit. */
+  readonly body: Uint8Array | "too-large";
+  /** Aborts when the client is gone. */
+  readonly signal: AbortSignal;
+}
+
+export interface ApiResponse {
+  readonly status: number;
+  readonly headers: Readonly<Record<string, string>>;
+  /** Bytes, or a stream of them that ends by itself or when the request's signal aborts. */
+  readonly body: Uint8Array | AsyncIterable<Uint8Array>;
+}
+
+const noBytes = new Uint8Array(0);
+const noHeaders: Readonly<Record<string, string>> = {};
+const jsonHeaders = { "content-type": "application/json" };
+const textHeaders = { "content-type": "text/plain; charset=utf-8" };
+
+/** An answer without a body. */
+export function emptyResponse(
+  status: number,
+  headers: Readonly<Record<string, string>> = noHeaders,
+): ApiResponse {
+  return { status, headers, body: noBytes };
+}
+
+export function textResponse(status: number, text: string): ApiResponse {
+  return { status, headers: textHeaders, body: utf8(text) };
+}
+
+/** JSON with its content type. */
+export function jsonResponse(status: number, json: string): ApiResponse {
+  return { status, headers: jsonHeaders, body: utf8(json) };
+}
+
+/** `{"error": …}` without a content type, as queries, subscriptions and updates answer. */
+export function errorResponse(status: number, error: string): ApiResponse {
+  return { status, headers: noHeaders, body: utf8(errorJson(error)) };
+}
+
+/** `{"error":"…"}`, without a newline. */
+export function errorJson(error: string): string {
+  return `{"error":${JSON.stringify(error)}}`;
+}
+
+export function utf8(text: string): Uint8Array {
+  return Buffer.from(text, "utf8");
+}

@@ -1,0 +1,107 @@
+/**
+ * The store as the HTTP handlers see it: asynchronous, and nothing but plain data in and out, so that
+ * handlers can move to another thread without a change.
+ *
+ * Rows and events cross as finished NDJSON lines: the store writes each value once, as the text that
+ * the client gets, and bytes are what crosses between threads most cheaply.
+ *
+ * @module
+ */
+
+import type { SqlText } from "./statement.ts";
+
+/** A refusal before anything was streamed. Nothing was applied. */
+export interface Refused {
+  readonly kind: "refused";
+  readonly status: 400 | 404 | 500;
+  readonly why: string;
+}
+
+export type TransactOutcome =
+  | {
+      readonly kind: "committed";
+      /** One for each statement, in order. */
+      readonly results: readonly { readonly rowsAffected: number; readonly tookMs: number }[];
+      /** Counts this site's commits that changed something; null when this one changed nothing. */
+      readonly version: number | null;
+    }
+  | Refused;
+
+export type QueryOutcome =
+  | {
+      readonly kind: "rows";
+      /** All lines: `columns`, each `row`, then `eoq` or `error`. */
+      readonly chunks: readonly Uint8Array[];
+    }
+  | Refused;
+
+export interface SubscribeOptions {
+  /** Go on after this change; undefined for rows first. */
+  readonly from: number | undefined;
+  readonly skipRows: boolean;
+}
+
+export type StreamEvent =
+  /** Whole lines. `isSnapshot` for rows and replayed changes, which count to no buffer limit. */
+  | { readonly kind: "lines"; readonly bytes: Uint8Array; readonly isSnapshot: boolean }
+  /** Nothing follows. */
+  | { readonly kind: "end" };
+
+export type StreamListener = (event: StreamEvent) => void;
+
+export type SubscribeOutcome =
+  | {
+      readonly kind: "subscribed";
+      /** Ends with {@link StoreService.unsubscribe}. */
+      readonly subscriber: number;
+      /** UUID with hyphens; one for all who ask the same. */
+      readonly id: string;
+      /** 16 hex digits, a function of the query; undefined for table updates. */
+      readonly hash: string | undefined;
+    }
+  | Refused;
+
+export interface TableStats {
+  readonly totalRowCount: number;
+  readonly invalidTables: readonly string[];
+}
+
+export interface HealthReport {
+  /** Members that are ALIVE, as this node sees it, itself included. */
+  readonly members: number;
+  /** Changesets of others that wait to be applied. */
+  readonly queueSize: number;
+  /** Seconds from a changeset's stamp to its commit here; undefined before the first. */
+  readonly p99LagSeconds: number | undefined;
+  /** The index is built and a first exchange is done, or the node stands alone. */
+  readonly ready: boolean;
+}
+
+export interface StoreService {
+  /** This site: 32 hex digits. */
+  readonly actorId: string;
+  /** All or nothing. @param timeoutMs of store time for the whole list; undefined: the configured one */
+  transact(statements: readonly SqlText[], timeoutMs: number | undefined): Promise<TransactOutcome>;
+  query(statement: SqlText, timeoutMs: number | undefined): Promise<QueryOutcome>;
+  /** The listener is called first during this call, in order, and until `end` or `unsubscribe`. */
+  subscribe(
+    statement: SqlText,
+    options: SubscribeOptions,
+    listener: StreamListener,
+  ): Promise<SubscribeOutcome>;
+  /** The same by id. */
+  attach(
+    id: string,
+    options: SubscribeOptions,
+    listener: StreamListener,
+  ): Promise<SubscribeOutcome>;
+  /** Keys of changed rows of one table. */
+  updates(table: string, listener: StreamListener): Promise<SubscribeOutcome>;
+  unsubscribe(subscriber: number): void;
+  tableStats(tables: readonly string[]): Promise<TableStats>;
+  health(): Promise<HealthReport>;
+  /** For people and `patina status`: JSON of one object. */
+  status(): Promise<string>;
+  /** Peers as the net thread sees them: JSON of one object. */
+  swarm(): Promise<string>;
+}

@@ -1,0 +1,494 @@
+/**
+ * The agent's configuration: one TOML file, environment variables over it, flags over both; read once,
+ * checked, and printed at start.
+ *
+ * `PATINA_<SECTION>_<KEY>` sets a key (`PATINA_SWARM_PORT=7701`); lists are written with commas.
+ * Relative paths are relative to the folder of the file, those of the environment and of flags to the
+ * working folder. A key that isn't known is refused, with the nearest one that is.
+ *
+ * @module
+ */
+
+import { hostname } from "node:os";
+import { dirname, join, resolve } from "node:path";
+import { parse, TomlError } from "smol-toml";
+
+export interface Config {
+  readonly node: {
+    /** What people and tables call this host. 1 to 63 letters, digits, `.`, `-`, `_`. Default: the host's name. */
+    readonly name: string;
+    /** Where it is, in the large: `fra`, `eu-west`. Shown in `patina_members`; lanes by region come later. */
+    readonly region: string;
+    /** Its failure domain within the region (a rack, a zone): hosts that may fail together share it. */
+    readonly zone: string;
+    /** Folder of the database, the key and the socket; made with mode 0700 if it isn't there. */
+    readonly dataDir: string;
+    /** The node's Ed25519 seed, 64 hex digits. Made at the first start. Default: `node.key` in `data_dir`. */
+    readonly keyFile: string;
+  };
+  readonly cluster: {
+    /**
+     * The file that `patina cluster init` wrote, the same on every host: it holds the cluster's secrets.
+     * "" stands alone: then nothing is sent or received, and the database has secrets of its own.
+     */
+    readonly file: string;
+  };
+  readonly api: {
+    /** Unix socket of the HTTP API, at most 107 bytes long. Default: `patina.sock` in `data_dir`. */
+    readonly socket: string;
+    /** Permissions of the socket, octal. Whoever can write to it can read and change everything. */
+    readonly socketMode: number;
+    /** Larger request bodies are refused with 413. */
+    readonly bodyBytesMax: number;
+    /** Events that one subscriber has not read; above this it is let go, with a line that says so. */
+    readonly subscriberBytesMax: number;
+  };
+  readonly schema: {
+    /** Files of CREATE TABLE and CREATE INDEX, or folders of `.sql` files. Applied at start. */
+    readonly paths: readonly string[];
+  };
+  readonly tables: Readonly<Record<string, TableConfig>>;
+  readonly store: {
+    /** `normal`: a commit survives kill -9; a power loss may lose the last ones. `full`: it survives that too, for an fsync each. */
+    readonly durability: "normal" | "full";
+    /** Store time of one query; then it is interrupted. While it runs nothing else does, so keep it small. */
+    readonly queryTimeoutMs: number;
+    /** Store time of one transaction. Larger than `query_timeout_ms`: a write that is cut off was for nothing. */
+    readonly statementTimeoutMs: number;
+    /** Of one query's result, which is kept in memory until it is sent. */
+    readonly resultBytesMax: number;
+  };
+  readonly swarm: {
+    /** False stands alone: no socket is opened to the outside. */
+    readonly enabled: boolean;
+    /** IPv4 address that UDP sockets are bound to. */
+    readonly host: string;
+    /** UDP port; 0 takes any, and the same again at the next start. */
+    readonly port: number;
+    /** `host:port` of DHT nodes of your own (`patina bootstrap`). Without any no network is touched. */
+    readonly bootstrap: readonly string[];
+    /** Be such a DHT node too; needs a concrete `host` and a `port`. */
+    readonly actAsBootstrap: boolean;
+    /** Talk to these node keys only (64 hex digits, or with `@host:port`). Empty: to every member. */
+    readonly only: readonly string[];
+    /** Always keep a connection to these. With `@host:port` they are found without a DHT. */
+    readonly peers: readonly string[];
+    /** Between heartbeats to each peer; a peer is suspected after four of them. */
+    readonly heartbeatMs: number;
+    /** Share of outgoing datagrams that is dropped on purpose, 0 to 1. For demonstrations and tests. */
+    readonly lossFraction: number;
+  };
+  readonly log: {
+    /** `error`, `warn`, `info` or `debug`. */
+    readonly level: LogLevel;
+    /** `text` for people, `json` for machines: one object a line. Always on stderr. */
+    readonly format: "text" | "json";
+  };
+}
+
+export interface TableConfig {
+  /** False keeps the table on this node. */
+  readonly replicated: boolean;
+  /** A predicate over the new row, for example `status <> 'up'`: such rows, and deletes, go first. */
+  readonly urgent: string | undefined;
+}
+
+export type LogLevel = "error" | "warn" | "info" | "debug";
+
+export type ConfigRead =
+  | { readonly kind: "config"; readonly config: Config }
+  /** Nothing was done. Each problem names the file, line and column, or the variable, and says what to do. */
+  | { readonly kind: "refused"; readonly problems: readonly string[] };
+
+type Rule =
+  | { readonly kind: "text"; readonly pattern?: RegExp; readonly says?: string; readonly value?: string }
+  | { readonly kind: "path"; readonly value?: string }
+  | { readonly kind: "paths" }
+  | { readonly kind: "list" }
+  | { readonly kind: "integer"; readonly min: number; readonly max: number; readonly value: number }
+  | { readonly kind: "fraction"; readonly value: number }
+  | { readonly kind: "boolean"; readonly value: boolean }
+  | { readonly kind: "octal"; readonly value: number }
+  | { readonly kind: "choice"; readonly of: readonly string[]; readonly value: string };
+
+const nameRule = /^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$/;
+const nameSays = "1 to 63 letters, digits, '.', '-' or '_'";
+const megabyte = 1024 * 1024;
+
+/** Every key, as it is written in the file. Defaults that depend on other keys are filled in `build`. */
+const rules: Readonly<Record<string, Readonly<Record<string, Rule>>>> = {
+  node: {
+    name: { kind: "text", pattern: nameRule, says: nameSays },
+    region: { kind: "text", pattern: nameRule, says: nameSays, value: "default" },
+    zone: { kind: "text", pattern: nameRule, says: nameSays, value: "default" },
+    data_dir: { kind: "path", value: "patina-data" },
+    key_file: { kind: "path" },
+  },
+  cluster: { file: { kind: "path", value: "" } },
+  api: {
+    socket: { kind: "path" },
+    socket_mode: { kind: "octal", value: 0o600 },
+    body_bytes_max: { kind: "integer", min: 1024, max: 1024 * megabyte, value: 64 * megabyte },
+    subscriber_bytes_max: { kind: "integer", min: 1024, max: 1024 * megabyte, value: 4 * megabyte },
+  },
+  schema: { paths: { kind: "paths" } },
+  store: {
+    durability: { kind: "choice", of: ["normal", "full"], value: "normal" },
+    query_timeout_ms: { kind: "integer", min: 1, max: 3_600_000, value: 2000 },
+    statement_timeout_ms: { kind: "integer", min: 1, max: 3_600_000, value: 10_000 },
+    result_bytes_max: { kind: "integer", min: 65_536, max: 1024 * megabyte, value: 256 * megabyte },
+  },
+  swarm: {
+    enabled: { kind: "boolean", value: true },
+    host: { kind: "text", pattern: /^\d{1,3}(\.\d{1,3}){3}$/, says: "an IPv4 address", value: "0.0.0.0" },
+    port: { kind: "integer", min: 0, max: 65_535, value: 0 },
+    bootstrap: { kind: "list" },
+    act_as_bootstrap: { kind: "boolean", value: false },
+    only: { kind: "list" },
+    peers: { kind: "list" },
+    heartbeat_ms: { kind: "integer", min: 20, max: 60_000, value: 200 },
+    loss_fraction: { kind: "fraction", value: 0 },
+  },
+  log: {
+    level: { kind: "choice", of: ["error", "warn", "info", "debug"], value: "info" },
+    format: { kind: "choice", of: ["text", "json"], value: "text" },
+  },
+};
+
+export interface ConfigSources {
+  /** As the user wrote it; undefined for none. */
+  readonly file: string | undefined;
+  /** The file's text; undefined for none. */
+  readonly text: string | undefined;
+  readonly environment: Readonly<Record<string, string | undefined>>;
+  /** By `section.key`, as texts. */
+  readonly flags?: Readonly<Record<string, string | undefined>>;
+}
+
+export function readConfig(sources: ConfigSources): ConfigRead {
+  const reader = new Reader(sources);
+  return reader.read();
+}
+
+type Values = Record<string, Record<string, unknown>>;
+
+class Reader {
+  readonly #sources: ConfigSources;
+  readonly #problems: string[] = [];
+  readonly #values: Values = {};
+  readonly #tables: Record<string, TableConfig> = {};
+
+  constructor(sources: ConfigSources) {
+    this.#sources = sources;
+    for (const section of Object.keys(rules)) this.#values[section] = {};
+  }
+
+  read(): ConfigRead {
+    this.#readFile();
+    this.#readEnvironment();
+    for (const [path, text] of Object.entries(this.#sources.flags ?? {})) {
+      const [section, key] = path.split(".") as [string, string];
+      if (text !== undefined) this.#setText(section, key, text, `--${key.replaceAll("_", "-")}`);
+    }
+    const config = this.#build();
+    const problems = this.#problems;
+    return problems.length > 0 ? { kind: "refused", problems } : { kind: "config", config };
+  }
+
+  #readFile(): void {
+    const { text, file } = this.#sources;
+    if (text === undefined) return;
+    let root: Record<string, unknown>;
+    try {
+      root = parse(text) as Record<string, unknown>;
+    } catch (error) {
+      if (!(error instanceof TomlError)) throw error;
+      const [why] = error.message.split("\n");
+      this.#problems.push(`${file}:${error.line}:${error.column}: ${why}`);
+      return;
+    }
+    for (const [section, body] of Object.entries(root)) {
+      const at = () => this.#place(section);
+      if (section === "tables") this.#readTables(body);
+      else if (rules[section] === undefined) {
+        const known = [...Object.keys(rules), "tables"];
+        this.#problems.push(`${at()}: unknown section [${section}]${suggest(section, known)}`);
+      } else if (!isTable(body)) {
+        this.#problems.push(`${at()}: ${section} is a section: write [${section}]`);
+      } else {
+        for (const [key, value] of Object.entries(body)) this.#setFromFile(section, key, value);
+      }
+    }
+  }
+
+  #setFromFile(section: string, key: string, value: unknown): void {
+    const rule = rules[section]?.[key];
+    const at = this.#place(section, key);
+    if (rule === undefined) {
+      const known = Object.keys(rules[section] ?? {});
+      this.#problems.push(`${at}: unknown key ${section}.${key}${suggest(key, known)}`);
+      return;
+    }
+    const base = this.#sources.file === undefined ? "." : dirname(this.#sources.file);
+    this.#check(section, key, rule, value, base, at);
+  }
+
+  #readTables(body: unknown): void {
+    if (!isTable(body)) {
+      this.#problems.push(`${this.#place("tables")}: tables are sections: write [tables.NAME]`);
+      return;
+    }
+    for (const [table, options] of Object.entries(body)) {
+      const section = `tables.${table}`;
+      if (!isTable(options)) {
+        this.#problems.push(`${this.#place("tables", table)}: write [${section}]`);
+        continue;
+      }
+      let replicated = true;
+      let urgent: string | undefined;
+      for (const [key, value] of Object.entries(options)) {
+        const at = this.#place(section, key);
+        if (key === "replicated" && typeof value === "boolean") replicated = value;
+        else if (key === "urgent" && typeof value === "string") urgent = value;
+        else if (key === "replicated") {
+          this.#problems.push(`${at}: ${section}.replicated: true or false, got ${show(value)}`);
+        } else if (key === "urgent") {
+          this.#problems.push(`${at}: ${section}.urgent: an SQL condition, got ${show(value)}`);
+        } else {
+          const hint = suggest(key, ["replicated", "urgent"]);
+          this.#problems.push(`${at}: unknown key ${section}.${key}${hint}`);
+        }
+      }
+      if (!replicated && urgent !== undefined) {
+        const why = "a table that isn't replicated has nothing urgent to send";
+        this.#problems.push(`${this.#place(section)}: ${section}: ${why}`);
+      }
+      this.#tables[table.toLowerCase()] = { replicated, urgent };
+    }
+  }
+
+  #readEnvironment(): void {
+    for (const [variable, text] of Object.entries(this.#sources.environment)) {
+      if (text === undefined || !variable.startsWith("PATINA_")) continue;
+      const name = variable.slice("PATINA_".length).toLowerCase();
+      // Settings of tests and builds.
+      if (name === "config" || name === "require_real" || name.startsWith("test_")) continue;
+      const section = Object.keys(rules).find((one) => name.startsWith(`${one}_`));
+      const key = section === undefined ? "" : name.slice(section.length + 1);
+      if (section === undefined || rules[section]?.[key] === undefined) {
+        const known = Object.entries(rules).flatMap(([one, keys]) =>
+          Object.keys(keys).map((of) => `PATINA_${one}_${of}`.toUpperCase()),
+        );
+        this.#problems.push(`${variable}: unknown variable${suggest(variable, known)}`);
+        continue;
+      }
+      this.#setText(section, key, text, variable);
+    }
+  }
+
+  /** A value of the environment or of a flag. */
+  #setText(section: string, key: string, text: string, at: string): void {
+    const rule = rules[section]?.[key] as Rule;
+    let value: unknown = text;
+    if (rule.kind === "integer" || rule.kind === "fraction") {
+      value = text.trim() === "" ? text : Number(text);
+      if (Number.isNaN(value)) value = text;
+    } else if (rule.kind === "boolean") {
+      value = text === "true" ? true : text === "false" ? false : text;
+    } else if (rule.kind === "list" || rule.kind === "paths") {
+      value = text === "" ? [] : text.split(",").map((item) => item.trim());
+    }
+    this.#check(section, key, rule, value, ".", at);
+  }
+
+  #check(
+    section: string,
+    key: string,
+    rule: Rule,
+    value: unknown,
+    base: string,
+    at: string,
+  ): void {
+    const wanted = (what: string) => {
+      this.#problems.push(`${at}: ${section}.${key}: ${what}, got ${show(value)}`);
+    };
+    const set = (checked: unknown) => {
+      (this.#values[section] as Record<string, unknown>)[key] = checked;
+    };
+    switch (rule.kind) {
+      case "text":
+        if (typeof value !== "string") return wanted("a text");
+        if (rule.pattern?.test(value) === false) return wanted(rule.says ?? "another text");
+        return set(value);
+      case "path":
+        if (typeof value !== "string") return wanted("a path");
+        return set(value === "" ? "" : resolve(base, value));
+      case "paths":
+      case "list":
+        if (!Array.isArray(value) || value.some((item) => typeof item !== "string")) {
+          return wanted("a list of texts");
+        }
+        return set(
+          rule.kind === "list" ? value : value.map((item: string) => resolve(base, item)),
+        );
+      case "integer":
+        if (!Number.isInteger(value) || typeof value !== "number") return wanted("a whole number");
+        if (value < rule.min || value > rule.max) return wanted(`${rule.min} to ${rule.max}`);
+        return set(value);
+      case "fraction":
+        if (typeof value !== "number" || !(value >= 0 && value <= 1)) return wanted("0 to 1");
+        return set(value);
+      case "boolean":
+        return typeof value === "boolean" ? set(value) : wanted("true or false");
+      case "octal": {
+        // 0o660 is a number in TOML, "660" and "0660" are texts.
+        if (typeof value === "number" && Number.isInteger(value) && value >= 0 && value <= 0o777) {
+          return set(value);
+        }
+        if (typeof value === "string" && /^0?[0-7]{3}$/.test(value)) {
+          return set(Number.parseInt(value, 8));
+        }
+        return wanted('permissions as "660" or 0o660');
+      }
+      case "choice":
+        if (typeof value === "string" && rule.of.includes(value)) return set(value);
+        return wanted(rule.of.map((choice) => `"${choice}"`).join(" or "));
+    }
+  }
+
+  #build(): Config {
+    const get = (section: string, key: string): never => {
+      const value = this.#values[section]?.[key];
+      if (value !== undefined) return value as never;
+      const rule = rules[section]?.[key] as Rule;
+      if (rule.kind === "list" || rule.kind === "paths") return [] as never;
+      return ("value" in rule ? rule.value : undefined) as never;
+    };
+    const dataDir = resolve(get("node", "data_dir"));
+    const ownName = hostname().split(".")[0] ?? "";
+    const config: Config = {
+      node: {
+        name: get("node", "name") ?? (nameRule.test(ownName) ? ownName : "node"),
+        region: get("node", "region"),
+        zone: get("node", "zone"),
+        dataDir,
+        keyFile: get("node", "key_file") ?? join(dataDir, "node.key"),
+      },
+      cluster: { file: get("cluster", "file") },
+      api: {
+        socket: get("api", "socket") ?? join(dataDir, "patina.sock"),
+        socketMode: get("api", "socket_mode"),
+        bodyBytesMax: get("api", "body_bytes_max"),
+        subscriberBytesMax: get("api", "subscriber_bytes_max"),
+      },
+      schema: { paths: get("schema", "paths") },
+      tables: this.#tables,
+      store: {
+        durability: get("store", "durability"),
+        queryTimeoutMs: get("store", "query_timeout_ms"),
+        statementTimeoutMs: get("store", "statement_timeout_ms"),
+        resultBytesMax: get("store", "result_bytes_max"),
+      },
+      swarm: {
+        enabled: get("swarm", "enabled"),
+        host: get("swarm", "host"),
+        port: get("swarm", "port"),
+        bootstrap: get("swarm", "bootstrap"),
+        actAsBootstrap: get("swarm", "act_as_bootstrap"),
+        only: get("swarm", "only"),
+        peers: get("swarm", "peers"),
+        heartbeatMs: get("swarm", "heartbeat_ms"),
+        lossFraction: get("swarm", "loss_fraction"),
+      },
+      log: { level: get("log", "level"), format: get("log", "format") },
+    };
+    if (config.swarm.actAsBootstrap && (config.swarm.port === 0 || config.swarm.host === "0.0.0.0")) {
+      this.#problems.push(
+        "swarm.act_as_bootstrap: others begin with this node, so it needs a swarm.host and a swarm.port that stay",
+      );
+    }
+    return config;
+  }
+
+  /** `file:line:column` of a section or of a key in it. */
+  #place(section: string, key?: string): string {
+    const { file, text } = this.#sources;
+    const found = text === undefined ? undefined : locate(text, section, key);
+    return found === undefined ? `${file}` : `${file}:${found.line}:${found.column}`;
+  }
+}
+
+/** Where a section or key stands: smol-toml doesn't keep that. Undefined when it is written in a rarer way. */
+function locate(
+  text: string,
+  section: string,
+  key: string | undefined,
+): { readonly line: number; readonly column: number } | undefined {
+  let here = "";
+  let sectionAt: { line: number; column: number } | undefined;
+  for (const [index, line] of text.split("\n").entries()) {
+    const header = /^\s*\[+\s*([^\]]*?)\s*\]+/.exec(line);
+    const bare = (name: string) => name.replaceAll(/["'\s]/g, "");
+    if (header !== null) {
+      here = bare(header[1] as string);
+      if (here === section || here.startsWith(`${section}.`)) {
+        sectionAt ??= { line: index + 1, column: line.indexOf("[") + 1 };
+        if (key === undefined) return sectionAt;
+      }
+      continue;
+    }
+    const entry = /^(\s*)([\w."'-]+(?:\s*\.\s*[\w"'-]+)*)\s*=/.exec(line);
+    if (entry === null) continue;
+    const path = here === "" ? bare(entry[2] as string) : `${here}.${bare(entry[2] as string)}`;
+    const wanted = key === undefined ? section : `${section}.${key}`;
+    if (path === wanted || path.startsWith(`${wanted}.`)) {
+      return { line: index + 1, column: (entry[1] as string).length + 1 };
+    }
+  }
+  return sectionAt;
+}
+
+/** `; did you mean …?`, or the list when it is short. */
+function suggest(name: string, known: readonly string[]): string {
+  let best: string | undefined;
+  let bestDistance = Math.max(2, Math.floor(name.length / 3)) + 1;
+  for (const candidate of known) {
+    const distance = editDistance(name.toLowerCase(), candidate.toLowerCase());
+    if (distance < bestDistance) {
+      best = candidate;
+      bestDistance = distance;
+    }
+  }
+  if (best !== undefined) return `; did you mean ${best}?`;
+  return known.length <= 12 ? ` (known: ${known.join(", ")})` : "";
+}
+
+/** Levenshtein's. */
+function editDistance(a: string, b: string): number {
+  let row = Array.from({ length: b.length + 1 }, (_, i) => i);
+  for (let i = 1; i <= a.length; i++) {
+    const next = [i];
+    for (let j = 1; j <= b.length; j++) {
+      const swap = (row[j - 1] as number) + (a[i - 1] === b[j - 1] ? 0 : 1);
+      next.push(Math.min(swap, (row[j] as number) + 1, (next[j - 1] as number) + 1));
+    }
+    row = next;
+  }
+  return row[b.length] as number;
+}
+
+function isTable(value: unknown): value is Record<string, unknown> {
+  return typeof value === "object" && value !== null && !Array.isArray(value) && !(value instanceof Date);
+}
+
+function show(value: unknown): string {
+  return typeof value === "bigint" ? String(value) : (JSON.stringify(value) ?? String(value));
+}
+
+/** For the log at start: the config holds paths to secrets, never secrets. */
+export function configToText(config: Config): string {
+  return JSON.stringify({
+    ...config,
+    api: { ...config.api, socketMode: `0${config.api.socketMode.toString(8)}` },
+  });
+}

@@ -1,0 +1,112 @@
+/**
+ * The data directory: what an agent keeps, and nobody else writes.
+ *
+ * | file                       |                                                                    |
+ * | -------------------------- | ------------------------------------------------------------------ |
+ * | `patina.db`, `patina.db-wal` | the database                                                     |
+ * | `node.key`                 | the node's seed, unless `key_file` says otherwise                  |
+ * | `nonce`                    | 32 hex digits, new at every start, in the database too             |
+ * | `port`                     | UDP port of the last run                                           |
+ * | `secrets`                  | only without a cluster: a digest key of its own                    |
+ *
+ * @module
+ */
+
+import { randomBytes } from "node:crypto";
+import * as fs from "node:fs";
+import { join } from "node:path";
+import { exitCodes, StartFailure } from "./start-failure.ts";
+
+export class DataDirectory {
+  readonly path: string;
+
+  /** Makes it when it isn't there, and finds out whether it can be written. @throws StartFailure */
+  constructor(path: string) {
+    this.path = path;
+    try {
+      fs.mkdirSync(path, { recursive: true, mode: 0o700 });
+      // Asking for permissions isn't enough: a full disk or a read-only mount says so only here.
+      const probe = join(path, ".probe");
+      fs.writeFileSync(probe, "patina");
+      fs.unlinkSync(probe);
+    } catch (error) {
+      throw this.#failure(error);
+    }
+  }
+
+  get databasePath(): string {
+    return join(this.path, "patina.db");
+  }
+
+  /** Of the last start; undefined when there was none. */
+  readNonce(): string | undefined {
+    return this.#read("nonce");
+  }
+
+  /** Makes a new one and returns when it is on the disk. @throws StartFailure */
+  renewNonce(): string {
+    const nonce = randomBytes(16).toString("hex");
+    this.#write("nonce", nonce);
+    return nonce;
+  }
+
+  /** UDP port of the last run; 0 when there was none. */
+  readPort(): number {
+    const port = Number(this.#read("port") ?? 0);
+    return Number.isInteger(port) && port > 0 && port < 65_536 ? port : 0;
+  }
+
+  writePort(port: number): void {
+    this.#write("port", String(port));
+  }
+
+  /** A key for the digests of an agent that stands alone. @throws StartFailure */
+  ownDigestKey(): Uint8Array {
+    const known = this.#read("secrets");
+    if (known !== undefined && /^[0-9a-f]{64}$/.test(known)) {
+      return Uint8Array.from(Buffer.from(known, "hex"));
+    }
+    const key = randomBytes(32);
+    this.#write("secrets", key.toString("hex"));
+    return Uint8Array.from(key);
+  }
+
+  #read(name: string): string | undefined {
+    try {
+      return fs.readFileSync(join(this.path, name), "utf8").trim();
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code === "ENOENT") return undefined;
+      throw this.#failure(error);
+    }
+  }
+
+  /** In one step, so that a crash leaves the old or the new. */
+  #write(name: string, text: string): void {
+    const path = join(this.path, name);
+    try {
+      const fd = fs.openSync(`${path}.new`, "w", 0o600);
+      fs.writeSync(fd, `${text}\n`);
+      fs.fsyncSync(fd);
+      fs.closeSync(fd);
+      fs.renameSync(`${path}.new`, path);
+    } catch (error) {
+      throw this.#failure(error);
+    }
+  }
+
+  #failure(error: unknown): StartFailure {
+    const { code, message } = error as NodeJS.ErrnoException;
+    const what = reasons[code ?? ""] ?? message;
+    return new StartFailure(exitCodes.data, `data directory ${this.path}: ${what}`);
+  }
+}
+
+const reasons: Readonly<Record<string, string>> = {
+  EACCES: "permission denied: it must belong to the user that runs the agent",
+  EPERM: "permission denied: it must belong to the user that runs the agent",
+  EROFS: "it is on a read-only file system",
+  ENOSPC: "the disk is full",
+  EDQUOT: "the disk quota is used up",
+  ENOTDIR: "there is a file of that name, or in its path",
+  EEXIST: "there is a file of that name",
+};

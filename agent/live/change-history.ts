@@ -1,0 +1,55 @@
+/**
+ * The last changes of a subscription, for readers that come back: contiguous ids, bounded by count and
+ * by size.
+ *
+ * @module
+ */
+
+/** Corrosion keeps 500. */
+export const historyChangesMax = 10_000;
+export const historyCharsMax: number = 8 * 1024 * 1024;
+
+export class ChangeHistory {
+  /** Lines with their newline; the last belongs to {@link lastId}. */
+  #lines: string[] = [];
+  /** Lines dropped from the front of the array but still in it. */
+  #dropped = 0;
+  #chars = 0;
+  #lastId = 0;
+
+  /** Of the newest change; 0 before the first. */
+  get lastId(): number {
+    return this.#lastId;
+  }
+
+  /** Of the oldest change that is kept; {@link lastId} + 1 when none is. */
+  get firstId(): number {
+    return this.#lastId - (this.#lines.length - this.#dropped) + 1;
+  }
+
+  /** @param line of change {@link lastId} + 1 */
+  add(line: string): void {
+    this.#lastId++;
+    this.#lines.push(line);
+    this.#chars += line.length;
+    while (
+      this.#lines.length - this.#dropped > historyChangesMax ||
+      this.#chars > historyCharsMax
+    ) {
+      this.#chars -= (this.#lines[this.#dropped] as string).length;
+      this.#lines[this.#dropped] = "";
+      this.#dropped++;
+    }
+    if (this.#dropped > 1024 && this.#dropped > this.#lines.length / 2) {
+      this.#lines = this.#lines.slice(this.#dropped);
+      this.#dropped = 0;
+    }
+  }
+
+  /** Lines of all changes after `id`; undefined when some of them are no longer kept. */
+  after(id: number): string | undefined {
+    if (id >= this.#lastId) return "";
+    if (id + 1 < this.firstId) return undefined;
+    return this.#lines.slice(this.#lines.length - (this.#lastId - id)).join("");
+  }
+}

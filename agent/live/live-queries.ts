@@ -1,0 +1,357 @@
+/**
+ * All live queries of this node. A commit tells it what changed, in the same turn and with no timer
+ * between, and everyone who listens hears of it at once; events of one transaction arrive together.
+ *
+ * Who asks the same shares one {@link Subscription}: the same text after parameters have been put in.
+ * A subscription without listeners is kept for ten minutes, so that its readers can come back.
+ *
+ * @module
+ */
+
+import { Real, type SqlValue } from "../../core/row/value.ts";
+import type { MergedRow } from "../../core/store/row-store.ts";
+import type { Statement } from "../../wasm/statement.ts";
+import { errorJson, utf8 } from "../api/http.ts";
+import { NotUtf8Error, secondsToJson } from "../api/json-writer.ts";
+import type { SqlText } from "../api/statement.ts";
+import type {
+  Refused,
+  StreamListener,
+  SubscribeOptions,
+  SubscribeOutcome,
+} from "../api/store-service.ts";
+import { notReadonly } from "../sql/guard.ts";
+import { bindOne, errorText, SqlRefused } from "../sql/prepared.ts";
+import type { QueryRunner } from "../sql/query-runner.ts";
+import { keyedQuery } from "./keyed-query.ts";
+import { seaHashHex } from "./seahash.ts";
+import { type Plan, Subscription } from "./subscription.ts";
+import type { TableChanges } from "./table-changes.ts";
+
+/** Key columns of a table in the order of its primary key; undefined for a table that isn't replicated. */
+export type KeyColumnsOf = (table: string) => readonly string[] | undefined;
+
+const keptWithoutListenersMs = 10 * 60 * 1000;
+
+interface Entry {
+  readonly subscription: Subscription;
+  readonly listeners: Map<number, StreamListener>;
+  /** Since when nobody listens; undefined while somebody does. */
+  idleSinceMs: number | undefined;
+}
+
+export class LiveQueries {
+  readonly #runner: QueryRunner;
+  readonly #keyColumnsOf: KeyColumnsOf;
+  readonly #byId = new Map<string, Entry>();
+  readonly #bySql = new Map<string, Entry>();
+  readonly #byTable = new Map<string, Set<Entry>>();
+  readonly #bySubscriber = new Map<number, Entry>();
+  readonly #nextSubscriber: () => number;
+
+  /** @param nextSubscriber numbers that are unique among all listeners of the store */
+  constructor(runner: QueryRunner, keyColumnsOf: KeyColumnsOf, nextSubscriber: () => number) {
+    this.#runner = runner;
+    this.#keyColumnsOf = keyColumnsOf;
+    this.#nextSubscriber = nextSubscriber;
+  }
+
+  get count(): number {
+    return this.#byId.size;
+  }
+
+  get listenerCount(): number {
+    return this.#bySubscriber.size;
+  }
+
+  /** For `patina status`. */
+  describe(): {
+    id: string;
+    sql: string;
+    how: "keyed" | "rerun";
+    rows: number;
+    listeners: number;
+    change_id: number;
+  }[] {
+    return [...this.#byId.values()].map(({ subscription, listeners }) => ({
+      id: subscription.id,
+      sql: subscription.sql,
+      how: subscription.isKeyed ? "keyed" : "rerun",
+      rows: subscription.rowCount,
+      listeners: listeners.size,
+      change_id: subscription.history.lastId,
+    }));
+  }
+
+  subscribe(text: SqlText, options: SubscribeOptions, listener: StreamListener): SubscribeOutcome {
+    const { guard } = this.#runner;
+    return guard.within("read", () => {
+      const expanded = this.#expand(text);
+      if (typeof expanded !== "string") return expanded;
+      const known = this.#bySql.get(expanded);
+      if (known !== undefined) return this.#attach(known, options, listener);
+      if (options.from !== undefined) {
+        const why = "a `from` query param was supplied, but no existing subscription found";
+        return refused(400, why);
+      }
+      const begunMs = performance.now();
+      const entry = this.#create(expanded);
+      if ("kind" in entry) return entry;
+      return this.#attach(entry, options, listener, performance.now() - begunMs);
+    });
+  }
+
+  attach(id: string, options: SubscribeOptions, listener: StreamListener): SubscribeOutcome {
+    const entry = this.#byId.get(id);
+    if (entry === undefined) return refused(404, `could not find subscription with id ${id}`);
+    return this.#attach(entry, options, listener);
+  }
+
+  /** True when there was such a subscriber. */
+  unsubscribe(subscriber: number, nowMs: number): boolean {
+    const entry = this.#bySubscriber.get(subscriber);
+    if (entry === undefined) return false;
+    this.#bySubscriber.delete(subscriber);
+    entry.listeners.delete(subscriber);
+    if (entry.listeners.size === 0) entry.idleSinceMs = nowMs;
+    return true;
+  }
+
+  /** To be called after each commit, before anything else happens. */
+  changed(changes: TableChanges): void {
+    if (this.#byTable.size === 0) return;
+    for (const [table, rows] of changes) {
+      const entries = this.#byTable.get(table);
+      if (entries === undefined) continue;
+      for (const entry of entries) this.#refresh(entry, table, rows);
+    }
+  }
+
+  /** Forgets what nobody has listened to for long. */
+  sweep(nowMs: number): void {
+    for (const entry of this.#byId.values()) {
+      if (entry.idleSinceMs === undefined) continue;
+      if (nowMs - entry.idleSinceMs > keptWithoutListenersMs) this.#drop(entry);
+    }
+  }
+
+  /** Ends every stream. */
+  endAll(): void {
+    for (const entry of [...this.#byId.values()]) this.#drop(entry);
+  }
+
+  #attach(
+    entry: Entry,
+    options: SubscribeOptions,
+    listener: StreamListener,
+    tookMs = 0,
+  ): SubscribeOutcome {
+    const { subscription } = entry;
+    const { history } = subscription;
+    const subscriber = this.#nextSubscriber();
+    const tell = (text: string): void => {
+      if (text !== "") listener({ kind: "lines", bytes: utf8(text), isSnapshot: true });
+    };
+    const head = {
+      kind: "subscribed",
+      subscriber,
+      id: subscription.id,
+      hash: subscription.hash,
+    } as const;
+    if (options.from !== undefined && options.from > 0) {
+      const replay = history.after(options.from);
+      if (replay === undefined) {
+        const why = `subscription already deleted older changes, min change id: ${history.firstId}`;
+        tell(`${errorJson(why)}\n`);
+        listener({ kind: "end" });
+        return head;
+      }
+      tell(replay);
+    } else if (!options.skipRows) {
+      const eoq = `{"eoq":{"time":${secondsToJson(tookMs)},"change_id":${history.lastId}}}\n`;
+      tell(`{"columns":${subscription.columnsJson}}\n${subscription.rowLines()}${eoq}`);
+    }
+    entry.listeners.set(subscriber, listener);
+    entry.idleSinceMs = undefined;
+    this.#bySubscriber.set(subscriber, entry);
+    return head;
+  }
+
+  /** The text with the values in it, which names the subscription. */
+  #expand(text: SqlText): string | Refused {
+    let statement: Statement;
+    try {
+      const prepared = this.#runner.prepared.get(text.sql);
+      if (prepared === "empty") return refused(500, "could not expand sql statement");
+      statement = prepared.statement;
+      if (!statement.readonly || statement.columnCount === 0 || statement.explain !== 0) {
+        return refused(400, "unsupported statement");
+      }
+      bindLoosely(statement, text.parameters);
+    } catch (error) {
+      if (!(error instanceof SqlRefused)) throw error;
+      const isWrite = error.message === notReadonly;
+      return refused(400, isWrite ? "unsupported statement" : error.message);
+    }
+    return statement.expandedSql;
+  }
+
+  #create(sql: string): Entry | Refused {
+    const { guard, database, deadline, timeoutMs } = this.#runner;
+    const statements: Statement[] = [];
+    const prepare = (text: string): Statement => {
+      const statement = database.prepare(text);
+      statements.push(statement);
+      return statement;
+    };
+    try {
+      guard.beginNotes();
+      const plain = prepare(sql);
+      const tables = guard.notes.read;
+      if (/^\s*pragma/i.test(sql)) return refused(400, "unsupported statement");
+      if (tables.size === 0) {
+        return refused(400, "at least 1 table is required in FROM / JOIN clause");
+      }
+      const columns = plain.columnNames();
+      const subscription = new Subscription({
+        id: crypto.randomUUID(),
+        hash: seaHashHex(sql),
+        sql,
+        tables,
+        columns,
+        plan: this.#plan(sql, plain, tables, prepare),
+      });
+      deadline.within(timeoutMs, () => subscription.start());
+      const entry: Entry = { subscription, listeners: new Map(), idleSinceMs: undefined };
+      this.#byId.set(subscription.id, entry);
+      this.#bySql.set(sql, entry);
+      for (const table of tables) {
+        const entries = this.#byTable.get(table);
+        if (entries === undefined) this.#byTable.set(table, new Set([entry]));
+        else entries.add(entry);
+      }
+      return entry;
+    } catch (error) {
+      for (const statement of statements) statement.finalize();
+      if (error instanceof NotUtf8Error) return refused(400, error.message);
+      return refused(400, errorText(error, guard));
+    }
+  }
+
+  #plan(
+    sql: string,
+    plain: Statement,
+    tables: ReadonlySet<string>,
+    prepare: (sql: string) => Statement,
+  ): Plan {
+    const [table] = tables;
+    const keyColumns = tables.size === 1 ? this.#keyColumnsOf(table as string) : undefined;
+    if (keyColumns !== undefined) {
+      const keyed = keyedQuery(sql, table as string, keyColumns);
+      if (keyed !== undefined) {
+        try {
+          const all = prepare(keyed.all);
+          const one = prepare(keyed.one);
+          plain.finalize();
+          return { kind: "keyed", table: table as string, all, one, keyColumns: keyColumns.length };
+        } catch {
+          // SQLite sees it otherwise: run again and compare.
+        }
+      }
+    }
+    return { kind: "rerun", all: plain, identity: this.#identityColumns(plain) };
+  }
+
+  /** Columns of the result that are key columns, of tables whose whole key is there. */
+  #identityColumns(statement: Statement): number[] {
+    const found = new Map<string, Map<string, number>>();
+    for (let i = 0; i < statement.columnCount; i++) {
+      const origin = statement.columnOrigin(i);
+      if (origin === null) continue;
+      const table = origin.table.toLowerCase();
+      const columns = found.get(table) ?? new Map<string, number>();
+      if (!columns.has(origin.column.toLowerCase())) columns.set(origin.column.toLowerCase(), i);
+      found.set(table, columns);
+    }
+    const identity: number[] = [];
+    for (const [table, columns] of found) {
+      const key = this.#keyColumnsOf(table);
+      if (key?.every((column) => columns.has(column))) {
+        identity.push(...key.map((column) => columns.get(column) as number));
+      }
+    }
+    return identity;
+  }
+
+  #refresh(entry: Entry, table: string, rows: readonly MergedRow[] | "unknown"): void {
+    const { subscription, listeners } = entry;
+    const { guard, deadline, timeoutMs } = this.#runner;
+    let lines: string;
+    try {
+      lines = guard.within("read", () =>
+        deadline.within(timeoutMs, () => subscription.refresh(table, rows)),
+      );
+    } catch (error) {
+      // What was told before no longer leads to what is: the subscription ends, never lies.
+      const why = error instanceof NotUtf8Error ? error.message : errorText(error, guard);
+      const bytes = utf8(`${errorJson(why)}\n`);
+      for (const listener of listeners.values()) {
+        listener({ kind: "lines", bytes, isSnapshot: true });
+      }
+      this.#drop(entry);
+      return;
+    }
+    if (lines === "" || listeners.size === 0) return;
+    const bytes = utf8(lines);
+    for (const listener of listeners.values())
+      listener({ kind: "lines", bytes, isSnapshot: false });
+  }
+
+  #drop(entry: Entry): void {
+    const { subscription, listeners } = entry;
+    this.#byId.delete(subscription.id);
+    this.#bySql.delete(subscription.sql);
+    for (const table of subscription.tables) {
+      const entries = this.#byTable.get(table);
+      entries?.delete(entry);
+      if (entries?.size === 0) this.#byTable.delete(table);
+    }
+    for (const [subscriber, listener] of [...listeners]) {
+      this.#bySubscriber.delete(subscriber);
+      listener({ kind: "end" });
+    }
+    listeners.clear();
+    subscription.dispose();
+  }
+}
+
+/** As the contract has it for subscriptions: missing values are NULL, unknown names are skipped. */
+function bindLoosely(
+  statement: Statement,
+  parameters: readonly SqlValue[] | ReadonlyMap<string, SqlValue> | undefined,
+): void {
+  if (statement.parameterCount > 0) statement.clearBindings();
+  if (parameters === undefined) return;
+  for (const value of parameters.values()) {
+    // SQLite writes values into the text with 15 digits.
+    if (value instanceof Real && Number(value.real.toPrecision(15)) !== value.real) {
+      throw new SqlRefused(
+        `REAL parameters of subscriptions have at most 15 digits, got ${value.real}: write it into the text`,
+      );
+    }
+  }
+  if (parameters instanceof Map) {
+    for (const [name, value] of parameters as ReadonlyMap<string, SqlValue>) {
+      const index = statement.parameterIndex(name);
+      if (index > 0) bindOne(statement, index, value);
+    }
+    return;
+  }
+  const values = parameters as readonly SqlValue[];
+  if (values.length > statement.parameterCount) throw new SqlRefused("column index out of range");
+  for (let i = 0; i < values.length; i++) bindOne(statement, i + 1, values[i] as SqlValue);
+}
+
+function refused(status: 400 | 404 | 500, why: string): Refused {
+  return { kind: "refused", status, why };
+}

@@ -1,0 +1,80 @@
+/**
+ * `/v1/updates/TABLE`: the keys of rows that changed, as they change; no values, no history.
+ *
+ * One line a row and transaction: `{"notify":["update",[key…]]}`, or `"delete"` when the row is gone
+ * after it. Lines are written in the order of commits here, so that an update that comes after a delete
+ * means that the row is back.
+ *
+ * @module
+ */
+
+import { decodeKey } from "../../core/row/key.ts";
+import type { MergedRow } from "../../core/store/row-store.ts";
+import { utf8 } from "../api/http.ts";
+import { NotUtf8Error, sqlValuesToJson } from "../api/json-writer.ts";
+import type { StreamListener, SubscribeOutcome } from "../api/store-service.ts";
+import type { TableChanges } from "./table-changes.ts";
+
+interface Feed {
+  /** One for each table and run. */
+  readonly id: string;
+  readonly listeners: Map<number, StreamListener>;
+}
+
+export class TableUpdates {
+  readonly #isReplicated: (table: string) => boolean;
+  readonly #nextSubscriber: () => number;
+  readonly #feeds = new Map<string, Feed>();
+
+  constructor(isReplicated: (table: string) => boolean, nextSubscriber: () => number) {
+    this.#isReplicated = isReplicated;
+    this.#nextSubscriber = nextSubscriber;
+  }
+
+  subscribe(name: string, listener: StreamListener): SubscribeOutcome {
+    const table = name.toLowerCase();
+    if (!this.#isReplicated(table)) {
+      return { kind: "refused", status: 400, why: `table not found in schema: ${name}` };
+    }
+    let feed = this.#feeds.get(table);
+    if (feed === undefined) {
+      feed = { id: crypto.randomUUID(), listeners: new Map() };
+      this.#feeds.set(table, feed);
+    }
+    const subscriber = this.#nextSubscriber();
+    feed.listeners.set(subscriber, listener);
+    return { kind: "subscribed", subscriber, id: feed.id, hash: undefined };
+  }
+
+  unsubscribe(subscriber: number): void {
+    for (const feed of this.#feeds.values()) feed.listeners.delete(subscriber);
+  }
+
+  changed(changes: TableChanges): void {
+    for (const [table, { listeners }] of this.#feeds) {
+      const rows = listeners.size === 0 ? undefined : changes.get(table);
+      if (rows === undefined || rows === "unknown") continue;
+      const bytes = utf8(rows.map(notifyLine).join(""));
+      for (const listener of listeners.values())
+        listener({ kind: "lines", bytes, isSnapshot: false });
+    }
+  }
+
+  endAll(): void {
+    for (const { listeners } of this.#feeds.values()) {
+      for (const listener of listeners.values()) listener({ kind: "end" });
+      listeners.clear();
+    }
+  }
+}
+
+function notifyLine(row: MergedRow): string {
+  const isLive = row.after.clock.cl % 2 === 1;
+  try {
+    const key = sqlValuesToJson(decodeKey(row.key) ?? []);
+    return `{"notify":["${isLive ? "update" : "delete"}",${key}]}\n`;
+  } catch (error) {
+    if (error instanceof NotUtf8Error) return "";
+    throw error;
+  }
+}

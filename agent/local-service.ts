@@ -1,0 +1,174 @@
+/**
+ * The store service of the thread that owns the database: runs what the handlers ask for, and tells
+ * live queries of every commit, local or merged, in the same turn.
+ *
+ * @module
+ */
+
+import { quoteName } from "../core/schema/sql-token.ts";
+import type { MergedRow } from "../core/store/row-store.ts";
+import type { SqlText } from "./api/statement.ts";
+import type {
+  HealthReport,
+  QueryOutcome,
+  StoreService,
+  StreamListener,
+  SubscribeOptions,
+  SubscribeOutcome,
+  TableStats,
+  TransactOutcome,
+} from "./api/store-service.ts";
+import { type KeyColumnsOf, LiveQueries } from "./live/live-queries.ts";
+import { tableChanges } from "./live/table-changes.ts";
+import { TableUpdates } from "./live/table-updates.ts";
+import type { QueryRunner } from "./sql/query-runner.ts";
+import type { LocalCommit, TransactionRunner, WriteCommit } from "./sql/transaction-runner.ts";
+
+/** What the thread around it knows better. */
+export interface LocalServiceHost<C extends WriteCommit> {
+  readonly actorId: string;
+  readonly nowMs: () => number;
+  /** Key columns of a replicated table. */
+  readonly keyColumnsOf: KeyColumnsOf;
+  /** Why local writes are refused now; undefined when they aren't. */
+  readonly writesRefused: () => string | undefined;
+  /** A local transaction was committed; called before live queries and the client hear of it. */
+  readonly onCommitted: (commit: C) => void;
+  readonly health: () => HealthReport;
+  readonly status: () => unknown;
+  readonly swarm: () => Promise<unknown>;
+}
+
+export class LocalService<C extends WriteCommit = WriteCommit> implements StoreService {
+  readonly actorId: string;
+  readonly live: LiveQueries;
+  readonly #reader: QueryRunner;
+  readonly #writer: TransactionRunner<C>;
+  readonly #updates: TableUpdates;
+  readonly #host: LocalServiceHost<C>;
+  #lastSubscriber = 0;
+
+  constructor(reader: QueryRunner, writer: TransactionRunner<C>, host: LocalServiceHost<C>) {
+    this.actorId = host.actorId;
+    this.#reader = reader;
+    this.#writer = writer;
+    this.#host = host;
+    const nextSubscriber = () => ++this.#lastSubscriber;
+    this.live = new LiveQueries(reader, host.keyColumnsOf, nextSubscriber);
+    this.#updates = new TableUpdates((table) => this.#isReplicated(table), nextSubscriber);
+  }
+
+  async transact(
+    statements: readonly SqlText[],
+    timeoutMs: number | undefined,
+  ): Promise<TransactOutcome> {
+    const why = this.#host.writesRefused();
+    if (why !== undefined) return { kind: "refused", status: 500, why };
+    return this.#writer.transact(statements, timeoutMs, this.#host.nowMs, (commit) =>
+      this.#committed(commit),
+    );
+  }
+
+  async query(statement: SqlText, timeoutMs: number | undefined): Promise<QueryOutcome> {
+    return this.#reader.query(statement, timeoutMs);
+  }
+
+  async subscribe(
+    statement: SqlText,
+    options: SubscribeOptions,
+    listener: StreamListener,
+  ): Promise<SubscribeOutcome> {
+    return this.live.subscribe(statement, options, listener);
+  }
+
+  async attach(
+    id: string,
+    options: SubscribeOptions,
+    listener: StreamListener,
+  ): Promise<SubscribeOutcome> {
+    return this.live.attach(id, options, listener);
+  }
+
+  async updates(table: string, listener: StreamListener): Promise<SubscribeOutcome> {
+    return this.#updates.subscribe(table, listener);
+  }
+
+  unsubscribe(subscriber: number): void {
+    if (!this.live.unsubscribe(subscriber, this.#host.nowMs())) {
+      this.#updates.unsubscribe(subscriber);
+    }
+  }
+
+  async tableStats(tables: readonly string[]): Promise<TableStats> {
+    let totalRowCount = 0;
+    const invalidTables: string[] = [];
+    for (const table of tables) {
+      const count = this.#countRows(table);
+      if (count === undefined) invalidTables.push(table);
+      else totalRowCount += count;
+    }
+    return { totalRowCount, invalidTables };
+  }
+
+  async health(): Promise<HealthReport> {
+    return this.#host.health();
+  }
+
+  async status(): Promise<string> {
+    return JSON.stringify(this.#host.status());
+  }
+
+  async swarm(): Promise<string> {
+    return JSON.stringify(await this.#host.swarm());
+  }
+
+  /** Rows of another node were merged and committed. */
+  merged(rows: readonly MergedRow[]): void {
+    this.#changed(rows, []);
+  }
+
+  /** A local, unreplicated table was written by the agent itself. */
+  wroteLocalTable(table: string): void {
+    this.#changed([], [table]);
+  }
+
+  /** Ends all streams; nothing more is told. */
+  endStreams(): void {
+    this.live.endAll();
+    this.#updates.endAll();
+  }
+
+  #committed({ commit, tables }: LocalCommit<C>): void {
+    if (commit.kind !== "committed") return;
+    this.#host.onCommitted(commit);
+    this.#changed(commit.merged, tables);
+  }
+
+  #changed(merged: readonly MergedRow[], tables: Iterable<string>): void {
+    const changes = tableChanges(merged, tables, (table) => this.#isReplicated(table));
+    if (changes.size === 0) return;
+    this.live.changed(changes);
+    this.#updates.changed(changes);
+  }
+
+  #isReplicated(table: string): boolean {
+    return this.#host.keyColumnsOf(table) !== undefined;
+  }
+
+  #countRows(table: string): number | undefined {
+    const { database, deadline, timeoutMs } = this.#reader;
+    try {
+      const isTable = database.all(
+        "SELECT 1 FROM sqlite_schema WHERE type = 'table' AND name = ? COLLATE NOCASE",
+        table,
+      );
+      if (isTable.length === 0) return undefined;
+      return deadline.within(timeoutMs, () => {
+        using statement = database.prepare(`SELECT count(*) FROM ${quoteName(table)}`);
+        return statement.step() ? Number(statement.column(0)) : undefined;
+      });
+    } catch {
+      return undefined;
+    }
+  }
+}

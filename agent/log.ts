@@ -1,0 +1,59 @@
+/**
+ * The log: lines on stderr, for people or for machines.
+ *
+ * Text lines begin with the syslog priority in angle brackets when stderr goes to the journal, so that
+ * it keeps the level.
+ *
+ * @module
+ */
+
+import type { LogLevel } from "./config.ts";
+
+export type LogFields = Readonly<Record<string, string | number | boolean | null | undefined>>;
+
+export interface Log {
+  error(text: string, fields?: LogFields): void;
+  warn(text: string, fields?: LogFields): void;
+  info(text: string, fields?: LogFields): void;
+  debug(text: string, fields?: LogFields): void;
+}
+
+const levels: readonly LogLevel[] = ["error", "warn", "info", "debug"];
+/** syslog(3): err, warning, info, debug. */
+const priorities = { error: 3, warn: 4, info: 6, debug: 7 } as const;
+
+export interface LogOptions {
+  readonly level: LogLevel;
+  readonly format: "text" | "json";
+  readonly write?: (line: string) => void;
+}
+
+export function createLog(options: LogOptions): Log {
+  const limit = levels.indexOf(options.level);
+  const write = options.write ?? ((line: string) => void process.stderr.write(line));
+  const isJournal = process.env.JOURNAL_STREAM !== undefined;
+  const say = (level: LogLevel, text: string, fields: LogFields = {}): void => {
+    if (levels.indexOf(level) > limit) return;
+    const time = new Date().toISOString();
+    if (options.format === "json") {
+      write(`${JSON.stringify({ time, level, text, ...fields })}\n`);
+      return;
+    }
+    const rest = Object.entries(fields)
+      .filter(([, value]) => value !== undefined)
+      .map(([key, value]) => ` ${key}=${typeof value === "string" ? quoted(value) : value}`)
+      .join("");
+    const head = isJournal ? `<${priorities[level]}>` : `${time} ${level.padEnd(5)} `;
+    write(`${head}${text}${rest}\n`);
+  };
+  return {
+    error: (text, fields) => say("error", text, fields),
+    warn: (text, fields) => say("warn", text, fields),
+    info: (text, fields) => say("info", text, fields),
+    debug: (text, fields) => say("debug", text, fields),
+  };
+}
+
+function quoted(value: string): string {
+  return /^[\w.:/@+-]+$/.test(value) ? value : JSON.stringify(value);
+}

@@ -1,0 +1,29 @@
+/**
+ * Interrupts a statement that takes too long: SQLite asks every few thousand steps of its virtual
+ * machine.
+ *
+ * @module
+ */
+
+import type { Database } from "../../wasm/database.ts";
+
+/** About 50 µs of a scan. */
+const stepsBetweenLooks = 4096;
+
+export class Deadline {
+  #atMs = Number.POSITIVE_INFINITY;
+
+  constructor(database: Database) {
+    database.onProgress(stepsBetweenLooks, () => performance.now() > this.#atMs);
+  }
+
+  /** Runs `use` for at most `durationMs`; then the statement in it fails with SQLITE_INTERRUPT. */
+  within<T>(durationMs: number, use: () => T): T {
+    this.#atMs = performance.now() + durationMs;
+    try {
+      return use();
+    } finally {
+      this.#atMs = Number.POSITIVE_INFINITY;
+    }
+  }
+}

@@ -1,0 +1,198 @@
+/**
+ * What SQL from outside may do, decided by SQLite's own authorizer while it compiles a statement, never
+ * by looking at the text.
+ *
+ * | mode     | who                | may                                                               |
+ * | -------- | ------------------ | ----------------------------------------------------------------- |
+ * | `own`    | Patina             | everything                                                        |
+ * | `write`  | /v1/transactions   | read everything; INSERT, UPDATE, DELETE in tables of the user     |
+ * | `read`   | /v1/queries        | read everything; PRAGMAs that only tell something                 |
+ *
+ * Refused in both of the latter: DDL, transactions and savepoints (the list of statements is the
+ * transaction), ATTACH, DETACH, VACUUM (which attaches), ANALYZE, REINDEX, virtual tables, and for
+ * writers PRAGMA in any form and writes to tables that begin with `patina_` or `sqlite_`.
+ *
+ * The guard also notes which tables a statement reads and writes: dependencies of live queries come
+ * from here. SQLite compiles a statement again after a change of the schema, also in the middle of
+ * `step`, so the mode stays set while a statement runs.
+ *
+ * @module
+ */
+
+import {
+  SQLITE_ALTER_TABLE,
+  SQLITE_ANALYZE,
+  SQLITE_ATTACH,
+  SQLITE_CREATE_VTABLE,
+  SQLITE_DELETE,
+  SQLITE_DENY,
+  SQLITE_DETACH,
+  SQLITE_DROP_VTABLE,
+  SQLITE_FUNCTION,
+  SQLITE_INSERT,
+  SQLITE_OK,
+  SQLITE_PRAGMA,
+  SQLITE_READ,
+  SQLITE_RECURSIVE,
+  SQLITE_REINDEX,
+  SQLITE_SAVEPOINT,
+  SQLITE_SELECT,
+  SQLITE_TRANSACTION,
+  SQLITE_UPDATE,
+} from "../../wasm/constants.ts";
+import type { Authorizer, Database } from "../../wasm/database.ts";
+
+export type GuardMode = "own" | "write" | "read";
+
+/** PRAGMAs that tell something about the file and change nothing, with or without an argument. */
+const tellingPragmas = new Set([
+  "collation_list",
+  "compile_options",
+  "database_list",
+  "foreign_key_list",
+  "function_list",
+  "index_info",
+  "index_list",
+  "index_xinfo",
+  "integrity_check",
+  "quick_check",
+  "table_info",
+  "table_list",
+  "table_xinfo",
+]);
+
+/** These tell something without an argument and change it with one. */
+const settingPragmas = new Set([
+  "application_id",
+  "auto_vacuum",
+  "encoding",
+  "freelist_count",
+  "page_count",
+  "page_size",
+  "synchronous",
+  "user_version",
+]);
+
+export class SqlGuard {
+  #mode: GuardMode = "own";
+  #why: string | undefined;
+  #read = new Set<string>();
+  #written = new Set<string>();
+
+  /** Watches one connection for good: setting an authorizer makes SQLite compile everything again. */
+  constructor(database: Database) {
+    database.onAuthorize(this.#authorize);
+  }
+
+  get mode(): GuardMode {
+    return this.#mode;
+  }
+
+  /** Runs `use` with `mode`, and says what it found. */
+  within<T>(mode: GuardMode, use: () => T): T {
+    const before = this.#mode;
+    this.#mode = mode;
+    this.#why = undefined;
+    try {
+      return use();
+    } finally {
+      this.#mode = before;
+    }
+  }
+
+  /** Why the last refusal; undefined when there was none since the last {@link within} began. */
+  get why(): string | undefined {
+    return this.#why;
+  }
+
+  /** Starts to note tables anew. */
+  beginNotes(): void {
+    this.#read = new Set();
+    this.#written = new Set();
+  }
+
+  /** Tables in ASCII lower case that were named since {@link beginNotes}. */
+  get notes(): { readonly read: ReadonlySet<string>; readonly written: ReadonlySet<string> } {
+    return { read: this.#read, written: this.#written };
+  }
+
+  readonly #authorize: Authorizer = (action, first, second, _database, _trigger) => {
+    if (this.#mode === "own") return SQLITE_OK;
+    const why = this.#refuse(action, first, second);
+    if (why === undefined) return SQLITE_OK;
+    this.#why = why;
+    return SQLITE_DENY;
+  };
+
+  #refuse(action: number, first: string | null, second: string | null): string | undefined {
+    switch (action) {
+      case SQLITE_SELECT:
+      case SQLITE_RECURSIVE:
+        return undefined;
+      case SQLITE_READ: {
+        const table = asciiLower(first ?? "");
+        this.#read.add(table);
+        return this.#mode === "write" && table.startsWith("pragma_")
+          ? "PRAGMA functions are not accepted in a transaction"
+          : undefined;
+      }
+      case SQLITE_FUNCTION:
+        return asciiLower(second ?? "") === "load_extension"
+          ? "load_extension() is not accepted"
+          : undefined;
+      case SQLITE_INSERT:
+      case SQLITE_UPDATE:
+      case SQLITE_DELETE:
+        return this.#refuseWrite(asciiLower(first ?? ""));
+      case SQLITE_PRAGMA:
+        return this.#refusePragma(asciiLower(first ?? ""), second);
+      case SQLITE_TRANSACTION:
+        return `${first} is not accepted: the list of statements is one transaction`;
+      case SQLITE_SAVEPOINT:
+        return "SAVEPOINT is not accepted: the list of statements is one transaction";
+      case SQLITE_ATTACH:
+        return "ATTACH and VACUUM are not accepted";
+      case SQLITE_DETACH:
+        return "DETACH is not accepted";
+      case SQLITE_ANALYZE:
+        return "ANALYZE is not accepted";
+      case SQLITE_REINDEX:
+        return "REINDEX is not accepted";
+      case SQLITE_CREATE_VTABLE:
+      case SQLITE_DROP_VTABLE:
+        return "virtual tables are not accepted";
+      case SQLITE_ALTER_TABLE:
+        return ddlRefused;
+      default:
+        return ddlRefused;
+    }
+  }
+
+  #refuseWrite(table: string): string | undefined {
+    // CREATE TABLE and its like first ask to write here; this says what it was.
+    if (table === "sqlite_master" || table === "sqlite_schema") return ddlRefused;
+    if (table === "sqlite_temp_master" || table === "sqlite_temp_schema") return ddlRefused;
+    if (this.#mode === "read") return notReadonly;
+    if (table.startsWith("patina_")) return `${table} is Patina's own: it can be read only`;
+    if (table.startsWith("sqlite_")) return `${table} is SQLite's own: it can be read only`;
+    this.#written.add(table);
+    return undefined;
+  }
+
+  #refusePragma(name: string, argument: string | null): string | undefined {
+    if (this.#mode === "write") return "PRAGMA is not accepted in a transaction";
+    if (tellingPragmas.has(name)) return undefined;
+    if (settingPragmas.has(name) && argument === null) return undefined;
+    return `PRAGMA ${name}${argument === null ? "" : " with an argument"} is not accepted`;
+  }
+}
+
+/** As the contract has it. */
+export const notReadonly = "statement is not readonly";
+
+const ddlRefused = "DDL is not accepted: tables and indexes come from the schema files";
+
+/** As SQLite folds names: ASCII only. */
+export function asciiLower(name: string): string {
+  return name.replace(/[A-Z]+/g, (letters) => letters.toLowerCase());
+}

@@ -1,0 +1,141 @@
+/**
+ * Compiled statements of clients, kept by their text.
+ *
+ * @module
+ */
+
+import type { SqlValue } from "../../core/row/value.ts";
+import { SQLITE_ERROR } from "../../wasm/constants.ts";
+import type { Database } from "../../wasm/database.ts";
+import { SqliteError } from "../../wasm/error.ts";
+import type { Statement } from "../../wasm/statement.ts";
+import type { GuardMode, SqlGuard } from "./guard.ts";
+
+/** A refusal of a statement, with the text that the client gets. */
+export class SqlRefused extends Error {
+  constructor(message: string) {
+    super(message);
+    this.name = "SqlRefused";
+  }
+}
+
+/** SQLite's answer to running nothing at all, which is what clients of the contract know. */
+export const misuseText = "bad parameter or other API misuse";
+
+export interface Prepared {
+  readonly statement: Statement;
+  readonly reads: ReadonlySet<string>;
+  readonly writes: ReadonlySet<string>;
+  /** `["id","name"]`; made when it is first asked for. */
+  columnsJson: string | undefined;
+}
+
+export type Lookup = Prepared | "empty";
+
+/** Least recently used go first. A statement from here is at rest between calls. */
+export class PreparedStatements {
+  readonly #database: Database;
+  readonly #guard: SqlGuard;
+  readonly #mode: GuardMode;
+  readonly #countMax: number;
+  readonly #bySql = new Map<string, Prepared>();
+
+  constructor(database: Database, guard: SqlGuard, mode: GuardMode, countMax = 256) {
+    this.#database = database;
+    this.#guard = guard;
+    this.#mode = mode;
+    this.#countMax = countMax;
+  }
+
+  /**
+   * The one statement of `sql`, bound to nothing; `"empty"` when there is none. Valid until the next
+   * call. To be called within the guard's mode.
+   *
+   * @throws SqlRefused
+   */
+  get(sql: string): Lookup {
+    const known = this.#bySql.get(sql);
+    if (known !== undefined) {
+      this.#bySql.delete(sql);
+      this.#bySql.set(sql, known);
+      return known;
+    }
+    this.#guard.beginNotes();
+    let statement: Statement;
+    try {
+      statement = this.#database.prepare(sql);
+    } catch (error) {
+      if (isEmptyStatement(error)) return "empty";
+      throw new SqlRefused(errorText(error, this.#guard));
+    }
+    if (statement.tail !== "") {
+      statement.finalize();
+      throw new SqlRefused("Multiple statements provided");
+    }
+    const { read, written } = this.#guard.notes;
+    const prepared = { statement, reads: read, writes: written, columnsJson: undefined };
+    this.#bySql.set(sql, prepared);
+    if (this.#bySql.size > this.#countMax) {
+      const [[oldSql, old]] = this.#bySql as unknown as [[string, Prepared]];
+      this.#bySql.delete(oldSql);
+      old.statement.finalize();
+    }
+    return prepared;
+  }
+
+  get mode(): GuardMode {
+    return this.#mode;
+  }
+}
+
+function isEmptyStatement(error: unknown): boolean {
+  return (
+    error instanceof SqliteError &&
+    error.code === SQLITE_ERROR &&
+    error.message === "there is no statement in this text"
+  );
+}
+
+/** Binds what the client sent. @throws SqlRefused */
+export function bindParameters(
+  statement: Statement,
+  parameters: readonly SqlValue[] | ReadonlyMap<string, SqlValue> | undefined,
+): void {
+  const needed = statement.parameterCount;
+  if (parameters instanceof Map) {
+    if (needed > 0) statement.clearBindings();
+    for (const [name, value] of parameters as ReadonlyMap<string, SqlValue>) {
+      const index = statement.parameterIndex(name);
+      if (index === 0) throw new SqlRefused(`Invalid parameter name: ${name}`);
+      bindOne(statement, index, value);
+    }
+    return;
+  }
+  const values = (parameters ?? []) as readonly SqlValue[];
+  if (values.length !== needed) {
+    const counts = `Got ${values.length}, needed ${needed}`;
+    throw new SqlRefused(`Wrong number of parameters passed to query. ${counts}`);
+  }
+  for (let i = 0; i < needed; i++) bindOne(statement, i + 1, values[i] as SqlValue);
+}
+
+/** @throws SqlRefused for a value over SQLite's limit */
+export function bindOne(statement: Statement, index: number, value: SqlValue): void {
+  try {
+    statement.bind(index, value);
+  } catch (error) {
+    throw new SqlRefused(errorText(error, undefined));
+  }
+}
+
+/** What a client is told of an error: our reason where we refused, SQLite's message otherwise. */
+export function errorText(error: unknown, guard: SqlGuard | undefined): string {
+  if (error instanceof SqlRefused) return error.message;
+  const why = guard?.why;
+  if (why !== undefined) return why;
+  if (!(error instanceof SqliteError)) throw error;
+  if (error.offset >= 0 && error.sql !== undefined) {
+    return `${error.message} in ${error.sql} at offset ${error.offset}`;
+  }
+  return error.message;
+}

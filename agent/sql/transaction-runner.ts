@@ -1,0 +1,122 @@
+/**
+ * Runs lists of writing statements of clients as one transaction of the store.
+ *
+ * Every statement is looked at before and after it runs: what returns rows isn't a write, and one that
+ * ends the transaction by itself (`INSERT OR ROLLBACK`) must not let the rest commit alone. On any
+ * failure nothing is applied.
+ *
+ * @module
+ */
+
+import type { MergedRow } from "../../core/store/row-store.ts";
+import type { Database } from "../../wasm/database.ts";
+import type { SqlText } from "../api/statement.ts";
+import type { TransactOutcome } from "../api/store-service.ts";
+import { Deadline } from "./deadline.ts";
+import { SqlGuard } from "./guard.ts";
+import {
+  bindParameters,
+  errorText,
+  misuseText,
+  PreparedStatements,
+  SqlRefused,
+} from "./prepared.ts";
+
+/** What the runner needs of the store: one transaction at a time, on the runner's own connection. */
+export interface WriteStore<C extends WriteCommit = WriteCommit> {
+  begin(): void;
+  /** Ends the transaction either way. */
+  commit(nowMs: number): C;
+  rollback(): void;
+}
+
+export type WriteCommit =
+  | {
+      readonly kind: "committed";
+      readonly version: number | null;
+      readonly merged: readonly MergedRow[];
+    }
+  | { readonly kind: "refused"; readonly why: string };
+
+export interface TransactionLimits {
+  /** Store time of the whole list. */
+  readonly timeoutMs: number;
+}
+
+/** A commit as its listeners need it. */
+export interface LocalCommit<C extends WriteCommit = WriteCommit> {
+  readonly commit: C;
+  /** Tables that were written to, whether replicated or not. */
+  readonly tables: ReadonlySet<string>;
+}
+
+export class TransactionRunner<C extends WriteCommit = WriteCommit> {
+  readonly guard: SqlGuard;
+  readonly #database: Database;
+  readonly #deadline: Deadline;
+  readonly #prepared: PreparedStatements;
+  readonly #store: WriteStore<C>;
+  readonly #limits: TransactionLimits;
+
+  constructor(database: Database, store: WriteStore<C>, limits: TransactionLimits) {
+    this.#database = database;
+    this.#store = store;
+    this.#limits = limits;
+    this.guard = new SqlGuard(database);
+    this.#deadline = new Deadline(database);
+    this.#prepared = new PreparedStatements(database, this.guard, "write");
+  }
+
+  /**
+   * @param nowMs wall clock at the commit
+   * @param onCommit told of a commit, in the same turn, before the client is answered
+   */
+  transact(
+    statements: readonly SqlText[],
+    timeoutMs: number | undefined,
+    nowMs: () => number,
+    onCommit: (commit: LocalCommit<C>) => void,
+  ): TransactOutcome {
+    const results: { rowsAffected: number; tookMs: number }[] = [];
+    const tables = new Set<string>();
+    const limitMs = Math.min(timeoutMs ?? Number.POSITIVE_INFINITY, this.#limits.timeoutMs);
+    let commit: C;
+    this.#store.begin();
+    try {
+      this.#deadline.within(limitMs, () => {
+        for (const text of statements) {
+          const begunMs = performance.now();
+          const rowsAffected = this.guard.within("write", () => this.#runOne(text, tables));
+          results.push({ rowsAffected, tookMs: performance.now() - begunMs });
+        }
+      });
+      commit = this.#store.commit(nowMs());
+    } catch (error) {
+      this.#store.rollback();
+      return { kind: "refused", status: 500, why: errorText(error, this.guard) };
+    }
+    if (commit.kind === "refused") return { kind: "refused", status: 500, why: commit.why };
+    onCommit({ commit, tables });
+    return { kind: "committed", results, version: commit.version };
+  }
+
+  #runOne(text: SqlText, tables: Set<string>): number {
+    const prepared = this.#prepared.get(text.sql);
+    if (prepared === "empty") throw new SqlRefused(misuseText);
+    const { statement } = prepared;
+    bindParameters(statement, text.parameters);
+    if (statement.columnCount > 0) {
+      throw new SqlRefused("Execute returned results - did you mean to call query?");
+    }
+    try {
+      while (statement.step());
+    } finally {
+      statement.reset();
+    }
+    if (this.#database.autocommit) {
+      throw new SqlRefused("the statement ended the transaction: nothing was applied");
+    }
+    for (const table of prepared.writes) tables.add(table);
+    return this.#database.changes;
+  }
+}
