@@ -565,7 +565,7 @@ class ConnectionHooks implements HookTarget {
     change.oldRowid = fromWords(oldLow, oldHigh);
     change.newRowid = fromWords(newLow, newHigh);
     try {
-      this.onPreupdate?.(change as unknown as Preupdate);
+      this.onPreupdate?.(change);
     } catch (thrown) {
       // This hook can't say no. The interrupt stops the statement at its next row, if it has one;
       // the commit hook stops the transaction.
@@ -600,7 +600,7 @@ class ConnectionHooks implements HookTarget {
   }
 }
 
-class PreupdateCall {
+class PreupdateCall implements Preupdate {
   operation: "insert" | "update" | "delete" = "insert";
   table = "";
   oldRowid: number | bigint = 0;

@@ -87,7 +87,11 @@ describe("file VFS and other processes", () => {
     // Also while nothing is going on in it, and by another path to the same file.
     symlinkSync(path, folder.path("link.db"));
     expect(run("open", folder.path("link.db"))).toMatchObject({ code: "SQLITE_BUSY" });
+    // And while any connection is left.
+    const reader = openDatabase(path, { vfs: fileVfs, readonly: true });
     db.close();
+    expect(run("open", path)).toEqual(locked);
+    reader.close();
     expect(run("open", path)).toEqual([[0]]);
 
     // And the other way round; the lock goes with the process, whichever way that ends.
