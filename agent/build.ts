@@ -27,7 +27,7 @@ import type { BunPlugin } from "bun";
 export interface BuildOptions {
   /** The command line's module. */
   readonly entry: string;
-  /** Modules started by `new Worker`, in the folder of `entry`. */
+  /** Modules started by `new Worker` as `./name.ts`. */
   readonly workers: readonly string[];
   readonly outfile: string;
   /** Half a megabyte less, and stack traces of one line. */
@@ -64,6 +64,8 @@ export async function buildExecutable(options: BuildOptions): Promise<BuildResul
       bytecode: true,
       minify: options.minify,
       sourcemap: "linked",
+      // All in one folder, wherever they stand in the tree: `./net-thread.ts` must be found from any chunk.
+      naming: { entry: "[name].[ext]", chunk: "[name]-[hash].[ext]", asset: "[name]-[hash].[ext]" },
       throw: false,
       compile: { outfile: temporary, autoloadDotenv: false, autoloadBunfig: false },
       plugins: [addons],
