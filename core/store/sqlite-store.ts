@@ -25,11 +25,11 @@ import {
   normalBytesMax,
 } from "../change/changeset.ts";
 import type { HlcClock } from "../clock/hlc-clock.ts";
-import { compareHlc, type Hlc, hlcZero, type Stamp } from "../clock/stamp.ts";
+import { type Hlc, hlcZero, type Stamp } from "../clock/stamp.ts";
 import type { Digester, RowId } from "../row/digest.ts";
 import { siteToBytes } from "../row/digest.ts";
 import { canonicalKeyValue, encodeKey } from "../row/key.ts";
-import { type RowState, stampOfRow } from "../row/row-state.ts";
+import type { RowState } from "../row/row-state.ts";
 import { compareBytes, equalValues, type SqlValue } from "../row/value.ts";
 import { shownKeyValue } from "../schema/affinity.ts";
 import type { PlannedColumn, PlannedSchema, SchemaProblem } from "../schema/schema.ts";
@@ -116,7 +116,7 @@ export type CommitResult =
   /** The transaction was rolled back; nothing of it was applied. */
   | { readonly kind: "refused"; readonly why: string };
 
-/** How far the stored HLC may fall behind the largest stamp merged: rows hold that themselves. */
+/** How far the stored HLC may fall behind the clock while only merges run. */
 const hlcStoreStepMs = 1000;
 
 export class SqliteStore implements RowStore {
@@ -471,7 +471,6 @@ export class SqliteStore implements RowStore {
   #merge(rows: readonly RowState[]): MergedRow[] {
     const merged: MergedRow[] = [];
     const groups = new Map<RowId, MergeGroup>();
-    let largest: Hlc = hlcZero;
     for (const row of rows) {
       const id = this.#digester.rowId(row.table, row.key);
       let group = groups.get(id);
@@ -485,8 +484,6 @@ export class SqliteStore implements RowStore {
       const join = joinHeld(held, row, incoming, (column) => this.#readShown(slot, column));
       group.row = join.row;
       group.changed ||= join.changed;
-      const stamp = stampOfRow(row);
-      if (compareHlc(stamp, largest) > 0) largest = stamp;
       const before = held === undefined ? undefined : clocksOfHeld(held);
       merged.push(
         this.#placed(
@@ -507,8 +504,8 @@ export class SqliteStore implements RowStore {
     for (const { slot, row, changed } of groups.values()) {
       if (changed) this.#rows.write(slot, row as HeldRow);
     }
-    this.#clock.observe(largest);
-    if (largest.ms >= this.#storedHlc.ms + hlcStoreStepMs) this.#writeHlc();
+    // The clock follows what was merged as the replica judges it; the rows themselves hold their stamps.
+    if (this.#clock.last.ms >= this.#storedHlc.ms + hlcStoreStepMs) this.#writeHlc();
     return merged;
   }
 

@@ -1,0 +1,288 @@
+/**
+ * What every `RowStore` promises, written once as a function of the implementation.
+ *
+ * The model is `joinRows`: a store must hold what folding the rows with it gives, whatever its own way.
+ *
+ * @module
+ */
+
+import { describe, expect, test } from "bun:test";
+import fc from "fast-check";
+import type { Site, Stamp } from "../../core/clock/stamp.ts";
+import type { Digester } from "../../core/row/digest.ts";
+import { encodeKey } from "../../core/row/key.ts";
+import { joinRows, type RowState } from "../../core/row/row-state.ts";
+import type { SqlValue } from "../../core/row/value.ts";
+import type { RowRef, RowStore, ScanPosition } from "../../core/store/row-store.ts";
+import { rowState, sites } from "../generators/rows.ts";
+import { createDigester } from "../model/history.ts";
+
+export interface OpenedStore {
+  readonly store: RowStore;
+  close(): void;
+}
+
+/** @param open Makes an empty store that computes digests with the digester given. */
+export function rowStoreContract(name: string, open: (digester: Digester) => OpenedStore): void {
+  const digester = createDigester();
+  const within = <T>(body: (store: RowStore) => T): T => {
+    const opened = open(digester);
+    try {
+      return body(opened.store);
+    } finally {
+      opened.close();
+    }
+  };
+
+  describe(name, () => {
+    test("a row that was never heard of is held as it came", () =>
+      within((store) => {
+        const row = rowOf("i-1", at(5), 1, { status: "up", port: 80 });
+        const clocks = digester.clocksOf(row);
+        expect(store.merge([row])).toEqual([
+          {
+            ...refOf(row),
+            id: digester.rowId(row.table, row.key),
+            before: undefined,
+            incoming: clocks,
+            after: clocks,
+            changed: true,
+            conflict: false,
+          },
+        ]);
+        expect(store.read([refOf(row), { ...refOf(row), table: "services" }])).toEqual([
+          row,
+          undefined,
+        ]);
+      }));
+
+    test("what is older changes nothing, and is told all the same", () =>
+      within((store) => {
+        const up = rowOf("i-1", at(5), 1, { status: "up" });
+        const down = rowOf("i-1", at(5), 1, { status: ["down", at(9)] });
+        store.merge([down]);
+        const [merged] = store.merge([up]);
+        expect(merged).toEqual({
+          ...refOf(up),
+          id: digester.rowId(up.table, up.key),
+          before: digester.clocksOf(down),
+          incoming: digester.clocksOf(up),
+          after: digester.clocksOf(down),
+          changed: false,
+          conflict: false,
+        });
+        expect(store.read([refOf(up)])).toEqual([down]);
+      }));
+
+    test("a newer delete stays, however many lives an older row had", () =>
+      within((store) => {
+        const deleted = rowOf("i-1", at(9), 2, {});
+        const flapping = rowOf("i-1", at(8), 7, { status: "up" });
+        store.merge([flapping]);
+        store.merge([deleted]);
+        expect(store.merge([flapping])[0]?.changed).toBe(false);
+        expect(store.read([refOf(deleted)])).toEqual([deleted]);
+      }));
+
+    test("a tombstone keeps the cells that are newer, and they show in the next life if still newer", () =>
+      within((store) => {
+        const born = rowOf("i-1", at(1), 1, { a: 1, b: 2 });
+        const written = rowOf("i-1", at(1), 1, { a: 1, b: ["late", at(9)] });
+        const deleted = rowOf("i-1", at(5), 2, {});
+        store.merge([born, deleted, written]);
+        expect(store.read([refOf(born)])).toEqual([rowOf("i-1", at(5), 2, { b: ["late", at(9)] })]);
+        const again = rowOf("i-1", at(7), 3, { a: 3, b: 4 });
+        store.merge([again]);
+        expect(store.read([refOf(born)])).toEqual([
+          rowOf("i-1", at(7), 3, { a: 3, b: ["late", at(9)] }),
+        ]);
+      }));
+
+    test("two values under one stamp: the larger wins, and it is told", () =>
+      within((store) => {
+        const one = rowOf("i-1", at(5), 1, { a: "x", b: 7 });
+        const other = rowOf("i-1", at(5), 1, { a: "y", b: 6 });
+        store.merge([one]);
+        const [merged] = store.merge([other]);
+        expect([merged?.changed, merged?.conflict]).toEqual([true, true]);
+        expect(store.read([refOf(one)])).toEqual([rowOf("i-1", at(5), 1, { a: "y", b: 7 })]);
+        const [again] = store.merge([other]);
+        expect([again?.changed, again?.conflict]).toEqual([false, true]);
+      }));
+
+    test("two writers' columns of one row under one stamp are both kept", () =>
+      within((store) => {
+        const born = rowOf("i-1", at(1), 1, { a: 1, b: 1 });
+        const one = rowOf("i-1", at(1), 1, { a: [2, at(5, 0)], b: 1 });
+        const other = rowOf("i-1", at(1), 1, { a: 1, b: [2, at(5, 0)] });
+        store.merge([born, one, other]);
+        expect(store.read([refOf(born)])).toEqual([
+          rowOf("i-1", at(1), 1, { a: [2, at(5, 0)], b: [2, at(5, 0)] }),
+        ]);
+      }));
+
+    test("one row many times in one merge: each step is told", () =>
+      within((store) => {
+        const steps = [1, 2, 3].map((ms) => rowOf("i-1", at(1), 1, { a: [ms, at(ms)] }));
+        const merged = store.merge(steps);
+        const clocks = steps.map((step) => digester.clocksOf(step));
+        expect(merged.map(({ before, after }) => [before, after])).toEqual([
+          [undefined, clocks[0]],
+          [clocks[0], clocks[1]],
+          [clocks[1], clocks[2]],
+        ] as never);
+      }));
+
+    // Replicas that saw the same rows agree, in whatever order, grouping and however often; and on
+    // what the join says.
+    test("merging is joining", () => {
+      const keys = ["i-1", "i-2", 5, "5"].map((value) => encodeKey([value]) as Uint8Array);
+      const row = () => fc.constantFrom(...keys).chain((key) => rowState({ key }));
+      fc.assert(
+        fc.property(
+          fc.array(row(), { minLength: 1, maxLength: 12 }),
+          fc.infiniteStream(fc.nat(1000)),
+          (rows, draws) => {
+            const draw = (): number => draws.next().value as number;
+            const model = new Map<string, RowState>();
+            for (const state of rows) {
+              const id = digester.rowId(state.table, state.key);
+              const held = model.get(id);
+              model.set(id, held === undefined ? state : joinRows(held, state).state);
+            }
+            const refs = [...model.values()].map(refOf);
+            const digests = [...model.values()].map((state) =>
+              digester.rowDigest(digester.rowId(state.table, state.key), digester.clocksOf(state)),
+            );
+            const orders = [rows, rows.toReversed(), shuffled([...rows, ...rows], draw)];
+            for (const order of orders) {
+              within((store) => {
+                const last = new Map<string, unknown>();
+                for (let i = 0; i < order.length; ) {
+                  const size = 1 + (draw() % 3);
+                  for (const merged of store.merge(order.slice(i, i + size))) {
+                    // Every merge goes on from where the one before had ended.
+                    expect(merged.before).toEqual(last.get(merged.id) as never);
+                    if (!merged.changed) expect(merged.after).toEqual(merged.before as never);
+                    last.set(merged.id, merged.after);
+                  }
+                  i += size;
+                }
+                expect(store.read(refs)).toEqual([...model.values()]);
+                const scanned = scanAll(store, 2);
+                expect(
+                  refs.map((ref) => {
+                    const id = digester.rowId(ref.table, ref.key);
+                    const found = scanned.filter((one) => one.id === id);
+                    expect(found.map((one) => refOf(one))).toEqual([ref]);
+                    return digester.rowDigest(id, (found[0] as (typeof scanned)[0]).clocks);
+                  }),
+                ).toEqual(digests);
+                expect(scanned.length).toBe(refs.length);
+              });
+            }
+          },
+        ),
+        { numRuns: 60 },
+      );
+    });
+
+    // What `RowIndex` does while it is rebuilt (core/index/row-index.ts), with sets instead of sums.
+    test("a scan and merges at the same time count every row once, as it is", () => {
+      const keys = Array.from({ length: 6 }, (_, i) => encodeKey([`i-${i}`]) as Uint8Array);
+      const row = () => fc.constantFrom(...keys).chain((key) => rowState({ key }));
+      fc.assert(
+        fc.property(
+          fc.array(row(), { minLength: 4, maxLength: 16 }),
+          fc.array(fc.array(row(), { maxLength: 4 }), { minLength: 1, maxLength: 6 }),
+          fc.integer({ min: 1, max: 4 }),
+          (first, later, page) => {
+            within((store) => {
+              store.merge(first);
+              const counted = new Map<string, unknown>();
+              const touched = new Set<string>();
+              let position: ScanPosition | undefined;
+              let isDone = false;
+              for (let step = 0; !isDone; step++) {
+                const { rows, next } = store.scan(position, page);
+                for (const { id, clocks } of rows) {
+                  if (touched.has(id)) continue;
+                  expect(counted.has(id)).toBe(false);
+                  counted.set(id, clocks);
+                }
+                position = next;
+                isDone = next === undefined;
+                for (const merged of store.merge(later[step] ?? [])) {
+                  const { id, before, after } = merged;
+                  const isScanned =
+                    isDone || (position !== undefined && store.isPassed(position, merged));
+                  if (!touched.has(id)) {
+                    touched.add(id);
+                    if (before !== undefined) {
+                      expect(counted.has(id)).toBe(isScanned);
+                      if (!isScanned) counted.set(id, before);
+                    }
+                  }
+                  expect(counted.get(id)).toEqual(before as never);
+                  counted.set(id, after);
+                }
+              }
+              const now = scanAll(store, 100).map(({ id, clocks }) => [id, clocks] as const);
+              expect(counted).toEqual(new Map(now));
+            });
+          },
+        ),
+        { numRuns: 60 },
+      );
+    });
+  });
+}
+
+/** All rows of a store, read in pages. */
+export function scanAll(store: RowStore, page: number) {
+  const rows = [];
+  let position: ScanPosition | undefined;
+  do {
+    const found = store.scan(position, page);
+    expect(found.rows.length).toBeLessThanOrEqual(page);
+    rows.push(...found.rows);
+    position = found.next;
+  } while (position !== undefined);
+  return rows;
+}
+
+function shuffled<T>(items: readonly T[], draw: () => number): T[] {
+  return items
+    .map((item) => ({ item, rank: draw() }))
+    .sort((a, b) => a.rank - b.rank)
+    .map(({ item }) => item);
+}
+
+function at(ms: number, site = 1): Stamp {
+  return { ms: 1000 + ms, count: 0, site: sites[site] as Site };
+}
+
+/** @param cells By column: a value under the row's stamp, or [value, stamp]. */
+function rowOf(
+  key: string,
+  stamp: Stamp,
+  cl: number,
+  cells: Record<string, SqlValue | readonly [SqlValue, Stamp]>,
+): RowState {
+  return {
+    table: "instances",
+    key: encodeKey([key]) as Uint8Array,
+    clock: { ...stamp, cl },
+    cells: Object.entries(cells)
+      .map(([column, cell]) =>
+        Array.isArray(cell)
+          ? { column, stamp: cell[1] as Stamp, value: cell[0] as SqlValue }
+          : { column, stamp, value: cell as SqlValue },
+      )
+      .sort((a, b) => (a.column < b.column ? -1 : 1)),
+  };
+}
+
+function refOf({ table, key }: RowRef): RowRef {
+  return { table, key };
+}

@@ -1,0 +1,105 @@
+/**
+ * SQLite stores in memory, for tests.
+ *
+ * @module
+ */
+
+import { HlcClock } from "../../core/clock/hlc-clock.ts";
+import { hlcZero } from "../../core/clock/stamp.ts";
+import type { Digester } from "../../core/row/digest.ts";
+import type { PlannedSchema, TableRules } from "../../core/schema/schema.ts";
+import { problemToText } from "../../core/schema/schema.ts";
+import { readSchema } from "../../core/schema/schema-reader.ts";
+import { type CommitResult, SqliteStore } from "../../core/store/sqlite-store.ts";
+import { type Database, openDatabase } from "../../wasm/database.ts";
+import { MemoryVfs } from "../../wasm/vfs/memory.ts";
+import { createDigester, siteOf } from "../model/history.ts";
+
+export function openMemory(vfs: MemoryVfs = new MemoryVfs()): Database {
+  return openDatabase("test.db", { vfs });
+}
+
+/** A schema that must be accepted. */
+export function schemaOf(sql: string, rules: Record<string, TableRules> = {}): PlannedSchema {
+  using scratch = openMemory();
+  const read = readSchema(
+    scratch,
+    [{ name: "test.sql", text: sql }],
+    new Map(Object.entries(rules)),
+  );
+  if (read.kind === "refused") throw new Error(read.problems.map(problemToText).join("\n"));
+  return read.schema;
+}
+
+/** What a schema is refused for; empty when it is accepted. */
+export function problemsOf(sql: string, rules: Record<string, TableRules> = {}): string[] {
+  using scratch = openMemory();
+  const read = readSchema(
+    scratch,
+    [{ name: "test.sql", text: sql }],
+    new Map(Object.entries(rules)),
+  );
+  return read.kind === "refused" ? read.problems.map(problemToText) : [];
+}
+
+export interface SqliteNodeOptions {
+  readonly site?: number;
+  readonly digester?: Digester;
+  readonly rules?: Record<string, TableRules>;
+  /** The file, for a second opening. */
+  readonly vfs?: MemoryVfs;
+  readonly nowMs?: number;
+}
+
+/** A database with its store. */
+export class SqliteNode implements Disposable {
+  readonly db: Database;
+  readonly store: SqliteStore;
+  readonly clock: HlcClock;
+  readonly report: Extract<ReturnType<typeof SqliteStore.open>, { kind: "opened" }>["report"];
+  nowMs: number;
+
+  constructor(schema: string | PlannedSchema, options: SqliteNodeOptions = {}) {
+    this.db = openMemory(options.vfs);
+    this.clock = new HlcClock(siteOf(options.site ?? 0), hlcZero);
+    this.nowMs = options.nowMs ?? 10_000;
+    const opened = SqliteStore.open({
+      writer: this.db,
+      schema: typeof schema === "string" ? schemaOf(schema, options.rules) : schema,
+      digester: options.digester ?? createDigester(),
+      clock: this.clock,
+      nowMs: this.nowMs,
+    });
+    if (opened.kind === "refused") throw new Error(opened.why);
+    this.store = opened.store;
+    this.report = opened.report;
+  }
+
+  /** One local transaction, a second after the last. An error of SQLite's rolls it back and is thrown. */
+  write(...statements: string[]): Extract<CommitResult, { kind: "committed" }> {
+    const result = this.tryWrite(...statements);
+    if (result.kind === "refused") throw new Error(result.why);
+    return result;
+  }
+
+  tryWrite(...statements: string[]): CommitResult {
+    this.store.begin();
+    try {
+      for (const sql of statements) this.db.exec(sql);
+    } catch (error) {
+      if (this.store.isOpen) this.store.rollback();
+      throw error;
+    }
+    this.nowMs += 1000;
+    return this.store.commit(this.nowMs);
+  }
+
+  /** Rows of a table, in the order of its key. */
+  table(name: string): unknown[][] {
+    return this.db.all(`SELECT * FROM "${name}" ORDER BY 1, 2`);
+  }
+
+  [Symbol.dispose](): void {
+    this.db.close();
+  }
+}
