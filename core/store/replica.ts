@@ -12,9 +12,7 @@
  *   whose place isn't known.
  * - The *cut*: it follows the store's HLC at {@link settleMs}, but not past a stamp that waits in a queue.
  *
- * Drift: a remote stamp is refused when it is too far ahead of the fleet's time, which is the own wall clock
- * plus the median offset of at least three peers; with fewer, of the own wall clock with a wide limit.
- * Refusing delays and never loses: repair brings the row again.
+ * Remote stamps too far ahead of the fleet's time are refused (`drift.ts`).
  *
  * @module
  */
@@ -30,15 +28,14 @@ import type { Entry } from "../change/frame.ts";
 import type { TableShape } from "../change/hello.ts";
 import { decodeRowBlock, encodeRowBlock } from "../change/row-block.ts";
 import type { HlcClock } from "../clock/hlc-clock.ts";
-import { type Hlc, hlcZero, type Stamp } from "../clock/stamp.ts";
+import { hlcZero, type Stamp } from "../clock/stamp.ts";
 import { slotMs, slotOfStamp } from "../index/clock-part.ts";
-import { nodeOfRange } from "../index/fingerprint-tree.ts";
+import { compareEntries, isCovered, isUnder } from "../index/entry-comparison.ts";
 import { entryOf, type RecentRowsOptions, recentRowsDefaults } from "../index/recent-rows.ts";
 import { RowIndex } from "../index/row-index.ts";
-import { cutAt, type ImageRoot, settleMs } from "../index/settled-image.ts";
+import { cutAt, settleMs } from "../index/settled-image.ts";
 import type {
   MemberRow,
-  Moment,
   PeerId,
   SlotReport,
   StoreReply,
@@ -47,41 +44,28 @@ import type {
   TreeNodes,
   Unavailable,
 } from "../node/border.ts";
-import { type Digester, type RowId, rangeOfRow } from "../row/digest.ts";
+import type { Digester, RowId } from "../row/digest.ts";
 import { type RowState, stampOfRow } from "../row/row-state.ts";
 import { RawText } from "../row/value.ts";
+import { Drift, type DriftOptions, driftDefaults, type LocalWrites } from "./drift.ts";
+import { LagSamples, type ReplicaStatus } from "./replica-status.ts";
+import { type ReadSlice, RowScan, type ScanOptions } from "./row-scan.ts";
 import type { MergedRow, RowRef, RowStore, ScannedRow, ScanPosition } from "./row-store.ts";
 
-export interface ReplicaOptions {
+export interface ReplicaOptions extends DriftOptions, ScanOptions {
   /** Rows of one slice of the rebuild, some 2 µs each. A slice delays an urgent frame that comes meanwhile. */
   readonly rebuildRowsPerTick: number;
-  /** Rows of one slice of a scan. */
-  readonly scanRowsPerTick: number;
-  /** Between slices of a scan: with 500 rows in 1 ms, a pause of 9 leaves nine tenths to others. */
-  readonly scanPauseMs: number;
-  /** Questions that may wait for a scan; further ones are answered `busy`. */
-  readonly scanQuestionsMax: number;
-  /** A remote stamp further ahead of the fleet's time is refused. */
-  readonly driftMsMax: number;
-  /** The same while fewer than {@link driftPeersMin} peers' clocks are known. */
-  readonly driftFewPeersMsMax: number;
-  readonly driftPeersMin: number;
-  /** A remote stamp further ahead is counted as a warning. */
-  readonly driftWarnMs: number;
   /** A queue that doesn't say again what waits in it holds the cut no longer than this. */
   readonly holdMsMax: number;
   readonly recentRows: RecentRowsOptions;
 }
 
 export const replicaDefaults: ReplicaOptions = {
-  rebuildRowsPerTick: 2000,
+  ...driftDefaults,
   scanRowsPerTick: 500,
   scanPauseMs: 9,
   scanQuestionsMax: 16,
-  driftMsMax: 5000,
-  driftFewPeersMsMax: 60_000,
-  driftPeersMin: 3,
-  driftWarnMs: 500,
+  rebuildRowsPerTick: 2000,
   holdMsMax: 30_000,
   recentRows: recentRowsDefaults,
 };
@@ -107,65 +91,7 @@ export type MergedListener = (
   nowMs: number,
 ) => void;
 
-export type LocalWrites =
-  | { readonly kind: "allowed" }
-  /** The host's clock is wrong by the judgement of its peers: what it stamped would win or lose wrongly. */
-  | { readonly kind: "refused"; readonly why: string };
-
-/** What `/v1/health` and `patina status` say of the store. */
-export interface ReplicaStatus {
-  /** The index is being rebuilt: no peer gets an answer yet. */
-  readonly starting: boolean;
-  /** Rows held, tombstones too; what the rebuild has counted so far while starting. */
-  readonly rows: number;
-  /** 0 while starting. */
-  readonly cut: number;
-  readonly roots: readonly ImageRoot[];
-  readonly hlc: Hlc;
-  /** Of the last 1,000 changesets of others: from their stamp to here, ms, by the two wall clocks. */
-  readonly lagMs: { readonly samples: number; readonly p50: number; readonly p99: number };
-  readonly refused: {
-    /** Bodies that didn't decode. */
-    readonly malformed: number;
-    /** Changesets, and rows of repair, stamped too far ahead. */
-    readonly ahead: number;
-    /** Bodies lost to a failed write. */
-    readonly storeFailed: number;
-  };
-  /** Stamps taken that were more than a warning's worth ahead. */
-  readonly driftWarnings: number;
-  /** Rows in which two writers under one identity were seen: an alarm. */
-  readonly conflicts: number;
-  /** The last such row. */
-  readonly lastConflict: RowRef | undefined;
-  readonly clock: {
-    /** Peers whose clocks are known. */
-    readonly peers: number;
-    /** Fleet's time less the own wall clock; undefined with too few peers. */
-    readonly medianOffsetMs: number | undefined;
-    readonly outlier: boolean;
-  };
-  /** The last failed write, until one succeeds. */
-  readonly storeError: string | undefined;
-  readonly recentRows: number;
-  /** Rows with clocks that no askable cut covers yet. */
-  readonly touchedRows: number;
-  /** Questions that wait for a scan, or are in one. */
-  readonly scanQuestions: number;
-  /** The cut waits for a stamp in a queue. */
-  readonly held: boolean;
-}
-
 type Asked<Kind extends StoreRequest["kind"]> = Extract<StoreRequest, { kind: Kind }>;
-
-/** A question in a scan. */
-type ScanQuestion = {
-  readonly wants: (row: ScannedRow) => boolean;
-  /** Takes a row it wants, as the scan meets it. */
-  readonly meet: (row: ScannedRow, replies: StoreReply[]) => void;
-  /** Every row has been met. */
-  readonly finish: (replies: StoreReply[]) => void;
-};
 
 /** Rows in a block of an answer. */
 const blockRowsMax = 1000;
@@ -173,7 +99,8 @@ const blockRowsMax = 1000;
 const blockBytesMax = 1024 * 1024;
 /** Places of rows that scans have told peers about, for the fetches that follow. */
 const placesMax = 50_000;
-const lagSamplesMax = 1000;
+/** A rebuild whose scan failed goes on after this. */
+const readRetryMs = 1000;
 
 export class Replica {
   readonly #store: RowStore;
@@ -186,22 +113,19 @@ export class Replica {
 
   #index: RowIndex | undefined;
   #rebuildAt: ScanPosition | undefined;
-  #started = false;
+  #rebuildDueMs = Number.NEGATIVE_INFINITY;
 
-  /** Questions of the running scan, and of the next. */
-  #scan: { at: ScanPosition | undefined; readonly questions: ScanQuestion[] } | undefined;
-  #waiting: ScanQuestion[] = [];
-  #scanDueMs = 0;
+  readonly #scan: RowScan;
+  /** Where a slice of the scan puts what it answers. */
+  #scanReplies: StoreReply[] = [];
+  /** Of rows that scans have told peers about. */
   readonly #places = new Map<RowId, RowRef>();
 
   #hold: { readonly slot: number; readonly untilMs: number } | undefined;
   #nowMs = 0;
 
-  #peersKnown = 0;
-  #medianOffsetMs: number | undefined;
-
-  readonly #lagsMs: number[] = [];
-  #lagNext = 0;
+  readonly #drift: Drift;
+  readonly #lag = new LagSamples();
   #malformed = 0;
   #ahead = 0;
   #storeFailed = 0;
@@ -217,6 +141,8 @@ export class Replica {
     this.#schema = parts.schema;
     this.#onMembers = parts.onMembers;
     this.#options = { ...replicaDefaults, ...parts.options };
+    this.#drift = new Drift(this.#options);
+    this.#scan = new RowScan((position, rowsMax) => this.#read(position, rowsMax), this.#options);
   }
 
   /** Calls `listener` after each transaction that merged or committed rows, in order. */
@@ -227,7 +153,6 @@ export class Replica {
   /** Begins: announces the store, and rebuilds the first slice of the index. */
   start(nowMs: number, replies: StoreReply[]): void {
     this.#nowMs = nowMs;
-    this.#started = true;
     this.#index = new RowIndex(
       this.#digester,
       cutAt(this.#clock.read(nowMs).ms),
@@ -261,18 +186,7 @@ export class Replica {
 
   /** Whether this host's clock may stamp writes. */
   localWrites(): LocalWrites {
-    const offsetMs = this.#medianOffsetMs;
-    if (offsetMs === undefined || Math.abs(offsetMs) <= this.#options.driftMsMax) {
-      return { kind: "allowed" };
-    }
-    const seconds = (Math.abs(offsetMs) / 1000).toFixed(1);
-    const side = offsetMs < 0 ? "ahead of" : "behind";
-    return {
-      kind: "refused",
-      why:
-        `clock: this host is ${seconds} s ${side} the median of ${this.#peersKnown} peers ` +
-        `(at most ${this.#options.driftMsMax / 1000} s); writes are refused until it is set right`,
-    };
+    return this.#drift.localWrites();
   }
 
   /**
@@ -297,7 +211,7 @@ export class Replica {
         this.#onMembers?.(request.rows);
         return;
       case "peers":
-        this.#judgeClock(request.offsetsMs);
+        this.#drift.setOffsets(request.offsetsMs);
         return;
       case "apply":
         this.#apply(request, nowMs, replies);
@@ -328,8 +242,7 @@ export class Replica {
     if (changeset === undefined) return;
     const lane = commit.lane ?? changeset.lane;
     this.#clock.observe(changeset.stamp);
-    const passed = this.#isBuilt() ? undefined : merged.map((row) => this.#isScanned(row));
-    this.#take(merged, passed, lane, "local", nowMs);
+    this.#take(merged, lane, "local", nowMs);
     replies.push({
       kind: "commit",
       stamp: changeset.stamp,
@@ -342,52 +255,49 @@ export class Replica {
   /** Does what is due: one slice of the rebuild or of a scan, and the cut. */
   tick(nowMs: number, replies: StoreReply[]): void {
     this.#nowMs = nowMs;
-    if (!this.#started) return;
+    if (this.#index === undefined) return;
     if (!this.#isBuilt()) this.#rebuildSlice(nowMs, replies);
-    else if (this.#scan !== undefined && nowMs >= this.#scanDueMs) this.#scanSlice(nowMs, replies);
-    this.#index?.recent.expire(nowMs);
+    else {
+      this.#scanReplies = replies;
+      this.#scan.tick(nowMs);
+    }
+    this.#index.recent.expire(nowMs);
     this.#advance(nowMs, replies);
   }
 
   /** Wall clock in ms at which `tick` is wanted; a time in the past means as soon as others had a turn. */
   pollTimeout(): number {
-    if (!this.#started || this.#index === undefined) return Number.POSITIVE_INFINITY;
-    if (!this.#isBuilt()) return this.#nowMs;
+    if (this.#index === undefined) return Number.POSITIVE_INFINITY;
+    if (!this.#isBuilt()) return Math.max(this.#nowMs, this.#rebuildDueMs);
     let dueMs = (this.#index.image.cut + 1) * slotMs + settleMs;
     if (this.#hold !== undefined && this.#hold.slot === this.#index.image.cut + 1) {
       dueMs = Math.max(dueMs, this.#hold.untilMs);
     }
-    if (this.#scan !== undefined) dueMs = Math.min(dueMs, this.#scanDueMs);
-    return dueMs;
+    return Math.min(dueMs, this.#scan.dueMs);
   }
 
   status(): ReplicaStatus {
     const index = this.#index;
-    const lags = [...this.#lagsMs].sort((a, b) => a - b);
     return {
       starting: !this.#isBuilt(),
       rows: index?.live.rows(0, 0) ?? 0,
       cut: this.#isBuilt() ? (index?.image.cut ?? 0) : 0,
       roots: this.#isBuilt() ? (index?.image.roots() ?? []) : [],
       hlc: this.#clock.read(this.#nowMs),
-      lagMs: {
-        samples: lags.length,
-        p50: lags[Math.floor(lags.length * 0.5)] ?? 0,
-        p99: lags[Math.floor(lags.length * 0.99)] ?? 0,
-      },
+      lagMs: this.#lag.summary(),
       refused: { malformed: this.#malformed, ahead: this.#ahead, storeFailed: this.#storeFailed },
       driftWarnings: this.#driftWarnings,
       conflicts: this.#conflicts,
       lastConflict: this.#lastConflict,
       clock: {
-        peers: this.#peersKnown,
-        medianOffsetMs: this.#medianOffsetMs,
+        peers: this.#drift.peers,
+        medianOffsetMs: this.#drift.medianOffsetMs,
         outlier: this.localWrites().kind === "refused",
       },
       storeError: this.#storeError,
       recentRows: index?.recent.size ?? 0,
       touchedRows: index?.image.touchedRows ?? 0,
-      scanQuestions: (this.#scan?.questions.length ?? 0) + this.#waiting.length,
+      scanQuestions: this.#scan.questions,
       held: this.#hold !== undefined && this.#hold.slot === (index?.image.cut ?? 0) + 1,
     };
   }
@@ -399,7 +309,7 @@ export class Replica {
     const taken: number[] = [];
     const rows: RowState[] = [];
     const stamps: Stamp[] = [];
-    const limitMs = this.#limitMs(nowMs);
+    const limitMs = this.#drift.limitMs(nowMs);
     request.bodies.forEach((body, i) => {
       const decoded = request.what === "changesets" ? decodeChangeset(body) : decodeRowBlock(body);
       if (decoded.kind === "malformed") {
@@ -412,7 +322,7 @@ export class Replica {
         const aheadMs = changed.reduce((ms, row) => Math.max(ms, stampOfRow(row).ms), stamp.ms);
         if (aheadMs > limitMs) {
           this.#ahead++;
-          refused.push({ body: i, why: this.#aheadText(aheadMs, nowMs) });
+          refused.push({ body: i, why: this.#drift.aheadText(aheadMs, nowMs) });
           return;
         }
         stamps.push(stamp);
@@ -434,7 +344,7 @@ export class Replica {
       }
       if (ahead > 0) {
         this.#ahead += ahead;
-        const worst = this.#aheadText(worstMs, nowMs);
+        const worst = this.#drift.aheadText(worstMs, nowMs);
         refused.push({ body: i, why: `${ahead} of ${decoded.rows.length} rows: ${worst}` });
       }
       taken.push(i);
@@ -447,9 +357,10 @@ export class Replica {
       replies.push({ kind: "applied", ticket: request.ticket, rows: 0, changed: 0, refused });
       return;
     }
-    for (const stamp of stamps) this.#noteLag(nowMs - stamp.ms);
-    const warnMs = this.#fleetMs(nowMs) + this.#options.driftWarnMs;
-    for (const stamp of stamps) if (stamp.ms > warnMs) this.#driftWarnings++;
+    for (const { ms } of stamps) {
+      this.#lag.add(nowMs - ms);
+      if (this.#drift.isWarning(ms, nowMs)) this.#driftWarnings++;
+    }
     let changed = 0;
     for (const row of merged) if (row.changed) changed++;
     replies.push({
@@ -467,63 +378,25 @@ export class Replica {
     request: Asked<"apply">,
     nowMs: number,
   ): readonly MergedRow[] | string {
-    // The place of a row before the merge has to be asked for before the merge.
-    const passed = this.#isBuilt() ? undefined : rows.map((row) => this.#isScanned(row));
-    let merged: MergedRow[];
-    try {
-      merged = this.#store.merge(rows);
-    } catch (error) {
-      const why = `store: ${error instanceof Error ? error.message : String(error)}`;
-      this.#storeError = why;
-      return why;
-    }
+    const merged = this.#trying(() => this.#store.merge(rows));
+    if (merged === undefined) return this.#storeError as string;
     this.#storeError = undefined;
     for (const row of rows) this.#clock.observe(stampOfRow(row));
-    this.#take(merged, passed, request.lane, request.peer, nowMs);
+    this.#take(merged, request.lane, request.peer, nowMs);
     return merged;
   }
 
-  #take(
-    merged: readonly MergedRow[],
-    passed: readonly boolean[] | undefined,
-    lane: Lane,
-    origin: MergeOrigin,
-    nowMs: number,
-  ): void {
-    merged.forEach((row, i) => {
-      this.#index?.merged(row, lane === 0, passed?.[i] ?? false, nowMs);
-      if (row.conflict) {
-        this.#conflicts++;
-        this.#lastConflict = { table: row.table, key: row.key };
-      }
-    });
+  #take(merged: readonly MergedRow[], lane: Lane, origin: MergeOrigin, nowMs: number): void {
+    for (const row of merged) {
+      this.#index?.merged(row, lane === 0, this.#isScanned(row), nowMs);
+      if (!row.conflict) continue;
+      this.#conflicts++;
+      this.#lastConflict = { table: row.table, key: row.key };
+    }
     for (const listener of this.#listeners) listener(merged, lane, origin, nowMs);
   }
 
   // ---- Time -------------------------------------------------------------------------------------
-
-  #judgeClock(offsetsMs: readonly number[]): void {
-    this.#peersKnown = offsetsMs.length;
-    this.#medianOffsetMs =
-      offsetsMs.length < this.#options.driftPeersMin ? undefined : medianOf(offsetsMs);
-  }
-
-  #fleetMs(nowMs: number): number {
-    return nowMs + (this.#medianOffsetMs ?? 0);
-  }
-
-  /** The latest stamp that is taken from others. */
-  #limitMs(nowMs: number): number {
-    const { driftMsMax, driftFewPeersMsMax } = this.#options;
-    return (
-      this.#fleetMs(nowMs) + (this.#medianOffsetMs === undefined ? driftFewPeersMsMax : driftMsMax)
-    );
-  }
-
-  #aheadText(ms: number, nowMs: number): string {
-    const aheadMs = Math.round(ms - this.#fleetMs(nowMs));
-    return `clock: stamped ${aheadMs} ms ahead, at most ${Math.round(this.#limitMs(nowMs) - this.#fleetMs(nowMs))}`;
-  }
 
   #advance(nowMs: number, replies: StoreReply[]): void {
     const index = this.#index;
@@ -553,26 +426,31 @@ export class Replica {
     };
   }
 
-  #noteLag(lagMs: number): void {
-    this.#lagsMs[this.#lagNext] = Math.max(0, lagMs);
-    this.#lagNext = (this.#lagNext + 1) % lagSamplesMax;
-  }
-
   // ---- Rebuild ----------------------------------------------------------------------------------
 
   #isBuilt(): boolean {
     return this.#index?.isBuilt === true;
   }
 
-  #isScanned(row: RowRef): boolean {
-    return this.#rebuildAt !== undefined && this.#store.isPassed(this.#rebuildAt, row);
+  /** While rebuilding: the scan had passed the row's place before it changed. */
+  #isScanned(row: MergedRow): boolean {
+    const position = this.#rebuildAt;
+    return (
+      position !== undefined && row.before !== undefined && this.#store.isPassed(position, row)
+    );
   }
 
   #rebuildSlice(nowMs: number, replies: StoreReply[]): void {
     const index = this.#index;
     if (index === undefined) return;
-    const { rows, next } = this.#store.scan(this.#rebuildAt, this.#options.rebuildRowsPerTick);
-    const limitMs = this.#limitMs(nowMs);
+    if (nowMs < this.#rebuildDueMs) return;
+    const slice = this.#read(this.#rebuildAt, this.#options.rebuildRowsPerTick);
+    if (slice === undefined) {
+      this.#rebuildDueMs = nowMs + readRetryMs;
+      return;
+    }
+    const { rows, next } = slice;
+    const limitMs = this.#drift.limitMs(nowMs);
     for (const row of rows) {
       index.scanned(row, nowMs);
       // What is kept was stamped before now, unless some clock was wrong; that one isn't followed.
@@ -610,7 +488,9 @@ export class Replica {
       }
       case "list":
         if (request.recentOnly) {
-          const entries = this.#recentEntries(index, request).filter(belowCut(request));
+          const entries = this.#recentEntries(index, request).filter((entry) =>
+            isCovered(entry, request),
+          );
           replies.push({ kind: "listed", ticket: request.ticket, entries });
         } else this.#listByScan(request, nowMs, replies);
         return;
@@ -659,53 +539,40 @@ export class Replica {
   #compareRecent(index: RowIndex, request: Asked<"compare">, replies: StoreReply[]): void {
     const own = new Map<RowId, Entry>();
     for (const entry of this.#recentEntries(index, request)) own.set(entry.id, entry);
-    replies.push({ kind: "compared", ticket: request.ticket, ...compareEntries(own, request) });
+    replies.push(compared(request, own));
   }
 
   #listByScan(request: Asked<"list">, nowMs: number, replies: StoreReply[]): void {
-    const isBelow = belowCut(request);
+    const { ticket } = request;
+    const isListed = isUnder(request);
     const entries = new Map<RowId, Entry>();
-    this.#askScan(
-      request.ticket,
-      {
-        wants: isUnder(request),
-        meet: (row) => {
-          const entry = this.#entryOf(row);
-          if (!isBelow(entry)) return;
-          entries.set(row.id, entry);
-          this.#notePlace(row);
-        },
-        finish: (out) =>
-          out.push({ kind: "listed", ticket: request.ticket, entries: [...entries.values()] }),
+    this.#askScan(ticket, nowMs, replies, {
+      wants: (row) => isListed(row.id),
+      meet: (row) => {
+        const entry = this.#entryOf(row);
+        if (!isCovered(entry, request)) return;
+        entries.set(row.id, entry);
+        this.#notePlace(row);
       },
-      nowMs,
-      replies,
-    );
+      finish: (out) => out.push({ kind: "listed", ticket, entries: [...entries.values()] }),
+    });
   }
 
   #compareByScan(request: Asked<"compare">, nowMs: number, replies: StoreReply[]): void {
+    const isListed = isUnder(request);
     const own = new Map<RowId, Entry>();
-    this.#askScan(
-      request.ticket,
-      {
-        wants: isUnder(request),
-        meet: (row) => {
-          own.set(row.id, this.#entryOf(row));
-          this.#notePlace(row);
-        },
-        finish: (out) =>
-          out.push({
-            kind: "compared",
-            ticket: request.ticket,
-            ...compareEntries(own, request),
-          }),
+    this.#askScan(request.ticket, nowMs, replies, {
+      wants: (row) => isListed(row.id),
+      meet: (row) => {
+        own.set(row.id, this.#entryOf(row));
+        this.#notePlace(row);
       },
-      nowMs,
-      replies,
-    );
+      finish: (out) => out.push(compared(request, own)),
+    });
   }
 
   #rowsById(index: RowIndex, request: Asked<"rows">, nowMs: number, replies: StoreReply[]): void {
+    const { ticket } = request;
     const known: RowRef[] = [];
     const unknown = new Set<RowId>();
     for (const id of new Set(request.ids)) {
@@ -714,43 +581,33 @@ export class Replica {
       else known.push(ref);
     }
     if (unknown.size === 0) {
-      this.#sendRows(request.ticket, known, true, replies);
+      this.#sendRows(ticket, known, true, replies);
       return;
     }
     const found: RowRef[] = [];
-    const isAccepted = this.#askScan(
-      request.ticket,
-      {
-        wants: (row) => unknown.has(row.id),
-        meet: (row) => {
-          unknown.delete(row.id);
-          found.push({ table: row.table, key: row.key });
-        },
-        finish: (out) => this.#sendRows(request.ticket, found, true, out),
+    const isAccepted = this.#askScan(ticket, nowMs, replies, {
+      wants: (row) => unknown.has(row.id),
+      meet: (row) => {
+        unknown.delete(row.id);
+        found.push({ table: row.table, key: row.key });
       },
-      nowMs,
-      replies,
-    );
-    if (isAccepted && known.length > 0) this.#sendRows(request.ticket, known, false, replies);
+      finish: (out) => this.#sendRows(ticket, found, true, out),
+    });
+    if (isAccepted && known.length > 0) this.#sendRows(ticket, known, false, replies);
   }
 
   #rowsByRange(request: Asked<"range-rows">, nowMs: number, replies: StoreReply[]): void {
+    const { ticket } = request;
+    const isWanted = isUnder(request);
     const refs: RowRef[] = [];
-    this.#askScan(
-      request.ticket,
-      {
-        wants: isUnder(request),
-        meet: (row, out) => {
-          refs.push({ table: row.table, key: row.key });
-          if (refs.length === blockRowsMax) {
-            this.#sendRows(request.ticket, refs.splice(0), false, out);
-          }
-        },
-        finish: (out) => this.#sendRows(request.ticket, refs, true, out),
+    this.#askScan(ticket, nowMs, replies, {
+      wants: (row) => isWanted(row.id),
+      meet: (row, out) => {
+        refs.push({ table: row.table, key: row.key });
+        if (refs.length === blockRowsMax) this.#sendRows(ticket, refs.splice(0), false, out);
       },
-      nowMs,
-      replies,
-    );
+      finish: (out) => this.#sendRows(ticket, refs, true, out),
+    });
   }
 
   /** Sends rows as held now, in blocks; `last` ends the ticket with the last of them. */
@@ -763,7 +620,9 @@ export class Replica {
       bytes = 0;
     };
     for (let i = 0; i < refs.length; i += blockRowsMax) {
-      for (const row of this.#store.read(refs.slice(i, i + blockRowsMax))) {
+      const part = refs.slice(i, i + blockRowsMax);
+      // A row that can't be read is as good as not held here: somebody else has it.
+      for (const row of this.#trying(() => this.#store.read(part)) ?? []) {
         if (row === undefined) continue;
         if (rows.length === blockRowsMax || bytes >= blockBytesMax) flush(false);
         rows.push(row);
@@ -774,39 +633,42 @@ export class Replica {
     else if (rows.length > 0) flush(false);
   }
 
-  // ---- Scan -------------------------------------------------------------------------------------
-
-  /** Puts a question into the next scan; false when too many wait, and then it has been answered. */
-  #askScan(ticket: Ticket, question: ScanQuestion, nowMs: number, replies: StoreReply[]): boolean {
-    const count = this.#waiting.length + (this.#scan?.questions.length ?? 0);
-    if (count >= this.#options.scanQuestionsMax) {
-      unavailable(ticket, "busy", replies);
-      return false;
-    }
-    if (this.#scan === undefined) {
-      this.#scan = { at: undefined, questions: [question] };
-      this.#scanDueMs = nowMs;
-    } else if (this.#scan.at === undefined) this.#scan.questions.push(question);
-    else this.#waiting.push(question);
-    return true;
+  /** Puts a question into a scan; false when too many wait, and then it has been answered. */
+  #askScan(
+    ticket: Ticket,
+    nowMs: number,
+    replies: StoreReply[],
+    question: {
+      readonly wants: (row: ScannedRow) => boolean;
+      readonly meet: (row: ScannedRow, replies: StoreReply[]) => void;
+      readonly finish: (replies: StoreReply[]) => void;
+    },
+  ): boolean {
+    const isAccepted = this.#scan.ask(
+      {
+        wants: question.wants,
+        meet: (row) => question.meet(row, this.#scanReplies),
+        finish: () => question.finish(this.#scanReplies),
+        fail: () => unavailable(ticket, "busy", this.#scanReplies),
+      },
+      nowMs,
+    );
+    if (!isAccepted) unavailable(ticket, "busy", replies);
+    return isAccepted;
   }
 
-  #scanSlice(nowMs: number, replies: StoreReply[]): void {
-    const scan = this.#scan;
-    if (scan === undefined) return;
-    const { rows, next } = this.#store.scan(scan.at, this.#options.scanRowsPerTick);
-    for (const row of rows) {
-      for (const question of scan.questions) {
-        if (question.wants(row)) question.meet(row, replies);
-      }
+  /** Does something with the store; undefined when it failed, and then `storeError` says why. */
+  #trying<T>(work: () => T): T | undefined {
+    try {
+      return work();
+    } catch (error) {
+      this.#storeError = `store: ${error instanceof Error ? error.message : String(error)}`;
+      return undefined;
     }
-    scan.at = next;
-    this.#scanDueMs = nowMs + this.#options.scanPauseMs;
-    if (next !== undefined) return;
-    this.#scan =
-      this.#waiting.length === 0 ? undefined : { at: undefined, questions: this.#waiting };
-    this.#waiting = [];
-    for (const question of scan.questions) question.finish(replies);
+  }
+
+  #read(position: ScanPosition | undefined, rowsMax: number): ReturnType<ReadSlice> {
+    return this.#trying(() => this.#store.scan(position, rowsMax));
   }
 
   #entryOf(row: ScannedRow): Entry {
@@ -825,65 +687,13 @@ export class Replica {
   }
 }
 
-/**
- * What two lists of one part of the tree say. Rows above the cut on either side are no difference; but
- * a node of the tree that differs and in which nothing else does must have such a row to blame (one that
- * changes all the time, and lacks an older clock on one side), and then it is offered.
- */
-function compareEntries(
-  own: ReadonlyMap<RowId, Entry>,
-  request: Asked<"compare">,
-): { readonly want: RowId[]; readonly offer: RowId[] } {
-  const isBelow = belowCut(request);
-  const want: RowId[] = [];
-  const offer: RowId[] = [];
-  const theirs = new Set<RowId>();
-  const explained = new Set<number>();
-  const explain = (id: RowId) => explained.add(nodeOfRange(rangeOfRow(id), request.level));
-  for (const entry of request.entries) {
-    theirs.add(entry.id);
-    const ours = own.get(entry.id);
-    if (ours?.digest === entry.digest) continue;
-    if (ours !== undefined && !isBelow(ours)) continue;
-    explain(entry.id);
-    want.push(entry.id);
-    if (ours !== undefined) offer.push(entry.id);
-  }
-  const above: RowId[] = [];
-  for (const entry of own.values()) {
-    if (!isBelow(entry)) above.push(entry.id);
-    else if (!theirs.has(entry.id)) {
-      explain(entry.id);
-      offer.push(entry.id);
-    }
-  }
-  if (!request.recentOnly) {
-    for (const id of above) {
-      if (!explained.has(nodeOfRange(rangeOfRow(id), request.level))) offer.push(id);
-    }
-  }
-  return { want, offer };
-}
-
-/** Whether an entry's stamp is covered by the moment that is asked for. */
-function belowCut(moment: Moment): (entry: Entry) => boolean {
-  return ({ stamp }) => moment.live || stamp.ms < moment.cut * slotMs;
-}
-
-function isUnder({ level, nodes }: TreeNodes): (row: ScannedRow) => boolean {
-  const wanted = new Set(nodes);
-  return (row) => wanted.has(nodeOfRange(rangeOfRow(row.id), level));
+function compared(request: Asked<"compare">, own: ReadonlyMap<RowId, Entry>): StoreReply {
+  const { ticket, entries, level, recentOnly } = request;
+  return { kind: "compared", ticket, ...compareEntries(own, entries, request, level, !recentOnly) };
 }
 
 function unavailable(ticket: Ticket, why: Unavailable, replies: StoreReply[]): void {
   replies.push({ kind: "unavailable", ticket, why });
-}
-
-function medianOf(values: readonly number[]): number {
-  const sorted = [...values].sort((a, b) => a - b);
-  const half = sorted.length >> 1;
-  const upper = sorted[half] as number;
-  return sorted.length % 2 === 1 ? upper : (upper + (sorted[half - 1] as number)) / 2;
 }
 
 /** About how many bytes a row's key and values take. */

@@ -61,7 +61,8 @@ export interface RowStore {
 
   /**
    * Whether a scan that stands at `position` has already passed the place where the row was before a
-   * merge. Lets writes go on while the index is rebuilt.
+   * merge or local commit; `row` is the very {@link MergedRow} that this returned, and its `before` is
+   * not undefined. Lets writes go on while the index is rebuilt.
    */
   isPassed(position: ScanPosition, row: RowRef): boolean;
 }

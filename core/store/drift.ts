@@ -1,0 +1,103 @@
+/**
+ * Whose clock is wrong: judges stamps, and this host, by the fleet's time.
+ *
+ * The fleet's time is the own wall clock plus the median offset of the peers' clocks, once three are
+ * known: a majority is right more often than this host is. With fewer nobody can tell who is wrong, so
+ * only what is far out is refused. Refusing delays and never loses: repair brings the row again.
+ *
+ * @module
+ */
+
+export interface DriftOptions {
+  /** A remote stamp further ahead of the fleet's time is refused; so are local writes of a host this far off. */
+  readonly driftMsMax: number;
+  /** The same for remote stamps while fewer than {@link driftPeersMin} peers' clocks are known. */
+  readonly driftFewPeersMsMax: number;
+  readonly driftPeersMin: number;
+  /** A remote stamp further ahead is counted as a warning. */
+  readonly driftWarnMs: number;
+}
+
+export const driftDefaults: DriftOptions = {
+  driftMsMax: 5000,
+  driftFewPeersMsMax: 60_000,
+  driftPeersMin: 3,
+  driftWarnMs: 500,
+};
+
+export type LocalWrites =
+  | { readonly kind: "allowed" }
+  /** The host's clock is wrong by the judgement of its peers: what it stamped would win or lose wrongly. */
+  | { readonly kind: "refused"; readonly why: string };
+
+export class Drift {
+  readonly #options: DriftOptions;
+  #peers = 0;
+  #medianOffsetMs: number | undefined;
+
+  constructor(options: DriftOptions = driftDefaults) {
+    this.#options = options;
+  }
+
+  /** @param offsetsMs Of the connected peers' clocks against the own, as far as they are known. */
+  setOffsets(offsetsMs: readonly number[]): void {
+    this.#peers = offsetsMs.length;
+    const isEnough = offsetsMs.length >= this.#options.driftPeersMin;
+    this.#medianOffsetMs = isEnough ? medianOf(offsetsMs) : undefined;
+  }
+
+  /** Peers whose clocks are known. */
+  get peers(): number {
+    return this.#peers;
+  }
+
+  /** Fleet's time less the own wall clock; undefined with too few peers. */
+  get medianOffsetMs(): number | undefined {
+    return this.#medianOffsetMs;
+  }
+
+  fleetMs(nowMs: number): number {
+    return nowMs + (this.#medianOffsetMs ?? 0);
+  }
+
+  /** The latest remote stamp that is taken. */
+  limitMs(nowMs: number): number {
+    return this.fleetMs(nowMs) + this.#aheadMsMax();
+  }
+
+  isWarning(stampMs: number, nowMs: number): boolean {
+    return stampMs > this.fleetMs(nowMs) + this.#options.driftWarnMs;
+  }
+
+  /** What to say of a stamp beyond the limit. */
+  aheadText(stampMs: number, nowMs: number): string {
+    const aheadMs = Math.round(stampMs - this.fleetMs(nowMs));
+    return `clock: stamped ${aheadMs} ms ahead, at most ${this.#aheadMsMax()}`;
+  }
+
+  localWrites(): LocalWrites {
+    const offsetMs = this.#medianOffsetMs;
+    const { driftMsMax } = this.#options;
+    if (offsetMs === undefined || Math.abs(offsetMs) <= driftMsMax) return { kind: "allowed" };
+    const seconds = (Math.abs(offsetMs) / 1000).toFixed(1);
+    const side = offsetMs < 0 ? "ahead of" : "behind";
+    return {
+      kind: "refused",
+      why:
+        `clock: this host is ${seconds} s ${side} the median of ${this.#peers} peers ` +
+        `(at most ${driftMsMax / 1000} s); writes are refused until it is set right`,
+    };
+  }
+
+  #aheadMsMax(): number {
+    const { driftMsMax, driftFewPeersMsMax } = this.#options;
+    return this.#medianOffsetMs === undefined ? driftFewPeersMsMax : driftMsMax;
+  }
+}
+
+function medianOf(values: readonly number[]): number {
+  const sorted = [...values].sort((a, b) => a - b);
+  const half = sorted.length >> 1;
+  const upper = sorted[half] as number;
+  return sorted.length % 2 === 1 ? upper : (upper + (sorted[half - 1] as number)) / 2;
+}

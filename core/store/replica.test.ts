@@ -1,0 +1,631 @@
+import { expect, test } from "bun:test";
+import fc from "fast-check";
+import {
+  act,
+  createDigester,
+  keyOf,
+  runHistory,
+  siteOf,
+  startMs,
+} from "../../test/model/history.ts";
+import { encodeChangeset, type Lane } from "../change/changeset.ts";
+import type { Entry } from "../change/frame.ts";
+import { decodeRowBlock, encodeRowBlock } from "../change/row-block.ts";
+import { HlcClock } from "../clock/hlc-clock.ts";
+import { isLive } from "../clock/row-clock.ts";
+import { hlcZero, type Stamp } from "../clock/stamp.ts";
+import { treeFanOut } from "../index/fingerprint-tree.ts";
+import type { PeerId, StoreReply, StoreRequest } from "../node/border.ts";
+import { type ClockState, type RowId, rangeOfRow } from "../row/digest.ts";
+import type { RowState } from "../row/row-state.ts";
+import type { SqlValue } from "../row/value.ts";
+import { type LocalWrite, MapStore } from "./map-store.ts";
+import { Replica, type ReplicaOptions } from "./replica.ts";
+import type { MergedRow, RowRef, ScanPosition } from "./row-store.ts";
+
+const peer = "ab".repeat(32) as PeerId;
+const digester = createDigester();
+
+type Kind = StoreReply["kind"];
+type ReplyOf<K extends Kind> = Extract<StoreReply, { kind: K }>;
+type Question = StoreRequest extends infer R
+  ? R extends { ticket: number }
+    ? Omit<R, "ticket">
+    : never
+  : never;
+
+/** A replica over a map store with its own wall clock, and what it replied. */
+class Node {
+  readonly replica: Replica;
+  readonly clock: HlcClock;
+  readonly store: MapStore;
+  nowMs = startMs;
+  replies: StoreReply[] = [];
+  #ticket = 0;
+
+  constructor(
+    site: number,
+    store: MapStore = new MapStore(digester),
+    options: Partial<ReplicaOptions> = {},
+  ) {
+    this.store = store;
+    this.clock = new HlcClock(siteOf(site), hlcZero);
+    this.replica = new Replica({ store, clock: this.clock, digester, schema: [], options });
+  }
+
+  start(): this {
+    this.replica.start(this.nowMs, this.replies);
+    return this;
+  }
+
+  /** Moves the clock on, ticking when the replica wants to. */
+  pass(ms: number): void {
+    const untilMs = this.nowMs + ms;
+    for (;;) {
+      const dueMs = Math.max(this.replica.pollTimeout(), this.nowMs);
+      if (dueMs > untilMs) break;
+      this.nowMs = dueMs;
+      this.replica.tick(this.nowMs, this.replies);
+    }
+    this.nowMs = untilMs;
+  }
+
+  put(row: number, values: Record<string, SqlValue>, lane: Lane = 1): Uint8Array {
+    const write = { table: "t", key: keyOf(row), values: new Map(Object.entries(values)) };
+    return this.#commit({ kind: "put", ...write }, lane);
+  }
+
+  delete(row: number): Uint8Array {
+    return this.#commit({ kind: "delete", table: "t", key: keyOf(row) }, 0);
+  }
+
+  #commit(write: LocalWrite, lane: Lane): Uint8Array {
+    const stamp = this.replica.nextStamp(this.nowMs);
+    const { merged, changeset } = this.store.commit([write], stamp, lane);
+    this.replica.committed({ merged, changeset }, this.nowMs, this.replies);
+    return changeset === undefined ? new Uint8Array(0) : encodeChangeset(changeset);
+  }
+
+  /** Puts a question and lets time pass until its last reply; gives all of them. */
+  ask(question: Question): StoreReply[] {
+    const ticket = ++this.#ticket;
+    const from = this.replies.length;
+    this.replica.handle({ ...question, ticket } as StoreRequest, this.nowMs, this.replies);
+    const answers = () =>
+      this.replies.slice(from).filter((reply) => "ticket" in reply && reply.ticket === ticket);
+    for (let i = 0; i < 1000; i++) {
+      const last = answers().at(-1);
+      if (last !== undefined && (last.kind !== "rows" || last.last)) return answers();
+      this.nowMs = Math.max(this.replica.pollTimeout(), this.nowMs);
+      this.replica.tick(this.nowMs, this.replies);
+    }
+    throw new Error(`no answer to ${question.kind}`);
+  }
+
+  one<K extends Kind>(kind: K, question: Question): ReplyOf<K> {
+    const answers = this.ask(question);
+    expect(answers.map((answer) => answer.kind)).toEqual([kind]);
+    return answers[0] as ReplyOf<K>;
+  }
+
+  apply(bodies: readonly Uint8Array[], what: "changesets" | "rows" = "changesets", lane: Lane = 1) {
+    return this.one("applied", { kind: "apply", lane, peer, what, bodies });
+  }
+
+  lastSlot(): ReplyOf<"slot"> {
+    return this.replies.findLast((reply) => reply.kind === "slot") as ReplyOf<"slot">;
+  }
+
+  rowsOf(question: Question): RowState[] {
+    return this.ask(question).flatMap((reply) => {
+      const decoded = decodeRowBlock((reply as ReplyOf<"rows">).block);
+      return decoded.kind === "rows" ? decoded.rows : [];
+    });
+  }
+}
+
+function stampAt(ms: number, site = 9): Stamp {
+  return { ms, count: 0, site: siteOf(site) };
+}
+
+function rowAt(ms: number, row: number, value: SqlValue = "v"): RowState {
+  const stamp = stampAt(ms);
+  return {
+    table: "t",
+    key: keyOf(row),
+    clock: { ...stamp, cl: 1 },
+    cells: [{ column: "x", stamp, value }],
+  };
+}
+
+/** Walks both sides from the root and returns the ranges that differ. */
+function walk(a: Node, b: Node, moment: { live: boolean; cut: number }): number[] {
+  let nodes = [0];
+  for (let level = 0; level < 4; level++) {
+    const question = { kind: "walk", ...moment, level, nodes } as const;
+    const left = a.one("walked", question).fingerprints;
+    const right = b.one("walked", question).fingerprints;
+    nodes = left.flatMap((fingerprint, i) =>
+      fingerprint === right[i]
+        ? []
+        : [(nodes[Math.floor(i / treeFanOut)] as number) * treeFanOut + (i % treeFanOut)],
+    );
+  }
+  return nodes;
+}
+
+test("a commit is pushed with its lane, and applied elsewhere it gives the same live fingerprint", () => {
+  const a = new Node(0).start();
+  const b = new Node(1).start();
+  const changeset = a.put(1, { status: "down" }, 0);
+  expect(a.replies.at(-1)).toMatchObject({ kind: "commit", lane: 0 });
+  expect(b.apply([changeset], "changesets", 0)).toMatchObject({ rows: 1, changed: 1, refused: [] });
+  // Again: nothing is new.
+  expect(b.apply([changeset], "changesets", 0)).toMatchObject({ rows: 1, changed: 0 });
+  expect(walk(a, b, { live: true, cut: 0 })).toEqual([]);
+  a.pass(10_000);
+  b.pass(10_000);
+  expect(a.lastSlot().roots).toEqual(b.lastSlot().roots);
+  expect(a.lastSlot().roots[0]?.rows).toBe(1);
+});
+
+test("a new connection's exchange: recent entries, urgent first, and what is missing or different", () => {
+  const a = new Node(0).start();
+  const b = new Node(1).start();
+  b.apply([a.put(1, { x: 1 })]);
+  a.pass(20_000);
+  b.pass(20_000);
+  a.put(2, { x: 2 });
+  a.put(1, { x: 3 });
+  a.put(3, { status: "down" }, 0);
+  const { entries } = a.one("recent", { kind: "recent", sinceMs: a.nowMs - 10_000 });
+  expect(entries.map(({ id }) => id)).toEqual([
+    digester.rowId("t", keyOf(3)),
+    digester.rowId("t", keyOf(1)),
+    digester.rowId("t", keyOf(2)),
+  ]);
+  const { ids } = b.one("missing", { kind: "missing", entries });
+  expect(new Set(ids)).toEqual(new Set(entries.map(({ id }) => id)));
+  const rows = a.rowsOf({ kind: "rows", ids });
+  expect(b.apply([encodeRowBlock(rows)], "rows")).toMatchObject({ rows: 3, changed: 3 });
+  expect(b.one("missing", { kind: "missing", entries }).ids).toEqual([]);
+  expect(walk(a, b, { live: true, cut: 0 })).toEqual([]);
+});
+
+// What the walk finds, against what really differs; then one exchange both ways makes them equal.
+test("a walk finds exactly the ranges that differ, and want and offer cover every difference", () => {
+  fc.assert(
+    fc.property(
+      fc.uniqueArray(fc.nat(300), { maxLength: 40 }),
+      fc.array(fc.record({ row: fc.nat(300), onA: fc.boolean(), onB: fc.boolean() }), {
+        maxLength: 20,
+      }),
+      fc.boolean(),
+      (shared, others, recentOnly) => {
+        const a = new Node(0).start();
+        const b = new Node(1).start();
+        for (const row of shared) {
+          const changeset = a.put(row, { x: row });
+          b.apply([changeset]);
+        }
+        for (const { row, onA, onB } of others) {
+          if (onA) a.put(row, { y: 1 });
+          if (onB) b.put(row, { z: 1 });
+        }
+        a.pass(12_000);
+        b.pass(12_000);
+        const { cut } = a.lastSlot();
+        expect(b.lastSlot().cut).toBe(cut);
+        const moment = { live: false, cut };
+        const differing = new Set<RowId>();
+        for (const row of [...shared, ...others.map(({ row }) => row)]) {
+          const ref = { table: "t", key: keyOf(row) };
+          const [left, right] = [a.store.read([ref])[0], b.store.read([ref])[0]];
+          const isEqual =
+            left === undefined || right === undefined
+              ? left === right
+              : Bun.deepEquals(left, right);
+          if (!isEqual) differing.add(digester.rowId("t", ref.key));
+        }
+        const ranges = walk(a, b, moment);
+        expect(new Set(ranges)).toEqual(new Set([...differing].map(rangeOfRow)));
+        if (ranges.length === 0) return;
+
+        const where = { ...moment, level: 4, nodes: ranges };
+        const { entries } = b.one("listed", { kind: "list", recentOnly, ...where });
+        const { want, offer } = a.one("compared", {
+          kind: "compare",
+          recentOnly,
+          entries,
+          ...where,
+        });
+        for (const id of differing) expect(want.includes(id) || offer.includes(id)).toBe(true);
+        for (const id of [...want, ...offer]) expect(differing.has(id)).toBe(true);
+        a.apply([encodeRowBlock(b.rowsOf({ kind: "rows", ids: want }))], "rows");
+        b.apply([encodeRowBlock(a.rowsOf({ kind: "rows", ids: offer }))], "rows");
+        expect(walk(a, b, { live: true, cut: 0 })).toEqual([]);
+        // Old clocks entered the cuts they belong to at once.
+        expect(walk(a, b, moment)).toEqual([]);
+      },
+    ),
+    { seed: 3, numRuns: 60 },
+  );
+});
+
+test("two writers of one row, one frame lost: equal stamps, different digests, found and mended", () => {
+  const a = new Node(0).start();
+  const b = new Node(1).start();
+  b.apply([a.put(1, { x: 0, y: 0 })]);
+  const lost = b.put(1, { y: 1 });
+  a.nowMs += 10;
+  const later = a.put(1, { x: 1 });
+  b.apply([later]);
+  expect(lost.length).toBeGreaterThan(0);
+  a.pass(9000);
+  b.nowMs = a.nowMs - 9000;
+  b.pass(9000);
+  const { cut } = a.lastSlot();
+  const nodes = walk(a, b, { live: false, cut });
+  expect(nodes.length).toBe(1);
+  const where = { live: false, cut, level: 4, nodes, recentOnly: true };
+  const { entries } = b.one("listed", { kind: "list", ...where });
+  const own = a.one("listed", { kind: "list", ...where }).entries;
+  expect(entries[0]?.stamp).toEqual(own[0]?.stamp as Stamp);
+  const { want } = a.one("compared", { kind: "compare", ...where, entries });
+  a.apply([encodeRowBlock(b.rowsOf({ kind: "rows", ids: want }))], "rows");
+  expect(walk(a, b, { live: false, cut })).toEqual([]);
+});
+
+test("rows above the cut are no difference, unless nothing else explains one", () => {
+  const a = new Node(0).start();
+  const entry = (row: number): Entry => {
+    const id = digester.rowId("t", keyOf(row));
+    return a
+      .one("recent", { kind: "recent", sinceMs: 0 })
+      .entries.find((candidate) => candidate.id === id) as Entry;
+  };
+  a.put(1, { x: 1 });
+  a.pass(8000);
+  const { cut } = a.lastSlot();
+  a.put(1, { x: 2 });
+  const where = { live: false, cut, level: 0, nodes: [0] };
+  expect(a.one("listed", { kind: "list", recentOnly: true, ...where }).entries).toEqual([]);
+  const differs: Entry = { ...entry(1), stamp: stampAt(startMs), digest: "0".repeat(16) };
+  const ask = (recentOnly: boolean, entries: readonly Entry[]) => {
+    const answer = a.one("compared", { kind: "compare", recentOnly, entries, ...where });
+    return { want: answer.want, offer: answer.offer };
+  };
+  // Ours is above the cut: whatever theirs is, it isn't settled.
+  expect(ask(true, [differs])).toEqual({ want: [], offer: [] });
+  // But the node of the tree does differ, and no other row does.
+  expect(ask(false, [differs])).toEqual({ want: [], offer: [differs.id] });
+  const unknown = { ...differs, id: "ff".repeat(16) as RowId };
+  expect(ask(false, [unknown])).toEqual({ want: [unknown.id], offer: [] });
+});
+
+test("lists in full, rows by unknown place and rows by range come from one scan each, in slices", () => {
+  const a = new Node(0, undefined, {
+    recentRows: { keepMs: 1000, rowsMax: 10 },
+    scanRowsPerTick: 300,
+  }).start();
+  for (let row = 0; row < 2500; row++) a.put(row, { x: row });
+  a.pass(20_000);
+  expect(a.replica.status()).toMatchObject({ rows: 2500, recentRows: 0, touchedRows: 0 });
+  const where = { live: true, cut: 0, level: 0, nodes: [0] };
+  expect(a.one("listed", { kind: "list", recentOnly: true, ...where }).entries).toEqual([]);
+  const id = digester.rowId("t", keyOf(1234));
+  expect(a.rowsOf({ kind: "rows", ids: [id, "ff".repeat(16) as RowId] }).length).toBe(1);
+  const { entries } = a.one("listed", { kind: "list", recentOnly: false, ...where });
+  expect(new Set(entries.map((entry) => entry.id)).size).toBe(2500);
+  const ticket = 77;
+  const blocks = a.ask({ kind: "range-rows", level: 0, nodes: [0] }) as ReplyOf<"rows">[];
+  expect(blocks.map(({ last }) => last)).toEqual([false, false, true]);
+  const rows = blocks.flatMap(({ block }) => {
+    const decoded = decodeRowBlock(block);
+    return decoded.kind === "rows" ? decoded.rows : [];
+  });
+  expect(rows.length).toBe(2500);
+  // A list told where rows are: fetching them needs no scan.
+  const before = a.replies.length;
+  a.replica.handle({ kind: "rows", ticket, ids: [id] }, a.nowMs, a.replies);
+  expect(a.replies.slice(before).map((reply) => reply.kind)).toEqual(["rows"]);
+  // A range without rows ends with an empty block.
+  const empty = a.ask({ kind: "range-rows", level: 4, nodes: [] }) as ReplyOf<"rows">[];
+  expect(empty.map(({ last, block }) => [last, decodeRowBlock(block)])).toEqual([
+    [true, { kind: "rows", rows: [] }],
+  ]);
+});
+
+test("questions beyond what one scan and the next may serve are told to come later", () => {
+  const a = new Node(0, undefined, { scanQuestionsMax: 3, scanRowsPerTick: 1 }).start();
+  for (let row = 0; row < 5; row++) a.put(row, { x: row });
+  const where = { live: true, cut: 0, level: 0, nodes: [0] };
+  const replies: StoreReply[] = [];
+  for (let ticket = 0; ticket < 4; ticket++) {
+    a.replica.handle({ kind: "list", ticket, recentOnly: false, ...where }, a.nowMs, replies);
+    // The first scan is under way when the third asks.
+    if (ticket === 1) a.replica.tick(a.nowMs, replies);
+  }
+  expect(replies).toEqual([{ kind: "unavailable", ticket: 3, why: "busy" }]);
+  for (let i = 0; i < 100; i++) a.replica.tick(a.nowMs + 10 * i, replies);
+  const listed = replies.filter((reply) => reply.kind === "listed");
+  expect(listed.map(({ ticket, entries }) => [ticket, entries.length])).toEqual([
+    [0, 5],
+    [1, 5],
+    [2, 5],
+  ]);
+});
+
+// The clever index equals the one that a scan of what is held now would give.
+test("an index rebuilt while merges and local writes go on equals one rebuilt at rest", () => {
+  fc.assert(
+    fc.property(
+      fc.array(act(), { maxLength: 30 }),
+      fc.array(act(), { maxLength: 30 }),
+      fc.array(fc.nat(3), { minLength: 20, maxLength: 20 }),
+      fc.boolean(),
+      (earlier, later, turns, withPlaces) => {
+        const store = withPlaces ? new PlacedStore() : new MapStore(digester);
+        const first = runHistory(earlier);
+        for (const { rows } of first.changesets) store.merge(rows);
+        const node = new Node(7, store, { rebuildRowsPerTick: 1 });
+        node.nowMs = first.endMs;
+        node.start();
+        const queue = [...runHistory(later).changesets];
+        for (let i = 0; queue.length > 0; i++) {
+          const turn = turns[i % turns.length];
+          if (turn === 0) {
+            const { lane, ...rest } = queue.shift() as (typeof queue)[number];
+            node.apply([encodeChangeset({ lane, ...rest })]);
+          } else if (turn === 1) node.put(i % 5, { x: i });
+          else node.replica.tick(node.nowMs, node.replies);
+        }
+        node.pass(20_000);
+        const atRest = new Node(0, store);
+        atRest.nowMs = node.nowMs;
+        atRest.start();
+        expect(node.replica.status()).toMatchObject({
+          starting: false,
+          touchedRows: 0,
+          rows: store.size,
+          roots: atRest.replica.status().roots.slice(),
+        });
+        expect(walk(node, atRest, { live: true, cut: 0 })).toEqual([]);
+      },
+    ),
+    { seed: 4, numRuns: 200 },
+  );
+});
+
+test("while the index is rebuilt questions are answered `starting`, and merges go on", () => {
+  const store = new MapStore(digester);
+  for (let row = 0; row < 5; row++) store.merge([rowAt(startMs - 60_000, row)]);
+  const node = new Node(0, store, { rebuildRowsPerTick: 2 }).start();
+  const where = { live: true, cut: 0, level: 0, nodes: [0] };
+  expect(node.ask({ kind: "walk", ...where })).toMatchObject([
+    { kind: "unavailable", why: "starting" },
+  ]);
+  expect(node.replies[0]).toMatchObject({ kind: "identity", starting: true });
+  expect(node.lastSlot()).toMatchObject({ cut: 0, roots: [] });
+  const stamp = stampAt(startMs);
+  const changeset = { stamp, lane: 1 as Lane, rows: [rowAt(startMs, 4, "new")] };
+  expect(node.apply([encodeChangeset(changeset)])).toMatchObject({ changed: 1 });
+  node.pass(100);
+  expect(node.replies.findLast((reply) => reply.kind === "identity")).toMatchObject({
+    starting: false,
+  });
+  expect(node.lastSlot().roots[0]?.rows).toBe(5);
+  // Rows stamped within ten minutes are known as recent after a start.
+  expect(node.one("recent", { kind: "recent", sinceMs: startMs - 90_000 }).entries.length).toBe(5);
+});
+
+test("a clock that comes late for its cut is reported at once, once for each call", () => {
+  const a = new Node(0).start();
+  a.put(1, { x: 1 });
+  a.pass(10_000);
+  const before = a.lastSlot();
+  const count = a.replies.filter((reply) => reply.kind === "slot").length;
+  const late = [5, 6, 7].map((row) =>
+    encodeChangeset({ stamp: stampAt(startMs), lane: 1, rows: [rowAt(startMs, row)] }),
+  );
+  a.apply(late);
+  expect(a.replies.filter((reply) => reply.kind === "slot").length).toBe(count + 1);
+  expect(a.lastSlot().cut).toBe(before.cut);
+  expect(a.lastSlot().roots[0]?.rows).toBe(4);
+  // A clock that no cut covers yet changes no root.
+  a.put(2, { x: 1 });
+  expect(a.replies.filter((reply) => reply.kind === "slot").length).toBe(count + 1);
+});
+
+test("the cut doesn't pass a stamp that waits in a queue, and doesn't wait for ever", () => {
+  const a = new Node(0, undefined, { holdMsMax: 20_000 }).start();
+  a.pass(6000);
+  const waitingMs = a.nowMs - 2000;
+  a.replica.hold({ ms: waitingMs }, a.nowMs);
+  a.pass(10_000);
+  const held = a.lastSlot().cut;
+  expect(held * 1000).toBeLessThanOrEqual(waitingMs);
+  expect(a.replica.status().held).toBe(true);
+  a.replica.hold(undefined, a.nowMs);
+  a.pass(1);
+  a.replica.tick(a.nowMs, a.replies);
+  expect(a.lastSlot().cut).toBe(Math.floor((a.nowMs - 5000) / 1000));
+  // Nobody says anything more about this one.
+  a.replica.hold({ ms: a.nowMs - 1000 }, a.nowMs);
+  a.pass(30_000);
+  expect(a.lastSlot().cut).toBe(Math.floor((a.nowMs - 5000) / 1000));
+  // What is already behind the cut is merely late.
+  a.replica.hold({ ms: a.nowMs - 60_000 }, a.nowMs);
+  a.pass(3000);
+  expect(a.lastSlot().cut).toBe(Math.floor((a.nowMs - 5000) / 1000));
+});
+
+test("malformed and far-ahead bodies are refused alone, and repair's good rows are kept", () => {
+  const a = new Node(0).start();
+  const body = (ms: number, row: number) =>
+    encodeChangeset({ stamp: stampAt(ms), lane: 1, rows: [rowAt(ms, row)] });
+  const answer = a.apply([
+    body(startMs, 1),
+    new Uint8Array([9, 9]),
+    body(startMs + 61_000, 2),
+    body(startMs + 59_000, 3),
+  ]);
+  expect(answer).toMatchObject({ rows: 2, changed: 2 });
+  expect(answer.refused.map(({ body: which }) => which)).toEqual([1, 2]);
+  expect(answer.refused[1]?.why).toBe("clock: stamped 61000 ms ahead, at most 60000");
+  // What was refused counts for nothing: neither rows nor the clock.
+  expect(a.replica.status().rows).toBe(2);
+  expect(a.clock.last.ms).toBe(startMs + 59_000);
+  const block = encodeRowBlock([rowAt(startMs, 4), rowAt(startMs + 90_000, 5)]);
+  expect(a.apply([block], "rows")).toMatchObject({
+    rows: 1,
+    refused: [{ body: 0, why: "1 of 2 rows: clock: stamped 90000 ms ahead, at most 60000" }],
+  });
+  expect(a.replica.status().refused).toEqual({ malformed: 1, ahead: 2, storeFailed: 0 });
+  // Once it is within bounds it is taken.
+  a.nowMs += 2000;
+  expect(a.apply([body(startMs + 61_000, 2)])).toMatchObject({ changed: 1, refused: [] });
+});
+
+test("with three peers their median decides who is fast, and an outlier stops writing", () => {
+  const a = new Node(0).start();
+  const offsets = (offsetsMs: number[]) =>
+    a.replica.handle({ kind: "peers", offsetsMs, count: 3 }, a.nowMs, a.replies);
+  const ahead = (ms: number) =>
+    a.apply([encodeChangeset({ stamp: stampAt(startMs + ms), lane: 1, rows: [rowAt(startMs, 1)] })])
+      .refused.length;
+  offsets([0, 100]);
+  expect(ahead(30_000)).toBe(0);
+  offsets([0, 100, -100]);
+  expect([ahead(4900), ahead(5100)]).toEqual([0, 1]);
+  expect(a.replica.localWrites()).toEqual({ kind: "allowed" });
+  // Everybody else is 20 s ahead: it is this host that is slow. It applies what others send.
+  offsets([20_000, 20_100, 19_900]);
+  expect([ahead(24_900), ahead(25_100)]).toEqual([0, 1]);
+  expect(a.replica.localWrites()).toEqual({
+    kind: "refused",
+    why:
+      "clock: this host is 20.0 s behind the median of 3 peers (at most 5 s); " +
+      "writes are refused until it is set right",
+  });
+  expect(a.replica.status().clock).toEqual({ peers: 3, medianOffsetMs: 20_000, outlier: true });
+  offsets([-8000, -8000, 0, -8000]);
+  expect(a.replica.localWrites()).toMatchObject({ kind: "refused" });
+  offsets([10, 20, 30]);
+  expect(a.replica.localWrites()).toEqual({ kind: "allowed" });
+});
+
+test("a full disk refuses the slice, changes nothing and is shown until a write succeeds", () => {
+  const store = new FailingStore();
+  const a = new Node(0, store).start();
+  a.put(1, { x: 1 });
+  const before = a.replica.status();
+  const body = encodeChangeset({ stamp: stampAt(startMs), lane: 1, rows: [rowAt(startMs, 2)] });
+  store.isFull = true;
+  const last = a.clock.last;
+  expect(a.apply([new Uint8Array(1), body, body])).toMatchObject({
+    rows: 0,
+    changed: 0,
+    refused: [{ body: 0 }, { body: 1, why: "store: disk full" }, { body: 2 }],
+  });
+  expect(a.replica.status()).toMatchObject({
+    rows: before.rows,
+    storeError: "store: disk full",
+    refused: { malformed: 1, storeFailed: 2 },
+  });
+  expect(a.clock.last).toEqual(last);
+  // A scan that can't read ends its questions.
+  const where = { live: true, cut: 0, level: 0, nodes: [0] };
+  expect(a.ask({ kind: "list", recentOnly: false, ...where })).toMatchObject([
+    { kind: "unavailable", why: "busy" },
+  ]);
+  store.isFull = false;
+  expect(a.apply([body])).toMatchObject({ changed: 1, refused: [] });
+  expect(a.replica.status().storeError).toBe(undefined);
+});
+
+test("listeners are given every transaction's rows with lane and origin, in order", () => {
+  const a = new Node(0).start();
+  const heard: [number, Lane, string][] = [];
+  a.replica.onMerged((rows, lane, origin) => heard.push([rows.length, lane, origin]));
+  a.put(1, { x: 1 }, 0);
+  const body = encodeChangeset({ stamp: stampAt(startMs), lane: 1, rows: [rowAt(startMs, 2)] });
+  a.apply([body, body]);
+  expect(heard).toEqual([
+    [1, 0, "local"],
+    [2, 1, peer],
+  ]);
+});
+
+test("cuts that can't be asked for have no answer", () => {
+  const a = new Node(0).start();
+  a.pass(10_000);
+  const { cut } = a.lastSlot();
+  const ask = (of: number) =>
+    a.ask({ kind: "walk", live: false, cut: of, level: 0, nodes: [0] }).map(({ kind }) => kind);
+  expect([ask(cut + 1), ask(cut), ask(cut - 4), ask(cut - 5)]).toEqual([
+    ["unavailable"],
+    ["walked"],
+    ["walked"],
+    ["unavailable"],
+  ]);
+});
+
+/** Fails as a full disk does. */
+class FailingStore extends MapStore {
+  isFull = false;
+
+  constructor() {
+    super(digester);
+  }
+
+  override merge(rows: readonly RowState[]): MergedRow[] {
+    if (this.isFull) throw new Error("disk full");
+    return super.merge(rows);
+  }
+
+  override scan(position: ScanPosition | undefined, rowsMax: number) {
+    if (this.isFull) throw new Error("disk full");
+    return super.scan(position, rowsMax);
+  }
+}
+
+/** Scans live rows first and then tombstones, as a store of tables does: rows move while it scans. */
+class PlacedStore extends MapStore {
+  readonly #placesBefore = new WeakMap<RowRef, string>();
+
+  constructor() {
+    super(digester);
+  }
+
+  override merge(rows: readonly RowState[]): MergedRow[] {
+    return rows.flatMap((row) => {
+      const [merged] = super.merge([row]) as [MergedRow];
+      if (merged.before !== undefined) {
+        this.#placesBefore.set(merged, placeOf(merged.id, merged.before));
+      }
+      return [merged];
+    });
+  }
+
+  override scan(position: ScanPosition | undefined, rowsMax: number) {
+    const { rows } = super.scan(undefined, Number.MAX_SAFE_INTEGER);
+    const left = rows
+      .map((row) => ({ row, place: placeOf(row.id, row.clocks) }))
+      .filter(({ place }) => position === undefined || place > (position.after as string))
+      .sort((a, b) => (a.place < b.place ? -1 : 1));
+    const slice = left.slice(0, rowsMax);
+    return {
+      rows: slice.map(({ row }) => row),
+      next: left.length <= rowsMax ? undefined : { part: 0, after: slice.at(-1)?.place as string },
+    };
+  }
+
+  override isPassed(position: ScanPosition, row: RowRef): boolean {
+    return (this.#placesBefore.get(row) as string) <= (position.after as string);
+  }
+}
+
+function placeOf(id: RowId, { clock }: ClockState): string {
+  return `${isLive(clock) ? "table" : "tombstone"} ${id}`;
+}
