@@ -7,6 +7,7 @@
 // Result codes.
 export const SQLITE_OK = 0;
 export const SQLITE_ERROR = 1;
+export const SQLITE_INTERNAL = 2;
 export const SQLITE_PERM = 3;
 export const SQLITE_ABORT = 4;
 export const SQLITE_BUSY = 5;
@@ -162,6 +163,7 @@ export const SQLITE_LIMIT_COLUMN = 2;
 export const SQLITE_LIMIT_EXPR_DEPTH = 3;
 export const SQLITE_LIMIT_VDBE_OP = 5;
 export const SQLITE_LIMIT_ATTACHED = 7;
+export const SQLITE_LIMIT_LIKE_PATTERN_LENGTH = 8;
 export const SQLITE_LIMIT_VARIABLE_NUMBER = 9;
 
 // sqlite3_txn_state.
@@ -171,7 +173,7 @@ export const SQLITE_TXN_WRITE = 2;
 
 const codeNames: ReadonlyMap<number, string> = new Map([
   [SQLITE_ERROR, "SQLITE_ERROR"],
-  [2, "SQLITE_INTERNAL"],
+  [SQLITE_INTERNAL, "SQLITE_INTERNAL"],
   [SQLITE_PERM, "SQLITE_PERM"],
   [SQLITE_ABORT, "SQLITE_ABORT"],
   [SQLITE_BUSY, "SQLITE_BUSY"],

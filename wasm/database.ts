@@ -20,6 +20,7 @@ import {
   SQLITE_ERROR,
   SQLITE_INNOCUOUS,
   SQLITE_INSERT,
+  SQLITE_LIMIT_LIKE_PATTERN_LENGTH,
   SQLITE_NOMEM,
   SQLITE_OK,
   SQLITE_OPEN_CREATE,
@@ -85,9 +86,16 @@ export type Authorizer = (
 /** Statements of `run` and `all` that are kept for the next time. */
 const CACHED_STATEMENTS_MAX = 64;
 
+/**
+ * LIKE and GLOB call themselves for each wildcard, and at SQLite's own limit of 50,000 bytes run out
+ * of the JavaScript engine's stack, which no C program can survive.
+ */
+const LIKE_PATTERN_BYTES_MAX = 5000;
+
 /** Opens a connection. Throws {@link SqliteError}: SQLITE_BUSY when another process has the file. */
 export function openDatabase(path: string, options: OpenOptions): Database {
   const module = options.module ?? loadSqlite();
+  if (module.trap !== null) throw module.trap;
   module.vfs.acquire(options.vfs);
   const create = options.create ?? true;
   const access = options.readonly
@@ -106,6 +114,7 @@ export function openDatabase(path: string, options: OpenOptions): Database {
     module.vfs.release(options.vfs);
     throw error;
   }
+  module.exports.sqlite3_limit(pointer, SQLITE_LIMIT_LIKE_PATTERN_LENGTH, LIKE_PATTERN_BYTES_MAX);
   return new Database(module, pointer, path, options.vfs);
 }
 
@@ -150,7 +159,9 @@ export class Database implements SqlDatabase, StatementOwner, Disposable {
     const flags = kept ? SQLITE_PREPARE_PERSISTENT : 0;
     const out = module.scratch;
     try {
-      const code = module.exports.sqlite3_prepare_v3(pointer, zSql, bytes + 1, flags, out, out + 4);
+      const code = this.#guarded(() =>
+        module.exports.sqlite3_prepare_v3(pointer, zSql, bytes + 1, flags, out, out + 4),
+      );
       if (code !== SQLITE_OK) {
         const error = this.error(code, sql);
         this.throwCallbackFailure(sql);
@@ -169,7 +180,16 @@ export class Database implements SqlDatabase, StatementOwner, Disposable {
       this.#statements.add(prepared);
       return prepared;
     } finally {
-      module.free(zSql);
+      if (module.trap === null) module.free(zSql);
+    }
+  }
+
+  /** A call that runs SQL: what leaves it by an exception leaves SQLite in an unknown state. */
+  #guarded(call: () => number): number {
+    try {
+      return call();
+    } catch (thrown) {
+      throw this.module.trapped(thrown);
     }
   }
 
@@ -198,7 +218,7 @@ export class Database implements SqlDatabase, StatementOwner, Disposable {
     const pointer = this.#live();
     if (sql.includes("\0")) throw new SqliteError(SQLITE_ERROR, "SQL with a zero byte", { sql });
     const zSql = this.module.allocateCString(sql);
-    const code = this.module.exports.sqlite3_exec(pointer, zSql, 0, 0, 0);
+    const code = this.#guarded(() => this.module.exports.sqlite3_exec(pointer, zSql, 0, 0, 0));
     this.module.free(zSql);
     if (code === SQLITE_OK && !this.hasCallbackFailure) return;
     const error = this.error(code, sql);
@@ -251,7 +271,7 @@ export class Database implements SqlDatabase, StatementOwner, Disposable {
   }
 
   #giveBack(statement: Statement): void {
-    if (!this.#statements.has(statement)) return;
+    if (!this.#statements.has(statement) || this.module.trap !== null) return;
     statement.reset();
     // Another run of the same text from within a function of the first: one is enough.
     if (this.#cache.has(statement.sql)) {
@@ -448,6 +468,8 @@ export class Database implements SqlDatabase, StatementOwner, Disposable {
         }
         writeResult(module, context, body(...values));
       } catch (thrown) {
+        // Not an error of the function: it has to get out, over all frames.
+        if (module.trap !== null) throw module.trap;
         const message = thrown instanceof Error ? thrown.message : String(thrown);
         writeResultError(module, context, message);
       }
@@ -489,9 +511,10 @@ export class Database implements SqlDatabase, StatementOwner, Disposable {
     if (this.#pointer === 0) return;
     for (const statement of [...this.#statements]) statement.finalize();
     this.#cache.clear();
-    this.module.exports.sqlite3_rollback_hook(this.#pointer, 0, 0);
     const pointer = this.#pointer;
     this.#pointer = 0;
+    if (this.module.trap !== null) return;
+    this.module.exports.sqlite3_rollback_hook(pointer, 0, 0);
     this.module.exports.sqlite3_close_v2(pointer);
     this.module.hooks.remove(this.#hookId);
     this.module.vfs.release(this.#vfs);
@@ -523,6 +546,7 @@ export class Database implements SqlDatabase, StatementOwner, Disposable {
 
   #live(): number {
     if (this.#pointer === 0) throw new TypeError(`the database is closed: ${this.path}`);
+    if (this.module.trap !== null) throw this.module.trap;
     return this.#pointer;
   }
 }

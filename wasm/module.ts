@@ -14,7 +14,7 @@
 
 import { readFileSync } from "node:fs";
 import wasmPath from "@sqlite.org/sqlite-wasm/sqlite3.wasm" with { type: "file" };
-import { SQLITE_OK } from "./constants.ts";
+import { SQLITE_INTERNAL, SQLITE_NOMEM, SQLITE_OK } from "./constants.ts";
 import { SqliteError } from "./error.ts";
 import { Heap } from "./heap.ts";
 import { HookGlue } from "./hooks.ts";
@@ -180,6 +180,7 @@ export class SqliteModule {
   /** For results that SQLite writes through a pointer, and for short strings during one call. */
   readonly scratch: number;
   readonly #pointers: ReadonlyMap<string, number>;
+  #trap: SqliteError | null = null;
 
   constructor(module: WebAssembly.Module) {
     this.heap = new Heap(HEAP_INITIAL_BYTES);
@@ -231,10 +232,30 @@ export class SqliteModule {
     return this.#pointers.get(callback) as number;
   }
 
+  /**
+   * Set once a call was left by an exception of the engine: a WebAssembly trap, or no stack left.
+   * Frames of C were skipped, so nothing in this heap can be relied on; every call throws it.
+   */
+  get trap(): SqliteError | null {
+    return this.#trap;
+  }
+
+  /** Notes that a call into SQLite was left by `thrown`, and returns what to throw in its place. */
+  trapped(thrown: unknown): SqliteError {
+    const message = thrown instanceof Error ? thrown.message : String(thrown);
+    this.#trap ??= new SqliteError(
+      SQLITE_INTERNAL,
+      `SQLite broke off and can't be used any more in this process: ${message}`,
+      { cause: thrown },
+    );
+    return this.#trap;
+  }
+
   /** Heap memory, to be given back with {@link free}. Throws SQLITE_NOMEM when there is none. */
   allocate(bytes: number): number {
     const pointer = this.exports.sqlite3_malloc(bytes);
-    if (pointer === 0) throw new SqliteError(7, `out of memory: ${bytes} bytes of wasm heap`);
+    if (pointer === 0)
+      throw new SqliteError(SQLITE_NOMEM, `out of memory: ${bytes} bytes of wasm heap`);
     return pointer;
   }
 

@@ -182,7 +182,13 @@ export class Statement implements SqlStatement, Disposable {
    * Throws {@link SqliteError} on failure; the statement is then at rest too.
    */
   step(): boolean {
-    const code = this.#exports.sqlite3_step(this.#pointer);
+    if (this.#module.trap !== null) throw this.#module.trap;
+    let code: number;
+    try {
+      code = this.#exports.sqlite3_step(this.#pointer);
+    } catch (thrown) {
+      throw this.#module.trapped(thrown);
+    }
     if (code === SQLITE_ROW && !this.#owner.hasCallbackFailure) {
       this.#running = true;
       return true;
@@ -382,13 +388,15 @@ export class Statement implements SqlStatement, Disposable {
   /** Frees it. Once more does nothing. */
   finalize(): void {
     if (this.#pointer === 0) return;
-    this.#exports.sqlite3_finalize(this.#pointer);
+    const pointer = this.#pointer;
     this.#pointer = 0;
     this.#running = false;
+    this.#owner.forget(this);
+    if (this.#module.trap !== null) return;
+    this.#exports.sqlite3_finalize(pointer);
     for (const slot of this.#slots) if (slot !== 0) this.#module.free(slot);
     this.#slots.fill(0);
     this.#slotBytes.fill(0);
-    this.#owner.forget(this);
   }
 
   [Symbol.dispose](): void {
