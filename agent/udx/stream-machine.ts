@@ -66,8 +66,8 @@ export interface StreamMachineOptions {
   /** First sequence number of our packets. */
   readonly sendSeq?: number;
   /**
-   * Most bytes held for a reader that doesn't read. 4 MiB is the native default: at 100 ms of round
-   * trip it allows 40 MB/s.
+   * Most bytes held for a reader that doesn't read, and as much again behind lost packets. 4 MiB is
+   * the native default: at 100 ms of round trip it allows 40 MB/s.
    */
   readonly receiveWindowBytes?: number;
   /** Largest path MTU to probe for. */
@@ -729,8 +729,14 @@ export class StreamMachine<P extends Path> {
     encodeHeader(bytes, type, this.remoteId, this.#advertise(), seq, this.#receiveNext);
   }
 
+  /**
+   * What waits behind a lost packet doesn't narrow the window until it fills another one: the sender
+   * counts only what is in flight, and at 200 ms of round trip every loss would stop it. So twice the
+   * window may be held at most.
+   */
   #receiveWindow(): number {
-    return Math.max(0, this.#receiveWindowMax - this.#chunksCharge - this.#reorderCharge);
+    const behind = Math.max(0, this.#reorderCharge - this.#receiveWindowMax);
+    return Math.max(0, this.#receiveWindowMax - this.#chunksCharge - behind);
   }
 
   #advertise(): number {
@@ -798,7 +804,8 @@ export class StreamMachine<P extends Path> {
     if (this.#remoteEndSeq >= 0 && seq > this.#remoteEndSeq) return;
     const payload = bytes.subarray(packet.payloadStart, packet.payloadEnd);
     const charge = Math.max(payload.length, RECEIVE_CHARGE_BYTES_MIN);
-    if (this.heldBytes + charge > this.#receiveWindowMax + RECEIVE_SLACK_BYTES) return;
+    if (this.heldBytes + charge > this.#receiveWindowMax * 2 + RECEIVE_SLACK_BYTES) return;
+    if (this.#chunksCharge + charge > this.#receiveWindowMax + RECEIVE_SLACK_BYTES) return;
     const end = (packet.type & TYPE_END) !== 0;
 
     if (ahead > 0) {

@@ -14,6 +14,7 @@ const UDX = require(process.argv[2]);
 const udx = new UDX();
 const streams = new Map();
 const sockets = new Set();
+const idle = [];
 let swarm = null;
 
 /** Bytes from a seed that both sides can make: each block is the hash of its number. */
@@ -122,6 +123,34 @@ const commands = {
     stream.on("end", () => stream.end());
     return {};
   },
+  /** Puts an encrypted stream over stream `id`, under the same name, when both sides have asked. */
+  async secure({ id, initiator, root }) {
+    const SecretStream = require(`${root}/node_modules/@hyperswarm/secret-stream`);
+    const entry = streams.get(id);
+    entry.raw = entry.stream;
+    entry.stream = new SecretStream(initiator, entry.raw);
+    entry.stream.on("error", (error) => entry.events.push(`error ${error.code}`));
+    if (!(await entry.stream.opened)) throw new Error("the handshake failed");
+    return {};
+  },
+  /** Many idle pairs of streams within this process. */
+  async idle({ count, keepaliveMs }) {
+    const [a, b] = [udx.createSocket(), udx.createSocket()];
+    a.bind(0, "127.0.0.1");
+    b.bind(0, "127.0.0.1");
+    for (let i = 0; i < count; i++) {
+      const [one, two] = [udx.createStream(1_000_000 + i * 2), udx.createStream(1_000_001 + i * 2)];
+      one.connect(a, two.id, b.address().port, "127.0.0.1");
+      two.connect(b, one.id, a.address().port, "127.0.0.1");
+      one.setKeepalive(keepaliveMs);
+      // One message, so that all that is made on first use is there.
+      const heard = new Promise((resolve) => two.once("data", resolve));
+      one.write("x");
+      await heard;
+      idle.push(one, two);
+    }
+    return {};
+  },
   /** Round trips of small messages, one after another: microseconds, sorted. */
   ping({ id, count, bytes }) {
     const { stream } = streams.get(id);
@@ -130,19 +159,21 @@ const commands = {
       const times = [];
       let received = 0;
       let started = performance.now();
-      stream.on("data", (data) => {
+      const onData = (data) => {
         received += data.length;
         if (received < bytes) return;
         received -= bytes;
         times.push((performance.now() - started) * 1000);
         if (times.length === count) {
+          stream.off("data", onData);
           times.sort((a, b) => a - b);
           resolve({ p50: times[count >> 1], p99: times[Math.floor(count * 0.99)] });
           return;
         }
         started = performance.now();
         stream.write(message);
-      });
+      };
+      stream.on("data", onData);
       stream.write(message);
     });
   },
@@ -181,7 +212,8 @@ const commands = {
     return { flushed: await streams.get(id).stream.flush() };
   },
   state({ id }) {
-    const { stream, events, messages } = streams.get(id);
+    const { stream: top, raw, events, messages } = streams.get(id);
+    const stream = raw ?? top.rawStream ?? top;
     return {
       events,
       messages,
@@ -194,7 +226,11 @@ const commands = {
       readable: stream._readableState.buffered,
     };
   },
-  usage() {
+  usage({ collect = false }) {
+    if (collect) {
+      if (typeof Bun !== "undefined") Bun.gc(true);
+      else globalThis.gc?.();
+    }
     const { user, system } = process.cpuUsage();
     return { cpuMs: (user + system) / 1000, rss: process.memoryUsage().rss };
   },
