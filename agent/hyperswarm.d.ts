@@ -91,6 +91,12 @@ declare module "hyperdht" {
     /** Resolves when bound and acquainted; rejects if it can't bind. */
     fullyBootstrapped(): Promise<void>;
     connect(publicKey: Uint8Array, options?: ConnectOptions): NoiseStream;
+    /** Every look-up and announcement comes through here. `retries`: tries of a node after the first. */
+    query(query: unknown, options?: Readonly<Record<string, unknown>>): unknown;
+    /** Rejects when there is no answer after four tries of a second. The host must be an address. */
+    ping(address: HyperAddress): Promise<unknown>;
+    /** Where queries begin when the routing table is small. Parsed from `bootstrap`. */
+    bootstrapNodes: readonly HyperAddress[];
     /** Known DHT nodes, those seen last first. */
     toArray(): HyperAddress[];
     /** Of the socket that speaks for this node. */
@@ -146,6 +152,8 @@ declare module "hyperswarm" {
     readonly connections: ReadonlySet<NoiseStream>;
     readonly peers: ReadonlyMap<string, PeerInfo>;
     readonly dht: HyperDHT;
+    /** `refresh` announces the own key again within 3 s; without it some 5 min may pass. */
+    readonly server: { refresh(): void };
   }
   export = Hyperswarm;
 }

@@ -44,11 +44,12 @@ export interface NetOptions {
    */
   readonly isBootstrap: boolean;
   /**
-   * Whether a firewall or NAT may stand before this host, so that holes are to be punched. Needs some
-   * six DHT nodes to find out its own address. Default: only with `host` 0.0.0.0.
+   * Whether holes must be punched to reach this host, because a NAT or firewall stands before it. That
+   * takes some six DHT nodes, to find out the own address by; with fewer no connection would come about.
+   * Default: with six bootstrap nodes. False: others reach this host at the address they see.
    */
   readonly firewalled?: boolean;
-  /** Only these peers: others are refused in the handshake and never dialled. `key` or `key@host:port`. */
+  /** Only these peers (empty: all members): others are refused in the handshake and never dialled. `key` or `key@host:port`. */
   readonly only?: readonly string[];
   /** Always keep a connection to these. With an address they are found without a DHT. */
   readonly peers?: readonly string[];

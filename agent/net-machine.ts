@@ -6,6 +6,7 @@
 
 import type { PeerId } from "../core/node/border.ts";
 import { NodeMachine } from "../core/node/node-machine.ts";
+import { type NodeTuning, nodeDefaults } from "../core/node/options.ts";
 import type { NetOptions } from "./link.ts";
 
 export function createMachine(options: NetOptions, key: PeerId): NodeMachine {
@@ -16,6 +17,11 @@ export function createMachine(options: NetOptions, key: PeerId): NodeMachine {
     zone: options.zone,
     incarnation: options.incarnation,
     random: Math.random,
-    tuning: options.heartbeatMs === undefined ? {} : { heartbeatMs: options.heartbeatMs },
+    tuning: tuningOf(options.heartbeatMs),
   });
+}
+
+/** A peer is suspected after four heartbeats that didn't come. */
+function tuningOf(heartbeatMs: number = nodeDefaults.heartbeatMs): Partial<NodeTuning> {
+  return { heartbeatMs, members: { ...nodeDefaults.members, suspectMs: 4 * heartbeatMs } };
 }

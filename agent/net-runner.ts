@@ -38,6 +38,8 @@ export interface NetRunner {
 export type CreateMachine = (options: NetOptions, key: PeerId) => Machine;
 
 const peersMaxDefault = 12;
+/** Hole punching begins with four samples of the own address by different DHT nodes, and some may fail. */
+const dhtNodesForPunching = 6;
 /** setTimeout fires at once above this. */
 const timeoutMsMax = 2 ** 31 - 1;
 
@@ -91,8 +93,8 @@ async function start(
       // A node's own DHT doesn't answer its own look-ups, so a bootstrap is a second DHT node beside.
       port: bootstrap === undefined ? options.port : options.port + 1,
       bootstrap: bootstrap ? [bootstrap.address, ...options.bootstrap] : options.bootstrap,
-      firewalled: options.firewalled ?? options.host === "0.0.0.0",
-      only: options.only,
+      firewalled: options.firewalled ?? options.bootstrap.length >= dhtNodesForPunching,
+      only: options.only?.length ? options.only : undefined,
       peers: options.peers ?? [],
       peersMax: options.peersMax ?? peersMaxDefault,
     },

@@ -22,6 +22,7 @@ import { bytesToHex } from "../../core/bytes/hex.ts";
 import type { Sha256 } from "../../core/hash.ts";
 import type { PeerId } from "../../core/node/border.ts";
 import type { PeerStatus } from "../link.ts";
+import { ClusterDht } from "./cluster-dht.ts";
 import { type PeerAddress, parsePeerAddress } from "./peer-address.ts";
 import { PeerStream } from "./peer-stream.ts";
 
@@ -70,24 +71,6 @@ interface Connection {
   readonly sinceMs: number;
 }
 
-/**
- * HyperDHT, knowing some peers' addresses from the configuration: it tries those before it asks the
- * DHT, so they are found without one.
- */
-class AddressedDht extends DHT {
-  readonly addresses = new Map<string, { readonly host: string; readonly port: number }>();
-
-  override connect(
-    publicKey: Uint8Array,
-    options: Parameters<DHT["connect"]>[1] = {},
-  ): NoiseStream {
-    const address = this.addresses.get(bytesToHex(publicKey));
-    if (address === undefined) return super.connect(publicKey, options);
-    const relayAddresses = [address, ...(options.relayAddresses ?? [])];
-    return super.connect(publicKey, { ...options, relayAddresses });
-  }
-}
-
 export type SwarmStarted =
   | { readonly kind: "started"; readonly swarm: Swarm }
   /** Nothing is left bound. */
@@ -104,18 +87,12 @@ export async function startSwarm(options: SwarmOptions, hooks: SwarmHooks): Prom
     return { kind: "failed", why: `peer: 64 hex digits, or those @host:port, got ${wrong}` };
   }
   const keyPair = DHT.keyPair(options.nodeSeed);
-  const dht = new AddressedDht({
-    bootstrap: options.bootstrap,
-    host: options.host,
-    port: [options.port, options.port === 0 ? 0 : options.port + 1],
-    firewalled: options.firewalled,
-    keyPair,
-  });
+  let dht: ClusterDht | undefined;
   try {
-    // Resolves once bound; the DHT's bootstrap goes on beside what follows.
+    dht = new ClusterDht({ ...options, keyPair });
     await dht.bind();
   } catch (error) {
-    await dht.destroy().catch(() => {});
+    await dht?.destroy().catch(() => {});
     const why = error instanceof Error ? error.message : String(error);
     return { kind: "failed", why: `UDP socket at ${options.host}: ${why}` };
   }
@@ -128,14 +105,14 @@ export async function startSwarm(options: SwarmOptions, hooks: SwarmHooks): Prom
 export class Swarm {
   readonly key: PeerId;
   readonly #swarm: Hyperswarm;
-  readonly #dht: AddressedDht;
+  readonly #dht: ClusterDht;
   readonly #options: SwarmOptions;
   readonly #hooks: SwarmHooks;
   readonly #ownKey: Uint8Array;
   readonly #only: ReadonlySet<string> | undefined;
   readonly #explicit: ReadonlySet<string>;
   readonly #connections = new Map<PeerId, Connection>();
-  readonly #discovery: ReturnType<Hyperswarm["join"]>;
+  #discovery: ReturnType<Hyperswarm["join"]> | undefined;
   /** Dialling stops at so many peers. */
   readonly #peersWanted: number;
   #refreshTimer: ReturnType<typeof setTimeout> | undefined;
@@ -145,7 +122,7 @@ export class Swarm {
   readonly refused = new Map<string, number>();
 
   constructor(
-    dht: AddressedDht,
+    dht: ClusterDht,
     keyPair: HyperKeyPair,
     options: SwarmOptions,
     hooks: SwarmHooks,
@@ -169,12 +146,11 @@ export class Swarm {
       firewall: (key) => this.#only !== undefined && !this.#only.has(bytesToHex(key)),
     });
     this.#swarm.on("connection", (stream) => this.#onConnection(stream));
-    this.#discovery = this.#swarm.join(options.topic, { client: true, server: true });
     for (const { peer, key, address } of explicit) {
       if (address !== undefined) dht.addresses.set(peer, address);
       this.#swarm.joinPeer(key);
     }
-    this.#refreshLater();
+    void dht.checkBootstraps().then(() => this.#join());
   }
 
   /** Where peers reach this node; the port is the one that was bound. */
@@ -296,16 +272,30 @@ export class Swarm {
     this.#hooks.onRefused(peer, why);
   }
 
+  #join(): void {
+    if (this.#isClosed) return;
+    this.#discovery = this.#swarm.join(this.#options.topic, { client: true, server: true });
+    this.#refreshLater();
+  }
+
   #refreshLater(): void {
     const wait =
       refreshesMs[this.#refreshes] ?? (this.#connections.size === 0 ? refreshNoneMs : refreshFewMs);
     this.#refreshes++;
     // Nodes that were started together must not all ask at once.
     const jittered = wait * (0.75 + Math.random() / 2);
-    this.#refreshTimer = setTimeout(() => {
-      if (this.#connections.size < this.#peersWanted) void this.#discovery.refresh();
-      this.#refreshLater();
-    }, jittered);
+    this.#refreshTimer = setTimeout(() => void this.#refresh(), jittered);
+  }
+
+  async #refresh(): Promise<void> {
+    if (this.#connections.size < this.#peersWanted) {
+      await this.#dht.checkBootstraps();
+      if (this.#isClosed) return;
+      // The key's own announcement too: a bootstrap that was started after us, or again, lacks it.
+      if (this.#refreshes > 1) this.#swarm.server.refresh();
+      void this.#discovery?.refresh();
+    }
+    this.#refreshLater();
   }
 }
 

@@ -6,6 +6,8 @@
  */
 
 import { expect, test } from "bun:test";
+import { startBootstrap } from "../../agent/swarm/bootstrap.ts";
+import { freeUdpPort } from "../../agent/swarm/free-port.ts";
 import { NetCluster, type NetPeer, quantile, until } from "./net-cluster.ts";
 
 const timeoutMs = 60_000;
@@ -97,6 +99,46 @@ test(
     await until("b's rows on a", hasAll(a, "to-a", 100));
     await until("a's rows on b", hasAll(b, "to-b", 100));
     expect((await b.status()).restarts).toBe(1);
+  },
+  timeoutMs,
+);
+
+test(
+  "agents that are bootstraps themselves need no other",
+  async () => {
+    await using cluster = await NetCluster.start();
+    const address = { host: "127.0.0.1", port: await freeUdpPort() };
+    const bootstrap = [`${address.host}:${address.port}`];
+    const first = cluster.node("first", { ...address, isBootstrap: true, bootstrap: [] });
+    const second = cluster.node("second", { bootstrap: ["localhost:1", ...bootstrap] });
+    await until("the two", hasPeers(second, 1));
+    // A net thread that dies takes its DHT node along, and brings it back.
+    first.tell({ kind: "crash" });
+    await until("back", () => first.reports("listening").length === 2);
+    const third = cluster.node("third", { bootstrap });
+    await until("all three", hasPeers(third, 2));
+    // A taken bootstrap port is no start: the others are configured with it.
+    const late = cluster.node("late", { ...address, isBootstrap: true, bootstrap: [] });
+    await until("a clear failure", () => late.reports("failed").length === 1);
+    expect(late.reports("failed")[0]?.why).toStartWith(`bootstrap at ${bootstrap[0]}: `);
+  },
+  timeoutMs,
+);
+
+test(
+  "agents that were there before their bootstrap meet once it is",
+  async () => {
+    await using cluster = await NetCluster.start();
+    const port = await freeUdpPort();
+    const bootstrap = [`127.0.0.1:${port}`];
+    const [a, b] = [cluster.node("a", { bootstrap }), cluster.node("b", { bootstrap })];
+    await a.listening();
+    await b.listening();
+    const started = await startBootstrap({ host: "127.0.0.1", port });
+    if (started.kind === "failed") throw new Error(started.why);
+    await until("they meet", hasPeers(a, 1), 30_000);
+    await started.bootstrap.close();
+    expect(await hasPeers(b, 1)()).toBe(true);
   },
   timeoutMs,
 );
