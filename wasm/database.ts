@@ -11,17 +11,14 @@
 
 import type { SqlValue } from "../core/row/value.ts";
 import type { Preupdate, SqlDatabase } from "../core/store/database.ts";
+import { type Authorizer, ConnectionHooks } from "./connection-hooks.ts";
 import {
   SQLITE_ABORT,
-  SQLITE_CANTOPEN,
-  SQLITE_DELETE,
   SQLITE_DETERMINISTIC,
   SQLITE_DIRECTONLY,
   SQLITE_ERROR,
   SQLITE_INNOCUOUS,
-  SQLITE_INSERT,
   SQLITE_LIMIT_LIKE_PATTERN_LENGTH,
-  SQLITE_NOMEM,
   SQLITE_OK,
   SQLITE_OPEN_CREATE,
   SQLITE_OPEN_EXRESCODE,
@@ -31,12 +28,13 @@ import {
   SQLITE_PREPARE_PERSISTENT,
   SQLITE_UTF8,
 } from "./constants.ts";
-import { SqliteError } from "./error.ts";
-import type { HookTarget } from "./hooks.ts";
+import { errorOf, SqliteError } from "./error.ts";
 import { loadSqlite, type SqliteModule } from "./module.ts";
 import { Statement, type StatementOwner } from "./statement.ts";
 import { readValueAt, writeResult, writeResultError } from "./value.ts";
 import type { Vfs } from "./vfs/vfs.ts";
+
+export type { Authorizer } from "./connection-hooks.ts";
 
 export interface OpenOptions {
   readonly vfs: Vfs;
@@ -74,15 +72,6 @@ export interface CheckpointResult {
   readonly checkpointedFrames: number;
 }
 
-/** Action code, its two arguments, database, innermost trigger or view. Answers OK, DENY, IGNORE. */
-export type Authorizer = (
-  action: number,
-  first: string | null,
-  second: string | null,
-  database: string | null,
-  trigger: string | null,
-) => number;
-
 /** Statements of `run` and `all` that are kept for the next time. */
 const CACHED_STATEMENTS_MAX = 64;
 
@@ -109,7 +98,7 @@ export function openDatabase(path: string, options: OpenOptions): Database {
   module.free(zVfs);
   const pointer = module.heap.i32[module.scratch >> 2] as number;
   if (code !== SQLITE_OK) {
-    const error = errorOf(module, pointer, code, { what: `${path}: ` });
+    const error = errorOf(module, pointer, code, undefined, `${path}: `);
     module.exports.sqlite3_close_v2(pointer);
     module.vfs.release(options.vfs);
     throw error;
@@ -526,7 +515,7 @@ export class Database implements SqlDatabase, StatementOwner, Disposable {
 
   /** The error for a result code of this connection. For statements. */
   error(code: number, sql?: string): SqliteError {
-    return errorOf(this.module, this.#pointer, code, { sql });
+    return errorOf(this.module, this.#pointer, code, sql);
   }
 
   /** For statements. */
@@ -549,147 +538,4 @@ export class Database implements SqlDatabase, StatementOwner, Disposable {
     if (this.module.trap !== null) throw this.module.trap;
     return this.#pointer;
   }
-}
-
-/** A connection's callbacks, apart from it so that they aren't among its methods. */
-class ConnectionHooks implements HookTarget {
-  onPreupdate: ((change: Preupdate) => void) | null = null;
-  onCommit: (() => boolean) | null = null;
-  onRollback: (() => void) | null = null;
-  onAuthorize: Authorizer | null = null;
-  onProgress: (() => boolean) | null = null;
-  readonly #module: SqliteModule;
-  readonly #pointer: number;
-  readonly #change: PreupdateCall;
-  readonly #onFailure: (thrown: unknown) => void;
-  /** A preupdate listener threw: the transaction must not commit. Until it is rolled back. */
-  #failed = false;
-
-  constructor(module: SqliteModule, pointer: number, onFailure: (thrown: unknown) => void) {
-    this.#module = module;
-    this.#pointer = pointer;
-    this.#change = new PreupdateCall(module, pointer);
-    this.#onFailure = onFailure;
-  }
-
-  preupdate(
-    operation: number,
-    _zDatabase: number,
-    zTable: number,
-    oldLow: number,
-    oldHigh: number,
-    newLow: number,
-    newHigh: number,
-  ): void {
-    if (this.#failed) return;
-    const change = this.#change;
-    change.operation =
-      operation === SQLITE_INSERT ? "insert" : operation === SQLITE_DELETE ? "delete" : "update";
-    change.table = this.#module.heap.cachedText(zTable);
-    change.oldRowid = fromWords(oldLow, oldHigh);
-    change.newRowid = fromWords(newLow, newHigh);
-    try {
-      this.onPreupdate?.(change);
-    } catch (thrown) {
-      // This hook can't say no. The interrupt stops the statement at its next row, if it has one;
-      // the commit hook stops the transaction.
-      this.#failed = true;
-      this.#module.exports.sqlite3_interrupt(this.#pointer);
-      throw thrown;
-    }
-  }
-
-  authorize(action: number, z1: number, z2: number, zDatabase: number, zTrigger: number): number {
-    const text = (pointer: number) => (pointer === 0 ? null : this.#module.heap.cString(pointer));
-    return (
-      this.onAuthorize?.(action, text(z1), text(z2), text(zDatabase), text(zTrigger)) ?? SQLITE_OK
-    );
-  }
-
-  progress(): boolean {
-    return this.onProgress?.() ?? false;
-  }
-
-  commit(): boolean {
-    return !this.#failed && (this.onCommit?.() ?? true);
-  }
-
-  rollback(): void {
-    this.#failed = false;
-    this.onRollback?.();
-  }
-
-  fail(thrown: unknown): void {
-    this.#onFailure(thrown);
-  }
-}
-
-class PreupdateCall implements Preupdate {
-  operation: "insert" | "update" | "delete" = "insert";
-  table = "";
-  oldRowid: number | bigint = 0;
-  newRowid: number | bigint = 0;
-  readonly #module: SqliteModule;
-  readonly #pointer: number;
-
-  constructor(module: SqliteModule, pointer: number) {
-    this.#module = module;
-    this.#pointer = pointer;
-  }
-
-  get columnCount(): number {
-    return this.#module.exports.sqlite3_preupdate_count(this.#pointer);
-  }
-
-  /** 0 for a change by the statement itself, 1 by a trigger of it, and so on. */
-  get depth(): number {
-    return this.#module.exports.sqlite3_preupdate_depth(this.#pointer);
-  }
-
-  old(column: number): SqlValue {
-    const { exports, scratch } = this.#module;
-    return this.#read(exports.sqlite3_preupdate_old(this.#pointer, column, scratch));
-  }
-
-  new(column: number): SqlValue {
-    const { exports, scratch } = this.#module;
-    return this.#read(exports.sqlite3_preupdate_new(this.#pointer, column, scratch));
-  }
-
-  #read(code: number): SqlValue {
-    if (code !== SQLITE_OK) throw errorOf(this.#module, this.#pointer, code, {});
-    const { heap, scratch } = this.#module;
-    return readValueAt(this.#module, heap.i32[scratch >> 2] as number);
-  }
-}
-
-/** An int64 from its words: a number if it is safe. */
-function fromWords(low: number, high: number): number | bigint {
-  const value = high * 4_294_967_296 + (low >>> 0);
-  // |high| < 2**21 makes it safe, all of -2**53 .. 2**53 - 1 but the first.
-  if (Number.isSafeInteger(value)) return value;
-  return (BigInt(high) << 32n) | BigInt(low >>> 0);
-}
-
-/** SQLite's message for a code, and below it what the operating system said. */
-function errorOf(
-  module: SqliteModule,
-  pointer: number,
-  code: number,
-  { sql, what = "" }: { readonly sql?: string | undefined; readonly what?: string },
-): SqliteError {
-  const { exports, heap } = module;
-  // Misuse is reported by the call alone; the connection still has the message of an older error.
-  const isOwn = pointer !== 0 && exports.sqlite3_extended_errcode(pointer) === code;
-  const message = heap.cString(
-    isOwn ? exports.sqlite3_errmsg(pointer) : exports.sqlite3_errstr(code),
-  );
-  const offset = isOwn ? exports.sqlite3_error_offset(pointer) : -1;
-  const failure = code === SQLITE_NOMEM ? undefined : module.vfs.takeFailure(code);
-  const below = failure instanceof Error ? ` (${failure.message})` : "";
-  return new SqliteError(code === SQLITE_OK ? SQLITE_CANTOPEN : code, `${what}${message}${below}`, {
-    sql,
-    offset,
-    cause: failure,
-  });
 }

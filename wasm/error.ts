@@ -4,7 +4,8 @@
  * @module
  */
 
-import { codeName } from "./constants.ts";
+import { codeName, SQLITE_ERROR, SQLITE_NOMEM, SQLITE_OK } from "./constants.ts";
+import type { SqliteModule } from "./module.ts";
 
 export interface SqliteErrorDetail {
   /** The statement's text, when there was one. */
@@ -34,4 +35,29 @@ export class SqliteError extends Error {
     this.sql = detail.sql;
     this.offset = detail.offset ?? -1;
   }
+}
+
+/**
+ * The error for a result code: SQLite's message, and below it what the operating system said.
+ *
+ * @param pointer the connection, or 0
+ * @param before put in front of the message
+ */
+export function errorOf(
+  module: SqliteModule,
+  pointer: number,
+  code: number,
+  sql?: string,
+  before = "",
+): SqliteError {
+  const { exports, heap } = module;
+  // Misuse is reported by the call alone; the connection still has the message of an older error.
+  const isOwn = pointer !== 0 && exports.sqlite3_extended_errcode(pointer) === code;
+  const text = heap.cString(isOwn ? exports.sqlite3_errmsg(pointer) : exports.sqlite3_errstr(code));
+  const offset = isOwn ? exports.sqlite3_error_offset(pointer) : -1;
+  const cause = code === SQLITE_NOMEM ? undefined : module.vfs.takeFailure(code);
+  const below = cause instanceof Error ? ` (${cause.message})` : "";
+  // A call that only a callback of ours stopped ends with OK; whoever asks for its error says more.
+  const kind = code === SQLITE_OK ? SQLITE_ERROR : code;
+  return new SqliteError(kind, `${before}${text}${below}`, { sql, offset, cause });
 }

@@ -71,53 +71,27 @@ interface LockedFile {
 const lockedFiles = new Map<string, LockedFile>();
 
 let temporaryFiles = 0;
+let named = 0;
 
 export class FileVfs implements Vfs {
   readonly name: string;
 
-  constructor(name = "file") {
-    this.name = name;
+  /** @param name default: `file-1`, `file-2` and so on */
+  constructor(name?: string) {
+    named += 1;
+    this.name = name ?? `file-${named}`;
   }
 
   xOpen(name: string | null, flags: number): OpenedFile {
     if (name === null) return this.#openTemporary(flags);
-    const wanted = (flags & SQLITE_OPEN_READWRITE) !== 0;
-    const create = (flags & SQLITE_OPEN_CREATE) !== 0;
-    const exclusive = (flags & SQLITE_OPEN_EXCLUSIVE) !== 0;
-    let got = flags;
-    let created = create && !fs.existsSync(name);
-    let fd: number;
-    try {
-      fd = fs.openSync(
-        name,
-        wanted
-          ? constants.O_RDWR | (create ? constants.O_CREAT : 0) | (exclusive ? constants.O_EXCL : 0)
-          : constants.O_RDONLY,
-        0o666,
-      );
-    } catch (thrown) {
-      const code = codeOf(thrown);
-      if (code === "EISDIR") throw failure(SQLITE_CANTOPEN_ISDIR, "open", name, thrown);
-      if (created && (code === "EACCES" || code === "EROFS")) {
-        throw failure(SQLITE_READONLY_DIRECTORY, "create", name, thrown);
-      }
-      if (!wanted || created || exclusive || (code !== "EACCES" && code !== "EROFS")) {
-        throw failure(SQLITE_CANTOPEN, "open", name, thrown);
-      }
-      // As SQLite's own VFS does: a file that can't be written is opened for reading.
-      got = (flags & ~(SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE)) | SQLITE_OPEN_READONLY;
-      created = false;
-      try {
-        fd = fs.openSync(name, constants.O_RDONLY);
-      } catch (again) {
-        throw failure(SQLITE_CANTOPEN, "open", name, again);
-      }
-    }
+    const { fd, readonly, created } = openDescriptor(name, flags);
     try {
       const key = keyOf(fs.fstatSync(fd, { bigint: true }));
       const isDatabase = (flags & SQLITE_OPEN_MAIN_DB) !== 0;
-      const locked = isDatabase ? lock(key, name, (got & SQLITE_OPEN_READWRITE) !== 0) : null;
-      return { file: new FileHandle(this, name, fd, key, flags, locked, created), flags: got };
+      const locked = isDatabase ? lock(key, name, !readonly) : null;
+      const file = new FileHandle(this, name, fd, key, flags, locked, created);
+      const access = readonly ? SQLITE_OPEN_READONLY : SQLITE_OPEN_READWRITE;
+      return { file, flags: (flags & ~(SQLITE_OPEN_READONLY | SQLITE_OPEN_READWRITE)) | access };
     } catch (thrown) {
       fs.closeSync(fd);
       throw thrown instanceof VfsError ? thrown : failure(SQLITE_CANTOPEN, "open", name, thrown);
@@ -287,6 +261,36 @@ class FileHandle implements VfsFile {
     } catch {
       return true;
     }
+  }
+}
+
+/** As SQLite's own VFS does, a file that is there and can't be written is opened for reading. */
+function openDescriptor(
+  name: string,
+  flags: number,
+): { fd: number; readonly: boolean; created: boolean } {
+  if ((flags & SQLITE_OPEN_READWRITE) === 0) return openForReading(name);
+  const create = (flags & SQLITE_OPEN_CREATE) !== 0 ? constants.O_CREAT : 0;
+  const exclusive = (flags & SQLITE_OPEN_EXCLUSIVE) !== 0 ? constants.O_EXCL : 0;
+  const created = create !== 0 && !fs.existsSync(name);
+  try {
+    const fd = fs.openSync(name, constants.O_RDWR | create | exclusive, 0o666);
+    return { fd, readonly: false, created };
+  } catch (thrown) {
+    const code = codeOf(thrown);
+    if (code === "EISDIR") throw failure(SQLITE_CANTOPEN_ISDIR, "open", name, thrown);
+    const isDenied = code === "EACCES" || code === "EROFS";
+    if (created && isDenied) throw failure(SQLITE_READONLY_DIRECTORY, "create", name, thrown);
+    if (isDenied && exclusive === 0) return openForReading(name);
+    throw failure(SQLITE_CANTOPEN, "open", name, thrown);
+  }
+}
+
+function openForReading(name: string): { fd: number; readonly: true; created: false } {
+  try {
+    return { fd: fs.openSync(name, constants.O_RDONLY), readonly: true, created: false };
+  } catch (thrown) {
+    throw failure(SQLITE_CANTOPEN, "open", name, thrown);
   }
 }
 

@@ -1,0 +1,144 @@
+/**
+ * A connection's callbacks: what SQLite tells by words and addresses, told in the project's terms.
+ *
+ * Apart from `Database`, so that what SQLite calls isn't among the methods that others call.
+ *
+ * @module
+ */
+
+import type { SqlValue } from "../core/row/value.ts";
+import type { Preupdate } from "../core/store/database.ts";
+import { SQLITE_DELETE, SQLITE_INSERT, SQLITE_OK } from "./constants.ts";
+import { errorOf } from "./error.ts";
+import type { HookTarget } from "./hooks.ts";
+import type { SqliteModule } from "./module.ts";
+import { readValueAt } from "./value.ts";
+
+/** Action code, its two arguments, database, innermost trigger or view. Answers OK, DENY, IGNORE. */
+export type Authorizer = (
+  action: number,
+  first: string | null,
+  second: string | null,
+  database: string | null,
+  trigger: string | null,
+) => number;
+
+/** The listeners of one connection, null where there is none. */
+export class ConnectionHooks implements HookTarget {
+  onPreupdate: ((change: Preupdate) => void) | null = null;
+  onCommit: (() => boolean) | null = null;
+  onRollback: (() => void) | null = null;
+  onAuthorize: Authorizer | null = null;
+  onProgress: (() => boolean) | null = null;
+  readonly #module: SqliteModule;
+  readonly #pointer: number;
+  readonly #change: PreupdateCall;
+  readonly #onFailure: (thrown: unknown) => void;
+  /** A preupdate listener threw: the transaction must not commit. Until it is rolled back. */
+  #failed = false;
+
+  constructor(module: SqliteModule, pointer: number, onFailure: (thrown: unknown) => void) {
+    this.#module = module;
+    this.#pointer = pointer;
+    this.#change = new PreupdateCall(module, pointer);
+    this.#onFailure = onFailure;
+  }
+
+  preupdate(
+    operation: number,
+    _zDatabase: number,
+    zTable: number,
+    oldLow: number,
+    oldHigh: number,
+    newLow: number,
+    newHigh: number,
+  ): void {
+    if (this.#failed) return;
+    const change = this.#change;
+    change.operation =
+      operation === SQLITE_INSERT ? "insert" : operation === SQLITE_DELETE ? "delete" : "update";
+    change.table = this.#module.heap.cachedText(zTable);
+    change.oldRowid = fromWords(oldLow, oldHigh);
+    change.newRowid = fromWords(newLow, newHigh);
+    try {
+      this.onPreupdate?.(change);
+    } catch (thrown) {
+      // This hook can't say no. The interrupt stops the statement at its next row, if it has one;
+      // the commit hook stops the transaction.
+      this.#failed = true;
+      this.#module.exports.sqlite3_interrupt(this.#pointer);
+      throw thrown;
+    }
+  }
+
+  authorize(action: number, z1: number, z2: number, zDatabase: number, zTrigger: number): number {
+    const text = (pointer: number) => (pointer === 0 ? null : this.#module.heap.cString(pointer));
+    return (
+      this.onAuthorize?.(action, text(z1), text(z2), text(zDatabase), text(zTrigger)) ?? SQLITE_OK
+    );
+  }
+
+  progress(): boolean {
+    return this.onProgress?.() ?? false;
+  }
+
+  commit(): boolean {
+    return !this.#failed && (this.onCommit?.() ?? true);
+  }
+
+  rollback(): void {
+    this.#failed = false;
+    this.onRollback?.();
+  }
+
+  fail(thrown: unknown): void {
+    this.#onFailure(thrown);
+  }
+}
+
+class PreupdateCall implements Preupdate {
+  operation: "insert" | "update" | "delete" = "insert";
+  table = "";
+  oldRowid: number | bigint = 0;
+  newRowid: number | bigint = 0;
+  readonly #module: SqliteModule;
+  readonly #pointer: number;
+
+  constructor(module: SqliteModule, pointer: number) {
+    this.#module = module;
+    this.#pointer = pointer;
+  }
+
+  get columnCount(): number {
+    return this.#module.exports.sqlite3_preupdate_count(this.#pointer);
+  }
+
+  /** 0 for a change by the statement itself, 1 by a trigger of it, and so on. */
+  get depth(): number {
+    return this.#module.exports.sqlite3_preupdate_depth(this.#pointer);
+  }
+
+  old(column: number): SqlValue {
+    const { exports, scratch } = this.#module;
+    return this.#read(exports.sqlite3_preupdate_old(this.#pointer, column, scratch));
+  }
+
+  new(column: number): SqlValue {
+    const { exports, scratch } = this.#module;
+    return this.#read(exports.sqlite3_preupdate_new(this.#pointer, column, scratch));
+  }
+
+  #read(code: number): SqlValue {
+    if (code !== SQLITE_OK) throw errorOf(this.#module, this.#pointer, code);
+    const { heap, scratch } = this.#module;
+    return readValueAt(this.#module, heap.i32[scratch >> 2] as number);
+  }
+}
+
+/** An int64 from its words: a number if it is safe. */
+function fromWords(low: number, high: number): number | bigint {
+  const value = high * 4_294_967_296 + (low >>> 0);
+  // |high| < 2**21 makes it safe, all of -2**53 .. 2**53 - 1 but the first.
+  if (Number.isSafeInteger(value)) return value;
+  return (BigInt(high) << 32n) | BigInt(low >>> 0);
+}
