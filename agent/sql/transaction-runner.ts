@@ -25,7 +25,7 @@ import {
 /** What the runner needs of the store: one transaction at a time, on the runner's own connection. */
 export interface WriteStore<C extends WriteCommit = WriteCommit> {
   begin(): void;
-  /** Ends the transaction either way. */
+  /** Ends the transaction, also when it throws. */
   commit(nowMs: number): C;
   rollback(): void;
 }
@@ -80,8 +80,14 @@ export class TransactionRunner<C extends WriteCommit = WriteCommit> {
     const results: { rowsAffected: number; tookMs: number }[] = [];
     const tables = new Set<string>();
     const limitMs = Math.min(timeoutMs ?? Number.POSITIVE_INFINITY, this.#limits.timeoutMs);
-    let commit: C;
-    this.#store.begin();
+    const refused = (error: unknown): TransactOutcome => {
+      return { kind: "refused", status: 500, why: errorText(error, this.guard) };
+    };
+    try {
+      this.#store.begin();
+    } catch (error) {
+      return refused(error);
+    }
     try {
       this.#deadline.within(limitMs, () => {
         for (const text of statements) {
@@ -90,10 +96,18 @@ export class TransactionRunner<C extends WriteCommit = WriteCommit> {
           results.push({ rowsAffected, tookMs: performance.now() - begunMs });
         }
       });
+    } catch (error) {
+      try {
+        return refused(error);
+      } finally {
+        this.#store.rollback();
+      }
+    }
+    let commit: C;
+    try {
       commit = this.#store.commit(nowMs());
     } catch (error) {
-      this.#store.rollback();
-      return { kind: "refused", status: 500, why: errorText(error, this.guard) };
+      return refused(error);
     }
     if (commit.kind === "refused") return { kind: "refused", status: 500, why: commit.why };
     onCommit({ commit, tables });

@@ -1,0 +1,260 @@
+/**
+ * One agent, put together: data directory, keys, store thread, HTTP on a Unix socket, net thread.
+ *
+ * Everything that can be refused is refused before anything is served, in this order: the cluster's
+ * file, the schema, the data directory and the key, the socket's path, the database, the network.
+ *
+ * @module
+ */
+
+import { chmodSync } from "node:fs";
+import { FileVfs } from "../wasm/vfs/file.ts";
+import { createApi } from "./api/handlers.ts";
+import { claimSocketPath } from "./api/socket-path.ts";
+import { serveUnix, type UnixServer } from "./api/unix-server.ts";
+import { type Cluster, readClusterFile, topicOf } from "./cluster-file.ts";
+import type { Config } from "./config.ts";
+import { DataDirectory } from "./data-directory.ts";
+import type { NetLink, NetOptions, NetReport } from "./link.ts";
+import type { Log } from "./log.ts";
+import { type NodeKey, openNodeKey } from "./node-key.ts";
+import { readSchemaFiles } from "./schema-files.ts";
+import { exitCodes, StartFailure } from "./start-failure.ts";
+import { StoreThread } from "./store-thread.ts";
+
+export interface RunningAgent {
+  readonly site: string;
+  readonly publicKey: string;
+  readonly socket: string;
+  /** UDP port; undefined when it stands alone. */
+  readonly port: number | undefined;
+  /** Tells the peers, ends subscriptions, copies the WAL, closes. */
+  stop(reason: string): Promise<void>;
+  /** Settles when the network ended for good although nobody asked. */
+  readonly failed: Promise<StartFailure>;
+}
+
+/** How long peers hold a place for an agent that was stopped in an orderly way: it may be restarting. */
+const restartMs = 10_000;
+
+/** @throws StartFailure */
+export async function startAgent(config: Config, log: Log): Promise<RunningAgent> {
+  process.umask(0o077);
+  const cluster = openCluster(config);
+  if (cluster !== undefined) {
+    const { name, id } = cluster;
+    log.info("cluster", { name, id, admission_secret: "***", digest_key: "***" });
+  }
+  const standsAlone = cluster === undefined || !config.swarm.enabled;
+  const schema = readSchemaFiles(config.schema.paths, config.tables);
+  for (const { file, line, why } of schema.warnings) log.warn("schema", { file, line, why });
+  const directory = new DataDirectory(config.node.dataDir);
+  const key = openKey(config.node.keyFile, log);
+
+  const claim = await claimSocketPath(config.api.socket);
+  if (claim.kind === "refused") throw new StartFailure(exitCodes.socket, claim.why);
+  let link: NetLink | undefined;
+  let store: StoreThread | undefined;
+  let server: UnixServer | undefined;
+  try {
+    store = new StoreThread({
+      vfs: new FileVfs(),
+      databasePath: directory.databasePath,
+      publicKey: key.publicKey,
+      node: config.node,
+      digestKey: cluster?.digestKey ?? directory.ownDigestKey(),
+      schema,
+      durability: config.store.durability,
+      queryTimeoutMs: config.store.queryTimeoutMs,
+      statementTimeoutMs: config.store.statementTimeoutMs,
+      resultBytesMax: config.store.resultBytesMax,
+      nonce: directory.readNonce() ?? "",
+      renewNonce: () => directory.renewNonce(),
+      standsAlone,
+      log,
+      swarm: async () => link?.ask({ kind: "swarm" }) ?? { kind: "stands-alone" },
+    });
+    logReport(store, log);
+    const net = await startNetwork(
+      config,
+      standsAlone ? undefined : cluster,
+      key,
+      directory,
+      store,
+      log,
+    );
+    link = net?.link;
+    const { service } = store;
+    server = serveUnix({
+      path: config.api.socket,
+      handle: createApi(service, {
+        bodyBytesMax: config.api.bodyBytesMax,
+        subscriberBytesMax: config.api.subscriberBytesMax,
+        statementsMax: 100_000,
+      }),
+      bodyBytesMax: config.api.bodyBytesMax,
+      onFault: (error) => log.error("a handler failed", { why: faultText(error) }),
+    });
+    chmodSync(config.api.socket, config.api.socketMode);
+    const running = { store, link, server };
+    let stopping: Promise<void> | undefined;
+    return {
+      site: store.site,
+      publicKey: key.publicKey,
+      socket: config.api.socket,
+      port: net?.port,
+      failed: net?.failed ?? new Promise(() => {}),
+      stop: (reason) => {
+        stopping ??= stop(running, claim.release, reason, log);
+        return stopping;
+      },
+    };
+  } catch (error) {
+    await server?.stop();
+    await link?.stop(0, "the start failed");
+    store?.stop();
+    claim.release();
+    throw error;
+  }
+}
+
+async function stop(
+  running: { store: StoreThread; link: NetLink | undefined; server: UnixServer },
+  release: () => void,
+  reason: string,
+  log: Log,
+): Promise<void> {
+  log.info("stopping", { reason });
+  const { store, link, server } = running;
+  // Peers first: they are to know before anything here is slow.
+  await link?.stop(Date.now() + restartMs, reason);
+  store.service.endStreams();
+  await server.stop();
+  store.stop();
+  release();
+  log.info("stopped");
+}
+
+function openCluster(config: Config): Cluster | undefined {
+  if (config.cluster.file === "") return undefined;
+  const read = readClusterFile(config.cluster.file);
+  if (read.kind === "refused") throw new StartFailure(exitCodes.usage, `cluster.file: ${read.why}`);
+  return read.cluster;
+}
+
+function openKey(path: string, log: Log): NodeKey {
+  const read = openNodeKey(path);
+  if (read.kind === "refused") throw new StartFailure(exitCodes.data, `node.key_file: ${read.why}`);
+  if (read.isNew) log.info("new node key", { file: path, key: read.key.publicKey });
+  return read.key;
+}
+
+async function startNetwork(
+  config: Config,
+  cluster: Cluster | undefined,
+  key: NodeKey,
+  directory: DataDirectory,
+  store: StoreThread,
+  log: Log,
+): Promise<
+  | { readonly link: NetLink; readonly port: number; readonly failed: Promise<StartFailure> }
+  | undefined
+> {
+  if (cluster === undefined) {
+    log.warn("standing alone: no cluster.file is configured, or swarm.enabled is false");
+    store.start(undefined);
+    return undefined;
+  }
+  // Only now: an agent that stands alone doesn't load it.
+  const { startNet } = await import("./link.ts");
+  const { swarm, node } = config;
+  const options: NetOptions = {
+    nodeSeed: key.seed,
+    name: node.name,
+    region: node.region,
+    zone: node.zone,
+    cluster: { topic: topicOf(cluster.id), admissionSecret: cluster.admissionSecret },
+    host: swarm.host,
+    port: swarm.port === 0 ? directory.readPort() : swarm.port,
+    bootstrap: swarm.bootstrap,
+    isBootstrap: swarm.actAsBootstrap,
+    ...(swarm.only.length > 0 ? { only: swarm.only } : {}),
+    peers: swarm.peers,
+    incarnation: store.incarnation,
+    heartbeatMs: swarm.heartbeatMs,
+    ...(swarm.lossFraction > 0 ? { lossFraction: swarm.lossFraction } : {}),
+  };
+  const link = startNet(options);
+  let fail: (failure: StartFailure) => void = () => {};
+  const failed = new Promise<StartFailure>((resolve) => {
+    fail = resolve;
+  });
+  const listening = new Promise<number | StartFailure>((resolve) => {
+    link.onReport((report) => {
+      logNetReport(report, log);
+      if (report.kind === "listening") {
+        if (!swarm.actAsBootstrap) directory.writePort(report.port);
+        resolve(report.port);
+      } else if (report.kind === "failed") {
+        const failure = new StartFailure(exitCodes.network, `network: ${report.why}`);
+        resolve(failure);
+        fail(failure);
+      }
+    });
+  });
+  link.onRequest((request) => store.request(request));
+  store.start(link);
+  const port = await listening;
+  if (port instanceof StartFailure) throw port;
+  return { link, port, failed };
+}
+
+function logReport(store: StoreThread, log: Log): void {
+  const { report } = store;
+  for (const statement of report.statements) log.info("schema applied", { statement });
+  if (report.adoptedRows > 0) log.info("rows taken in", { rows: report.adoptedRows });
+  if (report.surfacedRows > 0) log.info("held rows are shown", { rows: report.surfacedRows });
+  if (report.rowsWithoutClocks > 0) {
+    log.warn(
+      "rows were written without Patina: nobody else hears of them until they are written again",
+      {
+        rows: report.rowsWithoutClocks,
+      },
+    );
+  }
+  if (report.clocksWithoutRows > 0) {
+    log.warn("rows were deleted without Patina: a merge may bring them back", {
+      rows: report.clocksWithoutRows,
+    });
+  }
+}
+
+function logNetReport(report: NetReport, log: Log): void {
+  switch (report.kind) {
+    case "listening":
+      log.info("network", { host: report.host, port: report.port, key: report.key });
+      return;
+    case "connected":
+      log.info("peer connected", { peer: report.peer, address: report.address });
+      return;
+    case "disconnected":
+      log.info("peer gone", { peer: report.peer, why: report.why });
+      return;
+    case "refused":
+      log.warn("peer refused", { peer: report.peer, why: report.why });
+      return;
+    case "crashed":
+      log.error("the net thread died", { why: report.why, restart_ms: report.restartMs });
+      return;
+    case "failed":
+      log.error("the network failed", { why: report.why });
+      return;
+    case "alarm":
+      log.warn("alarm", { alarm: report.alarm, peer: report.peer, what: report.text });
+      return;
+  }
+}
+
+function faultText(error: unknown): string {
+  return error instanceof Error ? (error.stack ?? error.message) : String(error);
+}

@@ -1,0 +1,53 @@
+/** @module */
+
+import { startAgent } from "../../agent.ts";
+import { configToText } from "../../config.ts";
+import { createLog } from "../../log.ts";
+import { readSchemaFiles } from "../../schema-files.ts";
+import { version } from "../../version.ts";
+import { loadConfig } from "../config-source.ts";
+import type { GlobalOptions } from "../program.ts";
+import { untilSignal } from "../signals.ts";
+
+export async function agent(
+  options: GlobalOptions & Readonly<Record<string, string | undefined>>,
+): Promise<void> {
+  const config = loadConfig(options.config, {
+    "node.name": options.name,
+    "node.region": options.region,
+    "node.zone": options.zone,
+    "node.data_dir": options.dataDir,
+    "cluster.file": options.cluster,
+    "api.socket": options.socket,
+    "schema.paths": options.schema,
+    "swarm.host": options.host,
+    "swarm.port": options.port,
+    "swarm.bootstrap": options.bootstrap,
+    "swarm.only": options.only,
+    "swarm.peers": options.peers,
+    "log.level": options.logLevel,
+  });
+  if (options.check) {
+    const schema = readSchemaFiles(config.schema.paths, config.tables);
+    const tables = [...schema.tables.keys()];
+    if (options.json) console.log(JSON.stringify({ config, tables }));
+    else console.log(`configuration and schema are sound: ${tables.length} tables`);
+    return;
+  }
+  const log = createLog(config.log);
+  log.info(`patina ${version}`, { pid: process.pid });
+  log.info("configuration", { config: configToText(config) });
+  // Before the start, so that a signal that comes early isn't lost.
+  const signalled = untilSignal();
+  const running = await startAgent(config, log);
+  log.info("serving", { socket: running.socket, site: running.site, key: running.publicKey });
+  if (options.json) {
+    const { socket, site, publicKey, port } = running;
+    console.log(JSON.stringify({ socket, site, key: publicKey, port: port ?? null }));
+  }
+  const end = await Promise.race([signalled, running.failed]);
+  await running.stop(typeof end === "string" ? end : end.message);
+  if (typeof end !== "string") throw end;
+  // A socket that a library keeps must not hold up an orderly end.
+  process.exit(0);
+}

@@ -1,0 +1,28 @@
+/** @module */
+
+import { exitCodes, StartFailure } from "../../start-failure.ts";
+import { UsageError } from "../failure.ts";
+import type { GlobalOptions } from "../program.ts";
+import { untilSignal } from "../signals.ts";
+
+export async function bootstrap(
+  options: GlobalOptions & {
+    readonly host: string;
+    readonly port: string;
+    readonly bootstrap: string;
+  },
+): Promise<void> {
+  const port = Number(options.port);
+  if (!Number.isInteger(port) || port < 1 || port > 65_535) {
+    throw new UsageError(`--port: 1 to 65535, got ${options.port}`);
+  }
+  const others = options.bootstrap.split(",").filter((address) => address !== "");
+  const { startBootstrap } = await import("../../swarm/bootstrap.ts");
+  const started = await startBootstrap({ host: options.host, port, bootstrap: others });
+  if (started.kind === "failed") throw new StartFailure(exitCodes.network, started.why);
+  const { address, close } = started.bootstrap;
+  if (options.json) console.log(JSON.stringify({ bootstrap: address }));
+  else console.log(`bootstrap node at ${address}: agents begin with it (swarm.bootstrap)`);
+  await untilSignal();
+  await close();
+}

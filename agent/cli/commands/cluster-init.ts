@@ -1,0 +1,17 @@
+/** @module */
+
+import { createClusterFile } from "../../cluster-file.ts";
+import { exitCodes, StartFailure } from "../../start-failure.ts";
+import type { GlobalOptions } from "../program.ts";
+
+export function clusterInit(
+  file: string,
+  options: GlobalOptions & { readonly name: string },
+): void {
+  process.umask(0o077);
+  const made = createClusterFile(file, options.name);
+  if (made.kind === "refused") throw new StartFailure(exitCodes.failed, made.why);
+  const { name, id } = made.cluster;
+  if (options.json) console.log(JSON.stringify({ name, id, file }));
+  else console.log(`cluster ${name} (${id}): copy ${file} to every host, mode 0600`);
+}

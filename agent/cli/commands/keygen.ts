@@ -1,0 +1,13 @@
+/** @module */
+
+import { createNodeKey } from "../../node-key.ts";
+import { exitCodes, StartFailure } from "../../start-failure.ts";
+import type { GlobalOptions } from "../program.ts";
+
+export function keygen(file: string, options: GlobalOptions): void {
+  process.umask(0o077);
+  const made = createNodeKey(file);
+  if (made.kind === "refused") throw new StartFailure(exitCodes.failed, made.why);
+  const { publicKey } = made.key;
+  console.log(options.json ? JSON.stringify({ key: publicKey, file }) : publicKey);
+}

@@ -1,0 +1,33 @@
+/** @module */
+
+import type { SqlValue } from "../../../core/row/value.ts";
+import { clientOf } from "../agent-client.ts";
+import type { GlobalOptions } from "../program.ts";
+import { formatTable } from "../table.ts";
+
+const sql =
+  "SELECT node, state, region, zone, incarnation, since_ms, store_lag, key FROM patina_members ORDER BY node";
+
+export async function members(options: GlobalOptions): Promise<void> {
+  const { columns, rows } = await clientOf(options).query(sql);
+  if (options.json) {
+    for (const row of rows) {
+      console.log(JSON.stringify(Object.fromEntries(columns.map((column, i) => [column, row[i]]))));
+    }
+    return;
+  }
+  const since = columns.indexOf("since_ms");
+  const shown = rows.map((row) =>
+    row.map((value, i): SqlValue => (i === since ? ago(Number(value)) : value)),
+  );
+  console.log(formatTable(columns.with(since, "since"), shown));
+}
+
+function ago(ms: number): string {
+  const seconds = Math.max(0, Math.round((Date.now() - ms) / 1000));
+  if (seconds < 120) return `${seconds} s`;
+  if (seconds < 7200) return `${Math.round(seconds / 60)} min`;
+  return seconds < 172_800
+    ? `${Math.round(seconds / 3600)} h`
+    : `${Math.round(seconds / 86_400)} d`;
+}

@@ -1,0 +1,10 @@
+/** @module */
+
+import { clientOf } from "../agent-client.ts";
+import { formatFields } from "../fields.ts";
+import type { GlobalOptions } from "../program.ts";
+
+export async function swarm(options: GlobalOptions): Promise<void> {
+  const text = await clientOf(options).get("/v1/swarm");
+  console.log(options.json ? text.trim() : formatFields(JSON.parse(text)));
+}

@@ -1,0 +1,35 @@
+/**
+ * How a command that failed says so, and its exit code.
+ *
+ * @module
+ */
+
+import { ApiFailure, Unreachable } from "../client/client.ts";
+import { type ExitCode, exitCodes, StartFailure } from "../start-failure.ts";
+
+/** Wrong use that only the command itself can see. */
+export class UsageError extends Error {}
+
+export function reportFailure(error: unknown, json: boolean): ExitCode {
+  const exitCode = exitCodeOf(error);
+  const message = messageOf(error, exitCode);
+  if (json) console.log(JSON.stringify({ error: { code: exitCode, message } }));
+  else console.error(`patina: ${message}`);
+  return exitCode;
+}
+
+function exitCodeOf(error: unknown): ExitCode {
+  if (error instanceof StartFailure) return error.exitCode;
+  if (error instanceof UsageError) return exitCodes.usage;
+  if (error instanceof Unreachable) return exitCodes.unreachable;
+  return exitCodes.failed;
+}
+
+function messageOf(error: unknown, exitCode: ExitCode): string {
+  if (error instanceof Unreachable) {
+    return `${error.message}\nIs the agent running? Its socket: --socket PATH, or -c FILE of its config.`;
+  }
+  if (error instanceof ApiFailure || exitCode !== exitCodes.failed) return (error as Error).message;
+  // A fault of ours: the stack is what helps.
+  return error instanceof Error ? (error.stack ?? error.message) : String(error);
+}

@@ -1,0 +1,269 @@
+/**
+ * The command line: names, options and help. What a command does is loaded when it is called.
+ *
+ * @module
+ */
+
+import { Command, CommanderError, Option } from "commander";
+import { exitCodes } from "../start-failure.ts";
+import { version } from "../version.ts";
+
+const exitCodeHelp = `
+Exit codes:
+  0  done
+  1  understood, but it didn't succeed (a refused statement, a failed query)
+  2  wrong arguments, configuration or schema
+  3  no agent answers on the socket
+  4  the data directory or the database can't be used (read-only, full, locked, damaged)
+  5  the socket can't be used (taken, path too long)
+  6  the network can't be used (an address of another host, a bootstrap port that is taken)
+`;
+
+const parameterHelp = `
+Parameters: 12 is an INTEGER, 1.5 a REAL, null is NULL, x'00ff' a BLOB, all else TEXT.
+Put -- before the first one that begins with a hyphen.
+`;
+
+export interface GlobalOptions {
+  readonly json?: boolean;
+  readonly config?: string;
+  readonly socket?: string;
+}
+
+/** Runs and ends the process with the command's exit code. */
+export async function runProgram(args: readonly string[]): Promise<void> {
+  const program = createProgram();
+  try {
+    await program.parseAsync(args, { from: "user" });
+  } catch (error) {
+    if (error instanceof CommanderError) {
+      process.exitCode = error.exitCode === 0 ? exitCodes.ok : exitCodes.usage;
+      return;
+    }
+    const { reportFailure } = await import("./failure.ts");
+    process.exitCode = reportFailure(error, args.includes("--json"));
+  }
+}
+
+export function createProgram(): Command {
+  const program = new Command("patina")
+    .description(
+      "Service discovery for edge hosts: a replicated SQLite database on every host, without a leader.",
+    )
+    .version(version, "-V, --version", "print the version")
+    .helpOption("-h, --help", "print help; also for a command: patina agent --help")
+    .addHelpText(
+      "after",
+      `
+A cluster of two, on one machine:
+  patina cluster init demo.toml
+  patina bootstrap --host 127.0.0.1 --port 7700 &
+  patina agent --name a --data-dir a --cluster demo.toml --schema schema.sql \\
+      --host 127.0.0.1 --bootstrap 127.0.0.1:7700 &
+  patina agent --name b --data-dir b --cluster demo.toml --schema schema.sql \\
+      --host 127.0.0.1 --bootstrap 127.0.0.1:7700 &
+  patina exec  --socket a/patina.sock "INSERT INTO services VALUES (?)" web
+  patina query --socket b/patina.sock "SELECT * FROM services"
+${exitCodeHelp}`,
+    );
+  addKeyCommands(program);
+  addAgentCommands(program);
+  addClientCommands(program);
+  // Subcommands copy this: errors are thrown, never `process.exit`.
+  for (const command of [program, ...allCommands(program)]) {
+    command.exitOverride().configureOutput({ outputError: (text, write) => write(text) });
+    command.showHelpAfterError("(patina --help, or the command's --help, says more)");
+  }
+  return program;
+}
+
+function allCommands(command: Command): Command[] {
+  return command.commands.flatMap((one) => [one, ...allCommands(one)]);
+}
+
+const json = () => new Option("--json", "print JSON: one object, or one a line");
+const config = () =>
+  new Option("-c, --config <file>", "the agent's TOML file").env("PATINA_CONFIG");
+const socket = () =>
+  new Option("-s, --socket <path>", "the agent's Unix socket (default: as its config says)");
+
+function addKeyCommands(program: Command): void {
+  program
+    .command("keygen")
+    .description("make a node key: prints the public key, and writes the secret seed to a file")
+    .argument("<file>", "where to write the seed; never overwritten")
+    .addOption(json())
+    .addHelpText("after", "\nExample:\n  patina keygen /var/lib/patina/node.key\n")
+    .action(async (file: string, options: GlobalOptions) => {
+      const { keygen } = await import("./commands/keygen.ts");
+      keygen(file, options);
+    });
+
+  const cluster = program.command("cluster").description("make a cluster's file of secrets");
+  cluster
+    .command("init")
+    .description("write a new cluster's file: copy it to every host, over a safe way, mode 0600")
+    .argument("<file>", "where to write it; never overwritten")
+    .option("--name <name>", "the cluster's name, for people", "patina")
+    .addOption(json())
+    .addHelpText(
+      "after",
+      "\nExample:\n  patina cluster init /etc/patina/cluster.toml --name prod\n",
+    )
+    .action(async (file: string, options: GlobalOptions & { name: string }) => {
+      const { clusterInit } = await import("./commands/cluster-init.ts");
+      clusterInit(file, options);
+    });
+}
+
+function addAgentCommands(program: Command): void {
+  program
+    .command("bootstrap")
+    .description("run a DHT node that agents begin with, so that no public network is touched")
+    .requiredOption("--host <address>", "IPv4 address that the agents reach; not 0.0.0.0")
+    .requiredOption("--port <port>", "UDP port; it must stay the same")
+    .option("--bootstrap <list>", "other bootstrap nodes, host:port, with commas", "")
+    .addOption(json())
+    .addHelpText(
+      "after",
+      `
+It holds no secret of the cluster, and is no member. Two or three of them are enough for a fleet.
+
+Example:
+  patina bootstrap --host 10.0.0.1 --port 7700
+`,
+    )
+    .action(async (options: GlobalOptions & { host: string; port: string; bootstrap: string }) => {
+      const { bootstrap } = await import("./commands/bootstrap.ts");
+      await bootstrap(options);
+    });
+
+  program
+    .command("agent")
+    .description("run an agent")
+    .addOption(config())
+    .option("--name <name>", "node.name")
+    .option("--region <region>", "node.region")
+    .option("--zone <zone>", "node.zone")
+    .option("--data-dir <folder>", "node.data_dir")
+    .option("--cluster <file>", "cluster.file")
+    .option("--socket <path>", "api.socket")
+    .option("--schema <paths>", "schema.paths, with commas")
+    .option("--host <address>", "swarm.host")
+    .option("--port <port>", "swarm.port")
+    .option("--bootstrap <list>", "swarm.bootstrap, with commas")
+    .option("--only <keys>", "swarm.only, with commas")
+    .option("--peers <keys>", "swarm.peers, with commas")
+    .option("--log-level <level>", "log.level")
+    .option("--check", "read configuration and schema, say what is wrong, and end")
+    .addOption(json())
+    .addHelpText(
+      "after",
+      `
+Configuration: defaults, then the file (-c, $PATINA_CONFIG or /etc/patina/patina.toml), then
+PATINA_<SECTION>_<KEY>, then these options. SIGTERM and SIGINT stop it in an orderly way: peers are
+told, subscriptions end, the WAL is copied.
+
+With --json, one line on stdout once it serves: {"socket":…,"site":…,"key":…,"port":…}
+
+Example:
+  patina agent -c /etc/patina/patina.toml
+${exitCodeHelp}`,
+    )
+    .action(async (options: GlobalOptions & Record<string, string | undefined>) => {
+      const { agent } = await import("./commands/agent.ts");
+      await agent(options);
+    });
+}
+
+function addClientCommands(program: Command): void {
+  const client = (name: string, description: string): Command =>
+    program
+      .command(name)
+      .description(description)
+      .addOption(socket())
+      .addOption(config())
+      .addOption(json());
+
+  client("query", "run one read-only statement and print its rows")
+    .argument("<sql>", "one SELECT")
+    .argument("[parameters...]", "values of its ?, in order")
+    .option("--timeout <seconds>", "give up after so long")
+    .addHelpText(
+      "after",
+      `${parameterHelp}
+Examples:
+  patina query "SELECT * FROM instances WHERE service = ?" web
+  patina query --json "SELECT node, state FROM patina_members"
+`,
+    )
+    .action(async (sql: string, parameters: string[], options: GlobalOptions) => {
+      const { query } = await import("./commands/query.ts");
+      await query(sql, parameters, options);
+    });
+
+  client("exec", "run statements that write, all or nothing")
+    .argument("[sql]", "one INSERT, UPDATE or DELETE; without it, a list from stdin")
+    .argument("[parameters...]", "values of its ?, in order")
+    .addHelpText(
+      "after",
+      `${parameterHelp}
+Without SQL it reads from stdin what the API takes: a JSON list of statements.
+
+Examples:
+  patina exec "UPDATE instances SET status = ? WHERE id = ?" down web-17
+  echo '[["INSERT INTO services VALUES (?)", ["web"]], "DELETE FROM checks"]' | patina exec
+`,
+    )
+    .action(async (sql: string | undefined, parameters: string[], options: GlobalOptions) => {
+      const { exec } = await import("./commands/exec.ts");
+      await exec(sql, parameters, options);
+    });
+
+  client("watch", "print a query's rows, then every change of them, until Ctrl-C")
+    .argument("<sql>", "one SELECT")
+    .argument("[parameters...]", "values of its ?, in order")
+    .option("--skip-rows", "changes only")
+    .option("--id <id>", "go on with this subscription; needs --from")
+    .option("--from <change>", "after this change id")
+    .addHelpText(
+      "after",
+      `${parameterHelp}
+When the agent goes away it waits for it and goes on where it was, or says that it begins anew.
+
+Examples:
+  patina watch "SELECT id, address FROM instances WHERE service = ? AND status = 'up'" web
+  patina watch --json "SELECT * FROM patina_members"
+`,
+    )
+    .action(
+      async (
+        sql: string,
+        parameters: string[],
+        options: GlobalOptions & { skipRows?: boolean; id?: string; from?: string },
+      ) => {
+        const { watch } = await import("./commands/watch.ts");
+        await watch(sql, parameters, options);
+      },
+    );
+
+  client("members", "print the members as this agent sees them")
+    .addHelpText(
+      "after",
+      "\nStates: ALIVE; SUSPECT (silent for 0.8 s); DOWN (5 s later, with no open stream).\n",
+    )
+    .action(async (options: GlobalOptions) => {
+      const { members } = await import("./commands/members.ts");
+      await members(options);
+    });
+
+  client("status", "print what the agent says of itself").action(async (options: GlobalOptions) => {
+    const { status } = await import("./commands/status.ts");
+    await status(options);
+  });
+
+  client("swarm", "print the agent's connections").action(async (options: GlobalOptions) => {
+    const { swarm } = await import("./commands/swarm.ts");
+    await swarm(options);
+  });
+}

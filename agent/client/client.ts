@@ -1,0 +1,361 @@
+/**
+ * A typed client of the HTTP API over the Unix socket: what the command line, the demo and the tests
+ * use. Subscriptions reconnect and go on where they were.
+ *
+ * Values: NULL null, INTEGER a number (a bigint beyond 2**53), REAL a {@link Real}, TEXT a string, BLOB
+ * bytes; exactly as `core/row/value.ts` has them.
+ *
+ * @module
+ */
+
+import { Real, type SqlValue } from "../../core/row/value.ts";
+import { type JsonValue, parseJson } from "../api/json-reader.ts";
+import { sqlValuesToJson } from "../api/json-writer.ts";
+
+/** No agent answers on the socket. */
+export class Unreachable extends Error {
+  constructor(socket: string, why: string) {
+    super(`no agent answers on ${socket}: ${why}`);
+    this.name = "Unreachable";
+  }
+}
+
+/** The agent answered, and refused. Nothing was applied. */
+export class ApiFailure extends Error {
+  readonly status: number;
+  constructor(status: number, message: string) {
+    super(message);
+    this.name = "ApiFailure";
+    this.status = status;
+  }
+}
+
+export interface Statement {
+  readonly sql: string;
+  readonly parameters?: readonly SqlValue[];
+}
+
+export interface Transacted {
+  readonly rowsAffected: readonly number[];
+  /** Null when nothing changed. */
+  readonly version: number | null;
+  readonly actorId: string;
+}
+
+export interface Rows {
+  readonly columns: readonly string[];
+  readonly rows: readonly (readonly SqlValue[])[];
+}
+
+export type ChangeType = "insert" | "update" | "delete";
+
+export type LiveEvent =
+  | { readonly kind: "columns"; readonly columns: readonly string[] }
+  | { readonly kind: "row"; readonly rowId: number; readonly cells: readonly SqlValue[] }
+  | { readonly kind: "end-of-rows"; readonly changeId: number }
+  | {
+      readonly kind: "change";
+      readonly type: ChangeType;
+      readonly rowId: number;
+      readonly cells: readonly SqlValue[];
+      readonly changeId: number;
+    }
+  /** The stream was lost and taken up again. `isComplete`: no change was missed; otherwise rows follow anew. */
+  | { readonly kind: "resumed"; readonly isComplete: boolean };
+
+export interface SubscribeOptions {
+  readonly skipRows?: boolean;
+  /** Goes on after this change of the subscription `id`. */
+  readonly id?: string;
+  readonly from?: number;
+  /** Give up when the stream ends, instead of coming back. */
+  readonly once?: boolean;
+  readonly signal?: AbortSignal;
+}
+
+export class PatinaClient {
+  readonly #socket: string;
+
+  constructor(socket: string) {
+    this.#socket = socket;
+  }
+
+  /** All or nothing. @throws Unreachable, ApiFailure */
+  async transact(...statements: readonly (string | Statement)[]): Promise<Transacted> {
+    const body = `[${statements.map(statementToJson).join(",")}]`;
+    const response = await this.#request("POST", "/v1/transactions", body);
+    const answer = parseAnswer(response.status, await response.text());
+    const results = field(answer, "results") as readonly JsonValue[];
+    const error = results.map((result) => field(result, "error")).find((one) => one !== undefined);
+    if (response.status !== 200 || error !== undefined) {
+      throw new ApiFailure(response.status, plainError(String(error)));
+    }
+    return {
+      rowsAffected: results.map((result) => Number(field(result, "rows_affected"))),
+      version: field(answer, "version") as number | null,
+      actorId: String(field(answer, "actor_id")),
+    };
+  }
+
+  /** @throws Unreachable, ApiFailure */
+  async query(sql: string, ...parameters: readonly SqlValue[]): Promise<Rows> {
+    const body = statementToJson({ sql, parameters });
+    const response = await this.#request("POST", "/v1/queries", body);
+    if (response.status !== 200) throw await failureOf(response);
+    let columns: readonly string[] = [];
+    const rows: SqlValue[][] = [];
+    for (const line of (await response.text()).split("\n")) {
+      if (line === "") continue;
+      const event = parseJson(line) as ReadonlyMap<string, JsonValue>;
+      const row = event.get("row") as readonly JsonValue[] | undefined;
+      if (row !== undefined) rows.push(toSqlValues(row[1] as JsonValue));
+      else if (event.has("columns")) columns = event.get("columns") as readonly string[];
+      else if (event.has("error")) throw new ApiFailure(200, String(event.get("error")));
+    }
+    return { columns, rows };
+  }
+
+  /**
+   * A live query. Ends when the signal aborts, or with an {@link ApiFailure} when the agent refuses.
+   * When the agent goes away it waits for it, and goes on without a gap if the agent still knows the
+   * subscription; otherwise the rows come anew, after `resumed` with `isComplete` false.
+   */
+  async *subscribe(
+    statement: string | Statement,
+    options: SubscribeOptions = {},
+  ): AsyncGenerator<LiveEvent> {
+    let id = options.id;
+    let last = options.from;
+    let isFirst = true;
+    for (let attempt = 0; ; ) {
+      let response: Response;
+      try {
+        response = await this.#openStream(statement, id, last, options, isFirst);
+      } catch (error) {
+        if (options.signal?.aborted) return;
+        const isGone =
+          error instanceof ApiFailure && (error.status === 404 || error.status === 400);
+        if (isGone && !isFirst && id !== undefined) {
+          id = undefined;
+          last = undefined;
+          continue;
+        }
+        if (!(error instanceof Unreachable) || options.once || isFirst) throw error;
+        await wait(Math.min(1000, 50 * 2 ** attempt++), options.signal);
+        continue;
+      }
+      const isResumed = last !== undefined;
+      if (!isFirst) yield { kind: "resumed", isComplete: isResumed };
+      isFirst = false;
+      attempt = 0;
+      id = response.headers.get("corro-query-id") ?? undefined;
+      try {
+        for await (const line of linesOf(response)) {
+          const event = parseLiveEvent(line);
+          if (event.kind === "error") {
+            if (event.message.startsWith("subscription already deleted older changes")) {
+              last = undefined;
+              break;
+            }
+            throw new ApiFailure(200, event.message);
+          }
+          if (event.kind === "change" || event.kind === "end-of-rows") last = event.changeId;
+          yield event;
+        }
+      } catch (error) {
+        if (options.signal?.aborted) return;
+        if (error instanceof ApiFailure) throw error;
+      }
+      if (options.signal?.aborted || options.once) return;
+      await wait(20, options.signal);
+    }
+  }
+
+  /** Keys of changed rows of one table. Ends with the stream. @throws Unreachable, ApiFailure */
+  async *updates(
+    table: string,
+    signal?: AbortSignal,
+  ): AsyncGenerator<{ readonly type: "update" | "delete"; readonly key: readonly SqlValue[] }> {
+    const path = `/v1/updates/${encodeURIComponent(table)}`;
+    const response = await this.#request("POST", path, "", signal);
+    if (response.status !== 200) throw await failureOf(response);
+    for await (const line of linesOf(response)) {
+      const event = parseJson(line) as ReadonlyMap<string, JsonValue>;
+      const notify = event.get("notify") as readonly JsonValue[] | undefined;
+      if (notify === undefined) throw new ApiFailure(200, String(event.get("error")));
+      yield { type: notify[0] as "update" | "delete", key: toSqlValues(notify[1] as JsonValue) };
+    }
+  }
+
+  /** A GET whose answer is JSON, as text. @throws Unreachable, ApiFailure */
+  async get(path: "/v1/status" | "/v1/swarm"): Promise<string> {
+    const response = await this.#request("GET", path, undefined);
+    if (response.status !== 200) throw await failureOf(response);
+    return response.text();
+  }
+
+  /** @throws Unreachable */
+  async health(): Promise<{ readonly status: number; readonly body: string }> {
+    const response = await this.#request("GET", "/v1/health", undefined);
+    return { status: response.status, body: await response.text() };
+  }
+
+  async #openStream(
+    statement: string | Statement,
+    id: string | undefined,
+    last: number | undefined,
+    options: SubscribeOptions,
+    isFirst: boolean,
+  ): Promise<Response> {
+    const parameters = new URLSearchParams();
+    if (last !== undefined && id !== undefined) parameters.set("from", String(last));
+    if (options.skipRows && isFirst) parameters.set("skip_rows", "true");
+    const query = parameters.size === 0 ? "" : `?${parameters}`;
+    const { signal } = options;
+    const response =
+      id === undefined
+        ? await this.#request(
+            "POST",
+            `/v1/subscriptions${query}`,
+            statementToJson(statement),
+            signal,
+          )
+        : await this.#request("GET", `/v1/subscriptions/${id}${query}`, undefined, signal);
+    if (response.status !== 200) throw await failureOf(response);
+    return response;
+  }
+
+  async #request(
+    method: "GET" | "POST",
+    path: string,
+    body: string | undefined,
+    signal?: AbortSignal,
+  ): Promise<Response> {
+    try {
+      return await fetch(`http://patina${path}`, {
+        unix: this.#socket,
+        method,
+        // A stream may be silent for ever, and a slow query has the agent's deadline.
+        timeout: false,
+        ...(signal === undefined ? {} : { signal }),
+        ...(body === undefined ? {} : { body, headers: { "content-type": "application/json" } }),
+      } as RequestInit);
+    } catch (error) {
+      throw new Unreachable(this.#socket, reasonOf(error));
+    }
+  }
+}
+
+function reasonOf(error: unknown): string {
+  const { code, message } = error as { readonly code?: string; readonly message: string };
+  if (code === "ENOENT" || code === "FailedToOpenSocket") return "there is no socket";
+  if (code === "ECONNREFUSED" || code === "ConnectionRefused") return "nobody listens";
+  return code ?? message;
+}
+
+function statementToJson(statement: string | Statement): string {
+  if (typeof statement === "string") return JSON.stringify(statement);
+  const { sql, parameters } = statement;
+  return `[${JSON.stringify(sql)},${sqlValuesToJson(parameters ?? [])}]`;
+}
+
+async function failureOf(response: Response): Promise<ApiFailure> {
+  const text = await response.text();
+  try {
+    const error = field(parseJson(text), "error");
+    if (typeof error === "string") return new ApiFailure(response.status, error);
+  } catch {
+    // Not JSON: the text says it.
+  }
+  return new ApiFailure(response.status, text || `HTTP status ${response.status}`);
+}
+
+function parseAnswer(status: number, text: string): JsonValue {
+  try {
+    return parseJson(text);
+  } catch {
+    throw new ApiFailure(status, text || `HTTP status ${status}`);
+  }
+}
+
+/** Without what the contract puts around an error. */
+function plainError(text: string): string {
+  return text.replace(/^rusqlite: /, "").replace(/ \(actor_id: None, version: None\)$/, "");
+}
+
+function field(json: JsonValue | undefined, name: string): JsonValue | undefined {
+  return json instanceof Map ? json.get(name) : undefined;
+}
+
+function toSqlValues(json: JsonValue): SqlValue[] {
+  return (json as readonly JsonValue[]).map((item) =>
+    Array.isArray(item)
+      ? Uint8Array.from(item as number[])
+      : (item as null | number | bigint | Real | string),
+  );
+}
+
+function parseLiveEvent(line: string): LiveEvent | { kind: "error"; message: string } {
+  const event = parseJson(line) as ReadonlyMap<string, JsonValue>;
+  const change = event.get("change") as readonly JsonValue[] | undefined;
+  if (change !== undefined) {
+    return {
+      kind: "change",
+      type: change[0] as ChangeType,
+      rowId: change[1] as number,
+      cells: toSqlValues(change[2] as JsonValue),
+      changeId: change[3] as number,
+    };
+  }
+  const row = event.get("row") as readonly JsonValue[] | undefined;
+  if (row !== undefined) {
+    return { kind: "row", rowId: row[0] as number, cells: toSqlValues(row[1] as JsonValue) };
+  }
+  if (event.has("columns")) {
+    return { kind: "columns", columns: event.get("columns") as readonly string[] };
+  }
+  const end = event.get("eoq");
+  if (end !== undefined)
+    return { kind: "end-of-rows", changeId: field(end, "change_id") as number };
+  return { kind: "error", message: String(event.get("error")) };
+}
+
+async function* linesOf(response: Response): AsyncGenerator<string> {
+  const decoder = new TextDecoder();
+  let rest = "";
+  for await (const chunk of response.body as unknown as AsyncIterable<Uint8Array>) {
+    rest += decoder.decode(chunk, { stream: true });
+    const lines = rest.split("\n");
+    rest = lines.pop() as string;
+    for (const line of lines) if (line.trim() !== "") yield line;
+  }
+}
+
+function wait(ms: number, signal: AbortSignal | undefined): Promise<void> {
+  return new Promise((resolve) => {
+    const timer = setTimeout(resolve, ms);
+    signal?.addEventListener(
+      "abort",
+      () => {
+        clearTimeout(timer);
+        resolve();
+      },
+      { once: true },
+    );
+  });
+}
+
+/** A parameter as people type it: `12`, `1.5`, `null`, `x'00ff'`, anything else is text. */
+export function parseParameter(text: string): SqlValue {
+  if (text === "null" || text === "NULL") return null;
+  if (/^-?\d+$/.test(text)) {
+    const integer = BigInt(text);
+    if (BigInt.asIntN(64, integer) === integer) {
+      const number = Number(integer);
+      return Number.isSafeInteger(number) ? number : integer;
+    }
+  }
+  if (/^-?\d+\.\d+(e[+-]?\d+)?$/i.test(text)) return new Real(Number(text));
+  const blob = /^x'((?:[0-9a-f]{2})*)'$/i.exec(text);
+  return blob === null ? text : Uint8Array.from(Buffer.from(blob[1] as string, "hex"));
+}

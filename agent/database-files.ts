@@ -1,0 +1,102 @@
+/**
+ * Opens the agent's database: one connection that writes and one that reads, or a reason that people can
+ * act on.
+ *
+ * @module
+ */
+
+import type { Site } from "../core/clock/stamp.ts";
+import { type FileHeader, readFileHeader } from "../core/store/file-header.ts";
+import {
+  SQLITE_BUSY,
+  SQLITE_CANTOPEN,
+  SQLITE_CORRUPT,
+  SQLITE_DBCONFIG_DEFENSIVE,
+  SQLITE_DBCONFIG_TRUSTED_SCHEMA,
+  SQLITE_FULL,
+  SQLITE_IOERR,
+  SQLITE_LIMIT_ATTACHED,
+  SQLITE_NOTADB,
+  SQLITE_READONLY,
+} from "../wasm/constants.ts";
+import { type Database, openDatabase } from "../wasm/database.ts";
+import { SqliteError } from "../wasm/error.ts";
+import type { Vfs } from "../wasm/vfs/vfs.ts";
+import { exitCodes, StartFailure } from "./start-failure.ts";
+
+export interface OpenedWriter {
+  readonly writer: Database;
+  readonly header: FileHeader & { kind: "new" | "adoptable" | "patina" };
+  /** That the file had; undefined for a new one. */
+  readonly site: Site | undefined;
+}
+
+/** @throws StartFailure */
+export function openWriter(path: string, vfs: Vfs): OpenedWriter {
+  return guarded(path, () => {
+    const writer = openDatabase(path, { vfs });
+    try {
+      const header = readFileHeader(writer);
+      if (header.kind === "refused") {
+        throw new StartFailure(exitCodes.data, `database ${path}: ${header.why}`);
+      }
+      const site = header.kind === "patina" ? header.site : undefined;
+      return { writer, header, site };
+    } catch (error) {
+      writer.close();
+      throw error;
+    }
+  });
+}
+
+/** After the store has made or checked the file: `auto_vacuum` comes before WAL. @throws StartFailure */
+export function settleWriter(writer: Database, path: string, durability: "normal" | "full"): void {
+  guarded(path, () => {
+    writer.pragma("journal_mode", "wal");
+    writer.pragma("synchronous", durability);
+    // The store thread does it, when nobody waits.
+    writer.pragma("wal_autocheckpoint", 0);
+    writer.pragma("journal_size_limit", 64 * 1024 * 1024);
+    harden(writer);
+  });
+}
+
+/** @throws StartFailure */
+export function openReader(path: string, vfs: Vfs): Database {
+  return guarded(path, () => {
+    const reader = openDatabase(path, { vfs, readonly: true });
+    reader.pragma("query_only", 1);
+    harden(reader);
+    return reader;
+  });
+}
+
+/** No SQL of a client reaches another file, the schema, or functions that it shouldn't. */
+function harden(database: Database): void {
+  database.configure(SQLITE_DBCONFIG_DEFENSIVE, true);
+  database.configure(SQLITE_DBCONFIG_TRUSTED_SCHEMA, false);
+  database.limit(SQLITE_LIMIT_ATTACHED, 0);
+}
+
+/** Turns SQLite's refusals into a reason and an exit code. */
+export function guarded<T>(path: string, use: () => T): T {
+  try {
+    return use();
+  } catch (error) {
+    if (!(error instanceof SqliteError)) throw error;
+    const why = reasons[error.code] ?? error.message;
+    const detail = why === error.message ? "" : ` (${error.message})`;
+    throw new StartFailure(exitCodes.data, `database ${path}: ${why}${detail}`);
+  }
+}
+
+const reasons: Readonly<Record<number, string>> = {
+  [SQLITE_BUSY]: "it is locked: another agent or a sqlite3 has it open; end that first",
+  [SQLITE_CANTOPEN]: "it can't be opened",
+  [SQLITE_CORRUPT]:
+    "it is damaged: move it away, with its -wal, and start anew; the others have its rows",
+  [SQLITE_NOTADB]: "it is no SQLite database, or a damaged one: move it away and start anew",
+  [SQLITE_FULL]: "the disk is full",
+  [SQLITE_IOERR]: "reading or writing failed",
+  [SQLITE_READONLY]: "it can't be written",
+};

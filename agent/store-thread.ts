@@ -1,0 +1,422 @@
+/**
+ * The store thread: owns the database, the commit clock and the index, and joins them to the HTTP
+ * handlers on one side and to the net thread on the other.
+ *
+ * Everything here is synchronous and ends within its turn of the event loop. What comes from the net
+ * side is done in this order:
+ *
+ * 1. urgent changesets at once, in the turn in which they arrive;
+ * 2. everything else one request a turn, so that HTTP and urgent ones come between;
+ * 3. checkpoints, a slice of the rebuild or of a scan, when nothing else waits.
+ *
+ * Live queries hear of a commit in the turn that committed it.
+ *
+ * @module
+ */
+
+import { HlcClock } from "../core/clock/hlc-clock.ts";
+import type { Site } from "../core/clock/stamp.ts";
+import { hlcToText, hlcZero } from "../core/clock/stamp.ts";
+import type { MemberRow, StoreReply, StoreRequest } from "../core/node/border.ts";
+import { Digester } from "../core/row/digest.ts";
+import type { PlannedSchema } from "../core/schema/schema.ts";
+import { problemToText } from "../core/schema/schema.ts";
+import { Replica } from "../core/store/replica.ts";
+import { type CommitResult, type OpenReport, SqliteStore } from "../core/store/sqlite-store.ts";
+import type { Database } from "../wasm/database.ts";
+import type { Statement } from "../wasm/statement.ts";
+import type { Vfs } from "../wasm/vfs/vfs.ts";
+import { guarded, openReader, openWriter, settleWriter } from "./database-files.ts";
+import { LocalService } from "./local-service.ts";
+import type { Log } from "./log.ts";
+import {
+  circumstancesOf,
+  type FileCircumstances,
+  newSite,
+  previousSite,
+  recordStart,
+  recordStop,
+} from "./site-identity.ts";
+import { QueryRunner } from "./sql/query-runner.ts";
+import { TransactionRunner } from "./sql/transaction-runner.ts";
+import { exitCodes, StartFailure } from "./start-failure.ts";
+import { WallClock } from "./wall-clock.ts";
+
+/** What the store thread needs of the link to the net thread. */
+export interface StoreLink {
+  post(reply: StoreReply): void;
+}
+
+export interface StoreThreadOptions {
+  readonly vfs: Vfs;
+  readonly databasePath: string;
+  /** Of the node, 64 hex digits. */
+  readonly publicKey: string;
+  readonly node: { readonly name: string; readonly region: string; readonly zone: string };
+  readonly digestKey: Uint8Array;
+  readonly schema: PlannedSchema;
+  readonly durability: "normal" | "full";
+  readonly queryTimeoutMs: number;
+  readonly statementTimeoutMs: number;
+  readonly resultBytesMax: number;
+  /** The data directory's nonce before this start, and what renews it. */
+  readonly nonce: string;
+  readonly renewNonce: () => string;
+  /** Without a net thread this node is alone, and says so in `patina_members` itself. */
+  readonly standsAlone: boolean;
+  readonly log: Log;
+  /** For tests without a file. */
+  readonly circumstances?: FileCircumstances;
+  /** Peers, for `patina swarm` and `status`. */
+  readonly swarm: () => Promise<unknown>;
+}
+
+/** Frames in the WAL that wait to be copied before a checkpoint is due, while there is other work. */
+const checkpointFramesBusy = 200;
+/** The same once nothing has happened for {@link idleMs}. */
+const checkpointFramesIdle = 1;
+const idleMs = 500;
+/** setTimeout fires at once above this. */
+const timeoutMsMax = 2 ** 31 - 1;
+
+type Committed = CommitResult & { kind: "committed" };
+
+export class StoreThread {
+  readonly site: Site;
+  /** Which start of this database it is, from 1. */
+  readonly incarnation: number;
+  readonly service: LocalService<CommitResult>;
+  readonly #options: StoreThreadOptions;
+  readonly #writer: Database;
+  readonly #reader: Database;
+  readonly #store: SqliteStore;
+  readonly #replica: Replica;
+  readonly #clock = new WallClock();
+  readonly #startedMs = Date.now();
+  readonly #walFrames: Statement;
+  readonly #report: OpenReport;
+  #link: StoreLink | undefined;
+  readonly #waiting: StoreRequest[] = [];
+  readonly #replies: StoreReply[] = [];
+  #isTurnAsked = false;
+  #timer: ReturnType<typeof setTimeout> | undefined;
+  #timerMs = Number.POSITIVE_INFINITY;
+  #lastWorkMs = 0;
+  #hasUncheckpointed = true;
+  #isStopped = false;
+
+  /** Opens and checks everything; nothing is served yet. @throws StartFailure */
+  constructor(options: StoreThreadOptions) {
+    this.#options = options;
+    const { databasePath, vfs, schema, log } = options;
+    const { writer, header, site } = openWriter(databasePath, vfs);
+    this.#writer = writer;
+    try {
+      const circumstances = options.circumstances ?? circumstancesOf(databasePath, options.nonce);
+      const previous = guarded(databasePath, () => previousSite(writer, site, circumstances));
+      this.site = "site" in previous ? previous.site : newSite(options.publicKey);
+      if ("newBecause" in previous) {
+        log.info("new site", { site: this.site, because: previous.newBecause });
+      }
+      const clock = new HlcClock(this.site, header.kind === "patina" ? header.hlc : hlcZero);
+      const digester = new Digester(
+        (bytes) => new Bun.CryptoHasher("sha256").update(bytes).digest(),
+        options.digestKey,
+      );
+      const opened = guarded(databasePath, () =>
+        SqliteStore.open({ writer, schema, digester, clock, nowMs: this.#clock.nowMs() }),
+      );
+      if (opened.kind === "refused") {
+        const isSchema = opened.problems.length > 0;
+        const lines = isSchema ? opened.problems.map(problemToText).join("\n") : opened.why;
+        throw isSchema
+          ? new StartFailure(exitCodes.usage, `the schema is refused:\n${lines}`)
+          : new StartFailure(exitCodes.data, `database ${databasePath}: ${lines}`);
+      }
+      this.#store = opened.store;
+      this.#report = opened.report;
+      settleWriter(writer, databasePath, options.durability);
+      // The file first: if only that is written, the next start takes a new site, which is harmless.
+      const nonce = options.renewNonce();
+      this.incarnation = guarded(databasePath, () => {
+        writer.exec("BEGIN IMMEDIATE");
+        const incarnation = recordStart(writer, circumstances, nonce);
+        writer.exec("DELETE FROM patina_members");
+        writer.exec("COMMIT");
+        return incarnation;
+      });
+      this.#reader = openReader(databasePath, vfs);
+      this.#walFrames = writer.prepare("PRAGMA wal_checkpoint(NOOP)");
+      this.#replica = new Replica({
+        store: this.#store,
+        clock,
+        digester,
+        schema: schema.shapes,
+        onMembers: (rows) => this.#writeMembers(rows),
+      });
+    } catch (error) {
+      writer.close();
+      throw error;
+    }
+    this.service = this.#createService();
+    this.#replica.onMerged((rows, _lane, origin) => {
+      if (origin !== "local") this.service.merged(rows);
+    });
+    if (options.standsAlone) this.#writeMembers([this.#selfRow()]);
+  }
+
+  get report(): OpenReport {
+    return this.#report;
+  }
+
+  /** Begins to rebuild the index. Requests are taken by {@link request}, replies go to `link`. */
+  start(link: StoreLink | undefined): void {
+    this.#link = link;
+    this.#replica.start(this.#clock.nowMs(), this.#replies);
+    this.#afterWork();
+  }
+
+  /** From the net thread. Never throws. */
+  request(request: StoreRequest): void {
+    if (this.#isStopped) return;
+    const isUrgent = request.kind === "apply" && request.lane === 0;
+    if (isUrgent || request.kind === "members" || request.kind === "peers") {
+      this.#handle(request);
+    } else {
+      this.#waiting.push(request);
+      this.#askTurn();
+    }
+  }
+
+  /** Ends subscriptions, copies the WAL and closes. The net side has been stopped. */
+  stop(): void {
+    if (this.#isStopped) return;
+    this.#isStopped = true;
+    clearTimeout(this.#timer);
+    this.service.endStreams();
+    try {
+      recordStop(this.#writer);
+    } catch (error) {
+      this.#options.log.warn("the stop was not recorded", { why: (error as Error).message });
+    }
+    this.#reader.close();
+    try {
+      this.#writer.checkpoint("TRUNCATE");
+    } catch (error) {
+      // It will be copied at the next start.
+      this.#options.log.warn("the last checkpoint failed", { why: (error as Error).message });
+    }
+    this.#writer.close();
+  }
+
+  #createService(): LocalService<CommitResult> {
+    const { queryTimeoutMs, statementTimeoutMs, resultBytesMax, schema } = this.#options;
+    const keys = new Map<string, readonly string[]>();
+    for (const table of schema.tables.values()) {
+      if (table.replicated)
+        keys.set(
+          table.name,
+          table.keyColumns.map((column) => column.name),
+        );
+    }
+    const reader = new QueryRunner(this.#reader, { timeoutMs: queryTimeoutMs, resultBytesMax });
+    const writer = new TransactionRunner<CommitResult>(this.#writer, this.#store, {
+      timeoutMs: statementTimeoutMs,
+    });
+    return new LocalService<CommitResult>(reader, writer, {
+      actorId: this.site,
+      nowMs: () => this.#clock.nowMs(),
+      keyColumnsOf: (table) => keys.get(table),
+      writesRefused: () => {
+        const allowed = this.#replica.localWrites();
+        return allowed.kind === "refused" ? allowed.why : undefined;
+      },
+      onCommitted: (commit) => this.#committed(commit as Committed),
+      health: () => this.#health(),
+      status: () => this.#status(),
+      swarm: this.#options.swarm,
+    });
+  }
+
+  #committed(commit: Committed): void {
+    this.#replica.committed(commit, this.#clock.nowMs(), this.#replies);
+    this.#afterWork();
+  }
+
+  #handle(request: StoreRequest): void {
+    this.#replica.handle(request, this.#clock.nowMs(), this.#replies);
+    this.#afterWork();
+  }
+
+  /** Posts what there is to post, and sees to it that what is due gets a turn. */
+  #afterWork(): void {
+    const nowMs = this.#clock.nowMs();
+    this.#lastWorkMs = nowMs;
+    this.#hasUncheckpointed = true;
+    this.#postReplies();
+    this.#arm(nowMs);
+  }
+
+  #postReplies(): void {
+    if (this.#link !== undefined) for (const reply of this.#replies) this.#link.post(reply);
+    this.#replies.length = 0;
+  }
+
+  #askTurn(): void {
+    if (this.#isTurnAsked || this.#isStopped) return;
+    this.#isTurnAsked = true;
+    setImmediate(() => {
+      this.#isTurnAsked = false;
+      if (!this.#isStopped) this.#turn();
+    });
+  }
+
+  /** One slice of whatever is due. */
+  #turn(): void {
+    const request = this.#waiting.shift();
+    if (request !== undefined) this.#handle(request);
+    else if (this.#replica.pollTimeout() <= this.#clock.nowMs()) {
+      this.#replica.tick(this.#clock.nowMs(), this.#replies);
+      this.#postReplies();
+      this.service.live.sweep(this.#clock.nowMs());
+    }
+    this.#checkpointWhenDue();
+    this.#arm(this.#clock.nowMs());
+  }
+
+  #arm(nowMs: number): void {
+    if (this.#isStopped) return;
+    const dueMs = this.#replica.pollTimeout();
+    if (this.#waiting.length > 0 || dueMs <= nowMs) {
+      this.#askTurn();
+      return;
+    }
+    const idleAtMs = this.#hasUncheckpointed ? this.#lastWorkMs + idleMs : Number.POSITIVE_INFINITY;
+    const atMs = Math.min(dueMs, idleAtMs);
+    if (this.#timer !== undefined && this.#timerMs <= atMs) return;
+    clearTimeout(this.#timer);
+    this.#timer = undefined;
+    if (atMs === Number.POSITIVE_INFINITY) return;
+    this.#timerMs = atMs;
+    this.#timer = setTimeout(
+      () => {
+        this.#timer = undefined;
+        if (!this.#isStopped) this.#turn();
+      },
+      Math.min(timeoutMsMax, Math.max(1, Math.ceil(atMs - nowMs))),
+    );
+  }
+
+  /**
+   * Copies the WAL into the database in pieces that nobody notices: every 200 frames while there is
+   * work, the rest when there is none. No reader stands in its way, since none outlives its turn.
+   */
+  #checkpointWhenDue(): void {
+    if (!this.#hasUncheckpointed) return;
+    const isIdle = this.#clock.nowMs() - this.#lastWorkMs >= idleMs;
+    const frames = this.#framesWaiting();
+    if (frames >= (isIdle ? checkpointFramesIdle : checkpointFramesBusy)) {
+      try {
+        this.#writer.checkpoint("PASSIVE");
+      } catch (error) {
+        this.#options.log.error("checkpoint failed", { why: (error as Error).message });
+      }
+    }
+    if (isIdle) this.#hasUncheckpointed = false;
+  }
+
+  #framesWaiting(): number {
+    const statement = this.#walFrames;
+    statement.step();
+    const frames = statement.columnNumber(1) - statement.columnNumber(2);
+    statement.reset();
+    return frames;
+  }
+
+  #writeMembers(rows: readonly MemberRow[]): void {
+    for (const row of rows) {
+      this.#writer.run(
+        "INSERT OR REPLACE INTO patina_members (node, key, region, zone, state, incarnation, since_ms, store_lag) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+        row.node,
+        row.key,
+        row.region,
+        row.zone,
+        row.state,
+        row.incarnation,
+        Math.round(row.sinceMs),
+        row.storeLag,
+      );
+    }
+    if (rows.length > 0) this.service.wroteLocalTable("patina_members");
+  }
+
+  #selfRow(): MemberRow {
+    const { name, region, zone } = this.#options.node;
+    const key = this.#options.publicKey as MemberRow["key"];
+    const { incarnation } = this;
+    const sinceMs = this.#startedMs;
+    return { node: name, key, region, zone, state: "ALIVE", incarnation, sinceMs, storeLag: "ok" };
+  }
+
+  #membersAlive(): number {
+    const [row] = this.#reader.all("SELECT count(*) FROM patina_members WHERE state = 'ALIVE'");
+    return Number(row?.[0] ?? 0);
+  }
+
+  #health() {
+    const status = this.#replica.status();
+    return {
+      members: this.#membersAlive(),
+      queueSize: this.#bodiesWaiting(),
+      p99LagSeconds: status.lagMs.samples === 0 ? undefined : status.lagMs.p99 / 1000,
+      ready: !status.starting,
+    };
+  }
+
+  #bodiesWaiting(): number {
+    let count = 0;
+    for (const request of this.#waiting)
+      if (request.kind === "apply") count += request.bodies.length;
+    return count;
+  }
+
+  #status() {
+    const status = this.#replica.status();
+    const { node, publicKey, schema, durability, standsAlone } = this.#options;
+    const tables = [...schema.tables.values()];
+    return {
+      node: node.name,
+      region: node.region,
+      zone: node.zone,
+      key: publicKey,
+      site: this.site,
+      incarnation: this.incarnation,
+      version: this.#store.version,
+      uptime_ms: Date.now() - this.#startedMs,
+      stands_alone: standsAlone,
+      ready: !status.starting,
+      members_alive: this.#membersAlive(),
+      rows_held: status.rows,
+      root: status.roots[0]?.fingerprint ?? null,
+      cut: status.cut,
+      hlc: hlcToText(status.hlc),
+      lag_ms: status.lagMs,
+      refused: status.refused,
+      clock: status.clock,
+      drift_warnings: status.driftWarnings,
+      conflicts: status.conflicts,
+      store_error: status.storeError ?? null,
+      tables: {
+        replicated: tables.filter((table) => table.replicated).map((table) => table.name),
+        local: tables.filter((table) => !table.replicated).map((table) => table.name),
+      },
+      not_shown: this.#store.unshown(),
+      subscriptions: this.service.live.describe(),
+      queue: this.#bodiesWaiting(),
+      durability,
+      database: this.#options.databasePath,
+      wal_frames_waiting: this.#framesWaiting(),
+      rss_bytes: process.memoryUsage.rss(),
+    };
+  }
+}

@@ -1,0 +1,7 @@
+/**
+ * @module
+ */
+
+import packageJson from "../package.json" with { type: "json" };
+
+export const version: string = packageJson.version;
