@@ -1,0 +1,129 @@
+/**
+ * Rows that were asked of peers: each fetch has a number of its own, and ends with the last of its rows
+ * applied, with `busy`, or with silence.
+ *
+ * @module
+ */
+
+import type { Frame } from "../change/frame.ts";
+import type { PeerId } from "./border.ts";
+import type { Peer } from "./peer.ts";
+import type { Applied, World } from "./world.ts";
+
+export type FetchWhat = Extract<Frame, { kind: "fetch" }>["what"];
+
+/** Rows and how many changed something; undefined when the peer was busy, silent or gone. */
+export type FetchDone = (applied: Applied | undefined) => void;
+
+interface Fetch {
+  readonly peer: PeerId;
+  readonly lane: 1 | 2;
+  readonly done: FetchDone;
+  /** Elapsed time of the last sign of life. */
+  heardMs: number;
+  /** Blocks handed to the store and not applied yet. */
+  applying: number;
+  isLast: boolean;
+  isLossy: boolean;
+  rows: number;
+  changed: number;
+}
+
+/** The number of rows that nobody asked for: a comparison showed that this side lacks them. */
+export const unasked = 0;
+
+export class Fetches {
+  readonly #world: World;
+  readonly #open = new Map<number, Fetch>();
+
+  constructor(world: World) {
+    this.#world = world;
+  }
+
+  get size(): number {
+    return this.#open.size;
+  }
+
+  /** When the next fetch may have been silent for too long. */
+  deadlineMs(): number {
+    let deadline = Number.POSITIVE_INFINITY;
+    for (const fetch of this.#open.values()) {
+      if (!fetch.isLast) deadline = Math.min(deadline, this.#silentAtMs(fetch));
+    }
+    return deadline;
+  }
+
+  start(peer: Peer, what: FetchWhat, lane: 1 | 2, done: FetchDone): void {
+    const exchange = this.#world.nextExchange();
+    this.#open.set(exchange, {
+      peer: peer.id,
+      lane,
+      done,
+      heardMs: this.#world.elapsedMs,
+      applying: 0,
+      isLast: false,
+      isLossy: false,
+      rows: 0,
+      changed: 0,
+    });
+    this.#world.send(peer, { kind: "fetch", exchange, horizon: this.#world.horizon, what });
+  }
+
+  rowsCame(peer: Peer, frame: Extract<Frame, { kind: "rows" }>): void {
+    const fetch = this.#open.get(frame.exchange);
+    if (fetch === undefined || fetch.peer !== peer.id) {
+      // Offered, or late: rows are welcome from any member, and the merge makes them harmless.
+      this.#world.applyRows(peer, frame.block, 2);
+      return;
+    }
+    fetch.heardMs = this.#world.elapsedMs;
+    fetch.isLast = frame.last;
+    fetch.applying++;
+    this.#world.applyRows(peer, frame.block, fetch.lane, (applied) => {
+      fetch.applying--;
+      fetch.heardMs = this.#world.elapsedMs;
+      if (applied === undefined) fetch.isLossy = true;
+      else {
+        fetch.rows += applied.rows;
+        fetch.changed += applied.changed;
+      }
+      if (fetch.isLast && fetch.applying === 0) this.#end(frame.exchange, fetch);
+    });
+  }
+
+  /** True when `busy` was the answer to a fetch. */
+  busyCame(peer: Peer, exchange: number): boolean {
+    const fetch = this.#open.get(exchange);
+    if (fetch === undefined || fetch.peer !== peer.id) return false;
+    fetch.isLossy = true;
+    this.#end(exchange, fetch);
+    return true;
+  }
+
+  peerGone(peer: PeerId): void {
+    for (const [exchange, fetch] of this.#open) {
+      if (fetch.peer !== peer) continue;
+      fetch.isLossy = true;
+      this.#end(exchange, fetch);
+    }
+  }
+
+  /** Gives up what has been silent for too long. */
+  check(): void {
+    for (const [exchange, fetch] of this.#open) {
+      if (fetch.isLast || this.#world.elapsedMs < this.#silentAtMs(fetch)) continue;
+      fetch.isLossy = true;
+      this.#end(exchange, fetch);
+    }
+  }
+
+  #silentAtMs(fetch: Fetch): number {
+    return fetch.heardMs + this.#world.tuning.silenceMs;
+  }
+
+  #end(exchange: number, fetch: Fetch): void {
+    if (!this.#open.delete(exchange)) return;
+    this.#world.counters.rowsFetched += fetch.rows;
+    fetch.done(fetch.isLossy ? undefined : { rows: fetch.rows, changed: fetch.changed });
+  }
+}

@@ -1,0 +1,229 @@
+/**
+ * Who is alive, in its plain form: what this node sees on its own streams, told to nobody (DESIGN §7).
+ *
+ * ALIVE → SUSPECT after 0.8 s without any frame → DOWN 5 s later and with no open stream. A planned
+ * stop says when the node will be back: it is not DOWN before that; and DOWN at once when it says that
+ * it isn't coming back. Any frame makes it ALIVE again. SUSPECT and ALIVE alternate at most once in 2 s,
+ * so that whoever joins on the table isn't shaken by a link that stutters; DOWN is told at once.
+ *
+ * A node that ran late itself (a pause, a loaded machine) can't tell silence from its own sleep: it
+ * judges only by the time since it woke (Lifeguard's lesson: Dadgar et al., DSN 2018).
+ *
+ * @module
+ */
+
+import type { MemberRow, MemberState, PeerId } from "./border.ts";
+
+export interface MemberTimings {
+  /** Silence that makes a member suspect. Four heartbeats. */
+  readonly suspectMs: number;
+  /** Time as a suspect, without an open stream, that makes it down. */
+  readonly downMs: number;
+  /** Between two changes from SUSPECT to ALIVE or back. */
+  readonly flipMs: number;
+}
+
+export interface MemberIdentity {
+  readonly key: PeerId;
+  readonly name: string;
+  readonly region: string;
+  readonly zone: string;
+  readonly incarnation: number;
+}
+
+interface Member {
+  identity: MemberIdentity;
+  state: MemberState;
+  sinceMs: number;
+  /** Step of the store's lag, as of the frame format. */
+  storeLag: 0 | 1 | 2 | 3;
+  /** The last frame. These four are of the node's elapsed time. */
+  heardMs: number;
+  suspectMs: number;
+  flippedMs: number;
+  isOpen: boolean;
+  /** Wall clock: not down before this. */
+  restartingUntilMs: number;
+  isLeaving: boolean;
+}
+
+const lagNames = ["ok", "1s", "10s", "60s"] as const;
+
+export class Members {
+  readonly #timings: MemberTimings;
+  readonly #byKey = new Map<PeerId, Member>();
+  #judgeFromMs = 0;
+  #deadlineMs = Number.POSITIVE_INFINITY;
+  #changed = new Set<PeerId>();
+
+  constructor(timings: MemberTimings) {
+    this.#timings = timings;
+  }
+
+  /** When `check` has something to look at again, elapsed time. May be early, never late. */
+  get deadlineMs(): number {
+    return this.#deadlineMs;
+  }
+
+  rows(): MemberRow[] {
+    return [...this.#byKey.values()].map(rowOf);
+  }
+
+  state(key: PeerId): MemberState | undefined {
+    return this.#byKey.get(key)?.state;
+  }
+
+  /** A member said hello, at first or again. */
+  joined(identity: MemberIdentity, elapsedMs: number, nowMs: number): void {
+    const { key } = identity;
+    const member = this.#byKey.get(key);
+    if (member === undefined) {
+      this.#replace(identity);
+      this.#byKey.set(key, {
+        identity,
+        state: "ALIVE",
+        sinceMs: nowMs,
+        storeLag: 0,
+        heardMs: elapsedMs,
+        suspectMs: 0,
+        flippedMs: Number.NEGATIVE_INFINITY,
+        isOpen: true,
+        restartingUntilMs: 0,
+        isLeaving: false,
+      });
+      this.#changed.add(key);
+    } else {
+      if (member.identity.incarnation !== identity.incarnation) {
+        this.#changed.add(key);
+        member.storeLag = 0;
+      }
+      member.identity = identity;
+      member.isOpen = true;
+      member.restartingUntilMs = 0;
+      member.isLeaving = false;
+    }
+    this.heard(key, elapsedMs);
+  }
+
+  /** A frame came, of whatever kind. */
+  heard(key: PeerId, elapsedMs: number): void {
+    const member = this.#byKey.get(key);
+    if (member === undefined) return;
+    member.heardMs = elapsedMs;
+    if (member.state !== "ALIVE") this.#wake(elapsedMs);
+    else this.#wake(elapsedMs + this.#timings.suspectMs);
+  }
+
+  lag(key: PeerId, storeLag: 0 | 1 | 2 | 3): void {
+    const member = this.#byKey.get(key);
+    if (member === undefined || member.storeLag === storeLag) return;
+    member.storeLag = storeLag;
+    this.#changed.add(key);
+  }
+
+  /** The stream closed. */
+  closed(key: PeerId, elapsedMs: number): void {
+    const member = this.#byKey.get(key);
+    if (member === undefined) return;
+    member.isOpen = false;
+    this.#wake(elapsedMs);
+  }
+
+  /** It said that it stops. @param untilMs Wall clock of its return; 0 for none. */
+  stopped(key: PeerId, untilMs: number, elapsedMs: number): void {
+    const member = this.#byKey.get(key);
+    if (member === undefined) return;
+    member.restartingUntilMs = untilMs;
+    member.isLeaving = untilMs === 0;
+    this.#wake(elapsedMs);
+  }
+
+  /** This node slept: silence until now is its own. */
+  ranLate(elapsedMs: number): void {
+    this.#judgeFromMs = elapsedMs;
+    this.#wake(elapsedMs + this.#timings.suspectMs);
+  }
+
+  /** Judges everybody and returns the rows that changed since the last call. */
+  check(elapsedMs: number, nowMs: number): MemberRow[] {
+    if (elapsedMs >= this.#deadlineMs) {
+      this.#deadlineMs = Number.POSITIVE_INFINITY;
+      for (const member of this.#byKey.values()) this.#judge(member, elapsedMs, nowMs);
+    }
+    if (this.#changed.size === 0) return [];
+    const rows = [...this.#changed].map((key) => rowOf(this.#byKey.get(key) as Member));
+    this.#changed.clear();
+    return rows;
+  }
+
+  /** A node that came back under a new key takes the place of the old one, unless that still speaks. */
+  #replace(identity: MemberIdentity): void {
+    for (const [key, { identity: other, isOpen }] of this.#byKey) {
+      if (other.name === identity.name && !isOpen) {
+        this.#byKey.delete(key);
+        this.#changed.delete(key);
+      }
+    }
+  }
+
+  #judge(member: Member, elapsedMs: number, nowMs: number): void {
+    const { suspectMs, downMs, flipMs } = this.#timings;
+    const heardMs = Math.max(member.heardMs, this.#judgeFromMs);
+    const silentMs = elapsedMs - heardMs;
+    if (member.state === "DOWN") {
+      if (member.isOpen && member.heardMs >= member.flippedMs && !member.isLeaving) {
+        this.#turn(member, "ALIVE", elapsedMs, nowMs);
+        this.#wake(elapsedMs + suspectMs);
+      }
+      return;
+    }
+    if (member.isLeaving && !member.isOpen) {
+      this.#turn(member, "DOWN", elapsedMs, nowMs);
+      return;
+    }
+    const wanted = silentMs >= suspectMs ? "SUSPECT" : "ALIVE";
+    if (wanted !== member.state) {
+      const mayFlipMs = member.flippedMs + flipMs;
+      if (elapsedMs < mayFlipMs) this.#wake(mayFlipMs);
+      else {
+        if (wanted === "SUSPECT") member.suspectMs = elapsedMs;
+        this.#turn(member, wanted, elapsedMs, nowMs);
+      }
+    }
+    if (wanted === "ALIVE") {
+      this.#wake(heardMs + suspectMs);
+      return;
+    }
+    if (member.state !== "SUSPECT" || member.isOpen) return;
+    const downAtMs = Math.max(member.suspectMs, this.#judgeFromMs) + downMs;
+    const restartLeftMs = member.restartingUntilMs - nowMs;
+    if (elapsedMs >= downAtMs && restartLeftMs <= 0) {
+      this.#turn(member, "DOWN", elapsedMs, nowMs);
+    } else this.#wake(Math.max(downAtMs, elapsedMs + restartLeftMs));
+  }
+
+  #turn(member: Member, state: MemberState, elapsedMs: number, nowMs: number): void {
+    member.state = state;
+    member.sinceMs = Math.floor(nowMs);
+    member.flippedMs = elapsedMs;
+    this.#changed.add(member.identity.key);
+  }
+
+  #wake(elapsedMs: number): void {
+    if (elapsedMs < this.#deadlineMs) this.#deadlineMs = elapsedMs;
+  }
+}
+
+function rowOf(member: Member): MemberRow {
+  const { identity, state, sinceMs, storeLag } = member;
+  return {
+    node: identity.name,
+    key: identity.key,
+    region: identity.region,
+    zone: identity.zone,
+    state,
+    incarnation: identity.incarnation,
+    sinceMs: Math.floor(sinceMs),
+    storeLag: lagNames[storeLag],
+  };
+}

@@ -1,0 +1,492 @@
+import { describe, expect, test } from "bun:test";
+import { encodeChangeset, type Lane } from "../change/changeset.ts";
+import { decodeFrame, encodeFrame, type Frame, partBytesMax } from "../change/frame.ts";
+import { decodeHello, encodeHello } from "../change/hello.ts";
+import { hlcZero, siteOfHex } from "../clock/stamp.ts";
+import { encodeKey } from "../row/key.ts";
+import type { PeerId, StoreReply, StoreRequest } from "./border.ts";
+import { type NodeEffect, type NodeEvent, NodeMachine } from "./node-machine.ts";
+import type { NodeTuning } from "./options.ts";
+
+const site = (n: number) => siteOfHex(n.toString(16).padStart(32, "0"));
+const keyOf = (name: string) => Buffer.from(name.padEnd(32, ".")).toString("hex") as PeerId;
+
+/** Lehmer's generator: enough to vary a test. */
+function randomOf(seed: number): () => number {
+  let state = seed;
+  return () => {
+    state = (state * 48271) % 2147483647;
+    return state / 2147483647;
+  };
+}
+
+/** A machine with what it did last; the store behind it answers only what a test lets it. */
+class Bench {
+  readonly machine: NodeMachine;
+  readonly key: PeerId;
+  nowMs = 1_000_000_000_000;
+  effects: NodeEffect[] = [];
+
+  constructor(name: string, tuning: Partial<NodeTuning> = {}) {
+    this.key = keyOf(name);
+    this.machine = new NodeMachine({
+      key: this.key,
+      ...{ name, region: "eu", zone: `${name}-zone`, incarnation: 1, tuning },
+      random: randomOf(1),
+    });
+  }
+
+  do(event: NodeEvent): NodeEffect[] {
+    this.effects = [];
+    this.machine.handle(event, this.nowMs, this.effects);
+    return this.effects;
+  }
+
+  reply(reply: StoreReply): NodeEffect[] {
+    return this.do({ kind: "store", reply });
+  }
+
+  /** What the store says at its start, with an empty database. */
+  start(number: number): void {
+    this.reply({ kind: "identity", site: site(number), schema: [], starting: false });
+    this.slot(0);
+  }
+
+  slot(cut: number): void {
+    const root = { rows: 0, fingerprint: "0".repeat(32) };
+    this.reply({
+      ...{ kind: "slot", cut, live: root, horizon: hlcZero, hlc: { ms: this.nowMs, count: 0 } },
+      roots: cut > 0 ? [{ cut, ...root }] : [],
+    });
+  }
+
+  receive(peer: PeerId, frame: Frame, lane?: Lane): NodeEffect[] {
+    return this.do({ kind: "received", peer, frame: encodeFrame(frame, lane) });
+  }
+
+  /** Connects a peer that is only played by the test. */
+  meet(name: string): PeerId {
+    const peer = keyOf(name);
+    this.do({ kind: "connected", peer });
+    this.receive(peer, helloOf(name));
+    return peer;
+  }
+
+  sent(peer?: PeerId): Frame[] {
+    const frames: Frame[] = [];
+    for (const effect of this.effects) {
+      if (effect.kind !== "send" || (peer !== undefined && effect.peer !== peer)) continue;
+      const decoded = decodeFrame(effect.bytes);
+      if (decoded.kind === "frame") frames.push(decoded.frame);
+    }
+    return frames;
+  }
+
+  asked(kind?: StoreRequest["kind"]): StoreRequest[] {
+    return this.effects.flatMap((effect) =>
+      effect.kind === "store" && (kind === undefined || effect.request.kind === kind)
+        ? [effect.request]
+        : [],
+    );
+  }
+
+  closed(): string[] {
+    return this.effects.flatMap((effect) => (effect.kind === "close" ? [effect.why] : []));
+  }
+
+  /** Lets virtual time pass in steps that no machine takes for its own lateness. */
+  pass(ms: number): void {
+    const untilMs = this.nowMs + ms;
+    const all: NodeEffect[] = [];
+    while (this.machine.pollTimeout() <= untilMs) {
+      this.nowMs = Math.max(this.nowMs, this.machine.pollTimeout());
+      all.push(...this.do({ kind: "timeout" }));
+    }
+    this.nowMs = untilMs;
+    this.effects = all;
+  }
+}
+
+function helloOf(name: string, change: Partial<Parameters<typeof encodeHello>[0]> = {}): Frame {
+  const body = encodeHello({
+    ...{ protocol: [1, 1], digests: [1], features: [], scopes: [0], region: "eu", zone: "z" },
+    ...{ name, site: site(99), incarnation: 1, horizon: hlcZero, now: hlcZero, schema: [] },
+    ...{ starting: false, ...change },
+  });
+  return { kind: "hello", body };
+}
+
+function changeset(origin: number, count: number, lane: Lane, bytes = 10): Uint8Array {
+  const stamp = { ms: 1_000_000_000_000, count, site: site(origin) };
+  const key = encodeKey([`row ${count}`]) as Uint8Array;
+  const cells = [{ column: "value", stamp, value: "x".repeat(bytes) }];
+  const row = { table: "instances", key, clock: { ...stamp, cl: 1 }, cells };
+  return encodeChangeset({ stamp, lane, rows: [row] });
+}
+
+function push(origin: number, count: number, lane: Lane, bytes?: number): Frame {
+  return { kind: "push", lane, changeset: changeset(origin, count, lane, bytes) };
+}
+
+describe("hello", () => {
+  test("is sent on connection once the store has told who it is", () => {
+    const a = new Bench("a");
+    a.do({ kind: "connected", peer: keyOf("b") });
+    expect(a.sent()).toEqual([]);
+    a.start(1);
+    a.do({ kind: "connected", peer: keyOf("c") });
+    const hello = a.sent()[0] as Extract<Frame, { kind: "hello" }>;
+    expect(decodeHello(hello.body)).toMatchObject({
+      hello: { name: "a", zone: "a-zone", site: site(1), starting: false },
+    });
+  });
+
+  test("comes before everything else: a peer that begins with another frame is closed", () => {
+    const a = new Bench("a");
+    a.start(1);
+    a.do({ kind: "connected", peer: keyOf("b") });
+    a.receive(keyOf("b"), push(2, 1, 1));
+    expect(a.closed()).toEqual(["push before hello"]);
+    // It is forgotten: what it sends afterwards is nobody's.
+    a.receive(keyOf("b"), helloOf("b"));
+    expect(a.effects).toEqual([]);
+  });
+
+  test.each([
+    ["frames", { protocol: [2, 3] as [number, number] }, "speaks frames of version 2 to 3"],
+    ["digests", { digests: [2] }, "computes digests of version 2"],
+    ["scopes", { scopes: [7] }, "no scope in common"],
+  ])("without common %s the peer is closed, with the reason", (_, change, why) => {
+    const a = new Bench("a");
+    a.start(1);
+    a.do({ kind: "connected", peer: keyOf("b") });
+    a.receive(keyOf("b"), helloOf("b", change));
+    expect(a.closed()[0]).toContain(why);
+  });
+
+  test("another schema is an alarm and nothing more", () => {
+    const a = new Bench("a");
+    a.start(1);
+    a.do({ kind: "connected", peer: keyOf("b") });
+    a.receive(keyOf("b"), helloOf("b", { schema: [{ table: "t", columns: [] }] }));
+    expect(a.effects).toContainEqual(
+      expect.objectContaining({ kind: "alarm", alarm: "schema-differs" }),
+    );
+    expect(a.closed()).toEqual([]);
+  });
+});
+
+describe("frames that nobody asked for", () => {
+  test("unknown kinds and other scopes are skipped and counted; malformed ones drop the peer", () => {
+    const a = new Bench("a");
+    a.start(1);
+    const b = a.meet("b");
+    a.do({ kind: "received", peer: b, frame: Uint8Array.of(200, 1, 0, 1, 2, 3) });
+    a.do({ kind: "received", peer: b, frame: Uint8Array.of(9, 1, 5) });
+    expect(a.closed()).toEqual([]);
+    a.do({ kind: "received", peer: b, frame: Uint8Array.of(4, 1, 0, 1) });
+    expect(a.closed()).toHaveLength(1);
+    const { framesUnknown, framesOtherScope, framesMalformed } = a.machine.snapshot().counters;
+    expect([framesUnknown, framesOtherScope, framesMalformed]).toEqual([1, 1, 1]);
+  });
+
+  test("any bytes at all are survived", () => {
+    const a = new Bench("a");
+    a.start(1);
+    const random = randomOf(7);
+    for (let i = 0; i < 3000; i++) {
+      const b = a.meet("b");
+      const bytes = Uint8Array.from({ length: Math.floor(random() * 60) }, () => random() * 256);
+      if (bytes.length > 3) bytes.set([1 + Math.floor(random() * 14), Math.floor(random() * 3), 0]);
+      a.do({ kind: "received", peer: b, frame: bytes });
+    }
+    expect(a.machine.snapshot().counters.framesMalformed).toBeGreaterThan(1000);
+  });
+});
+
+describe("push", () => {
+  test("a commit goes to every peer at once, a received changeset once to all others", () => {
+    const a = new Bench("a");
+    a.start(1);
+    const [b, c] = [a.meet("b"), a.meet("c")];
+    const own = changeset(1, 1, 1);
+    const stamp = { ms: 1_000_000_000_000, count: 1, site: site(1) };
+    a.reply({ kind: "commit", stamp, lane: 1, changeset: own });
+    expect(a.sent(b)).toEqual([{ kind: "push", lane: 1, changeset: own }]);
+    expect(a.sent(c)).toEqual([{ kind: "push", lane: 1, changeset: own }]);
+    // It comes back on another path: nothing is done.
+    a.receive(b, { kind: "push", lane: 1, changeset: own });
+    expect(a.effects).toEqual([]);
+    // Another's is forwarded to c only, and handed to the store.
+    a.receive(b, push(2, 1, 0));
+    expect(a.sent(b)).toEqual([]);
+    expect(a.sent(c)).toEqual([push(2, 1, 0)]);
+    expect(a.asked()).toMatchObject([{ kind: "apply", lane: 0, what: "changesets", peer: b }]);
+    a.receive(c, push(2, 1, 0));
+    expect(a.effects).toEqual([]);
+  });
+
+  test("a lane that differs from the changeset's own is malformed", () => {
+    const a = new Bench("a");
+    a.start(1);
+    const b = a.meet("b");
+    a.receive(b, { kind: "push", lane: 2, changeset: changeset(2, 1, 0) });
+    expect(a.closed()).toHaveLength(1);
+  });
+
+  test("is forwarded while the store answers nothing at all", () => {
+    const a = new Bench("a");
+    a.start(1);
+    const [b, c] = [a.meet("b"), a.meet("c")];
+    for (let i = 0; i < 200; i++) {
+      a.receive(b, push(2, i, 1));
+      expect(a.sent(c)).toEqual([push(2, i, 1)]);
+    }
+  });
+});
+
+describe("credit", () => {
+  test("one slice of bounded size is with the store; an urgent change is posted beside it", () => {
+    const a = new Bench("a");
+    a.start(1);
+    const b = a.meet("b");
+    const applies: Extract<StoreRequest, { kind: "apply" }>[] = [];
+    const note = () => applies.push(...(a.asked("apply") as typeof applies));
+    for (let i = 0; i < 2000; i++) {
+      a.receive(b, push(2, i, 2));
+      note();
+    }
+    // The first went at once; the others wait.
+    expect(applies.map(({ bodies }) => bodies.length)).toEqual([1]);
+    a.receive(b, push(2, 5000, 0));
+    note();
+    expect(applies[1]).toMatchObject({ lane: 0, bodies: [changeset(2, 5000, 0)] });
+    let slices = 0;
+    for (let at = 0; at < applies.length; at++) {
+      const { ticket, bodies, lane } = applies[at] as (typeof applies)[0];
+      expect(bodies.length).toBeLessThanOrEqual(64);
+      if (lane === 2) slices++;
+      a.reply({
+        kind: "applied",
+        ticket,
+        rows: bodies.length,
+        changed: bodies.length,
+        refused: [],
+      });
+      note();
+      // Never two slices at once: what is posted after this answer is one.
+      expect(a.asked("apply").length).toBeLessThanOrEqual(1);
+    }
+    expect(slices).toBe(1 + Math.ceil(1999 / 64));
+  });
+
+  test("peers take turns, so one that floods doesn't hold up another", () => {
+    const a = new Bench("a");
+    a.start(1);
+    const [b, c] = [a.meet("b"), a.meet("c")];
+    a.receive(b, push(2, 0, 1));
+    const first = a.asked("apply")[0] as Extract<StoreRequest, { kind: "apply" }>;
+    for (let i = 1; i < 500; i++) a.receive(b, push(2, i, 1));
+    a.receive(c, push(3, 0, 1));
+    a.reply({ kind: "applied", ticket: first.ticket, rows: 1, changed: 1, refused: [] });
+    const second = a.asked("apply")[0] as typeof first;
+    a.reply({ kind: "applied", ticket: second.ticket, rows: 64, changed: 64, refused: [] });
+    expect(a.asked("apply")).toMatchObject([{ peer: c, bodies: [changeset(3, 0, 1)] }]);
+  });
+
+  test("normal changesets above the bound are dropped and counted, urgent ones never", () => {
+    const bound = { sliceBodiesMax: 64, sliceBytesMax: 1e6, bulkBytesMax: 1e6 };
+    const a = new Bench("a", { apply: { ...bound, normalBytesMax: 10_000 } });
+    a.start(1);
+    const b = a.meet("b");
+    let urgent = 0;
+    for (let i = 0; i < 100; i++) {
+      a.receive(b, push(2, i, 1, 500));
+      a.receive(b, push(3, i, 0, 500));
+      urgent += a.asked("apply").length;
+    }
+    const { counters, applyBytes } = a.machine.snapshot();
+    expect(urgent).toBe(100);
+    expect(counters.applyDropped).toBeGreaterThan(70);
+    expect(applyBytes.normal).toBeLessThanOrEqual(10_000);
+  });
+});
+
+describe("lanes", () => {
+  test("an urgent frame is sent before what waits in other lanes, and large frames go in parts", () => {
+    const a = new Bench("a");
+    a.start(1);
+    const b = a.meet("b");
+    const bulk = changeset(1, 1, 2, 1_000_000);
+    const stamp = { ms: 1_000_000_000_000, count: 1, site: site(1) };
+    a.reply({ kind: "commit", stamp, lane: 2, changeset: bulk });
+    // Two parts fill the window of the bulk lane.
+    expect(a.sent(b).map(({ kind }) => kind)).toEqual(["part", "part"]);
+    const { inFlightBytes } = a.machine.snapshot().peers[0] as { inFlightBytes: number };
+    expect(inFlightBytes).toBeLessThan(3 * partBytesMax);
+    a.reply({
+      kind: "commit",
+      stamp: { ...stamp, count: 2 },
+      lane: 0,
+      changeset: changeset(1, 2, 0),
+    });
+    expect(a.sent(b)).toEqual([push(1, 2, 0)]);
+    // As the stream drains the other side puts the large frame together again.
+    const c = new Bench("c");
+    c.start(3);
+    const aSeenByC = c.meet("a");
+    const parts: Uint8Array[] = [];
+    a.do({ kind: "disconnected", peer: b });
+    a.meet("b");
+    a.reply({ kind: "commit", stamp: { ...stamp, count: 3 }, lane: 2, changeset: bulk });
+    for (let turn = 0; turn < 20; turn++) {
+      for (const effect of a.effects) {
+        if (effect.kind === "send" && effect.lane === 2) parts.push(effect.bytes);
+      }
+      a.do({ kind: "drained", peer: b });
+    }
+    const applied: StoreRequest[] = [];
+    for (const frame of parts) {
+      c.do({ kind: "received", peer: aSeenByC, frame });
+      applied.push(...c.asked("apply"));
+    }
+    expect(applied).toMatchObject([{ lane: 2, bodies: [bulk] }]);
+  });
+
+  test("parts out of order, too long or of too many transfers drop the peer", () => {
+    const part = (transfer: number, bytesTotal: number, length: number): Frame => ({
+      ...{ kind: "part", lane: 2, transfer, bytesTotal, bytes: new Uint8Array(length) },
+    });
+    for (const frames of [
+      [part(1, 200_000, 5)],
+      [part(1, 200_000, partBytesMax), part(1, 300_000, partBytesMax)],
+      Array.from({ length: 9 }, (_, i) => part(i, 200_000, partBytesMax)),
+    ]) {
+      const a = new Bench("a");
+      a.start(1);
+      const b = a.meet("b");
+      for (const frame of frames.slice(0, -1)) a.receive(b, frame);
+      expect(a.closed()).toEqual([]);
+      a.receive(b, frames.at(-1) as Frame);
+      expect(a.closed()).toHaveLength(1);
+    }
+  });
+
+  test("a peer that takes no urgent frames is closed rather than robbed of one", () => {
+    const lanes = { windowBytes: [1000, 500, 500], queueBytesMax: [5000, 1000, 1000] } as const;
+    const a = new Bench("a", { lanes });
+    a.start(1);
+    const [b] = [a.meet("b")];
+    const c = a.meet("c");
+    for (let i = 0; i < 10; i++) a.receive(c, push(3, i, 0, 500));
+    expect(a.closed()).toEqual([]);
+    for (let i = 10; i < 20; i++) {
+      a.receive(c, push(3, i, 0, 500));
+      if (a.closed().length > 0) break;
+    }
+    expect(a.effects).toContainEqual(expect.objectContaining({ kind: "close", peer: b }));
+  });
+});
+
+describe("a stuck store", () => {
+  test("exchanges are answered busy, and heartbeats tell the lag", () => {
+    const a = new Bench("a");
+    a.start(1);
+    const b = a.meet("b");
+    a.receive(b, push(2, 1, 1));
+    a.pass(1500);
+    const lags = a.sent(b).flatMap((frame) => (frame.kind === "heartbeat" ? [frame.storeLag] : []));
+    expect(lags[0]).toBe(0);
+    expect(lags.at(-1)).toBe(1);
+    a.receive(b, {
+      ...{ kind: "root", exchange: 7, answer: false, live: true, cut: 0, horizon: hlcZero },
+      ...{ rows: 0, fingerprint: "0".repeat(32) },
+    });
+    expect(a.sent(b)).toEqual([{ kind: "busy", exchange: 7 }]);
+  });
+});
+
+describe("members", () => {
+  const states = (bench: Bench) =>
+    bench
+      .asked("members")
+      .flatMap((request) =>
+        request.kind === "members" ? request.rows.map(({ node, state }) => `${node} ${state}`) : [],
+      );
+  const heartbeat: Frame = {
+    ...{ kind: "heartbeat", sequence: 1, hlc: hlcZero, incarnation: 1, storeLag: 0 },
+  };
+
+  test("suspect after 0.8 s without a frame, down 5 s later with no open stream", () => {
+    const a = new Bench("a");
+    a.start(1);
+    const b = a.meet("b");
+    expect(states(a)).toEqual(["b ALIVE"]);
+    a.pass(790);
+    expect(states(a)).toEqual([]);
+    a.pass(20);
+    expect(states(a)).toEqual(["b SUSPECT"]);
+    // While the stream is open it stays a suspect, however long.
+    a.pass(10_000);
+    expect(states(a)).toEqual([]);
+    a.do({ kind: "disconnected", peer: b });
+    expect(states(a)).toEqual(["b DOWN"]);
+    a.meet("b");
+    expect(states(a)).toEqual(["b ALIVE"]);
+  });
+
+  test("at most one change between suspect and alive in 2 s", () => {
+    const a = new Bench("a");
+    a.start(1);
+    const b = a.meet("b");
+    a.pass(850);
+    expect(states(a)).toEqual(["b SUSPECT"]);
+    a.receive(b, heartbeat);
+    expect(states(a)).toEqual([]);
+    for (let i = 0; i < 10; i++) {
+      a.pass(190);
+      expect(states(a)).toEqual([]);
+      a.receive(b, heartbeat);
+    }
+    a.pass(200);
+    expect(states(a)).toEqual(["b ALIVE"]);
+  });
+
+  test("a planned stop is not a death before its time, and one for good is at once", () => {
+    const a = new Bench("a");
+    a.start(1);
+    const [b, c] = [a.meet("b"), a.meet("c")];
+    a.receive(b, { kind: "stop", untilMs: a.nowMs + 30_000, reason: "upgrade" });
+    a.do({ kind: "disconnected", peer: b });
+    a.receive(c, { kind: "stop", untilMs: 0, reason: "drained" });
+    a.do({ kind: "disconnected", peer: c });
+    expect(states(a)).toEqual(["c DOWN"]);
+    a.pass(29_000);
+    expect(states(a)).toEqual(["b SUSPECT"]);
+    a.pass(2000);
+    expect(states(a)).toEqual(["b DOWN"]);
+  });
+
+  test("a node that slept doesn't judge the others by its own sleep", () => {
+    const a = new Bench("a");
+    a.start(1);
+    a.meet("b");
+    a.nowMs += 20_000;
+    a.do({ kind: "timeout" });
+    a.pass(700);
+    expect(states(a)).toEqual([]);
+    a.pass(200);
+    expect(states(a)).toEqual(["b SUSPECT"]);
+  });
+
+  test("a wall clock that jumps back delays nothing", () => {
+    const a = new Bench("a");
+    a.start(1);
+    a.meet("b");
+    a.pass(100);
+    a.nowMs -= 3_600_000;
+    a.do({ kind: "timeout" });
+    a.pass(800);
+    expect(states(a)).toEqual(["b SUSPECT"]);
+  });
+});

@@ -1,0 +1,810 @@
+/**
+ * The node machine: peers, lanes, members and repair of one node, without clock, socket or database.
+ *
+ * It is handed events with the time they happened and appends what is to be done to `effects`; both are
+ * plain data, so a run can be logged and replayed. The agent puts a net thread around it and the
+ * simulator a virtual network; behind the border (`border.ts`) stands a store, which it asks and never
+ * waits for. A change is forwarded before and independent of its being applied.
+ *
+ * - A new peer is greeted (`hello`); only a hello is taken before the peer's own. Then both name
+ *   their recent rows (`recent.ts`), and may begin exchanges (`repair.ts`, `answers.ts`).
+ * - A changeset goes once to every other peer, in its lane (`lanes.ts`), and to the store with credit:
+ *   urgent at once, otherwise one slice at a time (`apply-queue.ts`).
+ * - What is malformed drops the peer; what is unknown is skipped; both are counted.
+ *
+ * Sources: the shape is quinn-proto's `Connection` (one `handle`, one timeout); the members follow
+ * SWIM (Das et al., DSN 2002) and Lifeguard (Dadgar et al., DSN 2018) in a much reduced form.
+ *
+ * @module
+ */
+
+import { unreachable } from "../assert.ts";
+import { decodeChangesetHeader, type Lane } from "../change/changeset.ts";
+import { decodeFrame, encodeFrame, type Frame, laneOfFrame } from "../change/frame.ts";
+import { decodeHello, encodeHello, type Hello, protocolVersion } from "../change/hello.ts";
+import { type Hlc, hlcZero, siteOfHex } from "../clock/stamp.ts";
+import { digestVersion } from "../row/digest.ts";
+import { Answers } from "./answers.ts";
+import { type ApplyItem, ApplyQueue } from "./apply-queue.ts";
+import type { MemberRow, PeerId, SlotReport, StoreReply, StoreRequest, Ticket } from "./border.ts";
+import { type BytesByKind, type Counters, createCounters } from "./counters.ts";
+import { Fetches } from "./fetches.ts";
+import { type MemberIdentity, Members } from "./members.ts";
+import { type NodeOptions, type NodeTuning, nodeDefaults } from "./options.ts";
+import { type Agreement, Peer } from "./peer.ts";
+import { PendingCut } from "./pending-cut.ts";
+import { type AnswerTaken, type QuestionAsked, Questions } from "./questions.ts";
+import { RecentRows } from "./recent.ts";
+import { Repair } from "./repair.ts";
+import { SeenIds } from "./seen.ts";
+import { Verdicts } from "./verdicts.ts";
+import type { Applied, World } from "./world.ts";
+
+export type NodeEvent =
+  /** A stream is open and the peer has proved membership. One stream a peer: the caller sees to that. */
+  | { readonly kind: "connected"; readonly peer: PeerId }
+  /** One frame from `kind` on, without its length. The bytes must not change afterwards. */
+  | { readonly kind: "received"; readonly peer: PeerId; readonly frame: Uint8Array }
+  /** The stream is closed, for whatever reason; also after a `close` effect (then it may be left out). */
+  | { readonly kind: "disconnected"; readonly peer: PeerId }
+  /**
+   * The stream has taken what it was handed, but for `bytesLeft` (0 when left out). To be told whenever
+   * it falls to nothing; without it a lane stands still once its window is full.
+   */
+  | { readonly kind: "drained"; readonly peer: PeerId; readonly bytesLeft?: number }
+  | { readonly kind: "store"; readonly reply: StoreReply }
+  /** The agent stops as planned. @param untilMs Wall clock by which it is back; 0: not soon. */
+  | { readonly kind: "stopping"; readonly untilMs: number; readonly reason: string }
+  /** The time of `pollTimeout` has come. */
+  | { readonly kind: "timeout" };
+
+export type NodeEffect =
+  /** Hand these bytes to the peer's stream, after a length. In order, also across lanes. */
+  | {
+      readonly kind: "send";
+      readonly peer: PeerId;
+      readonly lane: Lane;
+      readonly bytes: Uint8Array;
+    }
+  /** Close the peer's stream. The machine has forgotten it already. */
+  | { readonly kind: "close"; readonly peer: PeerId; readonly why: string }
+  /** Post this to the store. */
+  | { readonly kind: "store"; readonly request: StoreRequest }
+  /** Something that a person should know. */
+  | { readonly kind: "alarm"; readonly alarm: Alarm; readonly peer: PeerId; readonly text: string };
+
+export type Alarm = "schema-differs" | "name-taken" | "no-common-version";
+
+export interface PeerSnapshot {
+  readonly peer: PeerId;
+  readonly name: string | undefined;
+  readonly region: string | undefined;
+  readonly connectedForMs: number;
+  readonly rttMs: number | undefined;
+  readonly clockOffsetMs: number | undefined;
+  readonly agreement: Agreement | undefined;
+  readonly bytesSent: number;
+  readonly bytesReceived: number;
+  readonly inFlightBytes: number;
+  readonly waitingBytes: readonly [urgent: number, normal: number, bulk: number];
+}
+
+export interface NodeSnapshot {
+  readonly peers: readonly PeerSnapshot[];
+  readonly members: readonly MemberRow[];
+  readonly counters: Readonly<Counters>;
+  readonly bytesSent: Readonly<BytesByKind>;
+  readonly bytesReceived: Readonly<BytesByKind>;
+  /** Waiting to be applied. */
+  readonly applyBytes: { readonly normal: number; readonly bulk: number };
+  readonly questionsWaiting: number;
+  readonly storeLagMs: number;
+  readonly isStuck: boolean;
+  readonly newestCut: number;
+}
+
+interface Applying {
+  readonly items: readonly ApplyItem[];
+  readonly lane: Lane;
+  readonly second: number | undefined;
+  readonly sinceMs: number;
+}
+
+/** The store's lag in steps, as heartbeats and `patina_members` carry it. */
+const lagStepsMs = [1000, 10_000, 60_000] as const;
+/** Between two reports of the peers' clocks to the store. */
+const clocksMs = 1000;
+
+export class NodeMachine {
+  readonly #options: NodeOptions;
+  readonly #tuning: NodeTuning;
+  readonly #peers = new Map<PeerId, Peer>();
+  readonly #counters = createCounters();
+  readonly #bytesSent: BytesByKind = {};
+  readonly #bytesReceived: BytesByKind = {};
+  readonly #seen: SeenIds;
+  readonly #members: Members;
+  readonly #applyQueue: ApplyQueue;
+  readonly #pendingCut = new PendingCut();
+  readonly #applying = new Map<Ticket, Applying>();
+  readonly #questions = new Questions();
+  readonly #answers: Answers;
+  readonly #fetches: Fetches;
+  readonly #verdicts: Verdicts;
+  readonly #recent: RecentRows;
+  readonly #repair: Repair;
+  /** The effects of the event at hand. */
+  #effects: NodeEffect[] = [];
+  #identity: Extract<StoreReply, { kind: "identity" }> | undefined;
+  #selfSinceMs = 0;
+  #slot: SlotReport | undefined;
+  #slotAtMs = 0;
+  /** Slices of lanes 1 and 2 that the store has: one at most. */
+  #slicesOpen = 0;
+  #nextTicket: Ticket;
+  #nextExchange: number;
+  #heartbeat = 0;
+  #nowMs = Number.NaN;
+  /** Elapsed time: it stands still when the wall clock jumps back. */
+  #elapsedMs = 0;
+  #nextHeartbeatMs = 0;
+  #nextClocksMs = 0;
+  #clocksTold = 0;
+  #isStopping = false;
+
+  constructor(options: NodeOptions) {
+    this.#options = options;
+    this.#tuning = { ...nodeDefaults, ...options.tuning };
+    const { seenMs, seenMax, members, apply } = this.#tuning;
+    this.#seen = new SeenIds(seenMs, seenMax);
+    this.#members = new Members(members);
+    this.#applyQueue = new ApplyQueue(apply);
+    // Answers to an earlier life of this machine must not look like answers to this one.
+    this.#nextTicket = 1 + Math.floor(options.random() * 2 ** 48);
+    this.#nextExchange = Math.floor(options.random() * 2 ** 32);
+    const world = this.#world();
+    this.#verdicts = new Verdicts(world);
+    this.#fetches = new Fetches(world);
+    this.#answers = new Answers(world, this.#verdicts);
+    this.#recent = new RecentRows(world, this.#fetches, this.#verdicts);
+    this.#repair = new Repair(world, this.#answers, this.#fetches, this.#verdicts);
+  }
+
+  /**
+   * Applies one event and appends what the caller is to do to `effects`. Never throws, whatever a
+   * peer sent.
+   *
+   * @param nowMs The wall clock in milliseconds, fractions allowed. Timers go by its differences.
+   */
+  handle(event: NodeEvent, nowMs: number, effects: NodeEffect[]): void {
+    this.#effects = effects;
+    this.#advance(nowMs);
+    switch (event.kind) {
+      case "connected":
+        this.#connected(event.peer);
+        break;
+      case "received": {
+        const peer = this.#peers.get(event.peer);
+        if (peer !== undefined) this.#received(peer, event.frame, false);
+        break;
+      }
+      case "disconnected":
+        this.#forget(event.peer);
+        break;
+      case "drained": {
+        const peer = this.#peers.get(event.peer);
+        if (peer === undefined) break;
+        peer.lanes.drained(event.bytesLeft ?? 0);
+        this.#flush(peer);
+        this.#answers.drained(peer);
+        break;
+      }
+      case "store":
+        this.#storeReplied(event.reply);
+        break;
+      case "stopping":
+        this.#isStopping = true;
+        for (const peer of this.#readyPeers()) {
+          this.#send(peer, { kind: "stop", untilMs: event.untilMs, reason: event.reason });
+        }
+        break;
+      case "timeout":
+        break;
+      default:
+        unreachable(event);
+    }
+    this.#runTimers();
+    this.#pump();
+  }
+
+  /** When `handle` next wants a `timeout` event: on the wall clock, ms. At once before the first event. */
+  pollTimeout(): number {
+    if (Number.isNaN(this.#nowMs)) return 0;
+    // Whole milliseconds: less than the precision of a wall clock would never pass.
+    return this.#nowMs + Math.ceil(Math.max(0, this.#deadlineMs() - this.#elapsedMs));
+  }
+
+  /** When this peer's settled image was last found equal, on the wall clock; undefined if never. */
+  agreedMs(peer: PeerId): number | undefined {
+    return this.#peers.get(peer)?.agreement?.atMs;
+  }
+
+  snapshot(): NodeSnapshot {
+    const peers = [...this.#peers.values()].map(
+      (peer): PeerSnapshot => ({
+        peer: peer.id,
+        name: peer.hello?.name,
+        region: peer.hello?.region,
+        connectedForMs: this.#elapsedMs - peer.connectedMs,
+        rttMs: peer.rttMs,
+        clockOffsetMs: peer.clockOffsetMs(),
+        agreement: peer.agreement,
+        bytesSent: peer.bytesSent,
+        bytesReceived: peer.bytesReceived,
+        inFlightBytes: peer.lanes.inFlightBytes,
+        waitingBytes: [peer.lanes.bytes(0), peer.lanes.bytes(1), peer.lanes.bytes(2)],
+      }),
+    );
+    const self = this.#selfRow();
+    return {
+      peers,
+      members: self === undefined ? this.#members.rows() : [self, ...this.#members.rows()],
+      counters: { ...this.#counters },
+      bytesSent: { ...this.#bytesSent },
+      bytesReceived: { ...this.#bytesReceived },
+      applyBytes: { normal: this.#applyQueue.normalBytes, bulk: this.#applyQueue.bulkBytes },
+      questionsWaiting: this.#questions.waiting,
+      storeLagMs: this.#storeLagMs(),
+      isStuck: this.#isStuck(),
+      newestCut: this.#newestCut(),
+    };
+  }
+
+  // Time.
+
+  #advance(nowMs: number): void {
+    if (Number.isNaN(this.#nowMs)) {
+      this.#nowMs = nowMs;
+      return;
+    }
+    const deadlineMs = this.#deadlineMs();
+    this.#elapsedMs += Math.max(0, nowMs - this.#nowMs);
+    this.#nowMs = nowMs;
+    if (this.#elapsedMs - deadlineMs > this.#tuning.lateMs) this.#members.ranLate(this.#elapsedMs);
+  }
+
+  #deadlineMs(): number {
+    return Math.min(
+      this.#nextHeartbeatMs,
+      this.#members.deadlineMs,
+      this.#repair.deadlineMs(),
+      this.#fetches.deadlineMs(),
+      this.#recent.deadlineMs(),
+    );
+  }
+
+  #runTimers(): void {
+    if (this.#elapsedMs >= this.#nextHeartbeatMs) {
+      this.#nextHeartbeatMs = this.#elapsedMs + this.#tuning.heartbeatMs;
+      this.#heartbeats();
+      this.#tellClocks();
+    }
+    this.#fetches.check();
+    this.#recent.check();
+    if (!this.#isStopping) this.#repair.check();
+    const rows = this.#members.check(this.#elapsedMs, this.#nowMs);
+    if (rows.length > 0) this.#toStore({ kind: "members", rows });
+  }
+
+  #heartbeats(): void {
+    if (this.#identity === undefined) return;
+    const lagMs = this.#storeLagMs();
+    const storeLag = lagStepsMs.filter((stepMs) => lagMs > stepMs).length as 0 | 1 | 2 | 3;
+    const { incarnation } = this.#options;
+    this.#heartbeat++;
+    const hlc = this.#frameClock();
+    const frame = {
+      kind: "heartbeat",
+      sequence: this.#heartbeat,
+      hlc,
+      incarnation,
+      storeLag,
+    } as const;
+    const bytes = encodeFrame(frame);
+    for (const peer of this.#readyPeers()) {
+      // A stream that doesn't drain has enough to carry; what it carries shows that we live.
+      if (peer.lanes.bytes(0) === 0) this.#sendBytes(peer, bytes, "heartbeat", 0);
+    }
+  }
+
+  /** The clocks of the peers against the own, for the store's drift rule. */
+  #tellClocks(): void {
+    if (this.#elapsedMs < this.#nextClocksMs) return;
+    this.#nextClocksMs = this.#elapsedMs + clocksMs;
+    const offsetsMs: number[] = [];
+    const peers = this.#readyPeers();
+    for (const peer of peers) {
+      const offsetMs = peer.clockOffsetMs();
+      if (offsetMs !== undefined) offsetsMs.push(offsetMs);
+    }
+    if (offsetsMs.length === 0 && this.#clocksTold === 0) return;
+    this.#clocksTold = offsetsMs.length;
+    this.#toStore({ kind: "peers", offsetsMs, count: peers.length });
+  }
+
+  /** The net side's clock for frames: the wall clock, so that peers can compare clocks. */
+  #frameClock(): Hlc {
+    return { ms: Math.max(0, Math.floor(this.#nowMs)), count: 0 };
+  }
+
+  // Peers.
+
+  #connected(id: PeerId): void {
+    // A second stream in place of the first: the first is gone, whatever the order of the news.
+    if (this.#peers.has(id)) this.#forget(id);
+    if (id === this.#options.key) {
+      this.#effects.push({ kind: "close", peer: id, why: "this node itself" });
+      return;
+    }
+    const peer = new Peer(id, this.#tuning.lanes, this.#elapsedMs);
+    this.#peers.set(id, peer);
+    this.#greet(peer);
+  }
+
+  #greet(peer: Peer): void {
+    if (this.#identity === undefined) return;
+    const wasReady = peer.isReady;
+    const { site, schema, starting } = this.#identity;
+    const { name, region, zone, incarnation } = this.#options;
+    const hello: Hello = {
+      protocol: [protocolVersion, protocolVersion],
+      digests: [digestVersion],
+      features: [],
+      scopes: [0],
+      ...{ name, region, zone, incarnation },
+      site: siteOfHex(site),
+      horizon: this.#slot?.horizon ?? hlcZero,
+      now: this.#frameClock(),
+      schema,
+      starting,
+    };
+    peer.helloSent = true;
+    this.#send(peer, { kind: "hello", body: encodeHello(hello) });
+    if (!wasReady && peer.isReady) this.#ready(peer);
+  }
+
+  #helloCame(peer: Peer, body: Uint8Array): void {
+    const decoded = decodeHello(body);
+    if (decoded.kind === "malformed") {
+      this.#malformed(peer, decoded.why);
+      return;
+    }
+    const { hello } = decoded;
+    const [lowest, highest] = hello.protocol;
+    if (lowest > protocolVersion || highest < protocolVersion) {
+      const why = `speaks frames of version ${lowest} to ${highest}, this node ${protocolVersion}`;
+      this.#alarm("no-common-version", peer, `${hello.name} ${why}`);
+      this.#close(peer, why);
+      return;
+    }
+    if (!hello.digests.includes(digestVersion)) {
+      const why = `computes digests of version ${hello.digests.join(", ")}, this node ${digestVersion}`;
+      this.#alarm("no-common-version", peer, `${hello.name} ${why}`);
+      this.#close(peer, why);
+      return;
+    }
+    if (!hello.scopes.includes(0)) {
+      this.#close(peer, "has no scope in common");
+      return;
+    }
+    const wasReady = peer.isReady;
+    const before = peer.hello;
+    peer.hello = hello;
+    peer.clockSeen(hello.now.ms, this.#nowMs);
+    this.#members.joined(identityOf(peer.id, hello), this.#elapsedMs, this.#nowMs);
+    if (before === undefined) this.#judgeHello(peer, hello);
+    if (!wasReady && peer.isReady) this.#ready(peer);
+    // The peer's index is built now.
+    else if (before?.starting === true && !hello.starting) this.#repair.peerReady();
+  }
+
+  #judgeHello(peer: Peer, hello: Hello): void {
+    const sameName = (other: Peer) => other !== peer && other.hello?.name === hello.name;
+    if (hello.name === this.#options.name || [...this.#peers.values()].some(sameName)) {
+      this.#alarm("name-taken", peer, `two nodes are called ${hello.name}`);
+    }
+    const own = JSON.stringify(this.#identity?.schema);
+    if (this.#identity !== undefined && JSON.stringify(hello.schema) !== own) {
+      this.#alarm("schema-differs", peer, `${hello.name} has another schema than this node`);
+    }
+  }
+
+  /** Both hellos are through. */
+  #ready(peer: Peer): void {
+    this.#recent.peerReady(peer);
+    this.#repair.peerReady();
+  }
+
+  #forget(id: PeerId): void {
+    const peer = this.#peers.get(id);
+    if (peer === undefined) return;
+    this.#peers.delete(id);
+    this.#members.closed(id, this.#elapsedMs);
+    this.#answers.peerGone(id);
+    this.#recent.peerGone(id);
+    this.#fetches.peerGone(id);
+    this.#repair.peerGone(id);
+    if (this.#readyPeers().length === 0) {
+      this.#verdicts.alone();
+      this.#repair.alone();
+    }
+  }
+
+  #close(peer: Peer, why: string): void {
+    if (this.#peers.get(peer.id) !== peer) return;
+    this.#effects.push({ kind: "close", peer: peer.id, why });
+    this.#forget(peer.id);
+  }
+
+  #malformed(peer: Peer, why: string): void {
+    this.#counters.framesMalformed++;
+    this.#close(peer, why);
+  }
+
+  #alarm(alarm: Alarm, peer: Peer, text: string): void {
+    this.#effects.push({ kind: "alarm", alarm, peer: peer.id, text });
+  }
+
+  #readyPeers(): Peer[] {
+    const ready: Peer[] = [];
+    for (const peer of this.#peers.values()) if (peer.isReady) ready.push(peer);
+    return ready;
+  }
+
+  // Frames in.
+
+  #received(peer: Peer, bytes: Uint8Array, isWhole: boolean): void {
+    this.#members.heard(peer.id, this.#elapsedMs);
+    if (!isWhole) peer.bytesReceived += bytes.length;
+    const decoded = decodeFrame(bytes);
+    switch (decoded.kind) {
+      case "malformed":
+        this.#malformed(peer, decoded.why);
+        return;
+      case "other-scope":
+        this.#counters.framesOtherScope++;
+        return;
+      case "unknown":
+        this.#counters.framesUnknown++;
+        return;
+      case "frame":
+        break;
+      default:
+        unreachable(decoded);
+        return;
+    }
+    const { frame } = decoded;
+    if (frame.kind === "part") {
+      if (isWhole) {
+        this.#malformed(peer, "part: inside a part");
+        return;
+      }
+      if (peer.hello === undefined) {
+        this.#malformed(peer, "part before hello");
+        return;
+      }
+      const taken = peer.parts.take(frame);
+      if (taken.kind === "malformed") this.#malformed(peer, taken.why);
+      else if (taken.kind === "whole") this.#received(peer, taken.frame, true);
+      return;
+    }
+    this.#bytesReceived[frame.kind] = (this.#bytesReceived[frame.kind] ?? 0) + bytes.length;
+    if (peer.hello === undefined && frame.kind !== "hello") {
+      this.#malformed(peer, `${frame.kind} before hello`);
+      return;
+    }
+    this.#dispatch(peer, frame, bytes);
+  }
+
+  #dispatch(peer: Peer, frame: Exclude<Frame, { kind: "part" }>, bytes: Uint8Array): void {
+    switch (frame.kind) {
+      case "hello":
+        this.#helloCame(peer, frame.body);
+        return;
+      case "push":
+        this.#pushCame(peer, frame, bytes);
+        return;
+      case "rows":
+        this.#fetches.rowsCame(peer, frame);
+        return;
+      case "root":
+        frame.answer ? this.#repair.root(peer, frame) : this.#answers.root(peer, frame);
+        return;
+      case "walk":
+        frame.answer ? this.#repair.walk(peer, frame) : this.#answers.walk(peer, frame);
+        return;
+      case "list":
+        frame.answer ? this.#repair.list(peer, frame) : this.#answers.list(peer, frame);
+        return;
+      case "fetch":
+        this.#answers.fetch(peer, frame);
+        return;
+      case "recent":
+        this.#recent.cameFrom(peer, frame);
+        return;
+      case "heartbeat":
+        peer.clockSeen(frame.hlc.ms, this.#nowMs);
+        this.#members.lag(peer.id, frame.storeLag);
+        return;
+      case "busy":
+        if (!this.#fetches.busyCame(peer, frame.exchange)) this.#repair.busy(peer, frame.exchange);
+        return;
+      case "behind":
+        this.#repair.behind(peer, frame.exchange);
+        return;
+      case "stop":
+        this.#members.stopped(peer.id, frame.untilMs, this.#elapsedMs);
+        return;
+      default:
+        unreachable(frame);
+        return;
+    }
+  }
+
+  #pushCame(peer: Peer, frame: Extract<Frame, { kind: "push" }>, bytes: Uint8Array): void {
+    const header = decodeChangesetHeader(frame.changeset);
+    if (header === undefined) {
+      this.#malformed(peer, "push: no changeset");
+      return;
+    }
+    const { stamp, lane } = header;
+    if (lane !== frame.lane) {
+      this.#malformed(peer, `push: lane ${frame.lane}, not ${lane}`);
+      return;
+    }
+    if (!this.#seen.add(stamp, this.#elapsedMs)) {
+      this.#counters.pushesRepeated++;
+      return;
+    }
+    this.#counters.pushesReceived++;
+    for (const other of this.#readyPeers()) {
+      if (other !== peer) this.#sendBytes(other, bytes, "push", lane);
+    }
+    const second = this.#pendingCut.add(stamp.ms, this.#slot?.cut ?? 0);
+    if (lane === 0) {
+      this.#apply(0, peer.id, "changesets", [frame.changeset], [], second);
+      return;
+    }
+    const item: ApplyItem = {
+      ...{ peer: peer.id, lane, what: "changesets", body: frame.changeset, second },
+      atMs: this.#elapsedMs,
+    };
+    if (this.#applyQueue.push(item)) return;
+    this.#counters.applyDropped++;
+    this.#pendingCut.done(second);
+  }
+
+  // Frames out.
+
+  #send(peer: Peer, frame: Frame): boolean {
+    return this.#sendBytes(peer, encodeFrame(frame), frame.kind, laneOfFrame(frame));
+  }
+
+  #sendBytes(peer: Peer, bytes: Uint8Array, kind: Frame["kind"], lane: Lane): boolean {
+    if (this.#peers.get(peer.id) !== peer) return false;
+    if (!peer.lanes.push(bytes, lane)) {
+      this.#counters.sendDropped++;
+      return false;
+    }
+    this.#bytesSent[kind] = (this.#bytesSent[kind] ?? 0) + bytes.length;
+    this.#flush(peer);
+    if (peer.lanes.isTooSlow) this.#close(peer, "takes urgent frames too slowly");
+    return true;
+  }
+
+  #flush(peer: Peer): void {
+    for (let piece = peer.lanes.next(); piece !== undefined; piece = peer.lanes.next()) {
+      peer.bytesSent += piece.bytes.length;
+      this.#effects.push({ kind: "send", peer: peer.id, ...piece });
+    }
+  }
+
+  // The store.
+
+  #storeReplied(reply: StoreReply): void {
+    switch (reply.kind) {
+      case "applied":
+        this.#applied(reply);
+        return;
+      case "commit": {
+        this.#counters.commits++;
+        this.#seen.add(reply.stamp, this.#elapsedMs);
+        const { lane, changeset } = reply;
+        const bytes = encodeFrame({ kind: "push", lane, changeset });
+        for (const peer of this.#readyPeers()) this.#sendBytes(peer, bytes, "push", lane);
+        return;
+      }
+      case "slot":
+        this.#slot = reply;
+        this.#slotAtMs = this.#elapsedMs;
+        this.#recent.storeReported();
+        return;
+      case "identity":
+        this.#identified(reply);
+        return;
+      case "walked":
+      case "listed":
+      case "compared":
+      case "missing":
+      case "rows":
+      case "recent":
+      case "unavailable":
+        this.#questions.reply(reply);
+        return;
+      default:
+        unreachable(reply);
+        return;
+    }
+  }
+
+  #identified(identity: Extract<StoreReply, { kind: "identity" }>): void {
+    const isFirst = this.#identity === undefined;
+    this.#identity = identity;
+    if (isFirst) {
+      this.#selfSinceMs = Math.floor(this.#nowMs);
+      this.#toStore({ kind: "members", rows: [this.#selfRow() as MemberRow] });
+    }
+    for (const peer of this.#peers.values()) {
+      // Judged only now that the own schema is known.
+      if (isFirst && peer.hello !== undefined) this.#judgeHello(peer, peer.hello);
+      this.#greet(peer);
+    }
+    this.#recent.storeReported();
+    if (!identity.starting) this.#repair.peerReady();
+  }
+
+  #selfRow(): MemberRow | undefined {
+    if (this.#identity === undefined) return undefined;
+    const { name, key, region, zone, incarnation } = this.#options;
+    return {
+      ...{ node: name, key, region, zone, incarnation, state: "ALIVE" },
+      ...{ sinceMs: this.#selfSinceMs, storeLag: "ok" },
+    };
+  }
+
+  #apply(
+    lane: Lane,
+    peer: PeerId,
+    what: "changesets" | "rows",
+    bodies: readonly Uint8Array[],
+    items: readonly ApplyItem[],
+    second: number | undefined,
+  ): void {
+    const ticket = this.#nextTicket++;
+    if (lane !== 0) this.#slicesOpen++;
+    this.#applying.set(ticket, { items, lane, second, sinceMs: this.#elapsedMs });
+    this.#toStore({ kind: "apply", ticket, lane, peer, what, bodies });
+  }
+
+  #applied(reply: Extract<StoreReply, { kind: "applied" }>): void {
+    const applying = this.#applying.get(reply.ticket);
+    if (applying === undefined) return;
+    this.#applying.delete(reply.ticket);
+    if (applying.lane !== 0) this.#slicesOpen--;
+    this.#counters.bodiesRefused += reply.refused.length;
+    this.#pendingCut.done(applying.second);
+    for (const item of applying.items) {
+      this.#pendingCut.done(item.second);
+      item.done?.({ rows: reply.rows, changed: reply.changed });
+    }
+  }
+
+  /** Posts what the store has credit for: one slice, one question. */
+  #pump(): void {
+    while (this.#slicesOpen === 0) {
+      const items = this.#applyQueue.nextSlice();
+      const first = items[0];
+      if (first === undefined) break;
+      const bodies = items.map(({ body }) => body);
+      this.#apply(first.lane, first.peer, first.what, bodies, items, undefined);
+    }
+    const question = this.#questions.next(this.#nextTicket, this.#elapsedMs);
+    if (question === undefined) return;
+    this.#nextTicket++;
+    this.#toStore(question);
+  }
+
+  #toStore(request: StoreRequest): void {
+    this.#effects.push({ kind: "store", request });
+  }
+
+  #isStuck(): boolean {
+    const oldestMs = Math.min(
+      this.#questions.openSinceMs ?? Number.POSITIVE_INFINITY,
+      firstOf(this.#applying)?.sinceMs ?? Number.POSITIVE_INFINITY,
+    );
+    return this.#elapsedMs - oldestMs > this.#tuning.stuckMs;
+  }
+
+  #storeLagMs(): number {
+    const oldestMs = Math.min(
+      this.#applyQueue.oldestMs() ?? Number.POSITIVE_INFINITY,
+      firstOf(this.#applying)?.sinceMs ?? Number.POSITIVE_INFINITY,
+    );
+    return Math.max(0, this.#elapsedMs - oldestMs);
+  }
+
+  #newestCut(): number {
+    return this.#pendingCut.limit(this.#slot?.cut ?? 0);
+  }
+
+  #applyRows(
+    peer: Peer,
+    body: Uint8Array,
+    lane: 1 | 2,
+    done?: (applied: Applied | undefined) => void,
+  ): void {
+    const item: ApplyItem = {
+      ...{ peer: peer.id, lane, what: "rows", body, second: undefined, done },
+      atMs: this.#elapsedMs,
+    };
+    if (this.#applyQueue.push(item)) return;
+    this.#counters.applyDropped++;
+    done?.(undefined);
+  }
+
+  /** The view that the parts have of this machine. */
+  #world(): World {
+    const machine = this;
+    return {
+      tuning: this.#tuning,
+      counters: this.#counters,
+      get elapsedMs() {
+        return machine.#elapsedMs;
+      },
+      get nowMs() {
+        return machine.#nowMs;
+      },
+      get slot() {
+        return machine.#slot;
+      },
+      get hlcMs() {
+        const slotMs = machine.#slot?.hlc.ms ?? 0;
+        return Math.max(machine.#nowMs, slotMs + machine.#elapsedMs - machine.#slotAtMs);
+      },
+      get horizon() {
+        return machine.#slot?.horizon ?? hlcZero;
+      },
+      get site() {
+        return machine.#identity?.site;
+      },
+      random: this.#options.random,
+      nextExchange: () => {
+        this.#nextExchange = (this.#nextExchange % 0xffff_ffff) + 1;
+        return this.#nextExchange;
+      },
+      readyPeers: () => this.#readyPeers(),
+      readyPeer: (id) => {
+        const peer = this.#peers.get(id);
+        return peer?.isReady ? peer : undefined;
+      },
+      newestCut: () => this.#newestCut(),
+      waitingFor: (peer) => this.#questions.waitingFor(peer),
+      isStuck: () => this.#isStuck(),
+      send: (peer, frame) => this.#send(peer, frame),
+      ask: (question: QuestionAsked, taken: AnswerTaken, forPeer?: PeerId) =>
+        this.#questions.add(question, taken, forPeer),
+      applyRows: (peer, block, lane, done) => this.#applyRows(peer, block, lane, done),
+    };
+  }
+}
+
+function identityOf(key: PeerId, hello: Hello): MemberIdentity {
+  const { name, region, zone, incarnation } = hello;
+  return { key, name, region, zone, incarnation };
+}
+
+function firstOf<K, V>(map: ReadonlyMap<K, V>): V | undefined {
+  for (const value of map.values()) return value;
+  return undefined;
+}

@@ -1,0 +1,98 @@
+/**
+ * What a node is told at its start.
+ *
+ * @module
+ */
+
+import type { ApplyLimits } from "./apply-queue.ts";
+import type { PeerId } from "./border.ts";
+import type { LaneLimits } from "./lanes.ts";
+import type { MemberTimings } from "./members.ts";
+
+export interface NodeOptions {
+  /** The node's key. */
+  readonly key: PeerId;
+  readonly name: string;
+  readonly region: string;
+  /** The failure domain. */
+  readonly zone: string;
+  /** Counts the node's starts. */
+  readonly incarnation: number;
+  /** Uniform in 0..1, 1 excluded: jitter and the choice of peers. Seeded in the simulator. */
+  readonly random: () => number;
+  readonly tuning?: Partial<NodeTuning>;
+}
+
+/** Numbers to tune. The defaults suit streams of 8 to 12 peers and round trips up to 300 ms. */
+export interface NodeTuning {
+  /** Between two heartbeats on each stream. A fourth of `members.suspectMs` at most. */
+  readonly heartbeatMs: number;
+  /** Between two exchanges that this node begins, on average; jittered by a quarter. */
+  readonly exchangeMs: number;
+  /** An exchange or fetch in which the peer is silent for so long is given up. */
+  readonly silenceMs: number;
+  /** How long a peer that answered `busy` is left alone. */
+  readonly busyMs: number;
+  /** A store question or a slice unanswered for longer: exchanges are answered `busy`. */
+  readonly stuckMs: number;
+  /** An event that comes so long after the deadline: this node ran late and doesn't judge others. */
+  readonly lateMs: number;
+  /** How far back the exchange of recent rows goes. Twice the settle time. */
+  readonly recentMs: number;
+  /** How far back it goes for the node's own rows in the first minute after a start. */
+  readonly recentOwnMs: number;
+  /** Walks of the live state with the first peers, before there can be a verdict. */
+  readonly liveWalks: number;
+  /** Cuts further apart give no verdict: the store keeps that many slots. */
+  readonly cutsApartMax: number;
+  /** A node of the tree with fewer rows is listed rather than walked further down. */
+  readonly listRowsMax: number;
+  /** Rows that one fetch by range is meant to bring. */
+  readonly rangeRowsMax: number;
+  /** Fetches of one exchange under way at once. */
+  readonly fetchesMax: number;
+  /** Fetch messages of one peer that wait to be served; more are answered `busy`. */
+  readonly servesMax: number;
+  /** Rows are asked of the store for a peer only while fewer bulk bytes wait to be sent to it. */
+  readonly serveBytesLow: number;
+  /** How long the id of a changeset is remembered at least, and how many at most in that time. */
+  readonly seenMs: number;
+  readonly seenMax: number;
+  readonly members: MemberTimings;
+  readonly lanes: LaneLimits;
+  readonly apply: ApplyLimits;
+}
+
+const kib = 1024;
+const mib = 1024 * 1024;
+
+export const nodeDefaults: NodeTuning = {
+  heartbeatMs: 200,
+  exchangeMs: 1000,
+  silenceMs: 3000,
+  busyMs: 2000,
+  stuckMs: 1000,
+  lateMs: 400,
+  recentMs: 10_000,
+  recentOwnMs: 30_000,
+  liveWalks: 3,
+  cutsApartMax: 4,
+  listRowsMax: 8,
+  rangeRowsMax: 2000,
+  fetchesMax: 2,
+  servesMax: 8,
+  serveBytesLow: 512 * kib,
+  seenMs: 60_000,
+  seenMax: 65_536,
+  members: { suspectMs: 800, downMs: 5000, flipMs: 2000 },
+  lanes: {
+    windowBytes: [1 * mib, 256 * kib, 128 * kib],
+    queueBytesMax: [64 * mib, 8 * mib, 80 * mib],
+  },
+  apply: {
+    sliceBodiesMax: 64,
+    sliceBytesMax: 256 * kib,
+    normalBytesMax: 16 * mib,
+    bulkBytesMax: 80 * mib,
+  },
+};

@@ -1,0 +1,174 @@
+/**
+ * The exchange of recent rows on every new connection (DESIGN §5): both sides name everything younger
+ * than 10 s, urgent rows first, and fetch what they lack. After a start a node also names the rows that
+ * its own site stamped in the last 30 s, which may have died with its last connection.
+ *
+ * So a node that was away isn't blind for a settle time, and its verdicts may begin.
+ *
+ * @module
+ */
+
+import type { Entry, Frame } from "../change/frame.ts";
+import type { RowId } from "../row/digest.ts";
+import type { PeerId } from "./border.ts";
+import type { Fetches } from "./fetches.ts";
+import type { Peer } from "./peer.ts";
+import type { Verdicts } from "./verdicts.ts";
+import { entryChunks, type World } from "./world.ts";
+
+interface Exchange {
+  /** The own entries are still to be named: the store had no index yet. */
+  wantsToSend: boolean;
+  /** Lists of the peer that the store couldn't compare yet. */
+  held: Entry[];
+  /** The peer has named all of its own. */
+  peerNamedAll: boolean;
+  comparing: number;
+  /** What is still to be fetched, urgent first. */
+  ids: RowId[];
+  fetching: boolean;
+  retryMs: number;
+  isComplete: boolean;
+}
+
+/** Row ids in one fetch. Fetches of one peer follow each other, so that urgent rows come first. */
+const idsPerFetch = 2048;
+/** Entries of a peer that are kept while the store starts. Beyond that repair brings the rows. */
+const heldMax = 100_000;
+
+export class RecentRows {
+  readonly #world: World;
+  readonly #fetches: Fetches;
+  readonly #verdicts: Verdicts;
+  readonly #exchanges = new Map<PeerId, Exchange>();
+
+  constructor(world: World, fetches: Fetches, verdicts: Verdicts) {
+    this.#world = world;
+    this.#fetches = fetches;
+    this.#verdicts = verdicts;
+  }
+
+  /** When a fetch that failed is tried again. */
+  deadlineMs(): number {
+    let deadline = Number.POSITIVE_INFINITY;
+    for (const exchange of this.#exchanges.values()) {
+      if (exchange.ids.length > 0 && !exchange.fetching) {
+        deadline = Math.min(deadline, exchange.retryMs);
+      }
+    }
+    return deadline;
+  }
+
+  peerReady(peer: Peer): void {
+    this.#exchanges.set(peer.id, {
+      wantsToSend: true,
+      held: [],
+      peerNamedAll: false,
+      comparing: 0,
+      ids: [],
+      fetching: false,
+      retryMs: 0,
+      isComplete: false,
+    });
+    this.#name(peer);
+  }
+
+  peerGone(peer: PeerId): void {
+    this.#exchanges.delete(peer);
+  }
+
+  /** The store has an index now, or has moved on. */
+  storeReported(): void {
+    for (const [id, exchange] of this.#exchanges) {
+      const peer = this.#world.readyPeer(id);
+      if (peer === undefined) continue;
+      if (exchange.wantsToSend) this.#name(peer);
+      if (exchange.held.length > 0) {
+        const entries = exchange.held;
+        exchange.held = [];
+        this.#compare(peer, exchange, entries);
+      }
+    }
+  }
+
+  check(): void {
+    for (const [id, exchange] of this.#exchanges) {
+      const peer = this.#world.readyPeer(id);
+      if (peer !== undefined && this.#world.elapsedMs >= exchange.retryMs) {
+        this.#fetch(peer, exchange);
+      }
+    }
+  }
+
+  cameFrom(peer: Peer, frame: Extract<Frame, { kind: "recent" }>): void {
+    const exchange = this.#exchanges.get(peer.id);
+    if (exchange === undefined) return;
+    if (!frame.more) exchange.peerNamedAll = true;
+    if (frame.entries.length > 0) this.#compare(peer, exchange, frame.entries);
+    this.#completeIfDone(exchange);
+  }
+
+  /** Names the own recent rows to the peer. */
+  #name(peer: Peer): void {
+    const exchange = this.#exchanges.get(peer.id);
+    if (exchange === undefined || this.#world.slot === undefined) return;
+    exchange.wantsToSend = false;
+    const { recentMs, recentOwnMs } = this.#world.tuning;
+    const now = this.#world.nowMs;
+    const startMs = now - this.#world.elapsedMs;
+    const isEarly = this.#world.elapsedMs < 2 * recentOwnMs;
+    const allSinceMs = now - recentMs;
+    const ownSinceMs = isEarly ? Math.min(allSinceMs, startMs - recentOwnMs) : allSinceMs;
+    this.#world.ask({ kind: "recent", sinceMs: Math.max(0, Math.floor(ownSinceMs)) }, (answer) => {
+      if (this.#exchanges.get(peer.id) !== exchange) return;
+      if (answer.kind !== "recent") {
+        exchange.wantsToSend = true;
+        return;
+      }
+      const { site, horizon } = this.#world;
+      const entries = answer.entries.filter(
+        ({ stamp }) => stamp.ms >= allSinceMs || stamp.site === site,
+      );
+      for (const chunk of entryChunks(entries)) {
+        this.#world.send(peer, { kind: "recent", horizon, ...chunk });
+      }
+    });
+  }
+
+  #compare(peer: Peer, exchange: Exchange, entries: readonly Entry[]): void {
+    exchange.comparing++;
+    this.#world.ask({ kind: "missing", entries }, (answer) => {
+      exchange.comparing--;
+      if (this.#exchanges.get(peer.id) !== exchange) return;
+      if (answer.kind === "missing") exchange.ids.push(...answer.ids);
+      else if (exchange.held.length + entries.length <= heldMax) exchange.held.push(...entries);
+      this.#fetch(peer, exchange);
+      this.#completeIfDone(exchange);
+    });
+  }
+
+  #fetch(peer: Peer, exchange: Exchange): void {
+    if (exchange.fetching || exchange.ids.length === 0) return;
+    if (this.#world.elapsedMs < exchange.retryMs) return;
+    const ids = exchange.ids.slice(0, idsPerFetch);
+    exchange.ids = exchange.ids.slice(idsPerFetch);
+    exchange.fetching = true;
+    this.#fetches.start(peer, { by: "id", ids }, 1, (applied) => {
+      exchange.fetching = false;
+      if (this.#exchanges.get(peer.id) !== exchange) return;
+      if (applied === undefined) {
+        exchange.ids = ids.concat(exchange.ids);
+        exchange.retryMs = this.#world.elapsedMs + this.#world.tuning.busyMs;
+      } else this.#fetch(peer, exchange);
+      this.#completeIfDone(exchange);
+    });
+  }
+
+  #completeIfDone(exchange: Exchange): void {
+    const { peerNamedAll, comparing, ids, fetching, held, isComplete } = exchange;
+    if (isComplete || !peerNamedAll || comparing > 0 || fetching) return;
+    if (ids.length > 0 || held.length > 0) return;
+    exchange.isComplete = true;
+    this.#verdicts.recentComplete();
+  }
+}

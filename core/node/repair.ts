@@ -1,0 +1,434 @@
+/**
+ * The initiator's side of repair: finds where two replicas differ and mends it both ways (DESIGN §5).
+ *
+ * Once a second, with one peer at random: compare roots; where they differ *walk* down the fingerprint
+ * tree; *list* the rows of nodes that hold few; *fetch* what the peer has differently and *offer* what
+ * it lacks. Rows go through the ordinary merge, so it doesn't matter who was right.
+ *
+ * Lists name first only rows that changed lately, which explain nearly every difference. Nodes in which
+ * these explain nothing are listed in full at the end, which costs both stores a scan. A node of the
+ * tree whose difference they did explain is looked at again in a later exchange.
+ *
+ * All of one exchange speaks of one cut, the smaller of both sides'. Before verdicts are possible (after
+ * a start, after having been alone) the first exchanges walk the live states instead: what is in flight
+ * shows up as noise there, but a late node doesn't wait for the cut.
+ *
+ * @module
+ */
+
+import type { Entry, FingerprintHex, Frame } from "../change/frame.ts";
+import type { RowId } from "../row/digest.ts";
+import type { Answers } from "./answers.ts";
+import type { Moment, PeerId } from "./border.ts";
+import type { Fetches } from "./fetches.ts";
+import type { Peer } from "./peer.ts";
+import type { Verdicts } from "./verdicts.ts";
+import type { World } from "./world.ts";
+
+type FrameOf<K extends Frame["kind"]> = Extract<Frame, { kind: K }>;
+
+/** Compare the children of these nodes, list these nodes, or fetch all rows under them. */
+interface Task {
+  readonly act: "walk" | "list" | "fetch";
+  readonly level: number;
+  readonly nodes: readonly number[];
+  readonly recentOnly: boolean;
+}
+
+interface Exchange {
+  readonly id: number;
+  readonly peer: PeerId;
+  readonly startedMs: number;
+  moment: Moment;
+  rowsOwn: number;
+  rowsPeer: number;
+  /** Done from the end, so that a subtree is finished before the next is opened. */
+  readonly tasks: Task[];
+  /** What an answer is awaited for; one at a time. */
+  step: Task | "root" | undefined;
+  /** Both halves of a walk, as they come. */
+  walkOwn: readonly FingerprintHex[] | undefined;
+  walkPeer: readonly FingerprintHex[] | undefined;
+  entries: Entry[];
+  /** Nodes in which recent rows explained nothing, to be listed in full. */
+  readonly unexplained: number[];
+  unexplainedLevel: number;
+  isScanned: boolean;
+  fetches: number;
+  /** Rows came by whole ranges and changed something: go on with the same peer at once. */
+  goOn: boolean;
+  /** Elapsed time after which the peer counts as silent. */
+  silentAtMs: number;
+}
+
+/** Nodes in one walk: its answer is 32 KiB. */
+const nodesPerWalk = 256;
+const nodesPerList = 1024;
+/** Entries that one list is meant to bring. */
+const entriesPerList = 4000;
+const idsPerFetch = 512;
+const nodesPerScan = 4096;
+
+export class Repair {
+  readonly #world: World;
+  readonly #answers: Answers;
+  readonly #fetches: Fetches;
+  readonly #verdicts: Verdicts;
+  #exchange: Exchange | undefined;
+  #nextMs: number;
+  #liveWalksLeft: number;
+  /** Peers whose live state was walked already. */
+  readonly #livePeers = new Set<PeerId>();
+  /** Peers whose cut was too far from the own: walk their live state next time. */
+  readonly #behindPeers = new Set<PeerId>();
+
+  constructor(world: World, answers: Answers, fetches: Fetches, verdicts: Verdicts) {
+    this.#world = world;
+    this.#answers = answers;
+    this.#fetches = fetches;
+    this.#verdicts = verdicts;
+    this.#nextMs = world.tuning.exchangeMs;
+    this.#liveWalksLeft = world.tuning.liveWalks;
+  }
+
+  deadlineMs(): number {
+    const exchange = this.#exchange;
+    if (exchange === undefined || exchange.fetches > 0) return this.#nextMs;
+    return Math.min(this.#nextMs, exchange.silentAtMs);
+  }
+
+  peerReady(): void {
+    if (this.#liveWalksLeft > 0) this.#soon();
+  }
+
+  peerGone(peer: PeerId): void {
+    this.#behindPeers.delete(peer);
+    if (this.#exchange?.peer === peer) this.#end(true);
+  }
+
+  /** The node has no peer any more: whatever comes next may find it late. */
+  alone(): void {
+    this.#liveWalksLeft = this.#world.tuning.liveWalks;
+    this.#livePeers.clear();
+  }
+
+  check(): void {
+    const { elapsedMs, tuning, counters } = this.#world;
+    const exchange = this.#exchange;
+    if (exchange !== undefined && exchange.fetches === 0 && elapsedMs >= exchange.silentAtMs) {
+      // While the own store is stuck the silence is ours, and the outcome the same.
+      counters.exchangesSilent++;
+      const peer = this.#world.readyPeer(exchange.peer);
+      if (peer !== undefined) peer.busyUntilMs = elapsedMs + tuning.busyMs;
+      this.#end(true);
+    }
+    if (elapsedMs < this.#nextMs) return;
+    this.#nextMs = elapsedMs + tuning.exchangeMs * (0.75 + 0.5 * this.#world.random());
+    if (this.#exchange === undefined) this.#begin();
+  }
+
+  root(peer: Peer, frame: FrameOf<"root">): void {
+    const exchange = this.#answered(peer, frame, "root");
+    if (exchange === undefined) return;
+    peer.rttSeen(this.#world.elapsedMs - exchange.startedMs);
+    const { moment } = exchange;
+    const { slot } = this.#world;
+    const own = moment.live ? slot?.live : slot?.roots.find(({ cut }) => cut === frame.cut);
+    if (frame.live !== moment.live || frame.cut > moment.cut || own === undefined) {
+      this.#behind(exchange);
+      return;
+    }
+    exchange.moment = { live: moment.live, cut: frame.cut };
+    exchange.step = undefined;
+    const isEqual = frame.rows === own.rows && frame.fingerprint === own.fingerprint;
+    if (!moment.live) this.#verdicts.compared(peer, frame.cut, isEqual);
+    if (isEqual) {
+      this.#end(false);
+      return;
+    }
+    exchange.rowsOwn = own.rows;
+    exchange.rowsPeer = frame.rows;
+    this.#plan(exchange);
+    this.#go(peer, exchange);
+  }
+
+  walk(peer: Peer, frame: FrameOf<"walk">): void {
+    const exchange = this.#answered(peer, frame, "walk");
+    if (exchange === undefined) return;
+    const task = exchange.step as Task;
+    if (frame.level !== task.level + 1 || !equalNodes(frame.nodes, task.nodes)) return;
+    exchange.walkPeer = frame.fingerprints;
+    this.#walked(peer, exchange);
+  }
+
+  list(peer: Peer, frame: FrameOf<"list">): void {
+    const exchange = this.#answered(peer, frame, "list");
+    if (exchange === undefined) return;
+    const task = exchange.step as Task;
+    if (frame.level !== task.level || frame.recentOnly !== task.recentOnly) return;
+    for (const entry of frame.entries) exchange.entries.push(entry);
+    if (frame.more) return;
+    const { level, nodes, recentOnly } = task;
+    const { entries, moment } = exchange;
+    exchange.entries = [];
+    const question = { kind: "compare", recentOnly, entries, ...moment, level, nodes } as const;
+    this.#world.ask(question, (answer) => {
+      if (this.#exchange !== exchange || exchange.step !== task) return;
+      if (answer.kind !== "compared") return this.#end(true);
+      exchange.step = undefined;
+      this.#compared(peer, exchange, task, answer.want, answer.offer);
+      this.#go(peer, exchange);
+    });
+  }
+
+  busy(peer: Peer, id: number): void {
+    const exchange = this.#exchange;
+    peer.busyUntilMs = this.#world.elapsedMs + this.#world.tuning.busyMs;
+    if (exchange?.id !== id || exchange.peer !== peer.id) return;
+    this.#world.counters.exchangesBusy++;
+    this.#end(true);
+  }
+
+  behind(peer: Peer, id: number): void {
+    const exchange = this.#exchange;
+    if (exchange?.id === id && exchange.peer === peer.id) this.#behind(exchange);
+  }
+
+  #soon(): void {
+    this.#nextMs = Math.min(this.#nextMs, this.#world.elapsedMs);
+  }
+
+  /** Begins an exchange with one peer at random. */
+  #begin(): void {
+    const { slot, elapsedMs, counters, tuning } = this.#world;
+    if (slot === undefined || this.#world.isStuck()) return;
+    const newest = this.#world.newestCut();
+    const root = slot.roots.find(({ cut }) => cut === newest);
+    const mayJudge = root !== undefined && this.#verdicts.mayJudge(newest);
+    if (mayJudge) this.#liveWalksLeft = 0;
+    else if (this.#liveWalksLeft === 0) return;
+    let peers = this.#world
+      .readyPeers()
+      .filter((peer) => peer.hello?.starting === false && elapsedMs >= peer.busyUntilMs);
+    const fresh = peers.filter((peer) => !this.#livePeers.has(peer.id));
+    if (!mayJudge && fresh.length > 0) peers = fresh;
+    const peer = peers[Math.floor(this.#world.random() * peers.length)];
+    if (peer === undefined) return;
+    const live = !mayJudge || this.#behindPeers.delete(peer.id);
+    const { rows, fingerprint } = live || root === undefined ? slot.live : root;
+    const moment: Moment = live ? { live, cut: 0 } : { live, cut: newest };
+    const id = this.#world.nextExchange();
+    counters.exchanges++;
+    this.#exchange = {
+      ...{ id, peer: peer.id, startedMs: elapsedMs, moment, rowsOwn: rows, rowsPeer: 0 },
+      ...{ tasks: [], step: "root", walkOwn: undefined, walkPeer: undefined, entries: [] },
+      ...{ unexplained: [], unexplainedLevel: 0, isScanned: false, fetches: 0, goOn: false },
+      silentAtMs: elapsedMs + tuning.silenceMs,
+    };
+    const { horizon } = this.#world;
+    this.#world.send(peer, {
+      ...{ kind: "root", exchange: id, answer: false, ...moment, horizon },
+      ...{ rows, fingerprint },
+    });
+  }
+
+  /** The open exchange, if this frame answers its step. */
+  #answered(
+    peer: Peer,
+    frame: { readonly exchange: number },
+    act: "root" | "walk" | "list",
+  ): Exchange | undefined {
+    const exchange = this.#exchange;
+    if (exchange?.id !== frame.exchange || exchange.peer !== peer.id) return undefined;
+    const { step } = exchange;
+    if ((typeof step === "object" ? step.act : step) !== act) return undefined;
+    this.#heard(exchange);
+    return exchange;
+  }
+
+  #heard(exchange: Exchange): void {
+    exchange.silentAtMs = this.#world.elapsedMs + this.#world.tuning.silenceMs;
+  }
+
+  /** Roots differ: what to do first. */
+  #plan(exchange: Exchange): void {
+    const { rowsOwn, rowsPeer, tasks } = exchange;
+    // Nearly empty: take all there is, in ranges. A peer that is nearly empty does so for itself.
+    if (rowsPeer > 8 * rowsOwn) {
+      const { rangeRowsMax } = this.#world.tuning;
+      let level = 0;
+      while (level < 4 && rowsPeer / 16 ** level > rangeRowsMax) level++;
+      const nodes = Array.from({ length: 16 ** level }, (_, node) => node);
+      this.#push(tasks, "fetch", level, nodes, false, nodesOf(rangeRowsMax, rowsPeer, level));
+      this.#answers.isCatchingUp = true;
+    } else if (rowsOwn <= 8 * rowsPeer) this.#push(tasks, "walk", 0, [0], false, 1);
+  }
+
+  #push(
+    tasks: Task[],
+    act: Task["act"],
+    level: number,
+    nodes: readonly number[],
+    recentOnly: boolean,
+    nodesPerTask: number,
+  ): void {
+    for (let end = nodes.length; end > 0; end -= nodesPerTask) {
+      const part = nodes.slice(Math.max(0, end - nodesPerTask), end);
+      tasks.push({ act, level, nodes: part, recentOnly });
+    }
+  }
+
+  /** Begins tasks while it may: one walk or list at a time, a few fetches. */
+  #go(peer: Peer, exchange: Exchange): void {
+    const { tuning, counters } = this.#world;
+    while (this.#exchange === exchange && exchange.step === undefined) {
+      if (exchange.fetches >= tuning.fetchesMax) return;
+      const task = exchange.tasks.pop();
+      if (task !== undefined) {
+        this.#do(peer, exchange, task);
+        continue;
+      }
+      if (exchange.unexplained.length > 0 && !exchange.isScanned) {
+        exchange.isScanned = true;
+        counters.scansAsked++;
+        const nodes = exchange.unexplained.splice(0).slice(0, nodesPerScan);
+        this.#do(peer, exchange, {
+          ...{ act: "list", level: exchange.unexplainedLevel, nodes, recentOnly: false },
+        });
+        continue;
+      }
+      if (exchange.fetches === 0) this.#end(false);
+      return;
+    }
+  }
+
+  #do(peer: Peer, exchange: Exchange, task: Task): void {
+    const { horizon } = this.#world;
+    const { level, nodes, recentOnly } = task;
+    const { id, moment } = exchange;
+    const head = { exchange: id, answer: false, ...moment, horizon } as const;
+    this.#heard(exchange);
+    switch (task.act) {
+      case "walk":
+        exchange.step = task;
+        exchange.walkOwn = undefined;
+        exchange.walkPeer = undefined;
+        this.#world.send(peer, {
+          ...{ kind: "walk", ...head, level: level + 1, nodes, fingerprints: [] },
+        });
+        this.#world.ask({ kind: "walk", ...moment, level, nodes }, (answer) => {
+          if (this.#exchange !== exchange || exchange.step !== task) return;
+          if (answer.kind !== "walked") return this.#end(true);
+          exchange.walkOwn = answer.fingerprints;
+          this.#walked(peer, exchange);
+        });
+        return;
+      case "list":
+        exchange.step = task;
+        exchange.entries = [];
+        this.#world.send(peer, {
+          ...{ kind: "list", ...head, recentOnly, more: false, level, nodes, entries: [] },
+        });
+        return;
+      case "fetch":
+        this.#fetch(peer, exchange, { by: "range", level, nodes });
+        return;
+      default:
+        task.act satisfies never;
+    }
+  }
+
+  #walked(peer: Peer, exchange: Exchange): void {
+    const { walkOwn, walkPeer, rowsOwn, rowsPeer, tasks } = exchange;
+    if (walkOwn === undefined || walkPeer === undefined) return;
+    const task = exchange.step as Task;
+    exchange.step = undefined;
+    const level = task.level + 1;
+    const nodes: number[] = [];
+    for (const [i, fingerprint] of walkOwn.entries()) {
+      if (fingerprint === walkPeer[i]) continue;
+      nodes.push((task.nodes[i >> 4] as number) * 16 + (i % 16));
+    }
+    const { listRowsMax, rangeRowsMax } = this.#world.tuning;
+    const rowsPerNode = Math.max(rowsOwn, rowsPeer) / 16 ** level;
+    if (level < 4 && rowsPerNode > listRowsMax) {
+      this.#push(tasks, "walk", level, nodes, false, nodesPerWalk);
+    } else if (rowsPeer > 2 * rowsOwn && nodes.length > 8 * task.nodes.length) {
+      // Most of it is missing here: naming the rows first would only cost more.
+      this.#push(tasks, "fetch", level, nodes, false, nodesOf(rangeRowsMax, rowsPeer, level));
+    } else {
+      const nodesPerTask = nodesOf(entriesPerList, Math.max(rowsOwn, rowsPeer), level);
+      this.#push(tasks, "list", level, nodes, true, Math.min(nodesPerList, nodesPerTask));
+    }
+    this.#go(peer, exchange);
+  }
+
+  #compared(
+    peer: Peer,
+    exchange: Exchange,
+    task: Task,
+    want: readonly RowId[],
+    offer: readonly RowId[],
+  ): void {
+    if (task.recentOnly) {
+      const explained = new Set<number>();
+      for (const id of want) explained.add(nodeOfRow(id, task.level));
+      for (const id of offer) explained.add(nodeOfRow(id, task.level));
+      exchange.unexplainedLevel = task.level;
+      for (const node of task.nodes) if (!explained.has(node)) exchange.unexplained.push(node);
+    }
+    this.#answers.offer(peer, offer);
+    for (let at = 0; at < want.length; at += idsPerFetch) {
+      this.#fetch(peer, exchange, { by: "id", ids: want.slice(at, at + idsPerFetch) });
+    }
+  }
+
+  #fetch(peer: Peer, exchange: Exchange, what: FrameOf<"fetch">["what"]): void {
+    exchange.fetches++;
+    this.#fetches.start(peer, what, 2, (applied) => {
+      exchange.fetches--;
+      if (this.#exchange !== exchange) return;
+      this.#heard(exchange);
+      if (applied === undefined) return this.#end(true);
+      if (what.by === "range") exchange.goOn ||= applied.changed > 0;
+      else if (!exchange.moment.live) {
+        this.#world.counters.rowsNoise += applied.rows - applied.changed;
+      }
+      this.#go(peer, exchange);
+    });
+  }
+
+  #behind(exchange: Exchange): void {
+    this.#world.counters.exchangesBehind++;
+    this.#behindPeers.add(exchange.peer);
+    this.#end(true);
+  }
+
+  #end(isFailed: boolean): void {
+    const exchange = this.#exchange;
+    if (exchange === undefined) return;
+    this.#exchange = undefined;
+    this.#answers.isCatchingUp = false;
+    if (exchange.goOn) this.#soon();
+    else if (exchange.moment.live && !isFailed && this.#liveWalksLeft > 0) {
+      this.#liveWalksLeft--;
+      // The next peer at once, the same one again only after a while.
+      this.#livePeers.add(exchange.peer);
+      if (this.#world.readyPeers().some(({ id }) => !this.#livePeers.has(id))) this.#soon();
+    }
+  }
+}
+
+/** The node at `level` that a row lies under: the first hex digits of its id. */
+function nodeOfRow(id: RowId, level: number): number {
+  return level === 0 ? 0 : Number.parseInt(id.slice(0, level), 16);
+}
+
+/** How many nodes of `level` hold about `rowsMax` rows. */
+function nodesOf(rowsMax: number, rows: number, level: number): number {
+  return Math.max(1, Math.floor((rowsMax * 16 ** level) / Math.max(1, rows)));
+}
+
+function equalNodes(a: readonly number[], b: readonly number[]): boolean {
+  return a.length === b.length && a.every((node, i) => node === b[i]);
+}

@@ -1,0 +1,45 @@
+/**
+ * What may be said of whether two nodes agree, and when (DESIGN §5).
+ *
+ * After a start, or after having been without any peer, a node may lack changes that its peers have
+ * had for long. It gives verdicts only at cuts above its HLC at the moment in which its first exchange of
+ * recent rows was complete: everything stamped before that reaches it by that exchange or by repair.
+ *
+ * @module
+ */
+
+import type { Peer } from "./peer.ts";
+import type { World } from "./world.ts";
+
+export class Verdicts {
+  readonly #world: World;
+  #fromMs = Number.POSITIVE_INFINITY;
+
+  constructor(world: World) {
+    this.#world = world;
+  }
+
+  /** The node has no peer any more. */
+  alone(): void {
+    this.#fromMs = Number.POSITIVE_INFINITY;
+  }
+
+  /** An exchange of recent rows is complete; only the first counts. */
+  recentComplete(): void {
+    if (this.#fromMs === Number.POSITIVE_INFINITY) this.#fromMs = this.#world.hlcMs;
+  }
+
+  /** Whether a comparison at this cut says anything. */
+  mayJudge(cut: number): boolean {
+    return cut * 1000 > this.#fromMs;
+  }
+
+  /** Two settled images were compared at a common cut. */
+  compared(peer: Peer, cut: number, isEqual: boolean): void {
+    if (!this.mayJudge(cut)) return;
+    if (isEqual) {
+      this.#world.counters.verdictsEqual++;
+      peer.agreement = { cut, atMs: this.#world.nowMs };
+    } else this.#world.counters.verdictsDifferent++;
+  }
+}
