@@ -9,7 +9,7 @@
  * | ---------------- | --------------------------------------------------------------------------- |
  * | BLOB             | nothing                                                                     |
  * | TEXT             | INTEGER and REAL become text                                                |
- * | NUMERIC, INTEGER | text that reads as a number becomes it; a REAL that is an integer below 2**51 becomes INTEGER |
+ * | NUMERIC, INTEGER | text that reads as a number becomes it; a REAL that is an integer between -2**63 and 2**63 becomes INTEGER |
  * | REAL             | text that reads as a number and INTEGER become REAL; -0.0 becomes 0.0        |
  *
  * Source: "Datatypes In SQLite", section 3, https://sqlite.org/datatype3.html
@@ -17,8 +17,9 @@
  * @module
  */
 
+import { utf8Decode } from "../bytes/utf8.ts";
 import { canonicalKeyValue } from "../row/key.ts";
-import { equalValues, Real, type SqlValue } from "../row/value.ts";
+import { equalValues, type RawText, Real, type SqlValue } from "../row/value.ts";
 
 export type Affinity = "BLOB" | "TEXT" | "NUMERIC" | "INTEGER" | "REAL";
 
@@ -42,8 +43,7 @@ export function isKeptByAffinity(affinity: Affinity, value: SqlValue): boolean {
     if (affinity === "REAL") return !Object.is(value.real, -0);
     return affinity !== "TEXT" && !isSameAsInteger(value.real);
   }
-  // Text. What is not UTF-8 has a byte that no number has.
-  return affinity === "TEXT" || typeof value !== "string" || !readsAsNumber(value);
+  return affinity === "TEXT" || !readsAsNumber(value);
 }
 
 /**
@@ -66,15 +66,19 @@ export function shownKeyValue(affinity: Affinity, value: SqlValue): SqlValue {
   return affinity === "REAL" && isInteger ? new Real(Number(value)) : value;
 }
 
-/** `sqlite3RealSameAsInt`: the REALs that an INTEGER column turns into INTEGER. */
+/** The REALs that an INTEGER column turns into INTEGER. -2**63 itself stays. */
 function isSameAsInteger(real: number): boolean {
-  return Number.isInteger(real) && real >= -(2 ** 51) && real < 2 ** 51;
+  return Number.isInteger(real) && real > -(2 ** 63) && real < 2 ** 63;
 }
 
-/** Text that `sqlite3AtoF` reads to its end. */
+/** Text that `sqlite3AtoF` reads to its end. A zero byte is an end, whatever follows. */
 const numberText =
-  /^[ \t\n\v\f\r]*[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?[ \t\n\v\f\r]*$/;
+  /^[ \t\n\v\f\r]*[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?[ \t\n\v\f\r]*(?:\0|$)/;
 
-function readsAsNumber(text: string): boolean {
-  return numberText.test(text);
+function readsAsNumber(value: string | RawText): boolean {
+  if (typeof value === "string") return numberText.test(value);
+  // What is not UTF-8 may still stand behind a zero byte.
+  const end = value.bytes.indexOf(0);
+  const text = end < 0 ? undefined : utf8Decode(value.bytes, 0, end);
+  return text !== undefined && numberText.test(text);
 }

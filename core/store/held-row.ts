@@ -145,7 +145,7 @@ export function joinHeld(
       takesRight = stampOrder < 0;
       if (stampOrder === 0 && !equalHashes(left.hash, hashAt(clocks, j))) {
         conflict = true;
-        const value = left.value ?? readShown(left.column);
+        const value = left.value === undefined ? readShown(left.column) : left.value;
         takesRight = compareValues(value, right.value) < 0;
       }
       if (takesRight) i++;

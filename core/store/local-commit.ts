@@ -97,7 +97,9 @@ export function clocksOfTouched(touched: Touched, reader: LocalReader): HeldRow 
     const found = table.findClocks({ rowid: rowidBefore, key, keyBytes });
     if (found !== undefined) clocks = decodeHeldRow(found.clock, found.held, reader.ordinals);
     for (const cell of clocks?.cells ?? []) {
-      cell.value ??= before[table.valueIndex.get(cell.column) as number] ?? null;
+      // NULL is a value too.
+      if (cell.value !== undefined) continue;
+      cell.value = before[table.valueIndex.get(cell.column) as number] ?? null;
     }
   }
   touched.clocks = clocks ?? null;
@@ -218,11 +220,14 @@ function heldCellOf(table: StoredTable, cell: Cell, digester: Digester): HeldCel
   return { column, stamp, hash: digester.valueHash(value), held, value, fresh: false };
 }
 
+/** Why a commit has too many rows to be sent; undefined when it hasn't. */
+export function problemOfCount(changes: readonly LocalChange[]): string | undefined {
+  if (changes.length <= rowsMax) return undefined;
+  return `a transaction may change ${rowsMax} rows, this one changes ${changes.length}: split it`;
+}
+
 /** Why a commit is too large to be sent; undefined when it isn't. */
 export function problemOfSize(rows: readonly LocalRow[]): string | undefined {
-  if (rows.length > rowsMax) {
-    return `a transaction may change ${rowsMax} rows, this one changes ${rows.length}: split it`;
-  }
   let commitBytes = 0;
   for (const { state } of rows) {
     let rowBytes = 0;

@@ -116,7 +116,9 @@ export class RowWriter {
     assert(table !== undefined && slot.hasBase, "shown values stand in a base row");
     const values = table.readValues(slot);
     for (const cell of row.cells) {
-      cell.value ??= values[table.valueIndex.get(cell.column) as number] ?? null;
+      // NULL is a value too.
+      if (cell.value !== undefined) continue;
+      cell.value = values[table.valueIndex.get(cell.column) as number] ?? null;
     }
   }
 

@@ -63,6 +63,7 @@ import {
   type LocalRow,
   largestHlcBefore,
   problemOfBytes,
+  problemOfCount,
   problemOfSize,
   stampChanges,
 } from "./local-commit.ts";
@@ -91,7 +92,7 @@ export interface OpenReport {
   readonly adoptedRows: number;
   /** Rows and cells that were held and are shown since the schema grew. */
   readonly surfacedRows: number;
-  /** Clocks whose row somebody deleted without Patina. They stay, and a merge may bring the row back. */
+  /** Clocks whose row somebody deleted without Patina. They were removed: a peer brings the row back. */
   readonly clocksWithoutRows: number;
   /** Rows that somebody wrote without Patina: nobody else hears of them until they are written again. */
   readonly rowsWithoutClocks: number;
@@ -315,6 +316,8 @@ export class SqliteStore implements RowStore {
     };
     if (journal.problem !== "") return refuse(journal.problem);
     const changes = collectChanges(journal, this.#reader);
+    const tooMany = problemOfCount(changes);
+    if (tooMany !== undefined) return refuse(tooMany);
     let rows: LocalRow[] = [];
     let stamp: Stamp | undefined;
     if (changes.some(({ kind }) => kind !== "moved")) {
@@ -718,35 +721,19 @@ export class SqliteStore implements RowStore {
     return count;
   }
 
-  /** Counts rows and clocks that don't belong together. */
+  /**
+   * Counts rows and clocks that don't belong together. Clocks whose row is gone go too: they would be
+   * taken for those of the row that gets its rowid next.
+   */
   #check(): { readonly clocksWithoutRows: number; readonly rowsWithoutClocks: number } {
     let clocksWithoutRows = 0;
     let rowsWithoutClocks = 0;
     for (const table of this.#parts) {
-      const base = quoteName(table.plan.sqlName);
-      const clocks = quoteName(clockTableName(table.name));
-      const count = (sql: string): number => Number(this.#writer.all(sql)[0]?.[0]);
-      if (table.plan.withoutRowid) {
-        let matched = 0;
-        let all = 0;
-        for (const row of table.baseRows()) {
-          all++;
-          const keyBytes = encodeKey(row.key);
-          if (keyBytes === undefined) continue;
-          if (table.findClocks({ rowid: undefined, key: row.key, keyBytes }) !== undefined) {
-            matched++;
-          }
-        }
-        rowsWithoutClocks += all - matched;
-        clocksWithoutRows += count(`SELECT count(*) FROM ${clocks}`) - matched;
-      } else {
-        const rowid = table.plan.rowidName;
-        const matched = count(
-          `SELECT count(*) FROM ${clocks} c CROSS JOIN ${base} t ON t.${rowid} = c.id`,
-        );
-        clocksWithoutRows += count(`SELECT count(*) FROM ${clocks}`) - matched;
-        rowsWithoutClocks += count(`SELECT count(*) FROM ${base}`) - matched;
-      }
+      const matched = table.countMatched();
+      const clocks = table.countClocks();
+      rowsWithoutClocks += table.countRows() - matched;
+      clocksWithoutRows += clocks - matched;
+      if (clocks !== matched) table.removeStrayClocks();
     }
     return { clocksWithoutRows, rowsWithoutClocks };
   }

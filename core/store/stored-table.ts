@@ -7,6 +7,7 @@
  * @module
  */
 
+import { decodeKey, encodeKey } from "../row/key.ts";
 import { lowerAscii } from "../row/row-state.ts";
 import type { SqlValue } from "../row/value.ts";
 import { isKeptByAffinity, isKeyKept } from "../schema/affinity.ts";
@@ -98,20 +99,20 @@ export class StoredTable {
 
   /** The row of a key that {@link isKey}, with its clocks. One look-up. */
   find(key: readonly SqlValue[], keyBytes: Uint8Array): FoundRow | undefined {
-    if (this.plan.withoutRowid) {
-      const clocks = this.findClocks({ rowid: undefined, key, keyBytes });
-      return clocks === undefined ? undefined : { rowid: undefined, ...clocks };
-    }
-    const statement = this.#statement(
-      "find",
-      () =>
-        `SELECT t.${this.plan.rowidName}, c.clock, c.held FROM ${this.#base} t ` +
-        `LEFT JOIN ${this.#clocks} c ON c.id = t.${this.plan.rowidName} WHERE ${this.#keyIs("t.")}`,
-    );
+    const { rowidName, withoutRowid } = this.plan;
+    const statement = this.#statement("find", () => {
+      const rowid = withoutRowid ? "NULL" : `t.${rowidName}`;
+      const on = withoutRowid ? `c.key = ?${key.length + 1}` : `c.id = t.${rowidName}`;
+      return (
+        `SELECT ${rowid}, c.clock, c.held FROM ${this.#base} t ` +
+        `LEFT JOIN ${this.#clocks} c ON ${on} WHERE ${this.#keyIs("t.", 1)}`
+      );
+    });
     bindAll(statement, key);
+    if (withoutRowid) statement.bind(key.length + 1, keyBytes);
     if (!statement.step()) return undefined;
     const found = {
-      rowid: statement.column(0) as number | bigint,
+      rowid: withoutRowid ? undefined : (statement.column(0) as number | bigint),
       clock: statement.column(1) as Uint8Array | null,
       held: statement.column(2) as Uint8Array | null,
     };
@@ -321,6 +322,47 @@ export class StoredTable {
     }
   }
 
+  countRows(): number {
+    return Number(this.#database.all(`SELECT count(*) FROM ${this.#base}`)[0]?.[0]);
+  }
+
+  countClocks(): number {
+    return Number(this.#database.all(`SELECT count(*) FROM ${this.#clocks}`)[0]?.[0]);
+  }
+
+  /** Rows that have clocks. One look-up a row. */
+  countMatched(): number {
+    const { withoutRowid, rowidName } = this.plan;
+    if (!withoutRowid) {
+      const sql = `SELECT count(*) FROM ${this.#clocks} c CROSS JOIN ${this.#base} t ON t.${rowidName} = c.id`;
+      return Number(this.#database.all(sql)[0]?.[0]);
+    }
+    let matched = 0;
+    for (const { key } of this.baseRows()) {
+      const keyBytes = encodeKey(key);
+      if (keyBytes === undefined) continue;
+      if (this.findClocks({ rowid: undefined, key, keyBytes }) !== undefined) matched++;
+    }
+    return matched;
+  }
+
+  /** Removes clocks that have no row. */
+  removeStrayClocks(): void {
+    const { withoutRowid, rowidName } = this.plan;
+    if (!withoutRowid) {
+      this.#database.exec(
+        `DELETE FROM ${this.#clocks} WHERE id NOT IN (SELECT ${rowidName} FROM ${this.#base})`,
+      );
+      return;
+    }
+    for (const [keyBytes] of this.#database.all(`SELECT key FROM ${this.#clocks}`)) {
+      const key = decodeKey(keyBytes as Uint8Array) ?? [];
+      const isKey = this.isKey(key);
+      if (isKey && this.readByKey(key) !== undefined) continue;
+      this.removeClocks({ rowid: undefined, key, keyBytes: keyBytes as Uint8Array });
+    }
+  }
+
   dispose(): void {
     for (const statement of this.#statements.values()) statement[Symbol.dispose]();
     this.#statements.clear();
@@ -343,9 +385,12 @@ export class StoredTable {
     return this.plan.withoutRowid ? this.#keyIs("") : `${this.plan.rowidName} = ?`;
   }
 
-  #keyIs(prefix: string): string {
+  #keyIs(prefix: string, from?: number): string {
     return this.plan.keyColumns
-      .map((column) => `${prefix}${quoteName(column.sqlName)} = ?`)
+      .map(
+        (column, i) =>
+          `${prefix}${quoteName(column.sqlName)} = ?${from === undefined ? "" : from + i}`,
+      )
       .join(" AND ");
   }
 

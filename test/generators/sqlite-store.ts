@@ -94,9 +94,9 @@ export class SqliteNode implements Disposable {
     return this.store.commit(this.nowMs);
   }
 
-  /** Rows of a table, in the order of its key. */
+  /** Rows of a table, in the order of its first column, which in tests is the key. */
   table(name: string): unknown[][] {
-    return this.db.all(`SELECT * FROM "${name}" ORDER BY 1, 2`);
+    return this.db.all(`SELECT * FROM "${name}" ORDER BY 1`);
   }
 
   [Symbol.dispose](): void {
