@@ -16,6 +16,7 @@
 import { assert, unreachable } from "../core/assert.ts";
 import type { PeerId, StoreReply, StoreRequest, Ticket } from "../core/node/border.ts";
 import type { Alarm, NodeSnapshot } from "../core/node/node-machine.ts";
+import { prepareAddonFolder } from "./addon-folder.ts";
 
 /** Plain data: it crosses to the net thread. */
 export interface NetOptions {
@@ -61,6 +62,8 @@ export interface NetOptions {
   readonly heartbeatMs?: number;
   /** Share of outgoing datagrams dropped on purpose, 0 to 1: demonstrations and tests. */
   readonly lossFraction?: number;
+  /** Where libsodium is unpacked if the temporary folder can't take or run it: the data directory. */
+  readonly addonFolder?: string;
   /** Answer the question `crash`. For tests. */
   readonly testHooks?: boolean;
 }
@@ -73,7 +76,7 @@ export type NetReport =
       readonly host: string;
       readonly port: number;
     }
-  /** Could not start (a host that isn't ours, a bootstrap port that is taken). The link has ended. */
+  /** Could not start (a host that isn't ours, a bootstrap port that is taken…). The link has ended. */
   | { readonly kind: "failed"; readonly why: string }
   /** The net thread died; it is started again in `restartMs`. */
   | { readonly kind: "crashed"; readonly why: string; readonly restartMs: number }
@@ -178,7 +181,7 @@ export interface NetCarrierHooks {
 }
 
 /** Starts what runs `createNetRunner`. Messages posted before it has loaded must reach it. */
-export type StartCarrier = (hooks: NetCarrierHooks) => NetCarrier;
+export type StartCarrier = (hooks: NetCarrierHooks, options: NetOptions) => NetCarrier;
 
 /** Waits before the net thread is started again: the first at once, while crashes follow each other. */
 const restartsMs = [0, 250, 1000, 5000, 10_000] as const;
@@ -306,14 +309,17 @@ class RestartingLink implements NetLink {
     const life = ++this.#life;
     this.#startedMs = Date.now();
     const isOld = () => life !== this.#life;
-    const carrier = this.#startCarrier({
-      onMessage: (message) => {
-        if (!isOld()) this.#onMessage(message);
+    const carrier = this.#startCarrier(
+      {
+        onMessage: (message) => {
+          if (!isOld()) this.#onMessage(message);
+        },
+        onEnd: (why) => {
+          if (!isOld()) this.#onEnd(why);
+        },
       },
-      onEnd: (why) => {
-        if (!isOld()) this.#onEnd(why);
-      },
-    });
+      this.#options,
+    );
     this.#carrier = carrier;
     carrier.post({ kind: "start", options: this.#options }, []);
     const replies = [this.#identity, this.#slot].filter((reply) => reply !== undefined);
@@ -391,13 +397,16 @@ class RestartingLink implements NetLink {
       this.#onEnd(report.why);
       return;
     }
-    if (report.kind === "failed") {
-      this.#isEnded = true;
-      void this.#carrier?.end();
-      this.#carrier = undefined;
-      this.#failQuestions(report.why);
-    }
-    this.#report(report);
+    if (report.kind === "failed") this.#fail(report.why);
+    else this.#report(report);
+  }
+
+  #fail(why: string): void {
+    this.#isEnded = true;
+    void this.#carrier?.end();
+    this.#carrier = undefined;
+    this.#failQuestions(why);
+    this.#report({ kind: "failed", why });
   }
 
   #report(report: NetReport): void {
@@ -423,6 +432,11 @@ class RestartingLink implements NetLink {
     this.#failQuestions("the net thread died");
     if (this.#isEnded) {
       this.#stopped?.();
+      return;
+    }
+    // What never ran won't by being tried again.
+    if (!this.#hasListened) {
+      this.#fail(why);
       return;
     }
     if (Date.now() - this.#startedMs > soundMs) this.#crashes = 0;
@@ -461,7 +475,14 @@ function detached(reply: StoreReply, transfer: ArrayBuffer[]): StoreReply {
 }
 
 /** The net thread as a Worker of this process; a second entry point of the executable (`build.ts`). */
-export const startWorker: StartCarrier = ({ onMessage, onEnd }) => {
+export const startWorker: StartCarrier = ({ onMessage, onEnd }, { addonFolder }) => {
+  const folder = prepareAddonFolder(addonFolder);
+  if (folder.kind === "refused") {
+    queueMicrotask(() =>
+      onMessage({ kind: "report", report: { kind: "failed", why: folder.why } }),
+    );
+    return { post: () => {}, end: async () => {} };
+  }
   const worker = new Worker(new URL("./net-thread.ts", import.meta.url), { name: "patina net" });
   let isOver = false;
   let why = "ended by itself";

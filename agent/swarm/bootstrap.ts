@@ -7,7 +7,8 @@
  * @module
  */
 
-import DHT from "hyperdht";
+import type HyperDHT from "hyperdht";
+import { prepareAddonFolder } from "../addon-folder.ts";
 
 export interface BootstrapOptions {
   /** IPv4 address of this host that the others reach; not 0.0.0.0. */
@@ -35,8 +36,12 @@ export async function startBootstrap(options: BootstrapOptions): Promise<Bootstr
   const { host, port } = options;
   const address = `${host}:${port}`;
   const others = (options.bootstrap ?? []).filter((other) => other !== address);
-  let dht: DHT | undefined;
+  const folder = prepareAddonFolder(undefined);
+  if (folder.kind === "refused") return { kind: "failed", why: folder.why };
+  let dht: HyperDHT | undefined;
   try {
+    // Loads libsodium.
+    const { default: DHT } = await import("hyperdht");
     dht = DHT.bootstrapper(port, host, { host, bootstrap: others });
     await dht.fullyBootstrapped();
   } catch (error) {

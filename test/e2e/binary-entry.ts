@@ -6,7 +6,7 @@
 
 import type { NetReport } from "../../agent/link.ts";
 
-const [command] = process.argv.slice(2);
+const [command, folder] = process.argv.slice(2);
 
 if (command === "--version") {
   console.log("0");
@@ -14,11 +14,16 @@ if (command === "--version") {
   console.log(JSON.stringify({ leak: process.env.PATINA_LEAK ?? null }));
 } else if (command === "net") {
   // Two nodes and their bootstrap in one process; ends when each has the other.
+  const { prepareAddonFolder } = await import("../../agent/addon-folder.ts");
+  if (folder !== undefined) prepareAddonFolder(folder);
   const { startNet } = await import("../../agent/link.ts");
   const { startBootstrap } = await import("../../agent/swarm/bootstrap.ts");
   const { freeUdpPort } = await import("../../agent/swarm/free-port.ts");
   const bootstrap = await startBootstrap({ host: "127.0.0.1", port: await freeUdpPort() });
-  if (bootstrap.kind === "failed") throw new Error(bootstrap.why);
+  if (bootstrap.kind === "failed") {
+    console.log(bootstrap.why);
+    process.exit(6);
+  }
   const links = [1, 2].map((seed) =>
     startNet({
       nodeSeed: new Uint8Array(32).fill(seed),
@@ -31,6 +36,7 @@ if (command === "--version") {
       bootstrap: [bootstrap.bootstrap.address],
       isBootstrap: false,
       incarnation: 1,
+      ...(folder === undefined ? {} : { addonFolder: folder }),
     }),
   );
   const connected = links.map(

@@ -11,7 +11,7 @@ import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
 import { buildDefaults, buildExecutable } from "../../agent/build.ts";
 import { testIf } from "../real.ts";
-import { hideTree, missingHiding } from "./hidden-tree.ts";
+import { hideTree, missingHiding, unshareOptions } from "./hidden-tree.ts";
 
 const repository = resolve(import.meta.dir, "../..");
 let folder: string;
@@ -131,6 +131,39 @@ testIf(
     expect(listed.stdout.trim()).toBe("0");
     const ran = await run(hideTree([join(alone, "patina"), "net"]), alone);
     expect(ran).toEqual({ stdout: '["connected","connected"]\n', exitCode: 0 });
+  },
+  60_000,
+);
+
+testIf(
+  missingHiding(),
+  "where /tmp is mounted noexec libsodium is loaded from another folder",
+  async () => {
+    const hardened = (command: string[]) => [
+      ...[
+        "unshare",
+        unshareOptions,
+        "sh",
+        "-c",
+        'mount -t tmpfs -o noexec none /tmp && exec "$@"',
+        "sh",
+      ],
+      ...command,
+    ];
+    // Out of /tmp, which is covered.
+    const elsewhere = await mkdtemp(join("/var/tmp", "patina-binary-"));
+    try {
+      await copyFile(binary, join(elsewhere, "patina"));
+      const patina = join(elsewhere, "patina");
+      expect(await run(hardened([patina, "net"]), "/")).toEqual({
+        stdout: expect.stringContaining("/tmp is mounted noexec. Set BUN_TMPDIR to a folder"),
+        exitCode: 6,
+      });
+      const ran = await run(hardened([patina, "net", elsewhere]), "/");
+      expect(ran).toEqual({ stdout: '["connected","connected"]\n', exitCode: 0 });
+    } finally {
+      await rm(elsewhere, { recursive: true, force: true });
+    }
   },
   60_000,
 );

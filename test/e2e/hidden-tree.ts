@@ -8,7 +8,8 @@
 import { resolve } from "node:path";
 
 const repository = resolve(import.meta.dir, "../..");
-const options = process.getuid?.() === 0 ? "-m" : "-rm";
+/** Of `unshare`: a mount namespace, as root or as one who becomes root in it. */
+export const unshareOptions = process.getuid?.() === 0 ? "-m" : "-rm";
 
 /** Undefined if the tree can be hidden here, else why not. */
 export function missingHiding(): string | undefined {
@@ -20,5 +21,5 @@ export function missingHiding(): string | undefined {
 /** `command` in a mount namespace of its own, with an empty file system over the repository. */
 export function hideTree(command: readonly string[]): string[] {
   const script = 'mount -t tmpfs none "$1" && shift && exec "$@"';
-  return ["unshare", options, "sh", "-c", script, "sh", repository, ...command];
+  return ["unshare", unshareOptions, "sh", "-c", script, "sh", repository, ...command];
 }
