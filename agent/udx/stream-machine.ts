@@ -115,8 +115,8 @@ const RECEIVE_SLACK_BYTES = 64 * 1024;
 const RECEIVE_CHARGE_BYTES_MIN = 512;
 /** How far beyond the next expected packet a sequence number may be. */
 const RECEIVE_AHEAD_PACKETS_MAX = 16_384;
-/** How far SND.NXT may be beyond SND.UNA: below what peers accept, above any window in packets. */
-const SEND_AHEAD_PACKETS_MAX = 8192;
+/** How far SND.NXT may be beyond SND.UNA: a window in flight, and one that waits behind a loss. */
+const SEND_AHEAD_PACKETS_MAX = 5600;
 /** Acknowledge without waiting for the end of the turn after this many packets. */
 export const ACK_EVERY_PACKETS = 24;
 
@@ -730,13 +730,12 @@ export class StreamMachine<P extends Path> {
   }
 
   /**
-   * What waits behind a lost packet doesn't narrow the window until it fills another one: the sender
-   * counts only what is in flight, and at 200 ms of round trip every loss would stop it. So twice the
-   * window may be held at most.
+   * What waits behind a lost packet doesn't narrow the window: the sender counts only what is in
+   * flight, and at 200 ms of round trip every loss would stop it. It has a limit of its own, as large
+   * as the window; what is beyond is dropped.
    */
   #receiveWindow(): number {
-    const behind = Math.max(0, this.#reorderCharge - this.#receiveWindowMax);
-    return Math.max(0, this.#receiveWindowMax - this.#chunksCharge - behind);
+    return Math.max(0, this.#receiveWindowMax - this.#chunksCharge);
   }
 
   #advertise(): number {
@@ -804,8 +803,9 @@ export class StreamMachine<P extends Path> {
     if (this.#remoteEndSeq >= 0 && seq > this.#remoteEndSeq) return;
     const payload = bytes.subarray(packet.payloadStart, packet.payloadEnd);
     const charge = Math.max(payload.length, RECEIVE_CHARGE_BYTES_MIN);
-    if (this.heldBytes + charge > this.#receiveWindowMax * 2 + RECEIVE_SLACK_BYTES) return;
+    // The packet that fills the gap is never refused for what waits behind it.
     if (this.#chunksCharge + charge > this.#receiveWindowMax + RECEIVE_SLACK_BYTES) return;
+    if (ahead > 0 && this.#reorderCharge + charge > this.#receiveWindowMax) return;
     const end = (packet.type & TYPE_END) !== 0;
 
     if (ahead > 0) {

@@ -142,6 +142,16 @@ describe("memory is bounded:", () => {
     expect(path.b.closed).toBeNull();
   });
 
+  test("and the packet that fills the gap is still taken", () => {
+    const path = new VirtualPath(1).connect();
+    const payload = new Uint8Array(1400);
+    for (let i = 1; i < 8000; i++)
+      inject(path, path.b, { type: TYPE_DATA, seq: i, payload, ack: 0 });
+    expect(path.b.receivedBytes).toBe(0);
+    inject(path, path.b, { type: TYPE_DATA, seq: 0, payload, ack: 0 });
+    expect(path.b.receivedBytes).toBeGreaterThan(4_000_000);
+  });
+
   test("the same with empty packets", () => {
     const path = new VirtualPath(1).connect();
     for (let i = 1; i < 40_000; i++) {

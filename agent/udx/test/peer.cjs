@@ -15,6 +15,7 @@ const udx = new UDX();
 const streams = new Map();
 const sockets = new Set();
 const idle = [];
+let firewallAsked = 0;
 let swarm = null;
 
 /** Bytes from a seed that both sides can make: each block is the hash of its number. */
@@ -104,6 +105,27 @@ const commands = {
     const { stream, socket } = streams.get(id);
     stream.connect(socket, remoteId, port, host, ack === undefined ? {} : { ack });
     return {};
+  },
+  /** A stream that waits for someone the firewall lets in, which is nobody. */
+  listen({ id }) {
+    const { port } = commands.open({ id, options: { firewall: () => ++firewallAsked > 0 } });
+    return { port };
+  },
+  asked() {
+    return { asked: firewallAsked };
+  },
+  /** Connected streams that read, in numbers. */
+  accept({ count, port, host = "127.0.0.1" }) {
+    const socket = udx.createSocket();
+    socket.bind(0, host);
+    const first = 5000;
+    for (let i = 0; i < count; i++) {
+      const stream = udx.createStream(first + i);
+      stream.on("error", () => {});
+      stream.resume();
+      stream.connect(socket, first + i, port, host);
+    }
+    return { port: socket.address().port, first };
   },
   changeRemote({ id, remoteId, port, host = "127.0.0.1" }) {
     const { stream, socket } = streams.get(id);
@@ -232,7 +254,11 @@ const commands = {
       else globalThis.gc?.();
     }
     const { user, system } = process.cpuUsage();
-    return { cpuMs: (user + system) / 1000, rss: process.memoryUsage().rss };
+    return {
+      cpuMs: (user + system) / 1000,
+      rss: process.memoryUsage().rss,
+      packets: udx.packetsReceived,
+    };
   },
   /** A Hyperswarm, whose modules are found beside the UDX module. */
   async swarm({ bootstrap, topic, server, root }) {
