@@ -101,7 +101,10 @@ export class ByteWriter {
 
   bytes(value: Uint8Array): void {
     this.#room(value.length);
-    this.#bytes.set(value, this.#length);
+    if (value.length <= 32) {
+      // Keys, sites and hashes: a call of `set` costs more than it copies.
+      for (let i = 0; i < value.length; i++) this.#bytes[this.#length + i] = value[i] as number;
+    } else this.#bytes.set(value, this.#length);
     this.#length += value.length;
   }
 

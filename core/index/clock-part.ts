@@ -43,15 +43,56 @@ export function lastSlotOf(state: ClockPart): number {
   return slot;
 }
 
+/** The first slot that any of a state's clocks falls in. */
+export function firstSlotOf(state: ClockPart): number {
+  // No cell is older than the row clock that it came with.
+  if (state.clock !== undefined) return slotOfStamp(state.clock);
+  let slot = Number.POSITIVE_INFINITY;
+  for (const cell of state.cells) slot = Math.min(slot, slotOfStamp(cell.stamp));
+  return slot;
+}
+
+/**
+ * Those clocks of `incoming` that `before` doesn't have as they are; undefined when it has all. A row is
+ * sent whole, so most of what comes is known.
+ */
+export function newsOf(
+  incoming: ClockState,
+  before: ClockState | undefined,
+): ClockPart | undefined {
+  if (before === undefined) return incoming;
+  const isClockNew = compareRowClocks(incoming.clock, before.clock) !== 0;
+  let cells: CellClock[] | undefined;
+  let at = 0;
+  for (const cell of incoming.cells) {
+    while (at < before.cells.length && (before.cells[at] as CellClock).column < cell.column) at++;
+    const held = before.cells[at];
+    if (held !== undefined && held.column === cell.column && isSameCell(held, cell)) continue;
+    if (cells === undefined) cells = [cell];
+    else cells.push(cell);
+  }
+  if (!isClockNew && cells === undefined) return undefined;
+  return { clock: isClockNew ? incoming.clock : undefined, cells: cells ?? [] };
+}
+
+function isSameCell(a: CellClock, b: CellClock): boolean {
+  return a === b || (compareHashes(a.hash, b.hash) === 0 && compareStamps(a.stamp, b.stamp) === 0);
+}
+
+/** The clocks of one slot. */
+export interface SlotPart {
+  readonly slot: number;
+  readonly part: ClockPart;
+}
+
 /** Takes a state apart by slot, ascending. Slots up to `slotMin` count as `slotMin`. */
-export function takeApart(
-  state: ClockPart,
-  slotMin: number,
-): { readonly slot: number; readonly part: ClockPart }[] {
+export function takeApart(state: ClockPart, slotMin: number): readonly SlotPart[] {
+  const last = Math.max(lastSlotOf(state), slotMin);
+  if (last === slotMin || firstSlotOf(state) === last) return [{ slot: last, part: state }];
   const parts: { slot: number; part: { clock: RowClock | undefined; cells: CellClock[] } }[] = [];
   const partOf = (slot: number) => {
-    let at = 0;
-    while (at < parts.length && (parts[at]?.slot as number) < slot) at++;
+    let at = parts.length;
+    while (at > 0 && (parts[at - 1] as SlotPart).slot >= slot) at--;
     let found = parts[at];
     if (found?.slot !== slot) {
       found = { slot, part: { clock: undefined, cells: [] } };
@@ -75,6 +116,7 @@ export function takeApart(
  * live row has decided by value; if it no longer has that stamp, the larger hash is taken.
  */
 export function joinParts(a: ClockPart, b: ClockPart, live: ClockState): ClockPart {
+  if (a === noClocks) return b;
   if (!adds(a, b, live)) return a;
   const clock =
     a.clock === undefined || (b.clock !== undefined && compareRowClocks(b.clock, a.clock) > 0)

@@ -49,6 +49,8 @@ export class RecentRows {
   readonly #options: RecentRowsOptions;
   readonly #links = new Map<RowId, Link>();
   readonly #firstByRange: (Link | undefined)[] = new Array(rangeCount).fill(undefined);
+  /** The last one looked up: a change looks a row up and then touches it. */
+  #looked: Link | undefined;
   #oldest: Link | undefined;
   #newest: Link | undefined;
 
@@ -61,12 +63,13 @@ export class RecentRows {
   }
 
   get(id: RowId): RecentRow | undefined {
-    return this.#links.get(id)?.row;
+    this.#looked = this.#links.get(id);
+    return this.#looked?.row;
   }
 
   /** Notes that a row changed. @param nowMs Wall clock; a step back only delays forgetting. */
   touch(row: RecentRow, nowMs: number): void {
-    let link = this.#links.get(row.id);
+    let link = this.#looked?.row.id === row.id ? this.#looked : this.#links.get(row.id);
     if (link === undefined) {
       const range = rangeOfRow(row.id);
       const after = this.#firstByRange[range];
@@ -135,6 +138,7 @@ export class RecentRows {
   #forget(link: Link): void {
     this.#unlinkAge(link);
     this.#links.delete(link.row.id);
+    if (this.#looked === link) this.#looked = undefined;
     if (link.after !== undefined) link.after.before = link.before;
     if (link.before !== undefined) link.before.after = link.after;
     else this.#firstByRange[rangeOfRow(link.row.id)] = link.after;

@@ -74,23 +74,23 @@ export class RowIndex {
       if (row.before !== undefined && !isScanned) this.#count(row.id, row.before);
     }
     const known = this.recent.get(row.id);
-    let beforeDigest: Digest | undefined;
-    if (row.before !== undefined) {
-      beforeDigest = known?.digest ?? this.#digester.rowDigest(row.id, row.before);
-    }
+    const { before } = row;
+    const range = rangeOfRow(row.id);
+    const beforeDigest = before && (known?.digest ?? this.#digester.rowDigest(row.id, before));
     let afterDigest = beforeDigest;
     if (row.changed || afterDigest === undefined) {
       afterDigest = this.#digester.rowDigest(row.id, row.after);
-      this.live.replace(rangeOfRow(row.id), beforeDigest, afterDigest);
+      this.live.replace(range, beforeDigest, afterDigest);
       this.#touch(row, stampOfRow(row.after), afterDigest, urgent, nowMs);
     }
-    this.image.take(row.id, row.before, row.incoming, row.after, beforeDigest, afterDigest);
+    this.image.take(row.id, range, before, row.incoming, row.after, beforeDigest, afterDigest);
   }
 
   #count(id: RowId, clocks: ClockState): Digest {
     const digest = this.#digester.rowDigest(id, clocks);
-    this.live.add(rangeOfRow(id), digest);
-    this.image.take(id, undefined, clocks, clocks, undefined, digest);
+    const range = rangeOfRow(id);
+    this.live.add(range, digest);
+    this.image.take(id, range, undefined, clocks, clocks, undefined, digest);
     return digest;
   }
 

@@ -29,12 +29,13 @@ import {
   type Digester,
   equalDigests,
   type RowId,
-  rangeOfRow,
 } from "../row/digest.ts";
 import {
   type ClockPart,
+  firstSlotOf,
   joinParts,
   lastSlotOf,
+  newsOf,
   noClocks,
   slotMs,
   takeApart,
@@ -69,6 +70,16 @@ export interface ImageRoot {
   readonly fingerprint: FingerprintHex;
 }
 
+interface TouchedSlot {
+  readonly slot: number;
+  part: ClockPart;
+  /**
+   * The image with this slot's clocks and all before, where that is known without joining: what the live
+   * row was when the first clock of a later slot came.
+   */
+  end: { readonly image: ClockPart; readonly digest: Digest } | undefined;
+}
+
 /** A row touched lately. */
 interface TouchedRow {
   readonly id: RowId;
@@ -76,10 +87,11 @@ interface TouchedRow {
   /** Its image at the oldest cut. */
   base: ClockPart;
   /** By slot, ascending, all after the oldest cut: the join of the clocks stamped in it. */
-  readonly slots: { readonly slot: number; part: ClockPart }[];
+  readonly slots: TouchedSlot[];
   live: ClockState;
   liveDigest: Digest;
-  /** Digest of its image at the newest cut; undefined while it has none. */
+  /** Its image at the newest cut, and the digest of that; undefined while it has none. */
+  cutImage: ClockPart;
   cutDigest: Digest | undefined;
 }
 
@@ -118,6 +130,7 @@ export class SettledImage {
   /**
    * Takes in clocks of a row, old ones and news alike.
    *
+   * @param range As of `rangeOfRow`.
    * @param before The live state before; undefined for a row never counted here.
    * @param incoming The clocks that came.
    * @param after The live state now, the join of both.
@@ -125,6 +138,7 @@ export class SettledImage {
    */
   take(
     id: RowId,
+    range: number,
     before: ClockState | undefined,
     incoming: ClockState,
     after: ClockState,
@@ -132,24 +146,33 @@ export class SettledImage {
     afterDigest: Digest,
   ): void {
     let row = this.#rows.get(id);
+    const news = newsOf(incoming, before);
     if (row === undefined) {
-      if (lastSlotOf(incoming) <= this.oldestCut) {
+      if (news === undefined || lastSlotOf(news) <= this.oldestCut) {
         // Everything known of it lies before the oldest cut: the image at all of them is the live state.
-        this.#replaceAtAllCuts(rangeOfRow(id), beforeDigest, afterDigest);
+        this.#replaceAtAllCuts(range, beforeDigest, afterDigest);
         return;
       }
       row = {
         id,
-        range: rangeOfRow(id),
+        range,
         base: before ?? noClocks,
         slots: [],
         live: after,
         liveDigest: afterDigest,
+        cutImage: before ?? noClocks,
         cutDigest: beforeDigest,
       };
       this.#rows.set(id, row);
     }
-    this.#fold(row, incoming, after, afterDigest);
+    if (news === undefined) return;
+    const last = row.slots.at(-1);
+    const lastEnd = before && beforeDigest && { image: before, digest: beforeDigest };
+    this.#fold(row, news, after, afterDigest);
+    // In order of time, as nearly always: nothing that came belongs to the slots before.
+    if (last !== undefined && row.slots.at(-2) === last && firstSlotOf(news) > last.slot) {
+      last.end = lastEnd;
+    }
   }
 
   /**
@@ -234,13 +257,13 @@ export class SettledImage {
     this.#changed = true;
   }
 
-  #fold(row: TouchedRow, incoming: ClockState, after: ClockState, afterDigest: Digest): void {
+  #fold(row: TouchedRow, news: ClockPart, after: ClockState, afterDigest: Digest): void {
     const oldest = this.oldestCut;
     const base = row.base;
     let lateBase = base;
     /** Parts of slots that have a cut already, and become another. */
     const late: { readonly slot: number; readonly part: ClockPart }[] = [];
-    for (const { slot, part } of takeApart(incoming, oldest)) {
+    for (const { slot, part } of takeApart(news, oldest)) {
       if (slot <= oldest) {
         lateBase = joinParts(base, part, after);
         continue;
@@ -249,8 +272,7 @@ export class SettledImage {
       const joined = joinParts(known?.part ?? noClocks, part, after);
       if (joined === (known?.part ?? noClocks)) continue;
       if (slot <= this.#cut) late.push({ slot, part: joined });
-      else if (known !== undefined) known.part = joined;
-      else this.#openSlot(row, slot, joined);
+      else this.#setSlot(row, slot, joined);
     }
     if (lateBase === base && late.length === 0) {
       row.live = after;
@@ -259,15 +281,14 @@ export class SettledImage {
     }
     const before = this.#digestsByCut(row);
     row.base = lateBase;
+    for (const slot of row.slots) slot.end = undefined;
     for (const { slot, part } of late) {
-      const known = row.slots.find((candidate) => candidate.slot === slot);
-      if (known !== undefined) known.part = part;
-      else this.#openSlot(row, slot, part);
+      this.#setSlot(row, slot, part);
     }
     row.live = after;
     row.liveDigest = afterDigest;
-    row.cutDigest = undefined;
     const now = this.#digestsByCut(row);
+    row.cutImage = this.#imageAt(row, this.#cut);
     row.cutDigest = now[askableCuts - 1];
     this.#changeChain(row.range, before, now);
   }
@@ -299,7 +320,7 @@ export class SettledImage {
     for (let cut = this.oldestCut; cut <= this.#cut; cut++) {
       let grown = image;
       for (; next < row.slots.length; next++) {
-        const slot = row.slots[next] as TouchedRow["slots"][number];
+        const slot = row.slots[next] as TouchedSlot;
         if (slot.slot > cut) break;
         grown = joinParts(grown, slot.part, row.live);
       }
@@ -323,10 +344,17 @@ export class SettledImage {
     return this.#digester.rowDigest(row.id, { clock: image.clock, cells: image.cells });
   }
 
-  #openSlot(row: TouchedRow, slot: number, part: ClockPart): void {
+  #setSlot(row: TouchedRow, slot: number, part: ClockPart): void {
     let at = row.slots.length;
-    while (at > 0 && (row.slots[at - 1] as TouchedRow["slots"][number]).slot > slot) at--;
-    row.slots.splice(at, 0, { slot, part });
+    for (; at > 0; at--) {
+      const known = row.slots[at - 1] as TouchedSlot;
+      if (known.slot < slot) break;
+      known.end = undefined;
+      if (known.slot !== slot) continue;
+      known.part = part;
+      return;
+    }
+    row.slots.splice(at, 0, { slot, part, end: undefined });
     const rows = this.#rowsBySlot.get(slot);
     if (rows === undefined) this.#rowsBySlot.set(slot, [row]);
     else rows.push(row);
@@ -351,7 +379,10 @@ export class SettledImage {
     const cut = this.#cut + 1;
     const step = new RangeSums();
     for (const row of this.#rowsBySlot.get(cut) ?? []) {
-      const digest = this.#digestAt(row, cut);
+      const next = row.slots.findIndex(({ slot }) => slot === cut);
+      const { part, end } = row.slots[next] as TouchedSlot;
+      row.cutImage = end?.image ?? joinParts(row.cutImage, part, row.live);
+      const digest = end?.digest ?? this.#digestOf(row, row.cutImage, next + 1);
       if (isSame(row.cutDigest, digest)) continue;
       this.#tree.replace(row.range, row.cutDigest, digest);
       step.add(row.range, row.cutDigest, digest);
@@ -371,15 +402,13 @@ export class SettledImage {
     this.#changed = true;
   }
 
-  #digestAt(row: TouchedRow, cut: number): Digest | undefined {
+  #imageAt(row: TouchedRow, cut: number): ClockPart {
     let image = row.base;
-    let next = 0;
-    for (; next < row.slots.length; next++) {
-      const slot = row.slots[next] as TouchedRow["slots"][number];
-      if (slot.slot > cut) break;
-      image = joinParts(image, slot.part, row.live);
+    for (const { slot, part } of row.slots) {
+      if (slot > cut) break;
+      image = joinParts(image, part, row.live);
     }
-    return this.#digestOf(row, image, next);
+    return image;
   }
 }
 

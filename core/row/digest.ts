@@ -66,6 +66,8 @@ export class Digester {
   readonly #writer = new ByteWriter(1024);
   readonly #key: Uint8Array;
   readonly #siteBytes = new Map<Site, Uint8Array>();
+  #lastSite = "" as Site;
+  #lastSiteBytes: Uint8Array = new Uint8Array(0);
 
   constructor(sha256: Sha256, digestKey: Uint8Array) {
     assert(digestKey.length === digestKeyBytes, `digest key: 32 bytes, got ${digestKey.length}`);
@@ -126,14 +128,23 @@ export class Digester {
 
   #stamp(writer: ByteWriter, stamp: Stamp): void {
     writeHlc(writer, stamp);
-    let bytes = this.#siteBytes.get(stamp.site);
+    // The cells of a row have few sites.
+    if (stamp.site !== this.#lastSite) {
+      this.#lastSiteBytes = this.#bytesOfSite(stamp.site);
+      this.#lastSite = stamp.site;
+    }
+    writer.bytes(this.#lastSiteBytes);
+  }
+
+  #bytesOfSite(site: Site): Uint8Array {
+    let bytes = this.#siteBytes.get(site);
     if (bytes === undefined) {
-      bytes = siteToBytes(stamp.site);
+      bytes = siteToBytes(site);
       // Sites are few; a flood of invented ones must not fill memory.
       if (this.#siteBytes.size >= 65536) this.#siteBytes.clear();
-      this.#siteBytes.set(stamp.site, bytes);
+      this.#siteBytes.set(site, bytes);
     }
-    writer.bytes(bytes);
+    return bytes;
   }
 }
 
@@ -161,7 +172,13 @@ export function rowIdFromBytes(bytes: Uint8Array): RowId {
 
 /** The range (0..65535) that a row falls in: the first two bytes of its id. */
 export function rangeOfRow(id: RowId): number {
-  return Number.parseInt(id.slice(0, 4), 16);
+  let range = 0;
+  for (let i = 0; i < 4; i++) {
+    const code = id.charCodeAt(i);
+    // '0'..'9' are 48..57 and 'a'..'f' 97..102.
+    range = range * 16 + (code < 58 ? code - 48 : code - 87);
+  }
+  return range;
 }
 
 export function equalDigests(x: Digest, y: Digest): boolean {
