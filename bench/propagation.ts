@@ -32,7 +32,7 @@ export const propagation: Bench = {
     await cluster.connected();
     const [writer, ...readers] = cluster.nodes as [ClusterNode, ClusterNode, ClusterNode];
     const insert = "INSERT INTO instances (id, service, status) VALUES ('i', 's', 'up')";
-    await writer.client.transact([[insert, []]]);
+    await writer.client.transact(insert);
     await until("every agent has the row", 10_000, async () =>
       (
         await Promise.all(readers.map((node) => node.client.query("SELECT * FROM instances")))
@@ -51,7 +51,7 @@ export const propagation: Bench = {
       void (async () => {
         try {
           for await (const event of events) {
-            if (event.kind === "eoq") isReady();
+            if (event.kind === "end-of-rows") isReady();
             if (event.kind === "change") readAt[i]?.set(Number(event.cells[1]), performance.now());
           }
         } catch (error) {
@@ -71,7 +71,10 @@ export const propagation: Bench = {
       if (performance.now() - due > 2) late++;
       const weight = 1000 + i;
       writes.push(
-        writer.client.transact([["UPDATE instances SET weight = ? WHERE id = 'i'", [weight]]]),
+        writer.client.transact({
+          sql: "UPDATE instances SET weight = ? WHERE id = 'i'",
+          parameters: [weight],
+        }),
       );
     }
     await Promise.all(writes);

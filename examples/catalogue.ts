@@ -88,7 +88,7 @@ export function* registrations(
   for (let i = 0; i < rows.length; i += perTransaction) {
     yield rows.slice(i, i + perTransaction).map((row) => {
       const marks = row.map(() => "?").join(", ");
-      return [`INSERT INTO ${table} VALUES (${marks})`, [...row]] as Statement;
+      return { sql: `INSERT INTO ${table} VALUES (${marks})`, parameters: [...row] };
     });
   }
 }

@@ -11,7 +11,7 @@ import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "nod
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { Subprocess } from "bun";
-import { createClient, type PatinaClient } from "../agent/client/client.ts";
+import { PatinaClient } from "../agent/client/client.ts";
 
 export interface ClusterOptions {
   /** The compiled executable. */
@@ -52,7 +52,7 @@ export class ClusterNode {
     this.#env = options.env;
     mkdirSync(this.dataDirectory, { recursive: true, mode: 0o700 });
     writeFileSync(this.configFile, options.config);
-    this.client = createClient({ socket: this.socket });
+    this.client = new PatinaClient(this.socket);
   }
 
   get pid(): number {
@@ -129,12 +129,11 @@ export class Cluster implements AsyncDisposable {
     const env: Record<string, string> =
       loss > 0 ? { PATINA_SWARM_LOSS_FRACTION: String(loss) } : {};
     const bootstrap = Bun.spawn(
-      [binary, "bootstrap", "--host", "127.0.0.1", "--port", "0", "--json"],
+      [binary, "bootstrap", "--host", "127.0.0.1", "--port", String(await freeUdpPort()), "--json"],
       { stdin: "ignore", stdout: "pipe", stderr: "ignore" },
     );
     this.#bootstrap = bootstrap;
-    const address = await firstLine(bootstrap.stdout);
-    const { host, port } = JSON.parse(address) as { host: string; port: number };
+    const started = JSON.parse(await firstLine(bootstrap.stdout)) as { bootstrap: string };
     for (let i = 0; i < nodes; i++) {
       const name = `edge-${i + 1}`;
       const node = new ClusterNode({
@@ -148,7 +147,7 @@ export class Cluster implements AsyncDisposable {
           `[cluster]\nfile = "${clusterFile}"\n`,
           `[api]\nsocket = "${join(this.folder, `${name}.sock`)}"\n`,
           `[schema]\npaths = ${JSON.stringify(schema)}\n`,
-          `[swarm]\nhost = "127.0.0.1"\nbootstrap = ["${host}:${port}"]\n`,
+          `[swarm]\nhost = "127.0.0.1"\nbootstrap = ["${started.bootstrap}"]\n`,
           config,
         ].join("\n"),
       });
@@ -164,7 +163,7 @@ export class Cluster implements AsyncDisposable {
     await until("every agent sees the others alive", deadlineMs, async () => {
       for (const node of this.nodes) {
         const sql = "SELECT count(*) FROM patina_members WHERE state = 'ALIVE' AND node <> ?";
-        const { rows } = await node.client.query(sql, [node.name]);
+        const { rows } = await node.client.query(sql, node.name);
         if (Number(rows[0]?.[0]) < others) return false;
       }
       return true;
@@ -199,10 +198,19 @@ export async function until(
   }
 }
 
+/** A bootstrap node's id is a hash of its address, so its port has to be known before it starts. */
+async function freeUdpPort(): Promise<number> {
+  const socket = await Bun.udpSocket({ hostname: "127.0.0.1" });
+  const { port } = socket;
+  socket.close();
+  return port;
+}
+
 async function firstLine(stream: ReadableStream<Uint8Array>): Promise<string> {
+  const decoder = new TextDecoder();
   let text = "";
-  for await (const piece of stream.pipeThrough(new TextDecoderStream())) {
-    text += piece;
+  for await (const piece of stream) {
+    text += decoder.decode(piece, { stream: true });
     const end = text.indexOf("\n");
     if (end >= 0) return text.slice(0, end);
   }

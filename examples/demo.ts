@@ -28,6 +28,7 @@ const options = readOptions();
 const root = join(import.meta.dir, "..");
 const binary = join(root, "dist", "patina");
 const serverCount = 12;
+const insertInstance = "INSERT INTO instances VALUES (?, ?, ?, ?, ?, ?)";
 
 function readOptions() {
   try {
@@ -175,7 +176,7 @@ class Subscriber {
     const sql = "SELECT id, status FROM instances WHERE id LIKE 'demo-%'";
     try {
       for await (const event of node.client.subscribe(sql, { signal: this.#abort.signal })) {
-        if (event.kind === "eoq") isReady();
+        if (event.kind === "end-of-rows") isReady();
         if (event.kind !== "change") continue;
         const [id, status] = event.cells;
         this.#waiting.get(`${id} ${status}`)?.(performance.now());
@@ -289,13 +290,13 @@ async function main(): Promise<number> {
         ] as const
       ).map(async ([node, table]) => {
         for (const batch of registrations(table, catalogue[table], 200))
-          await node.client.transact(batch);
+          await node.client.transact(...batch);
       }),
     );
     for (const [i, { id, port }] of backends.entries()) {
       const node = cluster.nodes[i % 3] as ClusterNode;
       const values = [id, "demo", node.name, `127.0.0.1:${port}`, "up", 100];
-      await node.client.transact([["INSERT INTO instances VALUES (?, ?, ?, ?, ?, ?)", values]]);
+      await node.client.transact({ sql: insertInstance, parameters: values });
     }
     let rows = 0;
     await until("all three hold the catalogue", 30_000, async () => {
@@ -352,7 +353,8 @@ async function main(): Promise<number> {
     if (options.keep) await keep(cluster);
     return identical && sentToDead === 0 && downMs.length === options.rounds ? 0 : 1;
   } catch (error) {
-    for (const node of cluster.nodes) console.error(`--- ${node.name}\n${node.log()}`);
+    for (const node of cluster.nodes)
+      progress(`--- the end of what ${node.name} logged\n${node.log()}`);
     throw error;
   } finally {
     stopAll();
@@ -390,7 +392,7 @@ async function runOutages(
     const downSeen = others.map((subscriber) => subscriber.reads(backend.id, "down"));
     const writtenAt = performance.now();
     const [, ...readAt] = await Promise.all([
-      client.transact([[update, ["down", backend.id]]]),
+      client.transact({ sql: update, parameters: ["down", backend.id] }),
       ...downSeen,
     ]);
     downMs.push(Math.max(...readAt) - writtenAt);
@@ -405,7 +407,10 @@ async function runOutages(
     backend.server = await serveAgain(backend);
     outage.backAt = clock();
     const upSeen = others.map((subscriber) => subscriber.reads(backend.id, "up"));
-    await Promise.all([client.transact([[update, ["up", backend.id]]]), ...upSeen]);
+    await Promise.all([
+      client.transact({ sql: update, parameters: ["up", backend.id] }),
+      ...upSeen,
+    ]);
     if ((round + 1) % 25 === 0) progress(`  ${round + 1} of ${options.rounds}`);
   }
   return { downMs, outages };
@@ -428,11 +433,12 @@ async function killAndRejoin(a: ClusterNode, b: ClusterNode, c: ClusterNode): Pr
     for (let i = 0; writing; i++) {
       const id = `rejoin-${writer}-${i}`;
       const values = [id, "demo", node.name, "10.9.9.9:80", i % 3 === 0 ? "down" : "up", i % 100];
-      await node.client.transact([["INSERT INTO instances VALUES (?, ?, ?, ?, ?, ?)", values]]);
+      await node.client.transact({ sql: insertInstance, parameters: values });
       if (i % 5 === 4) {
-        await node.client.transact([
-          ["DELETE FROM instances WHERE id = ?", [`rejoin-${writer}-${i - 2}`]],
-        ]);
+        await node.client.transact({
+          sql: "DELETE FROM instances WHERE id = ?",
+          parameters: [`rejoin-${writer}-${i - 2}`],
+        });
       }
       written++;
     }

@@ -8,9 +8,8 @@
  * @module
  */
 
-const [socket, everyMs = "5"] = process.argv.slice(2);
-if (socket === undefined)
-  throw new Error("usage: bun examples/proxy.ts SOCKET [MS BETWEEN REQUESTS]");
+const [socket = "", everyMs = "5"] = process.argv.slice(2);
+if (socket === "") throw new Error("usage: bun examples/proxy.ts SOCKET [MS BETWEEN REQUESTS]");
 const clock = () => performance.timeOrigin + performance.now();
 const say = (line: object) => process.stdout.write(`${JSON.stringify({ ...line, at: clock() })}\n`);
 
@@ -33,11 +32,10 @@ async function subscribe(): Promise<void> {
     body,
     headers,
   });
+  const decoder = new TextDecoder();
   let rest = "";
-  for await (const piece of (response.body as ReadableStream<Uint8Array>).pipeThrough(
-    new TextDecoderStream(),
-  )) {
-    const lines = (rest + piece).split("\n");
+  for await (const piece of response.body as ReadableStream<Uint8Array>) {
+    const lines = (rest + decoder.decode(piece, { stream: true })).split("\n");
     rest = lines.pop() as string;
     for (const line of lines) {
       const event = JSON.parse(line);
@@ -64,3 +62,5 @@ setInterval(async () => {
 }, Number(everyMs));
 
 await subscribe();
+
+export {};

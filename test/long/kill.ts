@@ -39,10 +39,10 @@ async function writeUntil(
     );
     try {
       await node.client.transact(
-        ids.map((id) => [
-          "INSERT INTO instances (id, service, status) VALUES (?, 's', 'up')",
-          [id],
-        ]),
+        ...ids.map((id) => ({
+          sql: "INSERT INTO instances (id, service, status) VALUES (?, 's', 'up')",
+          parameters: [id],
+        })),
       );
     } catch {
       // Killed before it answered: whether these rows are there is open.
