@@ -55,8 +55,16 @@ export function serveUnix(options: UnixServerOptions): UnixServer {
       });
     },
   });
-  return { stop: () => server.stop(true) };
+  return {
+    async stop() {
+      // What was said last is still sent; then connections that stay open are cut.
+      await Promise.race([server.stop(), Bun.sleep(lastWordsMs)]);
+      await server.stop(true);
+    },
+  };
 }
+
+const lastWordsMs = 200;
 
 const noBytes = new Uint8Array(0);
 

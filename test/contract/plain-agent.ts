@@ -105,7 +105,7 @@ export function createPlainAgent(schema: string, options: PlainAgentOptions = {}
     runner,
     new TransactionRunner(writer, store, { timeoutMs: 10_000 }),
     {
-      actorId: "0".repeat(31) + "1",
+      actorId: `${"0".repeat(31)}1`,
       nowMs: () => Date.now(),
       keyColumnsOf: (table) => keyColumns.get(table),
       writesRefused: () => undefined,

@@ -1,0 +1,207 @@
+import { describe, expect, test } from "bun:test";
+import fc from "fast-check";
+import type { StreamEvent } from "../../agent/api/store-service.ts";
+import { createPlainAgent, type PlainAgent } from "./plain-agent.ts";
+
+const schema = `
+CREATE TABLE a (id INTEGER NOT NULL PRIMARY KEY, name TEXT, n INTEGER NOT NULL DEFAULT 0);
+CREATE TABLE b (k TEXT NOT NULL, part INTEGER NOT NULL, a_id INTEGER, v REAL, PRIMARY KEY (k, part)) WITHOUT ROWID;
+CREATE INDEX b_a ON b (a_id);
+CREATE VIEW both AS SELECT a.name, b.v FROM a LEFT JOIN b ON b.a_id = a.id;
+CREATE VIEW ids AS SELECT a_id FROM b;
+`;
+
+const queries = [
+  "SELECT * FROM a",
+  "SELECT name FROM a WHERE n > 1",
+  "SELECT n, n FROM a x WHERE x.name LIKE 'n%' ORDER BY n DESC, id",
+  "SELECT v, k FROM b WHERE part = 1 OR v > 1.5",
+  "SELECT DISTINCT name FROM a",
+  "SELECT count(*), sum(n), max(name) FROM a",
+  "SELECT name, count(*) FROM a GROUP BY name HAVING count(*) > 1",
+  "SELECT a.id, b.k, b.part, b.v FROM a JOIN b ON b.a_id = a.id",
+  "SELECT a.name, b.v FROM a LEFT JOIN b ON b.a_id = a.id",
+  "SELECT x.id, y.id FROM a x JOIN a y ON x.n = y.n AND x.id < y.id",
+  "SELECT id FROM a WHERE EXISTS (SELECT 1 FROM b WHERE a_id = a.id AND v > 1)",
+  "SELECT id FROM a WHERE NOT EXISTS (SELECT 1 FROM b WHERE a_id = a.id)",
+  "SELECT id, (SELECT max(v) FROM b WHERE a_id = a.id) FROM a",
+  "SELECT name FROM a UNION SELECT k FROM b",
+  "SELECT name FROM a UNION ALL SELECT k FROM b",
+  "WITH big AS (SELECT id FROM a WHERE n > 0) SELECT b.k, b.part FROM b WHERE a_id IN (SELECT id FROM big)",
+  "SELECT name, n FROM a ORDER BY n DESC, id LIMIT 2",
+  "SELECT 'same' FROM a",
+  "SELECT * FROM both",
+  "SELECT id, row_number() OVER (ORDER BY n, id) FROM a",
+  "SELECT name FROM a WHERE id IN ids",
+];
+
+/** What a client has folded up: rows by row id. */
+class Folded {
+  readonly rows = new Map<number, string>();
+  lastChange = 0;
+  isEnded = false;
+
+  readonly take = (event: StreamEvent): void => {
+    if (event.kind === "end") {
+      this.isEnded = true;
+      return;
+    }
+    for (const line of Buffer.from(event.bytes).toString().split("\n")) {
+      const row = /^\{"row":\[(\d+),(.*)\]\}$/.exec(line);
+      const change = /^\{"change":\["(\w+)",(\d+),(.*),(\d+)\]\}$/.exec(line);
+      if (row !== null) this.rows.set(Number(row[1]), row[2] as string);
+      if (change === null) continue;
+      const [, type, rowId, cells, changeId] = change as unknown as [
+        string,
+        string,
+        string,
+        string,
+        string,
+      ];
+      const held = this.rows.get(Number(rowId));
+      // No insert of what is there, no update or delete of what isn't, no delete of another row.
+      expect([type, held !== undefined]).toEqual([type, type !== "insert"]);
+      if (type === "delete") {
+        expect(cells).toBe(held as string);
+        this.rows.delete(Number(rowId));
+      } else this.rows.set(Number(rowId), cells);
+      expect(Number(changeId)).toBe(this.lastChange + 1);
+      this.lastChange++;
+    }
+  };
+
+  sorted(): string[] {
+    return [...this.rows.values()].sort();
+  }
+}
+
+async function fresh(agent: PlainAgent, sql: string): Promise<string[]> {
+  const outcome = await agent.service.query({ sql, parameters: undefined }, undefined);
+  if (outcome.kind === "refused") throw new Error(outcome.why);
+  const text = Buffer.concat(outcome.chunks).toString();
+  return [...text.matchAll(/^\{"row":\[\d+,(.*)\]\}$/gm)].map((match) => match[1] as string).sort();
+}
+
+const id = fc.integer({ min: 0, max: 4 });
+const name = fc.constantFrom("'n1'", "'n2'", "'other'", "NULL", "''");
+const write = fc.oneof(
+  fc
+    .tuple(id, name, fc.integer({ min: 0, max: 3 }))
+    .map(([a, b, c]) => `INSERT OR REPLACE INTO a VALUES (${a}, ${b}, ${c})`),
+  fc.tuple(id, name).map(([a, b]) => `UPDATE a SET name = ${b} WHERE id = ${a}`),
+  fc.tuple(id, id).map(([a, b]) => `UPDATE OR IGNORE a SET id = ${b}, n = n + 1 WHERE id = ${a}`),
+  id.map((a) => `DELETE FROM a WHERE id = ${a}`),
+  fc.constant("UPDATE a SET n = n + 1"),
+  fc.constant("DELETE FROM a"),
+  fc
+    .tuple(
+      fc.constantFrom("x", "y"),
+      fc.integer({ min: 0, max: 2 }),
+      id,
+      fc.constantFrom("1.0", "2", "1.75", "NULL"),
+    )
+    .map(([k, part, a, v]) => `INSERT OR REPLACE INTO b VALUES ('${k}', ${part}, ${a}, ${v})`),
+  fc.constantFrom("x", "y").map((k) => `DELETE FROM b WHERE k = '${k}'`),
+  fc.constant("UPDATE b SET a_id = a_id + 1"),
+);
+const history = fc.array(fc.array(write, { minLength: 1, maxLength: 3 }), { maxLength: 12 });
+
+describe("live queries", () => {
+  // The law: events folded up equal the query run again, after every transaction.
+  test("always equal a fresh run, for every shape of query", async () => {
+    await fc.assert(
+      fc.asyncProperty(history, history, async (before, after) => {
+        using agent = createPlainAgent(schema);
+        const transact = async (statements: readonly string[]) => {
+          const list = statements.map((sql) => ({ sql, parameters: undefined }));
+          expect(await agent.service.transact(list, undefined)).toMatchObject({
+            kind: "committed",
+          });
+        };
+        for (const statements of before) await transact(statements);
+        const subscribed = await Promise.all(
+          queries.map(async (sql) => {
+            const folded = new Folded();
+            const outcome = await agent.service.subscribe(
+              { sql, parameters: undefined },
+              { from: undefined, skipRows: false },
+              folded.take,
+            );
+            expect([sql, outcome.kind]).toEqual([sql, "subscribed"]);
+            return { sql, folded };
+          }),
+        );
+        for (const statements of [[], ...after]) {
+          if (statements.length > 0) await transact(statements);
+          for (const { sql, folded } of subscribed) {
+            expect([sql, folded.sorted()]).toEqual([sql, await fresh(agent, sql)]);
+          }
+        }
+      }),
+      { numRuns: 60 },
+    );
+  }, 60_000);
+
+  test("an update keeps its row id, in queries by key and in joins that show the keys", async () => {
+    using agent = createPlainAgent(schema);
+    const run = (sql: string) =>
+      agent.service.transact([{ sql, parameters: undefined }], undefined);
+    await run("INSERT INTO a VALUES (1, 'x', 0)");
+    await run("INSERT INTO b VALUES ('k', 1, 1, 1.0)");
+    const lines: string[] = [];
+    for (const sql of [
+      "SELECT name FROM a",
+      "SELECT a.id, b.k, b.part, a.name FROM a JOIN b ON b.a_id = a.id",
+      "SELECT max(name) FROM a",
+    ]) {
+      await agent.service.subscribe(
+        { sql, parameters: undefined },
+        { from: undefined, skipRows: true },
+        (event) => {
+          if (event.kind === "lines") lines.push(Buffer.from(event.bytes).toString());
+        },
+      );
+    }
+    await run("UPDATE a SET name = 'y'");
+    expect(lines).toEqual([
+      '{"change":["update",1,["y"],1]}\n',
+      '{"change":["update",1,[1,"k",1,"y"],1]}\n',
+      '{"change":["update",1,["y"],1]}\n',
+    ]);
+  });
+
+  test("one that can no longer be told ends with an error, and the others go on", async () => {
+    using agent = createPlainAgent(schema);
+    const run = (sql: string) =>
+      agent.service.transact([{ sql, parameters: undefined }], undefined);
+    const subscribe = async (sql: string) => {
+      const got: string[] = [];
+      await agent.service.subscribe(
+        { sql, parameters: undefined },
+        { from: undefined, skipRows: true },
+        (event) => got.push(event.kind === "end" ? "end" : Buffer.from(event.bytes).toString()),
+      );
+      return got;
+    };
+    const failing = await subscribe("SELECT json_extract(name, '$') FROM a");
+    const sound = await subscribe("SELECT id FROM a");
+    await run("INSERT INTO a (id, name) VALUES (1, 'no json')");
+    expect(failing).toEqual(['{"error":"malformed JSON"}\n', "end"]);
+    expect(sound).toEqual(['{"change":["insert",1,[1],1]}\n']);
+    expect(agent.service.live.count).toBe(1);
+  });
+
+  test("a table that isn't concerned costs nothing: no event, no change id", async () => {
+    using agent = createPlainAgent(schema);
+    const run = (sql: string) =>
+      agent.service.transact([{ sql, parameters: undefined }], undefined);
+    const folded = new Folded();
+    await agent.service.subscribe(
+      { sql: "SELECT count(*) FROM a", parameters: undefined },
+      { from: undefined, skipRows: false },
+      folded.take,
+    );
+    await run("INSERT INTO b VALUES ('k', 1, 1, 1.0)");
+    expect([folded.lastChange, folded.sorted()]).toEqual([0, ["[0]"]]);
+  });
+});
