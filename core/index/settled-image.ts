@@ -103,7 +103,7 @@ export class SettledImage {
   /** By slot, for slots after the oldest cut: the rows that have clocks in it. */
   readonly #rowsBySlot = new Map<number, TouchedRow[]>();
   /** Steps between the askable cuts, oldest first: what each changed. */
-  #steps: RangeSums[] = [];
+  readonly #steps: RangeSums[] = [];
   #changed = false;
 
   /** @param cut The first newest cut. */
@@ -369,8 +369,8 @@ export class SettledImage {
     for (const slot of this.#rowsBySlot.keys()) next = Math.min(next, slot);
     const target = Math.min(cut, next - 1);
     if (next <= this.#cut || target - this.#cut < askableCuts) return;
+    // The steps kept are empty: a row that made one not empty would still wait in a slot.
     this.#cut = target;
-    this.#steps = this.#steps.map(() => new RangeSums());
     this.#changed = true;
   }
 

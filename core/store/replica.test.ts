@@ -250,7 +250,7 @@ test("a walk finds exactly the ranges that differ, and want and offer cover ever
     ),
     { seed: 3, numRuns: 60 },
   );
-});
+}, 60_000);
 
 test("two writers of one row, one frame lost: equal stamps, different digests, found and mended", () => {
   const a = new Node(0).start();
@@ -395,7 +395,7 @@ test("an index rebuilt while merges and local writes go on equals one rebuilt at
     ),
     { seed: 4, numRuns: 200 },
   );
-});
+}, 60_000);
 
 test("while the index is rebuilt questions are answered `starting`, and merges go on", () => {
   const store = new MapStore(digester);

@@ -1,0 +1,78 @@
+import { expect, test } from "bun:test";
+import fc from "fast-check";
+import { keyOf, siteOf } from "../../test/model/history.ts";
+import type { RowId } from "../row/digest.ts";
+import { nodeOfRange } from "./fingerprint-tree.ts";
+import { type RecentRow, RecentRows } from "./recent-rows.ts";
+
+/** Ids in few ranges. */
+function rowOf(number: number, stampMs: number, urgent = false): RecentRow {
+  return {
+    id: `00${(number % 3).toString(16)}0${number.toString(16).padStart(28, "0")}` as RowId,
+    ref: { table: "t", key: keyOf(number) },
+    stamp: { ms: stampMs, count: 0, site: siteOf(0) },
+    digest: { a: 0, b: 0, c: 0, d: number },
+    urgent,
+  };
+}
+
+// The linked lists against a plain array of what was touched.
+test("what is kept is what was touched last, by age, by number and by range", () => {
+  const options = { keepMs: 100, rowsMax: 8 };
+  const step = fc.record({ row: fc.nat(20), laterMs: fc.nat(30), look: fc.boolean() });
+  fc.assert(
+    fc.property(fc.array(step, { maxLength: 60 }), (steps) => {
+      const recent = new RecentRows(options);
+      let model: { row: RecentRow; atMs: number }[] = [];
+      let nowMs = 1000;
+      for (const { row: number, laterMs, look } of steps) {
+        nowMs += laterMs;
+        const row = rowOf(number, nowMs);
+        // A look-up of another row just before must not matter.
+        if (look) recent.get(model[0]?.row.id ?? row.id);
+        recent.touch(row, nowMs);
+        recent.expire(nowMs);
+        model = model.filter(({ row: { id } }) => id !== row.id).concat({ row, atMs: nowMs });
+        model = model.slice(-options.rowsMax).filter(({ atMs }) => atMs >= nowMs - options.keepMs);
+        expect(recent.size).toBe(model.length);
+        expect(recent.since(0, 0).reverse()).toEqual(model.map(({ row: kept }) => kept));
+        for (const level of [0, 3, 4]) {
+          for (const range of [0x0000, 0x0010, 0x0020]) {
+            const node = nodeOfRange(range, level);
+            const found: RowId[] = [];
+            recent.forEachUnder(level, node, ({ id }) => found.push(id));
+            const wanted = model.filter(
+              ({ row: { id } }) => nodeOfRange(Number.parseInt(id.slice(0, 4), 16), level) === node,
+            );
+            expect(found.sort()).toEqual(wanted.map(({ row: { id } }) => id).sort());
+          }
+        }
+      }
+    }),
+    { seed: 6 },
+  );
+}, 60_000);
+
+test("rows stamped since a time: urgent first, stamps ahead of their arrival included", () => {
+  const recent = new RecentRows();
+  recent.touch(rowOf(1, 5000), 1000);
+  recent.touch(rowOf(2, 2000), 2000);
+  recent.touch(rowOf(3, 3000, true), 3000);
+  recent.touch(rowOf(4, 1500), 4000);
+  const since = (ms: number, aheadMs: number) =>
+    recent.since(ms, aheadMs).map(({ digest }) => digest.d);
+  expect(since(2000, 1000)).toEqual([3, 2, 1]);
+  expect(since(2000, 0)).toEqual([3, 2]);
+  expect(since(5000, 4000)).toEqual([1]);
+});
+
+test("a row looked up, then forgotten and touched again is kept", () => {
+  const recent = new RecentRows({ keepMs: 100, rowsMax: 8 });
+  recent.touch(rowOf(1, 0), 0);
+  expect(recent.get(rowOf(1, 0).id)).toBeDefined();
+  recent.expire(1000);
+  expect(recent.size).toBe(0);
+  recent.touch(rowOf(1, 1000), 1000);
+  expect(recent.since(0, 0)).toEqual([rowOf(1, 1000)]);
+  expect(recent.get(rowOf(1, 0).id)).toEqual(rowOf(1, 1000));
+});
