@@ -1,0 +1,442 @@
+/**
+ * Merge: changes of other sites into a replica, against cr-sqlite, which is given the same changes.
+ *
+ * A *change* is one cell of one row. Six phases follow each other on one database:
+ *
+ * | phase  | changes                                                                      |
+ * | ------ | ---------------------------------------------------------------------------- |
+ * | new    | every row comes for the first time                                            |
+ * | win    | every cell of every row is overwritten by a later one                        |
+ * | narrow | one cell of every row is overwritten                                         |
+ * | tie    | every cell again, at the time it has, of a larger site with a larger value   |
+ * | stale  | every cell, older than what is held                                          |
+ * | dup    | every cell exactly as it is held                                              |
+ *
+ * Each in transactions of 1, 100, 1,000 and 10,000 changes, with the rows in another random order. At
+ * a batch of 1 a transaction brings one cell; else all the phase's cells of a row come together.
+ *
+ * *Measured, ours*: what a replica does with decoded rows: hashing ids and values, `SqliteStore.merge`,
+ * the clock, and the index (fingerprints, settled image, recent rows), also the cuts that are made over
+ * the phase once it is old enough. *Measured, peer*: binding and running one INSERT into `crsql_changes` a
+ * change, in the same transactions. *Not measured*: making the input, and the codecs of both.
+ *
+ * Both on a file (WAL, NORMAL, checkpoint at 1,000 frames) or both in memory, with pages of 4 KB and the same
+ * cache. After each phase the tables must be equal, or the bench fails.
+ *
+ * `--crsqlite PATH` is a native extension; without one the peer is the WASM build, in memory.
+ * `--rows N` (20,000), `--rounds N` (5), `--batch N` and `--phase NAME` for one only (earlier phases
+ * run unmeasured), `--memory` with a native extension too.
+ *
+ * @module
+ */
+
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { HlcClock } from "../core/clock/hlc-clock.ts";
+import { hlcZero, type Site, type Stamp, siteOfHex } from "../core/clock/stamp.ts";
+import { RowIndex } from "../core/index/row-index.ts";
+import { cutAt } from "../core/index/settled-image.ts";
+import { Digester, siteToBytes } from "../core/row/digest.ts";
+import { encodeKey } from "../core/row/key.ts";
+import { type Cell, type RowState, stampOfRow } from "../core/row/row-state.ts";
+import type { SqlValue } from "../core/row/value.ts";
+import { readSchema } from "../core/schema/schema-reader.ts";
+import { SqliteStore } from "../core/store/sqlite-store.ts";
+import { type Database, openDatabase } from "../wasm/database.ts";
+import { FileVfs } from "../wasm/vfs/file.ts";
+import { MemoryVfs } from "../wasm/vfs/memory.ts";
+import {
+  type ChangeRecord,
+  type CrsqlitePeer,
+  openCrsqliteNative,
+  openCrsqliteWasm,
+  packKey,
+} from "./crsqlite.ts";
+import { type Bench, type BenchCase, type BenchResult, median, seededRandom } from "./harness.ts";
+
+const table = "instances";
+const columns = ["address", "host", "port", "status", "updated"];
+const tableSql = `CREATE TABLE ${table} (
+  id TEXT PRIMARY KEY NOT NULL, address TEXT, host TEXT, port INTEGER, status TEXT, updated INTEGER
+)`;
+const dumpSql = `SELECT ${["id", ...columns].map((name) => `quote(${name})`).join(" || ',' || ")}
+  FROM ${table} ORDER BY id`;
+
+const phases = ["new", "win", "narrow", "tie", "stale", "dup"] as const;
+type Phase = (typeof phases)[number];
+const batches = [1, 100, 1000, 10_000];
+const cacheKb = 65_536;
+const checkpointFrames = 1000;
+
+const startMs = 1_764_000_000_000;
+/** Between two phases: what the one before stamped is older than every cut that can still be asked for. */
+const phaseMs = 20_000;
+
+/** One transaction, as each side takes it. */
+interface Batch {
+  readonly rows: readonly RowState[];
+  readonly records: readonly ChangeRecord[];
+}
+
+interface PhaseInput {
+  readonly phase: Phase;
+  readonly batches: readonly Batch[];
+  readonly changes: number;
+  /** Wall clock while it runs. */
+  readonly nowMs: number;
+}
+
+interface Side extends Disposable {
+  /** @returns seconds */
+  run(input: PhaseInput): number;
+  /** Of the table. */
+  checksum(): string;
+}
+
+interface MergeCase extends BenchCase {
+  readonly ours_min: number;
+  readonly ours_max: number;
+  readonly peer_min: number | null;
+  readonly peer_max: number | null;
+}
+
+export const merge: Bench = {
+  name: "merge",
+  what: "changes of other sites into a replica, against cr-sqlite (--crsqlite PATH for a native one)",
+  async run({ small, args }): Promise<BenchResult> {
+    const option = (name: string) => {
+      const at = args.indexOf(`--${name}`);
+      return at < 0 ? undefined : args[at + 1];
+    };
+    const rows = Number(option("rows") ?? (small ? 200 : 20_000));
+    const rounds = Number(option("rounds") ?? (small ? 1 : 5));
+    const batchSizes =
+      option("batch") !== undefined
+        ? [Number(option("batch"))]
+        : small
+          ? batches.slice(0, 2)
+          : batches;
+    const only = option("phase");
+    const extension = option("crsqlite");
+    const inMemory = extension === undefined || args.includes("--memory");
+    using folder = temporaryFolder();
+    let files = 0;
+    const path = () => (inMemory ? ":memory:" : join(folder.path, `${files++}.db`));
+    const openPeer = async () =>
+      new PeerSide(
+        extension === undefined ? await openCrsqliteWasm() : openCrsqliteNative(extension, path()),
+        inMemory,
+      );
+    let peerName = "";
+    let peerVersion = "";
+    const cases: MergeCase[] = [];
+    for (const batch of batchSizes) {
+      const inputs = createInputs(rows, batch, 42);
+      const ours = new Map<Phase, number[]>(phases.map((phase) => [phase, []]));
+      const peers = new Map<Phase, number[]>(phases.map((phase) => [phase, []]));
+      const checksums = new Map<Phase, string>();
+      for (let round = 0; round < rounds; round++) {
+        using peer = await openPeer();
+        using own = new OurSide(path(), inMemory);
+        ({ name: peerName, version: peerVersion } = peer);
+        for (const input of inputs) {
+          const sides: [Side, Map<Phase, number[]>][] = [
+            [own, ours],
+            [peer, peers],
+          ];
+          if (round % 2 === 1) sides.reverse();
+          for (const [side, rates] of sides) {
+            Bun.gc(true);
+            rates.get(input.phase)?.push(input.changes / side.run(input));
+          }
+          const checksum = own.checksum();
+          const other = peer.checksum();
+          if (checksum !== other) {
+            throw new Error(
+              `batch ${batch}, ${input.phase}: rows differ, ${checksum} and ${other}`,
+            );
+          }
+          checksums.set(input.phase, checksum);
+          if (input.phase === only) break;
+        }
+      }
+      for (const phase of phases) {
+        const own = ours.get(phase) as number[];
+        const peer = peers.get(phase) as number[];
+        if (own.length === 0 || (only !== undefined && phase !== only)) continue;
+        cases.push({
+          case: `${phase} × ${batch}`,
+          unit: "changes/s",
+          ours: median(own),
+          peer: median(peer),
+          peer_name: peerName,
+          peer_version: peerVersion,
+          ratio: median(own) / median(peer),
+          checksum: checksums.get(phase) as string,
+          ours_min: Math.min(...own),
+          ours_max: Math.max(...own),
+          peer_min: Math.min(...peer),
+          peer_max: Math.max(...peer),
+        });
+      }
+    }
+    const ratios = cases.map(({ ratio }) => ratio as number);
+    const geomean = Math.exp(
+      ratios.reduce((sum, ratio) => sum + Math.log(ratio), 0) / ratios.length,
+    );
+    const spread = median(
+      cases.map(({ ours, ours_min, ours_max }) => (ours_max - ours_min) / ours),
+    );
+    return {
+      cases,
+      summary: {
+        geomean,
+        worst: Math.min(...ratios),
+        rows,
+        rounds,
+        storage: inMemory ? "memory" : "file, WAL, NORMAL",
+        spread,
+      },
+      notes: [
+        ...(extension === undefined
+          ? [
+              "No native extension was given (--crsqlite PATH): both sides ran as WASM in memory, and nothing is claimed about native cr-sqlite.",
+            ]
+          : []),
+        `${rows} rows × ${columns.length} columns, medians of ${rounds} alternating rounds; value hashes and index in ours, codecs in neither. spread is the median of (max - min) / median.`,
+      ],
+    };
+  },
+};
+
+class OurSide implements Side {
+  readonly #db: Database;
+  readonly #store: SqliteStore;
+  readonly #clock = new HlcClock(siteOfHex("0".repeat(32)), hlcZero);
+  readonly #index: RowIndex;
+
+  constructor(path: string, inMemory: boolean) {
+    const vfs = inMemory ? new MemoryVfs() : new FileVfs();
+    this.#db = openDatabase(path, { vfs });
+    using scratch = openDatabase(":memory:", { vfs });
+    const read = readSchema(scratch, [{ name: "merge.sql", text: tableSql }], new Map());
+    if (read.kind === "refused") throw new Error(read.problems[0]?.why);
+    const sha256 = (bytes: Uint8Array) => new Bun.CryptoHasher("sha256").update(bytes).digest();
+    const digester = new Digester(sha256, new Uint8Array(32).fill(7));
+    const opened = SqliteStore.open({
+      writer: this.#db,
+      schema: read.schema,
+      digester,
+      clock: this.#clock,
+      nowMs: startMs,
+    });
+    if (opened.kind === "refused") throw new Error(opened.why);
+    this.#store = opened.store;
+    this.#index = new RowIndex(digester, cutAt(startMs));
+    this.#index.finishRebuild();
+    this.#db.pragma("cache_size", -cacheKb);
+    if (inMemory) return;
+    this.#db.pragma("journal_mode", "wal");
+    this.#db.pragma("synchronous", "normal");
+    this.#db.pragma("wal_autocheckpoint", checkpointFrames);
+  }
+
+  /** As `Replica` does with what it has decoded. */
+  run({ batches, nowMs }: PhaseInput): number {
+    const store = this.#store;
+    const clock = this.#clock;
+    const index = this.#index;
+    const began = performance.now();
+    for (const { rows } of batches) {
+      const merged = store.merge(rows);
+      for (const row of rows) clock.observe(stampOfRow(row));
+      for (const row of merged) index.merged(row, false, false, nowMs);
+      index.recent.expire(nowMs);
+      index.image.advance(cutAt(nowMs));
+    }
+    index.image.advance(cutAt(nowMs + phaseMs - 1));
+    return (performance.now() - began) / 1000;
+  }
+
+  checksum(): string {
+    return checksumOf(this.#db.all(dumpSql).map(([text]) => String(text)));
+  }
+
+  [Symbol.dispose](): void {
+    this.#db.close();
+  }
+}
+
+class PeerSide implements Side {
+  readonly #peer: CrsqlitePeer;
+
+  constructor(peer: CrsqlitePeer, inMemory: boolean) {
+    this.#peer = peer;
+    peer.exec("PRAGMA page_size = 4096");
+    peer.exec(`PRAGMA cache_size = -${cacheKb}`);
+    if (!inMemory) {
+      peer.exec("PRAGMA journal_mode = WAL");
+      peer.exec("PRAGMA synchronous = NORMAL");
+      peer.exec(`PRAGMA wal_autocheckpoint = ${checkpointFrames}`);
+    }
+    peer.exec(tableSql);
+    peer.exec(`SELECT crsql_as_crr('${table}')`);
+  }
+
+  get name(): string {
+    return this.#peer.name;
+  }
+
+  get version(): string {
+    return this.#peer.version;
+  }
+
+  run({ batches }: PhaseInput): number {
+    const began = performance.now();
+    for (const { records } of batches) this.#peer.merge(records);
+    return (performance.now() - began) / 1000;
+  }
+
+  checksum(): string {
+    return checksumOf(this.#peer.texts(dumpSql));
+  }
+
+  [Symbol.dispose](): void {
+    this.#peer[Symbol.dispose]();
+  }
+}
+
+/** When each phase runs, in phases since the start. */
+const timeByPhase: Readonly<Record<Phase, number>> = {
+  new: 1,
+  win: 3,
+  narrow: 4,
+  tie: 5,
+  stale: 6,
+  dup: 7,
+};
+/** When its cells were stamped: also the version that cr-sqlite is given. `stale` lies before `win`. */
+const rankByPhase = { new: 1, stale: 2, win: 3, narrow: 4 } as const;
+
+/**
+ * All phases of one batch size. The values of a later time are larger, and those of a tie are larger still:
+ * cr-sqlite, which is told of equal versions, decides by value.
+ */
+function createInputs(rows: number, batch: number, seed: number): PhaseInput[] {
+  const random = seededRandom(seed);
+  const keys = Array.from({ length: rows }, () => {
+    const id = `i-${Math.floor(random() * 2 ** 48)
+      .toString(36)
+      .padStart(10, "0")}${Math.floor(random() * 36 ** 5)
+      .toString(36)
+      .padStart(5, "0")}`;
+    return { key: encodeKey([id]) as Uint8Array, packed: packKey([id]) };
+  });
+  const sites = ["1", "2", "3", "4", "5"].map((digit) => siteOfHex(digit.repeat(32)));
+  const siteBytes = new Map(sites.map((site) => [site, siteToBytes(site)]));
+  const value = (column: string, age: number): SqlValue => {
+    const noise = Math.floor(random() * 1e6);
+    return column === "port" || column === "updated"
+      ? age * 1_000_000 + noise
+      : `${age}-${noise.toString(36).padStart(10, "0")}`;
+  };
+  const stamp = (rank: number, row: number, site: number): Stamp => ({
+    ms: startMs + rank * phaseMs,
+    count: row % 65_536,
+    site: sites[site] as Site,
+  });
+  /** What each row holds, by column. */
+  const held: Map<string, Cell>[] = keys.map(() => new Map());
+  const clocks = keys.map((_, row) => ({ ...stamp(rankByPhase.new, row, 0), cl: 1 }));
+
+  const cellsOf = (phase: Phase, row: number): Cell[] => {
+    const now = held[row] as Map<string, Cell>;
+    const cells: Cell[] = [];
+    const only = phase === "narrow" ? columns[row % columns.length] : undefined;
+    for (const column of columns) {
+      if (only !== undefined && column !== only) continue;
+      const before = now.get(column);
+      let cell: Cell;
+      if (phase === "dup") {
+        // Not the same objects: a copy that came another way.
+        const { stamp: at, value: text } = before as Cell;
+        cell = { column, stamp: { ...at }, value: text };
+      } else if (phase === "tie") {
+        const at: Stamp = { ...(before as Cell).stamp, site: sites[4] as Site };
+        cell = { column, stamp: at, value: value(column, 7) };
+      } else {
+        const rank = rankByPhase[phase];
+        cell = { column, stamp: stamp(rank, row, rank - 1), value: value(column, rank) };
+      }
+      cells.push(cell);
+      if (phase !== "stale") now.set(column, cell);
+    }
+    return cells;
+  };
+
+  return phases.map((phase) => {
+    const order = shuffled(rows, random);
+    const cellsMax = batch === 1 ? 1 : Number.POSITIVE_INFINITY;
+    const states: RowState[] = [];
+    for (const row of order) {
+      const cells = cellsOf(phase, row);
+      for (let from = 0; from < cells.length; from += cellsMax) {
+        states.push({
+          table,
+          key: (keys[row] as (typeof keys)[number]).key,
+          clock: { ...(clocks[row] as RowState["clock"]) },
+          cells: cells.slice(from, from + cellsMax),
+        });
+      }
+    }
+    const packedByKey = new Map(keys.map(({ key, packed }) => [key, packed]));
+    const recordsOf = (state: RowState): ChangeRecord[] =>
+      state.cells.map((cell) => ({
+        table,
+        key: packedByKey.get(state.key) as Uint8Array,
+        column: cell.column,
+        value: cell.value,
+        columnVersion: (cell.stamp.ms - startMs) / phaseMs,
+        site: siteBytes.get(cell.stamp.site) as Uint8Array,
+        causalLength: 1,
+      }));
+    const transactions: Batch[] = [];
+    let waiting: RowState[] = [];
+    let waitingCells = 0;
+    for (const state of states) {
+      waiting.push(state);
+      waitingCells += state.cells.length;
+      if (waitingCells < batch) continue;
+      transactions.push({ rows: waiting, records: waiting.flatMap(recordsOf) });
+      waiting = [];
+      waitingCells = 0;
+    }
+    if (waiting.length > 0) {
+      transactions.push({ rows: waiting, records: waiting.flatMap(recordsOf) });
+    }
+    const changes = states.reduce((sum, { cells }) => sum + cells.length, 0);
+    const nowMs = startMs + phaseMs * timeByPhase[phase];
+    return { phase, batches: transactions, changes, nowMs };
+  });
+}
+
+function shuffled(count: number, random: () => number): number[] {
+  const order = Array.from({ length: count }, (_, i) => i);
+  for (let i = count - 1; i > 0; i--) {
+    const j = Math.floor(random() * (i + 1));
+    [order[i], order[j]] = [order[j] as number, order[i] as number];
+  }
+  return order;
+}
+
+function checksumOf(lines: readonly string[]): string {
+  const hasher = new Bun.CryptoHasher("sha256");
+  for (const line of lines) hasher.update(line).update("\n");
+  return hasher.digest("hex").slice(0, 16);
+}
+
+function temporaryFolder(): { readonly path: string } & Disposable {
+  const path = mkdtempSync(join(tmpdir(), "patina-merge-"));
+  return { path, [Symbol.dispose]: () => rmSync(path, { recursive: true, force: true }) };
+}
