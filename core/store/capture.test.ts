@@ -25,6 +25,11 @@ class Pair implements Disposable {
   }
 
   expectEqual(): void {
+    expect([this.one.strays(), this.other.strays()]).toEqual([[], []]);
+    const clocks = [this.one, this.other].map(
+      ({ store }) => new Map(store.scan(undefined, 1000).rows.map((row) => [row.id, row.clocks])),
+    );
+    expect(clocks[1]).toEqual(clocks[0] as never);
     for (const table of ["t", "w", "i", "g"]) {
       expect(this.other.table(table)).toEqual(this.one.table(table));
     }

@@ -199,7 +199,8 @@ test("adding a column changes no clock and sends nothing; setting it stamps it",
 test("cells that are held go along when a row's key changes, and stay when it is replaced", () => {
   using node = new SqliteNode("CREATE TABLE t (k TEXT PRIMARY KEY NOT NULL, a INTEGER, b)");
   node.store.merge([row("t", "x", { a: "12", b: 1, later: "l" })]);
-  const { changeset } = node.write("UPDATE t SET k = 'y'");
+  // By way of another key.
+  const { changeset } = node.write("UPDATE t SET k = 'q'", "UPDATE t SET k = 'y'");
   const stamp = changeset?.stamp as Stamp;
   const moved = row("t", "y", { a: "12", b: 1, later: "l" }, stamp);
   expect(held(node, moved)).toEqual(moved);

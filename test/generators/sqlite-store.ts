@@ -99,6 +99,26 @@ export class SqliteNode implements Disposable {
     return this.db.all(`SELECT * FROM "${name}" ORDER BY 1`);
   }
 
+  /** Rows without clocks and clocks without rows, by table; there must be none. */
+  strays(): string[] {
+    const strays: string[] = [];
+    for (const table of this.store.schema.tables.values()) {
+      if (!table.replicated) continue;
+      const clocks = this.db.all(`SELECT count(*) FROM patina_clock_${table.name}`)[0]?.[0];
+      const rows = this.db.all(`SELECT count(*) FROM "${table.name}"`)[0]?.[0];
+      const id = table.rowidName;
+      const pairs = table.withoutRowid
+        ? rows
+        : this.db.all(
+            `SELECT count(*) FROM patina_clock_${table.name} c JOIN "${table.name}" t ON t.${id} = c.id`,
+          )[0]?.[0];
+      if (clocks !== pairs || rows !== pairs) {
+        strays.push(`${table.name}: ${clocks} clocks, ${rows} rows, ${pairs} pairs`);
+      }
+    }
+    return strays;
+  }
+
   [Symbol.dispose](): void {
     this.db.close();
   }

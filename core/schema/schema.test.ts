@@ -1,0 +1,358 @@
+import { expect, test } from "bun:test";
+import { openMemory, problemsOf, schemaOf } from "../../test/generators/sqlite-store.ts";
+import { problemToText, type TableRules } from "./schema.ts";
+import { planSchema } from "./schema-plan.ts";
+import { readSchema } from "./schema-reader.ts";
+
+/** The only problem of a schema, without the file's name. */
+function problemOf(sql: string, rules: Record<string, TableRules> = {}): string {
+  const problems = problemsOf(sql, rules);
+  expect(problems.length).toBe(1);
+  return (problems[0] as string).replace("test.sql:", "");
+}
+
+test("a schema is read: names, keys, defaults, affinities", () => {
+  const schema = schemaOf(
+    `-- services
+     CREATE TABLE IF NOT EXISTS "Services" (
+       ID TEXT NOT NULL PRIMARY KEY,
+       [Port] INTEGER NOT NULL DEFAULT '80',
+       ratio REAL DEFAULT -1,
+       label DEFAULT "",
+       at DATETIME,
+       up TEXT AS (lower(label)) VIRTUAL
+     );
+     CREATE TABLE w (a TEXT, b INTEGER, v, PRIMARY KEY (b, a)) WITHOUT ROWID;
+     CREATE TABLE local (x TEXT UNIQUE, y TEXT DEFAULT CURRENT_TIMESTAMP) STRICT;`,
+    { local: { replicated: false }, services: { urgent: "port IS NULL" } },
+  );
+  const services = schema.tables.get("services");
+  expect(services).toMatchObject({
+    name: "services",
+    sqlName: "Services",
+    withoutRowid: false,
+    rowidAlias: false,
+    rowidName: "rowid",
+    replicated: true,
+    urgent: "port IS NULL",
+    file: "test.sql",
+    line: 2,
+  });
+  expect(services?.keyColumns.map(({ name }) => name)).toEqual(["id"]);
+  expect(
+    services?.valueColumns.map(({ name, affinity, notNull, defaultValue }) => [
+      name,
+      affinity,
+      notNull,
+      defaultValue,
+    ]),
+  ).toEqual([
+    ["at", "NUMERIC", false, null],
+    ["label", "BLOB", false, ""],
+    ["port", "INTEGER", true, 80],
+    ["ratio", "REAL", false, { real: -1 } as never],
+  ]);
+  expect(schema.tables.get("w")?.keyColumns.map(({ name }) => name)).toEqual(["b", "a"]);
+  expect(schema.tables.get("local")?.replicated).toBe(false);
+  expect(schema.shapes).toEqual([
+    {
+      table: "services",
+      columns: [
+        { name: "id", type: "TEXT", default: null, key: 1 },
+        { name: "port", type: "INTEGER", default: "'80'", key: 0 },
+        { name: "ratio", type: "REAL", default: "-1", key: 0 },
+        { name: "label", type: "", default: '""', key: 0 },
+        { name: "at", type: "DATETIME", default: null, key: 0 },
+      ],
+    },
+    {
+      table: "w",
+      columns: [
+        { name: "a", type: "TEXT", default: null, key: 2 },
+        { name: "b", type: "INTEGER", default: null, key: 1 },
+        { name: "v", type: "", default: null, key: 0 },
+      ],
+    },
+  ]);
+});
+
+test("implicit integer ids are warned of", () => {
+  const { warnings } = schemaOf("CREATE TABLE t (id INTEGER PRIMARY KEY)");
+  expect(warnings.map(problemToText)).toEqual([
+    expect.stringMatching(/^test.sql:1: table t: SQLite hands out/),
+  ]);
+});
+
+const key = "k TEXT PRIMARY KEY NOT NULL";
+
+const refusals: [what: string, sql: string, why: RegExp][] = [
+  ["STRICT", `CREATE TABLE t (${key}) STRICT`, /STRICT/],
+  ["no primary key", "CREATE TABLE t (a)", /needs a PRIMARY KEY/],
+  ["a key that may be NULL", "CREATE TABLE t (k TEXT PRIMARY KEY)", /^1: t\.k: SQLite allows NULL/],
+  [
+    "a key of two columns, one of which may be NULL",
+    "CREATE TABLE t (a TEXT NOT NULL,\n b INT,\n PRIMARY KEY (a, b))",
+    /^2: t\.b: SQLite allows NULL/,
+  ],
+  ["a key without a type", "CREATE TABLE t (k PRIMARY KEY NOT NULL)", /needs a type/],
+  [
+    "a key that isn't BINARY",
+    "CREATE TABLE t (k TEXT COLLATE NOCASE PRIMARY KEY NOT NULL)",
+    /COLLATE NOCASE/,
+  ],
+  [
+    "a key that isn't BINARY, WITHOUT ROWID",
+    "CREATE TABLE t (k TEXT COLLATE rtrim, PRIMARY KEY (k)) WITHOUT ROWID",
+    /COLLATE rtrim/i,
+  ],
+  [
+    "a key that isn't BINARY in the constraint",
+    "CREATE TABLE t (k TEXT NOT NULL, PRIMARY KEY (k COLLATE NOCASE))",
+    /COLLATE NOCASE/,
+  ],
+  ["AUTOINCREMENT", "CREATE TABLE t (k INTEGER PRIMARY KEY AUTOINCREMENT)", /AUTOINCREMENT/],
+  ["UNIQUE", `CREATE TABLE t (${key}, u UNIQUE)`, /UNIQUE/],
+  ["UNIQUE as a constraint", `CREATE TABLE t (${key}, u, UNIQUE (u, k))`, /UNIQUE/],
+  [
+    "a unique index",
+    `CREATE TABLE t (${key}, u);\nCREATE UNIQUE INDEX x ON t (u)`,
+    /^2: index x: UNIQUE/,
+  ],
+  ["FOREIGN KEY", `CREATE TABLE t (${key}, f REFERENCES t (k))`, /FOREIGN KEY/],
+  [
+    "FOREIGN KEY as a constraint",
+    `CREATE TABLE t (${key}, f, FOREIGN KEY (f) REFERENCES t (k))`,
+    /FOREIGN KEY/,
+  ],
+  [
+    "NOT NULL without a default",
+    `CREATE TABLE t (${key},\n n NOT NULL)`,
+    /^2: t\.n: NOT NULL needs a DEFAULT/,
+  ],
+  [
+    "NOT NULL with a default of NULL",
+    `CREATE TABLE t (${key}, n NOT NULL DEFAULT NULL)`,
+    /NOT NULL needs a DEFAULT/,
+  ],
+  [
+    "a default that tells the time",
+    `CREATE TABLE t (${key}, n DEFAULT CURRENT_TIMESTAMP)`,
+    /is no literal/,
+  ],
+  ["a default that is computed", `CREATE TABLE t (${key}, n DEFAULT (1 + 1))`, /is no literal/],
+  [
+    "a default that is drawn",
+    `CREATE TABLE t (k TEXT PRIMARY KEY NOT NULL DEFAULT (hex(randomblob(16))))`,
+    /is no literal/,
+  ],
+  [
+    "JSON in a virtual column",
+    `CREATE TABLE t (${key},\n j TEXT AS (json_extract(k, '$.a')))`,
+    /^2: t\.j: json_extract can't stand/,
+  ],
+  [
+    "an arrow in a stored column",
+    `CREATE TABLE t (${key}, j TEXT AS (k ->> '$.a') STORED)`,
+    /->> can't stand/,
+  ],
+  [
+    "a generated column that is NOT NULL",
+    `CREATE TABLE t (${key}, g TEXT AS (k) NOT NULL)`,
+    /can't be NOT NULL/,
+  ],
+  [
+    "JSON in an index",
+    `CREATE TABLE t (${key}, j);\nCREATE INDEX x ON t (\n json_extract(j, '$.a'))`,
+    /^3: index x: json_extract can't/,
+  ],
+  [
+    "JSON in a partial index",
+    `CREATE TABLE t (${key}, j);\nCREATE INDEX x ON t (j) WHERE json_valid(j)`,
+    /json_valid can't/,
+  ],
+  [
+    "arithmetic in an index",
+    `CREATE TABLE t (${key}, j); CREATE INDEX x ON t (j + 1)`,
+    /\+ can't stand/,
+  ],
+  ["abs in an index", `CREATE TABLE t (${key}, j); CREATE INDEX x ON t (abs(j))`, /abs can't/],
+  [
+    "LIKE in an index",
+    `CREATE TABLE t (${key}, j); CREATE INDEX x ON t (j LIKE 'a%')`,
+    /LIKE can't/,
+  ],
+  [
+    "CAST in an index",
+    `CREATE TABLE t (${key}, j); CREATE INDEX x ON t (CAST(j AS TEXT))`,
+    /CAST can't/,
+  ],
+  [
+    "a trigger",
+    `CREATE TABLE t (${key}); CREATE TRIGGER x AFTER INSERT ON t BEGIN SELECT 1; SELECT 2; END`,
+    /triggers would run again/,
+  ],
+  ["names of Patina's", "CREATE TABLE patina_t (k TEXT PRIMARY KEY NOT NULL)", /kept for Patina/],
+  ["names of SQLite's", "CREATE TABLE SQLite_t (k TEXT PRIMARY KEY NOT NULL)", /kept for Patina/],
+  [
+    "an index with a name of Patina's",
+    `CREATE TABLE t (${key}); CREATE INDEX Patina_x ON t (k)`,
+    /kept for Patina/,
+  ],
+  [
+    "all names of the rowid taken",
+    `CREATE TABLE t (${key}, rowid, _rowid_, oid)`,
+    /names of the rowid/,
+  ],
+  ["CREATE TABLE AS", "CREATE TABLE t AS SELECT 1", /columns are wanted in parentheses/],
+  ["temporary tables", `CREATE TEMP TABLE t (${key})`, /not temporary/],
+  ["virtual tables", "CREATE VIRTUAL TABLE t USING fts5(x)", /CREATE TABLE, CREATE INDEX/],
+  ["other statements", "INSERT INTO t VALUES (1)", /CREATE TABLE, CREATE INDEX/],
+  ["another database", `CREATE TABLE other.t (${key})`, /plain name/],
+  ["a syntax error", "CREATE TABLE t (k TEXT PRIMARY KEY NOT NULL,,)", /syntax error/],
+  ["an unfinished statement", "CREATE TABLE t (k TEXT", /incomplete/],
+  ["a view of nothing", "CREATE VIEW v AS SELECT * FROM nowhere", /no such table/],
+  ["an index on nothing", "CREATE INDEX x ON nowhere (a)", /no such table/],
+  [
+    "the same name twice",
+    `CREATE TABLE t (${key});\nCREATE TABLE IF NOT EXISTS T (a)`,
+    /^2: t is already defined at test\.sql:1$/,
+  ],
+];
+
+for (const [what, sql, why] of refusals) {
+  test(`refused: ${what}`, () => {
+    expect(problemOf(sql)).toMatch(why);
+  });
+}
+
+test("a local table may have all of that but a trigger", () => {
+  const sql = `CREATE TABLE t (a TEXT UNIQUE, f REFERENCES t (a), d DEFAULT CURRENT_TIMESTAMP, n NOT NULL,
+      j AS (json_extract(a, '$'))); CREATE UNIQUE INDEX x ON t (abs(d))`;
+  expect(problemsOf(sql, { t: { replicated: false } })).toEqual([]);
+  expect(problemsOf(sql).length).toBeGreaterThan(5);
+});
+
+test("accepted: what can't fail", () => {
+  expect(
+    problemsOf(`
+      CREATE TABLE t ("k" TEXT, n INTEGER NOT NULL DEFAULT +5, h DEFAULT 0x1f, b BLOB DEFAULT x'00ff',
+        w TEXT DEFAULT bare, y DEFAULT TRUE, z DEFAULT (-3), "check" TEXT,
+        g TEXT AS (CASE WHEN n IS NOT NULL AND n > -1 THEN coalesce(w, 'x') || upper("check") ELSE substr(k, 1, 2) END),
+        PRIMARY KEY (k)) WITHOUT ROWID;
+      CREATE INDEX x ON t (lower(k) COLLATE NOCASE DESC, n, length(w) = 3) WHERE n IN (1, 2) OR w BETWEEN 'a' AND 'b';
+      CREATE VIEW v AS SELECT json_extract(k, '$.a') FROM t;
+    `),
+  ).toEqual([]);
+});
+
+test("urgent rules are checked", () => {
+  const sql = `CREATE TABLE t (${key}, status); CREATE TABLE l (a)`;
+  const rules = (urgent: string) => problemsOf(sql, { t: { urgent }, l: { replicated: false } });
+  expect(rules("status <> 'up' AND k IN (SELECT k FROM t)")).toEqual([]);
+  expect(rules("stat <> 'up'")).toEqual(["[tables.t] urgent: no such column: stat"]);
+  expect(rules("")).toEqual(["[tables.t] urgent: an expression is wanted, got nothing"]);
+  expect(rules("1) FROM t; DROP TABLE t; --")[0]).toContain("one expression is wanted");
+  expect(rules("1), (2")[0]).toContain("one expression is wanted");
+  expect(rules("1, 2")[0]).toContain("[tables.t] urgent");
+  expect(problemsOf(sql, { l: { replicated: false, urgent: "a" } })).toEqual([
+    "[tables.l] urgent: the table is not replicated",
+  ]);
+  expect(problemsOf(sql, { l: { replicated: false }, x: {} })).toEqual([
+    "[tables.x]: no schema file creates a table of that name",
+  ]);
+});
+
+test("files are one schema; every problem is told with its file and line", () => {
+  using scratch = openMemory();
+  const read = readSchema(
+    scratch,
+    [
+      {
+        name: "a.sql",
+        text: "CREATE INDEX x ON t (a);\n\n/* a\n comment; */ CREATE TABLE t (\n  k TEXT PRIMARY KEY\n);",
+      },
+      { name: "b.sql", text: "CREATE TABLE u (k, PRIMARY KEY (k));" },
+    ],
+    new Map(),
+  );
+  expect(read.kind === "refused" && read.problems.map(({ file, line }) => [file, line])).toEqual([
+    ["a.sql", 1],
+    ["a.sql", 5],
+    ["b.sql", 1],
+    ["b.sql", 1],
+  ]);
+});
+
+/** Applies a plan and plans again, which must find nothing to do. */
+function planned(before: string, after: string): readonly string[] | string[] {
+  using db = openMemory();
+  db.exec(before);
+  const plan = planSchema(db, schemaOf(after));
+  if (plan.kind === "refused") return plan.problems.map(problemToText);
+  for (const statement of plan.statements) db.exec(statement);
+  expect(planSchema(db, schemaOf(after))).toMatchObject({ kind: "plan", statements: [] });
+  return plan.statements;
+}
+
+test("the plan adds tables, columns, indexes and views, and drops indexes and views", () => {
+  const before = `CREATE TABLE "T" (${key}, a); CREATE INDEX x ON t (a); CREATE INDEX y ON t (a); CREATE VIEW v AS SELECT a FROM t`;
+  expect(planned("", `CREATE TABLE t (${key})`)).toEqual([`CREATE TABLE t (${key})`]);
+  expect(planned(before, before)).toEqual([]);
+  expect(
+    planned(
+      before,
+      `create table t (${key},\n  B INTEGER DEFAULT 5 -- why\n, a, g AS (b || a));
+       CREATE INDEX y ON T(A); create index x on t (a, b); CREATE VIEW v AS SELECT b FROM t; CREATE TABLE u (${key});`,
+    ),
+  ).toEqual([
+    'DROP INDEX "x"',
+    'DROP VIEW "v"',
+    'ALTER TABLE "t" ADD COLUMN B INTEGER DEFAULT 5',
+    'ALTER TABLE "t" ADD COLUMN g AS (b || a)',
+    `CREATE TABLE u (${key})`,
+    "create index x on t (a, b)",
+    "CREATE VIEW v AS SELECT b FROM t",
+  ]);
+  expect(planned(before, `CREATE TABLE t (${key}, a)`)).toEqual([
+    'DROP INDEX "x"',
+    'DROP INDEX "y"',
+    'DROP VIEW "v"',
+  ]);
+});
+
+test("the plan refuses what would drop or change data", () => {
+  const before = `CREATE TABLE t (${key}, a INTEGER, b)`;
+  const refused = (after: string) => planned(before, after).join("\n");
+  expect(refused(`CREATE TABLE t (${key}, a INTEGER)`)).toMatch(
+    /^test.sql:1: table t: column b can't be dropped/,
+  );
+  expect(refused(`CREATE TABLE t (${key}, a TEXT, b)`)).toMatch(/column a can't be changed/);
+  expect(refused(`CREATE TABLE t (${key}, a INTEGER DEFAULT 1, b)`)).toMatch(
+    /column a can't be changed/,
+  );
+  expect(refused(`CREATE TABLE t (${key}, a INTEGER, b) WITHOUT ROWID`)).toMatch(
+    /constraints or options/,
+  );
+  expect(refused(`CREATE TABLE t (${key}, a INTEGER, b, CHECK (a > 1))`)).toMatch(
+    /constraints or options/,
+  );
+  expect(refused(`CREATE TABLE t (${key}, a INTEGER, b, g AS (a) STORED)`)).toMatch(
+    /make it VIRTUAL/,
+  );
+  const own = `${before}; CREATE TABLE patina_clock_t (id INTEGER PRIMARY KEY, clock, held)`;
+  expect(planned(own, "").join()).toMatch(/a replicated table can't be dropped/);
+  using db = openMemory();
+  db.exec(own);
+  expect(planSchema(db, schemaOf(before, { t: { replicated: false } }))).toMatchObject({
+    kind: "refused",
+    problems: [{ why: expect.stringContaining("can't become local") }],
+  });
+  db.exec("CREATE TRIGGER x AFTER INSERT ON t BEGIN SELECT 1; END");
+  expect(planSchema(db, schemaOf(before))).toMatchObject({
+    kind: "refused",
+    problems: [{ why: expect.stringContaining("trigger x") }],
+  });
+  expect(planned(`CREATE VIEW t AS SELECT 1; CREATE TABLE i (${key})`, before).join()).toMatch(
+    /has a view of that name/,
+  );
+});
