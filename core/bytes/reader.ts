@@ -15,7 +15,8 @@ const empty = new Uint8Array(0);
 
 export class ByteReader {
   readonly #bytes: Uint8Array;
-  readonly #view: DataView;
+  /** Made when it is first needed: few inputs have a double, and making one costs as much as ten fields. */
+  #view: DataView | undefined;
   readonly #end: number;
   #at: number;
   #why = "";
@@ -23,7 +24,6 @@ export class ByteReader {
   /** Reads `bytes[start..end)`. The bytes are not copied and must not change while it is in use. */
   constructor(bytes: Uint8Array, start = 0, end: number = bytes.length) {
     this.#bytes = bytes;
-    this.#view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
     this.#at = start;
     this.#end = end;
   }
@@ -64,27 +64,29 @@ export class ByteReader {
 
   u16(what: string): number {
     if (!this.#take(2, what)) return 0;
-    const value = this.#view.getUint16(this.#at);
+    const value = this.#u16At(this.#at);
     this.#at += 2;
     return value;
   }
 
   u32(what: string): number {
     if (!this.#take(4, what)) return 0;
-    const value = this.#view.getUint32(this.#at);
+    const value = this.#u32At(this.#at);
     this.#at += 4;
     return value;
   }
 
   u48(what: string): number {
     if (!this.#take(6, what)) return 0;
-    const value = this.#view.getUint16(this.#at) * 2 ** 32 + this.#view.getUint32(this.#at + 2);
+    const value = this.#u16At(this.#at) * 2 ** 32 + this.#u32At(this.#at + 2);
     this.#at += 6;
     return value;
   }
 
   f64(what: string): number {
     if (!this.#take(8, what)) return 0;
+    const bytes = this.#bytes;
+    this.#view ??= new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
     const value = this.#view.getFloat64(this.#at);
     this.#at += 8;
     return value;
@@ -164,6 +166,14 @@ export class ByteReader {
     }
     this.#at += length;
     return text;
+  }
+
+  #u16At(at: number): number {
+    return ((this.#bytes[at] as number) << 8) | (this.#bytes[at + 1] as number);
+  }
+
+  #u32At(at: number): number {
+    return this.#u16At(at) * 65536 + this.#u16At(at + 2);
   }
 
   #take(length: number, what: string): boolean {

@@ -18,9 +18,11 @@ import { Real, readValue, type SqlValue, writeValue } from "./value.ts";
 export const keyColumnsMax = 64;
 export const keyBytesMax: number = 64 * 1024;
 
+const writer = new ByteWriter(64);
+
 /** The bytes of a key; undefined when a part is NULL, or the whole is over {@link keyBytesMax}. */
 export function encodeKey(values: readonly SqlValue[]): Uint8Array | undefined {
-  const writer = new ByteWriter(64);
+  writer.clear();
   writer.varint(values.length);
   for (const value of values) {
     if (value === null) return undefined;
