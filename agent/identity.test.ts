@@ -87,7 +87,7 @@ describe("a node's key", () => {
 });
 
 describe("the site", () => {
-  const here = { machine: "m", file: "1:2", nonce: "old", boot: "b" };
+  const here = { machine: "m", file: "1:2", born: "7", isBornKnown: true, nonce: "old", boot: "b" };
 
   function start(clean: boolean) {
     const database = openDatabase("/x.db", { vfs: new MemoryVfs() });
@@ -118,6 +118,7 @@ describe("the site", () => {
   test.each([
     ["another machine", { machine: "n" }],
     ["a copy of the file", { file: "1:3" }],
+    ["a copy of the file that got its inode", { born: "8" }],
     ["a copy of the file in its place, with another data directory", { nonce: "other" }],
     ["a data directory that was put back", { nonce: "old" }],
   ])("changes for %s", (_what, difference) => {

@@ -7,7 +7,7 @@
  * at its last start:
  *
  * - the machine (`/etc/machine-id`),
- * - the file's device and inode,
+ * - the file's device and inode, and when it was born (an inode's number is soon used again),
  * - the nonce of the data directory, which is renewed at every start,
  * - the boot, unless the agent had been stopped in an orderly way before it.
  *
@@ -27,6 +27,10 @@ export interface FileCircumstances {
   readonly machine: string;
   /** `device:inode` */
   readonly file: string;
+  /** Nanoseconds since 1970. */
+  readonly born: string;
+  /** False where the file system may not know it, and the time of the last change stands there. */
+  readonly isBornKnown: boolean;
   /** What the data directory's nonce is before this start. */
   readonly nonce: string;
   readonly boot: string;
@@ -37,6 +41,8 @@ export function circumstancesOf(databasePath: string, nonce: string): FileCircum
   return {
     machine: readWord("/etc/machine-id"),
     file: `${stat.dev}:${stat.ino}`,
+    born: String(stat.birthtimeNs),
+    isBornKnown: stat.birthtimeNs > 0n && stat.birthtimeNs !== stat.ctimeNs,
     nonce,
     boot: readWord("/proc/sys/kernel/random/boot_id"),
   };
@@ -51,7 +57,11 @@ export function previousSite(
   if (site === undefined) return { newBecause: "the database is new" };
   const recorded = (name: string) => readState(database, name);
   if (recorded("machine") !== now.machine) return { newBecause: "the machine is another" };
-  if (recorded("file") !== now.file) return { newBecause: "the file was copied or moved" };
+  const born = recorded("born");
+  const isOtherBirth = born !== "" && born !== now.born;
+  if (recorded("file") !== now.file || isOtherBirth) {
+    return { newBecause: "the file was copied or moved" };
+  }
   if (recorded("nonce") !== now.nonce) {
     return { newBecause: "the data directory is not the one of the last start" };
   }
@@ -76,6 +86,7 @@ export function recordStart(
   const incarnation = Number(readState(database, "incarnation") ?? 0) + 1;
   writeState(database, "machine", now.machine);
   writeState(database, "file", now.file);
+  writeState(database, "born", now.isBornKnown ? now.born : "");
   writeState(database, "boot", now.boot);
   writeState(database, "nonce", newNonce);
   writeState(database, "clean", 0);

@@ -41,7 +41,7 @@ function createStoreThread(standsAlone = false): StoreThread {
     renewNonce: () => "nonce",
     standsAlone,
     log: createLog({ level: "error", format: "text" }),
-    circumstances: { machine: "m", file: "f", nonce: "", boot: "b" },
+    circumstances: { machine: "m", file: "f", born: "", isBornKnown: false, nonce: "", boot: "b" },
     swarm: async () => ({}),
   });
 }

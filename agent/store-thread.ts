@@ -112,8 +112,9 @@ export class StoreThread {
     const { writer, header, site } = openWriter(databasePath, vfs);
     this.#writer = writer;
     try {
-      const circumstances = options.circumstances ?? circumstancesOf(databasePath, options.nonce);
-      const previous = guarded(databasePath, () => previousSite(writer, site, circumstances));
+      const circumstances = () =>
+        options.circumstances ?? circumstancesOf(databasePath, options.nonce);
+      const previous = guarded(databasePath, () => previousSite(writer, site, circumstances()));
       this.site = "site" in previous ? previous.site : newSite(options.publicKey);
       if ("newBecause" in previous) {
         log.info("new site", { site: this.site, because: previous.newBecause });
@@ -140,7 +141,7 @@ export class StoreThread {
       const nonce = options.renewNonce();
       this.incarnation = guarded(databasePath, () => {
         writer.exec("BEGIN IMMEDIATE");
-        const incarnation = recordStart(writer, circumstances, nonce);
+        const incarnation = recordStart(writer, circumstances(), nonce);
         writer.exec("DELETE FROM patina_members");
         writer.exec("COMMIT");
         return incarnation;
