@@ -46,8 +46,8 @@ export interface ReplicaStatus {
   readonly recentRows: number;
   /** Rows with clocks after the oldest askable cut: what the settled image keeps in memory. */
   readonly touchedRows: number;
-  /** Questions that wait for a scan, or are in one. */
-  readonly scanQuestions: number;
+  /** Questions that wait for a scan, are in one, or whose rows are being sent. */
+  readonly rowQuestions: number;
   /** The cut waits for a stamp in a queue. */
   readonly held: boolean;
 }

@@ -307,6 +307,7 @@ test("lists in full, rows by unknown place and rows by range come from one scan 
   const a = new Node(0, undefined, {
     recentRows: { keepMs: 1000, rowsMax: 10 },
     scanRowsPerTick: 300,
+    blockRowsMax: 1000,
   }).start();
   for (let row = 0; row < 2500; row++) a.put(row, { x: row });
   a.pass(20_000);
@@ -334,6 +335,69 @@ test("lists in full, rows by unknown place and rows by range come from one scan 
   expect(empty.map(({ last, block }) => [last, decodeRowBlock(block)])).toEqual([
     [true, { kind: "rows", rows: [] }],
   ]);
+});
+
+test("a peer that fetches all ranges in order costs few scans, and rows come as they are when sent", () => {
+  const store = new CountingStore(digester);
+  const a = new Node(0, store, {
+    ...{ scanRowsPerTick: 1000, windowRowsMax: 1000, blockRowsMax: 100 },
+    ...{ recentRows: { keepMs: 1000, rowsMax: 10 } },
+  }).start();
+  for (let row = 0; row < 3000; row++) a.put(row, { x: row });
+  a.pass(20_000);
+  const before = store.scans;
+  const ids = new Set<RowId>();
+  for (let node = 0; node < 256; node++) {
+    for (const { table, key } of a.rowsOf({ kind: "range-rows", level: 2, nodes: [node] })) {
+      const id = digester.rowId(table, key);
+      expect(rangeOfRow(id) >>> 8).toBe(node);
+      ids.add(id);
+    }
+  }
+  expect(ids.size).toBe(3000);
+  // Three slices a scan; 3,000 rows in windows of a thousand, whose ends don't meet quite.
+  expect(store.scans - before).toBeLessThanOrEqual(3 * 5);
+  const row = rangeOfRow(digester.rowId("t", keyOf(7)));
+  const ask = { kind: "range-rows", level: 4, nodes: [row] } as const;
+  const scans = store.scans;
+  a.rowsOf(ask);
+  const scansOnce = store.scans - scans;
+  a.put(7, { x: "new" });
+  expect(a.rowsOf(ask).flatMap(({ cells }) => cells.map(({ value }) => value))).toContain("new");
+  expect(store.scans - scans).toBe(scansOnce);
+  // Places go stale: rows that came since aren't among them.
+  a.pass(61_000);
+  a.rowsOf(ask);
+  expect(store.scans - scans).toBeGreaterThan(scansOnce);
+});
+
+test("two questions for one window share its scan, and both fail when the store can't be read", () => {
+  const store = new FailingStore();
+  const a = new Node(0, store, { scanRowsPerTick: 1 }).start();
+  for (let row = 0; row < 5; row++) a.put(row, { x: row });
+  const ask = (ticket: number, nodes: number[], replies: StoreReply[]) =>
+    a.replica.handle({ kind: "range-rows", ticket, level: 0, nodes }, a.nowMs, replies);
+  const replies: StoreReply[] = [];
+  ask(1, [0], replies);
+  ask(2, [0], replies);
+  for (let i = 0; i < 20; i++) a.replica.tick(a.nowMs + 10 * i, replies);
+  expect(replies.map((reply) => reply.kind === "rows" && [reply.ticket, reply.last])).toEqual([
+    [1, true],
+    [2, true],
+  ]);
+  a.pass(61_000);
+  replies.length = 0;
+  ask(3, [0], replies);
+  ask(4, [0], replies);
+  store.isFull = true;
+  a.replica.tick(a.nowMs + 10, replies);
+  expect(replies).toEqual([
+    { kind: "unavailable", ticket: 3, why: "busy" },
+    { kind: "unavailable", ticket: 4, why: "busy" },
+  ]);
+  // Afterwards it works as before.
+  store.isFull = false;
+  expect(a.rowsOf({ kind: "range-rows", level: 0, nodes: [0] }).length).toBe(5);
 });
 
 test("questions beyond what one scan and the next may serve are told to come later", () => {
@@ -639,6 +703,15 @@ test("under load no two replicas differ at a common cut, but for what is late", 
     expect(node.replica.status().touchedRows).toBe(0);
   }
 }, 60_000);
+
+class CountingStore extends MapStore {
+  scans = 0;
+
+  override scan(position: ScanPosition | undefined, rowsMax: number) {
+    this.scans++;
+    return super.scan(position, rowsMax);
+  }
+}
 
 /** Fails as a full disk does. */
 class FailingStore extends MapStore {

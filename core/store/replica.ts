@@ -8,8 +8,7 @@
  * What it does of its own accord, in slices, one a tick:
  * - *Rebuild* of the index at start. Until it is done every question is answered `starting`; merges and
  *   local writes go on.
- * - One *scan* for all questions that recent rows can't answer: complete lists, rows by range, and row ids
- *   whose place isn't known.
+ * - Rows for peers, and the scan for those that recent rows don't know (`row-answers.ts`).
  * - The *cut*: it follows the store's HLC at {@link settleMs}, but not past a stamp that waits in a queue.
  *
  * Remote stamps too far ahead of the fleet's time are refused (`drift.ts`).
@@ -24,13 +23,11 @@ import {
   encodeChangeset,
   type Lane,
 } from "../change/changeset.ts";
-import type { Entry } from "../change/frame.ts";
 import type { TableShape } from "../change/hello.ts";
-import { decodeRowBlock, encodeRowBlock } from "../change/row-block.ts";
+import { decodeRowBlock } from "../change/row-block.ts";
 import type { HlcClock } from "../clock/hlc-clock.ts";
-import { hlcZero, type Stamp } from "../clock/stamp.ts";
+import { compareHlc, type Hlc, hlcZero, type Stamp } from "../clock/stamp.ts";
 import { slotMs, slotOfStamp } from "../index/clock-part.ts";
-import { compareEntries, isCovered, isUnder } from "../index/entry-comparison.ts";
 import { entryOf, type RecentRowsOptions, recentRowsDefaults } from "../index/recent-rows.ts";
 import { RowIndex } from "../index/row-index.ts";
 import { cutAt, settleMs } from "../index/settled-image.ts";
@@ -41,18 +38,17 @@ import type {
   StoreReply,
   StoreRequest,
   Ticket,
-  TreeNodes,
   Unavailable,
 } from "../node/border.ts";
-import type { Digester, RowId } from "../row/digest.ts";
+import type { Digester } from "../row/digest.ts";
 import { type RowState, stampOfRow } from "../row/row-state.ts";
-import { RawText } from "../row/value.ts";
 import { Drift, type DriftOptions, driftDefaults, type LocalWrites } from "./drift.ts";
 import { LagSamples, type ReplicaStatus } from "./replica-status.ts";
-import { type ReadSlice, RowScan, type ScanOptions } from "./row-scan.ts";
-import type { MergedRow, RowRef, RowStore, ScannedRow, ScanPosition } from "./row-store.ts";
+import { RowAnswers, type RowAnswersOptions, rowAnswersDefaults } from "./row-answers.ts";
+import type { ReadSlice } from "./row-scan.ts";
+import type { MergedRow, RowRef, RowStore, ScanPosition } from "./row-store.ts";
 
-export interface ReplicaOptions extends DriftOptions, ScanOptions {
+export interface ReplicaOptions extends DriftOptions, RowAnswersOptions {
   /** Rows of one slice of the rebuild, some 2 µs each. A slice delays an urgent frame that comes meanwhile. */
   readonly rebuildRowsPerTick: number;
   /** A queue that doesn't say again what waits in it holds the cut no longer than this. */
@@ -62,9 +58,7 @@ export interface ReplicaOptions extends DriftOptions, ScanOptions {
 
 export const replicaDefaults: ReplicaOptions = {
   ...driftDefaults,
-  scanRowsPerTick: 500,
-  scanPauseMs: 9,
-  scanQuestionsMax: 16,
+  ...rowAnswersDefaults,
   rebuildRowsPerTick: 2000,
   holdMsMax: 30_000,
   recentRows: recentRowsDefaults,
@@ -93,12 +87,6 @@ export type MergedListener = (
 
 type Asked<Kind extends StoreRequest["kind"]> = Extract<StoreRequest, { kind: Kind }>;
 
-/** Rows in a block of an answer. */
-const blockRowsMax = 1000;
-/** A block is ended early once its values take about this much. */
-const blockBytesMax = 1024 * 1024;
-/** Places of rows that scans have told peers about, for the fetches that follow. */
-const placesMax = 50_000;
 /** A rebuild whose scan failed goes on after this. */
 const readRetryMs = 1000;
 
@@ -115,11 +103,7 @@ export class Replica {
   #rebuildAt: ScanPosition | undefined;
   #rebuildDueMs = Number.NEGATIVE_INFINITY;
 
-  readonly #scan: RowScan;
-  /** Where a slice of the scan puts what it answers. */
-  #scanReplies: StoreReply[] = [];
-  /** Of rows that scans have told peers about. */
-  readonly #places = new Map<RowId, RowRef>();
+  #rowAnswers: RowAnswers | undefined;
 
   #hold: { readonly slot: number; readonly untilMs: number } | undefined;
   #nowMs = 0;
@@ -142,7 +126,6 @@ export class Replica {
     this.#onMembers = parts.onMembers;
     this.#options = { ...replicaDefaults, ...parts.options };
     this.#drift = new Drift(this.#options);
-    this.#scan = new RowScan((position, rowsMax) => this.#read(position, rowsMax), this.#options);
   }
 
   /** Calls `listener` after each transaction that merged or committed rows, in order. */
@@ -157,6 +140,14 @@ export class Replica {
       this.#digester,
       cutAt(this.#clock.read(nowMs).ms),
       this.#options.recentRows,
+    );
+    this.#rowAnswers = new RowAnswers(
+      this.#index,
+      this.#digester,
+      (position, rowsMax) => this.#read(position, rowsMax),
+      // Rows that can't be read are as good as not held here: somebody else has them.
+      (refs) => this.#trying(() => this.#store.read(refs)) ?? [],
+      this.#options,
     );
     this.announce(replies);
     this.#rebuildSlice(nowMs, replies);
@@ -257,10 +248,7 @@ export class Replica {
     this.#nowMs = nowMs;
     if (this.#index === undefined) return;
     if (!this.#isBuilt()) this.#rebuildSlice(nowMs, replies);
-    else {
-      this.#scanReplies = replies;
-      this.#scan.tick(nowMs);
-    }
+    else this.#rowAnswers?.tick(nowMs, replies);
     this.#index.recent.expire(nowMs);
     this.#advance(nowMs, replies);
   }
@@ -273,7 +261,8 @@ export class Replica {
     if (this.#hold !== undefined && this.#hold.slot === this.#index.image.cut + 1) {
       dueMs = Math.max(dueMs, this.#hold.untilMs);
     }
-    return Math.min(dueMs, this.#scan.dueMs);
+    const rowsDueMs = Math.max(this.#nowMs, this.#rowAnswers?.dueMs ?? Number.POSITIVE_INFINITY);
+    return Math.min(dueMs, rowsDueMs);
   }
 
   status(): ReplicaStatus {
@@ -297,7 +286,7 @@ export class Replica {
       storeError: this.#storeError,
       recentRows: index?.recent.size ?? 0,
       touchedRows: index?.image.touchedRows ?? 0,
-      scanQuestions: this.#scan.questions,
+      rowQuestions: this.#rowAnswers?.open ?? 0,
       held: this.#hold !== undefined && this.#hold.slot === (index?.image.cut ?? 0) + 1,
     };
   }
@@ -309,6 +298,7 @@ export class Replica {
     const taken: number[] = [];
     const rows: RowState[] = [];
     const stamps: Stamp[] = [];
+    let latest: Hlc = hlcZero;
     const limitMs = this.#drift.limitMs(nowMs);
     request.bodies.forEach((body, i) => {
       const decoded = request.what === "changesets" ? decodeChangeset(body) : decodeRowBlock(body);
@@ -319,12 +309,13 @@ export class Replica {
       }
       if (decoded.kind === "changeset") {
         const { stamp, rows: changed } = decoded.changeset;
-        const aheadMs = changed.reduce((ms, row) => Math.max(ms, stampOfRow(row).ms), stamp.ms);
-        if (aheadMs > limitMs) {
+        const last = changed.reduce((so, row) => laterHlc(so, stampOfRow(row)), stamp as Hlc);
+        if (last.ms > limitMs) {
           this.#ahead++;
-          refused.push({ body: i, why: this.#drift.aheadText(aheadMs, nowMs) });
+          refused.push({ body: i, why: this.#drift.aheadText(last.ms, nowMs) });
           return;
         }
+        latest = laterHlc(latest, last);
         stamps.push(stamp);
         taken.push(i);
         for (const row of changed) rows.push(row);
@@ -334,13 +325,14 @@ export class Replica {
       let ahead = 0;
       let worstMs = 0;
       for (const row of decoded.rows) {
-        const { ms } = stampOfRow(row);
-        if (ms <= limitMs) {
+        const stamp = stampOfRow(row);
+        if (stamp.ms <= limitMs) {
           rows.push(row);
+          latest = laterHlc(latest, stamp);
           continue;
         }
         ahead++;
-        worstMs = Math.max(worstMs, ms);
+        worstMs = Math.max(worstMs, stamp.ms);
       }
       if (ahead > 0) {
         this.#ahead += ahead;
@@ -349,7 +341,7 @@ export class Replica {
       }
       taken.push(i);
     });
-    const merged = rows.length === 0 ? [] : this.#merge(rows, request, nowMs);
+    const merged = rows.length === 0 ? [] : this.#merge(rows, latest, request, nowMs);
     if (typeof merged === "string") {
       for (const body of taken) refused.push({ body, why: merged });
       this.#storeFailed += taken.length;
@@ -372,16 +364,21 @@ export class Replica {
     });
   }
 
-  /** One transaction. On a failed write nothing has changed, and the text says why. */
+  /**
+   * One transaction. On a failed write nothing has changed, and the text says why.
+   *
+   * @param latest The largest stamp in `rows`.
+   */
   #merge(
     rows: readonly RowState[],
+    latest: Hlc,
     request: Asked<"apply">,
     nowMs: number,
   ): readonly MergedRow[] | string {
     const merged = this.#trying(() => this.#store.merge(rows));
     if (merged === undefined) return this.#storeError as string;
     this.#storeError = undefined;
-    for (const row of rows) this.#clock.observe(stampOfRow(row));
+    this.#clock.observe(latest);
     this.#take(merged, request.lane, request.peer, nowMs);
     return merged;
   }
@@ -473,7 +470,8 @@ export class Replica {
     replies: StoreReply[],
   ): void {
     const index = this.#index;
-    if (index === undefined || !index.isBuilt) {
+    const answers = this.#rowAnswers;
+    if (index === undefined || answers === undefined || !index.isBuilt) {
       unavailable(request.ticket, "starting", replies);
       return;
     }
@@ -487,16 +485,10 @@ export class Replica {
         return;
       }
       case "list":
-        if (request.recentOnly) {
-          const entries = this.#recentEntries(index, request).filter((entry) =>
-            isCovered(entry, request),
-          );
-          replies.push({ kind: "listed", ticket: request.ticket, entries });
-        } else this.#listByScan(request, nowMs, replies);
+        answers.list(request, nowMs, replies);
         return;
       case "compare":
-        if (request.recentOnly) this.#compareRecent(index, request, replies);
-        else this.#compareByScan(request, nowMs, replies);
+        answers.compare(request, nowMs, replies);
         return;
       case "missing": {
         const ids = request.entries
@@ -515,146 +507,14 @@ export class Replica {
         return;
       }
       case "rows":
-        this.#rowsById(index, request, nowMs, replies);
+        answers.rowsById(request, nowMs, replies);
         return;
       case "range-rows":
-        this.#rowsByRange(request, nowMs, replies);
+        answers.rowsByRange(request, nowMs, replies);
         return;
       default:
         unreachable(request);
     }
-  }
-
-  /** Entries of all rows changed lately under the nodes, whatever their stamps. */
-  #recentEntries(index: RowIndex, { level, nodes }: TreeNodes): Entry[] {
-    const entries: Entry[] = [];
-    for (const node of new Set(nodes)) {
-      index.recent.forEachUnder(level, node, ({ id, stamp, digest }) => {
-        entries.push(entryOf(id, stamp, digest));
-      });
-    }
-    return entries;
-  }
-
-  #compareRecent(index: RowIndex, request: Asked<"compare">, replies: StoreReply[]): void {
-    const own = new Map<RowId, Entry>();
-    for (const entry of this.#recentEntries(index, request)) own.set(entry.id, entry);
-    replies.push(compared(request, own));
-  }
-
-  #listByScan(request: Asked<"list">, nowMs: number, replies: StoreReply[]): void {
-    const { ticket } = request;
-    const isListed = isUnder(request);
-    const entries = new Map<RowId, Entry>();
-    this.#askScan(ticket, nowMs, replies, {
-      wants: (row) => isListed(row.id),
-      meet: (row) => {
-        const entry = this.#entryOf(row);
-        if (!isCovered(entry, request)) return;
-        entries.set(row.id, entry);
-        this.#notePlace(row);
-      },
-      finish: (out) => out.push({ kind: "listed", ticket, entries: [...entries.values()] }),
-    });
-  }
-
-  #compareByScan(request: Asked<"compare">, nowMs: number, replies: StoreReply[]): void {
-    const isListed = isUnder(request);
-    const own = new Map<RowId, Entry>();
-    this.#askScan(request.ticket, nowMs, replies, {
-      wants: (row) => isListed(row.id),
-      meet: (row) => {
-        own.set(row.id, this.#entryOf(row));
-        this.#notePlace(row);
-      },
-      finish: (out) => out.push(compared(request, own)),
-    });
-  }
-
-  #rowsById(index: RowIndex, request: Asked<"rows">, nowMs: number, replies: StoreReply[]): void {
-    const { ticket } = request;
-    const known: RowRef[] = [];
-    const unknown = new Set<RowId>();
-    for (const id of new Set(request.ids)) {
-      const ref = index.recent.get(id)?.ref ?? this.#places.get(id);
-      if (ref === undefined) unknown.add(id);
-      else known.push(ref);
-    }
-    if (unknown.size === 0) {
-      this.#sendRows(ticket, known, true, replies);
-      return;
-    }
-    const found: RowRef[] = [];
-    const isAccepted = this.#askScan(ticket, nowMs, replies, {
-      wants: (row) => unknown.has(row.id),
-      meet: (row) => {
-        unknown.delete(row.id);
-        found.push({ table: row.table, key: row.key });
-      },
-      finish: (out) => this.#sendRows(ticket, found, true, out),
-    });
-    if (isAccepted && known.length > 0) this.#sendRows(ticket, known, false, replies);
-  }
-
-  #rowsByRange(request: Asked<"range-rows">, nowMs: number, replies: StoreReply[]): void {
-    const { ticket } = request;
-    const isWanted = isUnder(request);
-    const refs: RowRef[] = [];
-    this.#askScan(ticket, nowMs, replies, {
-      wants: (row) => isWanted(row.id),
-      meet: (row, out) => {
-        refs.push({ table: row.table, key: row.key });
-        if (refs.length === blockRowsMax) this.#sendRows(ticket, refs.splice(0), false, out);
-      },
-      finish: (out) => this.#sendRows(ticket, refs, true, out),
-    });
-  }
-
-  /** Sends rows as held now, in blocks; `last` ends the ticket with the last of them. */
-  #sendRows(ticket: Ticket, refs: readonly RowRef[], last: boolean, replies: StoreReply[]): void {
-    let rows: RowState[] = [];
-    let bytes = 0;
-    const flush = (isLast: boolean) => {
-      replies.push({ kind: "rows", ticket, block: encodeRowBlock(rows), last: isLast });
-      rows = [];
-      bytes = 0;
-    };
-    for (let i = 0; i < refs.length; i += blockRowsMax) {
-      const part = refs.slice(i, i + blockRowsMax);
-      // A row that can't be read is as good as not held here: somebody else has it.
-      for (const row of this.#trying(() => this.#store.read(part)) ?? []) {
-        if (row === undefined) continue;
-        if (rows.length === blockRowsMax || bytes >= blockBytesMax) flush(false);
-        rows.push(row);
-        bytes += valueBytesOf(row);
-      }
-    }
-    if (last) flush(true);
-    else if (rows.length > 0) flush(false);
-  }
-
-  /** Puts a question into a scan; false when too many wait, and then it has been answered. */
-  #askScan(
-    ticket: Ticket,
-    nowMs: number,
-    replies: StoreReply[],
-    question: {
-      readonly wants: (row: ScannedRow) => boolean;
-      readonly meet: (row: ScannedRow, replies: StoreReply[]) => void;
-      readonly finish: (replies: StoreReply[]) => void;
-    },
-  ): boolean {
-    const isAccepted = this.#scan.ask(
-      {
-        wants: question.wants,
-        meet: (row) => question.meet(row, this.#scanReplies),
-        finish: () => question.finish(this.#scanReplies),
-        fail: () => unavailable(ticket, "busy", this.#scanReplies),
-      },
-      nowMs,
-    );
-    if (!isAccepted) unavailable(ticket, "busy", replies);
-    return isAccepted;
   }
 
   /** Does something with the store; undefined when it failed, and then `storeError` says why. */
@@ -670,40 +530,12 @@ export class Replica {
   #read(position: ScanPosition | undefined, rowsMax: number): ReturnType<ReadSlice> {
     return this.#trying(() => this.#store.scan(position, rowsMax));
   }
-
-  #entryOf(row: ScannedRow): Entry {
-    const known = this.#index?.recent.get(row.id);
-    if (known !== undefined) return entryOf(row.id, known.stamp, known.digest);
-    return entryOf(row.id, stampOfRow(row.clocks), this.#digester.rowDigest(row.id, row.clocks));
-  }
-
-  #notePlace(row: ScannedRow): void {
-    this.#places.set(row.id, { table: row.table, key: row.key });
-    if (this.#places.size <= placesMax) return;
-    for (const id of this.#places.keys()) {
-      this.#places.delete(id);
-      return;
-    }
-  }
 }
 
-function compared(request: Asked<"compare">, own: ReadonlyMap<RowId, Entry>): StoreReply {
-  const { ticket, entries, level, recentOnly } = request;
-  return { kind: "compared", ticket, ...compareEntries(own, entries, request, level, !recentOnly) };
+function laterHlc(a: Hlc, b: Hlc): Hlc {
+  return compareHlc(a, b) >= 0 ? a : b;
 }
 
 function unavailable(ticket: Ticket, why: Unavailable, replies: StoreReply[]): void {
   replies.push({ kind: "unavailable", ticket, why });
-}
-
-/** About how many bytes a row's key and values take. */
-function valueBytesOf(row: RowState): number {
-  let bytes = row.key.length + 16;
-  for (const { value } of row.cells) {
-    if (typeof value === "string") bytes += value.length;
-    else if (value instanceof Uint8Array) bytes += value.length;
-    else if (value instanceof RawText) bytes += value.bytes.length;
-    bytes += 8;
-  }
-  return bytes;
 }
