@@ -7,11 +7,13 @@ import { MemoryVfs } from "../../wasm/vfs/memory.ts";
 import type { Changeset } from "../change/changeset.ts";
 import { isLive, type RowClock } from "../clock/row-clock.ts";
 import { compareStamps, type Stamp } from "../clock/stamp.ts";
+import type { ClockState, RowId } from "../row/digest.ts";
 import { decodeKey, encodeKey } from "../row/key.ts";
 import { joinRows, type RowState } from "../row/row-state.ts";
 import type { SqlValue } from "../row/value.ts";
 import { isKeptByAffinity, isKeyKept, shownKeyValue } from "../schema/affinity.ts";
 import type { PlannedSchema } from "../schema/schema.ts";
+import type { MergedRow } from "./row-store.ts";
 
 const digester = createDigester();
 const columnNames = ["a", "b", "c", "d"];
@@ -365,12 +367,20 @@ test("three nodes that write what they like and hear of each other come to equal
         const schema = schemaOf(sql);
         const nodes = [0, 1, 2].map((site) => new SqliteNode(schema, { site, digester }));
         const sent: Changeset[] = [];
+        // What an index would know by listening.
+        const told = nodes.map(() => new Map<RowId, ClockState>());
+        const tell = (node: number, merged: readonly MergedRow[]): void => {
+          for (const { id, before, after } of merged) {
+            expect(before).toEqual(told[node]?.get(id) as never);
+            told[node]?.set(id, after);
+          }
+        };
         let nowMs = 20_000;
         for (const one of steps) {
           const node = nodes[one.node] as SqliteNode;
           if (one.kind === "hear") {
             const heard = sent[one.which % Math.max(1, sent.length)];
-            if (heard !== undefined) node.store.merge(heard.rows);
+            if (heard !== undefined) tell(one.node, node.store.merge(heard.rows));
             continue;
           }
           nowMs += one.laterMs;
@@ -378,24 +388,26 @@ test("three nodes that write what they like and hear of each other come to equal
           for (const statement of one.writes.flat()) tryRun(node, statement);
           const result = node.store.commit(nowMs);
           if (result.kind === "refused") throw new Error(result.why);
+          tell(one.node, result.merged);
           if (result.changeset !== undefined) sent.push(result.changeset);
         }
         const rows = sent.flatMap((changeset) => [...changeset.rows]);
         const model = joined(rows);
         for (const [i, node] of nodes.entries()) {
           const order = i === 0 ? rows : i === 1 ? rows.toReversed() : [...rows, ...rows];
-          node.store.merge(order);
+          tell(i, node.store.merge(order));
           for (const name of ["t", "u"]) {
             expect(sorted(selectRows(node, name))).toEqual(
               sorted(shownRows(schema, name, model.values())),
             );
           }
-          const held = new Map(
+          const held: Map<RowId, ClockState> = new Map(
             node.store.scan(undefined, 1000).rows.map(({ id, clocks }) => [id, clocks]),
           );
           expect(held).toEqual(
             new Map([...model].map(([id, state]) => [id as never, digester.clocksOf(state)])),
           );
+          expect(told[i]).toEqual(held);
           expectSound(node);
           node[Symbol.dispose]();
         }

@@ -238,14 +238,15 @@ test("rows that were there before Patina are taken in as inserts", () => {
     CREATE TABLE w (k BLOB PRIMARY KEY, v) WITHOUT ROWID`;
   {
     using db = openMemory(vfs);
-    db.exec(`${sql}; INSERT INTO t VALUES ('x', 1), ('y', 2); INSERT INTO w VALUES (1.0, 'w')`);
+    db.exec(`${sql}; INSERT INTO t VALUES ('x', 1), ('y', 2); INSERT INTO w VALUES (1.0, 'w');
+      INSERT INTO t VALUES ('too large to be sent', zeroblob(8388609)), (hex(zeroblob(40000)), 1)`);
   }
   using node = new SqliteNode(sql, { vfs, nowMs: 7000 });
   expect(node.report).toMatchObject({
     created: false,
     adoptedRows: 3,
     clocksWithoutRows: 0,
-    rowsWithoutClocks: 0,
+    rowsWithoutClocks: 2,
   });
   const stamp = { ms: 7000, count: 0, site: siteOf(0) };
   const x = row("t", "x", { a: 1 }, stamp);

@@ -14,9 +14,6 @@
  */
 
 import { assert } from "../assert.ts";
-import { ByteReader } from "../bytes/reader.ts";
-import { utf8Decode, utf8Encode } from "../bytes/utf8.ts";
-import { ByteWriter } from "../bytes/writer.ts";
 import {
   type Changeset,
   changesetBytesMax,
@@ -30,7 +27,7 @@ import type { Digester, RowId } from "../row/digest.ts";
 import { siteToBytes } from "../row/digest.ts";
 import { canonicalKeyValue, encodeKey } from "../row/key.ts";
 import type { RowState } from "../row/row-state.ts";
-import { compareBytes, equalValues, type SqlValue } from "../row/value.ts";
+import { equalValues, type SqlValue } from "../row/value.ts";
 import { shownKeyValue } from "../schema/affinity.ts";
 import type { PlannedColumn, PlannedSchema, SchemaProblem } from "../schema/schema.ts";
 import { problemToText } from "../schema/schema.ts";
@@ -68,6 +65,7 @@ import {
   stampChanges,
 } from "./local-commit.ts";
 import { StoredOrdinals } from "./ordinals.ts";
+import { Places } from "./places.ts";
 import type { MergedRow, RowRef, RowStore, ScannedRow, ScanPosition } from "./row-store.ts";
 import { RowWriter, type Slot } from "./row-writer.ts";
 import { type Place, StoredTable } from "./stored-table.ts";
@@ -126,14 +124,12 @@ export class SqliteStore implements RowStore {
   readonly #digester: Digester;
   readonly #clock: HlcClock;
   readonly #tables: ReadonlyMap<string, StoredTable>;
-  /** In the order of a scan; `patina_absent` comes after them. */
-  readonly #parts: readonly StoredTable[];
+  readonly #places: Places;
   readonly #ordinals: StoredOrdinals;
   readonly #rows: RowWriter;
   readonly #reader: LocalReader;
   readonly #journal: Journal;
   readonly #putState: SqlStatement;
-  readonly #scanAbsent: SqlStatement;
   /** Where the rows of the last merges and commits stood before. */
   readonly #placesBefore = new WeakMap<RowRef, ScanPosition | undefined>();
   readonly #hasChecks: boolean;
@@ -155,7 +151,6 @@ export class SqliteStore implements RowStore {
     const tables = replicated
       .map((table) => new StoredTable(writer, table))
       .sort((a, b) => (a.name < b.name ? -1 : 1));
-    this.#parts = tables;
     this.#tables = new Map(tables.map((table) => [table.name, table]));
     this.#ordinals = new StoredOrdinals(writer);
     this.#rows = new RowWriter(writer, this.#tables, this.#ordinals);
@@ -164,9 +159,7 @@ export class SqliteStore implements RowStore {
     this.#putState = writer.prepare(
       "INSERT OR REPLACE INTO patina_state (name, value) VALUES (?, ?)",
     );
-    this.#scanAbsent = writer.prepare(
-      "SELECT tbl, key, clock, held FROM patina_absent WHERE (tbl, key) > (?1, ?2) ORDER BY tbl, key LIMIT ?3",
-    );
+    this.#places = new Places(writer, tables, this.#ordinals, digester);
   }
 
   /**
@@ -385,7 +378,7 @@ export class SqliteStore implements RowStore {
             changed: false,
             conflict: false,
           },
-          this.#position(touched.table, touched.rowidBefore, touched.keyBytes),
+          this.#places.ofRow(touched.table, { ...touched, rowid: touched.rowidBefore }),
         ),
       );
     }
@@ -406,8 +399,8 @@ export class SqliteStore implements RowStore {
       this.#rows.countUnshown(table.name, held, change.kind === "delete", 1);
       const after = clocksOfHeld(held);
       const position = wasAbsent
-        ? this.#absentPosition(table.name, keyBytes)
-        : this.#position(table, rowidBefore, keyBytes);
+        ? this.#places.ofAbsent(table.name, keyBytes)
+        : this.#places.ofRow(table, { ...touched, rowid: rowidBefore });
       merged.push(
         this.#placed(
           {
@@ -533,74 +526,7 @@ export class SqliteStore implements RowStore {
     position: ScanPosition | undefined,
     rowsMax: number,
   ): { readonly rows: readonly ScannedRow[]; readonly next: ScanPosition | undefined } {
-    const rows: ScannedRow[] = [];
-    let { part, after } = position ?? { part: 0, after: null };
-    while (part <= this.#parts.length) {
-      const wanted = rowsMax - rows.length;
-      if (wanted <= 0) return { rows, next: { part, after } };
-      const table = this.#parts[part];
-      const found =
-        table === undefined
-          ? this.#scanAbsentRows(after as Uint8Array | null, wanted)
-          : this.#scanTable(table, after as number | bigint | Uint8Array | null, wanted);
-      for (const row of found.rows) rows.push(row);
-      if (found.isEnd) {
-        part++;
-        after = null;
-      } else after = found.after;
-    }
-    return { rows, next: undefined };
-  }
-
-  #scanTable(
-    table: StoredTable,
-    after: number | bigint | Uint8Array | null,
-    rowsMax: number,
-  ): ScannedPart {
-    const found = table.scan(after, rowsMax);
-    const rows: ScannedRow[] = [];
-    for (const { after: id, key: stored, clock, held } of found) {
-      const row = decodeHeldRow(clock, held, this.#ordinals);
-      const key = stored === undefined ? (id as Uint8Array) : encodeKey(stored);
-      // Damaged clocks count as nothing.
-      if (row === undefined || key === undefined) continue;
-      rows.push(this.#scanned(table.name, key, row));
-    }
-    return { rows, after: found.at(-1)?.after ?? after, isEnd: found.length < rowsMax };
-  }
-
-  #scanAbsentRows(after: Uint8Array | null, rowsMax: number): ScannedPart {
-    const statement = this.#scanAbsent;
-    const from = after === null ? undefined : decodeAbsentPosition(after);
-    // Before every name and key: no table is called "".
-    statement.bind(1, from?.table ?? "");
-    statement.bind(2, from?.key ?? new Uint8Array(0));
-    statement.bind(3, rowsMax);
-    const rows: ScannedRow[] = [];
-    let last = after;
-    let count = 0;
-    const found: [table: string, key: Uint8Array, clock: Uint8Array, held: Uint8Array | null][] =
-      [];
-    while (statement.step()) {
-      found.push([
-        statement.column(0) as string,
-        statement.column(1) as Uint8Array,
-        statement.column(2) as Uint8Array,
-        statement.column(3) as Uint8Array | null,
-      ]);
-    }
-    statement.reset();
-    for (const [table, key, clock, held] of found) {
-      count++;
-      last = encodeAbsentPosition(table, key);
-      const row = decodeHeldRow(clock, held, this.#ordinals);
-      if (row !== undefined) rows.push(this.#scanned(table, key, row));
-    }
-    return { rows, after: last, isEnd: count < rowsMax };
-  }
-
-  #scanned(table: string, key: Uint8Array, row: HeldRow): ScannedRow {
-    return { table, key, id: this.#digester.rowId(table, key), clocks: clocksOfHeld(row) };
+    return this.#places.scan(position, rowsMax);
   }
 
   /**
@@ -611,10 +537,7 @@ export class SqliteStore implements RowStore {
     const place = this.#placesBefore.has(row)
       ? this.#placesBefore.get(row)
       : this.#slotPosition(this.#rows.find(row.table, row.key));
-    if (place === undefined) return false;
-    if (place.part !== position.part) return place.part < position.part;
-    if (position.after === null) return false;
-    return comparePositions(place.after, position.after, place.part === this.#parts.length) <= 0;
+    return place !== undefined && this.#places.isPassed(position, place);
   }
 
   #placed(row: MergedRow, before: ScanPosition | undefined): MergedRow {
@@ -624,22 +547,9 @@ export class SqliteStore implements RowStore {
 
   #slotPosition(slot: Slot): ScanPosition | undefined {
     if (slot.held === undefined) return undefined;
-    if (slot.isAbsent || slot.table === undefined) {
-      return this.#absentPosition(slot.name, slot.keyBytes);
-    }
-    return this.#position(slot.table, slot.rowid, slot.keyBytes);
-  }
-
-  #position(
-    table: StoredTable,
-    rowid: number | bigint | undefined,
-    keyBytes: Uint8Array,
-  ): ScanPosition {
-    return { part: this.#parts.indexOf(table), after: rowid ?? keyBytes };
-  }
-
-  #absentPosition(table: string, key: Uint8Array): ScanPosition {
-    return { part: this.#parts.length, after: encodeAbsentPosition(table, key) };
+    return slot.isAbsent || slot.table === undefined
+      ? this.#places.ofAbsent(slot.name, slot.keyBytes)
+      : this.#places.ofRow(slot.table, slot);
   }
 
   /** Takes in the rows of tables that are new to replication, all under one stamp. */
@@ -648,14 +558,12 @@ export class SqliteStore implements RowStore {
     let count = 0;
     for (const name of names) {
       const table = this.#tables.get(name) as StoredTable;
-      // Collected first: clocks are written while the rows are read otherwise.
-      const found = [...table.baseRows()];
-      for (const row of found) {
+      for (const row of table.baseRows()) {
         const key = row.key.map(canonicalKeyValue);
         const keyBytes = encodeKey(key);
-        // Such a key can't be sent: the check below counts the row.
+        // What is too large to be sent stays as it is, and is counted among the rows without clocks.
         if (keyBytes === undefined) continue;
-        if (stamp === undefined) stamp = this.#clock.next(nowMs);
+        stamp ??= this.#clock.next(nowMs);
         const change: LocalChange = {
           kind: "insert",
           row,
@@ -670,7 +578,9 @@ export class SqliteStore implements RowStore {
             clocks: undefined,
           },
         };
-        this.#writeChanges([change], stampChanges([change], stamp, this.#reader));
+        const rows = stampChanges([change], stamp, this.#reader);
+        if (problemOfSize(rows) !== undefined) continue;
+        this.#writeChanges([change], rows);
         count++;
       }
     }
@@ -728,7 +638,7 @@ export class SqliteStore implements RowStore {
   #check(): { readonly clocksWithoutRows: number; readonly rowsWithoutClocks: number } {
     let clocksWithoutRows = 0;
     let rowsWithoutClocks = 0;
-    for (const table of this.#parts) {
+    for (const table of this.#tables.values()) {
       const matched = table.countMatched();
       const clocks = table.countClocks();
       rowsWithoutClocks += table.countRows() - matched;
@@ -778,44 +688,4 @@ interface MergeGroup {
   row: HeldRow | undefined;
   changed: boolean;
   readonly position: ScanPosition | undefined;
-}
-
-interface ScannedPart {
-  readonly rows: readonly ScannedRow[];
-  readonly after: number | bigint | Uint8Array | null;
-  readonly isEnd: boolean;
-}
-
-/** text table, then the key: a place in `patina_absent`. */
-function encodeAbsentPosition(table: string, key: Uint8Array): Uint8Array {
-  const writer = new ByteWriter(64);
-  writer.text(table);
-  writer.bytes(key);
-  return writer.finish();
-}
-
-function decodeAbsentPosition(bytes: Uint8Array): { table: string; key: Uint8Array } {
-  const reader = new ByteReader(bytes);
-  const name = reader.blob("table", bytes.length);
-  const key = reader.bytes(reader.left, "key");
-  return { table: utf8Decode(name) ?? "", key: key.slice() };
-}
-
-function comparePositions(
-  a: ScanPosition["after"],
-  b: NonNullable<ScanPosition["after"]>,
-  isAbsent: boolean,
-): number {
-  if (a instanceof Uint8Array && b instanceof Uint8Array) {
-    if (!isAbsent) return compareBytes(a, b);
-    const left = decodeAbsentPosition(a);
-    const right = decodeAbsentPosition(b);
-    return (
-      compareBytes(utf8Encode(left.table), utf8Encode(right.table)) ||
-      compareBytes(left.key, right.key)
-    );
-  }
-  const left = a as number | bigint;
-  const right = b as number | bigint;
-  return left < right ? -1 : left > right ? 1 : 0;
 }
