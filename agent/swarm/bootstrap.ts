@@ -9,17 +9,21 @@
 
 import type HyperDHT from "hyperdht";
 import { prepareAddonFolder } from "../addon-folder.ts";
+import { freeUdpPort } from "./free-port.ts";
 
 export interface BootstrapOptions {
   /** IPv4 address of this host that the others reach; not 0.0.0.0. */
   readonly host: string;
-  /** UDP port; exactly this one, not 0. */
+  /** UDP port; exactly this one. 0: any, for tests and demonstrations. */
   readonly port: number;
   /** Other bootstrap nodes, `host:port`; itself among them does no harm. */
   readonly bootstrap?: readonly string[];
 }
 
 export interface Bootstrap {
+  readonly host: string;
+  readonly port: number;
+  /** `host:port`. */
   readonly address: string;
   /** DHT nodes it knows. */
   nodes(): readonly string[];
@@ -33,11 +37,13 @@ export type BootstrapStarted =
 
 /** Starts a bootstrap node; it runs until it is closed. */
 export async function startBootstrap(options: BootstrapOptions): Promise<BootstrapStarted> {
-  const { host, port } = options;
-  const address = `${host}:${port}`;
-  const others = (options.bootstrap ?? []).filter((other) => other !== address);
+  const { host } = options;
   const folder = prepareAddonFolder(undefined);
   if (folder.kind === "refused") return { kind: "failed", why: folder.why };
+  // HyperDHT takes no 0 here, because a bootstrap's address is part of what it is.
+  const port = options.port === 0 ? await freeUdpPort() : options.port;
+  const address = `${host}:${port}`;
+  const others = (options.bootstrap ?? []).filter((other) => other !== address);
   let dht: HyperDHT | undefined;
   try {
     // Loads libsodium.
@@ -53,6 +59,8 @@ export async function startBootstrap(options: BootstrapOptions): Promise<Bootstr
   return {
     kind: "started",
     bootstrap: {
+      host,
+      port,
       address,
       nodes: () => node.toArray().map((other) => `${other.host}:${other.port}`),
       close: () => node.destroy(),

@@ -4,7 +4,6 @@ import DHT from "hyperdht";
 import { admissionBytes, writeAdmission } from "../../core/change/admission.ts";
 import type { PeerId } from "../../core/node/border.ts";
 import { type Bootstrap, startBootstrap } from "./bootstrap.ts";
-import { freeUdpPort } from "./free-port.ts";
 import { type Swarm, type SwarmOptions, startSwarm } from "./swarm.ts";
 
 const sha256 = (bytes: Uint8Array): Uint8Array =>
@@ -26,7 +25,7 @@ afterAll(async () => {
 });
 
 async function bootstrapNode(): Promise<Bootstrap> {
-  const started = await startBootstrap({ host: "127.0.0.1", port: await freeUdpPort() });
+  const started = await startBootstrap({ host: "127.0.0.1", port: 0 });
   if (started.kind === "failed") throw new Error(started.why);
   open.push({ destroy: () => started.bootstrap.close() });
   return started.bootstrap;

@@ -18,8 +18,7 @@ if (command === "--version") {
   if (folder !== undefined) prepareAddonFolder(folder);
   const { startNet } = await import("../../agent/link.ts");
   const { startBootstrap } = await import("../../agent/swarm/bootstrap.ts");
-  const { freeUdpPort } = await import("../../agent/swarm/free-port.ts");
-  const bootstrap = await startBootstrap({ host: "127.0.0.1", port: await freeUdpPort() });
+  const bootstrap = await startBootstrap({ host: "127.0.0.1", port: 0 });
   if (bootstrap.kind === "failed") {
     console.log(bootstrap.why);
     process.exit(6);

@@ -21,5 +21,7 @@ export function missingHiding(): string | undefined {
 /** `command` in a mount namespace of its own, with an empty file system over the repository. */
 export function hideTree(command: readonly string[]): string[] {
   const script = 'mount -t tmpfs none "$1" && shift && exec "$@"';
-  return ["unshare", unshareOptions, "sh", "-c", script, "sh", repository, ...command];
+  // Whatever it started ends with it.
+  const ends = ["--pid", "--fork", "--kill-child", "--mount-proc"];
+  return ["unshare", unshareOptions, ...ends, "sh", "-c", script, "sh", repository, ...command];
 }

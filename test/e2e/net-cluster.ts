@@ -7,7 +7,6 @@
 import { join } from "node:path";
 import type { NetOptions } from "../../agent/link.ts";
 import { startBootstrap } from "../../agent/swarm/bootstrap.ts";
-import { freeUdpPort } from "../../agent/swarm/free-port.ts";
 import type { PeerCommand, PeerEvent } from "./net-peer.ts";
 
 /** Waits for `isSo`, and fails with what was waited for. */
@@ -114,7 +113,7 @@ export class NetCluster implements AsyncDisposable {
   }
 
   static async start(): Promise<NetCluster> {
-    const started = await startBootstrap({ host: "127.0.0.1", port: await freeUdpPort() });
+    const started = await startBootstrap({ host: "127.0.0.1", port: 0 });
     if (started.kind === "failed") throw new Error(started.why);
     return new NetCluster(started.bootstrap.address, () => started.bootstrap.close());
   }
