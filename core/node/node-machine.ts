@@ -277,7 +277,8 @@ export class NodeMachine {
     return Math.min(
       this.#nextHeartbeatMs,
       this.#members.deadlineMs,
-      this.#repair.deadlineMs(),
+      // A node that stops begins nothing any more.
+      this.#isStopping ? Number.POSITIVE_INFINITY : this.#repair.deadlineMs(),
       this.#fetches.deadlineMs(),
       this.#recent.deadlineMs(),
     );

@@ -1,0 +1,482 @@
+/**
+ * What can befall a cluster, by name. `npm run sim -- --list` prints this list; a test runs each.
+ *
+ * A scenario draws everything from its seed, throws {@link SimFailure} when something false is seen,
+ * and returns what it measured.
+ *
+ * @module
+ */
+
+import { Cluster } from "./cluster.ts";
+import { startFaults } from "./faults.ts";
+import { Random } from "./random.ts";
+import type { SimNode } from "./sim-node.ts";
+
+export interface ScenarioOptions {
+  readonly seed: number;
+  readonly nodes: number;
+}
+
+export type Measured = Record<string, number | string | boolean | readonly string[]>;
+
+export interface Scenario {
+  readonly about: string;
+  /** When the command line doesn't say. */
+  readonly nodes: number;
+  readonly run: (options: ScenarioOptions) => Measured;
+}
+
+/** What every run reports. */
+function measured(cluster: Cluster, more: Measured = {}): Measured {
+  const { timeline, network, model, trace } = cluster;
+  return {
+    ...more,
+    virtualMs: Math.round(timeline.nowMs),
+    events: timeline.events,
+    commits: model.commits,
+    frames: network.frames,
+    bytes: network.bytes,
+    streamsBroken: network.breaks,
+    trace,
+  };
+}
+
+/** Clients all over the cluster that register, update, take down and remove instances. */
+export function startClients(
+  cluster: Cluster,
+  options: {
+    readonly rows: number;
+    readonly commitsPerSecond: number;
+    readonly untilMs: number;
+    readonly bulkChance?: number;
+    readonly deleteChance?: number;
+    readonly nodes?: readonly SimNode[];
+  },
+): void {
+  const random = cluster.random("clients");
+  const { rows, commitsPerSecond, untilMs, bulkChance = 0, deleteChance = 0.1 } = options;
+  const nodes = options.nodes ?? cluster.nodes;
+  const act = () => {
+    const { timeline } = cluster;
+    if (timeline.nowMs >= untilMs) return;
+    timeline.after((2000 * random.next()) / commitsPerSecond, act);
+    const node = random.pick(nodes);
+    const row = `i${random.integer(0, rows)}`;
+    const weight = random.integer(0, 100);
+    if (random.chance(bulkChance)) {
+      const commands = Array.from({ length: random.integer(20, 200) }, (_, i) => ({
+        kind: "put" as const,
+        row: `i${(random.integer(0, rows) + i) % rows}`,
+        values: new Map(instance("up", weight)),
+      }));
+      node.write(commands, 2);
+    } else if (random.chance(deleteChance)) cluster.delete(node, row);
+    else if (random.chance(0.4)) cluster.put(node, row, { weight });
+    else if (random.chance(0.5)) cluster.put(node, row, Object.fromEntries(instance("up", weight)));
+    else cluster.put(node, row, { status: "down" }, 0);
+  };
+  cluster.timeline.after(0, act);
+}
+
+function instance(status: string, weight: number): [string, string | number][] {
+  return [
+    ["status", status],
+    ["address", `10.0.${weight}.1:8080`],
+    ["weight", weight],
+  ];
+}
+
+/** Rows `first`..`first + count` written on one node, in transactions of 500. */
+function load(node: SimNode, first: number, count: number): void {
+  for (let at = 0; at < count; at += 500) {
+    const commands = Array.from({ length: Math.min(500, count - at) }, (_, i) => ({
+      kind: "put" as const,
+      row: `i${first + at + i}`,
+      values: new Map(instance("up", (first + at + i) % 100)),
+    }));
+    node.write(commands, 2);
+  }
+}
+
+/** All nodes agree, and still do a settle time later; every node sees every neighbour alive. */
+function finish(cluster: Cluster, deadlineMs: number): Measured {
+  const convergedMs = cluster.converge(deadlineMs);
+  cluster.run(7000);
+  const difference = cluster.difference();
+  if (difference !== undefined) cluster.fail(`was the same, and isn't any more: ${difference}`);
+  for (const node of cluster.up) {
+    for (const peer of cluster.network.neighbours(node)) {
+      const state = cluster.stateSeen(node, peer as SimNode);
+      if (state !== "ALIVE") cluster.fail(`${node.name} sees n${peer.index} as ${state}`);
+      if (cluster.agreed(node, peer as SimNode) === undefined) continue;
+    }
+    const { isStuck, applyBytes } = node.machine.snapshot();
+    if (isStuck || applyBytes.normal + applyBytes.bulk > 0) cluster.fail(`${node.name} isn't idle`);
+  }
+  return { convergedMs };
+}
+
+const mixed: Scenario = {
+  about: "clients everywhere and faults that the seed draws; then all must be as the model",
+  nodes: 8,
+  run: ({ seed, nodes }) => {
+    const random = new Random(seed, "mixed");
+    using cluster = new Cluster({
+      ...{ seed, nodes, degree: nodes <= 8 ? nodes : random.integer(3, 6) },
+      network: { delayMsMin: 0.2, delayMsMax: random.pick([2, 40, 150]) },
+      tuning: nodes > 12 ? slowHeartbeats : {},
+    });
+    cluster.startAll();
+    cluster.run(random.between(0, 3000));
+    const untilMs = cluster.timeline.nowMs + 10_000;
+    startClients(cluster, {
+      ...{ rows: random.integer(5, 120), commitsPerSecond: random.integer(5, 80), untilMs },
+      bulkChance: random.pick([0, 0, 0.02]),
+    });
+    const faults = startFaults(cluster, untilMs, { powerLoss: true });
+    cluster.timeline.runUntil(untilMs);
+    faults.end();
+    return measured(cluster, { ...finish(cluster, 60_000), faults: faults.names });
+  },
+};
+
+/** Fewer heartbeats, so that a run of many nodes is about what it is about. */
+const slowHeartbeats = {
+  heartbeatMs: 1000,
+  members: { suspectMs: 4000, downMs: 5000, flipMs: 2000 },
+};
+
+const sqlite: Scenario = {
+  about: "as mixed, over the real SQLite store",
+  nodes: 3,
+  run: ({ seed, nodes }) => {
+    const random = new Random(seed, "sqlite");
+    using cluster = new Cluster({
+      ...{ seed, nodes, store: "sqlite", network: { delayMsMin: 0.2, delayMsMax: 40 } },
+    });
+    cluster.startAll();
+    cluster.run(random.between(0, 2000));
+    const untilMs = cluster.timeline.nowMs + 8000;
+    startClients(cluster, {
+      ...{ rows: random.integer(5, 60), commitsPerSecond: random.integer(5, 50), untilMs },
+      bulkChance: random.pick([0, 0.02]),
+    });
+    const faults = startFaults(cluster, untilMs, { powerLoss: false });
+    cluster.timeline.runUntil(untilMs);
+    faults.end();
+    return measured(cluster, { ...finish(cluster, 60_000), faults: faults.names });
+  },
+};
+
+const late: Scenario = {
+  about: "a node with an empty database joins a cluster of 5,000 rows under writes",
+  nodes: 4,
+  run: ({ seed, nodes }) => {
+    using cluster = new Cluster({ seed, nodes, network: { delayMsMin: 1, delayMsMax: 40 } });
+    const newcomer = cluster.node(nodes - 1);
+    const others = cluster.nodes.slice(0, -1);
+    for (const node of others) node.start();
+    load(cluster.node(0), 0, 5000);
+    cluster.run(12_000);
+    const untilMs = cluster.timeline.nowMs + 6000;
+    startClients(cluster, { rows: 5000, commitsPerSecond: 50, untilMs, nodes: others });
+    cluster.run(1000);
+    newcomer.start();
+    const { nowMs } = cluster.timeline;
+    const has = () => newcomer.store.shown().size >= 0.98 * cluster.node(0).store.shown().size;
+    cluster.runUntil(has, 4000, () => "the newcomer has no rows after 4 s", 50);
+    const rowsMs = cluster.timeline.nowMs - nowMs;
+    cluster.timeline.runUntil(untilMs);
+    const finished = finish(cluster, 20_000);
+    return measured(cluster, { rowsMs, ...finished, ...fetched(cluster) });
+  },
+};
+
+function fetched(cluster: Cluster): Measured {
+  const { rowsFetched, rowsNoise, scansAsked } = cluster.counters();
+  return { repairBytes: cluster.repairBytes(), rowsFetched, rowsNoise, scansAsked };
+}
+
+const restart: Scenario = {
+  about:
+    "a node is killed while writes go on, and started again: how long until it is as the others",
+  nodes: 3,
+  run: ({ seed, nodes }) => {
+    using cluster = new Cluster({ seed, nodes, network: { delayMsMin: 0.1, delayMsMax: 1 } });
+    cluster.startAll();
+    load(cluster.node(0), 0, 3000);
+    cluster.run(12_000);
+    const untilMs = cluster.timeline.nowMs + 5000;
+    const survivors = cluster.nodes.slice(1);
+    startClients(cluster, { rows: 3000, commitsPerSecond: 200, untilMs, nodes: survivors });
+    cluster.run(500);
+    cluster.node(0).kill();
+    cluster.timeline.runUntil(untilMs);
+    cluster.run(200);
+    cluster.node(0).start();
+    const expected = () => [...cluster.node(1).store.shown()].length;
+    const same = () => {
+      if (cluster.node(0).store.shown().size !== expected()) return false;
+      return cluster.nodes.every((node) => liveRoot(node) === liveRoot(cluster.node(1)));
+    };
+    const rejoinMs = cluster.runUntil(same, 8000, () => "not rejoined after 8 s", 10);
+    return measured(cluster, { rejoinMs, ...finish(cluster, 20_000), ...fetched(cluster) });
+  },
+};
+
+/** Of all that a node holds, worked out from its rows and not from its index. */
+function liveRoot(node: SimNode): string {
+  const rows: string[] = [];
+  for (const [name, values] of node.store.shown()) {
+    rows.push(`${name} ${[...values.values()].join(" ")}`);
+  }
+  return rows.sort().join("\n");
+}
+
+const partition: Scenario = {
+  about: "two halves write on alone for 20 s, one of them many old ups; healed they are the same",
+  nodes: 6,
+  run: ({ seed, nodes }) => {
+    using cluster = new Cluster({ seed, nodes, network: { delayMsMin: 1, delayMsMax: 60 } });
+    cluster.startAll();
+    load(cluster.node(0), 0, 1000);
+    cluster.run(10_000);
+    const half = nodes >> 1;
+    const [left, right] = [cluster.nodes.slice(0, half), cluster.nodes.slice(half)];
+    cluster.network.cut(left, right);
+    cluster.network.cut(right, left);
+    const untilMs = cluster.timeline.nowMs + 20_000;
+    startClients(cluster, { rows: 1000, commitsPerSecond: 60, untilMs });
+    // An instance that flaps 50 times in the cut-off half and ends up, and is then taken down here.
+    for (let i = 0; i < 50; i++) {
+      const status = i % 2 === 0 ? "down" : "up";
+      const at = cluster.timeline.nowMs + 100 * i;
+      cluster.timeline.at(at, () => cluster.put(cluster.node(0), "flapping", { status }, 0));
+    }
+    cluster.timeline.at(untilMs - 1000, () => {
+      cluster.put(cluster.node(nodes - 1), "flapping", { status: "down" }, 0);
+    });
+    cluster.timeline.runUntil(untilMs);
+    const before = cluster.repairBytes();
+    cluster.network.heal();
+    const finished = finish(cluster, 25_000);
+    for (const node of cluster.nodes) {
+      const status = node.store.shown().get("flapping")?.get("status");
+      if (status !== "down")
+        cluster.fail(`${node.name}: an older up beat a newer down (${status})`);
+    }
+    return measured(cluster, {
+      ...finished,
+      ...fetched(cluster),
+      healBytes: cluster.repairBytes() - before,
+    });
+  },
+};
+
+const asymmetric: Scenario = {
+  about: "one direction between two nodes is cut for good; the others carry what they can't say",
+  nodes: 5,
+  run: ({ seed, nodes }) => {
+    using cluster = new Cluster({ seed, nodes });
+    cluster.startAll();
+    cluster.run(3000);
+    cluster.network.cut([cluster.node(0)], [cluster.node(1)]);
+    const untilMs = cluster.timeline.nowMs + 10_000;
+    startClients(cluster, { rows: 200, commitsPerSecond: 40, untilMs });
+    cluster.timeline.runUntil(untilMs);
+    const convergedMs = cluster.converge(15_000);
+    return measured(cluster, { convergedMs, ...fetched(cluster) });
+  },
+};
+
+const repairBytesScenario: Scenario = {
+  about: "10 of 10,000 rows differ, by lost pushes or by 11 minutes apart: repaired in 20 KB",
+  nodes: 2,
+  run: ({ seed, nodes }) => {
+    using cluster = new Cluster({ seed, nodes, tuning: slowHeartbeats });
+    const isOld = seed % 2 === 1;
+    cluster.startAll();
+    load(cluster.node(0), 0, 10_000);
+    cluster.run(20_000);
+    const random = cluster.random("rows");
+    const [a, b] = [[cluster.node(0)], cluster.nodes.slice(1)];
+    const before = cluster.repairBytes();
+    if (isOld) {
+      // Apart for so long that neither the exchange of recent rows nor the recent lists know of it.
+      cluster.network.cut(a, b);
+      cluster.network.cut(b, a);
+      cluster.run(1000);
+    } else cluster.network.settings.vanishChance = 1;
+    for (let i = 0; i < 10; i++) {
+      const row = `i${1000 * i + random.integer(0, 1000)}`;
+      cluster.put(cluster.node(i % 2), row, { weight: 1000 + i });
+    }
+    cluster.run(1000);
+    cluster.network.settings.vanishChance = 0;
+    if (isOld) {
+      cluster.run(11 * 60_000);
+      cluster.network.heal();
+    }
+    cluster.converge(20_000);
+    const bytes = cluster.repairBytes() - before;
+    if (bytes > 20_000) cluster.fail(`10 differing rows of 10,000 cost ${bytes} bytes`);
+    return measured(cluster, {
+      ...finish(cluster, 1000),
+      repairBytesForTen: bytes,
+      isOld,
+      ...fetched(cluster),
+    });
+  },
+};
+
+const cutNoise: Scenario = {
+  about: "1,000 updates/s on 3,000 rows, delays to 150 ms, one restart: cuts never differ",
+  nodes: 3,
+  run: ({ seed, nodes }) => {
+    using cluster = new Cluster({
+      seed,
+      nodes,
+      network: { delayMsMin: 20, delayMsMax: 150, jitter: 0.9 },
+    });
+    cluster.startAll();
+    load(cluster.node(0), 0, 3000);
+    cluster.run(8000);
+    const untilMs = cluster.timeline.nowMs + 20_000;
+    startClients(cluster, { rows: 3000, commitsPerSecond: 1000, untilMs, deleteChance: 0.02 });
+    const restarted = cluster.node(nodes - 1);
+    cluster.timeline.after(4000, () => restarted.kill());
+    cluster.timeline.after(6000, () => restarted.start());
+    // The restarted node may be asked only for cuts after its first exchange of recent rows.
+    const settledMs = cluster.timeline.nowMs + 6000 + 12_000;
+    let compared = 0;
+    while (cluster.timeline.nowMs < untilMs + 8000) {
+      cluster.run(200);
+      const nodesNow =
+        cluster.timeline.nowMs < settledMs
+          ? cluster.nodes.filter((node) => node !== restarted)
+          : cluster.nodes;
+      const differ = cluster.rootsDiffer(nodesNow);
+      if (differ !== undefined) cluster.fail(`cuts differ that know the same: ${differ}`);
+      compared++;
+    }
+    const { verdictsEqual, verdictsDifferent, rowsNoise } = cluster.counters();
+    if (verdictsDifferent > 0)
+      cluster.fail(`${verdictsDifferent} verdicts of ${verdictsEqual} differ`);
+    const finished = finish(cluster, 10_000);
+    return measured(cluster, {
+      ...finished,
+      compared,
+      verdictsEqual,
+      verdictsDifferent,
+      rowsNoise,
+    });
+  },
+};
+
+const twoWriters: Scenario = {
+  about:
+    "two writers change two columns of one row, one frame is lost: equal stamps, other digests",
+  nodes: 3,
+  run: ({ seed, nodes }) => {
+    using cluster = new Cluster({ seed, nodes });
+    cluster.startAll();
+    cluster.put(cluster.node(0), "i1", { status: "up", address: "10.0.0.1:80", weight: 1 });
+    cluster.run(9000);
+    // The first write reaches nobody, the second everybody.
+    cluster.network.settings.vanishChance = 1;
+    cluster.put(cluster.node(0), "i1", { address: "10.0.0.2:80" });
+    cluster.run(10);
+    cluster.network.settings.vanishChance = 0;
+    cluster.put(cluster.node(1), "i1", { weight: 2 });
+    cluster.run(400);
+    // Everybody has the second write's stamp as the row's stamp; the first writer alone has both.
+    const address = (node: SimNode) => node.store.shown().get("i1")?.get("address");
+    if (address(cluster.node(1)) !== "10.0.0.1:80") cluster.fail("the first write wasn't lost");
+    const finished = finish(cluster, 15_000);
+    return measured(cluster, { ...finished, ...fetched(cluster) });
+  },
+};
+
+const plannedStop: Scenario = {
+  about: "a planned stop of 12 s is a suspicion and no death; a kill of 12 s is down after 5.8 s",
+  nodes: 3,
+  run: ({ seed, nodes }) => {
+    using cluster = new Cluster({ seed, nodes });
+    cluster.startAll();
+    cluster.run(3000);
+    const [a, b, c] = [cluster.node(0), cluster.node(1), cluster.node(2)];
+    const atMs = cluster.timeline.nowMs;
+    b.stop(15_000);
+    c.kill(100);
+    cluster.run(12_000);
+    const of = (node: SimNode) =>
+      a.memberHistory.filter((change) => change.node === node.name && change.atMs > atMs);
+    const text = (node: SimNode) =>
+      of(node)
+        .map(({ state }) => state)
+        .join(" ");
+    if (text(b) !== "SUSPECT") cluster.fail(`a planned stop was seen as: ${text(b)}`);
+    if (text(c) !== "SUSPECT DOWN") cluster.fail(`a kill was seen as: ${text(c)}`);
+    const downMs = (of(c)[1]?.atMs ?? 0) - atMs;
+    if (downMs < 5600 || downMs > 6500) cluster.fail(`down after ${downMs} ms, not 5.8 s`);
+    b.start();
+    c.start();
+    return measured(cluster, { downMs, ...finish(cluster, 20_000) });
+  },
+};
+
+const credit: Scenario = {
+  about: "2,000 queued bulk messages of 1 ms delay an urgent one by one slice at most",
+  nodes: 2,
+  run: ({ seed, nodes }) => {
+    const costs = { changesetMs: 1, rowMs: 0, requestMs: 0.05 };
+    using cluster = new Cluster({ seed, nodes, costs });
+    cluster.startAll();
+    cluster.run(3000);
+    const [a, b] = [cluster.node(0), cluster.node(1)];
+    for (let i = 0; i < 2000; i++) cluster.put(a, `bulk${i}`, { weight: i }, 2);
+    // b is fed faster than it applies: it was busy with other things.
+    b.pause(2200, "store");
+    cluster.run(2300);
+    b.urgentDelaysMs = [];
+    cluster.put(a, "i1", { status: "down" }, 0);
+    cluster.run(500);
+    const delaysMs = b.urgentDelaysMs;
+    const waiting = b.machine.snapshot().applyBytes.bulk;
+    const delayMs = delaysMs[0] ?? Number.POSITIVE_INFINITY;
+    if (waiting === 0) cluster.fail("the bulk messages weren't waiting");
+    if (delaysMs.length === 0) cluster.fail("the urgent message wasn't applied");
+    const sliceMs = 64 * costs.changesetMs + 2;
+    if (delayMs > sliceMs + 2)
+      cluster.fail(`an urgent apply waited ${delayMs} ms, a slice is ${sliceMs}`);
+    return measured(cluster, { delayMs, ...finish(cluster, 20_000) });
+  },
+};
+
+export const scenarios: Readonly<Record<string, Scenario>> = {
+  mixed,
+  sqlite,
+  late,
+  restart,
+  partition,
+  asymmetric,
+  "repair-bytes": repairBytesScenario,
+  "cut-noise": cutNoise,
+  "two-writers": twoWriters,
+  "planned-stop": plannedStop,
+  credit,
+};
+
+/** Runs a scenario; a failure says how to run it again. */
+export function runScenario(name: string, seed: number, nodes?: number): Measured {
+  const scenario = scenarios[name];
+  if (scenario === undefined) throw new Error(`no scenario ${name}: see --list`);
+  const count = nodes ?? scenario.nodes;
+  try {
+    return scenario.run({ seed, nodes: count });
+  } catch (error) {
+    const command = `npm run sim -- --scenario ${name} --nodes ${count} --seed ${seed}`;
+    const why = error instanceof Error ? (error.stack ?? error.message) : String(error);
+    throw new Error(`${why}\nrun it again: ${command}`, { cause: error });
+  }
+}

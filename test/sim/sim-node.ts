@@ -1,0 +1,397 @@
+/**
+ * A simulated node: the real machine and the real replica, a thread each, on a clock that may be wrong.
+ *
+ * As in the agent the store thread takes its requests one after the other, each at a cost in time, and
+ * both threads may stand still for a while. Nothing here merges, encodes or repairs.
+ *
+ * @module
+ */
+
+import type { Lane } from "../../core/change/changeset.ts";
+import { compareStamps, type Site, type Stamp } from "../../core/clock/stamp.ts";
+import type { MemberState, PeerId, StoreReply, StoreRequest } from "../../core/node/border.ts";
+import { type NodeEffect, type NodeEvent, NodeMachine } from "../../core/node/node-machine.ts";
+import type { NodeTuning } from "../../core/node/options.ts";
+import type { Digester } from "../../core/row/digest.ts";
+import { Replica, type ReplicaOptions } from "../../core/store/replica.ts";
+import type { MergedRow } from "../../core/store/row-store.ts";
+import { type Model, nameOfRow, type RowName } from "./model.ts";
+import type { Endpoint, Network } from "./network.ts";
+import type { Random } from "./random.ts";
+import { type Command, createStore, type SimStore } from "./sim-store.ts";
+import type { Timeline } from "./timeline.ts";
+
+/** What the store thread takes for its work, ms. */
+export interface StoreCosts {
+  readonly requestMs: number;
+  readonly changesetMs: number;
+  readonly rowMs: number;
+}
+
+export const storeCosts: StoreCosts = { requestMs: 0.05, changesetMs: 0.1, rowMs: 0.01 };
+
+export interface SimNodeOptions {
+  readonly index: number;
+  readonly timeline: Timeline;
+  readonly network: Network;
+  readonly random: Random;
+  readonly digester: Digester;
+  readonly model: Model;
+  readonly store: "map" | "sqlite";
+  readonly epochMs: number;
+  readonly costs: StoreCosts;
+  readonly tuning: Partial<NodeTuning>;
+  readonly replica: Partial<ReplicaOptions>;
+  readonly peerOfIndex: (index: number) => SimNode;
+  /** Something false was seen. */
+  readonly fail: (what: string) => void;
+  /** A fingerprint of all that happens, so that a seed can be shown to replay. */
+  readonly trace: (what: number) => void;
+}
+
+/** From one thread to the other. */
+const hopMs = 0.2;
+
+export class SimNode implements Endpoint {
+  readonly index: number;
+  readonly key: PeerId;
+  readonly store: SimStore;
+  isUp = false;
+  /** Wall clock less the true time. */
+  clockOffsetMs = 0;
+  startedMs = 0;
+  incarnation = 0;
+  /** This node's view of the others: the latest row of each. */
+  readonly members = new Map<string, MemberState>();
+  /** Every change of state, for checks. */
+  readonly memberHistory: {
+    readonly atMs: number;
+    readonly node: string;
+    readonly state: MemberState;
+  }[] = [];
+  /** Ms from the arrival of an urgent apply at the store thread to its end. */
+  urgentDelaysMs: number[] = [];
+  machine!: NodeMachine;
+  replica!: Replica;
+  readonly #o: SimNodeOptions;
+  #life = 0;
+  #sites = 0;
+  #netPausedMs = 0;
+  #storePausedMs = 0;
+  #storeFreeMs = 0;
+  #timerMs = Number.POSITIVE_INFINITY;
+  #tickMs = Number.POSITIVE_INFINITY;
+  /** Commits since the last sync. */
+  #unsynced: Stamp[] = [];
+  /** The latest write that made a row less eligible, of those this node has applied. */
+  readonly #downs = new Map<RowName, Stamp>();
+
+  constructor(options: SimNodeOptions) {
+    this.#o = options;
+    this.index = options.index;
+    this.key = (options.index + 1).toString(16).padStart(64, "0") as PeerId;
+    this.store = createStore(options.store, options.digester, this.#nextSite(), options.epochMs);
+  }
+
+  get name(): string {
+    return `n${this.index}`;
+  }
+
+  /** The node's wall clock. */
+  wallMs(): number {
+    return this.#o.epochMs + this.#o.timeline.nowMs + this.clockOffsetMs;
+  }
+
+  // Lives.
+
+  start(): void {
+    this.isUp = true;
+    this.incarnation++;
+    this.startedMs = this.#o.timeline.nowMs;
+    this.#life++;
+    this.#timerMs = Number.POSITIVE_INFINITY;
+    this.#tickMs = Number.POSITIVE_INFINITY;
+    this.#storeFreeMs = this.startedMs;
+    this.#netPausedMs = 0;
+    this.#storePausedMs = 0;
+    this.members.clear();
+    const { random, digester, tuning } = this.#o;
+    this.machine = new NodeMachine({
+      ...{ key: this.key, name: this.name, region: "r", zone: `z${this.index}` },
+      ...{ incarnation: this.incarnation, random: () => random.next(), tuning },
+    });
+    const life = this.#life;
+    this.replica = new Replica({
+      ...{ store: this.store.rows, clock: this.store.clock, digester, schema: [] },
+      options: this.#o.replica,
+      onMembers: (rows) => {
+        for (const { node, state } of rows) {
+          this.members.set(node, state);
+          this.memberHistory.push({ atMs: this.#o.timeline.nowMs, node, state });
+        }
+      },
+    });
+    this.replica.onMerged((rows) => {
+      if (life === this.#life) this.#merged(rows);
+    });
+    this.#inStore(0, (replies) => this.replica.start(this.wallMs(), replies));
+    this.#o.network.started(this);
+  }
+
+  /** The process is killed: what it had committed is kept, what it had in memory is gone. */
+  kill(noticedMsMax = 1500): void {
+    this.#end(noticedMsMax);
+    this.store.reopen(this.wallMs());
+  }
+
+  /** The machine loses its power: what wasn't synced is gone too. */
+  losePower(noticedMsMax = 3000): void {
+    this.#end(noticedMsMax);
+    for (const stamp of this.#unsynced) this.#o.model.lost(stamp);
+    this.#unsynced = [];
+    this.store.losePower(this.#nextSite());
+    this.#relearnDowns();
+  }
+
+  /** A planned stop: the peers are told when it will be back. */
+  stop(backInMs: number): void {
+    const untilMs = backInMs === 0 ? 0 : Math.ceil(this.wallMs() + backInMs);
+    this.#toMachine({ kind: "stopping", untilMs, reason: "planned" });
+    // An agent flushes its streams before it goes.
+    this.#o.timeline.after(300, () => this.kill(20));
+  }
+
+  sync(): void {
+    this.store.sync();
+    this.#unsynced = [];
+  }
+
+  /** Both threads, or only the store's, stand still. */
+  pause(ms: number, which: "both" | "store"): void {
+    const untilMs = this.#o.timeline.nowMs + ms;
+    this.#storePausedMs = Math.max(this.#storePausedMs, untilMs);
+    if (which === "both") this.#netPausedMs = Math.max(this.#netPausedMs, untilMs);
+  }
+
+  /** Sets the wall clock to another offset. */
+  setClock(offsetMs: number): void {
+    this.clockOffsetMs = offsetMs;
+    if (!this.isUp) return;
+    this.#armTimer();
+    this.#armTick();
+  }
+
+  // Clients.
+
+  /** A local transaction. Nothing happens while the node is down or its clock is out of bounds. */
+  write(commands: readonly Command[], lane: Lane): void {
+    if (!this.isUp) return;
+    this.#inStore(this.#o.costs.changesetMs, (replies) => {
+      if (this.replica.localWrites().kind === "refused") return;
+      const nowMs = this.wallMs();
+      const { changeset, merged } = this.store.commit(commands, nowMs, lane);
+      if (changeset === undefined) return;
+      this.store.isDirty = true;
+      this.#unsynced.push(changeset.stamp);
+      this.#o.model.wrote(changeset);
+      this.replica.committed({ changeset, merged, lane: changeset.lane }, nowMs, replies);
+    });
+  }
+
+  // Network.
+
+  connected(peer: Endpoint): void {
+    if (this.isUp) this.#toMachine({ kind: "connected", peer: keyOf(peer) });
+  }
+
+  disconnected(peer: Endpoint): void {
+    if (this.isUp) this.#toMachine({ kind: "disconnected", peer: keyOf(peer) });
+  }
+
+  received(peer: Endpoint, frame: Uint8Array): void {
+    if (this.isUp) this.#toMachine({ kind: "received", peer: keyOf(peer), frame });
+  }
+
+  drained(peer: Endpoint): void {
+    if (this.isUp) this.#toMachine({ kind: "drained", peer: keyOf(peer) });
+  }
+
+  // The net thread.
+
+  #toMachine(event: NodeEvent): void {
+    const { timeline } = this.#o;
+    if (timeline.nowMs < this.#netPausedMs) {
+      const life = this.#life;
+      timeline.at(this.#netPausedMs, () => {
+        if (life === this.#life && this.isUp) this.#toMachine(event);
+      });
+      return;
+    }
+    const effects: NodeEffect[] = [];
+    this.machine.handle(event, this.wallMs(), effects);
+    for (const effect of effects) this.#carryOut(effect);
+    this.#armTimer();
+  }
+
+  #carryOut(effect: NodeEffect): void {
+    const { network, peerOfIndex, trace } = this.#o;
+    switch (effect.kind) {
+      case "send":
+        trace(effect.bytes.length * 64 + (effect.bytes[0] as number));
+        network.send(this, peerOfIndex(indexOf(effect.peer)), effect.bytes);
+        return;
+      case "close":
+        network.close(this, peerOfIndex(indexOf(effect.peer)));
+        return;
+      case "store":
+        this.#toStore(effect.request);
+        return;
+      case "alarm":
+        return;
+      default:
+        effect satisfies never;
+    }
+  }
+
+  #armTimer(): void {
+    const { timeline } = this.#o;
+    const dueMs = timeline.nowMs + Math.max(0, this.machine.pollTimeout() - this.wallMs());
+    if (dueMs >= this.#timerMs) return;
+    this.#timerMs = dueMs;
+    const life = this.#life;
+    timeline.at(dueMs, () => {
+      if (life !== this.#life || !this.isUp || this.#timerMs !== dueMs) return;
+      this.#timerMs = Number.POSITIVE_INFINITY;
+      if (this.wallMs() >= this.machine.pollTimeout()) this.#toMachine({ kind: "timeout" });
+      else this.#armTimer();
+    });
+  }
+
+  // The store thread.
+
+  #toStore(request: StoreRequest): void {
+    const { timeline, costs } = this.#o;
+    const life = this.#life;
+    timeline.after(hopMs, () => {
+      if (life !== this.#life) return;
+      const arrivedMs = timeline.nowMs;
+      const bodies = request.kind === "apply" ? request.bodies : [];
+      const bytes = bodies.reduce((sum, body) => sum + body.length, 0);
+      const costMs =
+        costs.requestMs + bodies.length * costs.changesetMs + (bytes / 100) * costs.rowMs;
+      this.#inStore(costMs, (replies) => {
+        if (request.kind === "apply") this.store.isDirty = true;
+        this.replica.handle(request, this.wallMs(), replies);
+        if (request.kind === "apply" && request.lane === 0) {
+          this.urgentDelaysMs.push(timeline.nowMs - arrivedMs);
+        }
+      });
+    });
+  }
+
+  /** Does something in the store thread when its turn comes, and hands the replies over. */
+  #inStore(costMs: number, work: (replies: StoreReply[]) => void): void {
+    const { timeline } = this.#o;
+    const life = this.#life;
+    this.#storeFreeMs = Math.max(this.#storeFreeMs, timeline.nowMs, this.#storePausedMs) + costMs;
+    const run = () => {
+      if (life !== this.#life || !this.isUp) return;
+      if (timeline.nowMs < this.#storePausedMs) {
+        this.#storeFreeMs = Math.max(this.#storeFreeMs, this.#storePausedMs);
+        timeline.at(this.#storePausedMs, run);
+        return;
+      }
+      const replies: StoreReply[] = [];
+      work(replies);
+      for (const reply of replies) {
+        timeline.after(hopMs, () => {
+          if (life === this.#life && this.isUp) this.#toMachine({ kind: "store", reply });
+        });
+      }
+      this.#armTick();
+    };
+    timeline.at(this.#storeFreeMs, run);
+  }
+
+  #armTick(): void {
+    const { timeline } = this.#o;
+    const waitMs = Math.max(0, this.replica.pollTimeout() - this.wallMs());
+    if (waitMs === Number.POSITIVE_INFINITY) return;
+    const dueMs = Math.max(timeline.nowMs + waitMs, this.#storeFreeMs);
+    if (dueMs >= this.#tickMs) return;
+    this.#tickMs = dueMs;
+    const life = this.#life;
+    timeline.at(dueMs, () => {
+      if (life !== this.#life || !this.isUp || this.#tickMs !== dueMs) return;
+      this.#tickMs = Number.POSITIVE_INFINITY;
+      this.#inStore(this.#o.costs.requestMs, (replies) =>
+        this.replica.tick(this.wallMs(), replies),
+      );
+    });
+  }
+
+  // Checks.
+
+  /** A row that this node knows to be down is never shown as up by an older write. */
+  #merged(rows: readonly MergedRow[]): void {
+    const { model, fail } = this.#o;
+    for (const row of rows) {
+      const name = nameOfRow(row.key);
+      const { incoming, after } = row;
+      this.#learnDown(name, incoming.clock);
+      for (const cell of incoming.cells) {
+        if (cell.column === "status") this.#learnDown(name, cell.stamp);
+      }
+      const down = this.#downs.get(name);
+      if (down === undefined) continue;
+      if (this.store.shownStatus(row, name) !== "up") continue;
+      const up = after.cells.find(({ column }) => column === "status")?.stamp ?? after.clock;
+      if (compareStamps(up, down) < 0)
+        fail(`${this.name} shows ${name} up by a write older than its down`);
+      // A down that isn't beaten by a later write must be what is shown.
+      if (model.isDown(name, up))
+        fail(`${this.name} shows ${name} up, but its last write says down`);
+    }
+  }
+
+  #learnDown(name: RowName, stamp: Stamp): void {
+    const known = this.#downs.get(name);
+    if (known !== undefined && compareStamps(stamp, known) <= 0) return;
+    if (this.#o.model.isDown(name, stamp)) this.#downs.set(name, stamp);
+  }
+
+  #relearnDowns(): void {
+    this.#downs.clear();
+    let slice = this.store.rows.scan(undefined, 1_000_000);
+    for (;;) {
+      for (const { key, clocks } of slice.rows) {
+        const name = nameOfRow(key);
+        this.#learnDown(name, clocks.clock);
+        for (const { column, stamp } of clocks.cells) {
+          if (column === "status") this.#learnDown(name, stamp);
+        }
+      }
+      if (slice.next === undefined) return;
+      slice = this.store.rows.scan(slice.next, 1_000_000);
+    }
+  }
+
+  #end(noticedMsMax: number): void {
+    this.isUp = false;
+    this.#life++;
+    this.#o.network.died(this, noticedMsMax);
+  }
+
+  #nextSite(): Site {
+    const life = this.#sites++;
+    return (((this.index + 1) << 8) + life).toString(16).padStart(32, "0") as Site;
+  }
+}
+
+function keyOf(peer: Endpoint): PeerId {
+  return (peer as SimNode).key;
+}
+
+function indexOf(peer: PeerId): number {
+  return Number.parseInt(peer, 16) - 1;
+}

@@ -1,0 +1,229 @@
+/**
+ * The disk of a simulated node, and the store on it: a map, or SQLite in memory.
+ *
+ * @module
+ */
+
+import type { Changeset, Lane } from "../../core/change/changeset.ts";
+import { HlcClock } from "../../core/clock/hlc-clock.ts";
+import { compareHlc, type Hlc, hlcZero, type Site } from "../../core/clock/stamp.ts";
+import { Digester } from "../../core/row/digest.ts";
+import { encodeKey } from "../../core/row/key.ts";
+import type { SqlValue } from "../../core/row/value.ts";
+import type { PlannedSchema } from "../../core/schema/schema.ts";
+import { MapStore } from "../../core/store/map-store.ts";
+import type { MergedRow, RowRef, RowStore, ScanPosition } from "../../core/store/row-store.ts";
+import { SqliteStore } from "../../core/store/sqlite-store.ts";
+import { type Database, openDatabase } from "../../wasm/database.ts";
+import { MemoryVfs } from "../../wasm/vfs/memory.ts";
+import { schemaOf } from "../generators/sqlite-store.ts";
+import type { RowName, Values } from "./model.ts";
+
+/** What a client does to one row of `instances`. */
+export type Command =
+  | { readonly kind: "put"; readonly row: RowName; readonly values: Values }
+  | { readonly kind: "delete"; readonly row: RowName };
+
+export interface SimCommit {
+  readonly changeset: Changeset | undefined;
+  readonly merged: readonly MergedRow[];
+}
+
+/** One database, over the lives of its node. */
+export interface SimStore extends Disposable {
+  readonly rows: RowStore;
+  readonly clock: HlcClock;
+  commit(commands: readonly Command[], nowMs: number, lane: Lane): SimCommit;
+  /** Live rows as SQL shows them. */
+  shown(): Map<RowName, Values>;
+  shownStatus(ref: RowRef, row: RowName): SqlValue | undefined;
+  /** Something was written or merged since the last `sync`. */
+  isDirty: boolean;
+  /** All written so far survives what comes. */
+  sync(): void;
+  /** The process died and came back. */
+  reopen(nowMs: number): void;
+  /** The power failed: what wasn't synced is gone, and the site is another. */
+  losePower(site: Site): void;
+}
+
+export const table = "instances";
+
+export function createDigester(): Digester {
+  return new Digester(
+    (input) => Bun.SHA256.hash(input) as unknown as Uint8Array,
+    new Uint8Array(32).fill(7),
+  );
+}
+
+export function keyOfRow(row: RowName): Uint8Array {
+  return encodeKey([row]) as Uint8Array;
+}
+
+class MapDisk implements SimStore {
+  rows: MapStore;
+  clock: HlcClock;
+  #disk: MapStore;
+  isDirty = false;
+
+  constructor(digester: Digester, site: Site) {
+    this.rows = new MapStore(digester);
+    this.#disk = this.rows.copy();
+    this.clock = new HlcClock(site, hlcZero);
+  }
+
+  commit(commands: readonly Command[], nowMs: number, lane: Lane): SimCommit {
+    const writes = commands.map((command) => {
+      const key = keyOfRow(command.row);
+      return command.kind === "put"
+        ? ({ kind: "put", table, key, values: command.values } as const)
+        : ({ kind: "delete", table, key } as const);
+    });
+    return this.rows.commit(writes, this.clock.next(nowMs), lane);
+  }
+
+  shown(): Map<RowName, Values> {
+    const shown = new Map<RowName, Values>();
+    for (const { table: of, key } of this.rows.states()) {
+      const values = this.rows.valuesOf({ table: of, key });
+      if (values !== undefined) shown.set(nameOf(key), values);
+    }
+    return shown;
+  }
+
+  shownStatus(ref: RowRef): SqlValue | undefined {
+    return this.rows.valuesOf(ref)?.get("status");
+  }
+
+  sync(): void {
+    if (this.isDirty) this.#disk = this.rows.copy();
+    this.isDirty = false;
+  }
+
+  reopen(): void {
+    this.clock = new HlcClock(this.clock.site, this.clock.last);
+  }
+
+  losePower(site: Site): void {
+    this.rows = this.#disk.copy();
+    this.clock = new HlcClock(site, largestHlc(this.rows));
+  }
+
+  [Symbol.dispose](): void {}
+}
+
+const sqliteSchema =
+  "CREATE TABLE instances (id TEXT PRIMARY KEY NOT NULL, status TEXT, address TEXT, weight INTEGER)";
+let plannedSchema: PlannedSchema | undefined;
+
+class SqliteDisk implements SimStore {
+  rows: SqliteStore;
+  clock: HlcClock;
+  isDirty = false;
+  readonly #vfs = new MemoryVfs();
+  readonly #digester: Digester;
+  #db: Database;
+
+  constructor(digester: Digester, site: Site, nowMs: number) {
+    this.#digester = digester;
+    this.clock = new HlcClock(site, hlcZero);
+    this.#db = openDatabase("sim.db", { vfs: this.#vfs });
+    this.rows = this.#open(nowMs);
+  }
+
+  commit(commands: readonly Command[], nowMs: number): SimCommit {
+    this.rows.begin();
+    for (const command of commands) {
+      if (command.kind === "delete") {
+        this.#db.run("DELETE FROM instances WHERE id = ?", command.row);
+        continue;
+      }
+      const columns = [...command.values.keys()];
+      const sets = columns.map((column) => `${column} = excluded.${column}`);
+      this.#db.run(
+        `INSERT INTO instances (id, ${columns.join(", ")}) VALUES (?, ${columns.map(() => "?").join(", ")})
+         ON CONFLICT (id) DO UPDATE SET ${sets.join(", ")}`,
+        command.row,
+        ...command.values.values(),
+      );
+    }
+    const result = this.rows.commit(nowMs);
+    if (result.kind === "refused") throw new Error(`commit refused: ${result.why}`);
+    return result;
+  }
+
+  shown(): Map<RowName, Values> {
+    const shown = new Map<RowName, Values>();
+    for (const [id, status, address, weight] of this.#db.all(
+      "SELECT id, status, address, weight FROM instances",
+    )) {
+      const values = new Map<string, SqlValue>();
+      if (status !== undefined) values.set("status", status);
+      if (address !== undefined) values.set("address", address);
+      if (weight !== undefined) values.set("weight", weight);
+      shown.set(String(id), values);
+    }
+    return shown;
+  }
+
+  shownStatus(_ref: RowRef, row: RowName): SqlValue | undefined {
+    return this.#db.all("SELECT status FROM instances WHERE id = ?", row)[0]?.[0];
+  }
+
+  sync(): void {}
+
+  reopen(nowMs: number): void {
+    this.#db.close();
+    this.#db = openDatabase("sim.db", { vfs: this.#vfs });
+    this.clock = new HlcClock(this.clock.site, hlcZero);
+    this.rows = this.#open(nowMs);
+  }
+
+  losePower(): void {
+    throw new Error("power loss isn't simulated under SQLite");
+  }
+
+  [Symbol.dispose](): void {
+    this.#db.close();
+  }
+
+  #open(nowMs: number): SqliteStore {
+    plannedSchema ??= schemaOf(sqliteSchema, { instances: { urgent: "status <> 'up'" } });
+    const opened = SqliteStore.open({
+      ...{ writer: this.#db, digester: this.#digester, clock: this.clock, nowMs },
+      schema: plannedSchema,
+    });
+    if (opened.kind === "refused") throw new Error(opened.why);
+    return opened.store;
+  }
+}
+
+export function createStore(
+  kind: "map" | "sqlite",
+  digester: Digester,
+  site: Site,
+  nowMs: number,
+): SimStore {
+  return kind === "map" ? new MapDisk(digester, site) : new SqliteDisk(digester, site, nowMs);
+}
+
+function nameOf(key: Uint8Array): RowName {
+  // A key of one text: count, tag, length, bytes.
+  return new TextDecoder().decode(key.subarray(3));
+}
+
+/** The latest stamp kept: a new clock goes on after it. */
+function largestHlc(rows: RowStore): Hlc {
+  let largest = hlcZero;
+  let position: ScanPosition | undefined;
+  do {
+    const slice = rows.scan(position, 1000);
+    for (const { clocks } of slice.rows) {
+      for (const stamp of [clocks.clock, ...clocks.cells.map((cell) => cell.stamp)]) {
+        if (compareHlc(stamp, largest) > 0) largest = { ms: stamp.ms, count: stamp.count };
+      }
+    }
+    position = slice.next;
+  } while (position !== undefined);
+  return largest;
+}
