@@ -73,8 +73,13 @@ export class ByteWriter {
 
   /** A count or length: an integer in 0..2**53. */
   varint(value: number): void {
-    assert(value >= 0 && Number.isSafeInteger(value), `varint: a safe count, got ${value}`);
     this.#room(8);
+    // Most are small, and the message of an assertion is made even if it holds.
+    if ((value & 0x7f) === value) {
+      this.#bytes[this.#length++] = value;
+      return;
+    }
+    assert(value >= 0 && Number.isSafeInteger(value), `varint: a safe count, got ${value}`);
     let rest = value;
     while (rest >= 0x80) {
       this.#bytes[this.#length++] = (rest % 0x80) | 0x80;

@@ -78,7 +78,7 @@ export function encodeHeld(row: HeldRow): Uint8Array | null {
   const values: SqlValue[] = [];
   for (const cell of row.cells) {
     if (!cell.held) continue;
-    assert(cell.value !== undefined, `a held cell has its value in hand: ${cell.column}`);
+    assert(cell.value !== undefined, "a held cell has its value in hand");
     values.push(cell.value);
   }
   if (values.length === 0) return null;
@@ -101,7 +101,7 @@ export function rowStateOfHeld(table: string, key: Uint8Array, row: HeldRow): Ro
 }
 
 function cellOfHeld({ column, stamp, value }: HeldCell): Cell {
-  assert(value !== undefined, `the value of ${column} was read`);
+  assert(value !== undefined, "all values were read");
   return { column, stamp, value };
 }
 

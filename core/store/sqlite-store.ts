@@ -129,6 +129,9 @@ export class SqliteStore implements RowStore {
   readonly #rows: RowWriter;
   readonly #reader: LocalReader;
   readonly #journal: Journal;
+  readonly #begin: SqlStatement;
+  readonly #beginImmediate: SqlStatement;
+  readonly #commitAll: SqlStatement;
   readonly #putState: SqlStatement;
   /** Where the rows of the last merges and commits stood before. */
   readonly #placesBefore = new WeakMap<RowRef, ScanPosition | undefined>();
@@ -156,6 +159,9 @@ export class SqliteStore implements RowStore {
     this.#rows = new RowWriter(writer, this.#tables, this.#ordinals);
     this.#reader = { writer: this.#rows, ordinals: this.#ordinals, digester };
     this.#journal = new Journal(new Map(tables.map((table) => [table.plan.sqlName, table])));
+    this.#begin = writer.prepare("BEGIN");
+    this.#beginImmediate = writer.prepare("BEGIN IMMEDIATE");
+    this.#commitAll = writer.prepare("COMMIT");
     this.#putState = writer.prepare(
       "INSERT OR REPLACE INTO patina_state (name, value) VALUES (?, ?)",
     );
@@ -174,6 +180,8 @@ export class SqliteStore implements RowStore {
     const { writer, schema, clock } = options;
     const header = readFileHeader(writer);
     if (header.kind === "refused") return { ...header, problems: [] };
+    const plan = planSchema(writer, schema);
+    if (plan.kind === "refused") return refusedSchema(plan.problems);
     if (header.kind !== "patina") prepareFile(writer);
     writer.exec("PRAGMA foreign_keys = OFF");
     // ALTER TABLE ADD COLUMN tests CHECKs on rows that a merge may have left breaking them.
@@ -181,13 +189,12 @@ export class SqliteStore implements RowStore {
     writer.exec("BEGIN IMMEDIATE");
     try {
       createOwnTables(writer);
-      const plan = planSchema(writer, schema);
-      if (plan.kind === "refused") {
+      for (const statement of plan.statements) {
+        const problem = problemOfStatement(writer, statement);
+        if (problem === undefined) continue;
         writer.exec("ROLLBACK");
-        const why = plan.problems.map(problemToText).join("\n");
-        return { kind: "refused", why, problems: plan.problems };
+        return refusedSchema([problem]);
       }
-      for (const statement of plan.statements) writer.exec(statement);
       for (const name of plan.adopted) {
         const columns = schema.tables.get(name)?.withoutRowid
           ? "(key BLOB PRIMARY KEY NOT NULL, clock BLOB NOT NULL, held BLOB) WITHOUT ROWID"
@@ -263,7 +270,7 @@ export class SqliteStore implements RowStore {
     assert(!this.#isLocal, "one local transaction at a time");
     this.#ignoreChecks(false);
     this.#journal.clear();
-    this.#writer.exec("BEGIN IMMEDIATE");
+    runOnce(this.#beginImmediate);
     this.#isLocal = true;
   }
 
@@ -343,7 +350,7 @@ export class SqliteStore implements RowStore {
       this.#writeHlc();
     }
     this.#rows.flush();
-    this.#writer.exec("COMMIT");
+    runOnce(this.#commitAll);
     this.#ordinals.keep();
     if (changeset !== undefined) this.#version++;
     const version = changeset === undefined ? null : this.#version;
@@ -450,12 +457,12 @@ export class SqliteStore implements RowStore {
     assert(!this.#isLocal, "no merge inside a local transaction");
     if (rows.length === 0) return [];
     this.#ignoreChecks(true);
-    this.#writer.exec("BEGIN");
+    runOnce(this.#begin);
     let merged: MergedRow[];
     try {
       merged = this.#merge(rows);
       this.#rows.flush();
-      this.#writer.exec("COMMIT");
+      runOnce(this.#commitAll);
     } catch (error) {
       this.#rollback();
       throw error;
@@ -667,8 +674,7 @@ export class SqliteStore implements RowStore {
   #writeState(name: string, value: SqlValue): void {
     this.#putState.bind(1, name);
     this.#putState.bind(2, value);
-    this.#putState.step();
-    this.#putState.reset();
+    runOnce(this.#putState);
   }
 
   #end(): void {
@@ -681,6 +687,28 @@ export class SqliteStore implements RowStore {
     this.#ordinals.forget();
     this.#rows.forget();
   }
+}
+
+function refusedSchema(problems: readonly SchemaProblem[]): StoreOpened {
+  return { kind: "refused", why: problems.map(problemToText).join("\n"), problems };
+}
+
+/** Runs a statement of the schema's plan; what SQLite has against it, undefined when nothing. */
+function problemOfStatement(database: SqlDatabase, sql: string): SchemaProblem | undefined {
+  try {
+    database.exec(sql);
+    return undefined;
+  } catch (error) {
+    const { code, message } = error as { readonly code?: unknown; readonly message: string };
+    // SQLITE_ERROR and SQLITE_CONSTRAINT are about the statement, all others about the file.
+    if (code !== 1 && code !== 19) throw error;
+    return { file: "", line: 0, why: `${sql}: ${message}` };
+  }
+}
+
+function runOnce(statement: SqlStatement): void {
+  statement.step();
+  statement.reset();
 }
 
 interface MergeGroup {
