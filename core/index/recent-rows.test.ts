@@ -76,3 +76,22 @@ test("a row looked up, then forgotten and touched again is kept", () => {
   expect(recent.since(0, 0)).toEqual([rowOf(1, 1000)]);
   expect(recent.get(rowOf(1, 0).id)).toEqual(rowOf(1, 1000));
 });
+
+test("places are used again, and the columns grow", () => {
+  const recent = new RecentRows({ keepMs: 100, rowsMax: 2000 });
+  for (let i = 0; i < 5000; i++) recent.touch(rowOf(i, i), i / 100);
+  expect(recent.size).toBe(2000);
+  expect(recent.since(0, 0).map(({ digest }) => digest.d)).toEqual(
+    Array.from({ length: 2000 }, (_, i) => 4999 - i),
+  );
+  for (let i = 0; i < 5000; i++) {
+    expect(recent.get(rowOf(i, i).id)).toEqual(i < 3000 ? undefined : rowOf(i, i));
+    expect(recent.digestOf(rowOf(i, i).id)?.d).toBe(i < 3000 ? undefined : i);
+  }
+  recent.expire(145);
+  recent.touch(rowOf(1, 1), 146);
+  expect(recent.since(0, 0).map(({ digest }) => digest.d)).toEqual([
+    1,
+    ...Array.from({ length: 500 }, (_, i) => 4999 - i),
+  ]);
+});

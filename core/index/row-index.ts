@@ -73,10 +73,10 @@ export class RowIndex {
       counted.add(row.id);
       if (row.before !== undefined && !isScanned) this.#count(row.id, row.before);
     }
-    const known = this.recent.get(row.id);
     const { before } = row;
     const range = rangeOfRow(row.id);
-    const beforeDigest = before && (known?.digest ?? this.#digester.rowDigest(row.id, before));
+    const beforeDigest =
+      before && (this.recent.digestOf(row.id) ?? this.#digester.rowDigest(row.id, before));
     let afterDigest = beforeDigest;
     if (row.changed || afterDigest === undefined) {
       afterDigest = this.#digester.rowDigest(row.id, row.after);
