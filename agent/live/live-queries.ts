@@ -2,8 +2,13 @@
  * All live queries of this node. A commit tells it what changed, in the same turn and with no timer
  * between, and everyone who listens hears of it at once; events of one transaction arrive together.
  *
+ * What costs more than a millisecond to find out (a large query that has to be run again) is found out
+ * in the next turns, one query a turn: whoever is told quickly isn't kept waiting by it, and commits
+ * that come meanwhile are told with it, as their net difference.
+ *
  * Who asks the same shares one {@link Subscription}: the same text after parameters have been put in.
- * A subscription without listeners is kept for ten minutes, so that its readers can come back.
+ * A subscription without listeners is kept for ten minutes, so that its readers can come back; it is
+ * brought up to date when one does, and costs a commit nothing until then.
  *
  * @module
  */
@@ -32,12 +37,18 @@ import type { TableChanges } from "./table-changes.ts";
 export type KeyColumnsOf = (table: string) => readonly string[] | undefined;
 
 const keptWithoutListenersMs = 10 * 60 * 1000;
+/** What may be found out in the turn of the commit itself. */
+const costMsMax = 1;
 
 interface Entry {
   readonly subscription: Subscription;
   readonly listeners: Map<number, StreamListener>;
   /** Since when nobody listens; undefined while somebody does. */
   idleSinceMs: number | undefined;
+  /** Its tables changed and it hasn't looked yet. */
+  isStale: boolean;
+  /** What its last look took. */
+  costMs: number;
 }
 
 export class LiveQueries {
@@ -48,6 +59,9 @@ export class LiveQueries {
   readonly #byTable = new Map<string, Set<Entry>>();
   readonly #bySubscriber = new Map<number, Entry>();
   readonly #nextSubscriber: () => number;
+  /** Stale, with listeners: one has its turn after another. */
+  readonly #due = new Set<Entry>();
+  #isTurnAsked = false;
 
   /** @param nextSubscriber numbers that are unique among all listeners of the store */
   constructor(runner: QueryRunner, keyColumnsOf: KeyColumnsOf, nextSubscriber: () => number) {
@@ -72,14 +86,16 @@ export class LiveQueries {
     rows: number;
     listeners: number;
     change_id: number;
+    cost_ms: number;
   }[] {
-    return [...this.#byId.values()].map(({ subscription, listeners }) => ({
+    return [...this.#byId.values()].map(({ subscription, listeners, costMs }) => ({
       id: subscription.id,
       sql: subscription.sql,
       how: subscription.isKeyed ? "keyed" : "rerun",
       rows: subscription.rowCount,
       listeners: listeners.size,
       change_id: subscription.history.lastId,
+      cost_ms: costMs,
     }));
   }
 
@@ -120,11 +136,40 @@ export class LiveQueries {
   /** To be called after each commit, before anything else happens. */
   changed(changes: TableChanges): void {
     if (this.#byTable.size === 0) return;
+    const affected = new Map<Entry, readonly MergedRow[] | "unknown">();
     for (const [table, rows] of changes) {
-      const entries = this.#byTable.get(table);
-      if (entries === undefined) continue;
-      for (const entry of entries) this.#refresh(entry, table, rows);
+      for (const entry of this.#byTable.get(table) ?? []) {
+        affected.set(entry, affected.has(entry) ? "unknown" : rows);
+      }
     }
+    for (const [entry, rows] of affected) {
+      const { subscription, listeners } = entry;
+      if (listeners.size === 0) entry.isStale = true;
+      else if (entry.isStale) continue;
+      else if (subscription.isKeyed || entry.costMs <= costMsMax) this.#refresh(entry, rows);
+      else {
+        entry.isStale = true;
+        this.#due.add(entry);
+        this.#askTurn();
+      }
+    }
+  }
+
+  #askTurn(): void {
+    if (this.#isTurnAsked) return;
+    this.#isTurnAsked = true;
+    setImmediate(() => {
+      this.#isTurnAsked = false;
+      const [entry] = this.#due;
+      if (entry !== undefined) this.#freshen(entry);
+      if (this.#due.size > 0) this.#askTurn();
+    });
+  }
+
+  /** Brings a stale one up to date. */
+  #freshen(entry: Entry): void {
+    this.#due.delete(entry);
+    if (entry.isStale && this.#byId.has(entry.subscription.id)) this.#refresh(entry, "unknown");
   }
 
   /** Forgets what nobody has listened to for long. */
@@ -146,7 +191,11 @@ export class LiveQueries {
     listener: StreamListener,
     tookMs = 0,
   ): SubscribeOutcome {
+    this.#freshen(entry);
     const { subscription } = entry;
+    if (!this.#byId.has(subscription.id)) {
+      return refused(404, `could not find subscription with id ${subscription.id}`);
+    }
     const { history } = subscription;
     const subscriber = this.#nextSubscriber();
     const tell = (text: string): void => {
@@ -221,8 +270,16 @@ export class LiveQueries {
         columns,
         plan: this.#plan(sql, plain, tables, prepare),
       });
+      const begunMs = performance.now();
       deadline.within(timeoutMs, () => subscription.start());
-      const entry: Entry = { subscription, listeners: new Map(), idleSinceMs: undefined };
+      const costMs = performance.now() - begunMs;
+      const entry: Entry = {
+        subscription,
+        listeners: new Map(),
+        idleSinceMs: undefined,
+        isStale: false,
+        costMs,
+      };
       this.#byId.set(subscription.id, entry);
       this.#bySql.set(sql, entry);
       for (const table of tables) {
@@ -253,7 +310,7 @@ export class LiveQueries {
           const all = prepare(keyed.all);
           const one = prepare(keyed.one);
           plain.finalize();
-          return { kind: "keyed", table: table as string, all, one, keyColumns: keyColumns.length };
+          return { kind: "keyed", all, one, keyColumns: keyColumns.length };
         } catch {
           // SQLite sees it otherwise: run again and compare.
         }
@@ -283,14 +340,17 @@ export class LiveQueries {
     return identity;
   }
 
-  #refresh(entry: Entry, table: string, rows: readonly MergedRow[] | "unknown"): void {
+  #refresh(entry: Entry, rows: readonly MergedRow[] | "unknown"): void {
     const { subscription, listeners } = entry;
     const { guard, deadline, timeoutMs } = this.#runner;
     let lines: string;
+    const begunMs = performance.now();
+    entry.isStale = false;
     try {
       lines = guard.within("read", () =>
-        deadline.within(timeoutMs, () => subscription.refresh(table, rows)),
+        deadline.within(timeoutMs, () => subscription.refresh(rows)),
       );
+      entry.costMs = performance.now() - begunMs;
     } catch (error) {
       // What was told before no longer leads to what is: the subscription ends, never lies.
       const why = error instanceof NotUtf8Error ? error.message : errorText(error, guard);
@@ -309,6 +369,7 @@ export class LiveQueries {
 
   #drop(entry: Entry): void {
     const { subscription, listeners } = entry;
+    this.#due.delete(entry);
     this.#byId.delete(subscription.id);
     this.#bySql.delete(subscription.sql);
     for (const table of subscription.tables) {

@@ -29,7 +29,6 @@ interface Row {
 export type Plan =
   | {
       readonly kind: "keyed";
-      readonly table: string;
       readonly all: Statement;
       readonly one: Statement;
       readonly keyColumns: number;
@@ -102,14 +101,15 @@ export class Subscription {
   }
 
   /**
-   * Takes in a change of `table`, and returns the lines of what became of it: "" when nothing did.
+   * Takes in a change of its tables, and returns the lines of what became of it: "" when nothing did.
    * On an error the rows are as before; the subscription is to be ended.
    *
+   * @param changed rows of its one table; `"unknown"` finds out by itself
    * @throws SqliteError, NotUtf8Error
    */
-  refresh(table: string, changed: readonly MergedRow[] | "unknown"): string {
+  refresh(changed: readonly MergedRow[] | "unknown"): string {
     const plan = this.#plan;
-    if (plan.kind === "keyed" && changed !== "unknown" && table === plan.table) {
+    if (plan.kind === "keyed" && changed !== "unknown") {
       const isFew = changed.length <= 8 || changed.length * 4 < this.#rows.size;
       if (isFew && changed.length <= lookupsMax) return this.#refreshKeyed(plan, changed);
     }
