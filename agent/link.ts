@@ -90,9 +90,11 @@ export type NetReport =
 /** One peer as `patina swarm` shows it. Counts since the connection was made. */
 export interface PeerStatus {
   readonly peer: PeerId;
+  /** From its hello; undefined before that. */
+  readonly name: string | undefined;
   readonly address: string;
-  /** Whether this node dialled. */
-  readonly dialled: boolean;
+  /** How the two met: this node found it by the topic or had it configured, or it dialled this node. */
+  readonly found: "topic" | "configuration" | "inbound";
   readonly sinceMs: number;
   /** Smoothed round trip of the transport. */
   readonly rttMs: number;

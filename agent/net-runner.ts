@@ -252,12 +252,14 @@ class Running {
       case "swarm": {
         const { swarm } = this;
         assert(this.#machine !== undefined, "a machine that has begun");
+        const node = this.#machine.snapshot();
+        const names = new Map(node.peers.map(({ peer, name }) => [peer, name]));
         return {
           key: swarm.key,
           ...swarm.address,
           bootstrap: this.#options.bootstrap,
           isBootstrap: this.#bootstrap !== undefined,
-          peers: swarm.status(),
+          peers: swarm.status().map((status) => ({ ...status, name: names.get(status.peer) })),
           connecting: swarm.connecting,
           known: swarm.peersKnown,
           counters: {
@@ -267,7 +269,7 @@ class Running {
           },
           // The link knows.
           restarts: 0,
-          node: this.#machine.snapshot(),
+          node,
         };
       }
       case "crash": {

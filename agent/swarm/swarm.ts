@@ -179,16 +179,16 @@ export class Swarm {
     this.#connections.get(peer)?.stream.destroy(why);
   }
 
-  /** The peers that are admitted. */
-  status(): PeerStatus[] {
-    const peers: PeerStatus[] = [];
+  /** The peers that are admitted. Their names are the node machine's to know. */
+  status(): Omit<PeerStatus, "name">[] {
+    const peers: Omit<PeerStatus, "name">[] = [];
     for (const [peer, { stream, dialled, sinceMs }] of this.#connections) {
       const { transport } = stream;
       if (!stream.isOpen || transport === null) continue;
       peers.push({
         peer,
         address: `${transport.remoteHost}:${transport.remotePort}`,
-        dialled,
+        found: dialled ? (this.#explicit.has(peer) ? "configuration" : "topic") : "inbound",
         sinceMs,
         rttMs: transport.rttMs,
         framesSent: stream.framesSent,
