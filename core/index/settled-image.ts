@@ -158,8 +158,9 @@ export class SettledImage {
         range,
         base: before ?? noClocks,
         slots: [],
-        live: after,
-        liveDigest: afterDigest,
+        // As it was: what the news make of it is worked out below.
+        live: before ?? after,
+        liveDigest: beforeDigest ?? afterDigest,
         cutImage: before ?? noClocks,
         cutDigest: beforeDigest,
       };
