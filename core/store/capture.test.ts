@@ -302,6 +302,8 @@ test("keys that SQLite holds equal are one key, shown alike everywhere", () => {
     ["text"],
     ["blob"],
   ]);
+  expect(one.write("UPDATE t SET k = 1.0 WHERE k = 1").changeset).toBeUndefined();
+  expect(one.table("t")).toEqual(other.table("t"));
   // 1 and 1.0 are the same row, '1' is another.
   const update = one.write("UPDATE t SET k = 1.0, v = 'uno' WHERE k = 1");
   expect(update.changeset?.rows.length).toBe(1);

@@ -28,17 +28,17 @@ import type { BaseRow, StoredTable } from "./stored-table.ts";
 export const rowBytesMax: number = 32 * 1024 * 1024;
 
 /** What became of a touched key. */
-export type LocalChange = {
-  readonly touched: Touched;
-  /** The row as it is; undefined: there is none. */
-  readonly row: BaseRow | undefined;
-} & (
-  | { readonly kind: "insert" }
+export type LocalChange = { readonly touched: Touched } & (
+  | { readonly kind: "insert"; readonly row: BaseRow }
   /** `values` has the columns that differ, by name. */
-  | { readonly kind: "update"; readonly values: ReadonlyMap<string, SqlValue> }
-  | { readonly kind: "delete" }
-  /** The same row under another rowid: only where its clocks stand changes. */
-  | { readonly kind: "moved" }
+  | {
+      readonly kind: "update";
+      readonly row: BaseRow;
+      readonly values: ReadonlyMap<string, SqlValue>;
+    }
+  | { readonly kind: "delete"; readonly row: undefined }
+  /** The same state under another rowid, or under a key that was written another way (1.0 for 1). */
+  | { readonly kind: "moved"; readonly row: BaseRow }
 );
 
 /** The state that a change made. */
@@ -69,7 +69,12 @@ export function collectChanges(journal: Journal, reader: LocalReader): LocalChan
     } else {
       const values = differingValues(touched, row, reader);
       if (values.size > 0) changes.push({ kind: "update", touched, row, values });
-      else if (row.rowid !== touched.rowidBefore) changes.push({ kind: "moved", touched, row });
+      else if (
+        row.rowid !== touched.rowidBefore ||
+        !touched.table.isKeyShown(touched.key, row.key)
+      ) {
+        changes.push({ kind: "moved", touched, row });
+      }
     }
   }
   return changes;
@@ -191,7 +196,7 @@ export function stampChanges(
     else if (change.kind === "update") after = updateRow(before as RowState, change.values, stamp);
     else {
       const source = touched.source === touched ? undefined : touched.source;
-      const values = carriedValues(table, change.row as BaseRow, source, reader);
+      const values = carriedValues(table, change.row, source, reader);
       after = insertRow(before, table.name, keyBytes, values, stamp);
     }
     if (after === before) continue;

@@ -10,7 +10,7 @@ import { compareStamps, type Stamp } from "../clock/stamp.ts";
 import type { ClockState, RowId } from "../row/digest.ts";
 import { decodeKey, encodeKey } from "../row/key.ts";
 import { joinRows, type RowState } from "../row/row-state.ts";
-import type { SqlValue } from "../row/value.ts";
+import { Real, type SqlValue } from "../row/value.ts";
 import { isKeptByAffinity, isKeyKept, shownKeyValue } from "../schema/affinity.ts";
 import type { PlannedSchema } from "../schema/schema.ts";
 import type { MergedRow } from "./row-store.ts";
@@ -278,7 +278,7 @@ interface Write {
 function writes(): fc.Arbitrary<Write[]> {
   const table = fc.constantFrom("t", "u");
   const column = fc.constantFrom("a", "b");
-  const keyValue = fc.constantFrom<SqlValue>(1, 2, "x", "1");
+  const keyValue = fc.constantFrom<SqlValue>(1, new Real(1), 2, "x", "1");
   const few = fc.oneof(fc.constantFrom<SqlValue>(null, 1, "1", "y"), value());
   const verb = fc.constantFrom("INSERT", "REPLACE", "INSERT OR IGNORE");
   const updateVerb = fc.constantFrom("UPDATE", "UPDATE OR REPLACE", "UPDATE OR IGNORE");

@@ -23,17 +23,16 @@ import {
 } from "../change/changeset.ts";
 import type { HlcClock } from "../clock/hlc-clock.ts";
 import { type Hlc, hlcZero, type Stamp } from "../clock/stamp.ts";
-import type { Digester, RowId } from "../row/digest.ts";
+import type { ClockState, Digester, RowId } from "../row/digest.ts";
 import { siteToBytes } from "../row/digest.ts";
 import { canonicalKeyValue, encodeKey } from "../row/key.ts";
 import type { RowState } from "../row/row-state.ts";
-import { equalValues, type SqlValue } from "../row/value.ts";
-import { shownKeyValue } from "../schema/affinity.ts";
-import type { PlannedColumn, PlannedSchema, SchemaProblem } from "../schema/schema.ts";
+import type { SqlValue } from "../row/value.ts";
+import type { PlannedSchema, SchemaProblem } from "../schema/schema.ts";
 import { problemToText } from "../schema/schema.ts";
 import { clockTableName, planSchema } from "../schema/schema-plan.ts";
 import { quoteName } from "../schema/sql-token.ts";
-import { Journal } from "./capture.ts";
+import { Journal, type Touched } from "./capture.ts";
 import type { SqlDatabase, SqlStatement } from "./database.ts";
 import {
   createOwnTables,
@@ -68,7 +67,7 @@ import { StoredOrdinals } from "./ordinals.ts";
 import { Places } from "./places.ts";
 import type { MergedRow, RowRef, RowStore, ScannedRow, ScanPosition } from "./row-store.ts";
 import { RowWriter, type Slot } from "./row-writer.ts";
-import { type Place, StoredTable } from "./stored-table.ts";
+import { type BaseRow, type Place, StoredTable } from "./stored-table.ts";
 
 export interface SqliteStoreOptions {
   /** The one connection that writes. The store installs its preupdate hook. */
@@ -362,88 +361,72 @@ export class SqliteStore implements RowStore {
     const merged: MergedRow[] = [];
     // All clocks leave before any are put: rowids may have been handed from row to row.
     for (const { touched, row, kind } of changes) {
-      const { table, keyBytes, key, rowidBefore } = touched;
       if (touched.before === undefined || touched.clocks === null) continue;
-      if (kind !== "delete" && row?.rowid === rowidBefore) continue;
-      table.removeClocks({ rowid: rowidBefore, key, keyBytes });
+      if (kind !== "delete" && row?.rowid === touched.rowidBefore) continue;
+      touched.table.removeClocks(placeBefore(touched));
     }
-    for (const { touched, row, kind } of changes) {
-      if (kind !== "moved") continue;
-      const held = clocksOfTouched(touched, this.#reader) as HeldRow;
-      this.#putClocks({ ...touched, rowid: row?.rowid }, touched.table, held, true);
-      const clocks = clocksOfHeld(held);
-      const id = this.#digester.rowId(touched.table.name, touched.keyBytes);
-      const ref = { table: touched.table.name, key: touched.keyBytes };
-      merged.push(
-        this.#placed(
-          {
-            ...ref,
-            id,
-            before: clocks,
-            incoming: clocks,
-            after: clocks,
-            changed: false,
-            conflict: false,
-          },
-          this.#places.ofRow(touched.table, { ...touched, rowid: touched.rowidBefore }),
-        ),
-      );
+    for (const change of changes) {
+      if (change.kind === "moved") merged.push(this.#writeMoved(change.touched, change.row));
     }
-    for (const { change, state, held } of rows) {
-      const { touched, row } = change;
-      const { table, keyBytes, before: valuesBefore, rowidBefore } = touched;
-      const clocks = clocksOfTouched(touched, this.#reader);
-      const wasAbsent = valuesBefore === undefined;
-      if (clocks !== null) this.#rows.countUnshown(table.name, clocks, wasAbsent, -1);
-      if (change.kind === "delete") this.#rows.putAbsent(table.name, keyBytes, held);
-      else {
-        const place: Place = { rowid: row?.rowid, key: touched.key, keyBytes };
-        const isNew = wasAbsent || clocks === null || row?.rowid !== rowidBefore;
-        this.#putClocks(place, table, held, isNew);
-        if (wasAbsent && clocks !== null) this.#rows.removeAbsent(table.name, keyBytes);
-        this.#restoreKey(place, table, row?.key ?? []);
-      }
-      this.#rows.countUnshown(table.name, held, change.kind === "delete", 1);
-      const after = clocksOfHeld(held);
-      const position = wasAbsent
-        ? this.#places.ofAbsent(table.name, keyBytes)
-        : this.#places.ofRow(table, { ...touched, rowid: rowidBefore });
-      merged.push(
-        this.#placed(
-          {
-            table: table.name,
-            key: keyBytes,
-            id: this.#digester.rowId(table.name, keyBytes),
-            before: clocks === null ? undefined : clocksOfHeld(clocks),
-            incoming: after,
-            after,
-            changed: true,
-            conflict: false,
-          },
-          clocks === null ? undefined : position,
-        ),
-      );
-      assert(state.cells.length === held.cells.length, "a state and what is held of it are one");
-    }
+    for (const row of rows) merged.push(this.#writeChanged(row));
     return merged;
+  }
+
+  /** The same state: its clocks go where the row went, and its key is written as everywhere. */
+  #writeMoved(touched: Touched, row: BaseRow): MergedRow {
+    const { table, key, keyBytes } = touched;
+    const place: Place = { rowid: row.rowid, key, keyBytes };
+    const held = clocksOfTouched(touched, this.#reader) as HeldRow;
+    if (row.rowid !== touched.rowidBefore) this.#putClocks(place, table, held, true);
+    if (!table.isKeyShown(key, row.key)) table.updateKey(place);
+    const clocks = clocksOfHeld(held);
+    return this.#mergedRow(touched, clocks, clocks, false);
+  }
+
+  #writeChanged({ change, held }: LocalRow): MergedRow {
+    const { touched, row, kind } = change;
+    const { table, key, keyBytes } = touched;
+    const clocks = clocksOfTouched(touched, this.#reader);
+    const wasAbsent = touched.before === undefined;
+    if (clocks !== null) this.#rows.countUnshown(table.name, clocks, wasAbsent, -1);
+    if (kind === "delete") this.#rows.putAbsent(table.name, keyBytes, held);
+    else {
+      const place: Place = { rowid: row?.rowid, key, keyBytes };
+      const isNew = wasAbsent || clocks === null || row?.rowid !== touched.rowidBefore;
+      this.#putClocks(place, table, held, isNew);
+      if (wasAbsent && clocks !== null) this.#rows.removeAbsent(table.name, keyBytes);
+      if (!table.isKeyShown(key, row?.key ?? [])) table.updateKey(place);
+    }
+    this.#rows.countUnshown(table.name, held, kind === "delete", 1);
+    const before = clocks === null ? undefined : clocksOfHeld(clocks);
+    return this.#mergedRow(touched, before, clocksOfHeld(held), true);
+  }
+
+  #mergedRow(
+    touched: Touched,
+    before: ClockState | undefined,
+    after: ClockState,
+    changed: boolean,
+  ): MergedRow {
+    const { table, keyBytes } = touched;
+    const { name } = table;
+    let place: ScanPosition | undefined;
+    if (before !== undefined) {
+      place =
+        touched.before === undefined
+          ? this.#places.ofAbsent(name, keyBytes)
+          : this.#places.ofRow(table, placeBefore(touched));
+    }
+    const id = this.#digester.rowId(name, keyBytes);
+    return this.#placed(
+      { table: name, key: keyBytes, id, before, incoming: after, after, changed, conflict: false },
+      place,
+    );
   }
 
   #putClocks(place: Place, table: StoredTable, held: HeldRow, isNew: boolean): void {
     const clock = encodeClocks(held, this.#ordinals);
     table.putClocks(place, clock, encodeHeld(held), isNew);
-  }
-
-  /**
-   * Keys that SQLite holds equal are one key, and everywhere shown as the same value: a REAL key part
-   * that is an integer becomes that where its column would keep it as a REAL.
-   */
-  #restoreKey(place: Place, table: StoredTable, stored: readonly SqlValue[]): void {
-    const shown = table.plan.keyColumns.map((column: PlannedColumn, i) =>
-      shownKeyValue(column.affinity, place.key[i] as SqlValue),
-    );
-    if (!shown.every((value, i) => equalValues(value, stored[i] as SqlValue))) {
-      table.updateKey(place, shown);
-    }
   }
 
   #isUrgent({ change }: LocalRow): boolean {
@@ -709,6 +692,10 @@ function problemOfStatement(database: SqlDatabase, sql: string): SchemaProblem |
 function runOnce(statement: SqlStatement): void {
   statement.step();
   statement.reset();
+}
+
+function placeBefore({ rowidBefore, key, keyBytes }: Touched): Place {
+  return { rowid: rowidBefore, key, keyBytes };
 }
 
 interface MergeGroup {

@@ -9,8 +9,8 @@
 
 import { decodeKey, encodeKey } from "../row/key.ts";
 import { lowerAscii } from "../row/row-state.ts";
-import type { SqlValue } from "../row/value.ts";
-import { isKeptByAffinity, isKeyKept } from "../schema/affinity.ts";
+import { equalValues, Real, type SqlValue } from "../row/value.ts";
+import { isKeptByAffinity, isKeyKept, shownKeyValue } from "../schema/affinity.ts";
 import type { PlannedColumn, PlannedTable } from "../schema/schema.ts";
 import { clockTableName } from "../schema/schema-plan.ts";
 import { urgentSql } from "../schema/schema-reader.ts";
@@ -214,14 +214,29 @@ export class StoredTable {
     runBound(statement);
   }
 
-  /** Writes key columns anew: to values that SQLite holds equal to those that stand there. */
-  updateKey(place: Place, key: readonly SqlValue[]): void {
+  /**
+   * Whether the key columns show what they show on every node. Keys that SQLite holds equal are one key:
+   * where a column has kept a REAL that is an integer, it is to have that integer.
+   *
+   * @param stored As the base row has it.
+   */
+  isKeyShown(key: readonly SqlValue[], stored: readonly SqlValue[]): boolean {
+    return this.plan.keyColumns.every(({ affinity }, i) => {
+      const value = stored[i] as SqlValue;
+      // Only a REAL has other values that are equal to it.
+      if (!(value instanceof Real)) return true;
+      return equalValues(shownKeyValue(affinity, key[i] as SqlValue), value);
+    });
+  }
+
+  /** Writes key columns as they are to be shown: values that SQLite holds equal to what is there. */
+  updateKey(place: Place): void {
     const statement = this.#statement("updateKey", () => {
       const sets = this.plan.keyColumns.map((column) => `${quoteName(column.sqlName)} = ?`);
       return `UPDATE ${this.#base} SET ${sets.join(", ")} WHERE ${this.#placeIs}`;
     });
-    bindAll(statement, key);
-    this.#bindPlace(statement, key.length + 1, place);
+    bindAll(statement, place.key);
+    this.#bindPlace(statement, place.key.length + 1, place);
     runBound(statement);
   }
 
