@@ -2,7 +2,7 @@
  * The compiled binary in a chain A–B–C while B's store is stuck in one long query: every row that is written on
  * A reaches C through B's net thread, and nobody drops B.
  *
- * `PATINA_STUCK_SECONDS` says for how long; 60 in the second stage of CI.
+ * `TEST_STUCK_SECONDS` says for how long; 60 in the second stage of CI.
  *
  * @module
  */
@@ -17,7 +17,7 @@ import { ClusterNode, until } from "../../examples/cluster.ts";
 import { builtBinary } from "./built-binary.ts";
 import { quantile } from "./net-cluster.ts";
 
-const stuckSeconds = Number(process.env.PATINA_STUCK_SECONDS ?? 6);
+const stuckSeconds = Number(process.env.TEST_STUCK_SECONDS ?? 6);
 const everyMs = 50;
 const schema = `CREATE TABLE news (id TEXT NOT NULL PRIMARY KEY, at INTEGER NOT NULL DEFAULT 0);\n`;
 /** Never ends of itself. */
