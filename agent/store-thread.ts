@@ -71,10 +71,15 @@ export interface StoreThreadOptions {
   readonly swarm: () => Promise<unknown>;
 }
 
-/** Frames in the WAL that wait to be copied before a checkpoint is due, while there is other work. */
-const checkpointFramesBusy = 200;
-/** The same once nothing has happened for {@link idleMs}. */
-const checkpointFramesIdle = 1;
+/**
+ * Frames in the WAL that wait to be copied before a checkpoint is due, while there is other work. A
+ * checkpoint can't be interrupted, and costs two fsyncs and the distinct pages among its frames: so the
+ * number follows from what the last ones took.
+ */
+const checkpointFramesMin = 200;
+const checkpointFramesMax = 1600;
+const checkpointMsMax = 8;
+/** All of them are copied once nothing has happened for so long. */
 const idleMs = 500;
 /** setTimeout fires at once above this. */
 const timeoutMsMax = 2 ** 31 - 1;
@@ -103,6 +108,7 @@ export class StoreThread {
   #timerMs = Number.POSITIVE_INFINITY;
   #lastWorkMs = 0;
   #hasUncheckpointed = true;
+  #checkpointFrames = checkpointFramesMin;
   #isStopped = false;
 
   /** Opens and checks everything; nothing is served yet. @throws StartFailure */
@@ -309,19 +315,21 @@ export class StoreThread {
   }
 
   /**
-   * Copies the WAL into the database in pieces that nobody notices: every 200 frames while there is
-   * work, the rest when there is none. No reader stands in its way, since none outlives its turn.
+   * Copies the WAL into the database in pieces that nobody notices, and the rest when there is no work. No reader stands in its way, since none outlives its turn.
    */
   #checkpointWhenDue(): void {
     if (!this.#hasUncheckpointed) return;
     const isIdle = this.#clock.nowMs() - this.#lastWorkMs >= idleMs;
-    const frames = this.#framesWaiting();
-    if (frames >= (isIdle ? checkpointFramesIdle : checkpointFramesBusy)) {
+    if (this.#framesWaiting() >= (isIdle ? 1 : this.#checkpointFrames)) {
+      const begunMs = performance.now();
       try {
         this.#writer.checkpoint("PASSIVE");
       } catch (error) {
         this.#options.log.error("checkpoint failed", { why: (error as Error).message });
       }
+      const tookMs = performance.now() - begunMs;
+      const frames = this.#checkpointFrames * (tookMs > checkpointMsMax ? 0.5 : isIdle ? 1 : 1.5);
+      this.#checkpointFrames = Math.min(checkpointFramesMax, Math.max(checkpointFramesMin, frames));
     }
     if (isIdle) this.#hasUncheckpointed = false;
   }
