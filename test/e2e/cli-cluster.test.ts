@@ -1,0 +1,169 @@
+import { afterAll, beforeAll, expect, test } from "bun:test";
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { PatinaClient } from "../../agent/client/client.ts";
+import { freeUdpPort } from "../../agent/swarm/free-port.ts";
+import { patinaCommand, runPatina, startTestAgent, type TestAgent } from "../agent-process.ts";
+
+const schema = `
+CREATE TABLE instances (id TEXT NOT NULL PRIMARY KEY, node TEXT NOT NULL DEFAULT '', status TEXT NOT NULL DEFAULT 'up');
+`;
+
+let folder: string;
+let bootstrap: Bun.Subprocess;
+let address: string;
+let a: TestAgent;
+let b: TestAgent;
+
+const start = (name: string): Promise<TestAgent> =>
+  startTestAgent({
+    folder: join(folder, name),
+    arguments: ["-c", join(folder, "patina.toml"), "--name", name, "--bootstrap", address],
+  });
+
+async function until(what: string, isTrue: () => Promise<boolean>): Promise<void> {
+  const deadlineMs = performance.now() + 30_000;
+  while (!(await isTrue())) {
+    if (performance.now() > deadlineMs) throw new Error(`not within 30 s: ${what}\n${b.log()}`);
+    await Bun.sleep(20);
+  }
+}
+
+const rowsOf = async (agent: TestAgent, sql: string) =>
+  (await new PatinaClient(agent.socket).query(sql)).rows;
+const stateOf = async (agent: TestAgent, node: string) =>
+  (await rowsOf(agent, `SELECT state FROM patina_members WHERE node = '${node}'`))[0]?.[0];
+
+beforeAll(async () => {
+  folder = mkdtempSync(join(tmpdir(), "patina-cluster-"));
+  for (const name of ["a", "b"]) {
+    mkdirSync(join(folder, name));
+    writeFileSync(join(folder, name, "schema.sql"), schema);
+  }
+  const cluster = join(folder, "cluster.toml");
+  expect((await runPatina(["cluster", "init", cluster])).code).toBe(0);
+  writeFileSync(
+    join(folder, "patina.toml"),
+    `[cluster]\nfile = "cluster.toml"\n[swarm]\nhost = "127.0.0.1"\n[tables.instances]\nurgent = "status <> 'up'"\n`,
+  );
+  const port = await freeUdpPort();
+  address = `127.0.0.1:${port}`;
+  const command = [
+    ...patinaCommand,
+    "bootstrap",
+    "--host",
+    "127.0.0.1",
+    "--port",
+    `${port}`,
+    "--json",
+  ];
+  bootstrap = Bun.spawn(command, { stdin: "ignore", stdout: "pipe", stderr: "inherit" });
+  const { value } = await (bootstrap.stdout as ReadableStream<Uint8Array>).getReader().read();
+  expect(JSON.parse(Buffer.from(value as Uint8Array).toString())).toEqual({ bootstrap: address });
+  [a, b] = await Promise.all([start("a"), start("b")]);
+});
+
+afterAll(async () => {
+  await Promise.all([a?.stop(), b?.stop()]);
+  bootstrap.kill();
+  await bootstrap.exited;
+  rmSync(folder, { recursive: true });
+});
+
+test("agents that know only the bootstrap and the cluster's file find each other", async () => {
+  await until(
+    "both alive",
+    async () => (await stateOf(b, "a")) === "ALIVE" && (await stateOf(a, "b")) === "ALIVE",
+  );
+  const swarm = JSON.parse((await runPatina(["swarm", "--json", "--socket", a.socket])).stdout);
+  expect(swarm.peers.map(({ peer }: { peer: string }) => peer)).toEqual([b.key]);
+});
+
+test("a write on one is an event and a row on the other", async () => {
+  const ended = new AbortController();
+  const events = new PatinaClient(b.socket).subscribe("SELECT id, status FROM instances", {
+    signal: ended.signal,
+  });
+  await events.next();
+  await events.next();
+  const write = async (sql: string) => {
+    expect((await runPatina(["exec", "--socket", a.socket, sql])).code).toBe(0);
+    return (await events.next()).value;
+  };
+  expect(await write("INSERT INTO instances (id, node) VALUES ('web-1', 'a')")).toMatchObject({
+    kind: "change",
+    type: "insert",
+    cells: ["web-1", "up"],
+  });
+  expect(await write("UPDATE instances SET status = 'down'")).toMatchObject({
+    type: "update",
+    cells: ["web-1", "down"],
+  });
+  expect(await write("DELETE FROM instances")).toMatchObject({
+    type: "delete",
+    cells: ["web-1", "down"],
+  });
+  ended.abort();
+  await events.next();
+});
+
+test("health counts both, and has a lag", async () => {
+  await until("health", async () => {
+    const { status, body } = await new PatinaClient(b.socket).health();
+    return status === 200 && JSON.parse(body).response.members === 2;
+  });
+});
+
+test("an agent that is killed becomes DOWN, comes back with its port, and catches up", async () => {
+  await a.kill();
+  await until("a suspect", async () => (await stateOf(b, "a")) !== "ALIVE");
+  await new PatinaClient(b.socket).transact(
+    "INSERT INTO instances (id, node) VALUES ('web-2', 'b'), ('web-3', 'b')",
+  );
+  const { port } = a;
+  a = await start("a");
+  expect(a.port).toBe(port);
+  await until("a alive", async () => (await stateOf(b, "a")) === "ALIVE");
+  await until("a equal", async () => (await rowsOf(a, "SELECT id FROM instances")).length === 2);
+  expect(await rowsOf(a, "SELECT * FROM instances ORDER BY id")).toEqual(
+    await rowsOf(b, "SELECT * FROM instances ORDER BY id"),
+  );
+}, 60_000);
+
+test("an agent that is stopped in order isn't DOWN at once", async () => {
+  await until("a alive", async () => (await stateOf(b, "a")) === "ALIVE");
+  expect(await a.stop()).toBe(0);
+  expect(await stateOf(b, "a")).not.toBe("DOWN");
+  a = await start("a");
+  await until("a alive again", async () => (await stateOf(b, "a")) === "ALIVE");
+}, 60_000);
+
+test("an agent of another cluster gets nothing", async () => {
+  const name = "stranger";
+  mkdirSync(join(folder, name));
+  writeFileSync(join(folder, name, "schema.sql"), schema);
+  const cluster = join(folder, name, "cluster.toml");
+  await runPatina(["cluster", "init", cluster]);
+  // It knows where the members meet, but not their secret.
+  const own = await Bun.file(join(folder, "cluster.toml")).text();
+  const id = /^id = .*$/m.exec(own)?.[0] as string;
+  writeFileSync(cluster, (await Bun.file(cluster).text()).replace(/^id = .*$/m, id));
+  const stranger = await startTestAgent({
+    folder: join(folder, name),
+    arguments: [
+      "--name",
+      name,
+      "--cluster",
+      cluster,
+      "--host",
+      "127.0.0.1",
+      "--bootstrap",
+      address,
+    ],
+  });
+  await until("refused", async () => /peer refused/.test(b.log()) || /peer refused/.test(a.log()));
+  expect(await rowsOf(stranger, "SELECT * FROM instances")).toEqual([]);
+  expect(await stateOf(b, name)).toBeUndefined();
+  await stranger.stop();
+}, 60_000);
