@@ -338,7 +338,7 @@ test("size limits are enforced at the commit", () => {
   ).toMatchObject({ kind: "refused", why: expect.stringContaining("100001") });
   expect(one.table("t")).toEqual([]);
   expect(one.write(`INSERT INTO t (k, a) VALUES (1, ${full})`).changeset?.lane).toBe(2);
-});
+}, 60_000);
 
 test("a key over 64 KB is refused", () => {
   using one = new SqliteNode("CREATE TABLE t (k TEXT PRIMARY KEY NOT NULL)");

@@ -292,6 +292,24 @@ test("what was written without Patina is counted at the start, and merges get ov
   expect(node.write("UPDATE t SET a = 7 WHERE k = 'q'").changeset?.rows.length).toBe(1);
 });
 
+test("a local table is not touched by rows that others have of that name", () => {
+  using node = new SqliteNode("CREATE TABLE l (k TEXT PRIMARY KEY NOT NULL, v)", {
+    rules: { l: { replicated: false } },
+  });
+  expect(node.write("INSERT INTO l VALUES ('x', 'mine')").changeset).toBeUndefined();
+  const theirs = row("l", "x", { v: "theirs" });
+  node.store.merge([theirs, row("l", "y", { v: "theirs" })]);
+  expect(node.table("l")).toEqual([["x", "mine"]]);
+  expect(held(node, theirs)).toEqual(theirs);
+});
+
+test("what is no number is NULL before anybody hears of it", () => {
+  using node = new SqliteNode("CREATE TABLE t (k TEXT PRIMARY KEY NOT NULL, r REAL, b)");
+  const nan = "9e999 - 9e999";
+  const { changeset } = node.write(`INSERT INTO t VALUES ('x', ${nan}, ${nan})`);
+  expect(changeset?.rows[0]?.cells.map(({ value }) => value)).toEqual([null, null]);
+});
+
 test("damaged clocks count as nothing: not sent, and any copy wins", () => {
   using node = new SqliteNode("CREATE TABLE t (k TEXT PRIMARY KEY NOT NULL, a)");
   node.write("INSERT INTO t VALUES ('x', 1)");

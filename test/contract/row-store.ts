@@ -17,6 +17,9 @@ import type { RowRef, RowStore, ScanPosition } from "../../core/store/row-store.
 import { rowState, sites } from "../generators/rows.ts";
 import { createDigester } from "../model/history.ts";
 
+/** Of a property, on a machine that is busy with everything else. */
+const timeoutMs = 120_000;
+
 export interface OpenedStore {
   readonly store: RowStore;
   close(): void;
@@ -135,106 +138,117 @@ export function rowStoreContract(name: string, open: (digester: Digester) => Ope
 
     // Replicas that saw the same rows agree, in whatever order, grouping and however often; and on
     // what the join says.
-    test("merging is joining", () => {
-      const keys = ["i-1", "i-2", 5, "5"].map((value) => encodeKey([value]) as Uint8Array);
-      const row = () => fc.constantFrom(...keys).chain((key) => rowState({ key }));
-      fc.assert(
-        fc.property(
-          fc.array(row(), { minLength: 1, maxLength: 12 }),
-          fc.infiniteStream(fc.nat(1000)),
-          (rows, draws) => {
-            const draw = (): number => draws.next().value as number;
-            const model = new Map<string, RowState>();
-            for (const state of rows) {
-              const id = digester.rowId(state.table, state.key);
-              const held = model.get(id);
-              model.set(id, held === undefined ? state : joinRows(held, state).state);
-            }
-            const refs = [...model.values()].map(refOf);
-            const digests = [...model.values()].map((state) =>
-              digester.rowDigest(digester.rowId(state.table, state.key), digester.clocksOf(state)),
-            );
-            const orders = [rows, rows.toReversed(), shuffled([...rows, ...rows], draw)];
-            for (const order of orders) {
-              within((store) => {
-                const last = new Map<string, unknown>();
-                for (let i = 0; i < order.length; ) {
-                  const size = 1 + (draw() % 3);
-                  for (const merged of store.merge(order.slice(i, i + size))) {
-                    // Every merge goes on from where the one before had ended.
-                    expect(merged.before).toEqual(last.get(merged.id) as never);
-                    if (!merged.changed) expect(merged.after).toEqual(merged.before as never);
-                    last.set(merged.id, merged.after);
+    test(
+      "merging is joining",
+      () => {
+        const keys = ["i-1", "i-2", 5, "5"].map((value) => encodeKey([value]) as Uint8Array);
+        const row = () => fc.constantFrom(...keys).chain((key) => rowState({ key }));
+        fc.assert(
+          fc.property(
+            fc.array(row(), { minLength: 1, maxLength: 12 }),
+            fc.infiniteStream(fc.nat(1000)),
+            (rows, draws) => {
+              const draw = (): number => draws.next().value as number;
+              const model = new Map<string, RowState>();
+              for (const state of rows) {
+                const id = digester.rowId(state.table, state.key);
+                const held = model.get(id);
+                model.set(id, held === undefined ? state : joinRows(held, state).state);
+              }
+              const refs = [...model.values()].map(refOf);
+              const digests = [...model.values()].map((state) =>
+                digester.rowDigest(
+                  digester.rowId(state.table, state.key),
+                  digester.clocksOf(state),
+                ),
+              );
+              const orders = [rows, rows.toReversed(), shuffled([...rows, ...rows], draw)];
+              for (const order of orders) {
+                within((store) => {
+                  const last = new Map<string, unknown>();
+                  for (let i = 0; i < order.length; ) {
+                    const size = 1 + (draw() % 3);
+                    for (const merged of store.merge(order.slice(i, i + size))) {
+                      // Every merge goes on from where the one before had ended.
+                      expect(merged.before).toEqual(last.get(merged.id) as never);
+                      if (!merged.changed) expect(merged.after).toEqual(merged.before as never);
+                      last.set(merged.id, merged.after);
+                    }
+                    i += size;
                   }
-                  i += size;
-                }
-                expect(store.read(refs)).toEqual([...model.values()]);
-                const scanned = scanAll(store, 2);
-                expect(
-                  refs.map((ref) => {
-                    const id = digester.rowId(ref.table, ref.key);
-                    const found = scanned.filter((one) => one.id === id);
-                    expect(found.map((one) => refOf(one))).toEqual([ref]);
-                    return digester.rowDigest(id, (found[0] as (typeof scanned)[0]).clocks);
-                  }),
-                ).toEqual(digests);
-                expect(scanned.length).toBe(refs.length);
-              });
-            }
-          },
-        ),
-        { numRuns: 60 },
-      );
-    });
+                  expect(store.read(refs)).toEqual([...model.values()]);
+                  const scanned = scanAll(store, 2);
+                  expect(
+                    refs.map((ref) => {
+                      const id = digester.rowId(ref.table, ref.key);
+                      const found = scanned.filter((one) => one.id === id);
+                      expect(found.map((one) => refOf(one))).toEqual([ref]);
+                      return digester.rowDigest(id, (found[0] as (typeof scanned)[0]).clocks);
+                    }),
+                  ).toEqual(digests);
+                  expect(scanned.length).toBe(refs.length);
+                });
+              }
+            },
+          ),
+          { numRuns: 60 },
+        );
+      },
+      timeoutMs,
+    );
 
     // What `RowIndex` does while it is rebuilt (core/index/row-index.ts), with sets instead of sums.
-    test("a scan and merges at the same time count every row once, as it is", () => {
-      const keys = Array.from({ length: 6 }, (_, i) => encodeKey([`i-${i}`]) as Uint8Array);
-      const row = () => fc.constantFrom(...keys).chain((key) => rowState({ key }));
-      fc.assert(
-        fc.property(
-          fc.array(row(), { minLength: 4, maxLength: 16 }),
-          fc.array(fc.array(row(), { maxLength: 4 }), { minLength: 1, maxLength: 6 }),
-          fc.integer({ min: 1, max: 4 }),
-          (first, later, page) => {
-            within((store) => {
-              store.merge(first);
-              const counted = new Map<string, unknown>();
-              const touched = new Set<string>();
-              let position: ScanPosition | undefined;
-              let isDone = false;
-              for (let step = 0; !isDone; step++) {
-                const { rows, next } = store.scan(position, page);
-                for (const { id, clocks } of rows) {
-                  if (touched.has(id)) continue;
-                  expect(counted.has(id)).toBe(false);
-                  counted.set(id, clocks);
-                }
-                position = next;
-                isDone = next === undefined;
-                for (const merged of store.merge(later[step] ?? [])) {
-                  const { id, before, after } = merged;
-                  const isScanned =
-                    isDone || (position !== undefined && store.isPassed(position, merged));
-                  if (!touched.has(id)) {
-                    touched.add(id);
-                    if (before !== undefined) {
-                      expect(counted.has(id)).toBe(isScanned);
-                      if (!isScanned) counted.set(id, before);
-                    }
+    test(
+      "a scan and merges at the same time count every row once, as it is",
+      () => {
+        const keys = Array.from({ length: 6 }, (_, i) => encodeKey([`i-${i}`]) as Uint8Array);
+        const row = () => fc.constantFrom(...keys).chain((key) => rowState({ key }));
+        fc.assert(
+          fc.property(
+            fc.array(row(), { minLength: 4, maxLength: 16 }),
+            fc.array(fc.array(row(), { maxLength: 4 }), { minLength: 1, maxLength: 6 }),
+            fc.integer({ min: 1, max: 4 }),
+            (first, later, page) => {
+              within((store) => {
+                store.merge(first);
+                const counted = new Map<string, unknown>();
+                const touched = new Set<string>();
+                let position: ScanPosition | undefined;
+                let isDone = false;
+                for (let step = 0; !isDone; step++) {
+                  const { rows, next } = store.scan(position, page);
+                  for (const { id, clocks } of rows) {
+                    if (touched.has(id)) continue;
+                    expect(counted.has(id)).toBe(false);
+                    counted.set(id, clocks);
                   }
-                  expect(counted.get(id)).toEqual(before as never);
-                  counted.set(id, after);
+                  position = next;
+                  isDone = next === undefined;
+                  for (const merged of store.merge(later[step] ?? [])) {
+                    const { id, before, after } = merged;
+                    const isScanned =
+                      isDone || (position !== undefined && store.isPassed(position, merged));
+                    if (!touched.has(id)) {
+                      touched.add(id);
+                      if (before !== undefined) {
+                        expect(counted.has(id)).toBe(isScanned);
+                        if (!isScanned) counted.set(id, before);
+                      }
+                    }
+                    expect(counted.get(id)).toEqual(before as never);
+                    counted.set(id, after);
+                  }
                 }
-              }
-              const now = scanAll(store, 100).map(({ id, clocks }) => [id, clocks] as const);
-              expect(counted).toEqual(new Map(now));
-            });
-          },
-        ),
-        { numRuns: 60 },
-      );
-    });
+                const now = scanAll(store, 100).map(({ id, clocks }) => [id, clocks] as const);
+                expect(counted).toEqual(new Map(now));
+              });
+            },
+          ),
+          { numRuns: 60 },
+        );
+      },
+      timeoutMs,
+    );
   });
 }
 
