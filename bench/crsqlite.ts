@@ -82,10 +82,13 @@ export function packKey(values: readonly SqlValue[]): Uint8Array {
   return Uint8Array.from(bytes);
 }
 
-/** The WASM build, with a database in memory. */
+let loading: Promise<CrsqliteModule> | undefined;
+
+/** The WASM build, which is loaded once, with a database in memory. */
 export async function openCrsqliteWasm(): Promise<CrsqlitePeer> {
   const url = import.meta.resolve("@vlcn.io/wa-sqlite/dist/crsqlite-sync.wasm");
-  return new WasmPeer(await create({ wasmBinary: readFileSync(fileURLToPath(url)) }));
+  loading ??= create({ wasmBinary: readFileSync(fileURLToPath(url)) });
+  return new WasmPeer(await loading);
 }
 
 const SQLITE_ROW = 100;
@@ -175,7 +178,10 @@ class WasmPeer implements CrsqlitePeer {
       this.#module._sqlite3_finalize(statement);
     }
     for (const slot of this.#slots) this.#module._free(slot);
-    this.#module._sqlite3_close(this.#db);
+    this.#module._free(this.#out);
+    // It keeps statements of its own.
+    this.exec("SELECT crsql_finalize()");
+    this.#check(this.#module._sqlite3_close(this.#db));
   }
 
   #run(statement: number): void {
