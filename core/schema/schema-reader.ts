@@ -47,7 +47,7 @@ export type SchemaRead =
  * Reads schema files.
  *
  * @param scratch An empty in-memory database. What the files say stands in it afterwards.
- * @param rules By table name in ASCII lower case.
+ * @param rules By table name.
  */
 export function readSchema(
   scratch: SqlDatabase,
@@ -92,7 +92,7 @@ class SchemaReader {
 
   constructor(scratch: SqlDatabase, rules: ReadonlyMap<string, TableRules>) {
     this.#scratch = scratch;
-    this.#rules = rules;
+    this.#rules = new Map([...rules].map(([name, rule]) => [lowerAscii(name), rule]));
   }
 
   readFile(file: SchemaFile): void {

@@ -340,6 +340,17 @@ test("size limits are enforced at the commit", () => {
   expect(one.write(`INSERT INTO t (k, a) VALUES (1, ${full})`).changeset?.lane).toBe(2);
 }, 60_000);
 
+test("a statement that touches rows for ever is stopped, and nothing is applied", () => {
+  using one = new SqliteNode("CREATE TABLE t (k INTEGER PRIMARY KEY)");
+  const forever =
+    "INSERT INTO t (k) WITH RECURSIVE c(v) AS (SELECT 1 UNION ALL SELECT v + 1 FROM c) SELECT * FROM c";
+  one.store.begin();
+  expect(() => one.db.exec(forever)).toThrow("a transaction may touch 400000 rows");
+  one.store.rollback();
+  expect(one.table("t")).toEqual([]);
+  expect(one.write("INSERT INTO t VALUES (1)").version).toBe(1);
+}, 60_000);
+
 test("a key over 64 KB is refused", () => {
   using one = new SqliteNode("CREATE TABLE t (k TEXT PRIMARY KEY NOT NULL)");
   expect(one.tryWrite("INSERT INTO t VALUES (hex(zeroblob(40000)))")).toEqual({

@@ -36,6 +36,12 @@ export interface Touched {
   clocks: HeldRow | null | undefined;
 }
 
+/**
+ * Keys that a transaction may touch, most of which may come to nothing. Bounds memory: a statement that
+ * goes on for ever is stopped here, and not only at the commit.
+ */
+export const touchedMax = 400_000;
+
 export class Journal {
   readonly #tables: ReadonlyMap<string, StoredTable>;
   readonly #touched = new Map<StoredTable, Map<SqlValue, Touched>>();
@@ -143,6 +149,10 @@ export class Journal {
     if (isOld) touched.source = touched;
     keys.set(name, touched);
     this.#size++;
+    // Thrown to SQLite, whose transaction can then only be rolled back.
+    if (this.#size > touchedMax) {
+      throw new Error(`a transaction may touch ${touchedMax} rows: split it`);
+    }
     return touched;
   }
 }

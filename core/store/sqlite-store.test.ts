@@ -196,6 +196,21 @@ test("adding a column changes no clock and sends nothing; setting it stamps it",
   expect(node.write("INSERT INTO t (k) VALUES ('z')").changeset?.rows[0]?.cells.length).toBe(2);
 });
 
+test("the file may spell names another way than the database", () => {
+  const vfs = new MemoryVfs();
+  {
+    using node = new SqliteNode('CREATE TABLE "Tab" (K TEXT PRIMARY KEY NOT NULL, "Val")', { vfs });
+    expect(node.write("INSERT INTO tab VALUES ('x', 1)").changeset?.rows.length).toBe(1);
+  }
+  using node = new SqliteNode("CREATE TABLE tAB (k TEXT PRIMARY KEY NOT NULL, vAL, more)", {
+    vfs,
+    rules: { TAB: { urgent: "VAL > 1" } },
+  });
+  const { changeset } = node.write("UPDATE Tab SET val = 2, MORE = 3");
+  expect([changeset?.lane, changeset?.rows[0]?.table]).toEqual([0, "tab"]);
+  expect(changeset?.rows[0]?.cells.map(({ column }) => column)).toEqual(["more", "val"]);
+});
+
 test("cells that are held go along when a row's key changes, and stay when it is replaced", () => {
   using node = new SqliteNode("CREATE TABLE t (k TEXT PRIMARY KEY NOT NULL, a INTEGER, b)");
   node.store.merge([row("t", "x", { a: "12", b: 1, later: "l" })]);

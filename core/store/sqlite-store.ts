@@ -157,7 +157,7 @@ export class SqliteStore implements RowStore {
     this.#ordinals = new StoredOrdinals(writer);
     this.#rows = new RowWriter(writer, this.#tables, this.#ordinals);
     this.#reader = { writer: this.#rows, ordinals: this.#ordinals, digester };
-    this.#journal = new Journal(new Map(tables.map((table) => [table.plan.sqlName, table])));
+    this.#journal = new Journal(new Map(tables.map((table) => [table.sqlName, table])));
     this.#begin = writer.prepare("BEGIN");
     this.#beginImmediate = writer.prepare("BEGIN IMMEDIATE");
     this.#commitAll = writer.prepare("COMMIT");

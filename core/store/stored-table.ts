@@ -57,6 +57,8 @@ const updatesKeptMax = 64;
 export class StoredTable {
   readonly plan: PlannedTable;
   readonly name: string;
+  /** As this database spells it, which need not be as the file does. */
+  readonly sqlName: string;
   /** Index in `plan.valueColumns` by name. */
   readonly valueIndex: ReadonlyMap<string, number>;
   /** Positions in the open database of the key columns and of the value columns. */
@@ -71,6 +73,11 @@ export class StoredTable {
     this.plan = plan;
     this.name = plan.name;
     this.valueIndex = new Map(plan.valueColumns.map((column, i) => [column.name, i]));
+    const [found] = database.all(
+      "SELECT name FROM sqlite_schema WHERE type = 'table' AND lower(name) = ?",
+      plan.name,
+    );
+    this.sqlName = String(found?.[0]);
     // Not those of the file: a column that was added later stands last.
     const positions = new Map<string, number>();
     const rows = database.all("SELECT name, cid FROM pragma_table_xinfo(?)", plan.sqlName);
