@@ -335,22 +335,25 @@ export class SimNode implements Endpoint {
   /** A row that this node knows to be down is never shown as up by an older write. */
   #merged(rows: readonly MergedRow[]): void {
     const { model, fail } = this.#o;
+    // A transaction may bring a row twice: what is shown is what the last made of it.
+    const lastByName = new Map<RowName, MergedRow>();
     for (const row of rows) {
       const name = nameOfRow(row.key);
-      const { incoming, after } = row;
-      this.#learnDown(name, incoming.clock);
-      for (const cell of incoming.cells) {
+      lastByName.set(name, row);
+      this.#learnDown(name, row.incoming.clock);
+      for (const cell of row.incoming.cells) {
         if (cell.column === "status") this.#learnDown(name, cell.stamp);
       }
+    }
+    for (const [name, row] of lastByName) {
       const down = this.#downs.get(name);
-      if (down === undefined) continue;
-      if (this.store.shownStatus(row, name) !== "up") continue;
-      const up = after.cells.find(({ column }) => column === "status")?.stamp ?? after.clock;
-      if (compareStamps(up, down) < 0)
-        fail(`${this.name} shows ${name} up by a write older than its down`);
-      // A down that isn't beaten by a later write must be what is shown.
-      if (model.isDown(name, up))
-        fail(`${this.name} shows ${name} up, but its last write says down`);
+      if (down === undefined || this.store.shownStatus(row, name) !== "up") continue;
+      const { cells, clock } = row.after;
+      const up = cells.find(({ column }) => column === "status")?.stamp ?? clock;
+      if (compareStamps(up, down) < 0) {
+        fail(`${this.name} shows ${name} up by a write older than a down that it knows`);
+      }
+      if (model.isDown(name, up)) fail(`${this.name} shows ${name} up; its last write says down`);
     }
   }
 
