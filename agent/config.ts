@@ -101,7 +101,12 @@ export type ConfigRead =
   | { readonly kind: "refused"; readonly problems: readonly string[] };
 
 type Rule =
-  | { readonly kind: "text"; readonly pattern?: RegExp; readonly says?: string; readonly value?: string }
+  | {
+      readonly kind: "text";
+      readonly pattern?: RegExp;
+      readonly says?: string;
+      readonly value?: string;
+    }
   | { readonly kind: "path"; readonly value?: string }
   | { readonly kind: "paths" }
   | { readonly kind: "list" }
@@ -128,7 +133,7 @@ const rules: Readonly<Record<string, Readonly<Record<string, Rule>>>> = {
   api: {
     socket: { kind: "path" },
     socket_mode: { kind: "octal", value: 0o600 },
-    body_bytes_max: { kind: "integer", min: 1024, max: 1024 * megabyte, value: 64 * megabyte },
+    body_bytes_max: { kind: "integer", min: 1024, max: 1024 * megabyte, value: 16 * megabyte },
     subscriber_bytes_max: { kind: "integer", min: 1024, max: 1024 * megabyte, value: 4 * megabyte },
   },
   schema: { paths: { kind: "paths" } },
@@ -136,11 +141,16 @@ const rules: Readonly<Record<string, Readonly<Record<string, Rule>>>> = {
     durability: { kind: "choice", of: ["normal", "full"], value: "normal" },
     query_timeout_ms: { kind: "integer", min: 1, max: 3_600_000, value: 2000 },
     statement_timeout_ms: { kind: "integer", min: 1, max: 3_600_000, value: 10_000 },
-    result_bytes_max: { kind: "integer", min: 65_536, max: 1024 * megabyte, value: 256 * megabyte },
+    result_bytes_max: { kind: "integer", min: 65_536, max: 1024 * megabyte, value: 64 * megabyte },
   },
   swarm: {
     enabled: { kind: "boolean", value: true },
-    host: { kind: "text", pattern: /^\d{1,3}(\.\d{1,3}){3}$/, says: "an IPv4 address", value: "0.0.0.0" },
+    host: {
+      kind: "text",
+      pattern: /^\d{1,3}(\.\d{1,3}){3}$/,
+      says: "an IPv4 address",
+      value: "0.0.0.0",
+    },
     port: { kind: "integer", min: 0, max: 65_535, value: 0 },
     bootstrap: { kind: "list" },
     act_as_bootstrap: { kind: "boolean", value: false },
@@ -301,58 +311,13 @@ class Reader {
     this.#check(section, key, rule, value, ".", at);
   }
 
-  #check(
-    section: string,
-    key: string,
-    rule: Rule,
-    value: unknown,
-    base: string,
-    at: string,
-  ): void {
-    const wanted = (what: string) => {
-      this.#problems.push(`${at}: ${section}.${key}: ${what}, got ${show(value)}`);
-    };
-    const set = (checked: unknown) => {
-      (this.#values[section] as Record<string, unknown>)[key] = checked;
-    };
-    switch (rule.kind) {
-      case "text":
-        if (typeof value !== "string") return wanted("a text");
-        if (rule.pattern?.test(value) === false) return wanted(rule.says ?? "another text");
-        return set(value);
-      case "path":
-        if (typeof value !== "string") return wanted("a path");
-        return set(value === "" ? "" : resolve(base, value));
-      case "paths":
-      case "list":
-        if (!Array.isArray(value) || value.some((item) => typeof item !== "string")) {
-          return wanted("a list of texts");
-        }
-        return set(
-          rule.kind === "list" ? value : value.map((item: string) => resolve(base, item)),
-        );
-      case "integer":
-        if (!Number.isInteger(value) || typeof value !== "number") return wanted("a whole number");
-        if (value < rule.min || value > rule.max) return wanted(`${rule.min} to ${rule.max}`);
-        return set(value);
-      case "fraction":
-        if (typeof value !== "number" || !(value >= 0 && value <= 1)) return wanted("0 to 1");
-        return set(value);
-      case "boolean":
-        return typeof value === "boolean" ? set(value) : wanted("true or false");
-      case "octal": {
-        // 0o660 is a number in TOML, "660" and "0660" are texts.
-        if (typeof value === "number" && Number.isInteger(value) && value >= 0 && value <= 0o777) {
-          return set(value);
-        }
-        if (typeof value === "string" && /^0?[0-7]{3}$/.test(value)) {
-          return set(Number.parseInt(value, 8));
-        }
-        return wanted('permissions as "660" or 0o660');
-      }
-      case "choice":
-        if (typeof value === "string" && rule.of.includes(value)) return set(value);
-        return wanted(rule.of.map((choice) => `"${choice}"`).join(" or "));
+  #check(section: string, key: string, rule: Rule, value: unknown, base: string, at: string): void {
+    const checked = checkValue(rule, value, base);
+    if (checked.kind === "value") {
+      (this.#values[section] as Record<string, unknown>)[key] = checked.value;
+    } else {
+      const wanted = `${section}.${key}: ${checked.what}, got ${show(value)}`;
+      this.#problems.push(`${at}: ${wanted}`);
     }
   }
 
@@ -402,7 +367,10 @@ class Reader {
       },
       log: { level: get("log", "level"), format: get("log", "format") },
     };
-    if (config.swarm.actAsBootstrap && (config.swarm.port === 0 || config.swarm.host === "0.0.0.0")) {
+    if (
+      config.swarm.actAsBootstrap &&
+      (config.swarm.port === 0 || config.swarm.host === "0.0.0.0")
+    ) {
       this.#problems.push(
         "swarm.act_as_bootstrap: others begin with this node, so it needs a swarm.host and a swarm.port that stay",
       );
@@ -415,6 +383,58 @@ class Reader {
     const { file, text } = this.#sources;
     const found = text === undefined ? undefined : locate(text, section, key);
     return found === undefined ? `${file}` : `${file}:${found.line}:${found.column}`;
+  }
+}
+
+type Checked =
+  | { readonly kind: "value"; readonly value: unknown }
+  | { readonly kind: "wanted"; readonly what: string };
+
+/** @param base folder that relative paths are of */
+function checkValue(rule: Rule, value: unknown, base: string): Checked {
+  const wanted = (what: string): Checked => ({ kind: "wanted", what });
+  const found = (checked: unknown): Checked => ({ kind: "value", value: checked });
+  switch (rule.kind) {
+    case "text":
+      if (typeof value !== "string") return wanted("a text");
+      return rule.pattern?.test(value) === false
+        ? wanted(rule.says ?? "another text")
+        : found(value);
+    case "path":
+      if (typeof value !== "string") return wanted("a path");
+      return found(value === "" ? "" : resolve(base, value));
+    case "paths":
+    case "list": {
+      if (!Array.isArray(value) || value.some((item) => typeof item !== "string")) {
+        return wanted("a list of texts");
+      }
+      const isPaths = rule.kind === "paths";
+      return found(isPaths ? value.map((item: string) => resolve(base, item)) : value);
+    }
+    case "integer":
+      if (typeof value !== "number" || !Number.isInteger(value)) return wanted("a whole number");
+      return value < rule.min || value > rule.max
+        ? wanted(`${rule.min} to ${rule.max}`)
+        : found(value);
+    case "fraction":
+      return typeof value === "number" && value >= 0 && value <= 1
+        ? found(value)
+        : wanted("0 to 1");
+    case "boolean":
+      return typeof value === "boolean" ? found(value) : wanted("true or false");
+    case "octal":
+      // 0o660 is a number in TOML; "660" and "0660" are texts.
+      if (typeof value === "number" && Number.isInteger(value) && value >= 0 && value <= 0o777) {
+        return found(value);
+      }
+      if (typeof value === "string" && /^0?[0-7]{3}$/.test(value)) {
+        return found(Number.parseInt(value, 8));
+      }
+      return wanted('permissions as "660" or 0o660');
+    case "choice":
+      return typeof value === "string" && rule.of.includes(value)
+        ? found(value)
+        : wanted(rule.of.map((choice) => `"${choice}"`).join(" or "));
   }
 }
 
@@ -478,7 +498,9 @@ function editDistance(a: string, b: string): number {
 }
 
 function isTable(value: unknown): value is Record<string, unknown> {
-  return typeof value === "object" && value !== null && !Array.isArray(value) && !(value instanceof Date);
+  return (
+    typeof value === "object" && value !== null && !Array.isArray(value) && !(value instanceof Date)
+  );
 }
 
 function show(value: unknown): string {

@@ -16,6 +16,7 @@ import {
   SQLITE_FULL,
   SQLITE_IOERR,
   SQLITE_LIMIT_ATTACHED,
+  SQLITE_LIMIT_LENGTH,
   SQLITE_NOTADB,
   SQLITE_READONLY,
 } from "../wasm/constants.ts";
@@ -57,6 +58,7 @@ export function settleWriter(writer: Database, path: string, durability: "normal
     // The store thread does it, when nobody waits.
     writer.pragma("wal_autocheckpoint", 0);
     writer.pragma("journal_size_limit", 64 * 1024 * 1024);
+    writer.pragma("cache_size", -writerCacheKib);
     harden(writer);
   });
 }
@@ -66,16 +68,26 @@ export function openReader(path: string, vfs: Vfs): Database {
   return guarded(path, () => {
     const reader = openDatabase(path, { vfs, readonly: true });
     reader.pragma("query_only", 1);
+    reader.pragma("cache_size", -readerCacheKib);
+    // Of all connections together. The heap never shrinks, so one bad query must not grow it for good.
+    reader.pragma("hard_heap_limit", heapBytesMax);
     harden(reader);
     return reader;
   });
 }
+
+const writerCacheKib = 16 * 1024;
+const readerCacheKib = 8 * 1024;
+const heapBytesMax = 512 * 1024 * 1024;
+/** Of a value or a row, in any step of a statement. Twice the largest row that replicates. */
+const lengthBytesMax = 64 * 1024 * 1024;
 
 /** No SQL of a client reaches another file, the schema, or functions that it shouldn't. */
 function harden(database: Database): void {
   database.configure(SQLITE_DBCONFIG_DEFENSIVE, true);
   database.configure(SQLITE_DBCONFIG_TRUSTED_SCHEMA, false);
   database.limit(SQLITE_LIMIT_ATTACHED, 0);
+  database.limit(SQLITE_LIMIT_LENGTH, lengthBytesMax);
 }
 
 /** Turns SQLite's refusals into a reason and an exit code. */

@@ -44,7 +44,7 @@ export interface ApiLimits {
 }
 
 export const apiLimits: ApiLimits = {
-  bodyBytesMax: 64 * 1024 * 1024,
+  bodyBytesMax: 16 * 1024 * 1024,
   subscriberBytesMax: 4 * 1024 * 1024,
   statementsMax: 100_000,
 };

@@ -32,6 +32,7 @@ export function serveUnix(options: UnixServerOptions): UnixServer {
     unix: options.path,
     // A subscription may be silent for ever. (The types leave this out for sockets; Bun takes it.)
     ...({ idleTimeout: 0 } as object),
+    development: false,
     maxRequestBodySize: Number.MAX_SAFE_INTEGER,
     async fetch(request) {
       const { url } = request;

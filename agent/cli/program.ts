@@ -164,6 +164,21 @@ Configuration: defaults, then the file (-c, $PATINA_CONFIG or /etc/patina/patina
 PATINA_<SECTION>_<KEY>, then these options. SIGTERM and SIGINT stop it in an orderly way: peers are
 told, subscriptions end, the WAL is copied.
 
+A file with the keys that most hosts set:
+  [node]
+  name = "fra-17"                 # default: the host's name
+  region = "fra"
+  zone = "fra-rack-3"             # hosts that may fail together
+  data_dir = "/var/lib/patina"
+  [cluster]
+  file = "/etc/patina/cluster.toml"
+  [schema]
+  paths = ["/etc/patina/schema"]  # .sql files: CREATE TABLE, CREATE INDEX
+  [tables.instances]
+  urgent = "status <> 'up'"       # such rows, and deletes, overtake everything
+  [swarm]
+  bootstrap = ["10.0.0.1:7700", "10.0.0.2:7700"]
+
 With --json, one line on stdout once it serves: {"socket":…,"site":…,"key":…,"port":…}
 
 Example:

@@ -428,6 +428,14 @@ export function httpContract(
         expect(text).toBe('{"columns":["n"]}\n{"error":"interrupted"}\n');
       });
 
+      test("that would need too much memory are refused by SQLite", async () => {
+        if (!target.isPatina) return;
+        for (const sql of ["SELECT zeroblob(900000000)", "SELECT hex(zeroblob(60000000))"]) {
+          const { text } = await http.query(JSON.stringify(sql));
+          expect(text).toMatch(/"error":"string or blob too big"/);
+        }
+      });
+
       test("tell of a runtime error after the rows before it", async () => {
         const { status, text } = await http.query(
           `"SELECT json_extract(value, '$') FROM (SELECT '1' AS value UNION ALL SELECT 'no json')"`,

@@ -37,6 +37,10 @@ export async function agent(
   const log = createLog(config.log);
   log.info(`patina ${version}`, { pid: process.pid });
   log.info("configuration", { config: configToText(config) });
+  process.on("uncaughtException", (error) => {
+    log.error("a fault of Patina's own: please report it", { why: error.stack ?? String(error) });
+    process.exit(1);
+  });
   // Before the start, so that a signal that comes early isn't lost.
   const signalled = untilSignal();
   const running = await startAgent(config, log);

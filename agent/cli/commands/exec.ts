@@ -21,8 +21,10 @@ export async function exec(
   const rows = rowsAffected.reduce((sum, count) => sum + count, 0);
   if (options.json) {
     console.log(JSON.stringify({ rows_affected: rowsAffected, version, actor_id: actorId }));
-  } else if (version === null) console.log(`${rows} rows; nothing changed`);
-  else console.log(`${rows} ${rows === 1 ? "row" : "rows"}, version ${version}`);
+    return;
+  }
+  const counted = `${rows} ${rows === 1 ? "row" : "rows"}`;
+  console.log(version === null ? `${counted}, nothing changed` : `${counted}, version ${version}`);
 }
 
 function parseStatements(text: string): Statement[] {
