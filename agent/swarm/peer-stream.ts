@@ -30,8 +30,8 @@ export interface PeerStreamHooks {
   /** A frame from `kind` on; a view that this module doesn't touch again. */
   readonly onFrame: (frame: Uint8Array) => void;
   readonly onDrained: (bytesLeft: number) => void;
-  /** Once, last of all. `admitted` tells whether `onAdmitted` was called. */
-  readonly onClosed: (why: string, admitted: boolean) => void;
+  /** Once, last of all. */
+  readonly onClosed: (why: string) => void;
 }
 
 export interface PeerStreamOptions {
@@ -97,10 +97,6 @@ export class PeerStream {
       options.admissionMs,
     );
     stream.write(writeAdmission(options.sha256, this.#session, options.ownKey));
-  }
-
-  get isOpen(): boolean {
-    return this.#state === "open";
   }
 
   /** Null once the transport is gone. */
@@ -173,7 +169,7 @@ export class PeerStream {
     }
     this.#state = "open";
     this.#hooks.onAdmitted();
-    return bytes.subarray(wanted);
+    return this.#stream.destroying ? nothing : bytes.subarray(wanted);
   }
 
   #write(): void {
@@ -266,6 +262,6 @@ export class PeerStream {
     this.#waiting = [];
     this.#waitingBytes = 0;
     if (!admitted && this.#why === "closed by peer") this.#why = "closed before admission";
-    this.#hooks.onClosed(this.#why, admitted);
+    this.#hooks.onClosed(this.#why);
   }
 }

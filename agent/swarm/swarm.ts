@@ -6,8 +6,8 @@
  *   before either has announced, and don't meet. So the topic is looked up again soon after the start,
  *   and then for as long as there are few peers.
  * - It dials up to `maxPeers`, but takes any number of inbound connections. Dialling stops at two
- *   thirds of `peersMax`, inbound ones above `peersMax` are closed: a full cluster thus always has
- *   room for a node that joins.
+ *   thirds of `peersMax`, and members above `peersMax` are closed: a full cluster thus always has
+ *   room for a node that joins. Nodes that haven't proved to be members don't count.
  * - Connections to one peer can be doubled and swapped. Here a peer has one stream, by its key.
  * - It would join the public DHT if it were given none. It is always given one, with the configured
  *   bootstrap nodes or none at all.
@@ -61,12 +61,16 @@ const refreshNoneMs = 5_000;
 const backoffsMs = [1000, 2500, 5000, 15_000] as const;
 /** From the handshake until both sides have proved membership. */
 const admissionMs = 3000;
+/** Streams at most, those included that have not proved anything yet. */
+const streamsMax = 64;
 /** What `destroy` waits for peers to have taken, and for the DHT to have been told. */
 const flushMs = 300;
 const unannounceMs = 1500;
 
 interface Connection {
   readonly stream: PeerStream;
+  /** Told as connected, and not yet as disconnected. */
+  isMember: boolean;
   readonly dialled: boolean;
   readonly sinceMs: number;
 }
@@ -166,7 +170,7 @@ export class Swarm {
 
   get connecting(): number {
     let proving = 0;
-    for (const { stream } of this.#connections.values()) if (!stream.isOpen) proving++;
+    for (const { isMember } of this.#connections.values()) if (!isMember) proving++;
     return this.#swarm.connecting + proving;
   }
 
@@ -182,9 +186,9 @@ export class Swarm {
   /** The peers that are admitted. Their names are the node machine's to know. */
   status(): Omit<PeerStatus, "name">[] {
     const peers: Omit<PeerStatus, "name">[] = [];
-    for (const [peer, { stream, dialled, sinceMs }] of this.#connections) {
+    for (const [peer, { stream, isMember, dialled, sinceMs }] of this.#connections) {
       const { transport } = stream;
-      if (!stream.isOpen || transport === null) continue;
+      if (!isMember || transport === null) continue;
       peers.push({
         peer,
         address: `${transport.remoteHost}:${transport.remotePort}`,
@@ -224,17 +228,17 @@ export class Swarm {
       // Hyperswarm closes the older of two itself; should one be left, its end must come first.
       this.#connections.delete(peer);
       previous.stream.destroy("replaced by a newer connection");
-      if (previous.stream.isOpen) this.#hooks.onDisconnected(peer, "replaced");
+      if (previous.isMember) this.#hooks.onDisconnected(peer, "replaced");
     }
-    const isFull = this.#connections.size >= this.#options.peersMax && !this.#explicit.has(peer);
     const isWanted = this.#only === undefined || this.#only.has(peer);
-    if (this.#isClosed || isFull || !isWanted) {
+    if (this.#isClosed || !isWanted || this.#connections.size >= streamsMax) {
       stream.on("error", () => {});
       stream.destroy();
-      this.#refuse(peer, isFull ? "full" : "not in `only`");
+      this.#refuse(peer, isWanted ? "too many streams" : "not in `only`");
       return;
     }
     const connection: Connection = {
+      isMember: false,
       dialled: stream.isInitiator,
       sinceMs: Date.now(),
       stream: new PeerStream(
@@ -246,24 +250,34 @@ export class Swarm {
           admissionMs,
         },
         {
-          onAdmitted: () => {
-            this.admitted++;
-            this.#hooks.onConnected(peer);
-          },
+          onAdmitted: () => this.#onAdmitted(peer, connection),
           onFrame: (frame) => this.#hooks.onFrame(peer, frame),
           onDrained: (bytesLeft) => this.#hooks.onDrained(peer, bytesLeft),
-          onClosed: (why, wasAdmitted) => this.#onClosed(peer, connection, why, wasAdmitted),
+          onClosed: (why) => this.#onClosed(peer, connection, why),
         },
       ),
     };
     this.#connections.set(peer, connection);
   }
 
-  #onClosed(peer: PeerId, connection: Connection, why: string, wasAdmitted: boolean): void {
+  /** Only members count against `peersMax`: strangers, who are closed soon, mustn't keep members out. */
+  #onAdmitted(peer: PeerId, connection: Connection): void {
+    let members = 0;
+    for (const { isMember } of this.#connections.values()) if (isMember) members++;
+    if (members >= this.#options.peersMax && !this.#explicit.has(peer)) {
+      connection.stream.destroy("full");
+      return;
+    }
+    connection.isMember = true;
+    this.admitted++;
+    this.#hooks.onConnected(peer);
+  }
+
+  #onClosed(peer: PeerId, connection: Connection, why: string): void {
     // A connection that was replaced has been told of already.
     if (this.#connections.get(peer) !== connection) return;
     this.#connections.delete(peer);
-    if (wasAdmitted) this.#hooks.onDisconnected(peer, why);
+    if (connection.isMember) this.#hooks.onDisconnected(peer, why);
     else this.#refuse(peer, why);
   }
 
