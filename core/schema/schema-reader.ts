@@ -96,10 +96,12 @@ class SchemaReader {
   }
 
   readFile(file: SchemaFile): void {
-    for (const tokens of splitStatements(tokenize(file.text))) {
+    // A byte order mark is blank to SQLite.
+    const text = file.text.replace(/^\ufeff/, "");
+    for (const tokens of splitStatements(tokenize(text))) {
       const first = tokens[0] as SqlToken;
       const last = tokens.at(-1) as SqlToken;
-      const sql = file.text.slice(first.at, last.at + last.text.length);
+      const sql = text.slice(first.at, last.at + last.text.length);
       const problem = (why: string): void => {
         this.#problems.push({ file: file.name, line: first.line, why });
       };
@@ -150,7 +152,7 @@ class SchemaReader {
             this.#scratch.prepare(`SELECT * FROM ${quoteName(statement.name)}`)[Symbol.dispose]();
           parsed.add(statement);
         } catch (error) {
-          this.#report(statement, statement.tokens[0], messageOf(error));
+          this.#report(statement, tokenOfError(statement, error), messageOf(error));
         }
       }
     }
@@ -263,7 +265,7 @@ class SchemaReader {
       this.#checkConstraints(sqlName, tokens, indexes, refuse);
       for (const column of columns) {
         const columnDefinition = definition.columns.find((item) => item.name === column.name);
-        this.#checkColumn(column, columnDefinition, taken, refuse);
+        this.#checkColumn(column, columnDefinition, plainNames(columns), refuse);
       }
       if (rowidName === undefined && !withoutRowid) {
         refuse(
@@ -435,10 +437,11 @@ class SchemaReader {
         `index ${name}: UNIQUE besides the PRIMARY KEY can't hold on a replicated table: two nodes may each add a row that breaks it`,
       );
     }
-    const open = tokens.findIndex((token) => isSymbol(token, "("));
+    const expressions = tokens.slice(tokens.findIndex((token) => isSymbol(token, "(")));
+    const joinsText = expressions.some((token) => isSymbol(token, "||"));
     const forbidden = forbiddenToken(
-      tokens.slice(open),
-      new Set(table.columns.map((column) => column.name)),
+      expressions,
+      joinsText ? plainNames(table.columns) : new Set(table.columns.map((column) => column.name)),
     );
     if (forbidden === undefined) return;
     this.#report(statement, forbidden, `index ${name}: ${forbiddenText("an index", forbidden)}`);
@@ -450,6 +453,8 @@ class SchemaReader {
     const tokens = tokenize(predicate);
     const wrapped = tokenize(`(${predicate}\n)`);
     if (tokens.length === 0) return "an expression is wanted, got nothing";
+    const parameter = tokens.find(({ kind, value }) => kind === "symbol" && "?:@$".includes(value));
+    if (parameter !== undefined) return `it can't have parameters, got ${parameter.value}`;
     // One expression and nothing after it: the parenthesis around it closes at the end.
     if (
       tokens.some((token) => isSymbol(token, ";")) ||
@@ -532,8 +537,23 @@ function parseHead(tokens: readonly SqlToken[]): Head {
   return { kind, name, isUnique };
 }
 
+/** Names of the columns that are not generated. */
+function plainNames(columns: readonly PlannedColumn[]): ReadonlySet<string> {
+  return new Set(columns.filter(({ generated }) => !generated).map((column) => column.name));
+}
+
 function forbiddenText(where: string, token: SqlToken): string {
+  if (token.value === "||") return `more than 10 || in ${where} may grow larger than SQLite allows`;
   return `${token.text} can't stand in ${where} of a replicated table: only columns, literals, comparisons, IS NULL, ||, CASE, coalesce, lower, upper, length and substr are known never to fail on a value`;
+}
+
+/** The token that SQLite's error is about, if it says so; else the statement's first. */
+function tokenOfError({ sql, tokens }: Statement, error: unknown): SqlToken | undefined {
+  const { offset } = error as { readonly offset?: unknown };
+  if (typeof offset !== "number" || offset < 0) return tokens[0];
+  // SQLite counts bytes.
+  const bytesBefore = (token: SqlToken): number => utf8Length(sql.slice(0, token.at));
+  return tokens.findLast((token) => bytesBefore(token) <= offset) ?? tokens[0];
 }
 
 function messageOf(error: unknown): string {

@@ -187,6 +187,16 @@ const refusals: [what: string, sql: string, why: RegExp][] = [
     /CAST can't/,
   ],
   [
+    "a generated column of generated columns",
+    `CREATE TABLE t (${key}, g TEXT AS (k || k), h TEXT AS (g || g))`,
+    /^1: t\.h: g can't stand/,
+  ],
+  [
+    "endless ||",
+    `CREATE TABLE t (${key}); CREATE INDEX x ON t (${"k || ".repeat(11)}k)`,
+    /more than 10/,
+  ],
+  [
     "a trigger",
     `CREATE TABLE t (${key}); CREATE TRIGGER x AFTER INSERT ON t BEGIN SELECT 1; SELECT 2; END`,
     /triggers would run again/,
@@ -208,7 +218,11 @@ const refusals: [what: string, sql: string, why: RegExp][] = [
   ["virtual tables", "CREATE VIRTUAL TABLE t USING fts5(x)", /CREATE TABLE, CREATE INDEX/],
   ["other statements", "INSERT INTO t VALUES (1)", /CREATE TABLE, CREATE INDEX/],
   ["another database", `CREATE TABLE other.t (${key})`, /plain name/],
-  ["a syntax error", "CREATE TABLE t (k TEXT PRIMARY KEY NOT NULL,,)", /syntax error/],
+  [
+    "a syntax error",
+    "\ufeffCREATE TABLE t (\n /* ä */ k TEXT PRIMARY KEY NOT NULL,\n,)",
+    /^3: .*syntax error/,
+  ],
   ["an unfinished statement", "CREATE TABLE t (k TEXT", /incomplete/],
   ["a view of nothing", "CREATE VIEW v AS SELECT * FROM nowhere", /no such table/],
   ["an index on nothing", "CREATE INDEX x ON nowhere (a)", /no such table/],
@@ -253,6 +267,7 @@ test("urgent rules are checked", () => {
   expect(rules("")).toEqual(["[tables.t] urgent: an expression is wanted, got nothing"]);
   expect(rules("1) FROM t; DROP TABLE t; --")[0]).toContain("one expression is wanted");
   expect(rules("1), (2")[0]).toContain("one expression is wanted");
+  expect(rules("status <> ?")).toEqual(["[tables.t] urgent: it can't have parameters, got ?"]);
   expect(rules("1, 2")[0]).toContain("[tables.t] urgent");
   expect(problemsOf(sql, { l: { replicated: false, urgent: "a" } })).toEqual([
     "[tables.l] urgent: the table is not replicated",
