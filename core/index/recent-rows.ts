@@ -5,10 +5,8 @@
  * in the order in which they were touched. Bounded: beyond {@link RecentRowsOptions.rowsMax} the ones
  * touched longest ago go first, and a scan has to find them.
  *
- * A load of many rows fills it to its bound for ten minutes, so rows are kept in columns of numbers,
- * at places that are used again: some 110 bytes a row and its key, a fifth of what objects take. A hash
- * table with linear probing (Knuth, TAOCP 3, 6.4, algorithms L and R) finds a row's place by its id,
- * which is a keyed hash already.
+ * A load of many rows fills it to its bound for ten minutes, so rows are kept in columns of numbers:
+ * some 110 bytes a row and its key, a fifth of what objects take.
  *
  * @module
  */
@@ -18,6 +16,7 @@ import type { Site, Stamp } from "../clock/stamp.ts";
 import { type Digest, type RowId, rangeOfRow } from "../row/digest.ts";
 import type { RowRef } from "../store/row-store.ts";
 import { laneToHex, rangeCount, rangesOfNode } from "./fingerprint-tree.ts";
+import { grown, IdTable, noPlace } from "./id-table.ts";
 
 export interface RecentRowsOptions {
   /** A row is forgotten this long after it was touched. */
@@ -40,71 +39,58 @@ export interface RecentRow {
   readonly urgent: boolean;
 }
 
-/** No place. */
-const none = -1;
-/** Words of an id, lanes of a digest. */
+/** Of a digest. */
 const lanes = 4;
 
 export class RecentRows {
   readonly #options: RecentRowsOptions;
-  #size = 0;
-  /** Places in use or free to be used again. */
-  #places = 0;
-  #capacity = 256;
-  #ids = new Uint32Array(256 * lanes);
-  #digests = new Uint32Array(256 * lanes);
-  #stampMs = new Float64Array(256);
-  #stampCount = new Uint16Array(256);
-  #stampSite = new Uint32Array(256);
-  #touchedMs = new Float64Array(256);
-  #urgent = new Uint8Array(256);
-  /** By time of touch; `#older` also chains the free places. */
-  #older = new Int32Array(256);
-  #newer = new Int32Array(256);
+  readonly #ids = new IdTable();
+  #capacity = 0;
+  #digests = new Uint32Array(0);
+  #stampMs = new Float64Array(0);
+  #stampCount = new Uint16Array(0);
+  #stampSite = new Uint32Array(0);
+  #touchedMs = new Float64Array(0);
+  #urgent = new Uint8Array(0);
+  /** By time of touch. */
+  #older = new Int32Array(0);
+  #newer = new Int32Array(0);
   /** Neighbours in the row's range, in no order. */
-  #before = new Int32Array(256);
-  #after = new Int32Array(256);
+  #before = new Int32Array(0);
+  #after = new Int32Array(0);
   readonly #tables: string[] = [];
   readonly #keys: Uint8Array[] = [];
 
-  /** Place by id; twice as long as there are places at least. */
-  #slots = new Int32Array(512).fill(none);
-  readonly #firstByRange = new Int32Array(rangeCount).fill(none);
-  #oldest = none;
-  #newest = none;
-  #free = none;
+  readonly #firstByRange = new Int32Array(rangeCount).fill(noPlace);
+  #oldest: number = noPlace;
+  #newest: number = noPlace;
 
   readonly #sites: Site[] = [];
   readonly #siteNumbers = new Map<Site, number>();
-
-  /** The id looked up last, its words, and its place: a change looks a row up and then touches it. */
-  #lookedId = "" as RowId;
-  readonly #words = new Uint32Array(lanes);
-  #lookedPlace = none;
 
   constructor(options: RecentRowsOptions = recentRowsDefaults) {
     this.#options = options;
   }
 
   get size(): number {
-    return this.#size;
+    return this.#ids.size;
   }
 
   get(id: RowId): RecentRow | undefined {
-    const place = this.#find(id);
-    return place === none ? undefined : this.#rowAt(place, id);
+    const place = this.#ids.find(id);
+    return place === noPlace ? undefined : this.#rowAt(place, id);
   }
 
   /** The live digest of a row, without the rest. */
   digestOf(id: RowId): Digest | undefined {
-    const place = this.#find(id);
-    return place === none ? undefined : this.#digestAt(place);
+    const place = this.#ids.find(id);
+    return place === noPlace ? undefined : this.#digestAt(place);
   }
 
   /** Notes that a row changed. @param nowMs Wall clock; a step back only delays forgetting. */
   touch(row: RecentRow, nowMs: number): void {
-    let place = this.#find(row.id);
-    if (place === none) place = this.#add(row.id);
+    let place = this.#ids.find(row.id);
+    if (place === noPlace) place = this.#add(row.id);
     else this.#unlinkAge(place);
     const { a, b, c, d } = row.digest;
     this.#digests[place * lanes] = a;
@@ -119,17 +105,17 @@ export class RecentRows {
     this.#keys[place] = row.ref.key;
     this.#touchedMs[place] = nowMs;
     this.#older[place] = this.#newest;
-    this.#newer[place] = none;
-    if (this.#newest === none) this.#oldest = place;
+    this.#newer[place] = noPlace;
+    if (this.#newest === noPlace) this.#oldest = place;
     else this.#newer[this.#newest] = place;
     this.#newest = place;
-    if (this.#size > this.#options.rowsMax) this.#forget(this.#oldest);
+    if (this.#ids.size > this.#options.rowsMax) this.#forget(this.#oldest);
   }
 
   /** Forgets rows touched longer ago than is kept. */
   expire(nowMs: number): void {
     const sinceMs = nowMs - this.#options.keepMs;
-    while (this.#oldest !== none && (this.#touchedMs[this.#oldest] as number) < sinceMs) {
+    while (this.#oldest !== noPlace && (this.#touchedMs[this.#oldest] as number) < sinceMs) {
       this.#forget(this.#oldest);
     }
   }
@@ -139,8 +125,8 @@ export class RecentRows {
     const { lower, upper } = rangesOfNode(level, node);
     for (let range = lower; range < upper; range++) {
       let place = this.#firstByRange[range] as number;
-      for (; place !== none; place = this.#after[place] as number) {
-        visit(this.#rowAt(place, this.#idAt(place)));
+      for (; place !== noPlace; place = this.#after[place] as number) {
+        visit(this.#rowAt(place, this.#ids.idAt(place)));
       }
     }
   }
@@ -158,11 +144,11 @@ export class RecentRows {
     let place = this.#newest;
     for (
       ;
-      place !== none && (this.#touchedMs[place] as number) >= fromMs;
+      place !== noPlace && (this.#touchedMs[place] as number) >= fromMs;
       place = this.#older[place] as number
     ) {
       if ((this.#stampMs[place] as number) < sinceMs) continue;
-      (this.#urgent[place] === 1 ? urgent : others).push(this.#rowAt(place, this.#idAt(place)));
+      (this.#urgent[place] === 1 ? urgent : others).push(this.#rowAt(place, this.#ids.idAt(place)));
     }
     return urgent.concat(others);
   }
@@ -193,14 +179,6 @@ export class RecentRows {
     };
   }
 
-  #idAt(place: number): RowId {
-    let id = "";
-    for (let word = 0; word < lanes; word++) {
-      id += laneToHex(this.#ids[place * lanes + word] as number);
-    }
-    return id as RowId;
-  }
-
   /** Sites are few: a number for each that a recent row ever had. */
   #siteNumber(site: Site): number {
     let number = this.#siteNumbers.get(site);
@@ -212,25 +190,15 @@ export class RecentRows {
     return number;
   }
 
-  /** A place for a row that has none: linked into its range, not yet by age. */
+  /** A place for a row that has noPlace: linked into its range, not yet by age. */
   #add(id: RowId): number {
-    let place = this.#free;
-    if (place !== none) this.#free = this.#older[place] as number;
-    else {
-      place = this.#places++;
-      if (place === this.#capacity) this.#grow();
-    }
-    for (let word = 0; word < lanes; word++) {
-      this.#ids[place * lanes + word] = this.#words[word] as number;
-    }
-    this.#slots[this.#slotOf(place)] = place;
-    this.#lookedPlace = place;
-    this.#size++;
+    const place = this.#ids.add(id);
+    if (this.#ids.capacity > this.#capacity) this.#grow();
     const range = rangeOfRow(id);
     const first = this.#firstByRange[range] as number;
-    this.#before[place] = none;
+    this.#before[place] = noPlace;
     this.#after[place] = first;
-    if (first !== none) this.#before[first] = place;
+    if (first !== noPlace) this.#before[first] = place;
     this.#firstByRange[range] = place;
     return place;
   }
@@ -239,128 +207,40 @@ export class RecentRows {
     this.#unlinkAge(place);
     const before = this.#before[place] as number;
     const after = this.#after[place] as number;
-    if (after !== none) this.#before[after] = before;
-    if (before !== none) this.#after[before] = after;
-    else this.#firstByRange[(this.#ids[place * lanes] as number) >>> 16] = after;
-    this.#removeSlot(this.#slotOf(place));
+    if (after !== noPlace) this.#before[after] = before;
+    if (before !== noPlace) this.#after[before] = after;
+    else this.#firstByRange[this.#ids.rangeAt(place)] = after;
+    this.#ids.remove(place);
     // The key's bytes go with it.
     this.#keys[place] = noKey;
-    this.#older[place] = this.#free;
-    this.#free = place;
-    this.#size--;
-    if (this.#lookedPlace === place) this.#lookedId = "" as RowId;
   }
 
   #unlinkAge(place: number): void {
     const older = this.#older[place] as number;
     const newer = this.#newer[place] as number;
-    if (older !== none) this.#newer[older] = newer;
+    if (older !== noPlace) this.#newer[older] = newer;
     else this.#oldest = newer;
-    if (newer !== none) this.#older[newer] = older;
+    if (newer !== noPlace) this.#older[newer] = older;
     else this.#newest = older;
   }
 
-  // ---- The hash table ---------------------------------------------------------------------------
-
-  #find(id: RowId): number {
-    if (id === this.#lookedId) return this.#lookedPlace;
-    const first = wordOf(id, 0);
-    const second = wordOf(id, 8);
-    const third = wordOf(id, 16);
-    const fourth = wordOf(id, 24);
-    const mask = this.#slots.length - 1;
-    let place: number = none;
-    // The first word names the range; the second is as random and not shared by neighbours.
-    for (let slot = second & mask; ; slot = (slot + 1) & mask) {
-      place = this.#slots[slot] as number;
-      if (place === none) break;
-      const at = place * lanes;
-      if (
-        this.#ids[at + 1] === second &&
-        this.#ids[at] === first &&
-        this.#ids[at + 2] === third &&
-        this.#ids[at + 3] === fourth
-      ) {
-        break;
-      }
-    }
-    this.#lookedId = id;
-    this.#words[0] = first;
-    this.#words[1] = second;
-    this.#words[2] = third;
-    this.#words[3] = fourth;
-    this.#lookedPlace = place;
-    return place;
-  }
-
-  /** The slot that holds a place, or the first free one where it belongs. */
-  #slotOf(place: number): number {
-    const mask = this.#slots.length - 1;
-    let slot = this.#homeOf(place);
-    while (this.#slots[slot] !== none && this.#slots[slot] !== place) slot = (slot + 1) & mask;
-    return slot;
-  }
-
-  #homeOf(place: number): number {
-    return (this.#ids[place * lanes + 1] as number) & (this.#slots.length - 1);
-  }
-
-  /** Empties a slot, and moves up what probing would no longer find past the hole. */
-  #removeSlot(slot: number): void {
-    const mask = this.#slots.length - 1;
-    let hole = slot;
-    this.#slots[hole] = none;
-    for (let at = (hole + 1) & mask; this.#slots[at] !== none; at = (at + 1) & mask) {
-      const place = this.#slots[at] as number;
-      const distance = (at - this.#homeOf(place)) & mask;
-      if (distance < ((at - hole) & mask)) continue;
-      this.#slots[hole] = place;
-      this.#slots[at] = none;
-      hole = at;
-    }
-  }
-
   #grow(): void {
-    const capacity = this.#capacity * 2;
+    const capacity = this.#ids.capacity;
     this.#capacity = capacity;
-    this.#ids = copied(this.#ids, new Uint32Array(capacity * lanes));
-    this.#digests = copied(this.#digests, new Uint32Array(capacity * lanes));
-    this.#stampMs = copied(this.#stampMs, new Float64Array(capacity));
-    this.#stampCount = copied(this.#stampCount, new Uint16Array(capacity));
-    this.#stampSite = copied(this.#stampSite, new Uint32Array(capacity));
-    this.#touchedMs = copied(this.#touchedMs, new Float64Array(capacity));
-    this.#urgent = copied(this.#urgent, new Uint8Array(capacity));
-    this.#older = copied(this.#older, new Int32Array(capacity));
-    this.#newer = copied(this.#newer, new Int32Array(capacity));
-    this.#before = copied(this.#before, new Int32Array(capacity));
-    this.#after = copied(this.#after, new Int32Array(capacity));
-    const slots = this.#slots;
-    this.#slots = new Int32Array(capacity * 2).fill(none);
-    for (const place of slots) if (place !== none) this.#slots[this.#slotOf(place)] = place;
+    this.#digests = grown(this.#digests, new Uint32Array(capacity * lanes));
+    this.#stampMs = grown(this.#stampMs, new Float64Array(capacity));
+    this.#stampCount = grown(this.#stampCount, new Uint16Array(capacity));
+    this.#stampSite = grown(this.#stampSite, new Uint32Array(capacity));
+    this.#touchedMs = grown(this.#touchedMs, new Float64Array(capacity));
+    this.#urgent = grown(this.#urgent, new Uint8Array(capacity));
+    this.#older = grown(this.#older, new Int32Array(capacity));
+    this.#newer = grown(this.#newer, new Int32Array(capacity));
+    this.#before = grown(this.#before, new Int32Array(capacity));
+    this.#after = grown(this.#after, new Int32Array(capacity));
   }
 }
 
 const noKey = new Uint8Array(0);
-
-/** Eight hex digits of an id as a number. */
-function wordOf(id: RowId, from: number): number {
-  let word = 0;
-  for (let i = from; i < from + 8; i++) {
-    const code = id.charCodeAt(i);
-    // '0'..'9' are 48..57 and 'a'..'f' 97..102.
-    word = (word << 4) | (code < 58 ? code - 48 : code - 87);
-  }
-  return word >>> 0;
-}
-
-interface Column {
-  set(from: ArrayLike<number>): void;
-}
-
-function copied<T extends Column & ArrayLike<number>>(from: T, to: T): T {
-  to.set(from);
-  return to;
-}
 
 /** A row as lists name it. */
 export function entryOf(id: RowId, stamp: Stamp, digest: Digest): Entry {

@@ -102,7 +102,11 @@ function delivery(): fc.Arbitrary<Delivery> {
   return fc.record({
     order: numbers,
     twice: numbers,
-    pausesMs: fc.array(fc.oneof(fc.nat(20), fc.nat(1500)), { minLength: 60, maxLength: 60 }),
+    // Long ones let rows settle, so that what comes then finds nothing kept of them.
+    pausesMs: fc.array(fc.oneof(fc.nat(20), fc.nat(1500), fc.nat(4000)), {
+      minLength: 60,
+      maxLength: 60,
+    }),
     joined: numbers,
   });
 }
@@ -132,7 +136,7 @@ function deliver(history: History, how: Delivery, checkAlways: boolean): Observe
 
 test("the image at every askable cut is the join of all clocks known up to it, at any moment", () => {
   fc.assert(
-    fc.property(fc.array(act(), { maxLength: 25 }), delivery(), (acts, how) => {
+    fc.property(fc.array(act(), { maxLength: 40 }), delivery(), (acts, how) => {
       const history = runHistory(acts);
       const observer = deliver(history, how, true);
       while (observer.index.image.oldestCut <= cutAt(history.endMs) + 5) {

@@ -51,6 +51,7 @@ import {
   sumToShortHex,
   treeFanOut,
 } from "./fingerprint-tree.ts";
+import { FreshRows } from "./fresh-rows.ts";
 
 /** The newest cut and four before it. */
 export const askableCuts = 5;
@@ -100,6 +101,7 @@ export class SettledImage {
   readonly #tree = new FingerprintTree();
   #cut: number;
   readonly #rows = new Map<RowId, TouchedRow>();
+  readonly #fresh = new FreshRows();
   /** By slot, for slots after the oldest cut: the rows that have clocks in it. */
   readonly #rowsBySlot = new Map<number, TouchedRow[]>();
   /** Steps between the askable cuts, oldest first: what each changed. */
@@ -124,7 +126,7 @@ export class SettledImage {
 
   /** Rows that have clocks after the oldest cut: what memory goes by. */
   get touchedRows(): number {
-    return this.#rows.size;
+    return this.#rows.size + this.#fresh.size;
   }
 
   /**
@@ -145,12 +147,17 @@ export class SettledImage {
     beforeDigest: Digest | undefined,
     afterDigest: Digest,
   ): void {
-    let row = this.#rows.get(id);
     const news = newsOf(incoming, before);
+    let row = this.#rows.get(id) ?? this.#refresh(id, range, news, before);
     if (row === undefined) {
       if (news === undefined || lastSlotOf(news) <= this.oldestCut) {
         // Everything known of it lies before the oldest cut: the image at all of them is the live state.
         this.#replaceAtAllCuts(range, beforeDigest, afterDigest);
+        return;
+      }
+      const slot = lastSlotOf(news);
+      if (before === undefined && slot > this.#cut && firstSlotOf(news) === slot) {
+        this.#fresh.add(id, { slot, digest: afterDigest });
         return;
       }
       row = {
@@ -250,6 +257,33 @@ export class SettledImage {
       fingerprints.push(sumToShortHex(sums, (place * treeFanOut + (i & 15)) * sumLanes));
     }
     return fingerprints;
+  }
+
+  /** A fresh row of which something else is heard now: it becomes one like the others. */
+  #refresh(
+    id: RowId,
+    range: number,
+    news: ClockPart | undefined,
+    before: ClockState | undefined,
+  ): TouchedRow | undefined {
+    if (news === undefined || before === undefined) return undefined;
+    const fresh = this.#fresh.take(id);
+    if (fresh === undefined) return undefined;
+    const { slot, digest } = fresh;
+    const hasCut = slot <= this.#cut;
+    const row: TouchedRow = {
+      id,
+      range,
+      base: noClocks,
+      slots: [],
+      live: before,
+      liveDigest: digest,
+      cutImage: hasCut ? before : noClocks,
+      cutDigest: hasCut ? digest : undefined,
+    };
+    this.#rows.set(id, row);
+    this.#setSlot(row, slot, before);
+    return row;
   }
 
   #replaceAtAllCuts(range: number, before: Digest | undefined, after: Digest): void {
@@ -368,6 +402,7 @@ export class SettledImage {
   #skip(cut: number): void {
     let next = Number.POSITIVE_INFINITY;
     for (const slot of this.#rowsBySlot.keys()) next = Math.min(next, slot);
+    for (const slot of this.#fresh.slots()) next = Math.min(next, slot);
     const target = Math.min(cut, next - 1);
     if (next <= this.#cut || target - this.#cut < askableCuts) return;
     // The steps kept are empty: a row that made one not empty would still wait in a slot.
@@ -389,6 +424,10 @@ export class SettledImage {
       step.add(row.range, row.cutDigest, digest);
       row.cutDigest = digest;
     }
+    this.#fresh.forEachIn(cut, (range, digest) => {
+      this.#tree.replace(range, undefined, digest);
+      step.add(range, undefined, digest);
+    });
     const gone = this.oldestCut + 1;
     for (const row of this.#rowsBySlot.get(gone) ?? []) {
       const first = row.slots.shift();
@@ -397,6 +436,7 @@ export class SettledImage {
       if (row.slots.length === 0) this.#rows.delete(row.id);
     }
     this.#rowsBySlot.delete(gone);
+    this.#fresh.forget(gone);
     this.#steps.shift();
     this.#steps.push(step);
     this.#cut = cut;
