@@ -9,6 +9,7 @@ import { type Bench, machine, printTable } from "./harness.ts";
 
 /** Loaded on demand: a bench may pull in a lot. */
 export const benches: Readonly<Record<string, () => Promise<Bench>>> = {
+  capture: async () => (await import("./capture.ts")).capture,
   merge: async () => (await import("./merge.ts")).merge,
   propagation: async () => (await import("./propagation.ts")).propagation,
 };

@@ -33,19 +33,12 @@
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { HlcClock } from "../core/clock/hlc-clock.ts";
-import { hlcZero, type Site, type Stamp, siteOfHex } from "../core/clock/stamp.ts";
-import { RowIndex } from "../core/index/row-index.ts";
+import { type Site, type Stamp, siteOfHex } from "../core/clock/stamp.ts";
 import { cutAt } from "../core/index/settled-image.ts";
-import { Digester, siteToBytes } from "../core/row/digest.ts";
+import { siteToBytes } from "../core/row/digest.ts";
 import { encodeKey } from "../core/row/key.ts";
 import { type Cell, type RowState, stampOfRow } from "../core/row/row-state.ts";
 import type { SqlValue } from "../core/row/value.ts";
-import { readSchema } from "../core/schema/schema-reader.ts";
-import { SqliteStore } from "../core/store/sqlite-store.ts";
-import { type Database, openDatabase } from "../wasm/database.ts";
-import { FileVfs } from "../wasm/vfs/file.ts";
-import { MemoryVfs } from "../wasm/vfs/memory.ts";
 import {
   type ChangeRecord,
   type CrsqlitePeer,
@@ -54,6 +47,7 @@ import {
   packKey,
 } from "./crsqlite.ts";
 import { type Bench, type BenchCase, type BenchResult, median, seededRandom } from "./harness.ts";
+import { cacheKb, checkpointFrames, OwnStore } from "./own-store.ts";
 
 const table = "instances";
 const columns = ["address", "host", "port", "status", "updated"];
@@ -66,8 +60,6 @@ const dumpSql = `SELECT ${["id", ...columns].map((name) => `quote(${name})`).joi
 const phases = ["new", "win", "narrow", "tie", "stale", "dup"] as const;
 type Phase = (typeof phases)[number];
 const batches = [1, 100, 1000, 10_000];
-const cacheKb = 65_536;
-const checkpointFrames = 1000;
 
 const startMs = 1_764_000_000_000;
 /** Between two phases: what the one before stamped is older than every cut that can still be asked for. */
@@ -138,7 +130,7 @@ export const merge: Bench = {
       const checksums = new Map<Phase, string>();
       for (let round = 0; round < rounds; round++) {
         using peer = await openPeer();
-        using own = new OurSide(path(), inMemory);
+        using own = new OurSide(path());
         ({ name: peerName, version: peerVersion } = peer);
         for (const input of inputs) {
           const sides: [Side, Map<Phase, number[]>][] = [
@@ -211,42 +203,15 @@ export const merge: Bench = {
 };
 
 class OurSide implements Side {
-  readonly #db: Database;
-  readonly #store: SqliteStore;
-  readonly #clock = new HlcClock(siteOfHex("0".repeat(32)), hlcZero);
-  readonly #index: RowIndex;
+  readonly #own: OwnStore;
 
-  constructor(path: string, inMemory: boolean) {
-    const vfs = inMemory ? new MemoryVfs() : new FileVfs();
-    this.#db = openDatabase(path, { vfs });
-    using scratch = openDatabase(":memory:", { vfs });
-    const read = readSchema(scratch, [{ name: "merge.sql", text: tableSql }], new Map());
-    if (read.kind === "refused") throw new Error(read.problems[0]?.why);
-    const sha256 = (bytes: Uint8Array) => new Bun.CryptoHasher("sha256").update(bytes).digest();
-    const digester = new Digester(sha256, new Uint8Array(32).fill(7));
-    const opened = SqliteStore.open({
-      writer: this.#db,
-      schema: read.schema,
-      digester,
-      clock: this.#clock,
-      nowMs: startMs,
-    });
-    if (opened.kind === "refused") throw new Error(opened.why);
-    this.#store = opened.store;
-    this.#index = new RowIndex(digester, cutAt(startMs));
-    this.#index.finishRebuild();
-    this.#db.pragma("cache_size", -cacheKb);
-    if (inMemory) return;
-    this.#db.pragma("journal_mode", "wal");
-    this.#db.pragma("synchronous", "normal");
-    this.#db.pragma("wal_autocheckpoint", checkpointFrames);
+  constructor(path: string) {
+    this.#own = new OwnStore(path, tableSql, startMs);
   }
 
   /** As `Replica` does with what it has decoded. */
   run({ batches, nowMs }: PhaseInput): number {
-    const store = this.#store;
-    const clock = this.#clock;
-    const index = this.#index;
+    const { store, clock, index } = this.#own;
     const began = performance.now();
     for (const { rows } of batches) {
       const merged = store.merge(rows);
@@ -260,11 +225,11 @@ class OurSide implements Side {
   }
 
   checksum(): string {
-    return checksumOf(this.#db.all(dumpSql).map(([text]) => String(text)));
+    return checksumOf(this.#own.db.all(dumpSql).map(([text]) => String(text)));
   }
 
   [Symbol.dispose](): void {
-    this.#db.close();
+    this.#own[Symbol.dispose]();
   }
 }
 
