@@ -6,10 +6,10 @@
  */
 
 import type {
-  BindDatagramSocket,
   DatagramHandler,
   DatagramSocket,
   DatagramSocketOptions,
+  DatagramSockets,
 } from "./datagram-socket.ts";
 import {
   QUEUE_MAX,
@@ -17,11 +17,15 @@ import {
   SEND_BUFFER_BYTES,
   TTL_DEFAULT,
 } from "./datagram-socket.ts";
+import { SegmentationOffload } from "./segmentation-offload.ts";
 import { getSocketBuffer, setSocketBuffer } from "./socket-buffer.ts";
 
 /** LIBUS_SOCKET flags that `Bun.udpSocket` passes on; its types don't list them. */
 const FLAG_IPV6_ONLY = 8;
 const FLAG_REUSE_ADDRESS = 16;
+
+/** With fewer datagrams of a size the copy isn't worth it. */
+const OFFLOAD_MIN = 3;
 
 type RawSocket = import("bun").udp.Socket<"buffer"> & { readonly fd?: number };
 
@@ -35,12 +39,12 @@ interface Waiting {
 
 class BunDatagramSocket implements DatagramSocket {
   readonly port: number;
-  readonly copies = true;
   readonly #raw: RawSocket;
   #ttl = TTL_DEFAULT;
   #closed = false;
   /** Datagrams since the last flush: bytes, port, host, bytes, ... as `sendMany` takes them. */
   #batch: (Uint8Array | number | string)[] = [];
+  readonly #offload: SegmentationOffload;
   /** Datagrams that the system had no room for. */
   #waiting: Waiting[] = [];
 
@@ -74,6 +78,7 @@ class BunDatagramSocket implements DatagramSocket {
     if (raw instanceof Promise) throw new Error("Bun.udpSocket didn't bind synchronously");
     this.#raw = raw as RawSocket;
     this.port = this.#raw.port;
+    this.#offload = new SegmentationOffload(this.#raw.fd ?? -1, options.family);
     this.setBufferSize("receive", RECEIVE_BUFFER_BYTES);
     this.setBufferSize("send", SEND_BUFFER_BYTES);
   }
@@ -99,17 +104,39 @@ class BunDatagramSocket implements DatagramSocket {
       }
       return;
     }
+    let from = 0;
+    for (let at = 0; at < batch.length; ) {
+      const count = this.#offload.run(batch, at);
+      if (count < OFFLOAD_MIN) {
+        at += count * 3;
+        continue;
+      }
+      if (!this.#sendMany(batch, from, at)) return;
+      // What isn't sent goes with those that follow, by a call of Bun's, which then says when a full
+      // buffer has room again.
+      from = this.#offload.send(batch, at, count) ? at + count * 3 : at;
+      at += count * 3;
+    }
+    this.#sendMany(batch, from, batch.length);
+  }
+
+  /** Sends `[from, to)` of the batch. False when the rest of the batch has to wait. */
+  #sendMany(batch: (Uint8Array | number | string)[], from: number, to: number): boolean {
+    if (from === to) return true;
+    const part = from === 0 && to === batch.length ? batch : batch.slice(from, to);
     let sent: number;
     try {
-      sent = this.#raw.sendMany(batch);
+      sent = this.#raw.sendMany(part);
     } catch {
       // One bad address fails the call, and it isn't said which: one by one.
-      for (let i = 0; i < batch.length; i += 3) {
-        this.#trySend(batch[i] as Uint8Array, batch[i + 1] as number, batch[i + 2] as string);
+      for (let i = 0; i < part.length; i += 3) {
+        this.#trySend(part[i] as Uint8Array, part[i + 1] as number, part[i + 2] as string);
       }
-      return;
+      return true;
     }
-    if (sent * 3 < batch.length) this.#wait(batch, sent * 3);
+    if (sent * 3 === part.length) return true;
+    this.#wait(batch, from + sent * 3);
+    return false;
   }
 
   send(bytes: Uint8Array, port: number, host: string, ttl: number): Promise<boolean> {
@@ -195,5 +222,7 @@ class BunDatagramSocket implements DatagramSocket {
   }
 }
 
-export const bindBunSocket: BindDatagramSocket = (options, handler) =>
-  new BunDatagramSocket(options, handler);
+export const bunSockets: DatagramSockets = {
+  copies: true,
+  bind: (options, handler) => new BunDatagramSocket(options, handler),
+};

@@ -24,8 +24,6 @@ export interface DatagramHandler {
 /** A bound socket. */
 export interface DatagramSocket {
   readonly port: number;
-  /** Whether a buffer may be reused once `flush` has returned. */
-  readonly copies: boolean;
 
   /** Queues a datagram until `flush`, which may send many with one system call. */
   queue(bytes: Uint8Array, port: number, host: string): void;
@@ -47,11 +45,12 @@ export interface DatagramSocket {
   setBufferSize(direction: "receive" | "send", bytes: number): void;
 }
 
-/** Binds at once. Throws what the system says, with a `code` such as EADDRINUSE. */
-export type BindDatagramSocket = (
-  options: DatagramSocketOptions,
-  handler: DatagramHandler,
-) => DatagramSocket;
+export interface DatagramSockets {
+  /** Whether a buffer may be reused once `flush` has returned. */
+  readonly copies: boolean;
+  /** Binds at once. Throws what the system says, with a `code` such as EADDRINUSE. */
+  bind(options: DatagramSocketOptions, handler: DatagramHandler): DatagramSocket;
+}
 
 /** Bytes of kernel buffer asked for: a receive buffer of 208 KiB holds about 90 full packets. */
 export const RECEIVE_BUFFER_BYTES = 1024 * 1024;

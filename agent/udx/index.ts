@@ -9,13 +9,13 @@
 
 import { lookup } from "node:dns/promises";
 import { isIP, isIPv4, isIPv6 } from "node:net";
-import { bindBunSocket } from "./bun-socket.ts";
-import type { BindDatagramSocket } from "./datagram-socket.ts";
+import { bunSockets } from "./bun-socket.ts";
+import type { DatagramSockets } from "./datagram-socket.ts";
 import type { LossOptions } from "./fault-injection.ts";
 import { simulatedLossCount, simulateLoss } from "./fault-injection.ts";
 import type { NetworkInterface } from "./interfaces.ts";
 import { listInterfaces, NetworkInterfaces } from "./interfaces.ts";
-import { bindNodeSocket } from "./node-socket.ts";
+import { nodeSockets } from "./node-socket.ts";
 import {
   createPacket,
   decodePacket,
@@ -24,6 +24,8 @@ import {
   TYPE_END,
   TYPE_HEARTBEAT,
 } from "./packet.ts";
+import type { PacketBuffers } from "./packet-buffers.ts";
+import { packetBuffers } from "./packet-buffers.ts";
 import type { UDXSocketOptions } from "./socket.ts";
 import { UDXSocket } from "./socket.ts";
 import type { UDXStreamOptions } from "./stream.ts";
@@ -31,7 +33,7 @@ import { UDXStream } from "./stream.ts";
 
 export interface UDXOptions {
   /** Which UDP sockets to use; by default what suits the runtime. */
-  bindDatagramSocket?: BindDatagramSocket;
+  sockets?: DatagramSockets;
 }
 
 /** How long a stream that ended still answers: a peer that missed the last packet retransmits. */
@@ -54,15 +56,17 @@ export class UDX {
 
   /** Streams that aren't closed, by their own id. */
   readonly _streams: Map<number, UDXStream> = new Map();
-  readonly _bindDatagramSocket: BindDatagramSocket;
+  readonly _sockets: DatagramSockets;
+  /** How streams get buffers for packets. */
+  readonly _packetBuffers: PacketBuffers | Record<string, never>;
   readonly #watchers: Set<NetworkInterfaces> = new Set();
   readonly #late: Map<number, LateAnswer> = new Map();
   #scheduled: UDXStream[] = [];
   #turnEnding = false;
 
   constructor(options: UDXOptions = {}) {
-    this._bindDatagramSocket =
-      options.bindDatagramSocket ?? (typeof Bun === "undefined" ? bindNodeSocket : bindBunSocket);
+    this._sockets = options.sockets ?? (typeof Bun === "undefined" ? nodeSockets : bunSockets);
+    this._packetBuffers = this._sockets.copies ? packetBuffers : {};
   }
 
   static isIPv4(host: string): boolean {

@@ -8,17 +8,15 @@
 import type { Socket } from "node:dgram";
 import { createSocket } from "node:dgram";
 import type {
-  BindDatagramSocket,
   DatagramHandler,
   DatagramSocket,
   DatagramSocketOptions,
+  DatagramSockets,
 } from "./datagram-socket.ts";
 import { RECEIVE_BUFFER_BYTES, SEND_BUFFER_BYTES, TTL_DEFAULT } from "./datagram-socket.ts";
 
 class NodeDatagramSocket implements DatagramSocket {
   readonly port: number;
-  /** libuv keeps a buffer that the system had no room for. */
-  readonly copies = false;
   readonly #raw: Socket;
   readonly #family: 4 | 6;
   #ttl = TTL_DEFAULT;
@@ -117,5 +115,8 @@ class NodeDatagramSocket implements DatagramSocket {
 
 function ignore(): void {}
 
-export const bindNodeSocket: BindDatagramSocket = (options, handler) =>
-  new NodeDatagramSocket(options, handler);
+export const nodeSockets: DatagramSockets = {
+  // libuv keeps a buffer that the system had no room for.
+  copies: false,
+  bind: (options, handler) => new NodeDatagramSocket(options, handler),
+};

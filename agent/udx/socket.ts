@@ -119,7 +119,7 @@ export class UDXSocket extends EventEmitter implements DatagramHandler {
   }
 
   #bind(port: number, host: string, family: 4 | 6): void {
-    this.#raw = this.udx._bindDatagramSocket(
+    this.#raw = this.udx._sockets.bind(
       {
         host,
         port,
@@ -262,10 +262,6 @@ export class UDXSocket extends EventEmitter implements DatagramHandler {
     if (!this.#queued || this.#raw === null) return;
     this.#queued = false;
     this.#raw.flush();
-  }
-
-  get _copies(): boolean {
-    return this.#raw?.copies ?? false;
   }
 
   _addStream(stream: UDXStream): void {

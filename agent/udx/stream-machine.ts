@@ -96,9 +96,15 @@ interface OutPacket<P extends Path> extends RateStamp {
   next: OutPacket<P> | null;
 }
 
-interface ReceivedPacket {
-  readonly payload: Uint8Array;
-  readonly end: boolean;
+/** Bytes `[start, end)` of a datagram. A view of them costs more than this, and may not be needed. */
+export interface Chunk {
+  readonly bytes: Uint8Array;
+  readonly start: number;
+  readonly end: number;
+}
+
+interface ReceivedPacket extends Chunk {
+  readonly isEnd: boolean;
 }
 
 export const MTU_BASE = 1200;
@@ -145,6 +151,11 @@ function newBuffer(bytes: number): Uint8Array {
 }
 
 function keepBuffer(): void {}
+
+/** What a chunk counts for against the window. */
+function chargeOf(chunk: Chunk): number {
+  return Math.max(chunk.end - chunk.start, RECEIVE_CHARGE_BYTES_MIN);
+}
 
 export class StreamMachine<P extends Path> {
   readonly localId: number;
@@ -242,7 +253,7 @@ export class StreamMachine<P extends Path> {
   // ---- Receiving
   #receiveNext = 0;
   readonly #receiveWindowMax: number;
-  #chunks: Uint8Array[] = [];
+  #chunks: Chunk[] = [];
   #chunksHead = 0;
   #chunksCharge = 0;
   #reorder: Map<number, ReceivedPacket> | null = null;
@@ -342,6 +353,42 @@ export class StreamMachine<P extends Path> {
   /** Nothing is in flight: what is written now needs no waiting for more. */
   get quiet(): boolean {
     return this.#inflightPackets === 0;
+  }
+
+  /** What it waits for, in words and numbers, for people. Times are from `now`. */
+  snapshot(now: number): Record<string, unknown> {
+    return {
+      state: this.#state,
+      recovery: this.#recovery,
+      sendUnacked: this.#sendUnacked,
+      sendNext: this.#sendNext,
+      receiveNext: this.#receiveNext,
+      inflightPackets: this.#inflightPackets,
+      sackedPackets: this.#sackedPackets,
+      lost: this.#lostHead !== null,
+      queuedBytes: this.#queuedBytes,
+      unackedBytes: this.#unackedBytes,
+      aboveHighWater: this.#aboveHighWater,
+      blocked: this.#blocked,
+      sendWindowBytes: this.#sendWindowBytes,
+      heldBytes: this.heldBytes,
+      reorderRanges: this.#ranges.length / 2,
+      ackPending: this.#ackPending,
+      advertisedBytes: this.#advertisedBytes,
+      cwndPackets: this.congestion.cwndPackets,
+      congestionState: this.congestion.state,
+      pacingBytesPerMs: this.congestion.pacingBytesPerMs,
+      bandwidthBytesPerSecond: this.congestion.bandwidthBytesPerSecond,
+      minRttMs: this.congestion.minRttMs,
+      smoothedRttMs: this.#smoothedRttMs,
+      rtoMs: this.#rtoMs,
+      rtoIn: this.#rtoAt - now,
+      tailProbeIn: this.#tailProbeAt - now,
+      reorderIn: this.#reorderAt - now,
+      pacingIn: this.#pacingAt - now,
+      zeroWindowIn: this.#zeroWindowAt - now,
+      keepaliveIn: this.#keepaliveAt - now,
+    };
   }
 
   // ---- Inputs
@@ -457,7 +504,7 @@ export class StreamMachine<P extends Path> {
   }
 
   /** Takes the next bytes in order, or undefined. Taking opens the receive window. */
-  takeChunk(): Uint8Array | undefined {
+  takeChunk(): Chunk | undefined {
     const chunk = this.#chunks[this.#chunksHead];
     if (chunk === undefined) return undefined;
     this.#chunksHead++;
@@ -468,7 +515,7 @@ export class StreamMachine<P extends Path> {
       this.#chunks = this.#chunks.slice(this.#chunksHead);
       this.#chunksHead = 0;
     }
-    this.#chunksCharge -= Math.max(chunk.length, RECEIVE_CHARGE_BYTES_MIN);
+    this.#chunksCharge -= chargeOf(chunk);
     // Tell a sender that has stopped, or soon would, that there is room again.
     if (
       this.#advertisedBytes < this.#receiveWindowMax / 4 &&
@@ -801,34 +848,38 @@ export class StreamMachine<P extends Path> {
     const ahead = seq - this.#receiveNext;
     if (ahead < 0 || ahead >= RECEIVE_AHEAD_PACKETS_MAX || this.#remoteEnded) return;
     if (this.#remoteEndSeq >= 0 && seq > this.#remoteEndSeq) return;
-    const payload = bytes.subarray(packet.payloadStart, packet.payloadEnd);
-    const charge = Math.max(payload.length, RECEIVE_CHARGE_BYTES_MIN);
+    const received: ReceivedPacket = {
+      bytes,
+      start: packet.payloadStart,
+      end: packet.payloadEnd,
+      isEnd: (packet.type & TYPE_END) !== 0,
+    };
+    const charge = chargeOf(received);
     // The packet that fills the gap is never refused for what waits behind it.
     if (this.#chunksCharge + charge > this.#receiveWindowMax + RECEIVE_SLACK_BYTES) return;
     if (ahead > 0 && this.#reorderCharge + charge > this.#receiveWindowMax) return;
-    const end = (packet.type & TYPE_END) !== 0;
 
     if (ahead > 0) {
       this.#reorder ??= new Map();
       if (this.#reorder.has(seq)) return;
-      if (end) this.#remoteEndSeq = seq;
-      this.#reorder.set(seq, { payload, end });
+      if (received.isEnd) this.#remoteEndSeq = seq;
+      this.#reorder.set(seq, received);
       this.#reorderCharge += charge;
       this.#insertRange(seq);
       this.#latestOutOfOrder = seq;
       return;
     }
     this.#receiveNext++;
-    this.#deliver(payload, end);
+    this.#deliver(received);
     if (this.#ranges.length > 0) this.#deliverReordered();
   }
 
-  #deliver(payload: Uint8Array, end: boolean): void {
-    if (payload.length > 0) {
-      this.#chunks.push(payload);
-      this.#chunksCharge += Math.max(payload.length, RECEIVE_CHARGE_BYTES_MIN);
+  #deliver(received: ReceivedPacket): void {
+    if (received.end > received.start) {
+      this.#chunks.push(received);
+      this.#chunksCharge += chargeOf(received);
     }
-    if (end) {
+    if (received.isEnd) {
       this.#remoteEnded = true;
       this.#reorder = null;
       this.#reorderCharge = 0;
@@ -842,9 +893,9 @@ export class StreamMachine<P extends Path> {
       const received = this.#reorder.get(this.#receiveNext);
       if (received === undefined) break;
       this.#reorder.delete(this.#receiveNext);
-      this.#reorderCharge -= Math.max(received.payload.length, RECEIVE_CHARGE_BYTES_MIN);
+      this.#reorderCharge -= chargeOf(received);
       this.#receiveNext++;
-      this.#deliver(received.payload, received.end);
+      this.#deliver(received);
     }
     while (this.#ranges.length > 0 && (this.#ranges[1] ?? 0) <= this.#receiveNext) {
       this.#ranges.splice(0, 2);

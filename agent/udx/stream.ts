@@ -13,6 +13,7 @@ import type { UDX } from "./index.ts";
 import { createPacket, decodePacket, TYPE_DESTROY, writeU32 } from "./packet.ts";
 import type { SocketPath, UDXSocket } from "./socket.ts";
 import { addressFamily, unmapAddress } from "./socket.ts";
+import type { Chunk } from "./stream-machine.ts";
 import { ACK_EVERY_PACKETS, StreamMachine } from "./stream-machine.ts";
 
 /** True refuses the packet. It may connect the stream first and then let the packet in. */
@@ -91,6 +92,7 @@ export class UDXStream extends Duplex {
   #frameFilled = 0;
   /** Bytes of the current frame still to come; 0 between frames. */
   #frameLeft = 0;
+  #frameHeaderCut = false;
 
   #relayTo: UDXStream | null = null;
   #relaying: Set<UDXStream> | null = null;
@@ -104,6 +106,7 @@ export class UDXStream extends Duplex {
     this.#machine = new StreamMachine<SocketPath>(id, udx._now(), {
       ...(options.seq ? { sendSeq: options.seq } : {}),
       ...(options.receiveWindowBytes ? { receiveWindowBytes: options.receiveWindowBytes } : {}),
+      ...udx._packetBuffers,
     });
     udx._streams.set(id, this);
     udx._forgetLate(id);
@@ -190,6 +193,17 @@ export class UDXStream extends Duplex {
       cwnd: this.cwnd,
       inflight: this.inflight,
       socket: this.socket === null ? null : this.socket.toJSON(),
+    };
+  }
+
+  /** For a look into a stream that stalls. */
+  _debug(): object {
+    return {
+      ...this.#machine.snapshot(this.udx._now()),
+      scheduled: this._scheduled,
+      timerIn: this.#timerAt - this.udx._now(),
+      readWanted: this.#readWanted,
+      writing: this.#onWritten !== null,
     };
   }
 
@@ -533,7 +547,7 @@ export class UDXStream extends Duplex {
       const chunk = machine.takeChunk();
       if (chunk === undefined) break;
       if (this.#framed) this.#deliverFramed(chunk);
-      else this.#push(chunk);
+      else this.#push(chunk.bytes.subarray(chunk.start, chunk.end));
     }
     if (machine.remoteEnded && !machine.readable && !this.#readEnded) {
       this.#readEnded = true;
@@ -551,76 +565,77 @@ export class UDXStream extends Duplex {
    * Gathers frames, so that what decrypts them gets each in one piece: complete frames at the start
    * of a chunk go out at once, an incomplete one waits.
    */
-  #deliverFramed(chunk: Uint8Array): void {
-    let at = 0;
-    // Complete the frame that is being gathered.
-    if (this.#frame !== null) {
-      at = this.#gather(chunk, 0);
-      if (this.#frame !== null || at === chunk.length) return;
-    }
+  #deliverFramed(chunk: Chunk): void {
+    let { start } = chunk;
+    const { bytes, end } = chunk;
+    if (this.#frame !== null) start = this.#gather(bytes, start, end);
     // Whole frames need no copy.
-    let boundary = at;
-    while (boundary < chunk.length) {
-      const length = frameLength(chunk, boundary);
-      if (length < 0 || boundary + length > chunk.length) break;
+    let boundary = start;
+    while (boundary < end) {
+      const length = frameLength(bytes, boundary, end);
+      if (length < 0 || boundary + length > end) break;
       boundary += length;
     }
-    if (boundary > at) {
-      this.#push(at === 0 && boundary === chunk.length ? chunk : chunk.subarray(at, boundary));
-    }
-    if (boundary < chunk.length) this.#gather(chunk, boundary);
+    if (boundary > start) this.#push(bytes.subarray(start, boundary));
+    if (boundary < end) this.#gather(bytes, boundary, end);
   }
 
-  /** Copies into the frame from `at` on, pushes what becomes complete, and returns how far it got. */
-  #gather(chunk: Uint8Array, at: number): number {
-    let from = at;
-    while (from < chunk.length) {
-      if (this.#frame === null) {
-        const length = frameLength(chunk, from);
-        if (length >= 0 && from + length <= chunk.length) return from;
-        // A length that is cut: room for the header, and then as it says.
-        this.#frameLeft = length < 0 ? FRAME_HEADER_BYTES : length;
-        this.#frame = Buffer.allocUnsafe(Math.min(this.#frameLeft, FRAME_PART_BYTES_MAX));
-        this.#frameFilled = 0;
-        this.#frameHeaderCut = length < 0;
-      }
+  /**
+   * Adds to the frame that is being gathered, or begins one, until it is complete. Returns where in
+   * `bytes` it ended.
+   */
+  #gather(bytes: Uint8Array, start: number, end: number): number {
+    let at = start;
+    if (this.#frame === null) this.#beginFrame(frameLength(bytes, at, end));
+    while (at < end && this.#frame !== null) {
       const frame: Uint8Array = this.#frame;
-      const take = Math.min(chunk.length - from, frame.length - this.#frameFilled, this.#frameLeft);
-      frame.set(chunk.subarray(from, from + take), this.#frameFilled);
-      from += take;
+      const take = Math.min(end - at, frame.length - this.#frameFilled, this.#frameLeft);
+      copyBytes(bytes, at, at + take, frame, this.#frameFilled);
+      at += take;
       this.#frameFilled += take;
       this.#frameLeft -= take;
-      if (this.#frameLeft === 0 && this.#frameHeaderCut) {
-        this.#frameHeaderCut = false;
-        const length = frameLength(frame, 0);
-        if (length > FRAME_HEADER_BYTES) {
-          const whole = Buffer.allocUnsafe(Math.min(length, FRAME_PART_BYTES_MAX));
-          whole.set(frame);
-          this.#frame = whole;
-          this.#frameLeft = length - FRAME_HEADER_BYTES;
-          continue;
-        }
-      }
-      if (this.#frameLeft === 0) {
-        this.#pushFrame();
-        return from;
-      }
-      if (this.#frameFilled === frame.length) {
+      if (this.#frameLeft === 0) this.#completeFrame(frame);
+      else if (this.#frameFilled === frame.length) {
+        // A long frame: this part of it, and then the next.
         this.#push(frame);
         this.#frame = Buffer.allocUnsafe(Math.min(this.#frameLeft, FRAME_PART_BYTES_MAX));
         this.#frameFilled = 0;
       }
     }
-    return from;
+    return at;
   }
 
-  #frameHeaderCut = false;
+  /** @param length - With the header; -1 while not even that is complete. */
+  #beginFrame(length: number): void {
+    this.#frameHeaderCut = length < 0;
+    this.#frameLeft = length < 0 ? FRAME_HEADER_BYTES : length;
+    this.#frame = Buffer.allocUnsafe(Math.min(this.#frameLeft, FRAME_PART_BYTES_MAX));
+    this.#frameFilled = 0;
+  }
+
+  #completeFrame(frame: Uint8Array): void {
+    if (!this.#frameHeaderCut) {
+      this.#pushFrame();
+      return;
+    }
+    // Its header was cut between two packets: now it says how long the frame is.
+    const length = frameLength(frame, 0, FRAME_HEADER_BYTES);
+    if (length === FRAME_HEADER_BYTES) {
+      this.#pushFrame();
+      return;
+    }
+    this.#beginFrame(length);
+    this.#frame?.set(frame);
+    this.#frameFilled = FRAME_HEADER_BYTES;
+    this.#frameLeft -= FRAME_HEADER_BYTES;
+  }
 
   #pushFrame(): void {
     const frame = this.#frame;
     if (frame === null) return;
     this.#frame = null;
-    if (this.#frameFilled > 0) this.#push(frame.subarray(0, this.#frameFilled));
+    if (this.#frameFilled === frame.length) this.#push(frame);
+    else if (this.#frameFilled > 0) this.#push(frame.subarray(0, this.#frameFilled));
     this.#frameFilled = 0;
     this.#frameLeft = 0;
   }
@@ -659,9 +674,17 @@ function notConnected(): Error {
   return errorWithCode("Writing while not connected not currently supported", "ERR_ASSERTION");
 }
 
-/** Bytes of the frame that starts at `at`, its header included, or -1 where the header is cut. */
-function frameLength(bytes: Uint8Array, at: number): number {
-  if (at + FRAME_HEADER_BYTES > bytes.length) return -1;
-  const [low = 0, middle = 0, high = 0] = [bytes[at], bytes[at + 1], bytes[at + 2]];
+/** Bytes of the frame that starts at `at`, its header included, or -1 where `end` cuts the header. */
+function frameLength(bytes: Uint8Array, at: number, end: number): number {
+  if (at + FRAME_HEADER_BYTES > end) return -1;
+  const low = bytes[at] ?? 0;
+  const middle = bytes[at + 1] ?? 0;
+  const high = bytes[at + 2] ?? 0;
   return FRAME_HEADER_BYTES + (low | (middle << 8) | (high << 16));
+}
+
+function copyBytes(from: Uint8Array, start: number, end: number, to: Uint8Array, at: number): void {
+  // Datagrams are Buffers, whose `copy` needs no view.
+  if (Buffer.isBuffer(from)) from.copy(to, at, start, end);
+  else to.set(from.subarray(start, end), at);
 }

@@ -60,6 +60,8 @@ function readAll(stream, { bytes, hash: hashes = true }) {
     let first = 0;
     const finish = () => {
       stream.off("data", onData);
+      // Or what comes before the next reader would be lost.
+      stream.pause();
       resolve({
         bytes: received,
         sha256: hash.digest("hex"),
@@ -188,6 +190,7 @@ const commands = {
         times.push((performance.now() - started) * 1000);
         if (times.length === count) {
           stream.off("data", onData);
+          stream.pause();
           times.sort((a, b) => a - b);
           resolve({ p50: times[count >> 1], p99: times[Math.floor(count * 0.99)] });
           return;
@@ -246,6 +249,20 @@ const commands = {
       packetsReceived: stream.packetsReceived,
       bytesReceived: stream.bytesReceived,
       readable: stream._readableState.buffered,
+    };
+  },
+  /** What a stalled transfer is looked into with. */
+  debug({ id }) {
+    const { stream: top, raw } = streams.get(id);
+    const stream = raw ?? top;
+    return {
+      ...commands.state({ id }),
+      stream: stream.toJSON(),
+      machine: stream._debug?.(),
+      topReadable: top._readableState.buffered,
+      topWritable: top._writableState.buffered,
+      paused: top._duplexState,
+      rawState: stream._duplexState,
     };
   },
   usage({ collect = false }) {

@@ -73,8 +73,8 @@ export class Side {
     for (;;) {
       const chunk = this.machine.takeChunk();
       if (chunk === undefined) return;
-      this.received.push(chunk);
-      this.receivedBytes += chunk.length;
+      this.received.push(chunk.bytes.subarray(chunk.start, chunk.end));
+      this.receivedBytes += chunk.end - chunk.start;
     }
   }
 
