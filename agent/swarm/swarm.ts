@@ -4,7 +4,7 @@
  * Hyperswarm 4.17 does the finding, the handshake and the hole punching. What it leaves to us:
  * - It looks the topic up once and then every ten minutes. Two nodes that start together both look
  *   before either has announced, and don't meet. So the topic is looked up again soon after the start,
- *   and then for as long as there are few peers.
+ *   and more often while there are few peers.
  * - It dials up to `maxPeers`, but takes any number of inbound connections. Dialling stops at two
  *   thirds of `peersMax`, and members above `peersMax` are closed: a full cluster thus always has
  *   room for a node that joins. Nodes that haven't proved to be members don't count.
@@ -54,9 +54,13 @@ export interface SwarmHooks {
 
 /** Waits before the topic is looked up again after a start. */
 const refreshesMs = [250, 1000, 3000, 10_000] as const;
-/** And from then on, while there are fewer peers than dialling aims for; without any peer, sooner. */
-const refreshFewMs = 45_000;
+/**
+ * And from then on: without any peer, with fewer than dialling aims for, and with enough. Announcing again is
+ * also what makes a bootstrap that was restarted useful to the next node that joins.
+ */
 const refreshNoneMs = 5_000;
+const refreshFewMs = 20_000;
+const refreshEnoughMs = 120_000;
 /** Waits before a peer is dialled again. The last is for configured peers, which are never given up. */
 const backoffsMs = [1000, 2500, 5000, 15_000] as const;
 /** From the handshake until both sides have proved membership. */
@@ -293,22 +297,25 @@ export class Swarm {
   }
 
   #refreshLater(): void {
-    const wait =
-      refreshesMs[this.#refreshes] ?? (this.#connections.size === 0 ? refreshNoneMs : refreshFewMs);
+    const wait = refreshesMs[this.#refreshes] ?? this.#refreshMs();
     this.#refreshes++;
     // Nodes that were started together must not all ask at once.
     const jittered = wait * (0.75 + Math.random() / 2);
     this.#refreshTimer = setTimeout(() => void this.#refresh(), jittered);
   }
 
+  #refreshMs(): number {
+    const { size } = this.#connections;
+    if (size === 0) return refreshNoneMs;
+    return size < this.#peersWanted ? refreshFewMs : refreshEnoughMs;
+  }
+
   async #refresh(): Promise<void> {
-    if (this.#connections.size < this.#peersWanted) {
-      await this.#dht.checkBootstraps();
-      if (this.#isClosed) return;
-      // The key's own announcement too: a bootstrap that was started after us, or again, lacks it.
-      if (this.#refreshes > 1) this.#swarm.server.refresh();
-      void this.#discovery?.refresh();
-    }
+    await this.#dht.checkBootstraps();
+    if (this.#isClosed) return;
+    // The key's own announcement too: a bootstrap that was started after us, or again, lacks it.
+    if (this.#refreshes > 1) this.#swarm.server.refresh();
+    void this.#discovery?.refresh();
     this.#refreshLater();
   }
 }
