@@ -28,7 +28,7 @@ const functions = new Set([
 ]);
 const words = new Set(
   (
-    "is not null isnull notnull case when then else end and or between in distinct from " +
+    "is not null isnull notnull case when then else end and or between in from distinct " +
     "collate binary nocase rtrim asc desc true false where"
   ).split(" "),
 );
