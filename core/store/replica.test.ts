@@ -335,7 +335,7 @@ test("lists in full, rows by unknown place and rows by range come from one scan 
   expect(empty.map(({ last, block }) => [last, decodeRowBlock(block)])).toEqual([
     [true, { kind: "rows", rows: [] }],
   ]);
-});
+}, 60_000);
 
 test("a peer that fetches all ranges in order costs few scans, and rows come as they are when sent", () => {
   const store = new CountingStore(digester);
@@ -369,7 +369,7 @@ test("a peer that fetches all ranges in order costs few scans, and rows come as 
   a.pass(61_000);
   a.rowsOf(ask);
   expect(store.scans - scans).toBeGreaterThan(scansOnce);
-});
+}, 60_000);
 
 test("two questions for one window share its scan, and both fail when the store can't be read", () => {
   const store = new FailingStore();
