@@ -28,8 +28,10 @@ import type { LocalCommit, TransactionRunner, WriteCommit } from "./sql/transact
 export interface LocalServiceHost<C extends WriteCommit> {
   readonly actorId: string;
   readonly nowMs: () => number;
-  /** Key columns of a replicated table. */
+  /** Key columns of any table that has a key. */
   readonly keyColumnsOf: KeyColumnsOf;
+  /** @param table in ASCII lower case */
+  readonly isReplicated: (table: string) => boolean;
   /** Why local writes are refused now; undefined when they aren't. */
   readonly writesRefused: () => string | undefined;
   /** A local transaction was committed; called before live queries and the client hear of it. */
@@ -55,7 +57,7 @@ export class LocalService<C extends WriteCommit = WriteCommit> implements StoreS
     this.#host = host;
     const nextSubscriber = () => ++this.#lastSubscriber;
     this.live = new LiveQueries(reader, host.keyColumnsOf, nextSubscriber);
-    this.#updates = new TableUpdates((table) => this.#isReplicated(table), nextSubscriber);
+    this.#updates = new TableUpdates(host.isReplicated, nextSubscriber);
   }
 
   async transact(
@@ -145,14 +147,10 @@ export class LocalService<C extends WriteCommit = WriteCommit> implements StoreS
   }
 
   #changed(merged: readonly MergedRow[], tables: Iterable<string>): void {
-    const changes = tableChanges(merged, tables, (table) => this.#isReplicated(table));
+    const changes = tableChanges(merged, tables, this.#host.isReplicated);
     if (changes.size === 0) return;
     this.live.changed(changes);
     this.#updates.changed(changes);
-  }
-
-  #isReplicated(table: string): boolean {
-    return this.#host.keyColumnsOf(table) !== undefined;
   }
 
   #countRows(table: string): number | undefined {

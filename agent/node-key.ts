@@ -49,7 +49,8 @@ export function openNodeKey(path: string): NodeKeyRead {
     if ((error as NodeJS.ErrnoException).code === "ENOENT") return createNodeKey(path);
     return refused((error as Error).message);
   }
-  if (!/^[0-9a-f]{64}$/.test(text)) return refused("64 hex digits wanted (patina keygen makes them)");
+  if (!/^[0-9a-f]{64}$/.test(text))
+    return refused("64 hex digits wanted (patina keygen makes them)");
   const seed = Uint8Array.from(Buffer.from(text, "hex"));
   return { kind: "key", key: keyOfSeed(seed), isNew: false };
 }

@@ -218,13 +218,14 @@ export class StoreThread {
 
   #createService(): LocalService<CommitResult> {
     const { queryTimeoutMs, statementTimeoutMs, resultBytesMax, schema } = this.#options;
-    const keys = new Map<string, readonly string[]>();
+    const keys = new Map([["patina_members", ["node"]]]);
+    const replicated = new Set<string>();
     for (const table of schema.tables.values()) {
-      if (table.replicated)
-        keys.set(
-          table.name,
-          table.keyColumns.map((column) => column.name),
-        );
+      keys.set(
+        table.name,
+        table.keyColumns.map((column) => column.name),
+      );
+      if (table.replicated) replicated.add(table.name);
     }
     const reader = new QueryRunner(this.#reader, { timeoutMs: queryTimeoutMs, resultBytesMax });
     const writer = new TransactionRunner<CommitResult>(this.#writer, this.#store, {
@@ -234,6 +235,7 @@ export class StoreThread {
       actorId: this.site,
       nowMs: () => this.#clock.nowMs(),
       keyColumnsOf: (table) => keys.get(table),
+      isReplicated: (table) => replicated.has(table),
       writesRefused: () => {
         const allowed = this.#replica.localWrites();
         return allowed.kind === "refused" ? allowed.why : undefined;

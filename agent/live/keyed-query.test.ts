@@ -1,16 +1,37 @@
 import { expect, test } from "bun:test";
 import { keyedQuery } from "./keyed-query.ts";
 
-const keyed = (sql: string) => keyedQuery(sql, "t", ["id"]);
+const keys: Record<string, string[]> = { t: ["id"], u: ["k", 'q"'], v: ["id"] };
+const keyed = (sql: string) => keyedQuery(sql, (table) => keys[table]);
 
 test("a selection from one table is maintained by key", () => {
   expect(keyed("SELECT a, b FROM t WHERE a = 'x' OR b > 1 ORDER BY b DESC;")).toEqual({
     all: `SELECT a, b, "t"."id" AS patina_key_0 FROM t WHERE a = 'x' OR b > 1 ORDER BY b DESC`,
-    one: `SELECT * FROM (SELECT a, b, "t"."id" AS patina_key_0 FROM t WHERE a = 'x' OR b > 1) WHERE patina_key_0 = ?1`,
+    tables: [
+      {
+        table: "t",
+        keyColumns: 1,
+        one: `SELECT * FROM (SELECT a, b, "t"."id" AS patina_key_0 FROM t WHERE a = 'x' OR b > 1) WHERE patina_key_0 = ?1`,
+      },
+    ],
   });
-  expect(keyedQuery('select * from T as "x y"', "t", ["k", 'q"'])?.one).toBe(
-    'SELECT * FROM (select *, "x y"."k" AS patina_key_0, "x y"."q""" AS patina_key_1 from T as "x y") WHERE patina_key_0 = ?1 AND patina_key_1 = ?2',
-  );
+});
+
+test("a join is maintained by the key of each table that isn't on the right of a LEFT JOIN", () => {
+  const sql = `select * from T as "x y" join u on u.k = "x y".a and (u.b, 1) = (2, 1) left outer join v using (id) where 1`;
+  const unordered = `select *, "x y"."id" AS patina_key_0, "u"."k" AS patina_key_1, "u"."q""" AS patina_key_2, "v"."id" AS patina_key_3 ${sql.slice("select * ".length)}`;
+  expect(keyed(sql)).toEqual({
+    all: unordered,
+    tables: [
+      { table: "t", keyColumns: 1, one: `SELECT * FROM (${unordered}) WHERE patina_key_0 = ?1` },
+      {
+        table: "u",
+        keyColumns: 2,
+        one: `SELECT * FROM (${unordered}) WHERE patina_key_1 = ?1 AND patina_key_2 = ?2`,
+      },
+      { table: "v", keyColumns: 1, one: undefined },
+    ],
+  });
 });
 
 test.each([
@@ -18,6 +39,9 @@ test.each([
   "SELECT lower(a) || '-' || b FROM t x WHERE x.a IN ('a', 'b')",
   "SELECT a /* FROM u */ FROM t -- WHERE",
   "SELECT ' FROM ', a FROM t",
+  "SELECT a FROM t, u WHERE t.a = u.k",
+  "SELECT a FROM t CROSS JOIN u NATURAL LEFT JOIN v",
+  "SELECT a FROM t a INNER JOIN u b ON a.a = b.k",
 ])("%s is", (sql) => {
   expect(keyed(sql)).toBeDefined();
 });
@@ -32,15 +56,21 @@ test.each([
   "SELECT a FROM t LIMIT 1",
   "SELECT a FROM t, t u",
   "SELECT a FROM t JOIN t u",
+  "SELECT a FROM t RIGHT JOIN u ON 1",
+  "SELECT a FROM t FULL OUTER JOIN u ON 1",
+  "SELECT a FROM t JOIN u ON t.left = u.k",
+  "SELECT a FROM (t JOIN u)",
   "SELECT a FROM t UNION SELECT a FROM t",
   "SELECT a, row_number() OVER () FROM t",
   "SELECT a FROM t WHERE EXISTS (SELECT 1 FROM t u)",
-  "SELECT a FROM t WHERE a IN t",
+  "SELECT a FROM t WHERE a IN u",
+  "SELECT a FROM t, json_each(t.a)",
   "WITH x AS (SELECT 1) SELECT a FROM t",
   "VALUES (1)",
-  "SELECT a FROM (t)",
   "SELECT a FROM main.t",
   "SELECT a FROM t INDEXED BY i",
+  "SELECT a FROM t NOT INDEXED",
+  "SELECT a FROM view",
   "SELECT 1",
 ])("%s is not", (sql) => {
   expect(keyed(sql)).toBeUndefined();

@@ -1,27 +1,38 @@
 /**
- * The one shape of query that is maintained row by row for now: a selection from one table,
+ * The shape of query that is maintained row by row: a selection from tables that are joined,
  *
  * ```sql
- * SELECT … FROM table [[AS] alias] [WHERE …] [ORDER BY …]
+ * SELECT … FROM table [[AS] alias] [[LEFT] JOIN table … [ON …]]… [WHERE …] [ORDER BY …]
  * ```
  *
- * without DISTINCT, aggregates, window functions, LIMIT or a second SELECT. Each of its rows comes from
- * exactly one row of the table, so after a change of some rows it is enough to ask for those, by key.
- * Everything else is run again and compared (`subscription.ts`).
+ * without DISTINCT, aggregates, window functions, LIMIT, a second SELECT or the same table twice. Each
+ * row of its result comes from one row of each table (or none, on the right of a LEFT JOIN), so that the
+ * keys of those rows name it; and after a change of a row it is enough to look at the results in which
+ * its key stands. That holds for all tables but those on the right of a LEFT JOIN, where a row that
+ * comes or goes also changes results in which it doesn't stand.
  *
- * The words are read off SQLite's tokens. When in doubt a query isn't of this shape: that is slower,
- * never wrong.
+ * Everything else is run again and compared (`subscription.ts`). The words are read off SQLite's tokens.
+ * When in doubt a query isn't of this shape: that is slower, never wrong.
  *
  * @module
  */
 
 import { isSymbol, quoteName, type SqlToken, tokenize } from "../../core/schema/sql-token.ts";
 
+export interface KeyedTable {
+  /** In ASCII lower case. */
+  readonly table: string;
+  /** How many columns its key has; they follow the query's own, table by table. */
+  readonly keyColumns: number;
+  /** The results of one of its rows, whose key's values are ?1 and so on; undefined right of a LEFT JOIN. */
+  readonly one: string | undefined;
+}
+
 export interface KeyedQuery {
-  /** The query with the key's columns after its own. */
+  /** The query with all keys' columns after its own. */
   readonly all: string;
-  /** The rows of one key, whose values are the parameters ?1 and so on; the same columns. */
-  readonly one: string;
+  /** In the order of FROM. */
+  readonly tables: readonly KeyedTable[];
 }
 
 /** Names whose call makes many rows one. `min` and `max` of two values don't, but it is all the same. */
@@ -46,17 +57,19 @@ const aggregates = new Set([
 ]);
 
 const stopWords = new Set([
-  "compound",
   "distinct",
   "except",
   "filter",
+  "full",
   "group",
   "having",
+  "indexed",
   "intersect",
-  "join",
   "limit",
   "over",
   "returning",
+  "right",
+  "select",
   "union",
   "values",
   "window",
@@ -65,16 +78,59 @@ const stopWords = new Set([
 
 /**
  * @param sql without parameters, one statement
- * @param table in ASCII lower case: the only one that it reads
- * @param keyColumns in the order of the primary key
+ * @param keyColumnsOf in the order of the primary key; undefined for what is no table with a key
  */
 export function keyedQuery(
   sql: string,
-  table: string,
-  keyColumns: readonly string[],
+  keyColumnsOf: (table: string) => readonly string[] | undefined,
 ): KeyedQuery | undefined {
   const tokens = tokenize(sql);
   if (isSymbol(tokens.at(-1), ";")) tokens.pop();
+  const clauses = findClauses(tokens);
+  if (clauses === undefined) return undefined;
+  const { from, fromEnd, order } = clauses;
+  const sources = parseFrom(tokens.slice(from + 1, fromEnd));
+  if (sources === undefined || new Set(sources.map(({ table }) => table)).size < sources.length) {
+    return undefined;
+  }
+  const columns: string[] = [];
+  const keys: { source: Source; first: number; count: number }[] = [];
+  for (const source of sources) {
+    const keyColumns = keyColumnsOf(source.table);
+    if (keyColumns === undefined || keyColumns.length === 0) return undefined;
+    keys.push({ source, first: columns.length, count: keyColumns.length });
+    for (const column of keyColumns) {
+      const name = `${quoteName(source.alias)}.${quoteName(column)}`;
+      columns.push(`${name} AS patina_key_${columns.length}`);
+    }
+  }
+  const textOf = (first: number, end: number): string => {
+    const last = tokens[end - 1] as SqlToken;
+    return sql.slice((tokens[first] as SqlToken).at, last.at + last.text.length);
+  };
+  const head = `${textOf(0, from)}, ${columns.join(", ")} `;
+  const unordered = head + textOf(from, order);
+  return {
+    all: head + textOf(from, tokens.length),
+    tables: keys.map(({ source, first, count }) => {
+      const conditions = Array.from(
+        { length: count },
+        (_, i) => `patina_key_${first + i} = ?${i + 1}`,
+      );
+      const one = `SELECT * FROM (${unordered}) WHERE ${conditions.join(" AND ")}`;
+      return {
+        table: source.table,
+        keyColumns: count,
+        one: source.isOptional ? undefined : one,
+      };
+    }),
+  };
+}
+
+/** Where FROM is, where it ends, and where ORDER is or the statement ends; undefined for other shapes. */
+function findClauses(
+  tokens: readonly SqlToken[],
+): { readonly from: number; readonly fromEnd: number; readonly order: number } | undefined {
   if (!isWordOf(tokens[0], "select") || isWordOf(tokens[1], "all")) return undefined;
   let depth = 0;
   let from = -1;
@@ -84,50 +140,80 @@ export function keyedQuery(
     const token = tokens[i] as SqlToken;
     if (isSymbol(token, "(")) depth++;
     else if (isSymbol(token, ")")) depth--;
-    if (token.kind !== "word") {
-      // "quoted"(…) may call a function too.
-      if (token.kind === "quoted" && isSymbol(tokens[i + 1], "(")) return undefined;
-      continue;
-    }
-    if (token.value === "select" || stopWords.has(token.value)) return undefined;
-    if (aggregates.has(token.value) && isSymbol(tokens[i + 1], "(")) return undefined;
+    // "quoted"(…) may call an aggregate too.
+    if (token.kind === "quoted" && isSymbol(tokens[i + 1], "(")) return undefined;
+    if (token.kind !== "word") continue;
+    const { value } = token;
+    if (stopWords.has(value)) return undefined;
+    if (aggregates.has(value) && isSymbol(tokens[i + 1], "(")) return undefined;
     // `x IN table` reads a table that stands in no FROM.
-    if (token.value === "in" && !isSymbol(tokens[i + 1], "(")) return undefined;
+    if (value === "in" && !isSymbol(tokens[i + 1], "(")) return undefined;
     if (depth > 0) continue;
-    if (token.value === "from") {
+    if (value === "from") {
       if (from >= 0) return undefined;
       from = i;
-    } else if (token.value === "where") where = i;
-    else if (token.value === "order") order = i;
+    } else if (value === "where") where = i;
+    else if (value === "order") order = i;
   }
   if (from < 0) return undefined;
-  const fromEnd = where >= 0 ? where : order >= 0 ? order : tokens.length;
-  const alias = aliasOf(tokens.slice(from + 1, fromEnd), table);
-  if (alias === undefined) return undefined;
-
-  const textOf = (first: number, end: number): string => {
-    const last = tokens[end - 1] as SqlToken;
-    return sql.slice((tokens[first] as SqlToken).at, last.at + last.text.length);
-  };
-  const keys = keyColumns.map(
-    (column, i) => `${quoteName(alias)}.${quoteName(column)} AS patina_key_${i}`,
-  );
-  const head = `${textOf(0, from)}, ${keys.join(", ")} `;
-  const unordered = head + textOf(from, order >= 0 ? order : tokens.length);
-  const conditions = keyColumns.map((_, i) => `patina_key_${i} = ?${i + 1}`);
-  return {
-    all: head + textOf(from, tokens.length),
-    one: `SELECT * FROM (${unordered}) WHERE ${conditions.join(" AND ")}`,
-  };
+  const end = order >= 0 ? order : tokens.length;
+  return { from, fromEnd: where >= 0 ? where : end, order: end };
 }
 
-/** The name by which the columns of the FROM clause's only table can be told; undefined for others. */
-function aliasOf(clause: readonly SqlToken[], table: string): string | undefined {
-  const names = clause.filter((token, i) => !(i === 1 && isWordOf(token, "as")));
-  const isPlain = names.every((token) => token.kind === "word" || token.kind === "quoted");
-  if (!isPlain || names.length < 1 || names.length > 2) return undefined;
-  if (names[0]?.value !== table) return undefined;
-  return (names[1] ?? names[0])?.value;
+interface Source {
+  /** In ASCII lower case. */
+  readonly table: string;
+  readonly alias: string;
+  /** On the right of a LEFT JOIN. */
+  readonly isOptional: boolean;
+}
+
+const joinWords = new Set(["left", "outer", "inner", "cross", "natural", "join"]);
+
+/** The tables of a FROM clause; undefined for anything but plain tables and joins of them. */
+function parseFrom(tokens: readonly SqlToken[]): Source[] | undefined {
+  const sources: Source[] = [];
+  let at = 0;
+  let isOptional = false;
+  for (;;) {
+    const name = tokens[at];
+    if (!isName(name)) return undefined;
+    at++;
+    if (isWordOf(tokens[at], "as")) at++;
+    const alias = tokens[at];
+    const hasAlias = isName(alias) && !isWordOf(alias, "on") && !isWordOf(alias, "using");
+    if (hasAlias) at++;
+    sources.push({ table: name.value, alias: (hasAlias ? alias : name).value, isOptional });
+    if (isWordOf(tokens[at], "on") || isWordOf(tokens[at], "using")) {
+      let depth = 0;
+      for (at++; at < tokens.length; at++) {
+        if (isSymbol(tokens[at], "(")) depth++;
+        else if (isSymbol(tokens[at], ")")) depth--;
+        else if (depth === 0 && (isJoinWord(tokens[at]) || isSymbol(tokens[at], ","))) break;
+      }
+    }
+    if (at >= tokens.length) return sources;
+    isOptional = false;
+    if (isSymbol(tokens[at], ",")) at++;
+    else {
+      // LEFT may be a column's name as well; then no JOIN follows, and this isn't for us.
+      while (isJoinWord(tokens[at]) && !isWordOf(tokens[at], "join")) {
+        if (isWordOf(tokens[at], "left")) isOptional = true;
+        at++;
+      }
+      if (!isWordOf(tokens[at], "join")) return undefined;
+      at++;
+    }
+  }
+}
+
+function isName(token: SqlToken | undefined): token is SqlToken {
+  if (token?.kind === "quoted") return true;
+  return token?.kind === "word" && !joinWords.has(token.value);
+}
+
+function isJoinWord(token: SqlToken | undefined): boolean {
+  return token?.kind === "word" && joinWords.has(token.value);
 }
 
 function isWordOf(token: SqlToken | undefined, word: string): boolean {

@@ -33,12 +33,12 @@ import { seaHashHex } from "./seahash.ts";
 import { type Plan, Subscription } from "./subscription.ts";
 import type { TableChanges } from "./table-changes.ts";
 
-/** Key columns of a table in the order of its primary key; undefined for a table that isn't replicated. */
+/** Key columns of a table in the order of its primary key; undefined for a table without one, and for views. */
 export type KeyColumnsOf = (table: string) => readonly string[] | undefined;
 
 const keptWithoutListenersMs = 10 * 60 * 1000;
 /** What may be found out in the turn of the commit itself. */
-const costMsMax = 1;
+const rerunMsMax = 1;
 
 interface Entry {
   readonly subscription: Subscription;
@@ -47,8 +47,8 @@ interface Entry {
   idleSinceMs: number | undefined;
   /** Its tables changed and it hasn't looked yet. */
   isStale: boolean;
-  /** What its last look took. */
-  costMs: number;
+  /** What running it took the last time. */
+  rerunMs: number;
 }
 
 export class LiveQueries {
@@ -86,16 +86,16 @@ export class LiveQueries {
     rows: number;
     listeners: number;
     change_id: number;
-    cost_ms: number;
+    rerun_ms: number;
   }[] {
-    return [...this.#byId.values()].map(({ subscription, listeners, costMs }) => ({
+    return [...this.#byId.values()].map(({ subscription, listeners, rerunMs }) => ({
       id: subscription.id,
       sql: subscription.sql,
       how: subscription.isKeyed ? "keyed" : "rerun",
       rows: subscription.rowCount,
       listeners: listeners.size,
       change_id: subscription.history.lastId,
-      cost_ms: costMs,
+      rerun_ms: rerunMs,
     }));
   }
 
@@ -136,17 +136,20 @@ export class LiveQueries {
   /** To be called after each commit, before anything else happens. */
   changed(changes: TableChanges): void {
     if (this.#byTable.size === 0) return;
-    const affected = new Map<Entry, readonly MergedRow[] | "unknown">();
+    const affected = new Map<Entry, Map<string, readonly MergedRow[] | "unknown">>();
     for (const [table, rows] of changes) {
       for (const entry of this.#byTable.get(table) ?? []) {
-        affected.set(entry, affected.has(entry) ? "unknown" : rows);
+        const own = affected.get(entry);
+        if (own === undefined) affected.set(entry, new Map([[table, rows]]));
+        else own.set(table, rows);
       }
     }
-    for (const [entry, rows] of affected) {
+    for (const [entry, own] of affected) {
       const { subscription, listeners } = entry;
       if (listeners.size === 0) entry.isStale = true;
       else if (entry.isStale) continue;
-      else if (subscription.isKeyed || entry.costMs <= costMsMax) this.#refresh(entry, rows);
+      else if (subscription.canLookUp(own)) this.#refresh(entry, own);
+      else if (entry.rerunMs <= rerunMsMax) this.#refresh(entry, undefined);
       else {
         entry.isStale = true;
         this.#due.add(entry);
@@ -169,7 +172,7 @@ export class LiveQueries {
   /** Brings a stale one up to date. */
   #freshen(entry: Entry): void {
     this.#due.delete(entry);
-    if (entry.isStale && this.#byId.has(entry.subscription.id)) this.#refresh(entry, "unknown");
+    if (entry.isStale && this.#byId.has(entry.subscription.id)) this.#refresh(entry, undefined);
   }
 
   /** Forgets what nobody has listened to for long. */
@@ -272,13 +275,13 @@ export class LiveQueries {
       });
       const begunMs = performance.now();
       deadline.within(timeoutMs, () => subscription.start());
-      const costMs = performance.now() - begunMs;
+      const rerunMs = performance.now() - begunMs;
       const entry: Entry = {
         subscription,
         listeners: new Map(),
         idleSinceMs: undefined,
         isStale: false,
-        costMs,
+        rerunMs,
       };
       this.#byId.set(subscription.id, entry);
       this.#bySql.set(sql, entry);
@@ -301,19 +304,23 @@ export class LiveQueries {
     tables: ReadonlySet<string>,
     prepare: (sql: string) => Statement,
   ): Plan {
-    const [table] = tables;
-    const keyColumns = tables.size === 1 ? this.#keyColumnsOf(table as string) : undefined;
-    if (keyColumns !== undefined) {
-      const keyed = keyedQuery(sql, table as string, keyColumns);
-      if (keyed !== undefined) {
-        try {
-          const all = prepare(keyed.all);
-          const one = prepare(keyed.one);
-          plain.finalize();
-          return { kind: "keyed", all, one, keyColumns: keyColumns.length };
-        } catch {
-          // SQLite sees it otherwise: run again and compare.
-        }
+    const keyed = keyedQuery(sql, this.#keyColumnsOf);
+    // What else SQLite saw it read (a view's tables, say) is beyond what its words tell.
+    if (
+      keyed?.tables.length === tables.size &&
+      keyed.tables.every(({ table }) => tables.has(table))
+    ) {
+      try {
+        const all = prepare(keyed.all);
+        const sources = keyed.tables.map(({ table, keyColumns, one }) => ({
+          table,
+          keyColumns,
+          one: one === undefined ? undefined : prepare(one),
+        }));
+        plain.finalize();
+        return { kind: "keyed", all, sources };
+      } catch {
+        // SQLite reads the words otherwise: run it again and compare.
       }
     }
     return { kind: "rerun", all: plain, identity: this.#identityColumns(plain) };
@@ -340,7 +347,8 @@ export class LiveQueries {
     return identity;
   }
 
-  #refresh(entry: Entry, rows: readonly MergedRow[] | "unknown"): void {
+  /** @param changes to be looked up; undefined: run it again */
+  #refresh(entry: Entry, changes: TableChanges | undefined): void {
     const { subscription, listeners } = entry;
     const { guard, deadline, timeoutMs } = this.#runner;
     let lines: string;
@@ -348,9 +356,9 @@ export class LiveQueries {
     entry.isStale = false;
     try {
       lines = guard.within("read", () =>
-        deadline.within(timeoutMs, () => subscription.refresh(rows)),
+        deadline.within(timeoutMs, () => subscription.refresh(changes)),
       );
-      entry.costMs = performance.now() - begunMs;
+      if (changes === undefined) entry.rerunMs = performance.now() - begunMs;
     } catch (error) {
       // What was told before no longer leads to what is: the subscription ends, never lies.
       const why = error instanceof NotUtf8Error ? error.message : errorText(error, guard);

@@ -1,12 +1,12 @@
 /**
  * One live query: its rows as last told, and what a commit makes of them.
  *
- * Rows are kept as the text that clients were sent. A query over one table (`keyed-query.ts`) looks up
- * the rows that changed; any other is run again and compared, and only after a change of a table that
- * it reads. Rows are the same when they have the same *identity*: the key of the table for the first
- * kind; for the second those columns of the result that are key columns of some table, or, without
- * any, the whole row. A row whose identity stays and whose text changes is an update and keeps its row
- * id. Events folded up always equal the fresh result, whichever identity was found.
+ * Rows are kept as the text that clients were sent. A *keyed* query (`keyed-query.ts`) looks up the
+ * results of the rows that changed; any other is run again and compared. Results are the same when they
+ * have the same *identity*: the keys of the rows that they come from; for other queries those columns
+ * that are key columns of some table, or, without any, the whole row. A row whose identity stays and
+ * whose text changes is an update and keeps its row id. Events folded up always equal the fresh result,
+ * whichever identity was found.
  *
  * @module
  */
@@ -18,6 +18,7 @@ import type { Statement } from "../../wasm/statement.ts";
 import { sqlValueToJson } from "../api/json-writer.ts";
 import { cellsJson } from "../sql/query-runner.ts";
 import { ChangeHistory } from "./change-history.ts";
+import type { TableChanges } from "./table-changes.ts";
 
 interface Row {
   readonly rowId: number;
@@ -25,13 +26,20 @@ interface Row {
   readonly cells: string;
 }
 
+/** One table of a keyed query. */
+export interface PlannedSource {
+  readonly table: string;
+  readonly keyColumns: number;
+  /** The results of one of its rows; undefined where a change concerns others too. */
+  readonly one: Statement | undefined;
+}
+
 /** How the rows are found. Statements belong to the subscription and are compiled for it. */
 export type Plan =
   | {
       readonly kind: "keyed";
       readonly all: Statement;
-      readonly one: Statement;
-      readonly keyColumns: number;
+      readonly sources: readonly PlannedSource[];
     }
   | {
       readonly kind: "rerun";
@@ -42,6 +50,10 @@ export type Plan =
 
 /** Above this many changed rows, or a quarter of those held, running again is cheaper. */
 const lookupsMax = 1000;
+const lookupsAlways = 8;
+
+/** Cells of the results that there are now, by identity. Empty: none any more. */
+type Fresh = Map<string, string[]>;
 
 export class Subscription {
   readonly id: string;
@@ -56,6 +68,8 @@ export class Subscription {
   readonly #columnCount: number;
   /** By identity; several where the identity isn't unique. */
   readonly #rows = new Map<string, Row[]>();
+  /** For each table of a keyed query over several: identities in which a key stands, by the key's text. */
+  readonly #byKey: readonly Map<string, Set<string>>[];
   #lastRowId = 0;
 
   constructor(options: {
@@ -73,6 +87,9 @@ export class Subscription {
     this.columnsJson = JSON.stringify(options.columns);
     this.#plan = options.plan;
     this.#columnCount = options.columns.length;
+    const { plan } = options;
+    const isJoin = plan.kind === "keyed" && plan.sources.length > 1;
+    this.#byKey = isJoin ? plan.sources.map(() => new Map()) : [];
   }
 
   get rowCount(): number {
@@ -100,42 +117,57 @@ export class Subscription {
     return text;
   }
 
+  /** Whether {@link refresh} can look up what these changes concern, in place of running it again. */
+  canLookUp(changes: TableChanges): boolean {
+    const plan = this.#plan;
+    if (plan.kind !== "keyed") return false;
+    let lookups = 0;
+    for (const [table, rows] of changes) {
+      const source = plan.sources.find((one) => one.table === table);
+      if (rows === "unknown" || source?.one === undefined) return false;
+      lookups += rows.length;
+    }
+    return lookups <= lookupsAlways || (lookups <= lookupsMax && lookups * 4 < this.#rows.size);
+  }
+
   /**
-   * Takes in a change of its tables, and returns the lines of what became of it: "" when nothing did.
+   * Takes in changes of its tables, and returns the lines of what became of it: "" when nothing did.
    * On an error the rows are as before; the subscription is to be ended.
    *
-   * @param changed rows of its one table; `"unknown"` finds out by itself
+   * @param changes of its tables alone; undefined finds out by itself
    * @throws SqliteError, NotUtf8Error
    */
-  refresh(changed: readonly MergedRow[] | "unknown"): string {
+  refresh(changes: TableChanges | undefined): string {
     const plan = this.#plan;
-    if (plan.kind === "keyed" && changed !== "unknown") {
-      const isFew = changed.length <= 8 || changed.length * 4 < this.#rows.size;
-      if (isFew && changed.length <= lookupsMax) return this.#refreshKeyed(plan, changed);
-    }
-    return this.#refreshAll();
+    return plan.kind === "keyed" && changes !== undefined && this.canLookUp(changes)
+      ? this.#lookUp(plan, changes)
+      : this.#runAgain();
   }
 
   dispose(): void {
     this.#plan.all.finalize();
-    if (this.#plan.kind === "keyed") this.#plan.one.finalize();
+    if (this.#plan.kind === "keyed") for (const { one } of this.#plan.sources) one?.finalize();
   }
 
-  #refreshKeyed(plan: Plan & { kind: "keyed" }, changed: readonly MergedRow[]): string {
-    const fresh = new Map<string, string[]>();
-    for (const { key } of changed) {
-      const values = decodeKey(key);
-      if (values === undefined || values.length !== plan.keyColumns) continue;
-      fresh.set(identityOf(values), fresh.get(identityOf(values)) ?? []);
-      for (let i = 0; i < values.length; i++) plan.one.bind(i + 1, values[i] as SqlValue);
-      // A key that the column's affinity would change finds another row; it is compared as what it is.
-      this.#forEachRow(plan.one, (identity, cells) => fresh.set(identity, [cells]));
+  #lookUp(plan: Plan & { kind: "keyed" }, changes: TableChanges): string {
+    const fresh: Fresh = new Map();
+    for (const [i, { table, one, keyColumns }] of plan.sources.entries()) {
+      for (const { key } of (changes.get(table) ?? []) as readonly MergedRow[]) {
+        const values = decodeKey(key);
+        if (values === undefined || values.length !== keyColumns || one === undefined) continue;
+        const text = keyText(values);
+        const held = this.#byKey.length === 0 ? [text] : (this.#byKey[i]?.get(text) ?? []);
+        for (const identity of held) if (!fresh.has(identity)) fresh.set(identity, []);
+        for (let n = 0; n < keyColumns; n++) one.bind(n + 1, values[n] as SqlValue);
+        // A key that its column's affinity would change finds another row, which is what it is.
+        this.#forEachRow(one, (identity, cells) => fresh.set(identity, [cells]));
+      }
     }
     return this.#compare(fresh);
   }
 
-  #refreshAll(): string {
-    const fresh = new Map<string, string[]>();
+  #runAgain(): string {
+    const fresh: Fresh = new Map();
     this.#forEachRow(this.#plan.all, (identity, cells) => {
       const same = fresh.get(identity);
       if (same === undefined) fresh.set(identity, [cells]);
@@ -150,7 +182,7 @@ export class Subscription {
    * A result without key columns whose one different row is another now (an aggregate, say): an update
    * of that row, not a delete and an insert.
    */
-  #pairSingle(fresh: Map<string, string[]>): void {
+  #pairSingle(fresh: Fresh): void {
     if (this.#rows.size !== 1 || fresh.size !== 2) return;
     const [[oldIdentity, rows]] = this.#rows as unknown as [[string, Row[]]];
     const [newIdentity] = [...fresh.keys()].filter((identity) => identity !== oldIdentity);
@@ -161,8 +193,7 @@ export class Subscription {
     fresh.delete(oldIdentity);
   }
 
-  /** @param fresh for each identity that may have changed, the cells of its rows now */
-  #compare(fresh: ReadonlyMap<string, readonly string[]>): string {
+  #compare(fresh: Fresh): string {
     const updates: [Row, string, string][] = [];
     const inserts: [string, string][] = [];
     const deletes: [string, Row][] = [];
@@ -185,7 +216,8 @@ export class Subscription {
     }
     let lines = "";
     for (const [row, identity, cells] of updates) {
-      this.#replace(identity, row, { rowId: row.rowId, cells });
+      const rows = this.#rows.get(identity) as Row[];
+      rows[rows.indexOf(row)] = { rowId: row.rowId, cells };
       lines += this.#event("update", row.rowId, cells);
     }
     for (const [identity, cells] of inserts) {
@@ -194,7 +226,7 @@ export class Subscription {
       lines += this.#event("insert", row.rowId, cells);
     }
     for (const [identity, row] of deletes) {
-      this.#replace(identity, row, undefined);
+      this.#remove(identity, row);
       lines += this.#event("delete", row.rowId, row.cells);
     }
     return lines;
@@ -208,16 +240,41 @@ export class Subscription {
 
   #add(identity: string, row: Row): void {
     const rows = this.#rows.get(identity);
-    if (rows === undefined) this.#rows.set(identity, [row]);
-    else rows.push(row);
+    if (rows !== undefined) {
+      rows.push(row);
+      return;
+    }
+    this.#rows.set(identity, [row]);
+    this.#forEachKey(identity, (identities, key) => {
+      const same = identities.get(key);
+      if (same === undefined) identities.set(key, new Set([identity]));
+      else same.add(identity);
+    });
   }
 
-  #replace(identity: string, before: Row, after: Row | undefined): void {
+  #remove(identity: string, row: Row): void {
     const rows = this.#rows.get(identity) as Row[];
-    const at = rows.indexOf(before);
-    if (after !== undefined) rows[at] = after;
-    else if (rows.length > 1) rows.splice(at, 1);
-    else this.#rows.delete(identity);
+    if (rows.length > 1) {
+      rows.splice(rows.indexOf(row), 1);
+      return;
+    }
+    this.#rows.delete(identity);
+    this.#forEachKey(identity, (identities, key) => {
+      const same = identities.get(key);
+      same?.delete(identity);
+      if (same?.size === 0) identities.delete(key);
+    });
+  }
+
+  #forEachKey(
+    identity: string,
+    use: (identities: Map<string, Set<string>>, key: string) => void,
+  ): void {
+    if (this.#byKey.length === 0) return;
+    for (const [i, key] of identity.split(keySeparator).entries()) {
+      const identities = this.#byKey[i];
+      if (identities !== undefined) use(identities, key);
+    }
   }
 
   #forEachRow(statement: Statement, use: (identity: string, cells: string) => void): void {
@@ -225,22 +282,32 @@ export class Subscription {
     try {
       while (statement.step()) {
         const cells = cellsJson(statement, this.#columnCount);
-        if (plan.kind === "keyed") {
-          const values: SqlValue[] = [];
-          for (let i = 0; i < plan.keyColumns; i++) {
-            values.push(statement.column(this.#columnCount + i));
-          }
-          use(identityOf(values), cells);
-        } else if (plan.identity.length === 0) use(cells, cells);
-        else use(identityOf(plan.identity.map((column) => statement.column(column))), cells);
+        if (plan.kind === "keyed") use(this.#identityOf(statement, plan.sources), cells);
+        else if (plan.identity.length === 0) use(cells, cells);
+        else use(keyText(plan.identity.map((column) => statement.column(column))), cells);
       }
     } finally {
       statement.reset();
     }
   }
+
+  /** The keys' texts, table by table. */
+  #identityOf(statement: Statement, sources: readonly PlannedSource[]): string {
+    let column = this.#columnCount;
+    const keys: string[] = [];
+    for (const { keyColumns } of sources) {
+      const values: SqlValue[] = [];
+      for (let i = 0; i < keyColumns; i++) values.push(statement.column(column++));
+      keys.push(keyText(values));
+    }
+    return keys.length === 1 ? (keys[0] as string) : keys.join(keySeparator);
+  }
 }
 
-function identityOf(values: readonly SqlValue[]): string {
+/** Stands in no key's text: JSON escapes it. */
+const keySeparator = "\n";
+
+function keyText(values: readonly SqlValue[]): string {
   let text = "";
   for (const value of values) text += `${sqlValueToJson(canonicalKeyValue(value))},`;
   return text;

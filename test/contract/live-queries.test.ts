@@ -21,6 +21,8 @@ const queries = [
   "SELECT name, count(*) FROM a GROUP BY name HAVING count(*) > 1",
   "SELECT a.id, b.k, b.part, b.v FROM a JOIN b ON b.a_id = a.id",
   "SELECT a.name, b.v FROM a LEFT JOIN b ON b.a_id = a.id",
+  "SELECT a.name, b.k FROM b, a WHERE b.a_id = a.id AND a.n > 0 ORDER BY b.v",
+  "SELECT b.v, a.name FROM b LEFT JOIN a ON a.id = b.a_id AND a.n > 0 WHERE a.id IS NULL OR b.v > 1",
   "SELECT x.id, y.id FROM a x JOIN a y ON x.n = y.n AND x.id < y.id",
   "SELECT id FROM a WHERE EXISTS (SELECT 1 FROM b WHERE a_id = a.id AND v > 1)",
   "SELECT id FROM a WHERE NOT EXISTS (SELECT 1 FROM b WHERE a_id = a.id)",
@@ -156,6 +158,7 @@ describe("live queries", () => {
     for (const sql of [
       "SELECT name FROM a",
       "SELECT a.id, b.k, b.part, a.name FROM a JOIN b ON b.a_id = a.id",
+      "SELECT a.name FROM a LEFT JOIN b ON b.a_id = a.id",
       "SELECT max(name) FROM a",
     ]) {
       await agent.service.subscribe(
@@ -166,10 +169,13 @@ describe("live queries", () => {
         },
       );
     }
+    const how = agent.service.live.describe().map((query) => query.how);
+    expect(how).toEqual(["keyed", "keyed", "keyed", "rerun"]);
     await run("UPDATE a SET name = 'y'");
     expect(lines).toEqual([
       '{"change":["update",1,["y"],1]}\n',
       '{"change":["update",1,[1,"k",1,"y"],1]}\n',
+      '{"change":["update",1,["y"],1]}\n',
       '{"change":["update",1,["y"],1]}\n',
     ]);
   });

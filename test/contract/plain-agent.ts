@@ -108,6 +108,7 @@ export function createPlainAgent(schema: string, options: PlainAgentOptions = {}
       actorId: `${"0".repeat(31)}1`,
       nowMs: () => Date.now(),
       keyColumnsOf: (table) => keyColumns.get(table),
+      isReplicated: (table) => keyColumns.has(table),
       writesRefused: () => undefined,
       onCommitted: () => {},
       health: () => ({ members: 1, queueSize: 0, p99LagSeconds: 0.25, ready: true }),
