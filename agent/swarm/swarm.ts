@@ -315,7 +315,7 @@ export class Swarm {
     if (this.#isClosed) return;
     // The key's own announcement too: a bootstrap that was started after us, or again, lacks it.
     if (this.#refreshes > 1) this.#swarm.server.refresh();
-    void this.#discovery?.refresh();
+    void this.#discovery?.refresh().catch(() => {});
     this.#refreshLater();
   }
 }
