@@ -30,6 +30,8 @@ export interface ClusterOptions {
   readonly costs?: Partial<StoreCosts>;
   readonly tuning?: Partial<NodeTuning>;
   readonly replica?: Partial<ReplicaOptions>;
+  /** Nodes whose settled image is checked now and then against all that they know. */
+  readonly watched?: number;
   /** Streams of a node, about; every other node when left out. */
   readonly degree?: number;
 }
@@ -74,6 +76,8 @@ export class Cluster implements Disposable {
       );
     }
     this.#connect(degree ?? nodes);
+    const random = this.random("watched");
+    for (let i = 0; i < (options.watched ?? 1); i++) this.#watch(random.pick(this.nodes), random);
   }
 
   /** A stream of randomness of its own. */
@@ -226,6 +230,15 @@ export class Cluster implements Disposable {
   }
 
   /** All stamps in the replicas, and the latest. */
+  #watch(node: SimNode, random: Random): void {
+    node.isWatched = true;
+    const check = () => {
+      node.checkImage();
+      this.timeline.after(random.between(300, 3000), check);
+    };
+    this.timeline.after(random.between(0, 3000), check);
+  }
+
   #stampsFound(): { readonly stamps: Set<string>; readonly latestMs: number } {
     const stamps = new Set<string>();
     let latestMs = 0;

@@ -14,7 +14,8 @@ import { type NodeEffect, type NodeEvent, NodeMachine } from "../../core/node/no
 import type { NodeTuning } from "../../core/node/options.ts";
 import type { Digester } from "../../core/row/digest.ts";
 import { Replica, type ReplicaOptions } from "../../core/store/replica.ts";
-import type { MergedRow } from "../../core/store/row-store.ts";
+import type { MergedRow, ScannedRow, ScanPosition } from "../../core/store/row-store.ts";
+import { Knowledge } from "./knowledge.ts";
 import { type Model, nameOfRow, type RowName } from "./model.ts";
 import type { Endpoint, Network } from "./network.ts";
 import type { Random } from "./random.ts";
@@ -49,6 +50,9 @@ export interface SimNodeOptions {
   readonly trace: (what: number) => void;
 }
 
+/** Of the five cuts that can be asked for; the newest, and one that late clocks have entered. */
+const imagesChecked = 2;
+
 /** From one thread to the other. */
 const hopMs = 0.2;
 
@@ -71,10 +75,15 @@ export class SimNode implements Endpoint {
   }[] = [];
   /** Ms from the arrival of an urgent apply at the store thread to its end. */
   urgentDelaysMs: number[] = [];
+  /** Clocks learned in this life; only kept while {@link isWatched}. */
+  knowledge = new Knowledge();
+  /** Its settled image is compared with what follows from its knowledge. */
+  isWatched = false;
   machine!: NodeMachine;
   replica!: Replica;
   readonly #o: SimNodeOptions;
   #life = 0;
+  #isStopping = false;
   #sites = 0;
   #netPausedMs = 0;
   #storePausedMs = 0;
@@ -106,6 +115,7 @@ export class SimNode implements Endpoint {
 
   start(): void {
     this.isUp = true;
+    this.#isStopping = false;
     this.incarnation++;
     this.startedMs = this.#o.timeline.nowMs;
     this.#life++;
@@ -132,8 +142,12 @@ export class SimNode implements Endpoint {
       },
     });
     this.replica.onMerged((rows) => {
-      if (life === this.#life) this.#merged(rows);
+      if (life !== this.#life) return;
+      if (this.isWatched) for (const { id, incoming } of rows) this.knowledge.learn(id, incoming);
+      this.#merged(rows);
     });
+    this.knowledge = new Knowledge();
+    if (this.isWatched) this.#scan((row) => this.knowledge.learn(row.id, row.clocks));
     this.#inStore(0, (replies) => this.replica.start(this.wallMs(), replies));
     this.#o.network.started(this);
   }
@@ -156,9 +170,10 @@ export class SimNode implements Endpoint {
   /** A planned stop: the peers are told when it will be back. */
   stop(backInMs: number): void {
     const untilMs = backInMs === 0 ? 0 : Math.ceil(this.wallMs() + backInMs);
+    this.#isStopping = true;
     this.#toMachine({ kind: "stopping", untilMs, reason: "planned" });
-    // An agent flushes its streams before it goes.
-    this.#o.timeline.after(300, () => this.kill(20));
+    // An agent takes no more writes and flushes its streams before it goes.
+    this.#o.timeline.after(500, () => this.kill(20));
   }
 
   sync(): void {
@@ -185,7 +200,7 @@ export class SimNode implements Endpoint {
 
   /** A local transaction. Nothing happens while the node is down or its clock is out of bounds. */
   write(commands: readonly Command[], lane: Lane): void {
-    if (!this.isUp) return;
+    if (!this.isUp || this.#isStopping) return;
     this.#inStore(this.#o.costs.changesetMs, (replies) => {
       if (this.replica.localWrites().kind === "refused") return;
       const nowMs = this.wallMs();
@@ -365,18 +380,32 @@ export class SimNode implements Endpoint {
 
   #relearnDowns(): void {
     this.#downs.clear();
-    let slice = this.store.rows.scan(undefined, 1_000_000);
-    for (;;) {
-      for (const { key, clocks } of slice.rows) {
-        const name = nameOfRow(key);
-        this.#learnDown(name, clocks.clock);
-        for (const { column, stamp } of clocks.cells) {
-          if (column === "status") this.#learnDown(name, stamp);
-        }
+    this.#scan(({ key, clocks }) => {
+      const name = nameOfRow(key);
+      this.#learnDown(name, clocks.clock);
+      for (const { column, stamp } of clocks.cells) {
+        if (column === "status") this.#learnDown(name, stamp);
       }
-      if (slice.next === undefined) return;
-      slice = this.store.rows.scan(slice.next, 1_000_000);
+    });
+  }
+
+  /** At each cut that can be asked for, the image is what follows from the clocks learned. */
+  checkImage(): void {
+    if (!this.isUp || !this.isWatched) return;
+    for (const { cut, rows, fingerprint } of this.replica.status().roots.slice(0, imagesChecked)) {
+      const expected = this.knowledge.imageAt(cut, this.#o.digester);
+      if (expected.rows === rows && expected.fingerprint === fingerprint) continue;
+      this.#o.fail(`${this.name}'s image at cut ${cut} isn't what follows from what it knows`);
     }
+  }
+
+  #scan(visit: (row: ScannedRow) => void): void {
+    let position: ScanPosition | undefined;
+    do {
+      const slice = this.store.rows.scan(position, 1000);
+      slice.rows.forEach(visit);
+      position = slice.next;
+    } while (position !== undefined);
   }
 
   #end(noticedMsMax: number): void {

@@ -1,0 +1,28 @@
+/**
+ * One promise each, in a cluster made for it. The scenarios hold their own checks.
+ *
+ * @module
+ */
+
+import { expect, test } from "bun:test";
+import { runScenario } from "./scenarios.ts";
+
+const cases: readonly (readonly [name: string, seeds: readonly number[]])[] = [
+  ["late", [1, 2]],
+  ["restart", [1, 2]],
+  ["partition", [1, 2]],
+  ["asymmetric", [1, 2, 3]],
+  ["repair-bytes", [1, 2]],
+  ["two-writers", [1, 2, 3, 4, 5]],
+  ["planned-stop", [1, 2, 3]],
+  ["credit", [1]],
+  ["cut-noise", [1]],
+];
+
+for (const [name, seeds] of cases) {
+  for (const seed of seeds) {
+    test(`${name}, seed ${seed}`, () => {
+      expect(runScenario(name, seed).events).toBeGreaterThan(100);
+    }, 120_000);
+  }
+}
