@@ -264,8 +264,10 @@ export class Congestion {
     if (has) {
       sampleDelivered = this.delivered - this.#samplePriorDelivered;
       intervalMs = Math.max(this.#sampleSendElapsed, now - this.#samplePriorAt);
-      // Rates over less than a round trip come from a compressed burst of acknowledgements.
-      if (intervalMs <= 0 || intervalMs < this.#minRttMs * 0.9) intervalMs = -1;
+      // Rates over less than a round trip come from a compressed burst of acknowledgements. Before
+      // the first round trip there is none to compare with.
+      const known = this.#minRttMs !== Number.POSITIVE_INFINITY;
+      if (intervalMs <= 0 || (known && intervalMs < this.#minRttMs * 0.9)) intervalMs = -1;
     }
     if (deliveredPackets > 0) this.#deliveredAt = now;
     this.#sampleHas = false;

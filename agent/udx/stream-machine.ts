@@ -66,7 +66,7 @@ export interface StreamMachineOptions {
   /** First sequence number of our packets. */
   readonly sendSeq?: number;
   /**
-   * Most bytes held for a reader that doesn't read, and as much again behind lost packets. 4 MiB is
+   * Most bytes held for a reader that doesn't read, and twice as much behind lost packets. 4 MiB is
    * the native default: at 100 ms of round trip it allows 40 MB/s.
    */
   readonly receiveWindowBytes?: number;
@@ -91,7 +91,7 @@ interface OutPacket<P extends Path> extends RateStamp {
   /** Padding that makes this transmission an MTU probe, or 0. */
   probePadding: number;
   end: boolean;
-  // In-flight packets are a list in order of sending, lost ones in order of detection.
+  // In-flight packets are a list in order of sending, lost ones in order of number.
   previous: OutPacket<P> | null;
   next: OutPacket<P> | null;
 }
@@ -121,8 +121,15 @@ const RECEIVE_SLACK_BYTES = 64 * 1024;
 const RECEIVE_CHARGE_BYTES_MIN = 512;
 /** How far beyond the next expected packet a sequence number may be. */
 const RECEIVE_AHEAD_PACKETS_MAX = 16_384;
-/** How far SND.NXT may be beyond SND.UNA: a window in flight, and one that waits behind a loss. */
-const SEND_AHEAD_PACKETS_MAX = 5600;
+/**
+ * How much may wait behind a lost packet, in windows. A packet that was acknowledged selectively can't
+ * be dropped again, since its sender has forgotten it; so a receiver refuses what is beyond, and a
+ * sender keeps below.
+ */
+const REORDER_WINDOWS = 2;
+const SEND_AHEAD_WINDOWS = 1.9;
+/** And in packets, below what peers accept. */
+const SEND_AHEAD_PACKETS_MAX = 8192;
 /** Acknowledge without waiting for the end of the turn after this many packets. */
 export const ACK_EVERY_PACKETS = 24;
 
@@ -210,6 +217,8 @@ export class StreamMachine<P extends Path> {
 
   // Window the peer advertises, and which packet said so (SND.WL1, SND.WL2).
   #sendWindowBytes = RECEIVE_WINDOW_BYTES;
+  /** The largest it advertised: a reader that reads. */
+  #sendWindowBytesMax = 0;
   #windowSeq: number = Number.NEGATIVE_INFINITY;
   #windowAck: number = Number.NEGATIVE_INFINITY;
 
@@ -616,6 +625,7 @@ export class StreamMachine<P extends Path> {
     while (this.#lostHead === null && (this.#queuedBytes > 0 || this.#endDue())) {
       if (this.#queuedBytes > 0) {
         if (!this.#windowOpen()) {
+          // Of the peer, or of what may wait behind a loss.
           this.#blocked = true;
           if (this.#sendUnacked === this.#sendNext && this.#zeroWindowAt === NEVER) {
             this.#sendZeroWindowProbe(now, send);
@@ -646,10 +656,7 @@ export class StreamMachine<P extends Path> {
 
   /** Whether congestion control lets one more packet go; if not, it is noted what for. */
   #mayTransmit(now: number): boolean {
-    if (
-      this.#inflightPackets < this.congestion.cwndPackets &&
-      this.#sendNext - this.#sendUnacked < SEND_AHEAD_PACKETS_MAX
-    ) {
+    if (this.#inflightPackets < this.congestion.cwndPackets) {
       const delayMs = this.congestion.pacingDelayMs(now);
       if (delayMs === 0) return true;
       this.#pacingAt = now + delayMs;
@@ -665,9 +672,13 @@ export class StreamMachine<P extends Path> {
   /** The window is kept in packets of full size, at least one while it isn't zero. */
   #windowOpen(): boolean {
     if (this.#sendWindowBytes === 0) return false;
-    return (
-      this.#inflightPackets < Math.max(Math.floor(this.#sendWindowBytes / this.#payloadMax), 1)
-    );
+    const packets = Math.floor(this.#sendWindowBytes / this.#payloadMax);
+    if (this.#inflightPackets >= Math.max(packets, 1)) return false;
+    const ahead =
+      (Math.max(this.#sendWindowBytesMax, this.#sendWindowBytes) * SEND_AHEAD_WINDOWS) /
+      this.#payloadMax;
+    const span = this.#sendNext - this.#sendUnacked;
+    return span < Math.max(Math.min(ahead, SEND_AHEAD_PACKETS_MAX), 1);
   }
 
   #sendNew(now: number, send: SendDatagram<P>): OutPacket<P> {
@@ -778,8 +789,8 @@ export class StreamMachine<P extends Path> {
 
   /**
    * What waits behind a lost packet doesn't narrow the window: the sender counts only what is in
-   * flight, and at 200 ms of round trip every loss would stop it. It has a limit of its own, as large
-   * as the window; what is beyond is dropped.
+   * flight, and at 200 ms of round trip every loss would stop it. It has a limit of its own,
+   * `REORDER_WINDOWS`; what is beyond is dropped.
    */
   #receiveWindow(): number {
     return Math.max(0, this.#receiveWindowMax - this.#chunksCharge);
@@ -857,7 +868,9 @@ export class StreamMachine<P extends Path> {
     const charge = chargeOf(received);
     // The packet that fills the gap is never refused for what waits behind it.
     if (this.#chunksCharge + charge > this.#receiveWindowMax + RECEIVE_SLACK_BYTES) return;
-    if (ahead > 0 && this.#reorderCharge + charge > this.#receiveWindowMax) return;
+    if (ahead > 0 && this.#reorderCharge + charge > this.#receiveWindowMax * REORDER_WINDOWS) {
+      return;
+    }
 
     if (ahead > 0) {
       this.#reorder ??= new Map();
@@ -934,6 +947,7 @@ export class StreamMachine<P extends Path> {
       (seq > this.#windowSeq || (seq === this.#windowSeq && ack >= this.#windowAck))
     ) {
       this.#sendWindowBytes = packet.windowBytes;
+      this.#sendWindowBytesMax = Math.max(this.#sendWindowBytesMax, packet.windowBytes);
       this.#windowSeq = seq;
       this.#windowAck = ack;
       if (packet.windowBytes > 0) {
@@ -1109,11 +1123,16 @@ export class StreamMachine<P extends Path> {
     this.#unlinkInflight(packet);
     packet.lost = true;
     this.packetsLost++;
-    packet.previous = this.#lostTail;
-    packet.next = null;
-    if (this.#lostTail === null) this.#lostHead = packet;
-    else this.#lostTail.next = packet;
-    this.#lostTail = packet;
+    // In order of their numbers: the lowest holds up all others, and is sent again first. Most belong
+    // at the end.
+    let after = this.#lostTail;
+    while (after !== null && after.seq > packet.seq) after = after.previous;
+    packet.previous = after;
+    packet.next = after === null ? this.#lostHead : after.next;
+    if (packet.next === null) this.#lostTail = packet;
+    else packet.next.previous = packet;
+    if (after === null) this.#lostHead = packet;
+    else after.next = packet;
   }
 
   #armRto(now: number): void {

@@ -22,8 +22,8 @@ import { RECEIVE_WINDOW_BYTES } from "../stream-machine.ts";
 import type { Side } from "./virtual-path.ts";
 import { pattern, VirtualPath } from "./virtual-path.ts";
 
-/** A window for the reader, one behind lost packets, and the slack for rounding. */
-const HELD_BYTES_MAX = 2 * RECEIVE_WINDOW_BYTES + 65_536;
+/** A window for the reader, two behind lost packets, and the slack for rounding. */
+const HELD_BYTES_MAX = 3 * RECEIVE_WINDOW_BYTES + 65_536;
 
 interface Forged {
   readonly type?: number;

@@ -65,6 +65,27 @@ describe("what is written on one side is read on the other", () => {
   }
 });
 
+// More than a window, so that what waits behind a loss reaches its own limits.
+describe("30 MB arrive in reasonable time", () => {
+  for (const delayMs of [5, 25, 100]) {
+    for (const loss of [0.001, 0.01, 0.05, 0.1]) {
+      for (const seed of [1, 2, 3]) {
+        test(`delay ${delayMs} ms, loss ${loss}, seed ${seed}`, () => {
+          const path = new VirtualPath(seed, { delayMs, loss }).connect();
+          const bytes = pattern(30_000_000);
+          path.a.machine.write(bytes);
+          path.run(60_000, () => path.b.receivedBytes === bytes.length);
+          expectSame(path.b.bytes(), bytes);
+          // A tenth of what the window allows.
+          expect(bytes.length / path.now).toBeGreaterThan(
+            (RECEIVE_WINDOW_BYTES / (2 * delayMs)) * 0.1,
+          );
+        });
+      }
+    }
+  }
+});
+
 test("small writes arrive in order, whatever is lost", () => {
   const path = new VirtualPath(5, { loss: 0.2, jitterMs: 8 }).connect();
   const wanted: number[] = [];
@@ -141,7 +162,7 @@ describe("the receive window", () => {
 describe("path MTU", () => {
   const transferOver = (mtu: number): VirtualPath => {
     const path = new VirtualPath(1, { mtu }).connect();
-    const bytes = pattern(1_000_000);
+    const bytes = pattern(4_000_000);
     writeAll(path.a, bytes);
     path.run(60_000, () => path.b.receivedBytes === bytes.length);
     expectSame(path.b.bytes(), bytes);
