@@ -73,6 +73,10 @@ export async function startAgent(config: Config, log: Log): Promise<RunningAgent
       standsAlone,
       log,
       swarm: async () => link?.ask({ kind: "swarm" }) ?? { kind: "stands-alone" },
+      bodiesWaiting: async () => {
+        const answer = await link?.ask({ kind: "swarm" });
+        return answer !== undefined && "node" in answer ? answer.node.applyBodies : 0;
+      },
     });
     logReport(store, log);
     const net = await startNetwork(

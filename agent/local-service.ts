@@ -36,7 +36,7 @@ export interface LocalServiceHost<C extends WriteCommit> {
   readonly writesRefused: () => string | undefined;
   /** A local transaction was committed; called before live queries and the client hear of it. */
   readonly onCommitted: (commit: C) => void;
-  readonly health: () => HealthReport;
+  readonly health: () => Promise<HealthReport>;
   readonly status: () => unknown;
   readonly swarm: () => Promise<unknown>;
 }

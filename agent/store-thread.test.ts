@@ -43,6 +43,7 @@ function createStoreThread(standsAlone = false): StoreThread {
     log: createLog({ level: "error", format: "text" }),
     circumstances: { machine: "m", file: "f", born: "", isBornKnown: false, nonce: "", boot: "b" },
     swarm: async () => ({}),
+    bodiesWaiting: async () => 0,
   });
 }
 

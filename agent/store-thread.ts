@@ -26,9 +26,11 @@ import { type CommitResult, type OpenReport, SqliteStore } from "../core/store/s
 import type { Database } from "../wasm/database.ts";
 import type { Statement } from "../wasm/statement.ts";
 import type { Vfs } from "../wasm/vfs/vfs.ts";
+import type { HealthReport } from "./api/store-service.ts";
 import { guarded, openReader, openWriter, settleWriter } from "./database-files.ts";
 import { LocalService } from "./local-service.ts";
 import type { Log } from "./log.ts";
+import { sha256 } from "./sha256.ts";
 import {
   circumstancesOf,
   type FileCircumstances,
@@ -67,8 +69,10 @@ export interface StoreThreadOptions {
   readonly log: Log;
   /** For tests without a file. */
   readonly circumstances?: FileCircumstances;
-  /** Peers, for `patina swarm` and `status`. */
+  /** Peers, for `patina swarm`. */
   readonly swarm: () => Promise<unknown>;
+  /** What waits in the net thread to be handed over. */
+  readonly bodiesWaiting: () => Promise<number>;
 }
 
 /**
@@ -126,10 +130,7 @@ export class StoreThread {
         log.info("new site", { site: this.site, because: previous.newBecause });
       }
       const clock = new HlcClock(this.site, header.kind === "patina" ? header.hlc : hlcZero);
-      const digester = new Digester(
-        (bytes) => new Bun.CryptoHasher("sha256").update(bytes).digest(),
-        options.digestKey,
-      );
+      const digester = new Digester(sha256, options.digestKey);
       const opened = guarded(databasePath, () =>
         SqliteStore.open({ writer, schema, digester, clock, nowMs: this.#clock.nowMs() }),
       );
@@ -374,11 +375,12 @@ export class StoreThread {
     return Number(row?.[0] ?? 0);
   }
 
-  #health() {
+  async #health(): Promise<HealthReport> {
+    const bodiesElsewhere = await this.#options.bodiesWaiting();
     const status = this.#replica.status();
     return {
       members: this.#membersAlive(),
-      queueSize: this.#bodiesWaiting(),
+      queueSize: this.#bodiesWaiting() + bodiesElsewhere,
       p99LagSeconds: status.lagMs.samples === 0 ? undefined : status.lagMs.p99 / 1000,
       ready: !status.starting,
     };

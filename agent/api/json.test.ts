@@ -150,7 +150,7 @@ describe("the writer", () => {
   });
 });
 
-function attempt(run: () => unknown): { value: unknown } | { error: unknown } {
+function attempt(run: () => unknown): { value?: unknown; error?: unknown } {
   try {
     return { value: run() };
   } catch (error) {

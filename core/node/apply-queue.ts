@@ -51,6 +51,12 @@ class Waiting {
     this.bytes += item.body.length;
   }
 
+  count(): number {
+    let count = 0;
+    for (const queue of this.byPeer.values()) count += queue.length;
+    return count;
+  }
+
   take(bodiesMax: number, bytesMax: number): ApplyItem[] {
     const slice: ApplyItem[] = [];
     for (const [peer, queue] of this.byPeer) {
@@ -81,6 +87,11 @@ export class ApplyQueue {
 
   constructor(limits: ApplyLimits) {
     this.#limits = limits;
+  }
+
+  /** Bodies that wait. */
+  get count(): number {
+    return this.#normal.count() + this.#bulk.count();
   }
 
   get normalBytes(): number {

@@ -95,7 +95,8 @@ export interface NodeSnapshot {
   readonly counters: Readonly<Counters>;
   readonly bytesSent: Readonly<BytesByKind>;
   readonly bytesReceived: Readonly<BytesByKind>;
-  /** Waiting to be applied. */
+  /** Changesets and row blocks that wait to be applied, and their bytes by lane. */
+  readonly applyBodies: number;
   readonly applyBytes: { readonly normal: number; readonly bulk: number };
   readonly questionsWaiting: number;
   readonly storeLagMs: number;
@@ -252,6 +253,7 @@ export class NodeMachine {
       counters: { ...this.#counters },
       bytesSent: { ...this.#bytesSent },
       bytesReceived: { ...this.#bytesReceived },
+      applyBodies: this.#applyQueue.count,
       applyBytes: { normal: this.#applyQueue.normalBytes, bulk: this.#applyQueue.bulkBytes },
       questionsWaiting: this.#questions.waiting,
       storeLagMs: this.#storeLagMs(),

@@ -111,7 +111,7 @@ export function createPlainAgent(schema: string, options: PlainAgentOptions = {}
       isReplicated: (table) => keyColumns.has(table),
       writesRefused: () => undefined,
       onCommitted: () => {},
-      health: () => ({ members: 1, queueSize: 0, p99LagSeconds: 0.25, ready: true }),
+      health: async () => ({ members: 1, queueSize: 0, p99LagSeconds: 0.25, ready: true }),
       status: () => ({}),
       swarm: async () => ({}),
     },
