@@ -17,6 +17,8 @@ interface Node {
   readonly log: string[];
   /** `peer:bytes:first:last` of each frame. */
   readonly frames: string[];
+  /** The frames as they were handed over, not copied. */
+  readonly kept: Uint8Array[];
 }
 
 const open: { destroy(): Promise<void> }[] = [];
@@ -35,6 +37,7 @@ let seeds = 0;
 async function node(bootstrap: string[], options: Partial<SwarmOptions> = {}): Promise<Node> {
   const log: string[] = [];
   const frames: string[] = [];
+  const kept: Uint8Array[] = [];
   const started = await startSwarm(
     {
       sha256,
@@ -52,7 +55,10 @@ async function node(bootstrap: string[], options: Partial<SwarmOptions> = {}): P
     },
     {
       onConnected: (peer) => log.push(`+${peer}`),
-      onFrame: (peer, frame) => frames.push(`${peer}:${frame.length}:${frame[0]}:${frame.at(-1)}`),
+      onFrame: (peer, frame) => {
+        frames.push(`${peer}:${frame.length}:${frame[0]}:${frame.at(-1)}`);
+        kept.push(frame);
+      },
       onDrained: () => {},
       onDisconnected: (peer) => log.push(`-${peer}`),
       onRefused: (peer, why) => log.push(`!${peer} ${why}`),
@@ -60,7 +66,7 @@ async function node(bootstrap: string[], options: Partial<SwarmOptions> = {}): P
   );
   if (started.kind === "failed") throw new Error(started.why);
   open.push(started.swarm);
-  return { swarm: started.swarm, log, frames };
+  return { swarm: started.swarm, log, frames, kept };
 }
 
 async function until(what: string, isSo: () => boolean, deadlineMs = 10_000): Promise<void> {
@@ -105,6 +111,29 @@ test("frames of every size arrive whole and in order", async () => {
   }
   await until("all", () => b.frames.length === sizes.length, 30_000);
   expect(b.frames).toEqual(sizes.map((size, i) => `${a.swarm.key}:${size}:${i + 1}:${i + 1}`));
+}, 60_000);
+
+test("frames stay as they came, while thousands more pass both ways", async () => {
+  const { address } = await bootstrapNode();
+  const a = await node([address]);
+  const b = await node([address]);
+  await until("connected", connected(a, b));
+  await until("connected", connected(b, a));
+  const frameOf = (i: number) => {
+    const frame = new Uint8Array(3 + ((i * 7919) % 5000)).fill(i);
+    new DataView(frame.buffer).setUint16(0, i);
+    return frame;
+  };
+  const count = 4000;
+  for (let i = 0; i < count; i++) {
+    a.swarm.send(b.swarm.key, frameOf(i));
+    b.swarm.send(a.swarm.key, frameOf(i));
+    if (i % 100 === 0) await Bun.sleep(0);
+  }
+  for (const { kept } of [a, b]) {
+    await until("all frames", () => kept.length === count, 30_000);
+    expect(kept.findIndex((frame, i) => !Buffer.from(frame).equals(frameOf(i)))).toBe(-1);
+  }
 }, 60_000);
 
 test("who knows the topic but not the secret is refused before a frame is parsed", async () => {
