@@ -14,7 +14,7 @@ import {
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { PatinaClient } from "../../agent/client/client.ts";
-import { runPatina, startTestAgent, type TestAgent } from "../agent-process.ts";
+import { patinaCommand, runPatina, startTestAgent, type TestAgent } from "../agent-process.ts";
 
 const schema = `
 CREATE TABLE services (name TEXT NOT NULL PRIMARY KEY, port INTEGER NOT NULL DEFAULT 0, weight REAL, secret BLOB);
@@ -166,6 +166,47 @@ describe("commands with an agent", () => {
     expect((await run("query", "DELETE FROM services")).stderr).toBe(
       "patina: statement is not readonly\n",
     );
+  });
+
+  test("watch prints rows, then changes, and ends with 0 at Ctrl-C", async () => {
+    const child = Bun.spawn(
+      [
+        ...patinaCommand,
+        "watch",
+        "--socket",
+        agent.socket,
+        "SELECT name, port FROM services WHERE name LIKE ?",
+        "w-%",
+      ],
+      { stdin: "ignore", stdout: "pipe", stderr: "pipe" },
+    );
+    const reader = child.stdout.getReader();
+    let text = "";
+    const read = async (end: string) => {
+      while (!text.includes(end)) {
+        const { done, value } = await reader.read();
+        if (done) throw new Error(text);
+        text += Buffer.from(value).toString();
+      }
+    };
+    await read("changes from here on");
+    for (const sql of [
+      "INSERT INTO services (name) VALUES ('w-1')",
+      "UPDATE services SET port = 80 WHERE name = 'w-1'",
+      "DELETE FROM services WHERE name = 'w-1'",
+    ]) {
+      expect((await run("exec", sql)).code).toBe(0);
+    }
+    await read("- w-1  80");
+    child.kill("SIGINT");
+    expect(await child.exited).toBe(0);
+    expect(text.split("\n").slice(0, 5)).toEqual([
+      "  name  port",
+      "── changes from here on (+ insert, ~ update, - delete)",
+      "+ w-1  0",
+      "~ w-1  80",
+      "- w-1  80",
+    ]);
   });
 
   test("members, status and swarm", async () => {
