@@ -4,6 +4,7 @@
  * @module
  */
 
+import { sha256 } from "../agent/sha256.ts";
 import { HlcClock } from "../core/clock/hlc-clock.ts";
 import { hlcZero, siteOfHex } from "../core/clock/stamp.ts";
 import { RowIndex } from "../core/index/row-index.ts";
@@ -48,10 +49,7 @@ export class OwnStore implements Disposable {
     using scratch = openDatabase(":memory:", { vfs });
     const read = readSchema(scratch, [{ name: "bench.sql", text: schemaSql }], new Map());
     if (read.kind === "refused") throw new Error(read.problems.map(problemToText).join("\n"));
-    const digester = new Digester(
-      (bytes) => new Bun.CryptoHasher("sha256").update(bytes).digest(),
-      new Uint8Array(32).fill(7),
-    );
+    const digester = new Digester(sha256, new Uint8Array(32).fill(7));
     const { schema } = read;
     const opened = SqliteStore.open({
       writer: this.db,

@@ -10,10 +10,15 @@
 import { assert } from "../assert.ts";
 import { utf8Length, utf8Write } from "./utf8.ts";
 
+/** Views on less than this are kept: making one costs as much as hashing what it shows. */
+const keptViewBytesMax = 512;
+
 export class ByteWriter {
   #bytes: Uint8Array;
   #view: DataView;
   #length = 0;
+  /** By length. */
+  #keptViews: (Uint8Array | undefined)[] = [];
 
   constructor(capacityBytes = 256) {
     this.#bytes = new Uint8Array(capacityBytes);
@@ -32,12 +37,25 @@ export class ByteWriter {
 
   /** What was written, without a copy: valid until the next write or `clear`. */
   peek(): Uint8Array {
-    return this.#bytes.subarray(0, this.#length);
+    const length = this.#length;
+    if (length >= keptViewBytesMax) return this.#bytes.subarray(0, length);
+    let view = this.#keptViews[length];
+    if (view === undefined) {
+      view = this.#bytes.subarray(0, length);
+      this.#keptViews[length] = view;
+    }
+    return view;
   }
 
   /** Forgets what was written and keeps the room. */
   clear(): void {
     this.#length = 0;
+  }
+
+  /** Forgets what was written from `length` on. */
+  truncate(length: number): void {
+    assert(length <= this.#length, "truncate: to no more than was written");
+    this.#length = length;
   }
 
   u8(value: number): void {
@@ -140,5 +158,6 @@ export class ByteWriter {
     grown.set(this.peek());
     this.#bytes = grown;
     this.#view = new DataView(grown.buffer);
+    this.#keptViews = [];
   }
 }

@@ -63,8 +63,8 @@ export interface Digest {
 /** Digests of one cluster. Not re-entrant; one per thread. */
 export class Digester {
   readonly #sha256: Sha256;
+  /** Begins with the key, always. */
   readonly #writer = new ByteWriter(1024);
-  readonly #key: Uint8Array;
   readonly #siteBytes = new Map<Site, Uint8Array>();
   #lastSite = "" as Site;
   #lastSiteBytes: Uint8Array = new Uint8Array(0);
@@ -72,7 +72,7 @@ export class Digester {
   constructor(sha256: Sha256, digestKey: Uint8Array) {
     assert(digestKey.length === digestKeyBytes, `digest key: 32 bytes, got ${digestKey.length}`);
     this.#sha256 = sha256;
-    this.#key = digestKey.slice();
+    this.#writer.bytes(digestKey);
   }
 
   /** @param table In ASCII lower case. @param key As of `key.ts`. */
@@ -120,8 +120,7 @@ export class Digester {
   }
 
   #begin(domain: number): ByteWriter {
-    this.#writer.clear();
-    this.#writer.bytes(this.#key);
+    this.#writer.truncate(digestKeyBytes);
     this.#writer.u8(domain);
     return this.#writer;
   }
