@@ -13,7 +13,7 @@ export interface ApiRequest {
   /** After the `?`; "" when there is none. */
   readonly query: string;
   /** By name in lower case. */
-  readonly header: (name: string) => string | undefined;
+  header(name: string): string | undefined;
   /** The whole body; `"too-large"` when the carrier stopped reading it at the limit. */
   readonly body: Uint8Array | "too-large";
   /** Aborts when the client is gone. */

@@ -35,18 +35,8 @@ export function serveUnix(options: UnixServerOptions): UnixServer {
     development: false,
     maxRequestBodySize: Number.MAX_SAFE_INTEGER,
     async fetch(request) {
-      const { url } = request;
-      const pathAt = url.indexOf("/", url.indexOf("://") + 3);
-      const queryAt = url.indexOf("?", pathAt);
-      const apiRequest: ApiRequest = {
-        method: request.method,
-        path: queryAt < 0 ? url.slice(pathAt) : url.slice(pathAt, queryAt),
-        query: queryAt < 0 ? "" : url.slice(queryAt + 1),
-        header: (name) => request.headers.get(name) ?? undefined,
-        body: await readBody(request, bodyBytesMax),
-        signal: request.signal,
-      };
-      return toResponse(await handle(apiRequest));
+      const body = await readBody(request, bodyBytesMax);
+      return toResponse(await handle(new UnixRequest(request, body)));
     },
     error(error) {
       onFault(error);
@@ -67,12 +57,42 @@ export function serveUnix(options: UnixServerOptions): UnixServer {
 
 const lastWordsMs = 200;
 
+/** Bun makes headers and the signal of a request when they are asked for, and that costs. */
+class UnixRequest implements ApiRequest {
+  readonly method: string;
+  readonly path: string;
+  readonly query: string;
+  readonly body: Uint8Array | "too-large";
+  readonly #request: Request;
+
+  constructor(request: Request, body: Uint8Array | "too-large") {
+    const { url, method } = request;
+    const pathAt = url.indexOf("/", url.indexOf("://") + 3);
+    const queryAt = url.indexOf("?", pathAt);
+    this.#request = request;
+    this.method = method;
+    this.path = queryAt < 0 ? url.slice(pathAt) : url.slice(pathAt, queryAt);
+    this.query = queryAt < 0 ? "" : url.slice(queryAt + 1);
+    this.body = body;
+  }
+
+  header(name: string): string | undefined {
+    return this.#request.headers.get(name) ?? undefined;
+  }
+
+  get signal(): AbortSignal {
+    return this.#request.signal;
+  }
+}
+
 const noBytes = new Uint8Array(0);
 
 async function readBody(request: Request, bytesMax: number): Promise<Uint8Array | "too-large"> {
-  if (request.body === null) return noBytes;
+  // `request.body` makes a stream as soon as it is looked at, so that comes last.
+  if (request.method === "GET") return noBytes;
   const length = request.headers.get("content-length");
   if (length !== null) return Number(length) > bytesMax ? "too-large" : request.bytes();
+  if (request.body === null) return noBytes;
   const chunks: Uint8Array[] = [];
   let bytes = 0;
   for await (const chunk of request.body as unknown as AsyncIterable<Uint8Array>) {
