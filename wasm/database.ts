@@ -286,7 +286,11 @@ export class Database implements SqlDatabase, StatementOwner, Disposable {
       throw new TypeError(`not a pragma: ${name} = ${value}`);
     }
     using statement = this.prepare(`PRAGMA ${name}${value === undefined ? "" : ` = ${value}`}`);
-    return statement.step() ? statement.column(0) : undefined;
+    if (!statement.step()) return undefined;
+    const answer = statement.column(0);
+    // To its end: `journal_mode` first says what it will be, and then commits that.
+    while (statement.step());
+    return answer;
   }
 
   /**

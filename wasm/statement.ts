@@ -211,11 +211,18 @@ export class Statement implements SqlStatement, Disposable {
     throw error;
   }
 
-  /** Back to the start, bindings stay. Gives up the read transaction that a row held. */
+  /**
+   * Back to the start, bindings stay. Gives up the read transaction that a row held.
+   *
+   * Throws {@link SqliteError} when that was a writing statement outside of any transaction (INSERT …
+   * RETURNING) and this was its commit, which failed.
+   */
   reset(): void {
-    // Returns the last step's error once more, which was already thrown.
-    this.#exports.sqlite3_reset(this.#pointer);
+    const code = this.#exports.sqlite3_reset(this.#pointer);
+    const wasRunning = this.#running;
     this.#running = false;
+    // At rest, it returns the last step's error once more, which was already thrown.
+    if (wasRunning && code !== SQLITE_OK) throw this.#owner.error(code, this.sql);
   }
 
   /** Binds, runs to the end and comes to rest. */

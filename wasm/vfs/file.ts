@@ -14,14 +14,24 @@
  * paths to one file are one database. A file that may only be read is locked for reading, which
  * keeps other agents out but not a `sqlite3` that reads; who can't write it can't harm it.
  *
- * **Durability.** `xSync` is fdatasync; a file made here has its directory synced with its first
- * sync, and a deletion syncs the directory if SQLite asks for it. Errors keep the errno and name the
- * call and the file.
+ * **Durability.** `xSync` is fdatasync. The first one of a handle that might have made the file also
+ * syncs the directory, even if the file was there already: whoever made it may have died before its
+ * name was safe. A deletion syncs the directory if SQLite asks for it. Errors keep the errno and name
+ * the call and the file.
+ *
+ * **After a failed fdatasync of a WAL** Linux has forgotten which of its pages aren't on the disk, and
+ * the next fdatasync succeeds without them; Btrfs even takes them back. A checkpoint that relied on
+ * it would overwrite the database from frames that a power cut takes away. So the WAL refuses writes
+ * and syncs from then on, whatever they would say, until the last connection has closed it. Who opens
+ * it next reads it, writes all of it again and syncs that before SQLite looks at it: what it
+ * then finds valid by its checksums is on the disk. Reads go on meanwhile; where the file system
+ * takes pages back they may fail or be wrong, so the agent should not live on. (A failed sync of the
+ * database itself needs none of this: a checkpoint that failed is done again from the same frames.)
  *
  * @module
  */
 
-import * as fs from "node:fs";
+import { constants } from "node:fs";
 import * as os from "node:os";
 import * as path from "node:path";
 import {
@@ -45,13 +55,12 @@ import {
   SQLITE_OPEN_MAIN_DB,
   SQLITE_OPEN_READONLY,
   SQLITE_OPEN_READWRITE,
+  SQLITE_OPEN_WAL,
   SQLITE_READONLY_DIRECTORY,
 } from "../constants.ts";
-import { lockDatabaseFile } from "./ofd-lock.ts";
+import { type FileSystem, systemFiles } from "./file-system.ts";
 import { SharedFile } from "./shared-file.ts";
 import { type OpenedFile, type Vfs, VfsError, type VfsFile } from "./vfs.ts";
-
-const { constants } = fs;
 
 /** What this process knows of one database file, by (device, inode). */
 interface LockedFile {
@@ -70,30 +79,51 @@ interface LockedFile {
  */
 const lockedFiles = new Map<string, LockedFile>();
 
+/** What this process knows of one WAL. */
+interface OpenWal {
+  /** Open handles. */
+  count: number;
+  /** Why it may not be relied on; null while it may. */
+  failure: string | null;
+}
+
+/** By (device, inode). */
+const openWals = new Map<string, OpenWal>();
+
+const REWRITE_BYTES = 1024 * 1024;
+
 let temporaryFiles = 0;
 let named = 0;
 
 export class FileVfs implements Vfs {
   readonly name: string;
+  readonly #fs: FileSystem;
 
-  /** @param name default: `file-1`, `file-2` and so on */
-  constructor(name?: string) {
+  /**
+   * @param name default: `file-1`, `file-2` and so on
+   * @param fileSystem default: the operating system's
+   */
+  constructor(name?: string, fileSystem: FileSystem = systemFiles) {
     named += 1;
     this.name = name ?? `file-${named}`;
+    this.#fs = fileSystem;
   }
 
   xOpen(name: string | null, flags: number): OpenedFile {
     if (name === null) return this.#openTemporary(flags);
-    const { fd, readonly, created } = openDescriptor(name, flags);
+    const fs = this.#fs;
+    const { fd, readonly } = openDescriptor(fs, name, flags);
     try {
-      const key = keyOf(fs.fstatSync(fd, { bigint: true }));
+      const key = fs.identity(fd);
       const isDatabase = (flags & SQLITE_OPEN_MAIN_DB) !== 0;
-      const locked = isDatabase ? lock(key, name, !readonly) : null;
-      const file = new FileHandle(this, name, fd, key, flags, locked, created);
+      const locked = isDatabase ? lock(fs, key, name, !readonly) : null;
+      const wal = (flags & SQLITE_OPEN_WAL) !== 0 ? joinWal(fs, key, fd, name, !readonly) : null;
+      const mayHaveMade = (flags & SQLITE_OPEN_CREATE) !== 0 && !readonly;
+      const file = new FileHandle(this, fs, name, fd, key, flags, locked, wal, mayHaveMade);
       const access = readonly ? SQLITE_OPEN_READONLY : SQLITE_OPEN_READWRITE;
       return { file, flags: (flags & ~(SQLITE_OPEN_READONLY | SQLITE_OPEN_READWRITE)) | access };
     } catch (thrown) {
-      fs.closeSync(fd);
+      fs.close(fd);
       throw thrown instanceof VfsError ? thrown : failure(SQLITE_CANTOPEN, "open", name, thrown);
     }
   }
@@ -103,10 +133,11 @@ export class FileVfs implements Vfs {
     temporaryFiles += 1;
     const name = path.join(os.tmpdir(), `patina-${process.pid}-${temporaryFiles}-${Date.now()}`);
     try {
-      const fd = fs.openSync(name, constants.O_RDWR | constants.O_CREAT | constants.O_EXCL, 0o600);
-      fs.unlinkSync(name);
+      const fs = this.#fs;
+      const fd = fs.open(name, constants.O_RDWR | constants.O_CREAT | constants.O_EXCL, 0o600);
+      fs.unlink(name);
       const kept = flags & ~SQLITE_OPEN_DELETEONCLOSE;
-      return { file: new FileHandle(this, name, fd, "", kept, null, false), flags };
+      return { file: new FileHandle(this, fs, name, fd, "", kept, null, null, false), flags };
     } catch (thrown) {
       throw failure(SQLITE_CANTOPEN, "create", name, thrown);
     }
@@ -114,23 +145,23 @@ export class FileVfs implements Vfs {
 
   xDelete(name: string, syncDirectory: boolean): boolean {
     try {
-      fs.unlinkSync(name);
+      this.#fs.unlink(name);
     } catch (thrown) {
       if (codeOf(thrown) === "ENOENT") return false;
       throw failure(SQLITE_IOERR_DELETE, "unlink", name, thrown);
     }
-    if (syncDirectory) syncDirectoryOf(name);
+    if (syncDirectory) syncDirectoryOf(this.#fs, name);
     return true;
   }
 
   xAccess(name: string, flags: number): boolean {
     try {
       if (flags === SQLITE_ACCESS_READWRITE) {
-        fs.accessSync(name, constants.R_OK | constants.W_OK);
+        this.#fs.access(name, constants.R_OK | constants.W_OK);
         return true;
       }
       // An empty file counts as none, as in SQLite's own VFS: a journal cut off at its creation.
-      return fs.statSync(name).size > 0;
+      return this.#fs.sizeOf(name) > 0;
     } catch (thrown) {
       const code = codeOf(thrown);
       if (code === "ENOENT" || code === "EACCES" || code === "EROFS" || code === "ENOTDIR") {
@@ -161,48 +192,55 @@ export class FileVfs implements Vfs {
 class FileHandle implements VfsFile {
   readonly shared: SharedFile | null;
   readonly #vfs: FileVfs;
+  readonly #fs: FileSystem;
   readonly #name: string;
   readonly #fd: number;
   /** (device, inode). */
   readonly #key: string;
   readonly #flags: number;
-  /** The file was made here: its name isn't safe before its directory is synced. */
+  readonly #wal: OpenWal | null;
+  /** The file may have been made here: its name isn't safe before its directory is synced. */
   #directorySyncDue: boolean;
 
   constructor(
     vfs: FileVfs,
+    fs: FileSystem,
     name: string,
     fd: number,
     key: string,
     flags: number,
     locked: LockedFile | null,
-    created: boolean,
+    wal: OpenWal | null,
+    mayHaveMade: boolean,
   ) {
     this.#vfs = vfs;
+    this.#fs = fs;
     this.#name = name;
     this.#fd = fd;
     this.#key = key;
     this.#flags = flags;
     this.shared = locked?.shared ?? null;
-    this.#directorySyncDue = created;
+    this.#wal = wal;
+    this.#directorySyncDue = mayHaveMade;
   }
 
   xClose(): void {
     try {
-      fs.closeSync(this.#fd);
+      this.#fs.close(this.#fd);
     } catch (thrown) {
       throw failure(SQLITE_IOERR_CLOSE, "close", this.#name, thrown);
     } finally {
-      if (this.shared !== null) unlock(this.#key);
+      if (this.shared !== null) unlock(this.#fs, this.#key);
+      if (this.#wal !== null) leaveWal(this.#key, this.#wal);
     }
     if ((this.#flags & SQLITE_OPEN_DELETEONCLOSE) !== 0) this.#vfs.xDelete(this.#name, false);
   }
 
   xRead(heap: Uint8Array, pointer: number, bytes: number, offset: number): number {
     try {
-      let done = fs.readSync(this.#fd, heap, pointer, bytes, offset);
+      let done = this.#fs.pread(this.#fd, heap, pointer, bytes, offset);
       while (done < bytes) {
-        const more = fs.readSync(this.#fd, heap, pointer + done, bytes - done, offset + done);
+        const more = this.#fs.pread(this.#fd, heap, pointer + done, bytes - done, offset + done);
         if (more === 0) break;
         done += more;
       }
@@ -213,10 +251,11 @@ class FileHandle implements VfsFile {
   }
 
   xWrite(heap: Uint8Array, pointer: number, bytes: number, offset: number): void {
+    this.#refuseDistrusted();
     try {
       let done = 0;
       while (done < bytes) {
-        const more = fs.writeSync(this.#fd, heap, pointer + done, bytes - done, offset + done);
+        const more = this.#fs.pwrite(this.#fd, heap, pointer + done, bytes - done, offset + done);
         if (more === 0) throw Object.assign(new Error("nothing was written"), { code: "ENOSPC" });
         done += more;
       }
@@ -228,28 +267,37 @@ class FileHandle implements VfsFile {
   }
 
   xTruncate(bytes: number): void {
+    this.#refuseDistrusted();
     try {
-      fs.ftruncateSync(this.#fd, bytes);
+      this.#fs.ftruncate(this.#fd, bytes);
     } catch (thrown) {
       throw failure(SQLITE_IOERR_TRUNCATE, "ftruncate", this.#name, thrown);
     }
   }
 
   xSync(): void {
+    this.#refuseDistrusted();
     try {
-      fs.fdatasyncSync(this.#fd);
+      this.#fs.fdatasync(this.#fd);
     } catch (thrown) {
+      if (this.#wal !== null) this.#wal.failure = reasonOf(thrown);
       throw failure(SQLITE_IOERR_FSYNC, "fdatasync", this.#name, thrown);
     }
     if (this.#directorySyncDue) {
-      syncDirectoryOf(this.#name);
+      syncDirectoryOf(this.#fs, this.#name);
       this.#directorySyncDue = false;
     }
   }
 
+  #refuseDistrusted(): void {
+    if (this.#wal === null || this.#wal.failure === null) return;
+    const why = `an earlier fdatasync failed (${this.#wal.failure}): what was written since the one before may not be on the disk; nothing is written until the database was closed and opened again`;
+    throw new VfsError(SQLITE_IOERR_FSYNC, `${this.#name}: ${why}`);
+  }
+
   xFileSize(): number {
     try {
-      return fs.fstatSync(this.#fd).size;
+      return this.#fs.size(this.#fd);
     } catch (thrown) {
       throw failure(SQLITE_IOERR_FSTAT, "fstat", this.#name, thrown);
     }
@@ -257,7 +305,7 @@ class FileHandle implements VfsFile {
 
   hasMoved(): boolean {
     try {
-      return keyOf(fs.statSync(this.#name, { bigint: true })) !== this.#key;
+      return this.#fs.identityOf(this.#name) !== this.#key;
     } catch {
       return true;
     }
@@ -266,36 +314,37 @@ class FileHandle implements VfsFile {
 
 /** As SQLite's own VFS does, a file that is there and can't be written is opened for reading. */
 function openDescriptor(
+  fs: FileSystem,
   name: string,
   flags: number,
-): { fd: number; readonly: boolean; created: boolean } {
-  if ((flags & SQLITE_OPEN_READWRITE) === 0) return openForReading(name);
+): { fd: number; readonly: boolean } {
+  if ((flags & SQLITE_OPEN_READWRITE) === 0) return openForReading(fs, name);
   const create = (flags & SQLITE_OPEN_CREATE) !== 0 ? constants.O_CREAT : 0;
   const exclusive = (flags & SQLITE_OPEN_EXCLUSIVE) !== 0 ? constants.O_EXCL : 0;
-  const created = create !== 0 && !fs.existsSync(name);
+  const created = create !== 0 && !fs.exists(name);
   try {
-    const fd = fs.openSync(name, constants.O_RDWR | create | exclusive, 0o666);
-    return { fd, readonly: false, created };
+    const fd = fs.open(name, constants.O_RDWR | create | exclusive, 0o666);
+    return { fd, readonly: false };
   } catch (thrown) {
     const code = codeOf(thrown);
     if (code === "EISDIR") throw failure(SQLITE_CANTOPEN_ISDIR, "open", name, thrown);
     const isDenied = code === "EACCES" || code === "EROFS";
     if (created && isDenied) throw failure(SQLITE_READONLY_DIRECTORY, "create", name, thrown);
-    if (isDenied && exclusive === 0) return openForReading(name);
+    if (isDenied && exclusive === 0) return openForReading(fs, name);
     throw failure(SQLITE_CANTOPEN, "open", name, thrown);
   }
 }
 
-function openForReading(name: string): { fd: number; readonly: true; created: false } {
+function openForReading(fs: FileSystem, name: string): { fd: number; readonly: true } {
   try {
-    return { fd: fs.openSync(name, constants.O_RDONLY), readonly: true, created: false };
+    return { fd: fs.open(name, constants.O_RDONLY, 0), readonly: true };
   } catch (thrown) {
     throw failure(SQLITE_CANTOPEN, "open", name, thrown);
   }
 }
 
 /** Joins the connections that this process has to the file, or is the first and locks it. */
-function lock(key: string, name: string, writable: boolean): LockedFile {
+function lock(fs: FileSystem, key: string, name: string, writable: boolean): LockedFile {
   const known = lockedFiles.get(key);
   if (known !== undefined && (known.exclusive || !writable)) {
     known.count += 1;
@@ -305,18 +354,18 @@ function lock(key: string, name: string, writable: boolean): LockedFile {
     // Opened for reading first, by one that wasn't allowed to write; now it is, or another is.
     throw new VfsError(SQLITE_BUSY, `${name}: this process has it open for reading only`);
   }
-  const { fd, exclusive } = openForLock(name, writable);
+  const { fd, exclusive } = openForLock(fs, name, writable);
   try {
-    if (keyOf(fs.fstatSync(fd, { bigint: true })) !== key) {
+    if (fs.identity(fd) !== key) {
       throw new VfsError(SQLITE_CANTOPEN, `${name}: was replaced while it was being opened`);
     }
-    const attempt = lockDatabaseFile(fd, exclusive);
+    const attempt = fs.lock(fd, exclusive);
     if (attempt.kind === "held") {
       const holder = attempt.pid === null ? "another agent" : `process ${attempt.pid}`;
       throw new VfsError(SQLITE_BUSY, `${name}: ${holder} has it open`);
     }
   } catch (thrown) {
-    fs.closeSync(fd);
+    fs.close(fd);
     throw thrown;
   }
   const locked = { shared: new SharedFile(), lockFd: fd, exclusive, count: 1 };
@@ -325,35 +374,77 @@ function lock(key: string, name: string, writable: boolean): LockedFile {
 }
 
 /** An exclusive lock needs a descriptor that may write, also when the database is only read. */
-function openForLock(name: string, writable: boolean): { fd: number; exclusive: boolean } {
+function openForLock(
+  fs: FileSystem,
+  name: string,
+  writable: boolean,
+): { fd: number; exclusive: boolean } {
   try {
-    return { fd: fs.openSync(name, constants.O_RDWR), exclusive: true };
+    return { fd: fs.open(name, constants.O_RDWR, 0), exclusive: true };
   } catch (thrown) {
     if (writable) throw thrown;
-    return { fd: fs.openSync(name, constants.O_RDONLY), exclusive: false };
+    return { fd: fs.open(name, constants.O_RDONLY, 0), exclusive: false };
   }
 }
 
-function unlock(key: string): void {
+function unlock(fs: FileSystem, key: string): void {
   const locked = lockedFiles.get(key) as LockedFile;
   locked.count -= 1;
   if (locked.count > 0) return;
   lockedFiles.delete(key);
-  fs.closeSync(locked.lockFd);
+  fs.close(locked.lockFd);
 }
 
-function keyOf(inode: fs.BigIntStats): string {
-  return `${inode.dev}:${inode.ino}`;
+/** Joins the handles that this process has to a WAL, or is the first and makes sure of it. */
+function joinWal(
+  fs: FileSystem,
+  key: string,
+  fd: number,
+  name: string,
+  writable: boolean,
+): OpenWal {
+  let wal = openWals.get(key);
+  if (wal === undefined) {
+    if (writable) rewrite(fs, fd, name);
+    wal = { count: 0, failure: null };
+    openWals.set(key, wal);
+  }
+  wal.count += 1;
+  return wal;
 }
 
-function syncDirectoryOf(name: string): void {
+function leaveWal(key: string, wal: OpenWal): void {
+  wal.count -= 1;
+  if (wal.count === 0) openWals.delete(key);
+}
+
+/** Makes the disk have what the page cache has, also where that believes it to be so already. */
+function rewrite(fs: FileSystem, fd: number, name: string): void {
+  const buffer = new Uint8Array(Math.min(fs.size(fd), REWRITE_BYTES));
+  if (buffer.length === 0) return;
+  try {
+    for (let offset = 0; ; ) {
+      const bytes = fs.pread(fd, buffer, 0, buffer.length, offset);
+      if (bytes === 0) break;
+      for (let done = 0; done < bytes; ) {
+        done += fs.pwrite(fd, buffer, done, bytes - done, offset + done);
+      }
+      offset += bytes;
+    }
+    fs.fdatasync(fd);
+  } catch (thrown) {
+    throw failure(SQLITE_IOERR_WRITE, "write again", name, thrown);
+  }
+}
+
+function syncDirectoryOf(fs: FileSystem, name: string): void {
   const directory = path.dirname(name);
   try {
-    const fd = fs.openSync(directory, constants.O_RDONLY | constants.O_DIRECTORY);
+    const fd = fs.open(directory, constants.O_RDONLY | constants.O_DIRECTORY, 0);
     try {
-      fs.fsyncSync(fd);
+      fs.fsync(fd);
     } finally {
-      fs.closeSync(fd);
+      fs.close(fd);
     }
   } catch (thrown) {
     throw failure(SQLITE_IOERR_DIR_FSYNC, "fsync", directory, thrown);
@@ -366,6 +457,9 @@ function codeOf(thrown: unknown): string | undefined {
 
 function failure(code: number, call: string, name: string, thrown: unknown): VfsError {
   const errno = Math.abs((thrown as { errno?: number } | null)?.errno ?? 0);
-  const reason = codeOf(thrown) ?? (thrown instanceof Error ? thrown.message : String(thrown));
-  return new VfsError(code, `${call} ${name}: ${reason}`, errno);
+  return new VfsError(code, `${call} ${name}: ${reasonOf(thrown)}`, errno);
+}
+
+function reasonOf(thrown: unknown): string {
+  return codeOf(thrown) ?? (thrown instanceof Error ? thrown.message : String(thrown));
 }

@@ -1,0 +1,843 @@
+/**
+ * The real `SqliteStore` on a disk that fails: one history drawn from a seed, checked against a model.
+ *
+ * The store commits local transactions and merges what two peers and passers-by wrote, with readers
+ * beside it, while calls to the disk fail, the disk runs full, the process dies and the power goes.
+ * The model is a `MapStore` that is told only of what was *acknowledged*, copied after each commit:
+ * a state of the history is one of these copies.
+ *
+ * | after                          | the database is at                                              |
+ * | ------------------------------ | --------------------------------------------------------------- |
+ * | a call that failed             | the last state, in the same process, without being opened anew  |
+ * | the process's death            | the last state                                                  |
+ * | a power cut, FULL              | the last state                                                  |
+ * | a power cut, NORMAL            | a state not before the last complete checkpoint                 |
+ * | a failed sync that took back   | as after a power cut: what it had not synced is gone            |
+ * | pages, and the process's death |                                                                 |
+ *
+ * In the last four, instead of the last state also that with the one transaction on top that had been
+ * begun and not acknowledged: whole or not at all. And always: `integrity_check`, no clock without its
+ * row and no row without its clocks, tables that show exactly what is held.
+ *
+ * @module
+ */
+
+import { openReader, openWriter, settleWriter } from "../../agent/database-files.ts";
+import { StartFailure } from "../../agent/start-failure.ts";
+import { bytesToHex } from "../../core/bytes/hex.ts";
+import { ByteWriter } from "../../core/bytes/writer.ts";
+import { writeRowBlock } from "../../core/change/row-block.ts";
+import { HlcClock } from "../../core/clock/hlc-clock.ts";
+import { isLive } from "../../core/clock/row-clock.ts";
+import { hlcZero, type Site } from "../../core/clock/stamp.ts";
+import type { Digester } from "../../core/row/digest.ts";
+import { decodeKey, encodeKey } from "../../core/row/key.ts";
+import { type RowState, stampOfRow } from "../../core/row/row-state.ts";
+import type { SqlValue } from "../../core/row/value.ts";
+import { type LocalWrite, MapStore } from "../../core/store/map-store.ts";
+import type { ScanPosition } from "../../core/store/row-store.ts";
+import { SqliteStore } from "../../core/store/sqlite-store.ts";
+import { SQLITE_CANTOPEN, SQLITE_FULL, SQLITE_IOERR } from "../../wasm/constants.ts";
+import type { Database } from "../../wasm/database.ts";
+import { SqliteError } from "../../wasm/error.ts";
+import { FaultyVfs } from "../../wasm/vfs/faulty.ts";
+import { type DiskCall, type DiskCounts, FaultyDisk } from "../../wasm/vfs/faulty-disk.ts";
+import { schemaOf } from "../generators/sqlite-store.ts";
+import { createDigester, siteOf } from "../model/history.ts";
+
+export interface HistoryOptions {
+  readonly seed: number;
+  /** Default: 60. */
+  readonly steps?: number;
+  /** Told of every step, for a failing seed. */
+  readonly log?: (line: string) => void;
+}
+
+/** What a history went through: a draw in which some of it never happens proves nothing. */
+export interface HistoryCounts {
+  commits: number;
+  merges: number;
+  checkpoints: number;
+  /** Transactions that a fault undid, and the store went on. */
+  undone: number;
+  refusedFull: number;
+  deaths: number;
+  powerCuts: number;
+  /** Power cuts that took acknowledged commits back, and how many. */
+  cutsBack: number;
+  commitsLost: number;
+  /** Transactions that nobody had been told of and that were there after a restart. */
+  unansweredKept: number;
+  unansweredGone: number;
+  /** Restarts in which a fault kept the database from opening at first. */
+  failedStarts: number;
+  /** Failed syncs after which the file refused to be written until the restart. */
+  distrusted: number;
+}
+
+export interface HistoryReport {
+  readonly durability: "normal" | "full";
+  readonly counts: HistoryCounts;
+  readonly disk: DiskCounts;
+}
+
+const schema = schemaOf(`
+  CREATE TABLE instances (id TEXT PRIMARY KEY NOT NULL, service TEXT, status TEXT, weight INTEGER);
+  CREATE INDEX instances_by_service ON instances (service, status);
+  CREATE TABLE routes (
+    host TEXT NOT NULL, port INTEGER NOT NULL, body BLOB, PRIMARY KEY (host, port)
+  ) WITHOUT ROWID;
+  CREATE TABLE leases (n INTEGER PRIMARY KEY NOT NULL, owner TEXT, note TEXT);
+`);
+
+interface TableModel {
+  readonly keys: readonly string[];
+  readonly values: readonly string[];
+}
+
+const tables: Readonly<Record<string, TableModel>> = {
+  instances: { keys: ["id"], values: ["service", "status", "weight"] },
+  leases: { keys: ["n"], values: ["note", "owner"] },
+  routes: { keys: ["host", "port"], values: ["body"] },
+};
+
+/** After a commit. */
+interface State {
+  readonly rows: MapStore;
+  /** Commits of this site. */
+  readonly version: number;
+  /** A value that the agent keeps beside the rows. */
+  readonly probe: number;
+}
+
+const path = "/data/patina.db";
+
+/** Runs one history. Throws on the first thing that isn't as promised; the message names the seed. */
+export function runFaultyHistory(options: HistoryOptions): HistoryReport {
+  const world = new World(options);
+  try {
+    return world.run(options.steps ?? 60);
+  } catch (thrown) {
+    const why = thrown instanceof Error ? (thrown.stack ?? thrown.message) : String(thrown);
+    throw new Error(`seed ${options.seed}, after ${world.lastLines()}\n${why}`);
+  }
+}
+
+class World {
+  readonly #random: () => number;
+  readonly #log: (line: string) => void;
+  readonly #lines: string[] = [];
+  readonly #disk: FaultyDisk;
+  readonly #vfs: FaultyVfs;
+  readonly #durability: "normal" | "full";
+  readonly #failedPages: "kept" | "reverted";
+  readonly #cachePages: number;
+  readonly #walBytesKept: number;
+  readonly #digester: Digester = createDigester();
+  readonly #peers: Peer[];
+  readonly #counts: HistoryCounts = createCounts();
+  #nowMs = 1_764_000_000_000;
+  #history: State[];
+  /** Index of the earliest state that a power cut may leave. */
+  #floor = 0;
+  /** States that may be there because a transaction was begun and not acknowledged. */
+  #unanswered: State[] = [];
+  /** What was not synced may be gone since the last start. */
+  #mayHaveLost = false;
+  /** A sync of the WAL failed: until a restart nothing may be acknowledged any more. */
+  #isDistrusted = false;
+  #strangers = 0;
+  #clock!: HlcClock;
+  #writer: Database | undefined;
+  #reader: Database | undefined;
+  #store!: SqliteStore;
+
+  constructor({ seed, log }: HistoryOptions) {
+    this.#random = mulberry32(seed);
+    this.#log = log ?? (() => {});
+    this.#durability = this.#pick(["normal", "full"]);
+    this.#failedPages = this.#pick(["kept", "reverted"]);
+    this.#cachePages = this.#pick([2000, 10, 5]);
+    this.#walBytesKept = this.#pick([64 * 1024 * 1024, 0, 20_000]);
+    this.#disk = new FaultyDisk({
+      random: mulberry32(seed ^ 0x5eed),
+      failedPages: this.#failedPages,
+      shortShare: this.#pick([0, 0, 0.1]),
+    });
+    const bytes = mulberry32(seed ^ 0xb17e5);
+    this.#vfs = new FaultyVfs(this.#disk, {
+      random: (into) => {
+        for (let at = 0; at < into.length; at++) into[at] = Math.floor(bytes() * 256);
+      },
+      nowMs: () => this.#nowMs,
+    });
+    this.#peers = [1, 2].map((index) => new Peer(siteOf(index), this.#digester));
+    this.#history = [{ rows: new MapStore(this.#digester), version: 0, probe: 0 }];
+    this.#say(`${this.#durability}, failed pages ${this.#failedPages}, cache ${this.#cachePages}`);
+  }
+
+  lastLines(): string {
+    return this.#lines.slice(-25).join("\n  ");
+  }
+
+  run(steps: number): HistoryReport {
+    try {
+      this.#start(this.#below(2) === 0);
+      for (let step = 0; step < steps; step++) this.#step();
+      // In the end the disk is a good one again, and the store as new.
+      this.#restart("process", false);
+      this.#commitForSure();
+      this.#check();
+    } finally {
+      this.#disk.stop();
+      this.#close();
+    }
+    return { durability: this.#durability, counts: this.#counts, disk: this.#disk.counts };
+  }
+
+  #step(): void {
+    this.#nowMs += 1 + this.#below(800);
+    if (this.#isDistrusted) this.#leaveDistrust();
+    if (this.#disk.bytesMax < Number.POSITIVE_INFINITY && this.#below(4) === 0)
+      this.#commitForSure();
+    if (this.#below(4) === 0) this.#armFault();
+    const draw = this.#below(100);
+    if (draw < 38) this.#commit();
+    else if (draw < 62) this.#merge();
+    else if (draw < 66) this.#writeProbe();
+    else if (draw < 69) this.#rollback();
+    else if (draw < 76) this.#read();
+    else if (draw < 85) this.#checkpoint("PASSIVE");
+    else if (draw < 88) this.#checkpoint("TRUNCATE");
+    else if (draw < 91) this.#vacuum();
+    else if (draw < 93) this.#stopInOrder();
+    else if (draw < 96) this.#restart("process");
+    else this.#restart("power");
+  }
+
+  /** The newest state that was acknowledged. */
+  get #state(): State {
+    return this.#history.at(-1) as State;
+  }
+
+  get #connection(): Database {
+    return this.#writer as Database;
+  }
+
+  // What the store is asked for. Each request is acknowledged and joins the history, or fails.
+
+  #commit(): boolean {
+    const { rows, version, probe } = this.#state;
+    const writes = this.#drawWrites(rows, 1 + this.#below(6));
+    const lastBefore = this.#clock.last;
+    const done = this.#attempt(
+      `commit of ${writes.length} rows`,
+      () => {
+        this.#execute(writes);
+        const result = this.#store.commit(this.#nowMs);
+        if (result.kind === "refused") throw new Error(`refused: ${result.why}`);
+        const next = rows.copy();
+        const stamp = result.changeset?.stamp ?? { ...this.#clock.last, site: this.#clock.site };
+        const expected = next.commit(writes, stamp).changeset?.rows ?? [];
+        same("changeset", textOfRows(result.changeset?.rows ?? []), textOfRows(expected));
+        const isChange = expected.length > 0;
+        same("version", result.version, isChange ? version + 1 : null);
+        this.#acknowledge({ rows: next, version: isChange ? version + 1 : version, probe });
+      },
+      () => {
+        // Not stamped: it failed before there was anything to write.
+        if (this.#clock.last === lastBefore) return undefined;
+        const next = rows.copy();
+        next.commit(writes, { ...this.#clock.last, site: this.#clock.site });
+        return { rows: next, version: version + 1, probe };
+      },
+    );
+    if (done) this.#counts.commits += 1;
+    return done;
+  }
+
+  /** Begins a transaction and runs its statements. */
+  #execute(writes: readonly LocalWrite[]): void {
+    this.#store.begin();
+    try {
+      for (const write of writes) this.#executeOne(write);
+    } catch (thrown) {
+      this.#store.rollback();
+      throw thrown;
+    }
+  }
+
+  #executeOne(write: LocalWrite): void {
+    const { keys } = tables[write.table] as TableModel;
+    const key = decodeKey(write.key) as SqlValue[];
+    if (write.kind === "delete") {
+      const where = keys.map((column) => `${column} = ?`).join(" AND ");
+      this.#connection.run(`DELETE FROM ${write.table} WHERE ${where}`, ...key);
+      return;
+    }
+    const columns = [...write.values.keys()];
+    const all = [...keys, ...columns];
+    const set = columns.map((column) => `${column} = excluded.${column}`).join(", ");
+    this.#connection.run(
+      `INSERT INTO ${write.table} (${all}) VALUES (${all.map(() => "?")})
+       ON CONFLICT (${keys}) DO UPDATE SET ${set}`,
+      ...key,
+      ...write.values.values(),
+    );
+  }
+
+  #merge(): void {
+    const { rows: before, version, probe } = this.#state;
+    const rows = this.#drawRemoteRows();
+    const next = before.copy();
+    const changed = next.merge(rows).map((row) => row.changed);
+    const state = { rows: next, version, probe };
+    const done = this.#attempt(
+      `merge of ${rows.length} rows`,
+      () => {
+        const merged = this.#store.merge(rows);
+        same("changed", merged.map((row) => row.changed).join(), changed.join());
+        for (const row of rows) this.#clock.observe(stampOfRow(row));
+        this.#acknowledge(state);
+      },
+      () => state,
+    );
+    if (done) this.#counts.merges += 1;
+  }
+
+  /** What the agent writes beside the rows, outside of their transactions. */
+  #writeProbe(): void {
+    const { rows, version, probe } = this.#state;
+    const state = { rows, version, probe: probe + 1 };
+    this.#attempt(
+      "probe",
+      () => {
+        this.#store.setState("probe", probe + 1);
+        this.#acknowledge(state);
+      },
+      () => state,
+    );
+  }
+
+  #rollback(): void {
+    const writes = this.#drawWrites(this.#state.rows, 1 + this.#below(6));
+    const done = this.#attempt("rollback", () => {
+      this.#execute(writes);
+      this.#store.rollback();
+    });
+    if (done) this.#check();
+  }
+
+  #read(): void {
+    this.#attempt("read", () => this.#checkTables());
+  }
+
+  #checkpoint(mode: "PASSIVE" | "TRUNCATE"): void {
+    this.#attempt(`checkpoint ${mode}`, () => {
+      const { busy, walFrames, checkpointedFrames } = this.#connection.checkpoint(mode);
+      same("busy", busy, false);
+      same("frames left", walFrames - checkpointedFrames, 0);
+      this.#counts.checkpoints += 1;
+      this.#floor = this.#history.length - 1;
+    });
+  }
+
+  #vacuum(): void {
+    this.#attempt("vacuum", () => this.#connection.exec("PRAGMA incremental_vacuum(20)"));
+  }
+
+  #acknowledge(state: State): void {
+    const isChange = textOfState(state) !== textOfState(this.#state);
+    if (isChange && this.#isDistrusted) {
+      throw new Error("acknowledged between a failed sync and a restart");
+    }
+    this.#history.push(state);
+    // What changed nothing wrote nothing over what failed before it.
+    if (isChange) this.#unanswered = [];
+    if (this.#durability === "full") this.#floor = this.#history.length - 1;
+  }
+
+  /**
+   * Makes a request. False: a fault made it fail; the store is then as it was, or was restarted.
+   *
+   * @param unanswered the state if it had been acknowledged
+   */
+  #attempt(what: string, request: () => void, unanswered?: () => State | undefined): boolean {
+    const { failedSyncs } = this.#disk.counts;
+    try {
+      request();
+      this.#say(what);
+    } catch (thrown) {
+      if (!(thrown instanceof SqliteError)) throw thrown;
+      this.#say(`${what} failed: ${thrown.message}`);
+      const state = unanswered?.();
+      if (state !== undefined) this.#unanswered.push(state);
+      const isSync = this.#disk.counts.failedSyncs > failedSyncs;
+      if (isSync && /-wal/.test(thrown.message)) this.#isDistrusted = true;
+      if (isSync && this.#failedPages === "reverted") this.#mayHaveLost = true;
+      if (this.#disk.isStopped) this.#restart(this.#pick(["process", "power"]));
+      else this.#goOnAfter(thrown);
+      return false;
+    }
+    // In a call that SQLite can do without, such as cutting the WAL to a size.
+    if (this.#disk.isStopped) this.#restart(this.#pick(["process", "power"]));
+    return true;
+  }
+
+  /** A call failed and the process lives: what was acknowledged is read, and nothing else. */
+  #goOnAfter(error: SqliteError): void {
+    // Of a value that couldn't be read while a change was captured.
+    if (error.cause instanceof SqliteError) {
+      this.#goOnAfter(error.cause);
+      return;
+    }
+    const isKnown = [SQLITE_FULL, SQLITE_IOERR, SQLITE_CANTOPEN].includes(error.code);
+    same("kind of error", isKnown ? "known" : error.codeName, "known");
+    this.#counts.undone += 1;
+    if (error.code === SQLITE_FULL) {
+      this.#counts.refusedFull += 1;
+      same("message", /database or disk is full/.test(error.message), true);
+    }
+    // What a file system took back under the WAL can't be read any more. The agent is to restart.
+    if (this.#isDistrusted && this.#failedPages === "reverted") return;
+    this.#check();
+    if (!this.#isDistrusted && this.#below(2) === 0) this.#commitForSure();
+  }
+
+  /** There is room and no fault: no restart is needed for the next commit. */
+  #commitForSure(): void {
+    this.#disk.calm();
+    this.#disk.bytesMax = Number.POSITIVE_INFINITY;
+    same("commit on a good disk", this.#commit(), true);
+  }
+
+  /** Nothing is acknowledged before a restart, though syncs would succeed again. */
+  #leaveDistrust(): void {
+    this.#disk.calm();
+    this.#counts.distrusted += 1;
+    if (this.#failedPages === "kept") {
+      this.#commit();
+      // It may have nothing to do. What it does can't be relied on: the floor stays.
+      this.#attempt("checkpoint after a failed sync", () => this.#connection.checkpoint("PASSIVE"));
+    }
+    this.#restart(this.#pick(["process", "process", "power"]));
+  }
+
+  #armFault(): void {
+    const draw = this.#below(10);
+    if (draw < 4) this.#disk.inject({ kind: "stop", after: this.#below(40) });
+    else if (draw < 5) this.#disk.bytesMax = this.#disk.bytesUsed + this.#below(6) * 4096;
+    else {
+      const call = this.#pick(faultyCalls);
+      const code = call === "pwrite" || call === "fdatasync" ? this.#pick(codes) : "EIO";
+      const [after, times] = [this.#below(12), 1 + this.#below(3)];
+      this.#disk.inject({ kind: "error", call, after, times, code });
+      this.#say(`armed: ${call} fails with ${code} after ${after}, ${times} times`);
+      return;
+    }
+    this.#say(draw < 4 ? "armed: stop" : "armed: disk full");
+  }
+
+  // Ends and starts.
+
+  /** As the agent stops. */
+  #stopInOrder(): void {
+    this.#disk.calm();
+    this.#disk.bytesMax = Number.POSITIVE_INFINITY;
+    this.#checkpoint("TRUNCATE");
+    this.#say("stop in order");
+    this.#close();
+    this.#disk.restart("process");
+    this.#start(this.#below(3) === 0);
+  }
+
+  #restart(after: "process" | "power", withFaults: boolean = this.#below(3) === 0): void {
+    this.#die(after);
+    this.#start(withFaults);
+  }
+
+  #die(by: "process" | "power"): void {
+    this.#say(by === "power" ? "power cut" : "process killed");
+    // The dead process does nothing more to the disk, whatever its connections try when they close.
+    this.#disk.stop();
+    this.#close();
+    this.#disk.restart(by);
+    this.#disk.bytesMax = Number.POSITIVE_INFINITY;
+    if (by === "process") this.#counts.deaths += 1;
+    else {
+      this.#counts.powerCuts += 1;
+      this.#mayHaveLost = true;
+    }
+  }
+
+  #close(): void {
+    this.#reader?.close();
+    this.#writer?.close();
+    this.#reader = undefined;
+    this.#writer = undefined;
+  }
+
+  #start(withFaults: boolean): void {
+    for (let tries = 0; ; tries++) {
+      if (withFaults && tries < 3) this.#armFault();
+      const { failedSyncs } = this.#disk.counts;
+      try {
+        this.#open();
+        break;
+      } catch (thrown) {
+        if (!(thrown instanceof SqliteError || thrown instanceof StartFailure)) throw thrown;
+        if (tries >= 3) throw thrown;
+        this.#say(`start failed: ${thrown.message}`);
+        this.#counts.failedStarts += 1;
+        if (this.#disk.counts.failedSyncs > failedSyncs && this.#failedPages === "reverted") {
+          this.#mayHaveLost = true;
+        }
+        this.#die(this.#pick(["process", "power"]));
+      }
+    }
+    this.#disk.calm();
+    this.#disk.bytesMax = Number.POSITIVE_INFINITY;
+    this.#isDistrusted = false;
+    this.#recognize();
+  }
+
+  /** As the agent opens it. */
+  #open(): void {
+    const { writer, header } = openWriter(path, this.#vfs);
+    this.#writer = writer;
+    this.#clock = new HlcClock(siteOf(0), header.kind === "patina" ? header.hlc : hlcZero);
+    const opened = SqliteStore.open({
+      writer,
+      schema,
+      digester: this.#digester,
+      clock: this.#clock,
+      nowMs: this.#nowMs,
+    });
+    if (opened.kind === "refused") throw new Error(`refused: ${opened.why}`);
+    this.#store = opened.store;
+    settleWriter(writer, path, this.#durability);
+    writer.pragma("cache_size", this.#cachePages);
+    writer.pragma("journal_size_limit", this.#walBytesKept);
+    this.#reader = openReader(path, this.#vfs);
+    this.#say(`mode ${writer.pragma("journal_mode")}`);
+    const { clocksWithoutRows, rowsWithoutClocks } = opened.report;
+    same("rows and clocks apart", [clocksWithoutRows, rowsWithoutClocks].join(), "0,0");
+  }
+
+  /** Finds which state of the history the database is at after a start, and goes on from there. */
+  #recognize(): void {
+    same(
+      "integrity_check",
+      textOf(this.#connection.all("PRAGMA integrity_check")),
+      textOf([["ok"]]),
+    );
+    const found = this.#found();
+    const first = this.#mayHaveLost ? this.#floor : this.#history.length - 1;
+    const last = this.#history.length - 1;
+    const unanswered = this.#unanswered.find((state) => textOfState(state) === found);
+    let index = last;
+    while (index >= first && textOfState(this.#history[index] as State) !== found) index--;
+    if (index < first) {
+      if (unanswered === undefined) {
+        const texts = this.#history.map(textOfState);
+        const at = texts.lastIndexOf(found);
+        throw new Error(
+          `the database is at ${at < 0 ? "no state of the history" : `state ${at}`}, ` +
+            `not at one of ${first} to ${last}, nor at one of ${this.#unanswered.length} unanswered`,
+        );
+      }
+      this.#history.push(unanswered);
+      this.#counts.unansweredKept += 1;
+      index = last + 1;
+    } else if (this.#unanswered.length > 0) this.#counts.unansweredGone += 1;
+    if (index < last) {
+      this.#counts.cutsBack += 1;
+      this.#counts.commitsLost += last - index;
+    }
+    this.#say(`at state ${index} of ${last}, at least ${first}`);
+    this.#history.length = index + 1;
+    // After a power cut what is there is what was on the disk.
+    if (this.#mayHaveLost || index !== last) this.#unanswered = [];
+    this.#floor = Math.min(this.#floor, index);
+    this.#mayHaveLost = false;
+    this.#checkTables();
+  }
+
+  // What is there, against the model.
+
+  #check(): void {
+    this.#disk.calm();
+    same("rows held", this.#found(), textOfState(this.#state));
+    this.#checkTables();
+  }
+
+  #found(): string {
+    return textOfState({
+      rows: scanStates(this.#store),
+      version: this.#store.version,
+      probe: Number(this.#store.state("probe") ?? 0),
+    });
+  }
+
+  /** The tables, on the connection that only reads, show what is held. */
+  #checkTables(): void {
+    const { rows } = this.#state;
+    for (const [name, { keys, values }] of Object.entries(tables)) {
+      const shown = (this.#reader as Database).all(`SELECT ${[...keys, ...values]} FROM ${name}`);
+      const expected = [...rows.states()]
+        .filter(({ table, clock }) => table === name && isLive(clock))
+        .map(({ key, cells }) => [
+          ...(decodeKey(key) as SqlValue[]),
+          ...values.map((column) => {
+            const cell = cells.find((one) => one.column === column);
+            return cell === undefined || isUnshown(column, cell.value) ? null : cell.value;
+          }),
+        ]);
+      same(`table ${name}`, shown.map(textOf).sort().join(), expected.map(textOf).sort().join());
+    }
+    const unshown = new Map<string, number>();
+    for (const { table, clock, cells } of rows.states()) {
+      if (!isLive(clock)) continue;
+      const known = tables[table];
+      const columns = known === undefined ? [""] : [];
+      if (known !== undefined) {
+        for (const { column, value } of cells) {
+          if (!known.values.includes(column) || isUnshown(column, value)) columns.push(column);
+        }
+      }
+      for (const column of columns) {
+        const name = `${table}.${column}`;
+        unshown.set(name, (unshown.get(name) ?? 0) + 1);
+      }
+    }
+    const counted = (this.#reader as Database)
+      .all("SELECT tbl, col, cells FROM patina_unshown WHERE cells <> 0")
+      .map(([table, column, cells]) => `${table}.${column} ${cells}`);
+    const expected = [...unshown].map(([name, count]) => `${name} ${count}`);
+    same("unshown", counted.sort().join(), expected.sort().join());
+  }
+
+  // Draws.
+
+  #drawWrites(rows: MapStore, count: number): LocalWrite[] {
+    const writes = new Map<string, LocalWrite>();
+    for (let n = 0; n < count; n++) {
+      const ref = this.#drawKey();
+      const held = rows.read([ref])[0];
+      const isShown =
+        held === undefined || !held.cells.some((cell) => isUnshown(cell.column, cell.value));
+      // A value that isn't shown is replaced only where the shown one is: not what is tested here.
+      if (!isShown) continue;
+      const name = `${ref.table} ${bytesToHex(ref.key)}`;
+      if (this.#below(5) === 0) {
+        writes.set(name, { kind: "delete", ...ref });
+        continue;
+      }
+      const all = (tables[ref.table] as TableModel).values;
+      const live = held !== undefined && isLive(held.clock);
+      const columns = live ? [this.#pick(all)] : all;
+      const values = new Map(columns.map((column) => [column, this.#drawValue(column)]));
+      for (const column of columns) {
+        // To a schema a missing cell shows NULL already; the model has none.
+        const isMissing = live && !held.cells.some((cell) => cell.column === column);
+        if (isMissing && values.get(column) === null) values.set(column, "");
+      }
+      writes.set(name, { kind: "put", ...ref, values });
+    }
+    return [...writes.values()];
+  }
+
+  #drawRemoteRows(): readonly RowState[] {
+    const isStranger = this.#below(6) === 0;
+    if (isStranger) this.#strangers += 1;
+    const peer = isStranger
+      ? new Peer(siteOf(100 + this.#strangers), this.#digester)
+      : this.#pick(this.#peers);
+    if (!isStranger && peer.sent.length > 0 && this.#below(5) === 0) return this.#pick(peer.sent);
+    if (this.#below(2) === 0) peer.hear([...this.#state.rows.states()]);
+    const count = this.#below(8) === 0 ? 30 : 1 + this.#below(5);
+    const writes: LocalWrite[] = [];
+    for (let n = 0; n < count; n++) {
+      const ref =
+        this.#below(10) === 0 ? { ...this.#drawKey(), table: "elsewhere" } : this.#drawKey();
+      if (this.#below(5) === 0) {
+        writes.push({ kind: "delete", ...ref });
+        continue;
+      }
+      const known = tables[ref.table]?.values ?? ["anything"];
+      const values = new Map<string, SqlValue>();
+      for (const column of known) {
+        if (this.#below(3) > 0) values.set(column, this.#drawValue(column, true));
+      }
+      if (this.#below(8) === 0) values.set(`extra_${this.#below(20)}`, this.#below(100));
+      writes.push({ kind: "put", ...ref, values });
+    }
+    return peer.write(writes, this.#nowMs + this.#below(400) - 200);
+  }
+
+  #drawKey(): { readonly table: string; readonly key: Uint8Array } {
+    const table = this.#pick(Object.keys(tables));
+    const key: SqlValue[] =
+      table === "instances"
+        ? [`i-${this.#below(15)}`]
+        : table === "leases"
+          ? [this.#below(8)]
+          : [`h-${this.#below(4)}`, this.#below(4)];
+    return { table, key: encodeKey(key) as Uint8Array };
+  }
+
+  #drawValue(column: string, isRemote = false): SqlValue {
+    switch (column) {
+      case "weight":
+        return isRemote && this.#below(6) === 0 ? "5" : this.#below(10);
+      case "body": {
+        // Mostly small, some over many pages.
+        const bytes = this.#below(6) === 0 ? this.#below(20_000) : this.#below(200);
+        return new Uint8Array(bytes).fill(this.#below(256));
+      }
+      case "note":
+        return this.#below(3) === 0 ? null : "n".repeat(this.#below(2000));
+      default:
+        return `${column} ${this.#below(6)}`;
+    }
+  }
+
+  #below(bound: number): number {
+    return Math.floor(this.#random() * bound);
+  }
+
+  #pick<T>(from: readonly T[]): T {
+    return from[this.#below(from.length)] as T;
+  }
+
+  #say(line: string): void {
+    const text = `${this.#history?.length ?? 0}: ${line}`;
+    this.#lines.push(text);
+    this.#log(text);
+  }
+}
+
+/** A node elsewhere, which has heard more or less of what was written. */
+class Peer {
+  /** Rows of each of its changesets. */
+  readonly sent: (readonly RowState[])[] = [];
+  readonly #rows: MapStore;
+  readonly #clock: HlcClock;
+
+  constructor(site: Site, digester: Digester) {
+    this.#rows = new MapStore(digester);
+    this.#clock = new HlcClock(site, hlcZero);
+  }
+
+  hear(rows: readonly RowState[]): void {
+    this.#rows.merge(rows);
+    for (const row of rows) this.#clock.observe(stampOfRow(row));
+  }
+
+  write(writes: readonly LocalWrite[], nowMs: number): readonly RowState[] {
+    const rows = this.#rows.commit(writes, this.#clock.next(nowMs)).changeset?.rows ?? [];
+    if (rows.length > 0) this.sent.push(rows);
+    return rows;
+  }
+}
+
+/** TEXT '5' in an INTEGER column would come back as 5. */
+function isUnshown(column: string, value: SqlValue): boolean {
+  return column === "weight" && value === "5";
+}
+
+function scanStates(store: SqliteStore): RowState[] {
+  const states: RowState[] = [];
+  let position: ScanPosition | undefined;
+  do {
+    const { rows, next } = store.scan(position, 100);
+    for (const [at, state] of store.read(rows).entries()) {
+      if (state === undefined) throw new Error(`scanned and not read: ${rows[at]?.id}`);
+      states.push(state);
+    }
+    position = next;
+  } while (position !== undefined);
+  return states;
+}
+
+interface StateLike {
+  readonly rows: MapStore | readonly RowState[];
+  readonly version: number;
+  readonly probe: number;
+}
+
+const texts = new WeakMap<StateLike, string>();
+
+/** The same for equal states. */
+function textOfState(state: StateLike): string {
+  let text = texts.get(state);
+  if (text === undefined) {
+    const rows = state.rows instanceof MapStore ? [...state.rows.states()] : state.rows;
+    text = `version ${state.version} probe ${state.probe} rows ${textOfRows(rows)}`;
+    texts.set(state, text);
+  }
+  return text;
+}
+
+function textOfRows(rows: readonly RowState[]): string {
+  const lines = rows.map((row) => {
+    const writer = new ByteWriter(256);
+    writeRowBlock(writer, [row]);
+    return `${row.table} ${bytesToHex(row.key)} ${Bun.hash(writer.finish()).toString(36)}`;
+  });
+  return lines.sort().join("\n");
+}
+
+function textOf(value: unknown): string {
+  return JSON.stringify(value, (_, inner) =>
+    inner instanceof Uint8Array ? `${inner.length} ${Bun.hash(inner)}` : inner,
+  );
+}
+
+function same(what: string, got: unknown, expected: unknown): void {
+  if (got !== expected) throw new Error(`${what}\n     got: ${got}\nexpected: ${expected}`);
+}
+
+export function createCounts(): HistoryCounts {
+  return {
+    commits: 0,
+    merges: 0,
+    checkpoints: 0,
+    undone: 0,
+    refusedFull: 0,
+    deaths: 0,
+    powerCuts: 0,
+    cutsBack: 0,
+    commitsLost: 0,
+    unansweredKept: 0,
+    unansweredGone: 0,
+    failedStarts: 0,
+    distrusted: 0,
+  };
+}
+
+const faultyCalls: readonly DiskCall[] = [
+  "pread",
+  "pwrite",
+  "pwrite",
+  "fdatasync",
+  "fdatasync",
+  "ftruncate",
+  "open",
+  "unlink",
+  "fsync",
+  "size",
+  "access",
+];
+const codes = ["EIO", "ENOSPC"] as const;
+
+/** A small seeded generator; its statistical quality is enough to choose what happens next. */
+function mulberry32(seed: number): () => number {
+  let state = seed >>> 0;
+  return () => {
+    state = (state + 0x6d2b79f5) >>> 0;
+    let mixed = Math.imul(state ^ (state >>> 15), state | 1);
+    mixed ^= mixed + Math.imul(mixed ^ (mixed >>> 7), mixed | 61);
+    return ((mixed ^ (mixed >>> 14)) >>> 0) / 2 ** 32;
+  };
+}

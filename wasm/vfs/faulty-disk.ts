@@ -1,0 +1,581 @@
+/**
+ * A disk in memory that fails as disks do: it loses power, tears writes, runs full and lies about
+ * what it synced. For tests; drawn from a seed.
+ *
+ * What programs see is the *page cache*; what is left when the power goes is the *platter*. Between
+ * the two, per file:
+ *
+ * - A write makes pages of 4,096 bytes *dirty*. Each of them remembers all versions it has had since
+ *   it was last clean, since the kernel may have written it back at any moment, or not at all.
+ * - The size is remembered in the same way, apart from the content.
+ * - `fdatasync` puts the newest of all that on the platter. A *failed* one puts some pages there and
+ *   forgets that the others were ever dirty, as Linux does: the next sync succeeds and doesn't write
+ *   them. They stay in the cache (ext4, XFS) or go back to what the platter has (Btrfs).
+ * - Names (made, deleted) belong to the directory, and are on the platter after an `fsync` of that.
+ *   Syncing a file doesn't save its name. (It would on ext4; POSIX doesn't promise it.)
+ *
+ * A power cut draws one of: nothing unsynced was written; all was; all up to a moment (the write of
+ * that moment torn); or each page for itself any version, some torn at sectors of 512 bytes. Space
+ * that a file has gained and never written may hold zeros or rubbish. Never changed: bytes of a
+ * sector that nobody wrote (SQLITE_IOCAP_POWERSAFE_OVERWRITE), and what was synced.
+ *
+ * Sources: Rebello et al., "Can Applications Recover from fsync Failures?", USENIX ATC 2020, for
+ * failed syncs; Pillai et al., "All File Systems Are Not Created Equal", OSDI 2014, for names.
+ *
+ * @module
+ */
+
+import { constants } from "node:fs";
+import * as path from "node:path";
+import type { FileSystem } from "./file-system.ts";
+import type { LockAttempt } from "./ofd-lock.ts";
+
+const PAGE_BYTES = 4096;
+const SECTOR_BYTES = 512;
+const SECTORS = PAGE_BYTES / SECTOR_BYTES;
+const zeros = new Uint8Array(PAGE_BYTES);
+
+export type DiskCall =
+  | "open"
+  | "pread"
+  | "pwrite"
+  | "ftruncate"
+  | "fdatasync"
+  | "fsync"
+  | "unlink"
+  | "size"
+  | "access";
+
+export type DiskFault =
+  /** `times` calls of a kind fail, after `after` of them went well. */
+  | {
+      readonly kind: "error";
+      readonly call: DiskCall;
+      readonly after: number;
+      readonly times: number;
+      readonly code: "EIO" | "ENOSPC";
+    }
+  /** In the middle of a call that changes something everything stops, until {@link FaultyDisk.restart}. */
+  | { readonly kind: "stop"; readonly after: number };
+
+export interface FaultyDiskOptions {
+  /** In 0..1. The only source of chance. */
+  readonly random: () => number;
+  /** What a page shows that a failed sync didn't write. Default: what was written to it. */
+  readonly failedPages?: "kept" | "reverted";
+  /** Share of reads and writes that do only a part of what was asked. Default: 0. */
+  readonly shortShare?: number;
+}
+
+/** How much of it there was, so that a test can tell whether it tested anything. */
+export interface DiskCounts {
+  calls: number;
+  short: number;
+  errors: number;
+  failedSyncs: number;
+  /** Pages that a failed sync dropped. */
+  pagesDropped: number;
+  full: number;
+  powerCuts: number;
+  /** Pages and names that a power cut took back. */
+  pagesLost: number;
+  pagesTorn: number;
+  namesLost: number;
+}
+
+/** Something as it was from moment `at` on. */
+interface Version<T> {
+  readonly at: number;
+  readonly value: T;
+}
+
+interface Inode {
+  readonly id: string;
+  /** By number, what programs see. Pages are never changed in place. A missing one is all zeros. */
+  cached: Map<number, Uint8Array>;
+  cachedBytes: number;
+  platter: Map<number, Uint8Array>;
+  platterBytes: number;
+  /** Versions of dirty pages, the oldest first. */
+  readonly dirty: Map<number, Version<Uint8Array>[]>;
+  readonly sizes: Version<number>[];
+}
+
+interface NameChange extends Version<Inode | null> {
+  readonly path: string;
+}
+
+type Descriptor = { readonly inode: Inode | null; readonly path: string };
+
+interface ArmedFault {
+  readonly fault: DiskFault;
+  left: number;
+  times: number;
+}
+
+let disks = 0;
+
+export class FaultyDisk implements FileSystem {
+  readonly counts: DiskCounts = {
+    calls: 0,
+    short: 0,
+    errors: 0,
+    failedSyncs: 0,
+    pagesDropped: 0,
+    full: 0,
+    powerCuts: 0,
+    pagesLost: 0,
+    pagesTorn: 0,
+    namesLost: 0,
+  };
+  /** Room for all files together, in whole pages of 4,096 bytes. May be changed at any time. */
+  bytesMax: number = Number.POSITIVE_INFINITY;
+  readonly #options: FaultyDiskOptions;
+  readonly #id: number;
+  #names = new Map<string, Inode>();
+  #platterNames = new Map<string, Inode>();
+  #nameChanges: NameChange[] = [];
+  readonly #descriptors = new Map<number, Descriptor>();
+  #nextDescriptor = 3;
+  #nextInode = 1;
+  /** Counts changes: the order in which things were asked for. */
+  #moment = 0;
+  #faults: ArmedFault[] = [];
+  #isStopped = false;
+
+  constructor(options: FaultyDiskOptions) {
+    this.#options = options;
+    disks += 1;
+    this.#id = disks;
+  }
+
+  /** Arms a fault. It goes when it has happened, and all go with a restart. */
+  inject(fault: DiskFault): void {
+    const times = fault.kind === "error" ? fault.times : 1;
+    this.#faults.push({ fault, left: fault.after, times });
+  }
+
+  /** Disarms all faults. */
+  calm(): void {
+    this.#faults = [];
+  }
+
+  /** A `stop` has happened: every call fails. */
+  get isStopped(): boolean {
+    return this.#isStopped;
+  }
+
+  /** As a `stop` fault, between two calls. */
+  stop(): void {
+    this.#isStopped = true;
+  }
+
+  /** Bytes in use, in whole pages. */
+  get bytesUsed(): number {
+    const inodes = new Set(this.#names.values());
+    for (const { inode } of this.#descriptors.values()) if (inode !== null) inodes.add(inode);
+    let pages = 0;
+    for (const inode of inodes) pages += inode.cached.size;
+    return pages * PAGE_BYTES;
+  }
+
+  /**
+   * Ends all who have files open and lets new ones begin. After the end of a *process* the page
+   * cache is as it was; after a *power* cut there is only what had reached the platter.
+   */
+  restart(after: "process" | "power"): void {
+    this.#descriptors.clear();
+    this.calm();
+    this.#isStopped = false;
+    if (after === "power") this.#cutPower();
+  }
+
+  // The calls. Each begins with `#enter`, where faults happen.
+
+  open(name: string, flags: number, _mode: number): number {
+    if ((flags & constants.O_DIRECTORY) !== 0) return this.#describe(null, name);
+    let inode = this.#names.get(name);
+    const creates = inode === undefined && (flags & constants.O_CREAT) !== 0;
+    const fault = this.#enter("open", creates);
+    if (fault !== undefined) throw refusal(fault);
+    if (inode !== undefined && (flags & constants.O_EXCL) !== 0) throw refusal("EEXIST");
+    if (inode === undefined) {
+      if (!creates) throw refusal("ENOENT");
+      inode = {
+        id: `disk ${this.#id}:${this.#nextInode++}`,
+        cached: new Map(),
+        cachedBytes: 0,
+        platter: new Map(),
+        platterBytes: 0,
+        dirty: new Map(),
+        sizes: [],
+      };
+      this.#rename(name, inode);
+    }
+    return this.#describe(inode, name);
+  }
+
+  close(fd: number): void {
+    this.#descriptors.delete(fd);
+  }
+
+  pread(fd: number, into: Uint8Array, at: number, bytes: number, offset: number): number {
+    if (this.#enter("pread") !== undefined) throw refusal("EIO");
+    const { cached, cachedBytes } = this.#inode(fd);
+    const end = Math.min(offset + this.#shortened(bytes), cachedBytes);
+    for (let from = offset; from < end; ) {
+      const number = Math.floor(from / PAGE_BYTES);
+      const to = Math.min(end, (number + 1) * PAGE_BYTES);
+      const page = cached.get(number) ?? zeros;
+      const first = from - number * PAGE_BYTES;
+      into.set(page.subarray(first, first + to - from), at + from - offset);
+      from = to;
+    }
+    return Math.max(0, end - offset);
+  }
+
+  pwrite(fd: number, from: Uint8Array, at: number, bytes: number, offset: number): number {
+    const fault = this.#enter("pwrite", true);
+    const inode = this.#inode(fd);
+    if (fault !== undefined) {
+      // Some of it may have got there.
+      this.#write(inode, from, at, Math.floor(this.#options.random() * (bytes + 1)), offset);
+      throw refusal(fault);
+    }
+    const wanted = this.#shortened(bytes);
+    const written = Math.min(wanted, this.#room(inode, wanted, offset));
+    if (written === 0 && bytes > 0) {
+      this.counts.full += 1;
+      throw refusal("ENOSPC");
+    }
+    this.#write(inode, from, at, written, offset);
+    return written;
+  }
+
+  ftruncate(fd: number, bytes: number): void {
+    const fault = this.#enter("ftruncate", true);
+    if (fault !== undefined) throw refusal(fault);
+    const inode = this.#inode(fd);
+    const at = ++this.#moment;
+    const last = Math.floor(bytes / PAGE_BYTES);
+    const kept = bytes - last * PAGE_BYTES;
+    for (const [number, page] of inode.cached) {
+      if (number < last) continue;
+      if (number === last && kept > 0) {
+        const cut = page.slice();
+        cut.fill(0, kept);
+        this.#setPage(inode, number, cut, at);
+      } else {
+        this.#setPage(inode, number, zeros, at);
+        inode.cached.delete(number);
+      }
+    }
+    this.#setSize(inode, bytes, at);
+  }
+
+  fdatasync(fd: number): void {
+    const fault = this.#enter("fdatasync", true);
+    const inode = this.#inode(fd);
+    if (fault !== undefined) {
+      this.#failSync(inode);
+      throw refusal(fault);
+    }
+    for (const number of inode.dirty.keys()) putOnPlatter(inode, number);
+    inode.dirty.clear();
+    inode.platterBytes = inode.cachedBytes;
+    inode.sizes.length = 0;
+  }
+
+  fsync(fd: number): void {
+    const { inode, path: name } = this.#descriptor(fd);
+    if (inode !== null) {
+      this.fdatasync(fd);
+      return;
+    }
+    const fault = this.#enter("fsync", true);
+    if (fault !== undefined) throw refusal(fault);
+    this.#nameChanges = this.#nameChanges.filter((change) => {
+      if (path.dirname(change.path) !== name) return true;
+      setName(this.#platterNames, change);
+      return false;
+    });
+  }
+
+  size(fd: number): number {
+    if (this.#enter("size") !== undefined) throw refusal("EIO");
+    return this.#inode(fd).cachedBytes;
+  }
+
+  sizeOf(name: string): number {
+    if (this.#enter("access") !== undefined) throw refusal("EIO");
+    return this.#named(name).cachedBytes;
+  }
+
+  identity(fd: number): string {
+    return this.#inode(fd).id;
+  }
+
+  identityOf(name: string): string {
+    return this.#named(name).id;
+  }
+
+  access(name: string, _mode: number): void {
+    if (this.#enter("access") !== undefined) throw refusal("EIO");
+    this.#named(name);
+  }
+
+  exists(name: string): boolean {
+    return this.#names.has(name);
+  }
+
+  unlink(name: string): void {
+    const fault = this.#enter("unlink", true);
+    if (fault !== undefined) throw refusal(fault);
+    this.#named(name);
+    this.#rename(name, null);
+  }
+
+  /** Nobody else uses this disk. */
+  lock(_fd: number, _exclusive: boolean): LockAttempt {
+    return { kind: "locked" };
+  }
+
+  /** Counts the call, and fails or stops it if that is its turn. Returns an error for it to throw. */
+  #enter(call: DiskCall, changes = false): "EIO" | "ENOSPC" | undefined {
+    if (this.#isStopped) throw refusal("ENODEV");
+    this.counts.calls += 1;
+    let error: "EIO" | "ENOSPC" | undefined;
+    this.#faults = this.#faults.filter((armed) => {
+      const { fault } = armed;
+      const concerned = fault.kind === "error" ? fault.call === call : changes;
+      if (!concerned || error !== undefined || this.#isStopped) return true;
+      if (armed.left > 0) {
+        armed.left -= 1;
+        return true;
+      }
+      armed.times -= 1;
+      this.counts.errors += 1;
+      error = fault.kind === "error" ? fault.code : "EIO";
+      if (fault.kind === "stop") this.#isStopped = true;
+      return armed.times > 0;
+    });
+    // A write is cut in the middle, a sync not done; the others haven't begun.
+    if (this.#isStopped && call !== "pwrite") throw refusal("ENODEV");
+    return error;
+  }
+
+  #describe(inode: Inode | null, name: string): number {
+    const fd = this.#nextDescriptor++;
+    this.#descriptors.set(fd, { inode, path: name });
+    return fd;
+  }
+
+  #descriptor(fd: number): Descriptor {
+    const descriptor = this.#descriptors.get(fd);
+    if (descriptor === undefined) throw refusal("EBADF");
+    return descriptor;
+  }
+
+  #inode(fd: number): Inode {
+    const { inode } = this.#descriptor(fd);
+    if (inode === null) throw refusal("EISDIR");
+    return inode;
+  }
+
+  #named(name: string): Inode {
+    const inode = this.#names.get(name);
+    if (inode === undefined) throw refusal("ENOENT");
+    return inode;
+  }
+
+  #rename(name: string, inode: Inode | null): void {
+    const change = { path: name, value: inode, at: ++this.#moment };
+    setName(this.#names, change);
+    this.#nameChanges.push(change);
+  }
+
+  #shortened(bytes: number): number {
+    const share = this.#options.shortShare ?? 0;
+    if (share === 0 || bytes < 2 || this.#options.random() >= share) return bytes;
+    this.counts.short += 1;
+    return 1 + Math.floor(this.#options.random() * (bytes - 1));
+  }
+
+  /** How much of a write at `offset` there is room for. Overwriting takes none. */
+  #room(inode: Inode, bytes: number, offset: number): number {
+    if (this.bytesMax === Number.POSITIVE_INFINITY) return bytes;
+    let free = this.bytesMax - this.bytesUsed;
+    for (let from = offset; from < offset + bytes; ) {
+      const number = Math.floor(from / PAGE_BYTES);
+      if (!inode.cached.has(number)) {
+        free -= PAGE_BYTES;
+        if (free < 0) return from - offset;
+      }
+      from = (number + 1) * PAGE_BYTES;
+    }
+    return bytes;
+  }
+
+  #write(inode: Inode, from: Uint8Array, at: number, bytes: number, offset: number): void {
+    if (bytes === 0) return;
+    const moment = ++this.#moment;
+    for (let done = 0; done < bytes; ) {
+      const number = Math.floor((offset + done) / PAGE_BYTES);
+      const first = offset + done - number * PAGE_BYTES;
+      const count = Math.min(bytes - done, PAGE_BYTES - first);
+      const page = (inode.cached.get(number) ?? zeros).slice();
+      page.set(from.subarray(at + done, at + done + count), first);
+      this.#setPage(inode, number, page, moment);
+      done += count;
+    }
+    if (offset + bytes > inode.cachedBytes) this.#setSize(inode, offset + bytes, moment);
+  }
+
+  #setPage(inode: Inode, number: number, page: Uint8Array, at: number): void {
+    inode.cached.set(number, page);
+    const versions = inode.dirty.get(number);
+    if (versions === undefined) inode.dirty.set(number, [{ at, value: page }]);
+    else versions.push({ at, value: page });
+  }
+
+  #setSize(inode: Inode, bytes: number, at: number): void {
+    inode.cachedBytes = bytes;
+    inode.sizes.push({ at, value: bytes });
+  }
+
+  #failSync(inode: Inode): void {
+    this.counts.failedSyncs += 1;
+    const { random, failedPages = "kept" } = this.#options;
+    const share = [0, 0.5, 1][Math.floor(random() * 3)] as number;
+    for (const number of inode.dirty.keys()) {
+      if (random() < share) {
+        putOnPlatter(inode, number);
+        continue;
+      }
+      this.counts.pagesDropped += 1;
+      // Beyond the end there is nothing to go back to.
+      if (failedPages === "reverted" && inode.cached.has(number)) {
+        inode.cached.set(number, inode.platter.get(number) ?? zeros);
+      }
+    }
+    // The size is the journal's business: it stays as unsafe as it was.
+    inode.dirty.clear();
+  }
+
+  #cutPower(): void {
+    this.counts.powerCuts += 1;
+    const { random } = this.#options;
+    const modes = ["nothing", "all", "moment", "any", "any"] as const;
+    const mode = modes[Math.floor(random() * modes.length)] as (typeof modes)[number];
+    const moments = this.#openMoments();
+    const moment = moments[Math.floor(random() * moments.length)] ?? 0;
+    const inodes = new Set([...this.#platterNames.values()]);
+    for (const { value } of this.#nameChanges) if (value !== null) inodes.add(value);
+    for (const inode of inodes) {
+      // With one bias a file, since what matters is which files got ahead of which.
+      const bias = random();
+      const choose = <T>(versions: readonly Version<T>[]): number => {
+        if (mode === "nothing") return 0;
+        if (mode === "all") return versions.length;
+        if (mode === "moment") return versions.filter(({ at }) => at <= moment).length;
+        if (random() < 0.5) return random() < bias ? versions.length : 0;
+        return Math.floor(random() * (versions.length + 1));
+      };
+      const isTorn = (versions: readonly Version<Uint8Array>[]): boolean =>
+        mode === "any"
+          ? random() < 0.25
+          : mode === "moment" && versions.some(({ at }) => at === moment);
+      this.#cutInode(inode, choose, isTorn);
+    }
+    for (const change of this.#nameChanges) {
+      const survives =
+        mode === "all" ||
+        (mode === "moment" ? change.at <= moment : mode === "any" && random() < 0.5);
+      if (survives) setName(this.#platterNames, change);
+      else this.counts.namesLost += 1;
+    }
+    this.#nameChanges = [];
+    this.#names = new Map(this.#platterNames);
+  }
+
+  /** Moments at which something happened that isn't on the platter yet. */
+  #openMoments(): number[] {
+    const moments = this.#nameChanges.map(({ at }) => at);
+    const inodes = new Set([...this.#platterNames.values(), ...this.#names.values()]);
+    for (const inode of inodes) {
+      for (const versions of inode.dirty.values()) moments.push(...versions.map(({ at }) => at));
+    }
+    return moments;
+  }
+
+  #cutInode(
+    inode: Inode,
+    choose: <T>(versions: readonly Version<T>[]) => number,
+    isTorn: (versions: readonly Version<Uint8Array>[]) => boolean,
+  ): void {
+    const { random } = this.#options;
+    const size = choose(inode.sizes);
+    const bytesBefore = inode.platterBytes;
+    if (size > 0) inode.platterBytes = inode.sizes[size - 1]?.value as number;
+    const rubbish = random() < 0.5;
+    for (const [number, versions] of inode.dirty) {
+      const before = inode.platter.get(number);
+      const isGained = before === undefined && number * PAGE_BYTES >= bytesBefore;
+      const states = [
+        before ?? (isGained && rubbish ? this.#rubbish() : zeros),
+        ...versions.map(({ value }) => value),
+      ];
+      const chosen = choose(versions);
+      if (chosen < versions.length) this.counts.pagesLost += 1;
+      let page = states[chosen] as Uint8Array;
+      if (isTorn(versions)) {
+        this.counts.pagesTorn += 1;
+        page = page.slice();
+        for (let sector = 0; sector < SECTORS; sector++) {
+          const other = states[Math.floor(random() * states.length)] as Uint8Array;
+          const first = sector * SECTOR_BYTES;
+          page.set(other.subarray(first, first + SECTOR_BYTES), first);
+        }
+      }
+      inode.platter.set(number, page);
+    }
+    inode.dirty.clear();
+    inode.sizes.length = 0;
+    const end = inode.platterBytes;
+    for (const [number, page] of inode.platter) {
+      const kept = end - number * PAGE_BYTES;
+      if (kept <= 0) inode.platter.delete(number);
+      else if (kept < PAGE_BYTES) {
+        // What lies behind the end reads as zeros when the file grows over it.
+        const cut = page.slice();
+        cut.fill(0, kept);
+        inode.platter.set(number, cut);
+      }
+    }
+    inode.cached = new Map(inode.platter);
+    inode.cachedBytes = end;
+  }
+
+  #rubbish(): Uint8Array {
+    const page = new Uint8Array(PAGE_BYTES);
+    for (let at = 0; at < PAGE_BYTES; at++) page[at] = Math.floor(this.#options.random() * 256);
+    return page;
+  }
+}
+
+function putOnPlatter(inode: Inode, number: number): void {
+  const page = inode.cached.get(number);
+  if (page === undefined) inode.platter.delete(number);
+  else inode.platter.set(number, page);
+}
+
+function setName(names: Map<string, Inode>, { path: name, value }: NameChange): void {
+  if (value === null) names.delete(name);
+  else names.set(name, value);
+}
+
+const errnoByCode = { EIO: 5, EBADF: 9, ENOENT: 2, EEXIST: 17, ENODEV: 19, EISDIR: 21, ENOSPC: 28 };
+
+function refusal(code: keyof typeof errnoByCode): Error {
+  return Object.assign(new Error(code), { code, errno: -errnoByCode[code] });
+}

@@ -1,0 +1,63 @@
+/**
+ * The VFS of the agent over a disk that fails: what is tested is the code that ships.
+ *
+ * Time and randomness come in too, so that a run can be repeated.
+ *
+ * @module
+ */
+
+import type { FaultyDisk } from "./faulty-disk.ts";
+import { FileVfs } from "./file.ts";
+import type { OpenedFile, Vfs } from "./vfs.ts";
+
+export interface FaultyVfsOptions {
+  /** Fills with random bytes. Default: the system's. */
+  readonly random?: (into: Uint8Array) => void;
+  /** Milliseconds since 1970. Default: the system's. */
+  readonly nowMs?: () => number;
+}
+
+let named = 0;
+
+export class FaultyVfs implements Vfs {
+  readonly name: string;
+  readonly disk: FaultyDisk;
+  readonly #files: FileVfs;
+  readonly #options: FaultyVfsOptions;
+
+  constructor(disk: FaultyDisk, options: FaultyVfsOptions = {}) {
+    named += 1;
+    this.name = `faulty-${named}`;
+    this.disk = disk;
+    this.#files = new FileVfs(this.name, disk);
+    this.#options = options;
+  }
+
+  xOpen(path: string | null, flags: number): OpenedFile {
+    return this.#files.xOpen(path, flags);
+  }
+
+  xDelete(path: string, syncDirectory: boolean): boolean {
+    return this.#files.xDelete(path, syncDirectory);
+  }
+
+  xAccess(path: string, flags: number): boolean {
+    return this.#files.xAccess(path, flags);
+  }
+
+  xFullPathname(path: string): string {
+    return this.#files.xFullPathname(path);
+  }
+
+  xRandomness(into: Uint8Array): void {
+    if (this.#options.random !== undefined) this.#options.random(into);
+    else this.#files.xRandomness(into);
+  }
+
+  xCurrentTimeMs(): number {
+    return this.#options.nowMs?.() ?? this.#files.xCurrentTimeMs();
+  }
+
+  /** Nobody else could run meanwhile. */
+  xSleep(_microseconds: number): void {}
+}
