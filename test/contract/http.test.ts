@@ -6,7 +6,7 @@ import { contractSchema, httpContract } from "./http.ts";
 
 const bodyBytesMax = 1024 * 1024;
 
-/** A server of one's own: PATINA_CONTRACT_TARGET=http://127.0.0.1:8080 bun test test/contract/http.test.ts */
+/** A server of one's own: PATINA_TEST_CONTRACT_TARGET=http://127.0.0.1:8080 bun test test/contract/http.test.ts */
 const foreign = process.env.PATINA_TEST_CONTRACT_TARGET;
 
 httpContract("the agent, from source", async () => {

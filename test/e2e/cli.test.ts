@@ -15,6 +15,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { PatinaClient } from "../../agent/client/client.ts";
 import { patinaCommand, runPatina, startTestAgent, type TestAgent } from "../agent-process.ts";
+import { testIf } from "../real.ts";
 
 const schema = `
 CREATE TABLE services (name TEXT NOT NULL PRIMARY KEY, port INTEGER NOT NULL DEFAULT 0, weight REAL, secret BLOB);
@@ -440,10 +441,9 @@ describe("an agent that starts and stops", () => {
   });
 
   // A mount namespace, because root may write anywhere.
-  const canMount = spawnSync("unshare", ["-rm", "true"]).status === 0;
-  if (!canMount)
-    console.warn("skipped: data directories on a read-only and a full disk (no unshare -rm)");
-  test.skipIf(!canMount)("refuses a data directory on a read-only or full disk: 4", async () => {
+  const missing =
+    spawnSync("unshare", ["-rm", "true"]).status === 0 ? undefined : "unshare -rm is not allowed";
+  testIf(missing, "refuses a data directory on a read-only or full disk: 4", async () => {
     const data = join(folder, "mounted");
     const inMount = (options: string, fill: string) =>
       runPatina(["agent", "--data-dir", data, "--schema", join(folder, "schema.sql")], {
