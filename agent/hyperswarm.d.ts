@@ -88,6 +88,8 @@ declare module "hyperdht" {
     /** Binds both sockets; rejects if it can't. */
     bind(): Promise<void>;
     readonly io: { readonly serverSocket: { address(): HyperAddress | null } | null };
+    /** Of `agent/udx`: datagrams of all sockets. */
+    readonly udx: { readonly packetsTransmitted: number; readonly packetsReceived: number };
     /** Resolves when bound and acquainted; rejects if it can't bind. */
     fullyBootstrapped(): Promise<void>;
     connect(publicKey: Uint8Array, options?: ConnectOptions): NoiseStream;

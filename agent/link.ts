@@ -124,6 +124,9 @@ export interface SwarmStatus {
     readonly admitted: number;
     /** Closed before they were admitted, by reason. */
     readonly refused: Readonly<Record<string, number>>;
+    /** Of all streams and the DHT. A node's own DHT bootstrap (`isBootstrap`) isn't counted. */
+    readonly datagramsSent: number;
+    readonly datagramsReceived: number;
     /** Datagrams dropped on purpose. */
     readonly simulatedLoss: number;
   };

@@ -265,6 +265,7 @@ class Running {
           counters: {
             admitted: swarm.admitted,
             refused: Object.fromEntries(swarm.refused),
+            ...swarm.datagrams,
             simulatedLoss: UDX.simulatedLossCount,
           },
           // The link knows.

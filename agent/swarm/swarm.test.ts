@@ -243,11 +243,15 @@ test("peers with an address find each other without any DHT", async () => {
   await until("connected", connected(b, a));
 });
 
-test("without a bootstrap a node is alone", async () => {
+test("without a bootstrap a node is alone, and sends nothing to any other", async () => {
   const a = await node([]);
   const b = await node([]);
   await Bun.sleep(1300);
   expect([a.swarm.status(), b.swarm.status()]).toEqual([[], []]);
+  // One datagram: HyperDHT tries its own address, and has it back.
+  for (const { swarm } of [a, b]) {
+    expect(swarm.datagrams).toEqual({ datagramsSent: 1, datagramsReceived: 1 });
+  }
 });
 
 test("a full node closes what comes in beyond its bound", async () => {

@@ -178,6 +178,11 @@ export class Swarm {
     return this.#swarm.connecting + proving;
   }
 
+  get datagrams(): { readonly datagramsSent: number; readonly datagramsReceived: number } {
+    const { packetsTransmitted, packetsReceived } = this.#dht.udx;
+    return { datagramsSent: packetsTransmitted, datagramsReceived: packetsReceived };
+  }
+
   /** Nothing happens if the peer has just gone: its `disconnected` is told or on its way. */
   send(peer: PeerId, frame: Uint8Array): void {
     this.#connections.get(peer)?.stream.send(frame);
