@@ -82,7 +82,7 @@ export type NetReport =
   | { readonly kind: "crashed"; readonly why: string; readonly restartMs: number }
   | { readonly kind: "connected"; readonly peer: PeerId; readonly address: string }
   | { readonly kind: "disconnected"; readonly peer: PeerId; readonly why: string }
-  /** A peer that failed admission or framing; nothing it sent reached the node machine. */
+  /** A peer that was not admitted; nothing it sent was parsed. Told of some, counted always. */
   | { readonly kind: "refused"; readonly peer: PeerId; readonly why: string }
   /** What the node machine wants an operator to know. */
   | { readonly kind: "alarm"; readonly alarm: Alarm; readonly peer: PeerId; readonly text: string };

@@ -40,6 +40,9 @@ export type CreateMachine = (options: NetOptions, key: PeerId) => Machine;
 const peersMaxDefault = 12;
 /** Hole punching begins with four samples of the own address by different DHT nodes, and some may fail. */
 const dhtNodesForPunching = 6;
+/** Reports of refused peers: so many in that time. */
+const refusedToldMax = 5;
+const refusedWindowMs = 10_000;
 /** setTimeout fires at once above this. */
 const timeoutMsMax = 2 ** 31 - 1;
 
@@ -109,7 +112,7 @@ async function start(
         runner.report({ kind: "disconnected", peer, why });
         runner.handle({ kind: "disconnected", peer });
       },
-      onRefused: (peer, why) => runner.report({ kind: "refused", peer, why }),
+      onRefused: (peer, why) => runner.refused(peer, why),
     },
   );
   if (started.kind === "failed") {
@@ -134,6 +137,8 @@ class Running {
   #timerMs = Number.POSITIVE_INFINITY;
   #requests: StoreRequest[] = [];
   #isStopping = false;
+  #refusedUntilMs = 0;
+  #refusedTold = 0;
 
   constructor(port: NetPort, options: NetOptions, bootstrap: Bootstrap | undefined) {
     this.#port = port;
@@ -178,6 +183,16 @@ class Running {
 
   report(report: Extract<NetMessage, { kind: "report" }>["report"]): void {
     this.#port.post({ kind: "report", report }, []);
+  }
+
+  /** Who knows the topic can knock as often as it likes: counted always, told of only now and then. */
+  refused(peer: PeerId, why: string): void {
+    const nowMs = performance.now();
+    if (nowMs > this.#refusedUntilMs) {
+      this.#refusedUntilMs = nowMs + refusedWindowMs;
+      this.#refusedTold = 0;
+    }
+    if (this.#refusedTold++ < refusedToldMax) this.report({ kind: "refused", peer, why });
   }
 
   /** Effects never call back, so that events don't nest; should one ever, it waits its turn. */
