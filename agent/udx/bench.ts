@@ -162,6 +162,22 @@ function createCases(small: boolean): Case[] {
       },
     },
     {
+      name: "raw stream, loopback, receive buffers of 208 KiB",
+      unit: "MB/s",
+      more: true,
+      async run(side) {
+        await using pair = await Pair.open(side, false, null);
+        for (const [peer, id] of [
+          [pair.a, 1],
+          [pair.b, 2],
+        ] as const) {
+          await peer.ask("receiveBuffer", { id, bytes: 106_496 });
+        }
+        const checksum = await pair.checked(2_000_000);
+        return { checksum, value: await pair.throughput(bulk) };
+      },
+    },
+    {
       name: "round trip of 200 encrypted bytes, p50",
       unit: "us",
       more: false,

@@ -424,6 +424,32 @@ check("a megabyte arrives as it was", async (UDX) => {
   await finish(made);
 });
 
+for (const [what, bindHost, host] of [
+  ["IPv6", "::1", "::1"],
+  ["sockets of both families, to an IPv4 address", undefined, "127.0.0.1"],
+]) {
+  check(`a megabyte over ${what}`, async (UDX) => {
+    const udx = new UDX();
+    const sockets = [udx.createSocket(), udx.createSocket()];
+    try {
+      for (const socket of sockets) socket.bind(0, bindHost);
+    } catch {
+      return; // No IPv6 here.
+    }
+    const [a, b] = [udx.createStream(1), udx.createStream(2)];
+    for (const stream of [a, b]) stream.on("error", () => {});
+    a.connect(sockets[0], 2, sockets[1].address().port, host);
+    b.connect(sockets[1], 1, sockets[0].address().port, host);
+    const bytes = Buffer.alloc(1_000_003);
+    for (let i = 0; i < bytes.length; i++) bytes[i] = (i * 7 + (i >> 9)) & 255;
+    const received = gather(b, bytes.length);
+    a.write(bytes);
+    assert.equal(Buffer.compare(await received, bytes), 0);
+    assert.equal(a.remoteFamily, host === "::1" ? 6 : 4);
+    await finish({ a, b, sockets });
+  });
+}
+
 check("write says when enough is queued, and drain when there is room", async (UDX) => {
   const made = connected(UDX);
   made.b.resume();

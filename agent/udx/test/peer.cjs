@@ -233,6 +233,12 @@ const commands = {
     streams.get(id).stream.setKeepalive(ms);
     return {};
   },
+  /** Linux doubles what it is asked for. */
+  receiveBuffer({ id, bytes }) {
+    const { socket } = streams.get(id);
+    socket.setRecvBufferSize(bytes);
+    return { bytes: socket.getRecvBufferSize() };
+  },
   async flush({ id }) {
     return { flushed: await streams.get(id).stream.flush() };
   },
