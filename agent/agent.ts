@@ -2,7 +2,8 @@
  * One agent, put together: data directory, keys, store thread, HTTP on a Unix socket, net thread.
  *
  * Everything that can be refused is refused before anything is served, in this order: the cluster's
- * file, the schema, the data directory and the key, the socket's path, the database, the network.
+ * file, the schema, the data directory and the key, the socket's path, the database. Only the network
+ * comes up beside: reads are answered at once, also while the node is alone.
  *
  * @module
  */
@@ -100,13 +101,16 @@ export async function startAgent(config: Config, log: Log): Promise<RunningAgent
       onFault: (error) => log.error("a handler failed", { why: faultText(error) }),
     });
     chmodSync(config.api.socket, config.api.socketMode);
+    log.info("serving", { socket: config.api.socket, site: store.site, key: key.publicKey });
+    const port = await net?.listening;
+    if (port instanceof StartFailure) throw port;
     const running = { store, link, server };
     let stopping: Promise<void> | undefined;
     return {
       site: store.site,
       publicKey: key.publicKey,
       socket: config.api.socket,
-      port: net?.port,
+      port,
       failed: net?.failed ?? new Promise(() => {}),
       stop: (reason) => {
         stopping ??= stop(running, claim.release, reason, log);
@@ -153,6 +157,13 @@ function openKey(path: string, log: Log): NodeKey {
   return read.key;
 }
 
+interface StartedNetwork {
+  readonly link: NetLink;
+  /** The UDP port, once its sockets are bound. */
+  readonly listening: Promise<number | StartFailure>;
+  readonly failed: Promise<StartFailure>;
+}
+
 async function startNetwork(
   config: Config,
   cluster: Cluster | undefined,
@@ -160,10 +171,7 @@ async function startNetwork(
   directory: DataDirectory,
   store: StoreThread,
   log: Log,
-): Promise<
-  | { readonly link: NetLink; readonly port: number; readonly failed: Promise<StartFailure> }
-  | undefined
-> {
+): Promise<StartedNetwork | undefined> {
   if (cluster === undefined) {
     log.warn("standing alone: no cluster.file is configured, or swarm.enabled is false");
     store.start(undefined);
@@ -208,9 +216,7 @@ async function startNetwork(
   });
   link.onRequest((request) => store.request(request));
   store.start(link);
-  const port = await listening;
-  if (port instanceof StartFailure) throw port;
-  return { link, port, failed };
+  return { link, listening, failed };
 }
 
 function logReport(store: StoreThread, log: Log): void {

@@ -179,7 +179,7 @@ A file with the keys that most hosts set:
   [swarm]
   bootstrap = ["10.0.0.1:7700", "10.0.0.2:7700"]
 
-With --json, one line on stdout once it serves: {"socket":…,"site":…,"key":…,"port":…}
+With --json, one line on stdout once it serves and its network is up: {"socket":…,"site":…,"key":…,"port":…}
 
 Example:
   patina agent -c /etc/patina/patina.toml

@@ -44,7 +44,6 @@ export async function agent(
   // Before the start, so that a signal that comes early isn't lost.
   const signalled = untilSignal();
   const running = await startAgent(config, log);
-  log.info("serving", { socket: running.socket, site: running.site, key: running.publicKey });
   if (options.json) {
     const { socket, site, publicKey, port } = running;
     console.log(JSON.stringify({ socket, site, key: publicKey, port: port ?? null }));
