@@ -41,6 +41,7 @@ export class RecentRows {
   readonly #fetches: Fetches;
   readonly #verdicts: Verdicts;
   readonly #exchanges = new Map<PeerId, Exchange>();
+  #retryMs = Number.POSITIVE_INFINITY;
 
   constructor(world: World, fetches: Fetches, verdicts: Verdicts) {
     this.#world = world;
@@ -50,13 +51,7 @@ export class RecentRows {
 
   /** When a fetch that failed is tried again. */
   deadlineMs(): number {
-    let deadline = Number.POSITIVE_INFINITY;
-    for (const exchange of this.#exchanges.values()) {
-      if (exchange.ids.length > 0 && !exchange.fetching) {
-        deadline = Math.min(deadline, exchange.retryMs);
-      }
-    }
-    return deadline;
+    return this.#retryMs;
   }
 
   peerReady(peer: Peer): void {
@@ -92,11 +87,11 @@ export class RecentRows {
   }
 
   check(): void {
+    if (this.#world.elapsedMs < this.#retryMs) return;
+    this.#retryMs = Number.POSITIVE_INFINITY;
     for (const [id, exchange] of this.#exchanges) {
       const peer = this.#world.readyPeer(id);
-      if (peer !== undefined && this.#world.elapsedMs >= exchange.retryMs) {
-        this.#fetch(peer, exchange);
-      }
+      if (peer !== undefined) this.#fetch(peer, exchange);
     }
   }
 
@@ -149,7 +144,10 @@ export class RecentRows {
 
   #fetch(peer: Peer, exchange: Exchange): void {
     if (exchange.fetching || exchange.ids.length === 0) return;
-    if (this.#world.elapsedMs < exchange.retryMs) return;
+    if (this.#world.elapsedMs < exchange.retryMs) {
+      this.#retryMs = Math.min(this.#retryMs, exchange.retryMs);
+      return;
+    }
     const ids = exchange.ids.slice(0, idsPerFetch);
     exchange.ids = exchange.ids.slice(idsPerFetch);
     exchange.fetching = true;
@@ -159,7 +157,8 @@ export class RecentRows {
       if (applied === undefined) {
         exchange.ids = ids.concat(exchange.ids);
         exchange.retryMs = this.#world.elapsedMs + this.#world.tuning.busyMs;
-      } else this.#fetch(peer, exchange);
+      }
+      this.#fetch(peer, exchange);
       this.#completeIfDone(exchange);
     });
   }

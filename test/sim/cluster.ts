@@ -143,6 +143,10 @@ export class Cluster implements Disposable {
     for (const node of up) {
       if (node.replica.status().starting) return `${node.name} is still starting`;
     }
+    // The cheap look first: what is written down below is for the last of many looks.
+    const cuts = up.map((node) => node.replica.status().cut);
+    const newest = this.rootsDiffer(up, Math.max(...cuts));
+    if (newest !== undefined) return newest;
     const found = this.#stampsFound();
     const expected = textOfRows(this.model.expected(found.stamps));
     for (const node of up) {

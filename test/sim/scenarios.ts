@@ -132,9 +132,11 @@ const mixed: Scenario = {
     });
     cluster.startAll();
     cluster.run(random.between(0, 3000));
-    const untilMs = cluster.timeline.nowMs + 10_000;
+    const untilMs = cluster.timeline.nowMs + 8000;
+    // A changeset is received some five times by each node.
+    const commitsPerSecond = random.integer(5, nodes > 12 ? 25 : 60);
     startClients(cluster, {
-      ...{ rows: random.integer(5, 120), commitsPerSecond: random.integer(5, 80), untilMs },
+      ...{ rows: random.integer(5, 120), commitsPerSecond, untilMs },
       bulkChance: random.pick([0, 0, 0.02]),
     });
     const faults = startFaults(cluster, untilMs, { powerLoss: true });
