@@ -193,6 +193,8 @@ async function startNetwork(
     ...(swarm.only.length > 0 ? { only: swarm.only } : {}),
     peers: swarm.peers,
     incarnation: store.incarnation,
+    // For libsodium, where the temporary folder is not executable.
+    addonFolder: node.dataDir,
     heartbeatMs: swarm.heartbeatMs,
     ...(swarm.lossFraction > 0 ? { lossFraction: swarm.lossFraction } : {}),
   };

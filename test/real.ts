@@ -13,7 +13,7 @@ export function skipped(what: string, why: string): void {
   const line = `skipped: ${what} (${why})`;
   if (process.env.PATINA_REQUIRE_REAL === "1") throw new Error(line);
   console.warn(line);
-  const log = process.env.PATINA_SKIP_LOG;
+  const log = process.env.TEST_SKIP_LOG;
   if (log !== undefined) appendFileSync(log, `${line}\n`);
 }
 

@@ -48,7 +48,7 @@ function run(what: string, command: string[]): boolean {
   const { exitCode } = Bun.spawnSync(command, {
     cwd: root,
     stdio: ["ignore", "inherit", "inherit"],
-    env: { ...process.env, PATINA_SKIP_LOG: skipLog },
+    env: { ...process.env, TEST_SKIP_LOG: skipLog },
   });
   if (exitCode !== 0) console.log(`— ${what} failed (exit code ${exitCode})`);
   return exitCode === 0;
