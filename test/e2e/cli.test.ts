@@ -434,6 +434,17 @@ describe("an agent that starts and stops", () => {
     expect([key.code, key.stderr]).toEqual([4, expect.stringContaining("chmod 600")]);
   });
 
+  test("ends with 6 when the network can't be used, and leaves nothing behind", async () => {
+    const cluster = join(folder, "cluster.toml");
+    await runPatina(["cluster", "init", cluster]);
+    // TEST-NET-3 of RFC 5737: nobody's address.
+    const { code, stderr } = await start("--cluster", cluster, "--host", "203.0.113.7");
+    expect([code, stderr]).toEqual([6, expect.stringContaining("203.0.113.7")]);
+    expect(existsSync(join(folder, "data", "patina.sock"))).toBe(false);
+    const agent = await startTestAgent({ folder });
+    await agent.stop();
+  });
+
   test("--check reads configuration and schema, and starts nothing", async () => {
     const { code, stdout } = await start("--check");
     expect([code, stdout]).toEqual([0, "configuration and schema are sound: 1 tables\n"]);
