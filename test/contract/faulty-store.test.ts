@@ -1,4 +1,14 @@
 import { describe, expect, test } from "bun:test";
+import { openReader, openWriter, settleWriter } from "../../agent/database-files.ts";
+import { HlcClock } from "../../core/clock/hlc-clock.ts";
+import { hlcZero } from "../../core/clock/stamp.ts";
+import { encodeKey } from "../../core/row/key.ts";
+import type { RowState } from "../../core/row/row-state.ts";
+import { SqliteStore } from "../../core/store/sqlite-store.ts";
+import { FaultyVfs } from "../../wasm/vfs/faulty.ts";
+import { FaultyDisk } from "../../wasm/vfs/faulty-disk.ts";
+import { schemaOf } from "../generators/sqlite-store.ts";
+import { createDigester, siteOf } from "../model/history.ts";
 import { createCounts, type HistoryCounts, runFaultyHistory } from "./faulty-store.ts";
 
 const seeds = 200;
@@ -29,4 +39,75 @@ describe("the SQLite store on a disk that fails keeps what its durability promis
     }
     torn += report.disk.pagesTorn;
   }
+});
+
+test("a seed is a history: the same one each time", () => {
+  expect(runFaultyHistory({ seed: 17 })).toEqual(runFaultyHistory({ seed: 17 }));
+});
+
+test("a full disk refuses writes, serves reads, merges what fits, and needs no restart", () => {
+  const disk = new FaultyDisk({ random: () => 0 });
+  const vfs = new FaultyVfs(disk);
+  const { writer } = openWriter("/d/patina.db", vfs);
+  const opened = SqliteStore.open({
+    writer,
+    schema: schemaOf("CREATE TABLE t (k INTEGER PRIMARY KEY NOT NULL, v BLOB)"),
+    digester: createDigester(),
+    clock: new HlcClock(siteOf(0), hlcZero),
+    nowMs: 1000,
+  });
+  if (opened.kind === "refused") throw new Error(opened.why);
+  const { store } = opened;
+  settleWriter(writer, "/d/patina.db", "full");
+  const reader = openReader("/d/patina.db", vfs);
+  const insert = (k: number, bytes: number) => {
+    store.begin();
+    try {
+      writer.run("INSERT INTO t VALUES (?, zeroblob(?))", k, bytes);
+    } catch (error) {
+      store.rollback();
+      throw error;
+    }
+    return store.commit(1000 + k);
+  };
+  const remote = (k: number, bytes: number): RowState => ({
+    table: "t",
+    key: encodeKey([k]) as Uint8Array,
+    clock: { ms: 2000, count: 0, site: siteOf(1), cl: 1 },
+    cells: [
+      {
+        column: "v",
+        stamp: { ms: 2000, count: 0, site: siteOf(1) },
+        value: new Uint8Array(bytes),
+      },
+    ],
+  });
+  const shown = () => reader.all("SELECT k, length(v) FROM t ORDER BY k");
+  const full = "database or disk is full (write /d/patina.db-wal: ENOSPC)";
+
+  insert(1, 10);
+  for (let k = 2; k < 12; k++) insert(k, 1000);
+  expect(writer.checkpoint("PASSIVE").busy).toBe(false);
+  disk.bytesMax = disk.bytesUsed;
+  expect(() => insert(20, 200_000)).toThrow(full);
+  expect(() => store.merge([remote(21, 200_000)])).toThrow(full);
+  expect(shown().length).toBe(11);
+
+  // The WAL, whose frames are all in the database, is used again from its start: small things fit.
+  expect(store.merge([remote(1, 20)])[0]?.changed).toBe(true);
+  expect(insert(22, 10).kind).toBe("committed");
+  expect(() => insert(20, 200_000)).toThrow(full);
+  expect(shown()[0]).toEqual([1, 20]);
+
+  disk.bytesMax += 2_000_000;
+  expect(insert(20, 200_000).kind).toBe("committed");
+  expect(store.merge([remote(21, 200_000)])[0]?.changed).toBe(true);
+  expect(shown().slice(-3)).toEqual([
+    [20, 200_000],
+    [21, 200_000],
+    [22, 10],
+  ]);
+  expect(writer.all("PRAGMA integrity_check")).toEqual([["ok"]]);
+  reader.close();
+  writer.close();
 });
