@@ -459,6 +459,34 @@ const credit: Scenario = {
   },
 };
 
+const backlog: Scenario = {
+  about: "a store stands still for 9 s: exchanges are refused, nobody takes what waits for damage",
+  nodes: 3,
+  run: ({ seed, nodes }) => {
+    using cluster = new Cluster({ seed, nodes, costs: { changesetMs: 2 } });
+    cluster.startAll();
+    cluster.run(8000);
+    const untilMs = cluster.timeline.nowMs + 12_000;
+    startClients(cluster, { rows: 500, commitsPerSecond: 200, untilMs });
+    cluster.run(1000);
+    const stuck = cluster.node(nodes - 1);
+    stuck.pause(9000, "store");
+    cluster.run(5000);
+    const { isStuck, storeLagMs } = stuck.machine.snapshot();
+    if (!isStuck || storeLagMs < 4000) cluster.fail(`the store isn't seen as stuck: ${storeLagMs}`);
+    for (const node of cluster.nodes) {
+      const state = cluster.stateSeen(node, stuck);
+      if (state !== "ALIVE") cluster.fail(`a host with a stuck store is seen as ${state}`);
+    }
+    cluster.timeline.runUntil(untilMs);
+    const finished = finish(cluster, 20_000);
+    const { verdictsEqual, verdictsDifferent, exchangesBusy } = cluster.counters();
+    if (verdictsDifferent > 0) cluster.fail(`${verdictsDifferent} verdicts say different`);
+    if (exchangesBusy === 0) cluster.fail("no exchange was answered busy");
+    return measured(cluster, { ...finished, verdictsEqual, exchangesBusy, ...fetched(cluster) });
+  },
+};
+
 export const scenarios: Readonly<Record<string, Scenario>> = {
   mixed,
   sqlite,
@@ -471,6 +499,7 @@ export const scenarios: Readonly<Record<string, Scenario>> = {
   "two-writers": twoWriters,
   "planned-stop": plannedStop,
   credit,
+  backlog,
 };
 
 /** Runs a scenario; a failure says how to run it again. */

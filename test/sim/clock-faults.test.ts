@@ -1,0 +1,181 @@
+/**
+ * Hosts whose clocks are wrong (DESIGN §3): the real machines and replicas, 5 of them and 3, over a map
+ * and over SQLite.
+ *
+ * @module
+ */
+
+import { expect, test } from "bun:test";
+import { restampMs } from "../../core/store/restamp.ts";
+import { Cluster } from "./cluster.ts";
+import type { SimNode } from "./sim-node.ts";
+
+const kinds = [
+  { store: "map", nodes: 5 },
+  { store: "map", nodes: 3 },
+  { store: "sqlite", nodes: 5 },
+  { store: "sqlite", nodes: 3 },
+] as const;
+
+/** From the simulation's 2025. */
+const to2038Ms = 13 * 365 * 86_400_000;
+
+function createCluster(kind: (typeof kinds)[number], clockOffsetMs: number): Cluster {
+  const cluster = new Cluster({ seed: 7, ...kind, network: { delayMsMin: 1, delayMsMax: 40 } });
+  cluster.node(0).setClock(clockOffsetMs);
+  cluster.startAll();
+  return cluster;
+}
+
+function statusOf(node: SimNode, row: string): unknown {
+  return node.store.shown().get(row)?.get("status");
+}
+
+function statuses(cluster: Cluster, row: string): unknown[] {
+  return cluster.nodes.map((node) => statusOf(node, row));
+}
+
+function untilAll(cluster: Cluster, row: string, status: string | undefined, ms: number): void {
+  cluster.runUntil(
+    () => statuses(cluster, row).every((shown) => shown === status),
+    ms,
+    () => `not all show ${row} as ${status}: ${statuses(cluster, row)}`,
+  );
+}
+
+/** Replicas are the same, and say so: equal roots at a cut that all have. */
+function untilSame(cluster: Cluster, ms: number): void {
+  const isSame = (): boolean => {
+    const { up } = cluster;
+    const cuts = up.map((node) => node.replica.status());
+    if (cuts.some(({ starting }) => starting)) return false;
+    const oldest = Math.min(...cuts.map(({ cut }) => cut));
+    const atOldest = cuts.map(({ roots }) => roots.find(({ cut }) => cut === oldest)?.fingerprint);
+    return atOldest.every((root) => root !== undefined && root === atOldest[0]);
+  };
+  cluster.runUntil(isSame, ms, () => `roots differ: ${cluster.rootsDiffer(cluster.up)}`);
+}
+
+for (const kind of kinds) {
+  const title = `${kind.nodes} nodes, ${kind.store}`;
+
+  test(`a host that booted in 2038: nobody takes its writes, and once its clock is right everybody has them; ${title}`, () => {
+    using cluster = createCluster(kind, to2038Ms);
+    const host = cluster.node(0);
+    // Its clients are quicker than the peers' clocks.
+    cluster.put(host, "web-1", { status: "up", weight: 1 });
+    cluster.put(host, "web-2", { status: "up", weight: 2 });
+    cluster.put(host, "web-2", { status: "down" }, 0);
+    cluster.put(host, "web-3", { status: "up", weight: 3 });
+    cluster.delete(host, "web-3");
+    cluster.run(1000);
+    cluster.put(cluster.node(1), "db-1", { status: "up", weight: 9 });
+    cluster.run(20_000);
+    const others = cluster.nodes.slice(1);
+    expect(others.map((node) => node.store.shown().size)).toEqual(others.map(() => 1));
+    // It goes on taking what others send.
+    expect([statusOf(host, "web-1"), statusOf(host, "db-1")]).toEqual(["up", "up"]);
+    if (kind.nodes >= 4) {
+      // Three peers say that it is the one; with two nobody can tell.
+      expect(host.replica.localWrites()).toMatchObject({ kind: "refused" });
+    }
+
+    host.setClock(0);
+    untilAll(cluster, "web-1", "up", 30_000);
+    untilAll(cluster, "web-2", "down", 30_000);
+    untilAll(cluster, "web-3", undefined, 30_000);
+    expect(host.replica.status().clock).toMatchObject({ outlier: false, restampedRows: 3 });
+    expect(host.store.clock.last.ms).toBeLessThan(host.wallMs() + 1000);
+    // What is written from now on is taken at once.
+    cluster.put(host, "web-1", { status: "down" }, 0);
+    untilAll(cluster, "web-1", "down", 1000);
+    untilSame(cluster, 30_000);
+  }, 60_000);
+
+  test(`the same when it is set right while the agent is down; ${title}`, () => {
+    using cluster = createCluster(kind, to2038Ms);
+    const host = cluster.node(0);
+    cluster.put(host, "web-1", { status: "up" });
+    cluster.put(host, "web-1", { status: "down" }, 0);
+    cluster.run(10_000);
+    host.kill();
+    host.setClock(0);
+    cluster.run(5000);
+    host.start();
+    // Before any peer has answered: still stamped in 2038, and stamped anew with the rest.
+    cluster.put(host, "web-2", { status: "up" });
+    untilAll(cluster, "web-1", "down", 40_000);
+    untilAll(cluster, "web-2", "up", 40_000);
+    expect(host.store.clock.last.ms).toBeLessThan(host.wallMs() + 1000);
+    untilSame(cluster, 40_000);
+    // Nothing is left that a later start would find.
+    host.kill();
+    host.start();
+    untilSame(cluster, 40_000);
+    expect(host.replica.status().clock.restampedRows).toBe(0);
+  }, 60_000);
+
+  test(`a host 50 s fast said "up", was corrected and said "down": down wins everywhere; ${title}`, () => {
+    using cluster = createCluster(kind, 50_000);
+    const host = cluster.node(0);
+    cluster.put(host, "web-1", { status: "up", weight: 1 });
+    cluster.put(cluster.node(1), "db-1", { status: "up" });
+    cluster.run(3000);
+    host.setClock(0);
+    cluster.run(3000);
+    cluster.put(host, "web-1", { status: "down" }, 0);
+    expect(host.store.clock.last.ms).toBeGreaterThan(host.wallMs() + 40_000);
+    cluster.run(300);
+    expect(statusOf(host, "web-1")).toBe("down");
+    untilAll(cluster, "web-1", "down", 90_000);
+    // "up" is not seen again, and nothing was stamped anew: somebody may have accepted it.
+    cluster.run(60_000);
+    expect(statuses(cluster, "web-1")).toEqual(cluster.nodes.map(() => "down"));
+    expect(host.replica.status().clock.restampedRows).toBe(0);
+    untilSame(cluster, 30_000);
+  }, 60_000);
+
+  test(`a host whose clock is 40 s slow takes what others write, and loses nothing; ${title}`, () => {
+    using cluster = createCluster(kind, -40_000);
+    const host = cluster.node(0);
+    cluster.put(host, "web-1", { status: "up" });
+    cluster.run(2000);
+    cluster.put(cluster.node(1), "db-1", { status: "up" });
+    untilAll(cluster, "db-1", "up", 5000);
+    untilAll(cluster, "web-1", "up", 5000);
+    // It has seen a stamp of the others, so what it says comes after it, if it may say anything.
+    const isRefused = host.replica.localWrites().kind === "refused";
+    expect(isRefused).toBe(kind.nodes >= 4);
+    cluster.put(host, "db-1", { status: "down" }, 0);
+    if (isRefused) {
+      cluster.run(2000);
+      expect(statuses(cluster, "db-1")).toEqual(cluster.nodes.map(() => "up"));
+      host.setClock(0);
+      cluster.runUntil(
+        () => host.replica.localWrites().kind === "allowed",
+        30_000,
+        () => "its writes are still refused",
+      );
+      cluster.put(host, "db-1", { status: "down" }, 0);
+    }
+    untilAll(cluster, "db-1", "down", 5000);
+    host.setClock(0);
+    untilSame(cluster, 30_000);
+  }, 60_000);
+
+  test(`a host whose clock is 100 s fast: its writes are delayed, not lost; ${title}`, () => {
+    using cluster = createCluster(kind, 100_000);
+    const host = cluster.node(0);
+    cluster.put(host, "web-1", { status: "down" });
+    cluster.run(5000);
+    const others = cluster.nodes.slice(1);
+    expect(others.map((node) => node.store.shown().size)).toEqual(others.map(() => 0));
+    cluster.put(cluster.node(1), "web-1", { status: "up" });
+    // Nobody who was right is blamed, and nobody's writes stop but the fast host's.
+    for (const node of others) expect(node.replica.localWrites()).toEqual({ kind: "allowed" });
+    host.setClock(0);
+    // Within the limit it stands as it was stamped: later than the "up" of the other.
+    untilAll(cluster, "web-1", "down", restampMs);
+    untilSame(cluster, 60_000);
+  }, 60_000);
+}

@@ -1,0 +1,67 @@
+/**
+ * The simulator has no merge, codec or repair of its own, or it would test itself: it takes these from
+ * the core, and only through the doors listed here.
+ *
+ * @module
+ */
+
+import { expect, test } from "bun:test";
+import { readFileSync } from "node:fs";
+import { join, relative } from "node:path";
+import { Glob } from "bun";
+
+const root = join(import.meta.dir, "../..");
+
+/** What a name may be imported for, by module. */
+const allowed: Record<string, readonly string[]> = {
+  // The parts under test, whole.
+  "core/node/node-machine.ts": ["NodeEffect", "NodeEvent", "NodeMachine"],
+  "core/store/replica.ts": ["Replica", "ReplicaOptions"],
+  "core/store/map-store.ts": ["MapStore"],
+  "core/store/sqlite-store.ts": ["SqliteStore"],
+  "wasm/database.ts": ["Database", "openDatabase"],
+  "wasm/vfs/memory.ts": ["MemoryVfs"],
+  "test/generators/sqlite-store.ts": ["schemaOf"],
+  // Types of the border and of settings.
+  "core/node/border.ts": ["MemberState", "PeerId", "StoreReply", "StoreRequest"],
+  "core/node/options.ts": ["NodeTuning"],
+  "core/node/counters.ts": ["Counters", "createCounters", "repairBytes"],
+  "core/store/row-store.ts": ["MergedRow", "RowRef", "RowStore", "ScannedRow", "ScanPosition"],
+  "core/schema/schema.ts": ["PlannedSchema"],
+  "core/change/changeset.ts": ["Changeset", "Lane"],
+  // Clocks, keys and hashes: to make stores, to name rows and to order stamps for the model.
+  "core/change/frame.ts": ["frameKind"],
+  "core/clock/hlc-clock.ts": ["HlcClock"],
+  "core/clock/stamp.ts": ["compareHlc", "compareStamps", "Hlc", "hlcZero", "Site", "Stamp"],
+  "core/clock/row-clock.ts": ["compareRowClocks", "RowClock"],
+  "core/index/clock-part.ts": ["slotOfStamp"],
+  "core/row/digest.ts": ["CellClock", "ClockState", "Digester", "RowId"],
+  "core/row/key.ts": ["decodeKey", "encodeKey"],
+  "core/row/value.ts": ["SqlValue"],
+};
+
+test("the simulator takes from the core what is listed, and no join, no codec and no walk", () => {
+  const found: string[] = [];
+  let modules = 0;
+  for (const path of new Glob("*.ts").scanSync({ cwd: import.meta.dir })) {
+    if (path.endsWith(".test.ts")) continue;
+    modules++;
+    const text = readFileSync(join(import.meta.dir, path), "utf8");
+    for (const match of text.matchAll(/import (?:type )?\{([^}]*)\} from "([^"]+)"/g)) {
+      const module = relative(root, join(import.meta.dir, match[2] as string));
+      if (module.startsWith("test/sim/")) continue;
+      for (const name of (match[1] as string).split(",")) {
+        const bare = name.trim().replace(/^type /, "");
+        if (bare !== "" && !allowed[module]?.includes(bare))
+          found.push(`${path}: ${module} ${bare}`);
+      }
+    }
+    // Nothing comes in by another door.
+    const imports = text.matchAll(/^import .*$|\bimport\(|\brequire\(/gm);
+    for (const [line] of imports) {
+      if (!/^import (type )?\{/.test(line)) found.push(`${path}: ${line}`);
+    }
+  }
+  expect(modules).toBeGreaterThan(8);
+  expect(found).toEqual([]);
+});
