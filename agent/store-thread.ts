@@ -30,6 +30,7 @@ import type { HealthReport } from "./api/store-service.ts";
 import { guarded, openReader, openWriter, settleWriter } from "./database-files.ts";
 import { LocalService } from "./local-service.ts";
 import type { Log } from "./log.ts";
+import { recordOwnSite } from "./own-sites.ts";
 import { sha256 } from "./sha256.ts";
 import {
   circumstancesOf,
@@ -146,9 +147,11 @@ export class StoreThread {
       settleWriter(writer, databasePath, options.durability);
       // The file first: if only that is written, the next start takes a new site, which is harmless.
       const nonce = options.renewNonce();
+      let ownSites: ReadonlySet<Site> = new Set([this.site]);
       this.incarnation = guarded(databasePath, () => {
         writer.exec("BEGIN IMMEDIATE");
         const incarnation = recordStart(writer, circumstances(), nonce);
+        ownSites = recordOwnSite(writer, options.publicKey, this.site);
         writer.exec("DELETE FROM patina_members");
         writer.exec("COMMIT");
         return incarnation;
@@ -160,6 +163,7 @@ export class StoreThread {
         clock,
         digester,
         schema: schema.shapes,
+        isOwnSite: (site) => ownSites.has(site),
         onMembers: (rows) => this.#writeMembers(rows),
       });
     } catch (error) {

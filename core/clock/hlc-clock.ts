@@ -62,6 +62,15 @@ export class HlcClock {
     if (compareHlc(hlc, this.#last) > 0) this.#last = { ms: hlc.ms, count: hlc.count };
   }
 
+  /**
+   * Goes back to an earlier reading: the clock had followed a wall clock that was far ahead, and nobody
+   * took what it stamped then (`store/restamp.ts`).
+   */
+  setBack(hlc: Hlc): void {
+    assert(compareHlc(hlc, this.#last) <= 0, "hlc: set back to an earlier reading");
+    this.#last = { ms: hlc.ms, count: hlc.count };
+  }
+
   /** Now, without issuing anything: at least the wall clock and at least what was seen. */
   read(nowMs: number): Hlc {
     const wall: Hlc = { ms: Math.floor(nowMs), count: 0 };

@@ -34,16 +34,31 @@ export class Drift {
   readonly #options: DriftOptions;
   #peers = 0;
   #medianOffsetMs: number | undefined;
+  #agrees = false;
 
   constructor(options: DriftOptions = driftDefaults) {
     this.#options = options;
   }
 
-  /** @param offsetsMs Of the connected peers' clocks against the own, as far as they are known. */
-  setOffsets(offsetsMs: readonly number[]): void {
+  /**
+   * @param offsetsMs Of the connected peers' clocks against the own, as far as they are known.
+   * @param connected How many peers there are.
+   */
+  setOffsets(offsetsMs: readonly number[], connected: number = offsetsMs.length): void {
     this.#peers = offsetsMs.length;
+    const { driftMsMax, driftPeersMin } = this.#options;
+    const agreeing = offsetsMs.filter((offsetMs) => Math.abs(offsetMs) <= driftMsMax).length;
+    this.#agrees = agreeing > 0 && agreeing >= Math.min(driftPeersMin, connected);
     const isEnough = offsetsMs.length >= this.#options.driftPeersMin;
     this.#medianOffsetMs = isEnough ? medianOf(offsetsMs) : undefined;
+  }
+
+  /**
+   * Whether the own clock is right by all that can be known: three peers agree with it, or all there are,
+   * and the median does. Nobody to ask: no.
+   */
+  get agrees(): boolean {
+    return this.#agrees && this.localWrites().kind === "allowed";
   }
 
   /** Peers whose clocks are known. */

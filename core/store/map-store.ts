@@ -7,6 +7,7 @@
  * @module
  */
 
+import { assert } from "../assert.ts";
 import type { Changeset, Lane } from "../change/changeset.ts";
 import { isLive } from "../clock/row-clock.ts";
 import { compareStamps, type Stamp } from "../clock/stamp.ts";
@@ -14,7 +15,14 @@ import type { CellClock, ClockState, Digester, RowId } from "../row/digest.ts";
 import { deleteRow, insertRow, updateRow } from "../row/local-write.ts";
 import { type Cell, joinRows, type RowState } from "../row/row-state.ts";
 import { equalValues, type SqlValue } from "../row/value.ts";
-import type { MergedRow, RowRef, RowStore, ScannedRow, ScanPosition } from "./row-store.ts";
+import type {
+  MergedRow,
+  ReclockedRow,
+  RowRef,
+  RowStore,
+  ScannedRow,
+  ScanPosition,
+} from "./row-store.ts";
 
 /** What a local transaction did to one row. Later writes of one row win inside a transaction. */
 export type LocalWrite =
@@ -85,6 +93,25 @@ export class MapStore implements RowStore {
   isPassed(position: ScanPosition, row: RowRef): boolean {
     const held = this.#rows.get(nameOf(row));
     return held !== undefined && held.ordinal <= (position.after as number);
+  }
+
+  /** It knows no urgent rule: only tombstones are urgent. */
+  reclock(rows: readonly ReclockedRow[]): readonly boolean[] {
+    return rows.map((row) => {
+      const held = this.#rows.get(nameOf(row));
+      assert(held !== undefined, "reclock: a row that is held");
+      const { clock, cells } = row.clocks;
+      held.clocks = row.clocks;
+      held.state = {
+        ...held.state,
+        clock,
+        cells: held.state.cells.map((cell, i) => ({
+          ...cell,
+          stamp: (cells[i] as CellClock).stamp,
+        })),
+      };
+      return !isLive(clock);
+    });
   }
 
   /**

@@ -40,6 +40,8 @@ export interface ReplicaStatus {
     readonly medianOffsetMs: number | undefined;
     /** This host's clock is off; local writes are refused. */
     readonly outlier: boolean;
+    /** Rows of this host's that were stamped anew, since the agent started: its clock had been far ahead. */
+    readonly restampedRows: number;
   };
   /** Why the store last failed; undefined again once others' rows were merged. */
   readonly storeError: string | undefined;

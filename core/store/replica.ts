@@ -11,7 +11,8 @@
  * - Rows for peers, and the scan for those that recent rows don't know (`row-answers.ts`).
  * - The *cut*: it follows the store's HLC at {@link settleMs}, but not past a stamp that waits in a queue.
  *
- * Remote stamps too far ahead of the fleet's time are refused (`drift.ts`).
+ * Remote stamps too far ahead of the fleet's time are refused (`drift.ts`). What this host stamped while its
+ * own clock was far ahead is never sent, and stamped anew once the clock is right (`restamp.ts`).
  *
  * @module
  */
@@ -26,7 +27,7 @@ import {
 import type { TableShape } from "../change/hello.ts";
 import { decodeRowBlock } from "../change/row-block.ts";
 import type { HlcClock } from "../clock/hlc-clock.ts";
-import { compareHlc, type Hlc, hlcZero, type Stamp } from "../clock/stamp.ts";
+import { compareHlc, type Hlc, hlcZero, type Site, type Stamp } from "../clock/stamp.ts";
 import { slotMs, slotOfStamp } from "../index/clock-part.ts";
 import { entryOf, type RecentRowsOptions, recentRowsDefaults } from "../index/recent-rows.ts";
 import { RowIndex } from "../index/row-index.ts";
@@ -44,6 +45,7 @@ import type { Digester } from "../row/digest.ts";
 import { type RowState, stampOfRow } from "../row/row-state.ts";
 import { Drift, type DriftOptions, driftDefaults, type LocalWrites } from "./drift.ts";
 import { LagSamples, type ReplicaStatus } from "./replica-status.ts";
+import { restamp, restampMs } from "./restamp.ts";
 import { RowAnswers, type RowAnswersOptions, rowAnswersDefaults } from "./row-answers.ts";
 import type { ReadSlice } from "./row-scan.ts";
 import type { MergedRow, RowRef, RowStore, ScanPosition } from "./row-store.ts";
@@ -72,6 +74,8 @@ export interface ReplicaParts {
   readonly schema: readonly TableShape[];
   /** Takes rows of `patina_members`, which is a local table and none of the index's business. */
   readonly onMembers?: (rows: readonly MemberRow[]) => void;
+  /** Sites that this file wrote as, the clock's own among them; that one alone unless told. */
+  readonly isOwnSite?: (site: Site) => boolean;
   readonly options?: Partial<ReplicaOptions>;
 }
 
@@ -95,6 +99,7 @@ export class Replica {
   readonly #clock: HlcClock;
   readonly #digester: Digester;
   readonly #onMembers: ((rows: readonly MemberRow[]) => void) | undefined;
+  readonly #isOwnSite: (site: Site) => boolean;
   readonly #options: ReplicaOptions;
   readonly #listeners: MergedListener[] = [];
   #schema: readonly TableShape[];
@@ -117,6 +122,11 @@ export class Replica {
   #conflicts = 0;
   #lastConflict: RowRef | undefined;
   #storeError: string | undefined;
+  /** The largest stamp that the last rebuild met, ms. */
+  #largestMs = 0;
+  /** The same after the last restamp: what is somebody else's stays. */
+  #leftMs = 0;
+  #restamped = 0;
 
   constructor(parts: ReplicaParts) {
     this.#store = parts.store;
@@ -124,6 +134,7 @@ export class Replica {
     this.#digester = parts.digester;
     this.#schema = parts.schema;
     this.#onMembers = parts.onMembers;
+    this.#isOwnSite = parts.isOwnSite ?? ((site) => site === parts.clock.site);
     this.#options = { ...replicaDefaults, ...parts.options };
     this.#drift = new Drift(this.#options);
   }
@@ -133,9 +144,16 @@ export class Replica {
     this.#listeners.push(listener);
   }
 
-  /** Begins: announces the store, and rebuilds the first slice of the index. */
+  /**
+   * Begins: announces the store, and rebuilds the first slice of the index. Again: what the store holds became
+   * another without a merge. Questions under way are ended.
+   */
   start(nowMs: number, replies: StoreReply[]): void {
     this.#nowMs = nowMs;
+    this.#rowAnswers?.end(replies);
+    this.#rebuildAt = undefined;
+    this.#rebuildDueMs = Number.NEGATIVE_INFINITY;
+    this.#largestMs = 0;
     this.#index = new RowIndex(
       this.#digester,
       cutAt(this.#clock.read(nowMs).ms),
@@ -145,8 +163,7 @@ export class Replica {
       this.#index,
       this.#digester,
       (position, rowsMax) => this.#read(position, rowsMax),
-      // Rows that can't be read are as good as not held here: somebody else has them.
-      (refs) => this.#trying(() => this.#store.read(refs)) ?? [],
+      (refs) => this.#readRows(refs),
       this.#options,
     );
     this.announce(replies);
@@ -202,7 +219,8 @@ export class Replica {
         this.#onMembers?.(request.rows);
         return;
       case "peers":
-        this.#drift.setOffsets(request.offsetsMs);
+        this.#drift.setOffsets(request.offsetsMs, request.count);
+        this.#restampWhenDue(nowMs, replies);
         return;
       case "apply":
         this.#apply(request, nowMs, replies);
@@ -234,12 +252,9 @@ export class Replica {
     const lane = commit.lane ?? changeset.lane;
     this.#clock.observe(changeset.stamp);
     this.#take(merged, lane, "local", nowMs);
-    replies.push({
-      kind: "commit",
-      stamp: changeset.stamp,
-      lane,
-      changeset: encodeChangeset(lane === changeset.lane ? changeset : { ...changeset, lane }),
-    });
+    if (changeset.stamp.ms <= this.#sentMsMax()) {
+      this.#push(lane === changeset.lane ? changeset : { ...changeset, lane }, replies);
+    }
     this.#advance(nowMs, replies);
   }
 
@@ -282,6 +297,7 @@ export class Replica {
         peers: this.#drift.peers,
         medianOffsetMs: this.#drift.medianOffsetMs,
         outlier: this.localWrites().kind === "refused",
+        restampedRows: this.#restamped,
       },
       storeError: this.#storeError,
       recentRows: index?.recent.size ?? 0,
@@ -393,6 +409,41 @@ export class Replica {
     for (const listener of this.#listeners) listener(merged, lane, origin, nowMs);
   }
 
+  #push(changeset: Changeset, replies: StoreReply[]): void {
+    const { stamp, lane } = changeset;
+    replies.push({ kind: "commit", stamp, lane, changeset: encodeChangeset(changeset) });
+  }
+
+  // ---- Clock faults -----------------------------------------------------------------------------
+
+  /** Nothing stamped later is sent: it will be stamped anew, and nobody would take it. */
+  #sentMsMax(): number {
+    return this.#drift.fleetMs(this.#nowMs) + restampMs;
+  }
+
+  /** Rows that can't be read are as good as not held here: somebody else has them. */
+  #readRows(refs: readonly RowRef[]): readonly (RowState | undefined)[] {
+    const rows = this.#trying(() => this.#store.read(refs)) ?? [];
+    const msMax = this.#sentMsMax();
+    if (Math.max(this.#largestMs, this.#clock.last.ms) <= msMax) return rows;
+    return rows.map((row) => (row !== undefined && stampOfRow(row).ms <= msMax ? row : undefined));
+  }
+
+  /** Once the peers say that the clock is right, what it stamped while it was far ahead is put right. */
+  #restampWhenDue(nowMs: number, replies: StoreReply[]): void {
+    const aheadMs = Math.max(this.#clock.last.ms, this.#largestMs);
+    if (aheadMs <= nowMs + restampMs || aheadMs <= this.#leftMs) return;
+    if (!this.#drift.agrees || !this.#isBuilt()) return;
+    const isOwn = this.#isOwnSite;
+    const done = this.#trying(() => restamp(this.#store, this.#clock, { nowMs, isOwn }));
+    if (done === undefined) return;
+    this.#restamped += done.rows;
+    this.#leftMs = done.leftMs;
+    for (const changeset of done.changesets) this.#push(changeset, replies);
+    // The cut had run ahead with the clock, and an image knows no way back.
+    this.start(nowMs, replies);
+  }
+
   // ---- Time -------------------------------------------------------------------------------------
 
   #advance(nowMs: number, replies: StoreReply[]): void {
@@ -453,6 +504,7 @@ export class Replica {
       // What is kept was stamped before now, unless some clock was wrong; that one isn't followed.
       const stamp = stampOfRow(row.clocks);
       if (stamp.ms <= limitMs) this.#clock.observe(stamp);
+      this.#largestMs = Math.max(this.#largestMs, stamp.ms);
     }
     this.#rebuildAt = next;
     if (next !== undefined) return;

@@ -112,6 +112,15 @@ export class RowAnswers {
     else this.#scan.tick(nowMs);
   }
 
+  /** Ends every question: the index is rebuilt. Rows that were being sent end here, the rest are found again. */
+  end(replies: StoreReply[]): void {
+    this.#begin(this.#nowMs, replies);
+    this.#scan.fail(this.#nowMs);
+    for (const { ticket } of this.#streams.splice(0)) {
+      replies.push({ kind: "rows", ticket, block: encodeRowBlock([]), last: true });
+    }
+  }
+
   list(request: Asked<"list">, nowMs: number, replies: StoreReply[]): void {
     this.#begin(nowMs, replies);
     const { ticket } = request;

@@ -76,10 +76,7 @@ export class RowScan {
     this.#isUnderWay = true;
     const slice = this.#read(this.#at, this.#options.scanRowsPerTick);
     if (slice === undefined) {
-      const failed = this.#running.concat(this.#next);
-      this.#next = [];
-      this.#end(nowMs);
-      for (const question of failed) question.fail();
+      this.fail(nowMs);
       return;
     }
     for (const row of slice.rows) {
@@ -91,6 +88,14 @@ export class RowScan {
     const finished = this.#running;
     this.#end(nowMs);
     for (const question of finished) question.finish();
+  }
+
+  /** Ends every question without an answer. */
+  fail(nowMs: number): void {
+    const failed = this.#running.concat(this.#next);
+    this.#next = [];
+    this.#end(nowMs);
+    for (const question of failed) question.fail();
   }
 
   #end(nowMs: number): void {

@@ -37,6 +37,12 @@ export interface ScannedRow extends RowRef {
   readonly clocks: ClockState;
 }
 
+/** A row whose clocks become others, while its values stay. */
+export interface ReclockedRow extends RowRef {
+  /** Of the same columns as before. */
+  readonly clocks: ClockState;
+}
+
 /** Where a scan goes on. Plain data; only the store that made it reads it. */
 export interface ScanPosition {
   readonly part: number;
@@ -65,4 +71,12 @@ export interface RowStore {
    * not undefined. Lets writes go on while the index is rebuilt.
    */
   isPassed(position: ScanPosition, row: RowRef): boolean;
+
+  /**
+   * Replaces clocks, in one transaction; no join. Only for clocks that nobody else has (`restamp.ts`).
+   * The store's HLC is kept with them, also when `rows` is empty. Throws as `merge` does.
+   *
+   * @returns for each row whether it belongs in the urgent lane.
+   */
+  reclock(rows: readonly ReclockedRow[]): readonly boolean[];
 }

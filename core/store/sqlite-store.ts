@@ -22,6 +22,7 @@ import {
   normalBytesMax,
 } from "../change/changeset.ts";
 import type { HlcClock } from "../clock/hlc-clock.ts";
+import { isLive } from "../clock/row-clock.ts";
 import { type Hlc, hlcZero, type Stamp } from "../clock/stamp.ts";
 import type { ClockState, Digester, RowId } from "../row/digest.ts";
 import { siteToBytes } from "../row/digest.ts";
@@ -65,7 +66,14 @@ import {
 } from "./local-commit.ts";
 import { StoredOrdinals } from "./ordinals.ts";
 import { Places } from "./places.ts";
-import type { MergedRow, RowRef, RowStore, ScannedRow, ScanPosition } from "./row-store.ts";
+import type {
+  MergedRow,
+  ReclockedRow,
+  RowRef,
+  RowStore,
+  ScannedRow,
+  ScanPosition,
+} from "./row-store.ts";
 import { RowWriter, type Slot } from "./row-writer.ts";
 import { type BaseRow, type Place, StoredTable } from "./stored-table.ts";
 
@@ -493,6 +501,42 @@ export class SqliteStore implements RowStore {
     // The clock follows what was merged as the replica judges it; the rows themselves hold their stamps.
     if (this.#clock.last.ms >= this.#storedHlc.ms + hlcStoreStepMs) this.#writeHlc();
     return merged;
+  }
+
+  reclock(rows: readonly ReclockedRow[]): readonly boolean[] {
+    assert(!this.#isLocal, "no reclock inside a local transaction");
+    runOnce(this.#begin);
+    let urgent: boolean[];
+    try {
+      urgent = rows.map((row) => this.#reclock(row));
+      this.#writeHlc();
+      runOnce(this.#commitAll);
+    } catch (error) {
+      this.#rollback();
+      throw error;
+    }
+    this.#ordinals.keep();
+    return urgent;
+  }
+
+  /** The base row is untouched, and so is what of it is shown. */
+  #reclock({ table: name, key, clocks }: ReclockedRow): boolean {
+    const slot = this.#rows.find(name, key);
+    const { held, table } = slot;
+    assert(held?.cells.length === clocks.cells.length, "reclock: the cells that are held");
+    const row: HeldRow = {
+      clock: clocks.clock,
+      cells: held.cells.map((cell, i) => ({
+        ...cell,
+        stamp: (clocks.cells[i] as ClockState["cells"][number]).stamp,
+      })),
+    };
+    if (slot.isAbsent || table === undefined) {
+      this.#rows.putAbsent(name, key, row);
+      return !isLive(row.clock);
+    }
+    this.#putClocks(slot, table, row, false);
+    return table.isUrgent(slot);
   }
 
   /** The value that a column of the base row shows, as it was before this merge. */
