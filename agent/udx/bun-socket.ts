@@ -19,6 +19,7 @@ import {
 } from "./datagram-socket.ts";
 import { SegmentationOffload } from "./segmentation-offload.ts";
 import { getSocketBuffer, setSocketBuffer } from "./socket-buffer.ts";
+import { throwLater } from "./throw-later.ts";
 
 /** LIBUS_SOCKET flags that `Bun.udpSocket` passes on; its types don't list them. */
 const FLAG_IPV6_ONLY = 8;
@@ -63,10 +64,8 @@ class BunDatagramSocket implements DatagramSocket {
           try {
             handler.onDatagram(bytes, port, host);
           } catch (error) {
-            // Bun would give it to `error`, where it is silent. A user's mistake must be seen.
-            queueMicrotask(() => {
-              throw error;
-            });
+            // Bun would give it to `error`, where it is silent.
+            throwLater(error);
           }
         },
         drain: () => this.#onDrain(),

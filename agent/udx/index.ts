@@ -30,6 +30,7 @@ import type { UDXSocketOptions } from "./socket.ts";
 import { UDXSocket } from "./socket.ts";
 import type { UDXStreamOptions } from "./stream.ts";
 import { UDXStream } from "./stream.ts";
+import { throwLater } from "./throw-later.ts";
 
 export interface UDXOptions {
   /** Which UDP sockets to use; by default what suits the runtime. */
@@ -152,7 +153,11 @@ export class UDX {
     this.#scheduled = [];
     for (const stream of scheduled) {
       stream._scheduled = false;
-      stream._onTurnEnd();
+      try {
+        stream._onTurnEnd();
+      } catch (error) {
+        throwLater(error);
+      }
     }
   };
 

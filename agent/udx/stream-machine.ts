@@ -14,8 +14,8 @@
  *
  * Loss detection is RACK-TLP (RFC 8985, section numbers below are its own), without DSACK, which UDX
  * hasn't. Retransmission timeouts are RFC 6298 with these changes: the minimum is 250 ms, since peers
- * acknowledge at once; the back-off stops at 2 s; a stream that made no progress for 13 s is dead
- * (what the native implementation amounts to).
+ * acknowledge at once; the back-off stops at 2 s; a stream that made no progress for 13 s and several
+ * timeouts is dead (what the native implementation amounts to).
  *
  * @module
  */
@@ -139,8 +139,14 @@ const RTO_INITIAL_MS = 1000;
 const RTO_MIN_MS = 250;
 const RTO_MAX_MS = 30_000;
 const RTO_BACKOFF_MAX_MS = 2000;
-/** Without progress for this long the peer is dead. */
+/**
+ * Without progress for this long, and after this many timeouts, the peer is dead. The time alone
+ * would be ours: a process that was stopped finds all its deadlines past, and the answers unread.
+ */
 const DEAD_AFTER_MS = 13_000;
+const DEAD_AFTER_TIMEOUTS = 6;
+/** A round trip longer than this, and far from the others, is a machine that slept. */
+const RTT_OUTLIER_MS = 5000;
 /** The first tail loss probe of a stream that has no round trip yet. */
 const PROBE_INITIAL_MS = 300;
 /** What a peer may take to acknowledge: a turn of its event loop. */
@@ -245,6 +251,8 @@ export class StreamMachine<P extends Path> {
   #pacingAt = NEVER;
   #zeroWindowAt = NEVER;
   #zeroWindowProbes = 0;
+  /** Probes sent since the last packet came. */
+  #unansweredProbes = 0;
   #heardAt = 0;
   #keepaliveAt = NEVER;
   #keepaliveMs = 0;
@@ -316,10 +324,6 @@ export class StreamMachine<P extends Path> {
   get congestionState(): BbrState {
     return this.congestion.state;
   }
-  /** Consecutive retransmission timeouts. */
-  get rtoCount(): number {
-    return this.#rtoBackoff;
-  }
   /** Bytes written so far that the peer has acknowledged, all before them included. */
   get ackedBytes(): number {
     if (this.#sendUnacked === this.#sendNext) return this.#packedBytes;
@@ -333,6 +337,7 @@ export class StreamMachine<P extends Path> {
   }
   /** Whether `transmit` would do something. */
   get wantsTransmit(): boolean {
+    if (!this.connected) return false;
     if (this.#ackPending > 0 || this.#state === "finishing") return true;
     if (this.#blocked) return false;
     return this.#queuedBytes > 0 || this.#lostHead !== null || this.#endDue();
@@ -551,6 +556,7 @@ export class StreamMachine<P extends Path> {
     this.packetsReceived++;
     this.bytesReceived += bytes.length;
     this.#heardAt = now;
+    this.#unansweredProbes = 0;
     this.#blocked = false;
 
     const type = packet.type;
@@ -813,12 +819,13 @@ export class StreamMachine<P extends Path> {
       return;
     }
     if (this.#zeroWindowProbes === 0) this.#heardAt = now;
-    if (now - this.#heardAt > DEAD_AFTER_MS) {
+    if (this.#unansweredProbes >= 3 && now - this.#heardAt > DEAD_AFTER_MS) {
       this.#close("timed-out");
       return;
     }
     this.#sendHeartbeat(send);
     this.#zeroWindowProbes++;
+    this.#unansweredProbes++;
     const wait = Math.min(this.#rtoMs * 2 ** Math.min(this.#zeroWindowProbes, 8), 1e9);
     this.#zeroWindowAt = now + Math.min(wait, ZERO_WINDOW_PROBE_MAX_MS);
   }
@@ -1049,7 +1056,10 @@ export class StreamMachine<P extends Path> {
     this.#release(packet.bytes);
   }
 
-  #sampleRtt(rttMs: number): void {
+  #sampleRtt(sampleMs: number): void {
+    const likely = this.#smoothedRttMs + 5 * this.#rttVarianceMs;
+    const outlier = this.#smoothedRttMs >= 0 && sampleMs > RTT_OUTLIER_MS && sampleMs > likely;
+    const rttMs = Math.min(outlier ? likely : sampleMs, RTO_MAX_MS);
     if (rttMs < this.#minRttMs) this.#minRttMs = rttMs;
     if (this.#smoothedRttMs < 0) {
       this.#smoothedRttMs = rttMs;
@@ -1178,7 +1188,10 @@ export class StreamMachine<P extends Path> {
       this.#rtoAt = NEVER;
       return;
     }
-    if (now - this.#stalledSince >= Math.max(DEAD_AFTER_MS, 6 * this.#rtoMs)) {
+    if (
+      this.#rtoBackoff >= DEAD_AFTER_TIMEOUTS &&
+      now - this.#stalledSince >= Math.max(DEAD_AFTER_MS, DEAD_AFTER_TIMEOUTS * this.#rtoMs)
+    ) {
       this.#close("timed-out");
       return;
     }

@@ -13,8 +13,9 @@ import type { UDX } from "./index.ts";
 import { createPacket, decodePacket, TYPE_DESTROY, writeU32 } from "./packet.ts";
 import type { SocketPath, UDXSocket } from "./socket.ts";
 import { addressFamily, unmapAddress } from "./socket.ts";
-import type { Chunk } from "./stream-machine.ts";
+import type { Chunk, StreamEvent } from "./stream-machine.ts";
 import { ACK_EVERY_PACKETS, StreamMachine } from "./stream-machine.ts";
+import { throwLater } from "./throw-later.ts";
 
 /** True refuses the packet. It may connect the stream first and then let the packet in. */
 export type Firewall = (socket: UDXSocket, port: number, host: string, family: 4 | 6) => unknown;
@@ -468,20 +469,28 @@ export class UDXStream extends Duplex {
     const events = this.#machine.events;
     this.#machine.events = [];
     for (const event of events) {
-      switch (event.kind) {
-        case "message":
-          this.emit("message", event.bytes);
-          break;
-        case "drain":
-          this.#writeContinue();
-          break;
-        case "remote-changed":
-          this.#onRemoteChanged();
-          break;
-        case "closed":
-          this.#onClosed(event.reason);
-          break;
+      try {
+        this.#emitEvent(event);
+      } catch (error) {
+        throwLater(error);
       }
+    }
+  }
+
+  #emitEvent(event: StreamEvent): void {
+    switch (event.kind) {
+      case "message":
+        this.emit("message", event.bytes);
+        break;
+      case "drain":
+        this.#writeContinue();
+        break;
+      case "remote-changed":
+        this.#onRemoteChanged();
+        break;
+      case "closed":
+        this.#onClosed(event.reason);
+        break;
     }
   }
 
@@ -554,7 +563,7 @@ export class UDXStream extends Duplex {
       this.#pushFrame();
       this.push(null);
     }
-    if (machine.ackPending > 0 && !machine.closed && !this._scheduled) this.udx._schedule(this);
+    if (machine.wantsTransmit && !this._scheduled) this.udx._schedule(this);
   }
 
   #push(chunk: Uint8Array): void {

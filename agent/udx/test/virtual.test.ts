@@ -288,6 +288,23 @@ describe("loss", () => {
     expect(path.now - start).toBeLessThan(15_500);
   });
 
+  test("a process that was stopped for a minute doesn't take its peer for dead", () => {
+    const path = new VirtualPath(1, { delayMs: 20 }).connect();
+    const bytes = pattern(2_000_000);
+    path.a.machine.write(bytes);
+    path.run(300);
+    expect(path.a.machine.inflightPackets).toBeGreaterThan(0);
+    // It wakes up: timers are called before sockets are read.
+    path.now += 60_000;
+    path.a.machine.handleTimeout(path.now, (packet) => path.send(packet, path.a));
+    path.flush(path.a);
+    expect(path.a.closed).toBeNull();
+    const start = path.now;
+    path.run(start + 20_000, () => path.b.receivedBytes === bytes.length);
+    expectSame(path.b.bytes(), bytes);
+    expect(path.a.machine.rttMs).toBeLessThan(6000);
+  });
+
   test("a paused peer that dies is noticed too", () => {
     const path = new VirtualPath(1, {}, { b: { receiveWindowBytes: 10_000 } }).connect();
     path.b.reading = false;
