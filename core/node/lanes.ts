@@ -21,7 +21,10 @@ import { encodePart } from "./parts.ts";
 type PerLane = readonly [urgent: number, normal: number, bulk: number];
 
 export interface LaneLimits {
-  /** Bytes in flight below which a lane may hand over more. */
+  /**
+   * Bytes handed over and not taken yet, below which a lane may hand over more. An urgent frame waits for
+   * the larger of the others and one part at most: 192 KiB are 15 ms at 100 Mbit/s.
+   */
   readonly windowBytes: PerLane;
   /** Bytes that may wait. For urgent: above it the peer is too slow to be kept. */
   readonly queueBytesMax: PerLane;

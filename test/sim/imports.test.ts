@@ -24,13 +24,13 @@ const allowed: Record<string, readonly string[]> = {
   "test/generators/sqlite-store.ts": ["schemaOf"],
   // Types of the border and of settings.
   "core/node/border.ts": ["MemberState", "PeerId", "StoreReply", "StoreRequest"],
-  "core/node/options.ts": ["NodeTuning"],
+  "core/node/options.ts": ["NodeTuning", "nodeDefaults"],
   "core/node/counters.ts": ["Counters", "createCounters", "repairBytes"],
   "core/store/row-store.ts": ["MergedRow", "RowRef", "RowStore", "ScannedRow", "ScanPosition"],
   "core/schema/schema.ts": ["PlannedSchema"],
   "core/change/changeset.ts": ["Changeset", "Lane"],
   // Clocks, keys and hashes: to make stores, to name rows and to order stamps for the model.
-  "core/change/frame.ts": ["frameKind"],
+  "core/change/frame.ts": ["frameKind", "partBytesMax"],
   "core/clock/hlc-clock.ts": ["HlcClock"],
   "core/clock/stamp.ts": ["compareHlc", "compareStamps", "Hlc", "hlcZero", "Site", "Stamp"],
   "core/clock/row-clock.ts": ["compareRowClocks", "RowClock"],

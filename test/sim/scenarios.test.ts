@@ -16,6 +16,7 @@ const cases: readonly (readonly [name: string, seeds: readonly number[]])[] = [
   ["two-writers", [1, 2, 3, 4, 5]],
   ["planned-stop", [1, 2, 3]],
   ["credit", [1]],
+  ["flood", [1]],
   ["backlog", [1, 2]],
   ["cut-noise", [1]],
 ];

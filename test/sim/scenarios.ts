@@ -7,8 +7,11 @@
  * @module
  */
 
+import { partBytesMax } from "../../core/change/frame.ts";
+import { nodeDefaults } from "../../core/node/options.ts";
 import { Cluster } from "./cluster.ts";
 import { startFaults } from "./faults.ts";
+import { nameOfRow } from "./model.ts";
 import { Random } from "./random.ts";
 import type { SimNode } from "./sim-node.ts";
 
@@ -183,7 +186,8 @@ const late: Scenario = {
     const others = cluster.nodes.slice(0, -1);
     for (const node of others) node.start();
     load(cluster.node(0), 0, 5000);
-    cluster.run(12_000);
+    // So long that nobody names these rows as recent.
+    cluster.run(100_000);
     const untilMs = cluster.timeline.nowMs + 6000;
     startClients(cluster, { rows: 5000, commitsPerSecond: 50, untilMs, nodes: others });
     cluster.run(1000);
@@ -459,6 +463,57 @@ const credit: Scenario = {
   },
 };
 
+const flood: Scenario = {
+  about: "more is written than the link carries: urgent goes first, what is dropped is repaired",
+  nodes: 2,
+  run: ({ seed, nodes }) => {
+    const bytesPerMs = 500;
+    const lanes = {
+      windowBytes: nodeDefaults.lanes.windowBytes,
+      queueBytesMax: [64e6, 512e3, 2e6],
+    } as const;
+    using cluster = new Cluster({
+      ...{ seed, nodes, tuning: { lanes } },
+      network: { bytesPerMs, delayMsMin: 10, delayMsMax: 20 },
+    });
+    cluster.startAll();
+    cluster.run(3000);
+    const [a, b] = [cluster.node(0), cluster.node(1)];
+    const sentMs = new Map<string, number>();
+    let [slowestMs, urgent] = [0, 0];
+    b.replica.onMerged((rows) => {
+      for (const { key } of rows) {
+        const wroteMs = sentMs.get(nameOfRow(key));
+        if (wroteMs === undefined) continue;
+        sentMs.delete(nameOfRow(key));
+        urgent++;
+        slowestMs = Math.max(slowestMs, cluster.timeline.nowMs - wroteMs);
+      }
+    });
+    const { timeline } = cluster;
+    const startMs = timeline.nowMs;
+    for (let i = 0; i < 4000; i++) {
+      timeline.at(startMs + 2 * i, () => {
+        cluster.put(a, `big${i % 300}`, { address: `${i} ${"x".repeat(2000)}` });
+      });
+      if (i % 50 !== 0) continue;
+      timeline.at(startMs + 2 * i, () => {
+        sentMs.set(`urgent${i}`, timeline.nowMs);
+        cluster.put(a, `urgent${i}`, { status: "down" }, 0);
+      });
+    }
+    cluster.run(9000);
+    const { sendDropped } = cluster.counters();
+    if (sendDropped === 0) cluster.fail("nothing was dropped: it was no flood");
+    if (sentMs.size > 0) cluster.fail(`${sentMs.size} of 80 urgent changes didn't come`);
+    const [, normal, bulk] = lanes.windowBytes;
+    const boundMs = (normal + bulk + partBytesMax) / bytesPerMs + 50;
+    if (slowestMs > boundMs) cluster.fail(`an urgent change took ${slowestMs} ms, not ${boundMs}`);
+    const finished = finish(cluster, 40_000);
+    return measured(cluster, { ...finished, urgent, slowestMs, sendDropped, ...fetched(cluster) });
+  },
+};
+
 const backlog: Scenario = {
   about: "a store stands still for 9 s: exchanges are refused, nobody takes what waits for damage",
   nodes: 3,
@@ -499,6 +554,7 @@ export const scenarios: Readonly<Record<string, Scenario>> = {
   "two-writers": twoWriters,
   "planned-stop": plannedStop,
   credit,
+  flood,
   backlog,
 };
 
