@@ -52,8 +52,11 @@ export interface DatagramSockets {
   bind(options: DatagramSocketOptions, handler: DatagramHandler): DatagramSocket;
 }
 
-/** Bytes of kernel buffer asked for: a receive buffer of 208 KiB holds about 90 full packets. */
-export const RECEIVE_BUFFER_BYTES = 1024 * 1024;
+/**
+ * Bytes of kernel buffer asked for: what a window lets a peer have in flight. Systems allow less, and
+ * take memory for it only when it is used. Linux's default of 208 KiB holds about 90 full packets.
+ */
+export const RECEIVE_BUFFER_BYTES: number = 4 * 1024 * 1024;
 export const SEND_BUFFER_BYTES = 212_992;
 /** Datagrams that wait for a full system buffer; more are dropped, as a router would. */
 export const QUEUE_MAX = 1024;

@@ -104,11 +104,15 @@ class NodeDatagramSocket implements DatagramSocket {
   }
 
   setBufferSize(direction: "receive" | "send", bytes: number): void {
-    try {
-      if (direction === "receive") this.#raw.setRecvBufferSize(bytes);
-      else this.#raw.setSendBufferSize(bytes);
-    } catch {
-      // macOS refuses sizes above its limit; the default stays.
+    // macOS refuses sizes above its limit.
+    for (let size = bytes; size >= 65_536; size >>>= 1) {
+      try {
+        if (direction === "receive") this.#raw.setRecvBufferSize(size);
+        else this.#raw.setSendBufferSize(size);
+        return;
+      } catch {
+        // The next smaller one; in the end the default stays.
+      }
     }
   }
 }

@@ -43,8 +43,11 @@ function load(): SocketOptions | null {
           return value.getInt32(0, true);
         },
         set(fd, name, size) {
-          value.setInt32(0, size, true);
-          symbols.setsockopt(fd, level, name, ptr(value), 4);
+          // Linux takes what it can; others refuse more than they allow.
+          for (let bytes = size; bytes >= 65_536; bytes >>>= 1) {
+            value.setInt32(0, bytes, true);
+            if (symbols.setsockopt(fd, level, name, ptr(value), 4) === 0) return;
+          }
         },
       };
       return loaded;

@@ -130,8 +130,11 @@ const REORDER_WINDOWS = 2;
 const SEND_AHEAD_WINDOWS = 1.9;
 /** And in packets, below what peers accept. */
 const SEND_AHEAD_PACKETS_MAX = 8192;
-/** Acknowledge without waiting for the end of the turn after this many packets. */
-export const ACK_EVERY_PACKETS = 24;
+/**
+ * Acknowledge without waiting for the end of the turn after this many packets. More cost less, but
+ * the native sender's BBR takes them for an aggregating path, and then overfills our socket buffer.
+ */
+export const ACK_EVERY_PACKETS = 16;
 
 const WRITE_HIGH_WATER_BYTES = 256 * 1024;
 
