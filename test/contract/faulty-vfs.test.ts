@@ -130,6 +130,20 @@ describe("a disk that loses power", () => {
     expect(seen.every((text) => /^[ab]{8}[ac]{8}$/.test(text))).toBe(true);
   });
 
+  test("cuts a file off at once or not at all", () => {
+    const a = "a".repeat(4096);
+    const seen = outcomes((disk) => {
+      const fd = openFile(disk);
+      write(disk, fd, a + a);
+      disk.fdatasync(fd);
+      syncFolder(disk);
+      disk.ftruncate(fd, 0);
+      write(disk, fd, "b");
+    });
+    // Also a size that was saved before what was written; never a half of what was there.
+    expect(seen).toEqual(["", "\0", "b", a + a].sort());
+  });
+
   test("a process's death takes nothing", () => {
     const disk = createDisk();
     write(disk, openFile(disk), "one");

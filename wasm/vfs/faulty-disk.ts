@@ -7,7 +7,10 @@
  *
  * - A write makes pages of 4,096 bytes *dirty*. Each of them remembers all versions it has had since
  *   it was last clean, since the kernel may have written it back at any moment, or not at all.
- * - The size is remembered in the same way, apart from the content.
+ * - The size is remembered in the same way, apart from the content. Cutting a file off is one event of
+ *   the file system's journal: it has happened or not, for the size and all pages behind it alike,
+ *   and what was written there later is nowhere if it hasn't. (SQLite relies on that: a WAL of
+ *   which a checkpoint's truncation had left the first half would take pages of the database back.)
  * - `fdatasync` puts the newest of all that on the platter. A *failed* one puts some pages there and
  *   forgets that the others were ever dirty, as Linux does: the next sync succeeds and doesn't write
  *   them. They stay in the cache (ext4, XFS) or go back to what the platter has (Btrfs).
@@ -87,6 +90,8 @@ export interface DiskCounts {
 interface Version<T> {
   readonly at: number;
   readonly value: T;
+  /** By cutting the file off. */
+  readonly isCut: boolean;
 }
 
 interface Inode {
@@ -101,8 +106,10 @@ interface Inode {
   readonly sizes: Version<number>[];
 }
 
-interface NameChange extends Version<Inode | null> {
+interface NameChange {
+  readonly at: number;
   readonly path: string;
+  readonly value: Inode | null;
 }
 
 type Descriptor = { readonly inode: Inode | null; readonly path: string };
@@ -266,11 +273,11 @@ export class FaultyDisk implements FileSystem {
         cut.fill(0, kept);
         this.#setPage(inode, number, cut, at);
       } else {
-        this.#setPage(inode, number, zeros, at);
+        this.#setPage(inode, number, zeros, at, true);
         inode.cached.delete(number);
       }
     }
-    this.#setSize(inode, bytes, at);
+    this.#setSize(inode, bytes, at, true);
   }
 
   fdatasync(fd: number): void {
@@ -431,23 +438,26 @@ export class FaultyDisk implements FileSystem {
     if (offset + bytes > inode.cachedBytes) this.#setSize(inode, offset + bytes, moment);
   }
 
-  #setPage(inode: Inode, number: number, page: Uint8Array, at: number): void {
+  #setPage(inode: Inode, number: number, page: Uint8Array, at: number, isCut = false): void {
     inode.cached.set(number, page);
     const versions = inode.dirty.get(number);
-    if (versions === undefined) inode.dirty.set(number, [{ at, value: page }]);
-    else versions.push({ at, value: page });
+    const version = { at, value: page, isCut };
+    if (versions === undefined) inode.dirty.set(number, [version]);
+    else versions.push(version);
   }
 
-  #setSize(inode: Inode, bytes: number, at: number): void {
+  #setSize(inode: Inode, bytes: number, at: number, isCut = false): void {
     inode.cachedBytes = bytes;
-    inode.sizes.push({ at, value: bytes });
+    inode.sizes.push({ at, value: bytes, isCut });
   }
 
   #failSync(inode: Inode): void {
     this.counts.failedSyncs += 1;
     const { random, failedPages = "kept" } = this.#options;
     const share = [0, 0.5, 1][Math.floor(random() * 3)] as number;
-    for (const number of inode.dirty.keys()) {
+    for (const [number, versions] of inode.dirty) {
+      // The journal is another place of the disk than the data: sizes and cuts are on it.
+      if (versions.some(({ isCut }) => isCut)) inode.platter.delete(number);
       if (random() < share) {
         putOnPlatter(inode, number);
         continue;
@@ -458,8 +468,9 @@ export class FaultyDisk implements FileSystem {
         inode.cached.set(number, inode.platter.get(number) ?? zeros);
       }
     }
-    // The size is the journal's business: it stays as unsafe as it was.
     inode.dirty.clear();
+    inode.platterBytes = inode.cachedBytes;
+    inode.sizes.length = 0;
   }
 
   #cutPower(): void {
@@ -485,7 +496,10 @@ export class FaultyDisk implements FileSystem {
         mode === "any"
           ? random() < 0.25
           : mode === "moment" && versions.some(({ at }) => at === moment);
-      this.#cutInode(inode, choose, isTorn);
+      const cuts = inode.sizes.filter(({ isCut }) => isCut);
+      const lastCut = choose(cuts);
+      const cutAt = lastCut === 0 ? 0 : (cuts[lastCut - 1] as Version<number>).at;
+      this.#cutInode(inode, cutAt, choose, isTorn);
     }
     for (const change of this.#nameChanges) {
       const survives =
@@ -510,31 +524,31 @@ export class FaultyDisk implements FileSystem {
 
   #cutInode(
     inode: Inode,
+    cutAt: number,
     choose: <T>(versions: readonly Version<T>[]) => number,
     isTorn: (versions: readonly Version<Uint8Array>[]) => boolean,
   ): void {
     const { random } = this.#options;
-    const size = choose(inode.sizes);
     const bytesBefore = inode.platterBytes;
-    if (size > 0) inode.platterBytes = inode.sizes[size - 1]?.value as number;
+    const sizes = reachable(bytesBefore, inode.sizes, cutAt);
+    inode.platterBytes = sizes[choose(sizes.slice(1))]?.value as number;
     const rubbish = random() < 0.5;
-    for (const [number, versions] of inode.dirty) {
+    for (const [number, all] of inode.dirty) {
       const before = inode.platter.get(number);
       const isGained = before === undefined && number * PAGE_BYTES >= bytesBefore;
-      const states = [
-        before ?? (isGained && rubbish ? this.#rubbish() : zeros),
-        ...versions.map(({ value }) => value),
-      ];
+      const first = before ?? (isGained && rubbish ? this.#rubbish() : zeros);
+      const states = reachable(first, all, cutAt);
+      const versions = states.slice(1);
       const chosen = choose(versions);
       if (chosen < versions.length) this.counts.pagesLost += 1;
-      let page = states[chosen] as Uint8Array;
+      let page = states[chosen]?.value as Uint8Array;
       if (isTorn(versions)) {
         this.counts.pagesTorn += 1;
         page = page.slice();
         for (let sector = 0; sector < SECTORS; sector++) {
-          const other = states[Math.floor(random() * states.length)] as Uint8Array;
-          const first = sector * SECTOR_BYTES;
-          page.set(other.subarray(first, first + SECTOR_BYTES), first);
+          const other = states[Math.floor(random() * states.length)]?.value as Uint8Array;
+          const at = sector * SECTOR_BYTES;
+          page.set(other.subarray(at, at + SECTOR_BYTES), at);
         }
       }
       inode.platter.set(number, page);
@@ -561,6 +575,20 @@ export class FaultyDisk implements FileSystem {
     for (let at = 0; at < PAGE_BYTES; at++) page[at] = Math.floor(this.#options.random() * 256);
     return page;
   }
+}
+
+/**
+ * What may be on the platter when of all cuts those up to moment `cutAt` have happened, the oldest
+ * first: nothing from before the last of them, and nothing since the next.
+ */
+function reachable<T>(before: T, versions: readonly Version<T>[], cutAt: number): Version<T>[] {
+  let states: Version<T>[] = [{ at: 0, value: before, isCut: false }];
+  for (const version of versions) {
+    if (!version.isCut) states.push(version);
+    else if (version.at <= cutAt) states = [version];
+    else break;
+  }
+  return states;
 }
 
 function putOnPlatter(inode: Inode, number: number): void {
