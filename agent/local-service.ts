@@ -10,6 +10,8 @@ import type { MergedRow } from "../core/store/row-store.ts";
 import type { SqlText } from "./api/statement.ts";
 import type {
   HealthReport,
+  Operation,
+  OperationOutcome,
   QueryOutcome,
   StoreService,
   StreamListener,
@@ -39,6 +41,8 @@ export interface LocalServiceHost<C extends WriteCommit> {
   readonly health: () => Promise<HealthReport>;
   readonly status: () => unknown;
   readonly swarm: () => Promise<unknown>;
+  /** What an operator may ask for; undefined where nothing can be asked. */
+  readonly operate?: (operation: Operation) => Promise<OperationOutcome>;
 }
 
 export class LocalService<C extends WriteCommit = WriteCommit> implements StoreService {
@@ -122,6 +126,11 @@ export class LocalService<C extends WriteCommit = WriteCommit> implements StoreS
 
   async swarm(): Promise<string> {
     return JSON.stringify(await this.#host.swarm());
+  }
+
+  async operate(operation: Operation): Promise<OperationOutcome> {
+    const why = `this agent offers no ${operation.kind}`;
+    return this.#host.operate?.(operation) ?? { kind: "refused", status: 404, why };
   }
 
   /** Rows of another node were merged and committed. */

@@ -9,7 +9,9 @@
  * - the machine (`/etc/machine-id`),
  * - the file's device and inode, and when it was born (an inode's number is soon used again),
  * - the nonce of the data directory, which is renewed at every start,
- * - the boot, unless the agent had been stopped in an orderly way before it.
+ * - the boot, unless the agent had been stopped in an orderly way before it,
+ *
+ * and always after a restore.
  *
  * That is harmless: old clocks keep the old site, and sites without rows are forgotten.
  *
@@ -56,6 +58,7 @@ export function previousSite(
 ): { readonly site: Site } | { readonly newBecause: string } {
   if (site === undefined) return { newBecause: "the database is new" };
   const recorded = (name: string) => readState(database, name);
+  if (recorded("restored") === 1) return { newBecause: "the database was restored from a backup" };
   if (recorded("machine") !== now.machine) return { newBecause: "the machine is another" };
   const born = recorded("born");
   const isOtherBirth = born !== "" && born !== now.born;
@@ -91,6 +94,7 @@ export function recordStart(
   writeState(database, "nonce", newNonce);
   writeState(database, "clean", 0);
   writeState(database, "incarnation", incarnation);
+  writeState(database, "restored", 0);
   return incarnation;
 }
 

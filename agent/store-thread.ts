@@ -26,10 +26,12 @@ import { type CommitResult, type OpenReport, SqliteStore } from "../core/store/s
 import type { Database } from "../wasm/database.ts";
 import type { Statement } from "../wasm/statement.ts";
 import type { Vfs } from "../wasm/vfs/vfs.ts";
-import type { HealthReport } from "./api/store-service.ts";
+import type { HealthReport, Operation, OperationOutcome } from "./api/store-service.ts";
+import { Backup, backupEvents } from "./backup.ts";
 import { guarded, openReader, openWriter, settleWriter } from "./database-files.ts";
 import { LocalService } from "./local-service.ts";
 import type { Log } from "./log.ts";
+import { backupLines, toLines } from "./operations.ts";
 import { recordOwnSite } from "./own-sites.ts";
 import { sha256 } from "./sha256.ts";
 import {
@@ -115,6 +117,7 @@ export class StoreThread {
   #hasUncheckpointed = true;
   #checkpointFrames = checkpointFramesMin;
   #isStopped = false;
+  #backup: Backup | undefined;
 
   /** Opens and checks everything; nothing is served yet. @throws StartFailure */
   constructor(options: StoreThreadOptions) {
@@ -206,6 +209,7 @@ export class StoreThread {
     this.#isStopped = true;
     clearTimeout(this.#timer);
     this.service.endStreams();
+    this.#backup?.abort("the agent is stopping");
     try {
       recordStop(this.#writer);
     } catch (error) {
@@ -249,7 +253,26 @@ export class StoreThread {
       health: () => this.#health(),
       status: () => this.#status(),
       swarm: this.#options.swarm,
+      operate: async (operation) => this.#operate(operation),
     });
+  }
+
+  #operate(operation: Operation): OperationOutcome {
+    if (this.#isStopped) return { kind: "refused", status: 500, why: "the agent is stopping" };
+    switch (operation.kind) {
+      case "backup": {
+        if (this.#backup?.isEnded === false) {
+          return { kind: "refused", status: 500, why: "another backup is under way" };
+        }
+        this.#backup = new Backup(this.#writer, this.#options.vfs, operation.path);
+        this.#options.log.info("backup", { path: operation.path });
+        return { kind: "started", lines: toLines(backupLines(backupEvents(this.#backup))) };
+      }
+      case "reload":
+        return { kind: "refused", status: 500, why: "not built yet" };
+      default:
+        return operation satisfies never;
+    }
   }
 
   #committed(commit: Committed): void {

@@ -517,6 +517,11 @@ export class Database implements SqlDatabase, StatementOwner, Disposable {
     this.close();
   }
 
+  /** Address of the connection. For what works on two of them (backup.ts). */
+  get handle(): number {
+    return this.#live();
+  }
+
   /** The error for a result code of this connection. For statements. */
   error(code: number, sql?: string): SqliteError {
     return errorOf(this.module, this.#pointer, code, sql);

@@ -31,7 +31,12 @@ import type { JsonValue } from "./json-reader.ts";
 import { realToJson, secondsToJson } from "./json-writer.ts";
 import { QueryString, QueryStringError } from "./query-string.ts";
 import { parseJsonBody, parseStatementBody, parseStatementListBody } from "./statement.ts";
-import type { StoreService, SubscribeOutcome, TransactOutcome } from "./store-service.ts";
+import type {
+  Operation,
+  StoreService,
+  SubscribeOutcome,
+  TransactOutcome,
+} from "./store-service.ts";
 import { parseUuid } from "./uuid.ts";
 
 export interface ApiLimits {
@@ -91,6 +96,9 @@ class Handlers {
         return only("GET", request) ?? this.#health(request);
       case "/v1/status":
         return only("GET", request) ?? this.#json(() => this.#store.status());
+      case "/v1/backup":
+      case "/v1/reload":
+        return only("POST", request) ?? this.#operate(request);
       case "/v1/swarm":
         return only("GET", request) ?? this.#json(() => this.#store.swarm());
     }
@@ -247,11 +255,32 @@ class Handlers {
     return jsonResponse(isFailing ? failureStatus : 200, `{"response":{${fields.join(",")}}}`);
   }
 
+  /** Answers in lines of JSON: `progress`, then `done` or `error`. */
+  async #operate(request: ApiRequest): Promise<ApiResponse> {
+    const parsed = request.body === "too-large" ? undefined : parseJsonBody(request);
+    if (parsed === undefined) return errorResponse(413, tooLarge(this.#limits));
+    if (parsed.kind === "refused") return parsed.response;
+    const field = (name: string): JsonValue | undefined =>
+      parsed.value instanceof Map ? parsed.value.get(name) : undefined;
+    let operation: Operation;
+    if (request.path === "/v1/backup") {
+      const path = field("path");
+      if (typeof path !== "string" || !path.startsWith("/") || path.includes("\0")) {
+        return errorResponse(400, 'a JSON object with an absolute "path"');
+      }
+      operation = { kind: "backup", path };
+    } else operation = { kind: "reload", dryRun: field("dry_run") === true };
+    const outcome = await this.#store.operate(operation);
+    if (outcome.kind === "refused") return errorResponse(outcome.status, outcome.why);
+    return { status: 200, headers: ndjsonHeaders, body: outcome.lines };
+  }
+
   async #json(read: () => Promise<string>): Promise<ApiResponse> {
     return jsonResponse(200, `${await read()}\n`);
   }
 }
 
+const ndjsonHeaders = { "content-type": "application/x-ndjson" };
 const textHeaders = { "content-type": "text/plain; charset=utf-8" };
 
 function only(method: "GET" | "POST", request: ApiRequest): ApiResponse | undefined {

@@ -77,6 +77,17 @@ export interface HealthReport {
   readonly ready: boolean;
 }
 
+/** What an operator asks of a running agent. */
+export type Operation =
+  /** Copies the database into a new file, an absolute path of this host's. */
+  | { readonly kind: "backup"; readonly path: string }
+  /** Reads the schema files again; `dryRun` only says what would be done. */
+  | { readonly kind: "reload"; readonly dryRun: boolean };
+
+export type OperationOutcome =
+  /** Lines of JSON: any number of `progress`, then `done` or `error`. Ends early when they aren't read. */
+  { readonly kind: "started"; readonly lines: AsyncIterable<Uint8Array> } | Refused;
+
 export interface StoreService {
   /** This site: 32 hex digits. */
   readonly actorId: string;
@@ -104,4 +115,5 @@ export interface StoreService {
   status(): Promise<string>;
   /** Peers as the net thread sees them: JSON of one object. */
   swarm(): Promise<string>;
+  operate(operation: Operation): Promise<OperationOutcome>;
 }

@@ -277,6 +277,45 @@ Examples:
     await status(options);
   });
 
+  client("backup", "copy a running agent's database into a new file")
+    .argument("<file>", "where the agent writes it; never overwritten")
+    .addHelpText(
+      "after",
+      `
+The copy is of one moment, the last, and the agent goes on meanwhile. It holds the rows and not the
+node's key: keep that apart.
+
+Example:
+  patina backup /var/backups/patina-2026-11-25.db
+`,
+    )
+    .action(async (file: string, options: GlobalOptions) => {
+      const { backup } = await import("./commands/backup.ts");
+      await backup(file, options);
+    });
+
+  program
+    .command("restore")
+    .description("put a backup in the place of the database of an agent that doesn't run")
+    .argument("<file>", "a file that patina backup wrote")
+    .addOption(config())
+    .option("--data-dir <folder>", "node.data_dir")
+    .addOption(json())
+    .addHelpText(
+      "after",
+      `
+The backup is checked first, and the database that is there is kept beside it under another name. The
+agent then takes a new site and gets from its peers what the backup lacks; no write of theirs is lost.
+
+Example:
+  systemctl stop patina && patina restore /var/backups/patina-2026-11-25.db && systemctl start patina
+`,
+    )
+    .action(async (file: string, options: GlobalOptions & { dataDir?: string }) => {
+      const { restore } = await import("./commands/restore.ts");
+      restore(file, options);
+    });
+
   client("swarm", "print the agent's connections").action(async (options: GlobalOptions) => {
     const { swarm } = await import("./commands/swarm.ts");
     await swarm(options);

@@ -194,6 +194,27 @@ export class PatinaClient {
     return response.text();
   }
 
+  /**
+   * Something that takes a while: calls `onProgress` meanwhile and returns what came of it.
+   *
+   * @param body JSON @throws Unreachable, ApiFailure
+   */
+  async operate(
+    path: "/v1/backup" | "/v1/reload",
+    body: string,
+    onProgress: (progress: Record<string, unknown>) => void,
+  ): Promise<Record<string, unknown>> {
+    const response = await this.#request("POST", path, body);
+    if (response.status !== 200) throw await failureOf(response);
+    for await (const line of linesOf(response)) {
+      const { progress, done, error } = JSON.parse(line);
+      if (error !== undefined) throw new ApiFailure(200, String(error));
+      if (done !== undefined) return done;
+      if (progress !== undefined) onProgress(progress);
+    }
+    throw new Unreachable(this.#socket, "it went away in the middle");
+  }
+
   /** @throws Unreachable */
   async health(): Promise<{ readonly status: number; readonly body: string }> {
     const response = await this.#request("GET", "/v1/health", undefined);

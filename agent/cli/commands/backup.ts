@@ -1,0 +1,19 @@
+/** @module */
+
+import { resolve } from "node:path";
+import { clientOf } from "../agent-client.ts";
+import type { GlobalOptions } from "../program.ts";
+import { Progress } from "../progress.ts";
+
+export async function backup(file: string, options: GlobalOptions): Promise<void> {
+  const progress = new Progress(
+    options.json ?? false,
+    ({ pages, of }) => `${pages} of ${of} pages`,
+  );
+  // The agent's working folder is another.
+  const body = JSON.stringify({ path: resolve(file) });
+  const done = await clientOf(options).operate("/v1/backup", body, progress.show);
+  progress.end();
+  if (options.json) console.log(JSON.stringify(done));
+  else console.log(`${done.path}: ${done.bytes} bytes`);
+}
