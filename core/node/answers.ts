@@ -26,6 +26,8 @@ interface Serve {
 
 /** Row ids in one question to the store. */
 const idsPerQuestion = 256;
+/** Rows that one list may be of. */
+const listedMax = 200_000;
 /** Questions of one peer that may wait. */
 const questionsMax = 4;
 
@@ -114,7 +116,9 @@ export class Answers {
 
   list(peer: Peer, frame: FrameOf<"list">): void {
     const { exchange, level, nodes, recentOnly } = frame;
-    if (this.#isBusy(peer)) {
+    // Nobody of ours asks for so much at once.
+    const isTooMuch = nodes.length * this.#rowsPerNode(level) > listedMax;
+    if (isTooMuch || this.#isBusy(peer)) {
       this.#busy(peer, exchange);
       return;
     }

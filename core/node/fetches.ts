@@ -118,7 +118,7 @@ export class Fetches {
   }
 
   #silentAtMs(fetch: Fetch): number {
-    return fetch.heardMs + this.#world.tuning.silenceMs;
+    return fetch.heardMs + this.#world.tuning.scanSilenceMs;
   }
 
   #end(exchange: number, fetch: Fetch): void {

@@ -29,8 +29,11 @@ export interface NodeTuning {
   readonly heartbeatMs: number;
   /** Between two exchanges that this node begins, on average; jittered by a quarter. */
   readonly exchangeMs: number;
-  /** An exchange or fetch in which the peer is silent for so long is given up. */
+  /** An exchange in which the peer is silent for so long is given up. */
   readonly silenceMs: number;
+  /** The same for what may take a scan of a store: complete lists and fetches. A scan of a million rows
+   * takes some 20 s, because it may take a tenth of the store's time. */
+  readonly scanSilenceMs: number;
   /** How long a peer that answered `busy` is left alone. */
   readonly busyMs: number;
   /** A store question or a slice unanswered for longer: exchanges are answered `busy`. */
@@ -70,6 +73,7 @@ export const nodeDefaults: NodeTuning = {
   heartbeatMs: 200,
   exchangeMs: 1000,
   silenceMs: 3000,
+  scanSilenceMs: 60_000,
   busyMs: 2000,
   stuckMs: 1000,
   lateMs: 400,

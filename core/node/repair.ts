@@ -16,7 +16,7 @@
  * @module
  */
 
-import type { Entry, FingerprintHex, Frame } from "../change/frame.ts";
+import { type Entry, type FingerprintHex, type Frame, nodesMax } from "../change/frame.ts";
 import type { RowId } from "../row/digest.ts";
 import type { Answers } from "./answers.ts";
 import type { Moment, PeerId } from "./border.ts";
@@ -67,7 +67,7 @@ const nodesPerList = 1024;
 /** Entries that one list is meant to bring. */
 const entriesPerList = 4000;
 const idsPerFetch = 512;
-const nodesPerScan = 4096;
+const entriesPerScan = 50_000;
 
 export class Repair {
   readonly #world: World;
@@ -246,8 +246,12 @@ export class Repair {
     return exchange;
   }
 
+  /** The peer is given time again: long, if what it or the own store does next is a scan. */
   #heard(exchange: Exchange): void {
-    exchange.silentAtMs = this.#world.elapsedMs + this.#world.tuning.silenceMs;
+    const { silenceMs, scanSilenceMs } = this.#world.tuning;
+    const { step } = exchange;
+    const isScan = typeof step === "object" && step.act === "list" && !step.recentOnly;
+    exchange.silentAtMs = this.#world.elapsedMs + (isScan ? scanSilenceMs : silenceMs);
   }
 
   /** Roots differ: what to do first. */
@@ -291,10 +295,11 @@ export class Repair {
       if (exchange.unexplained.length > 0 && !exchange.isScanned) {
         exchange.isScanned = true;
         counters.scansAsked++;
-        const nodes = exchange.unexplained.splice(0).slice(0, nodesPerScan);
-        this.#do(peer, exchange, {
-          ...{ act: "list", level: exchange.unexplainedLevel, nodes, recentOnly: false },
-        });
+        const { unexplained, unexplainedLevel: level, rowsOwn, rowsPeer } = exchange;
+        const count = nodesOf(entriesPerScan, Math.max(rowsOwn, rowsPeer), level);
+        // Each list in full is a scan on both sides: as much as possible in one, the rest next time.
+        const nodes = unexplained.splice(0).slice(0, Math.min(nodesMax, count));
+        this.#do(peer, exchange, { act: "list", level, nodes, recentOnly: false });
         continue;
       }
       if (exchange.fetches === 0) this.#end(false);
@@ -307,10 +312,10 @@ export class Repair {
     const { level, nodes, recentOnly } = task;
     const { id, moment } = exchange;
     const head = { exchange: id, answer: false, ...moment, horizon } as const;
+    if (task.act !== "fetch") exchange.step = task;
     this.#heard(exchange);
     switch (task.act) {
       case "walk":
-        exchange.step = task;
         exchange.walkOwn = undefined;
         exchange.walkPeer = undefined;
         this.#world.send(peer, {
@@ -324,7 +329,6 @@ export class Repair {
         });
         return;
       case "list":
-        exchange.step = task;
         exchange.entries = [];
         this.#world.send(peer, {
           ...{ kind: "list", ...head, recentOnly, more: false, level, nodes, entries: [] },
