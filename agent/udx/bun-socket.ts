@@ -147,7 +147,7 @@ class BunDatagramSocket implements DatagramSocket {
     }
     if (this.#waiting.length >= QUEUE_MAX) return Promise.resolve(false);
     return new Promise((resolve) => {
-      this.#waiting.push({ bytes: bytes.slice(), port, host, ttl, resolve });
+      this.#waiting.push({ bytes: copyOf(bytes), port, host, ttl, resolve });
     });
   }
 
@@ -171,7 +171,7 @@ class BunDatagramSocket implements DatagramSocket {
     for (let i = from; i < batch.length && this.#waiting.length < QUEUE_MAX; i += 3) {
       this.#waiting.push({
         // The stream may reuse its buffer.
-        bytes: (batch[i] as Uint8Array).slice(),
+        bytes: copyOf(batch[i] as Uint8Array),
         port: batch[i + 1] as number,
         host: batch[i + 2] as string,
         ttl: 0,
@@ -219,6 +219,11 @@ class BunDatagramSocket implements DatagramSocket {
   setBufferSize(direction: "receive" | "send", bytes: number): void {
     setSocketBuffer(this.#raw.fd ?? -1, direction, bytes);
   }
+}
+
+/** Not `slice`, which of a Buffer is a view. */
+function copyOf(bytes: Uint8Array): Uint8Array {
+  return new Uint8Array(bytes);
 }
 
 export const bunSockets: DatagramSockets = {

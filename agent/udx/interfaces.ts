@@ -34,13 +34,22 @@ export function listInterfaces(): NetworkInterface[] {
 
 /** Events: `change` (the new list), `close`. */
 export class NetworkInterfaces extends EventEmitter {
-  interfaces: NetworkInterface[] = listInterfaces();
+  interfaces: NetworkInterface[];
+  readonly #list: () => NetworkInterface[];
+  readonly #pollMs: number;
   #timer: ReturnType<typeof setInterval> | null = null;
   #destroying: Promise<void> | null = null;
 
+  constructor(list: () => NetworkInterface[] = listInterfaces, pollMs: number = POLL_MS) {
+    super();
+    this.#list = list;
+    this.#pollMs = pollMs;
+    this.interfaces = list();
+  }
+
   watch(): this {
     if (this.#timer !== null || this.#destroying !== null) return this;
-    this.#timer = setInterval(() => this.#poll(), POLL_MS);
+    this.#timer = setInterval(() => this.#poll(), this.#pollMs);
     this.#timer.unref?.();
     return this;
   }
@@ -65,7 +74,7 @@ export class NetworkInterfaces extends EventEmitter {
   }
 
   #poll(): void {
-    const next = listInterfaces();
+    const next = this.#list();
     if (JSON.stringify(next) === JSON.stringify(this.interfaces)) return;
     this.interfaces = next;
     this.emit("change", next);
