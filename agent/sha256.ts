@@ -8,4 +8,9 @@
 
 import type { Sha256 } from "../core/hash.ts";
 
-export const sha256: Sha256 = (input) => Bun.SHA256.hash(input) as Uint8Array;
+const output = new Uint8Array(32);
+
+export const sha256: Sha256 = (input) => {
+  Bun.SHA256.hash(input, output);
+  return output;
+};

@@ -139,10 +139,31 @@ export class ByteWriter {
 
   /** A varint length in bytes, then UTF-8. */
   text(value: string): void {
+    // At most 126 bytes, whose length is one: written first and counted then.
+    if (value.length <= 42) {
+      this.#room(1 + 3 * value.length);
+      const start = this.#length + 1;
+      const end = utf8Write(this.#bytes, start, value);
+      this.#bytes[start - 1] = end - start;
+      this.#length = end;
+      return;
+    }
     const length = utf8Length(value);
     this.varint(length);
     this.#room(length);
     this.#length = utf8Write(this.#bytes, this.#length, value);
+  }
+
+  /** The bytes of lower-case hex digits, an even number of them. */
+  hex(digits: string): void {
+    const length = digits.length / 2;
+    this.#room(length);
+    const bytes = this.#bytes;
+    let at = this.#length;
+    for (let i = 0; i < digits.length; i += 2) {
+      bytes[at++] = (hexDigit(digits.charCodeAt(i)) << 4) | hexDigit(digits.charCodeAt(i + 1));
+    }
+    this.#length = at;
   }
 
   /** Overwrites four bytes written before, for lengths that are known only afterwards. */
@@ -160,4 +181,9 @@ export class ByteWriter {
     this.#view = new DataView(grown.buffer);
     this.#keptViews = [];
   }
+}
+
+/** Of a lower-case digit: "0" is 48, "a" is 97. */
+function hexDigit(code: number): number {
+  return code < 58 ? code - 48 : code - 87;
 }

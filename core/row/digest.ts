@@ -93,7 +93,7 @@ export class Digester {
   /** The digest of a row whose clocks are `state`. */
   rowDigest(id: RowId, state: ClockState): Digest {
     const writer = this.#begin(0x01);
-    writer.bytes(rowIdToBytes(id));
+    writer.hex(id);
     this.#stamp(writer, state.clock);
     writer.varint(state.clock.cl);
     writer.varint(state.cells.length);
@@ -109,14 +109,11 @@ export class Digester {
 
   /** The clocks of a row, with its values hashed. */
   clocksOf(row: RowState): ClockState {
-    return {
-      clock: row.clock,
-      cells: row.cells.map(({ column, stamp, value }) => ({
-        column,
-        stamp,
-        hash: this.valueHash(value),
-      })),
-    };
+    const cells: CellClock[] = [];
+    for (const { column, stamp, value } of row.cells) {
+      cells.push({ column, stamp, hash: this.valueHash(value) });
+    }
+    return { clock: row.clock, cells };
   }
 
   #begin(domain: number): ByteWriter {
