@@ -150,14 +150,6 @@ export function decodePacket(bytes: Uint8Array, into: Packet): boolean {
   return true;
 }
 
-export interface HeaderFields {
-  readonly type: number;
-  readonly streamId: number;
-  readonly windowBytes: number;
-  readonly seq: number;
-  readonly ack: number;
-}
-
 /** Writes the header's 20 bytes, with a data offset of 0. Numbers are taken modulo 2**32. */
 export function encodeHeader(
   bytes: Uint8Array,
