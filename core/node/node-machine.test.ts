@@ -3,6 +3,7 @@ import { encodeChangeset, type Lane } from "../change/changeset.ts";
 import { decodeFrame, encodeFrame, type Frame, partBytesMax } from "../change/frame.ts";
 import { decodeHello, encodeHello } from "../change/hello.ts";
 import { hlcZero, siteOfHex } from "../clock/stamp.ts";
+import type { RowId } from "../row/digest.ts";
 import { encodeKey } from "../row/key.ts";
 import type { PeerId, StoreReply, StoreRequest } from "./border.ts";
 import { type NodeEffect, type NodeEvent, NodeMachine } from "./node-machine.ts";
@@ -190,6 +191,37 @@ describe("frames that nobody asked for", () => {
     expect([framesUnknown, framesOtherScope, framesMalformed]).toEqual([1, 1, 1]);
   });
 
+  test("any frames in any order are survived, whatever the store answers", () => {
+    const random = randomOf(11);
+    const a = new Bench("a");
+    a.start(1);
+    for (let i = 0; i < 1000; i++) {
+      const requests: StoreRequest[] = [];
+      const peer = a.meet(random() < 0.5 ? "b" : "c");
+      requests.push(...a.asked());
+      for (let frames = 0; frames < 8; frames++) {
+        a.receive(peer, anyFrame(random));
+        requests.push(...a.asked());
+      }
+      a.slot(1_000_000_000 - Math.floor(random() * 9));
+      requests.push(...a.asked());
+      a.pass(random() * 300);
+      requests.push(...a.asked());
+      for (const request of requests) {
+        if (!("ticket" in request)) continue;
+        const { ticket } = request;
+        const why = random() < 0.5 ? "cut" : "busy";
+        if (request.kind === "apply") {
+          a.reply({ kind: "applied", ticket, rows: 1, changed: 1, refused: [] });
+        } else a.reply({ kind: "unavailable", ticket, why });
+        requests.push(...a.asked());
+      }
+    }
+    const { counters, questionsWaiting } = a.machine.snapshot();
+    expect(counters.pushesReceived).toBeGreaterThan(50);
+    expect(questionsWaiting).toBe(0);
+  });
+
   test("any bytes at all are survived", () => {
     const a = new Bench("a");
     a.start(1);
@@ -203,6 +235,47 @@ describe("frames that nobody asked for", () => {
     expect(a.machine.snapshot().counters.framesMalformed).toBeGreaterThan(1000);
   });
 });
+
+/** Any well-formed frame, sensible or not. */
+function anyFrame(random: () => number): Frame {
+  const upTo = (n: number) => Math.floor(random() * n);
+  const flag = () => random() < 0.5;
+  const hex = (bytes: number) =>
+    Array.from({ length: 2 * bytes }, () => upTo(16).toString(16)).join("");
+  const level = 1 + upTo(4);
+  const nodes = Array.from({ length: upTo(4) }, () => upTo(16 ** (level - 1)));
+  const stamp = { ms: upTo(2 ** 48), count: upTo(65536), site: site(upTo(9)) };
+  const entries = Array.from({ length: upTo(4) }, () => ({
+    ...{ id: hex(16) as RowId, stamp, digest: hex(8) },
+  }));
+  const head = {
+    ...{ exchange: upTo(4), answer: flag(), live: flag(), horizon: hlcZero },
+    cut: flag() ? 1_000_000_000 - upTo(9) : upTo(2 ** 32),
+  };
+  const fingerprints = Array.from({ length: nodes.length * 16 }, () => hex(8));
+  const block = Uint8Array.from({ length: upTo(9) }, () => upTo(256));
+  const [ids, horizon] = [entries.map(({ id }) => id), hlcZero];
+  const frames: Frame[] = [
+    helloOf("b", { starting: flag() }),
+    { kind: "push", lane: upTo(3) as Lane, changeset: changeset(upTo(3), upTo(50), 1) },
+    { kind: "rows", exchange: upTo(4), last: flag(), horizon, block },
+    { kind: "root", ...head, rows: upTo(100_000), fingerprint: hex(16) },
+    { kind: "walk", ...head, level, nodes, fingerprints: head.answer ? fingerprints : [] },
+    { kind: "list", ...head, recentOnly: flag(), more: flag(), level: level - 1, nodes, entries },
+    { kind: "fetch", exchange: upTo(4), horizon, what: { by: "id", ids } },
+    { kind: "fetch", exchange: 1, horizon, what: { by: "range", level: level - 1, nodes } },
+    { kind: "recent", horizon, more: flag(), entries },
+    {
+      ...{ kind: "heartbeat", sequence: upTo(9), hlc: stamp, incarnation: upTo(3) },
+      storeLag: upTo(4) as 0 | 1 | 2 | 3,
+    },
+    { kind: "busy", exchange: upTo(4) },
+    { kind: "behind", exchange: upTo(4), cut: upTo(2 ** 32) },
+    { kind: "stop", untilMs: upTo(2 ** 48), reason: "any" },
+    { kind: "part", lane: 1, transfer: upTo(2), bytesTotal: 1 + upTo(9), bytes: block },
+  ];
+  return frames[upTo(frames.length)] as Frame;
+}
 
 describe("push", () => {
   test("a commit goes to every peer at once, a received changeset once to all others", () => {

@@ -19,11 +19,11 @@ import { entryChunks, type World } from "./world.ts";
 interface Exchange {
   /** The own entries are still to be named: the store had no index yet. */
   wantsToSend: boolean;
-  /** Lists of the peer that the store couldn't compare yet. */
+  /** What the peer named and isn't compared yet. */
   held: Entry[];
   /** The peer has named all of its own. */
   peerNamedAll: boolean;
-  comparing: number;
+  comparing: boolean;
   /** What is still to be fetched, urgent first. */
   ids: RowId[];
   fetching: boolean;
@@ -59,7 +59,7 @@ export class RecentRows {
       wantsToSend: true,
       held: [],
       peerNamedAll: false,
-      comparing: 0,
+      comparing: false,
       ids: [],
       fetching: false,
       retryMs: 0,
@@ -78,11 +78,7 @@ export class RecentRows {
       const peer = this.#world.readyPeer(id);
       if (peer === undefined) continue;
       if (exchange.wantsToSend) this.#name(peer);
-      if (exchange.held.length > 0) {
-        const entries = exchange.held;
-        exchange.held = [];
-        this.#compare(peer, exchange, entries);
-      }
+      this.#compare(peer, exchange);
     }
   }
 
@@ -99,7 +95,8 @@ export class RecentRows {
     const exchange = this.#exchanges.get(peer.id);
     if (exchange === undefined) return;
     if (!frame.more) exchange.peerNamedAll = true;
-    if (frame.entries.length > 0) this.#compare(peer, exchange, frame.entries);
+    this.#hold(exchange, frame.entries);
+    this.#compare(peer, exchange);
     this.#completeIfDone(exchange);
   }
 
@@ -130,13 +127,24 @@ export class RecentRows {
     });
   }
 
-  #compare(peer: Peer, exchange: Exchange, entries: readonly Entry[]): void {
-    exchange.comparing++;
+  #hold(exchange: Exchange, entries: readonly Entry[]): void {
+    if (exchange.held.length + entries.length > heldMax) return;
+    for (const entry of entries) exchange.held.push(entry);
+  }
+
+  /** Asks the store about what the peer named; one question at a time. */
+  #compare(peer: Peer, exchange: Exchange): void {
+    if (exchange.comparing || exchange.held.length === 0) return;
+    const entries = exchange.held;
+    exchange.held = [];
+    exchange.comparing = true;
     this.#world.ask({ kind: "missing", entries }, (answer) => {
-      exchange.comparing--;
+      exchange.comparing = false;
       if (this.#exchanges.get(peer.id) !== exchange) return;
-      if (answer.kind === "missing") exchange.ids.push(...answer.ids);
-      else if (exchange.held.length + entries.length <= heldMax) exchange.held.push(...entries);
+      if (answer.kind === "missing") {
+        for (const id of answer.ids) exchange.ids.push(id);
+        this.#compare(peer, exchange);
+      } else this.#hold(exchange, entries);
       this.#fetch(peer, exchange);
       this.#completeIfDone(exchange);
     });
@@ -165,7 +173,7 @@ export class RecentRows {
 
   #completeIfDone(exchange: Exchange): void {
     const { peerNamedAll, comparing, ids, fetching, held, isComplete } = exchange;
-    if (isComplete || !peerNamedAll || comparing > 0 || fetching) return;
+    if (isComplete || !peerNamedAll || comparing || fetching) return;
     if (ids.length > 0 || held.length > 0) return;
     exchange.isComplete = true;
     this.#verdicts.recentComplete();

@@ -1,0 +1,58 @@
+import { expect, test } from "bun:test";
+import { siteOfHex } from "../clock/stamp.ts";
+import { Fifo } from "./fifo.ts";
+import { PendingCut } from "./pending-cut.ts";
+import { SeenIds } from "./seen.ts";
+
+const stamp = (ms: number) => ({ ms, count: 0, site: siteOfHex("0".repeat(32)) });
+
+test("a cut doesn't pass a stamp that waits, and isn't held by one that came too late", () => {
+  const pending = new PendingCut();
+  // Cut 10 covers what is stamped before 10,000 ms.
+  const waiting = pending.add(10_500, 10);
+  expect(pending.limit(12)).toBe(10);
+  const second = pending.add(11_999, 10);
+  expect(pending.limit(12)).toBe(10);
+  pending.done(waiting);
+  expect(pending.limit(12)).toBe(11);
+  pending.done(second);
+  expect(pending.limit(12)).toBe(12);
+  expect(pending.add(9_999, 10)).toBeUndefined();
+  expect(pending.limit(12)).toBe(12);
+});
+
+test("two changes of one second hold the cut until both are applied", () => {
+  const pending = new PendingCut();
+  const [a, b] = [pending.add(10_100, 10), pending.add(10_900, 10)];
+  pending.done(a);
+  expect(pending.limit(15)).toBe(10);
+  pending.done(b);
+  expect(pending.limit(15)).toBe(15);
+});
+
+test("an id is new once in its time, and memory is bounded", () => {
+  const seen = new SeenIds(1000, 100);
+  expect([seen.add(stamp(1), 0), seen.add(stamp(1), 10)]).toEqual([true, false]);
+  // One generation later it is still known, and known again for another.
+  expect(seen.add(stamp(1), 1500)).toBe(false);
+  expect(seen.add(stamp(1), 2900)).toBe(false);
+  // After two in which nobody spoke of it, it is forgotten.
+  expect([seen.add(stamp(2), 4000), seen.add(stamp(2), 5100)]).toEqual([true, false]);
+  expect(seen.add(stamp(1), 5200)).toBe(true);
+  for (let i = 0; i < 1000; i++) seen.add(stamp(100 + i), 5300);
+  expect(seen.size).toBeLessThanOrEqual(200);
+});
+
+test("a queue gives what it got in order, also when it is put back", () => {
+  const queue = new Fifo<number>();
+  const out: (number | undefined)[] = [];
+  for (let i = 0; i < 500; i++) {
+    queue.push(i);
+    if (i % 3 !== 0) out.push(queue.shift());
+  }
+  const first = queue.shift() as number;
+  queue.unshift(first);
+  while (queue.length > 0) out.push(queue.shift());
+  expect(out).toEqual(Array.from({ length: 500 }, (_, i) => i));
+  expect(queue.shift()).toBeUndefined();
+});
