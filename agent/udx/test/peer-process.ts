@@ -4,7 +4,7 @@
  * @module
  */
 
-import { existsSync, mkdirSync, writeFileSync } from "node:fs";
+import { existsSync, mkdtempSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 
@@ -86,18 +86,24 @@ export function installReal(): { readonly root: string } | { readonly missing: s
   if (Bun.which("node") === null) return { missing: "there is no node" };
   if (Bun.which("npm") === null) return { missing: "there is no npm" };
   const root = join(tmpdir(), `udx-real-${REAL_VERSION}`);
-  const complete = join(root, "complete");
-  if (existsSync(complete)) return { root };
-  mkdirSync(root, { recursive: true });
-  writeFileSync(join(root, "package.json"), '{ "private": true }\n');
+  if (existsSync(root)) return { root };
+  // Elsewhere first: two runs of the tests may do this at once, and one may be interrupted.
+  const fresh = mkdtempSync(`${root}-`);
+  writeFileSync(join(fresh, "package.json"), '{ "private": true }\n');
   const npm = Bun.spawnSync(
     ["npm", "install", "--no-audit", "--no-fund", "--loglevel=error", ...PACKAGES],
-    { cwd: root, stdout: "ignore", stderr: "pipe" },
+    { cwd: fresh, stdout: "ignore", stderr: "pipe" },
   );
   if (npm.exitCode !== 0) {
+    rmSync(fresh, { recursive: true, force: true });
     return { missing: `npm install failed: ${npm.stderr.toString().trim().slice(0, 300)}` };
   }
-  writeFileSync(complete, "");
+  try {
+    renameSync(fresh, root);
+  } catch {
+    // The other run was first.
+    rmSync(fresh, { recursive: true, force: true });
+  }
   return { root };
 }
 
