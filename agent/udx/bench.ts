@@ -125,7 +125,7 @@ class Pair implements AsyncDisposable {
   /** MB/s from a to b. */
   async throughput(bytes: number): Promise<number> {
     const reading = this.b.ask("read", { id: 2, bytes, hash: false });
-    await this.a.ask("write", { id: 1, seed: 1, bytes, end: false });
+    await this.a.ask("write", { id: 1, seed: 1, bytes, end: false, hash: false });
     const { ms, first } = (await reading) as unknown as { ms: number; first: number };
     return bytes / 1000 / (ms - first);
   }

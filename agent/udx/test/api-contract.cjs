@@ -152,6 +152,29 @@ check("a port in use throws EADDRINUSE at once", async (UDX) => {
   await second.close();
 });
 
+check("two sockets that reuse addresses share a port", async (UDX) => {
+  const udx = new UDX();
+  const [a, b] = [0, 1].map(() => udx.createSocket({ reuseAddress: true }));
+  a.bind(0, "127.0.0.1");
+  b.bind(a.address().port, "127.0.0.1");
+  assert.equal(b.address().port, a.address().port);
+  await a.close();
+  await b.close();
+});
+
+check("an IPv6 socket that is only that leaves the port to IPv4", async (UDX) => {
+  const udx = new UDX();
+  const [six, four] = [udx.createSocket({ ipv6Only: true }), udx.createSocket()];
+  try {
+    six.bind(0, "::");
+  } catch {
+    return; // No IPv6 here.
+  }
+  four.bind(six.address().port, "0.0.0.0");
+  await six.close();
+  await four.close();
+});
+
 check("bind refuses what is no address", async (UDX) => {
   const socket = new UDX().createSocket();
   assert.throws(() => socket.bind(0, "localhost"), /not a valid IP address/);
