@@ -8,10 +8,16 @@
  * @module
  */
 
-import { chmodSync } from "node:fs";
+import { chmodSync, chownSync } from "node:fs";
 import { FileVfs } from "../wasm/vfs/file.ts";
+import { createGate, type Token } from "./api/access.ts";
+import { createFront, RouteRoom } from "./api/front.ts";
 import { createApi } from "./api/handlers.ts";
+import { listenAddressToText } from "./api/listen-address.ts";
+import { idOf } from "./api/socket-owner.ts";
 import { claimSocketPath } from "./api/socket-path.ts";
+import { serveTcp, type TcpServer } from "./api/tcp-server.ts";
+import { readTokensFile } from "./api/tokens.ts";
 import { serveUnix, type UnixServer } from "./api/unix-server.ts";
 import { type Cluster, readClusterFile, topicOf } from "./cluster-file.ts";
 import type { Config } from "./config.ts";
@@ -27,6 +33,8 @@ export interface RunningAgent {
   readonly site: string;
   readonly publicKey: string;
   readonly socket: string;
+  /** TCP addresses of the API, with the ports that were taken. */
+  readonly listen: readonly string[];
   /** UDP port; undefined when it stands alone. */
   readonly port: number | undefined;
   /** Tells the peers, ends subscriptions, copies the WAL, closes. */
@@ -51,12 +59,15 @@ export async function startAgent(config: Config, log: Log): Promise<RunningAgent
   for (const { file, line, why } of schema.warnings) log.warn("schema", { file, line, why });
   const directory = new DataDirectory(config.node.dataDir);
   const key = openKey(config.node.keyFile, log);
+  const tokens = openTokens(config);
+  const socketIds = socketIdsOf(config);
 
   const claim = await claimSocketPath(config.api.socket);
   if (claim.kind === "refused") throw new StartFailure(exitCodes.socket, claim.why);
   let link: NetLink | undefined;
   let store: StoreThread | undefined;
   let server: UnixServer | undefined;
+  const tcpServers: TcpServer[] = [];
   try {
     store = new StoreThread({
       vfs: new FileVfs(),
@@ -90,26 +101,47 @@ export async function startAgent(config: Config, log: Log): Promise<RunningAgent
     );
     link = net?.link;
     const { service } = store;
+    const { bodyBytesMax, subscriberBytesMax, endpointName } = config.api;
+    const handle = createApi(service, { bodyBytesMax, subscriberBytesMax, statementsMax: 100_000 });
+    const room = new RouteRoom();
+    const onFault = (error: unknown): void =>
+      log.error("a handler failed", { why: faultText(error) });
     server = serveUnix({
       path: config.api.socket,
-      handle: createApi(service, {
-        bodyBytesMax: config.api.bodyBytesMax,
-        subscriberBytesMax: config.api.subscriberBytesMax,
-        statementsMax: 100_000,
+      front: createFront({
+        handle,
+        room,
+        gate: endpointName === "" ? undefined : createGate({ tokens: undefined, endpointName }),
       }),
-      bodyBytesMax: config.api.bodyBytesMax,
-      onFault: (error) => log.error("a handler failed", { why: faultText(error) }),
+      bodyBytesMax,
+      onFault,
     });
+    // Bound under umask 077: until here nobody else could connect.
+    const { user, group } = socketIds;
+    if (user !== undefined || group !== undefined) {
+      changeOwner(config.api.socket, user ?? -1, group ?? -1);
+    }
     chmodSync(config.api.socket, config.api.socketMode);
+    const tcpFront = createFront({ handle, room, gate: createGate({ tokens, endpointName }) });
+    for (const address of config.api.listen) {
+      const served = await serveTcp({ address, front: tcpFront, bodyBytesMax, onFault });
+      if (served.kind === "refused") {
+        throw new StartFailure(exitCodes.socket, `api.listen: ${served.why}`);
+      }
+      tcpServers.push(served.server);
+    }
+    const listen = tcpServers.map(({ address }) => listenAddressToText(address));
+    if (listen.length > 0) log.info("serving", { listen: listen.join(","), token: tokens !== undefined });
     log.info("serving", { socket: config.api.socket, site: store.site, key: key.publicKey });
     const port = await net?.listening;
     if (port instanceof StartFailure) throw port;
-    const running = { store, link, server };
+    const running = { store, link, servers: [server, ...tcpServers] };
     let stopping: Promise<void> | undefined;
     return {
       site: store.site,
       publicKey: key.publicKey,
       socket: config.api.socket,
+      listen,
       port,
       failed: net?.failed ?? new Promise(() => {}),
       stop: (reason) => {
@@ -118,7 +150,7 @@ export async function startAgent(config: Config, log: Log): Promise<RunningAgent
       },
     };
   } catch (error) {
-    await server?.stop();
+    await Promise.all([server?.stop(), ...tcpServers.map((one) => one.stop())]);
     await link?.stop(0, "the start failed");
     store?.stop();
     claim.release();
@@ -127,17 +159,21 @@ export async function startAgent(config: Config, log: Log): Promise<RunningAgent
 }
 
 async function stop(
-  running: { store: StoreThread; link: NetLink | undefined; server: UnixServer },
+  running: {
+    readonly store: StoreThread;
+    readonly link: NetLink | undefined;
+    readonly servers: readonly (UnixServer | TcpServer)[];
+  },
   release: () => void,
   reason: string,
   log: Log,
 ): Promise<void> {
   log.info("stopping", { reason });
-  const { store, link, server } = running;
+  const { store, link, servers } = running;
   // Peers first: they are to know before anything here is slow.
   await link?.stop(Date.now() + restartMs, reason);
   store.service.endStreams();
-  await server.stop();
+  await Promise.all(servers.map((server) => server.stop()));
   store.stop();
   release();
   log.info("stopped");
@@ -148,6 +184,45 @@ function openCluster(config: Config): Cluster | undefined {
   const read = readClusterFile(config.cluster.file);
   if (read.kind === "refused") throw new StartFailure(exitCodes.usage, `cluster.file: ${read.why}`);
   return read.cluster;
+}
+
+/** Undefined: TCP asks for none. @throws StartFailure */
+function openTokens(config: Config): readonly Token[] | undefined {
+  const { token, tokens, tokensFile } = config.api;
+  if (!token) return undefined;
+  if (tokensFile === "") return tokens;
+  const read = readTokensFile(tokensFile);
+  if (read.kind === "refused") {
+    throw new StartFailure(exitCodes.usage, `api.tokens_file: ${read.problems.join("\n")}`);
+  }
+  const all = [...tokens, ...read.tokens];
+  if (all.length === 0) {
+    throw new StartFailure(exitCodes.usage, `api.tokens_file: ${tokensFile}: it holds no token`);
+  }
+  return all;
+}
+
+/** @throws StartFailure */
+function socketIdsOf(config: Config): { user: number | undefined; group: number | undefined } {
+  const id = (kind: "user" | "group", name: string): number | undefined => {
+    if (name === "") return undefined;
+    const found = idOf(kind, name);
+    if (found !== undefined) return found;
+    const key = kind === "user" ? "api.socket_owner" : "api.socket_group";
+    throw new StartFailure(exitCodes.usage, `${key}: there is no ${kind} ${name} on this host`);
+  };
+  const { socketOwner, socketGroup } = config.api;
+  return { user: id("user", socketOwner), group: id("group", socketGroup) };
+}
+
+/** @throws StartFailure */
+function changeOwner(path: string, user: number, group: number): void {
+  try {
+    chownSync(path, user, group);
+  } catch (error) {
+    const why = `${(error as Error).message}: only root may give it to another user, or to a group that isn't its own`;
+    throw new StartFailure(exitCodes.socket, `socket ${path}: ${why}`);
+  }
 }
 
 function openKey(path: string, log: Log): NodeKey {

@@ -12,6 +12,9 @@
 import { hostname } from "node:os";
 import { dirname, join, resolve } from "node:path";
 import { parse, TomlError } from "smol-toml";
+import type { Token } from "./api/access.ts";
+import { isLoopback, type ListenAddress, parseListenAddress } from "./api/listen-address.ts";
+import { parseTokens } from "./api/tokens.ts";
 
 export interface Config {
   readonly node: {
@@ -38,6 +41,22 @@ export interface Config {
     readonly socket: string;
     /** Permissions of the socket, octal. Whoever can write to it can read and change everything. */
     readonly socketMode: number;
+    /** User and group of the socket, by name or number; "" leaves them as they are. Changing the owner needs root. */
+    readonly socketOwner: string;
+    readonly socketGroup: string;
+    /**
+     * TCP addresses, HTTP/1.1 and HTTP/2 without TLS on the same port: for clients that know no Unix
+     * socket. Empty: none. Each needs a token.
+     */
+    readonly listen: readonly ListenAddress[];
+    /** False: TCP without a token. Accepted for loopback addresses only; then every user of the host may do everything. */
+    readonly token: boolean;
+    /** What TCP clients send as `authorization: bearer …`: see `agent/api/tokens.ts`. */
+    readonly tokens: readonly Token[];
+    /** A file of more of them, mode 0600. "" for none. */
+    readonly tokensFile: string;
+    /** What clients that send `x-corrosion-requested-endpoint-name` must ask for, else 421. "" for anything. */
+    readonly endpointName: string;
     /** Larger request bodies are refused with 413. */
     readonly bodyBytesMax: number;
     /** Events that one subscriber has not read; above this it is let go, with a line that says so. */
@@ -114,6 +133,8 @@ type Rule =
   | { readonly kind: "fraction"; readonly value: number }
   | { readonly kind: "boolean"; readonly value: boolean }
   | { readonly kind: "octal"; readonly value: number }
+  | { readonly kind: "addresses" }
+  | { readonly kind: "tokens" }
   | { readonly kind: "choice"; readonly of: readonly string[]; readonly value: string };
 
 const nameRule = /^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$/;
@@ -133,6 +154,13 @@ const rules: Readonly<Record<string, Readonly<Record<string, Rule>>>> = {
   api: {
     socket: { kind: "path" },
     socket_mode: { kind: "octal", value: 0o600 },
+    socket_owner: { kind: "text", value: "" },
+    socket_group: { kind: "text", value: "" },
+    listen: { kind: "addresses" },
+    token: { kind: "boolean", value: true },
+    tokens: { kind: "tokens" },
+    tokens_file: { kind: "path", value: "" },
+    endpoint_name: { kind: "text", value: "" },
     body_bytes_max: { kind: "integer", min: 1024, max: 1024 * megabyte, value: 16 * megabyte },
     subscriber_bytes_max: { kind: "integer", min: 1024, max: 1024 * megabyte, value: 4 * megabyte },
   },
@@ -305,13 +333,24 @@ class Reader {
       if (Number.isNaN(value)) value = text;
     } else if (rule.kind === "boolean") {
       value = text === "true" ? true : text === "false" ? false : text;
-    } else if (rule.kind === "list" || rule.kind === "paths") {
+    } else if (rule.kind === "tokens") {
+      const why = "secrets don't belong into the environment: write them to api.tokens_file";
+      this.#problems.push(`${at}: ${why}`);
+      return;
+    } else if (rule.kind === "list" || rule.kind === "paths" || rule.kind === "addresses") {
       value = text === "" ? [] : text.split(",").map((item) => item.trim());
     }
     this.#check(section, key, rule, value, ".", at);
   }
 
   #check(section: string, key: string, rule: Rule, value: unknown, base: string, at: string): void {
+    if (rule.kind === "tokens") {
+      const read = parseTokens(value);
+      if (read.kind === "refused") {
+        for (const problem of read.problems) this.#problems.push(`${at}: ${problem}`);
+      } else (this.#values[section] as Record<string, unknown>)[key] = read.tokens;
+      return;
+    }
     const checked = checkValue(rule, value, base);
     if (checked.kind === "value") {
       (this.#values[section] as Record<string, unknown>)[key] = checked.value;
@@ -326,7 +365,7 @@ class Reader {
       const value = this.#values[section]?.[key];
       if (value !== undefined) return value as never;
       const rule = rules[section]?.[key] as Rule;
-      if (rule.kind === "list" || rule.kind === "paths") return [] as never;
+      if (!("value" in rule) && listKinds.has(rule.kind)) return [] as never;
       return ("value" in rule ? rule.value : undefined) as never;
     };
     const dataDir = resolve(get("node", "data_dir"));
@@ -343,6 +382,13 @@ class Reader {
       api: {
         socket: get("api", "socket") ?? join(dataDir, "patina.sock"),
         socketMode: get("api", "socket_mode"),
+        socketOwner: get("api", "socket_owner"),
+        socketGroup: get("api", "socket_group"),
+        listen: get("api", "listen"),
+        token: get("api", "token"),
+        tokens: get("api", "tokens"),
+        tokensFile: get("api", "tokens_file"),
+        endpointName: get("api", "endpoint_name"),
         bodyBytesMax: get("api", "body_bytes_max"),
         subscriberBytesMax: get("api", "subscriber_bytes_max"),
       },
@@ -375,7 +421,25 @@ class Reader {
         "swarm.act_as_bootstrap: others begin with this node, so it needs a swarm.host and a swarm.port that stay",
       );
     }
+    this.#checkTokens(config.api);
     return config;
+  }
+
+  #checkTokens(api: Config["api"]): void {
+    const hasTokens = api.tokens.length > 0 || api.tokensFile !== "";
+    if (!api.token && hasTokens) {
+      this.#problems.push("api.token: false, and yet there are tokens: write one or the other");
+    }
+    if (api.listen.length === 0) return;
+    const open = api.listen.find((address) => !isLoopback(address));
+    if (!api.token && open !== undefined) {
+      const why = `api.token: false is for loopback addresses only, and ${open.host} is none`;
+      this.#problems.push(`${why}: set api.tokens_file`);
+    } else if (api.token && !hasTokens) {
+      const why = "api.listen: TCP needs a token: set api.tokens_file";
+      const choice = open === undefined ? ", or api.token = false" : "";
+      this.#problems.push(`${why}${choice}`);
+    }
   }
 
   /** `file:line:column` of a section or of a key in it. */
@@ -385,6 +449,8 @@ class Reader {
     return found === undefined ? `${file}` : `${file}:${found.line}:${found.column}`;
   }
 }
+
+const listKinds: ReadonlySet<Rule["kind"]> = new Set(["list", "paths", "addresses", "tokens"]);
 
 type Checked =
   | { readonly kind: "value"; readonly value: unknown }
@@ -403,6 +469,17 @@ function checkValue(rule: Rule, value: unknown, base: string): Checked {
     case "path":
       if (typeof value !== "string") return wanted("a path");
       return found(value === "" ? "" : resolve(base, value));
+    case "tokens":
+      return found(value);
+    case "addresses": {
+      if (!Array.isArray(value)) return wanted("a list of addresses");
+      const addresses = value.map((item) =>
+        typeof item === "string" ? parseListenAddress(item) : undefined,
+      );
+      return addresses.includes(undefined)
+        ? wanted('addresses as "127.0.0.1:8080" or "[::1]:8080"')
+        : found(addresses);
+    }
     case "paths":
     case "list": {
       if (!Array.isArray(value) || value.some((item) => typeof item !== "string")) {
@@ -507,10 +584,22 @@ function show(value: unknown): string {
   return typeof value === "bigint" ? String(value) : (JSON.stringify(value) ?? String(value));
 }
 
-/** For the log at start: the config holds paths to secrets, never secrets. */
-export function configToText(config: Config): string {
-  return JSON.stringify({
+/** For people: without secrets. */
+export function configWithoutSecrets(config: Config): object {
+  const { api } = config;
+  const tokens = api.tokens.map(({ name, access }) => ({
+    name,
+    secret: "***",
+    read_only: !access.mayWrite,
+    ...(access.tables === undefined ? {} : { tables: [...access.tables] }),
+  }));
+  return {
     ...config,
-    api: { ...config.api, socketMode: `0${config.api.socketMode.toString(8)}` },
-  });
+    api: { ...api, socketMode: `0${api.socketMode.toString(8)}`, tokens },
+  };
+}
+
+/** For the log at start. */
+export function configToText(config: Config): string {
+  return JSON.stringify(configWithoutSecrets(config));
 }

@@ -7,12 +7,14 @@
 
 import { quoteName } from "../core/schema/sql-token.ts";
 import type { MergedRow } from "../core/store/row-store.ts";
+import { type Access, foreignTable, fullAccess } from "./api/access.ts";
 import type { SqlText } from "./api/statement.ts";
 import type {
   HealthReport,
   Operation,
   OperationOutcome,
   QueryOutcome,
+  Refused,
   StoreService,
   StreamListener,
   SubscribeOptions,
@@ -23,6 +25,8 @@ import type {
 import { type KeyColumnsOf, LiveQueries } from "./live/live-queries.ts";
 import { tableChanges } from "./live/table-changes.ts";
 import { TableUpdates } from "./live/table-updates.ts";
+import { asciiLower } from "./sql/guard.ts";
+import { SqlRefused } from "./sql/prepared.ts";
 import type { QueryRunner } from "./sql/query-runner.ts";
 import type { LocalCommit, TransactionRunner, WriteCommit } from "./sql/transaction-runner.ts";
 
@@ -67,35 +71,51 @@ export class LocalService<C extends WriteCommit = WriteCommit> implements StoreS
   async transact(
     statements: readonly SqlText[],
     timeoutMs: number | undefined,
+    access: Access = fullAccess,
   ): Promise<TransactOutcome> {
     const why = this.#host.writesRefused();
     if (why !== undefined) return { kind: "refused", status: 500, why };
-    return this.#writer.transact(statements, timeoutMs, this.#host.nowMs, (commit) =>
-      this.#committed(commit),
-    );
+    const onCommit = (commit: LocalCommit<C>): void => this.#committed(commit);
+    return this.#writer.transact(statements, timeoutMs, this.#host.nowMs, onCommit, access);
   }
 
-  async query(statement: SqlText, timeoutMs: number | undefined): Promise<QueryOutcome> {
-    return this.#reader.query(statement, timeoutMs);
+  async query(
+    statement: SqlText,
+    timeoutMs: number | undefined,
+    access: Access = fullAccess,
+  ): Promise<QueryOutcome> {
+    return this.#mayNotRead(statement, access) ?? this.#reader.query(statement, timeoutMs);
   }
 
   async subscribe(
     statement: SqlText,
     options: SubscribeOptions,
     listener: StreamListener,
+    access: Access = fullAccess,
   ): Promise<SubscribeOutcome> {
-    return this.live.subscribe(statement, options, listener);
+    return this.#mayNotRead(statement, access) ?? this.live.subscribe(statement, options, listener);
   }
 
   async attach(
     id: string,
     options: SubscribeOptions,
     listener: StreamListener,
+    access: Access = fullAccess,
   ): Promise<SubscribeOutcome> {
-    return this.live.attach(id, options, listener);
+    // Another's subscription is as unknown as none: ids are no secrets, and tell nothing.
+    const foreign = foreignTable(access, this.live.tablesOf(id) ?? []);
+    return foreign === undefined
+      ? this.live.attach(id, options, listener)
+      : { kind: "refused", status: 404, why: `could not find subscription with id ${id}` };
   }
 
-  async updates(table: string, listener: StreamListener): Promise<SubscribeOutcome> {
+  async updates(
+    table: string,
+    listener: StreamListener,
+    access: Access = fullAccess,
+  ): Promise<SubscribeOutcome> {
+    const foreign = foreignTable(access, [asciiLower(table)]);
+    if (foreign !== undefined) return mayNotRead(foreign);
     return this.#updates.subscribe(table, listener);
   }
 
@@ -105,11 +125,12 @@ export class LocalService<C extends WriteCommit = WriteCommit> implements StoreS
     }
   }
 
-  async tableStats(tables: readonly string[]): Promise<TableStats> {
+  async tableStats(tables: readonly string[], access: Access = fullAccess): Promise<TableStats> {
     let totalRowCount = 0;
     const invalidTables: string[] = [];
     for (const table of tables) {
-      const count = this.#countRows(table);
+      const isForeign = foreignTable(access, [asciiLower(table)]) !== undefined;
+      const count = isForeign ? undefined : this.#countRows(table);
       if (count === undefined) invalidTables.push(table);
       else totalRowCount += count;
     }
@@ -162,6 +183,21 @@ export class LocalService<C extends WriteCommit = WriteCommit> implements StoreS
     this.#updates.changed(changes);
   }
 
+  /** What SQLite's authorizer says that it reads is held against the token's tables. */
+  #mayNotRead({ sql }: SqlText, access: Access): Refused | undefined {
+    if (access.tables === undefined) return undefined;
+    const { guard, prepared } = this.#reader;
+    try {
+      const found = guard.within("read", () => prepared.get(sql));
+      const foreign = found === "empty" ? undefined : foreignTable(access, found.reads);
+      return foreign === undefined ? undefined : mayNotRead(foreign);
+    } catch (error) {
+      // Running it says what is wrong with it.
+      if (error instanceof SqlRefused) return undefined;
+      throw error;
+    }
+  }
+
   #countRows(table: string): number | undefined {
     const { database, deadline, timeoutMs } = this.#reader;
     try {
@@ -178,4 +214,8 @@ export class LocalService<C extends WriteCommit = WriteCommit> implements StoreS
       return undefined;
     }
   }
+}
+
+function mayNotRead(table: string): Refused {
+  return { kind: "refused", status: 403, why: `this token may not read ${table}` };
 }

@@ -24,6 +24,8 @@ export interface TestAgentOptions {
 
 export interface TestAgent {
   readonly socket: string;
+  /** TCP addresses of the API. */
+  readonly listen: readonly string[];
   readonly site: string;
   readonly key: string;
   readonly port: number | null;
@@ -72,9 +74,10 @@ export async function startTestAgent(options: TestAgentOptions): Promise<TestAge
     }
     line += Buffer.from(value).toString();
   }
-  const { socket, site, key, port } = JSON.parse(line);
+  const { socket, listen, site, key, port } = JSON.parse(line);
   return {
     socket,
+    listen,
     site,
     key,
     port,

@@ -17,6 +17,7 @@
  * @module
  */
 
+import { type Access, fullAccess } from "./access.ts";
 import { EventStream } from "./event-stream.ts";
 import {
   type ApiRequest,
@@ -54,14 +55,15 @@ export const apiLimits: ApiLimits = {
   statementsMax: 100_000,
 };
 
-export type ApiHandler = (request: ApiRequest) => Promise<ApiResponse>;
+/** @param access what the client may do; everything, unless a carrier knows better */
+export type ApiHandler = (request: ApiRequest, access?: Access) => Promise<ApiResponse>;
 
 /** One function that answers every request. It doesn't throw but for faults of ours. */
 export function createApi(store: StoreService, limits: ApiLimits = apiLimits): ApiHandler {
   const handlers = new Handlers(store, limits);
-  return async (request) => {
+  return async (request, access = fullAccess) => {
     try {
-      return await handlers.handle(request);
+      return await handlers.handle(request, access);
     } catch (error) {
       if (error instanceof QueryStringError) return error.response;
       throw error;
@@ -81,44 +83,45 @@ class Handlers {
     this.#limits = limits;
   }
 
-  handle(request: ApiRequest): Promise<ApiResponse> | ApiResponse {
+  handle(request: ApiRequest, access: Access): Promise<ApiResponse> | ApiResponse {
     const { path } = request;
     switch (path) {
       case "/v1/queries":
-        return only("POST", request) ?? this.#query(request);
+        return only("POST", request) ?? this.#query(request, access);
       case "/v1/transactions":
-        return only("POST", request) ?? this.#transact(request);
+        return only("POST", request) ?? this.#transact(request, access);
       case "/v1/subscriptions":
-        return only("POST", request) ?? this.#subscribe(request);
+        return only("POST", request) ?? this.#subscribe(request, access);
       case "/v1/table_stats":
-        return only("POST", request) ?? this.#tableStats(request);
+        return only("POST", request) ?? this.#tableStats(request, access);
       case "/v1/health":
         return only("GET", request) ?? this.#health(request);
       case "/v1/status":
-        return only("GET", request) ?? this.#json(() => this.#store.status());
+        return only("GET", request) ?? this.#inside(access, () => this.#store.status());
       case "/v1/backup":
       case "/v1/reload":
-        return only("POST", request) ?? this.#operate(request);
+        return only("POST", request) ?? this.#operate(request, access);
       case "/v1/swarm":
-        return only("GET", request) ?? this.#json(() => this.#store.swarm());
+        return only("GET", request) ?? this.#inside(access, () => this.#store.swarm());
     }
     if (path.startsWith(subscriptionsPath)) {
       const id = path.slice(subscriptionsPath.length);
       if (id !== "" && !id.includes("/")) {
-        return only("GET", request) ?? this.#attach(request, id);
+        return only("GET", request) ?? this.#attach(request, id, access);
       }
     }
     if (path.startsWith(updatesPath)) {
       const table = path.slice(updatesPath.length);
       if (table !== "" && !table.includes("/")) {
-        return only("POST", request) ?? this.#updates(request, table);
+        return only("POST", request) ?? this.#updates(request, table, access);
       }
     }
     return emptyResponse(404);
   }
 
-  async #transact(request: ApiRequest): Promise<ApiResponse> {
+  async #transact(request: ApiRequest, access: Access): Promise<ApiResponse> {
     const timeoutMs = secondsToMs(new QueryString(request.query).unsigned("timeout"));
+    if (!access.mayWrite) return this.#transactRefused(403, "this token may only read");
     if (request.body === "too-large") {
       return this.#transactRefused(413, tooLarge(this.#limits));
     }
@@ -133,10 +136,10 @@ class Handlers {
       return this.#transactRefused(400, `${text}, got ${statements.length}`);
     }
     const begunMs = performance.now();
-    const outcome = await this.#store.transact(statements, timeoutMs);
+    const outcome = await this.#store.transact(statements, timeoutMs, access);
     if (outcome.kind === "refused") {
       const why = `rusqlite: ${outcome.why} (actor_id: None, version: None)`;
-      return this.#transactRefused(500, why);
+      return this.#transactRefused(outcome.status, why);
     }
     const tookMs = performance.now() - begunMs;
     return jsonResponse(200, transactJson(outcome, tookMs, this.#store.actorId));
@@ -147,41 +150,43 @@ class Handlers {
     return jsonResponse(status, `{"results":[${errorJson(why)}],${tail}}`);
   }
 
-  async #query(request: ApiRequest): Promise<ApiResponse> {
+  async #query(request: ApiRequest, access: Access): Promise<ApiResponse> {
     const timeoutMs = secondsToMs(new QueryString(request.query).unsigned("timeout"));
     if (request.body === "too-large") return errorResponse(413, tooLarge(this.#limits));
     const parsed = parseStatementBody(request);
     if (parsed.kind === "refused") return parsed.response;
-    const outcome = await this.#store.query(parsed.value, timeoutMs);
+    const outcome = await this.#store.query(parsed.value, timeoutMs, access);
     if (outcome.kind === "refused") return errorResponse(outcome.status, outcome.why);
     const { chunks } = outcome;
     const body = chunks.length === 1 ? (chunks[0] as Uint8Array) : inTurn(chunks);
     return { status: 200, headers: {}, body };
   }
 
-  async #subscribe(request: ApiRequest): Promise<ApiResponse> {
+  async #subscribe(request: ApiRequest, access: Access): Promise<ApiResponse> {
     const options = subscribeOptions(request);
     if (request.body === "too-large") return errorResponse(413, tooLarge(this.#limits));
     const parsed = parseStatementBody(request);
     if (parsed.kind === "refused") return parsed.response;
-    return this.#stream(request, (push) => this.#store.subscribe(parsed.value, options, push));
+    return this.#stream(request, (push) =>
+      this.#store.subscribe(parsed.value, options, push, access),
+    );
   }
 
-  async #attach(request: ApiRequest, text: string): Promise<ApiResponse> {
+  async #attach(request: ApiRequest, text: string, access: Access): Promise<ApiResponse> {
     const uuid = parseUuid(text, "id");
     if (uuid.kind === "refused") return uuid.response;
     const options = subscribeOptions(request);
-    return this.#stream(request, (push) => this.#store.attach(uuid.value, options, push));
+    return this.#stream(request, (push) => this.#store.attach(uuid.value, options, push, access));
   }
 
-  async #updates(request: ApiRequest, name: string): Promise<ApiResponse> {
+  async #updates(request: ApiRequest, name: string, access: Access): Promise<ApiResponse> {
     let table: string;
     try {
       table = decodeURIComponent(name);
     } catch {
       return errorResponse(400, `table not found in schema: ${name}`);
     }
-    return this.#stream(request, (push) => this.#store.updates(table, push));
+    return this.#stream(request, (push) => this.#store.updates(table, push, access));
   }
 
   async #stream(
@@ -205,7 +210,7 @@ class Handlers {
     return { status: 200, headers, body: stream };
   }
 
-  async #tableStats(request: ApiRequest): Promise<ApiResponse> {
+  async #tableStats(request: ApiRequest, access: Access): Promise<ApiResponse> {
     if (request.body === "too-large") return jsonResponse(413, errorJson(tooLarge(this.#limits)));
     const parsed = parseJsonBody(request);
     if (parsed.kind === "refused") return parsed.response;
@@ -215,7 +220,7 @@ class Handlers {
       const missing = `${text}missing field \`tables\` at line 1 column ${request.body.length}`;
       return { ...jsonResponse(422, ""), headers: textHeaders, body: utf8(missing) };
     }
-    const stats = await this.#store.tableStats(tables);
+    const stats = await this.#store.tableStats(tables, access);
     const invalid = JSON.stringify(stats.invalidTables);
     const count = stats.totalRowCount;
     return jsonResponse(200, `{"total_row_count":${count},"invalid_tables":${invalid}}`);
@@ -256,7 +261,8 @@ class Handlers {
   }
 
   /** Answers in lines of JSON: `progress`, then `done` or `error`. */
-  async #operate(request: ApiRequest): Promise<ApiResponse> {
+  async #operate(request: ApiRequest, access: Access): Promise<ApiResponse> {
+    if (access !== fullAccess) return errorResponse(403, "this needs a token for everything");
     const parsed = request.body === "too-large" ? undefined : parseJsonBody(request);
     if (parsed === undefined) return errorResponse(413, tooLarge(this.#limits));
     if (parsed.kind === "refused") return parsed.response;
@@ -275,7 +281,10 @@ class Handlers {
     return { status: 200, headers: ndjsonHeaders, body: outcome.lines };
   }
 
-  async #json(read: () => Promise<string>): Promise<ApiResponse> {
+  /** What shows all tables, statements of others among it. */
+  async #inside(access: Access, read: () => Promise<string>): Promise<ApiResponse> {
+    if (access.tables !== undefined)
+      return errorResponse(403, "this token is for some tables only");
     return jsonResponse(200, `${await read()}\n`);
   }
 }
@@ -285,6 +294,7 @@ const textHeaders = { "content-type": "text/plain; charset=utf-8" };
 
 function only(method: "GET" | "POST", request: ApiRequest): ApiResponse | undefined {
   if (request.method === method) return undefined;
+  if (method === "GET" && request.method === "HEAD") return undefined;
   return emptyResponse(405, { allow: method === "GET" ? "GET,HEAD" : method });
 }
 

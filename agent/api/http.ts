@@ -5,7 +5,8 @@
  * @module
  */
 
-export interface ApiRequest {
+/** What is known of a request before its body. */
+export interface RequestHead {
   /** In upper case. */
   readonly method: string;
   /** From the first `/` to before the `?`, still percent-encoded. */
@@ -14,10 +15,13 @@ export interface ApiRequest {
   readonly query: string;
   /** By name in lower case. */
   header(name: string): string | undefined;
-  /** The whole body; `"too-large"` when the carrier stopped reading it at the limit. */
-  readonly body: Uint8Array | "too-large";
   /** Aborts when the client is gone. */
   readonly signal: AbortSignal;
+}
+
+export interface ApiRequest extends RequestHead {
+  /** The whole body; `"too-large"` when the carrier stopped reading it at the limit. */
+  readonly body: Uint8Array | "too-large";
 }
 
 export interface ApiResponse {
@@ -53,6 +57,13 @@ export function jsonResponse(status: number, json: string): ApiResponse {
 export function errorResponse(status: number, error: string): ApiResponse {
   return { status, headers: noHeaders, body: utf8(errorJson(error)) };
 }
+
+/** For faults of ours. */
+export function internalError(): ApiResponse {
+  return jsonResponse(500, errorJson(internalErrorText));
+}
+
+export const internalErrorText = "internal error: see the agent's log";
 
 /** `{"error":"…"}`, without a newline. */
 export function errorJson(error: string): string {

@@ -8,12 +8,13 @@
  * @module
  */
 
+import type { Access } from "./access.ts";
 import type { SqlText } from "./statement.ts";
 
 /** A refusal before anything was streamed. Nothing was applied. */
 export interface Refused {
   readonly kind: "refused";
-  readonly status: 400 | 404 | 500;
+  readonly status: 400 | 403 | 404 | 500;
   readonly why: string;
 }
 
@@ -92,24 +93,30 @@ export interface StoreService {
   /** This site: 32 hex digits. */
   readonly actorId: string;
   /** All or nothing. @param timeoutMs of store time for the whole list; undefined: the configured one */
-  transact(statements: readonly SqlText[], timeoutMs: number | undefined): Promise<TransactOutcome>;
-  query(statement: SqlText, timeoutMs: number | undefined): Promise<QueryOutcome>;
+  transact(
+    statements: readonly SqlText[],
+    timeoutMs: number | undefined,
+    access: Access,
+  ): Promise<TransactOutcome>;
+  query(statement: SqlText, timeoutMs: number | undefined, access: Access): Promise<QueryOutcome>;
   /** The listener is called first during this call, in order, and until `end` or `unsubscribe`. */
   subscribe(
     statement: SqlText,
     options: SubscribeOptions,
     listener: StreamListener,
+    access: Access,
   ): Promise<SubscribeOutcome>;
   /** The same by id. */
   attach(
     id: string,
     options: SubscribeOptions,
     listener: StreamListener,
+    access: Access,
   ): Promise<SubscribeOutcome>;
   /** Keys of changed rows of one table. */
-  updates(table: string, listener: StreamListener): Promise<SubscribeOutcome>;
+  updates(table: string, listener: StreamListener, access: Access): Promise<SubscribeOutcome>;
   unsubscribe(subscriber: number): void;
-  tableStats(tables: readonly string[]): Promise<TableStats>;
+  tableStats(tables: readonly string[], access: Access): Promise<TableStats>;
   health(): Promise<HealthReport>;
   /** For people and `patina status`: JSON of one object. */
   status(): Promise<string>;

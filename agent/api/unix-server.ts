@@ -9,12 +9,12 @@
  * @module
  */
 
-import type { ApiHandler } from "./handlers.ts";
-import type { ApiRequest, ApiResponse } from "./http.ts";
+import type { Front, Incoming } from "./front.ts";
+import { type ApiRequest, type ApiResponse, errorJson, internalErrorText } from "./http.ts";
 
 export interface UnixServerOptions {
   readonly path: string;
-  readonly handle: ApiHandler;
+  readonly front: Front;
   readonly bodyBytesMax: number;
   /** A handler threw: our fault, answered with 500. */
   readonly onFault: (error: unknown) => void;
@@ -27,7 +27,7 @@ export interface UnixServer {
 
 /** @throws what `Bun.serve` throws: the caller has made sure of the path (`socket-path.ts`). */
 export function serveUnix(options: UnixServerOptions): UnixServer {
-  const { handle, bodyBytesMax, onFault } = options;
+  const { front, bodyBytesMax, onFault } = options;
   const server = Bun.serve({
     unix: options.path,
     // A subscription may be silent for ever. (The types leave this out for sockets; Bun takes it.)
@@ -35,12 +35,11 @@ export function serveUnix(options: UnixServerOptions): UnixServer {
     development: false,
     maxRequestBodySize: Number.MAX_SAFE_INTEGER,
     async fetch(request) {
-      const body = await readBody(request, bodyBytesMax);
-      return toResponse(await handle(new UnixRequest(request, body)));
+      return toResponse(await front(new UnixRequest(request, bodyBytesMax)));
     },
     error(error) {
       onFault(error);
-      return new Response('{"error":"internal error: see the agent\'s log"}', {
+      return new Response(errorJson(internalErrorText), {
         status: 500,
         headers: { "content-type": "application/json" },
       });
@@ -58,14 +57,15 @@ export function serveUnix(options: UnixServerOptions): UnixServer {
 const lastWordsMs = 200;
 
 /** Bun makes headers and the signal of a request when they are asked for, and that costs. */
-class UnixRequest implements ApiRequest {
+class UnixRequest implements ApiRequest, Incoming {
   readonly method: string;
   readonly path: string;
   readonly query: string;
-  readonly body: Uint8Array | "too-large";
+  body: Uint8Array | "too-large" = noBytes;
   readonly #request: Request;
+  readonly #bodyBytesMax: number;
 
-  constructor(request: Request, body: Uint8Array | "too-large") {
+  constructor(request: Request, bodyBytesMax: number) {
     const { url, method } = request;
     const pathAt = url.indexOf("/", url.indexOf("://") + 3);
     const queryAt = url.indexOf("?", pathAt);
@@ -73,7 +73,16 @@ class UnixRequest implements ApiRequest {
     this.method = method;
     this.path = queryAt < 0 ? url.slice(pathAt) : url.slice(pathAt, queryAt);
     this.query = queryAt < 0 ? "" : url.slice(queryAt + 1);
+    this.#bodyBytesMax = bodyBytesMax;
+  }
+
+  readBody(): Promise<Uint8Array | "too-large"> | Uint8Array {
+    return readBody(this.#request, this.#bodyBytesMax);
+  }
+
+  withBody(body: Uint8Array | "too-large"): ApiRequest {
     this.body = body;
+    return this;
   }
 
   header(name: string): string | undefined {
@@ -87,12 +96,20 @@ class UnixRequest implements ApiRequest {
 
 const noBytes = new Uint8Array(0);
 
-async function readBody(request: Request, bytesMax: number): Promise<Uint8Array | "too-large"> {
+function readBody(
+  request: Request,
+  bytesMax: number,
+): Promise<Uint8Array | "too-large"> | Uint8Array {
   // `request.body` makes a stream as soon as it is looked at, so that comes last.
   if (request.method === "GET") return noBytes;
   const length = request.headers.get("content-length");
-  if (length !== null) return Number(length) > bytesMax ? "too-large" : request.bytes();
-  if (request.body === null) return noBytes;
+  if (length !== null) {
+    return Number(length) > bytesMax ? Promise.resolve("too-large") : request.bytes();
+  }
+  return request.body === null ? noBytes : readChunks(request, bytesMax);
+}
+
+async function readChunks(request: Request, bytesMax: number): Promise<Uint8Array | "too-large"> {
   const chunks: Uint8Array[] = [];
   let bytes = 0;
   for await (const chunk of request.body as unknown as AsyncIterable<Uint8Array>) {

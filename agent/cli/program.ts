@@ -15,7 +15,7 @@ Exit codes:
   2  wrong arguments, configuration or schema
   3  no agent answers on the socket
   4  the data directory or the database can't be used (read-only, full, locked, damaged)
-  5  the socket can't be used (taken, path too long)
+  5  the socket or an address of api.listen can't be used (taken, path too long)
   6  the network can't be used (an address of another host, a bootstrap port that is taken)
 `;
 
@@ -148,6 +148,7 @@ Example:
     .option("--data-dir <folder>", "node.data_dir")
     .option("--cluster <file>", "cluster.file")
     .option("--socket <path>", "api.socket")
+    .option("--listen <list>", "api.listen, with commas")
     .option("--schema <paths>", "schema.paths, with commas")
     .option("--host <address>", "swarm.host")
     .option("--port <port>", "swarm.port")
@@ -179,7 +180,8 @@ A file with the keys that most hosts set:
   [swarm]
   bootstrap = ["10.0.0.1:7700", "10.0.0.2:7700"]
 
-With --json, one line on stdout once it serves and its network is up: {"socket":…,"site":…,"key":…,"port":…}
+With --json, one line on stdout once it serves and its network is up:
+  {"socket":…,"listen":[…],"site":…,"key":…,"port":…}
 
 Example:
   patina agent -c /etc/patina/patina.toml

@@ -123,6 +123,11 @@ export class LiveQueries {
     return this.#attach(entry, options, listener);
   }
 
+  /** Tables that the subscription reads; undefined when there is none of that id. */
+  tablesOf(id: string): ReadonlySet<string> | undefined {
+    return this.#byId.get(id)?.subscription.tables;
+  }
+
   /** True when there was such a subscriber. */
   unsubscribe(subscriber: number, nowMs: number): boolean {
     const entry = this.#bySubscriber.get(subscriber);

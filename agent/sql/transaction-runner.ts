@@ -10,6 +10,7 @@
 
 import type { MergedRow } from "../../core/store/row-store.ts";
 import type { Database } from "../../wasm/database.ts";
+import { type Access, foreignTable, fullAccess } from "../api/access.ts";
 import type { SqlText } from "../api/statement.ts";
 import type { TransactOutcome } from "../api/store-service.ts";
 import { Deadline } from "./deadline.ts";
@@ -70,18 +71,21 @@ export class TransactionRunner<C extends WriteCommit = WriteCommit> {
   /**
    * @param nowMs wall clock at the commit
    * @param onCommit told of a commit, in the same turn, before the client is answered
+   * @param access what the client may do; `mayWrite` was looked at before
    */
   transact(
     statements: readonly SqlText[],
     timeoutMs: number | undefined,
     nowMs: () => number,
     onCommit: (commit: LocalCommit<C>) => void,
+    access: Access = fullAccess,
   ): TransactOutcome {
     const results: { rowsAffected: number; tookMs: number }[] = [];
     const tables = new Set<string>();
     const limitMs = Math.min(timeoutMs ?? Number.POSITIVE_INFINITY, this.#limits.timeoutMs);
     const refused = (error: unknown): TransactOutcome => {
-      return { kind: "refused", status: 500, why: errorText(error, this.guard) };
+      const status = error instanceof NotAllowed ? 403 : 500;
+      return { kind: "refused", status, why: errorText(error, this.guard) };
     };
     try {
       this.#store.begin();
@@ -92,7 +96,7 @@ export class TransactionRunner<C extends WriteCommit = WriteCommit> {
       this.#deadline.within(limitMs, () => {
         for (const text of statements) {
           const begunMs = performance.now();
-          const rowsAffected = this.guard.within("write", () => this.#runOne(text, tables));
+          const rowsAffected = this.guard.within("write", () => this.#runOne(text, tables, access));
           results.push({ rowsAffected, tookMs: performance.now() - begunMs });
         }
       });
@@ -114,9 +118,11 @@ export class TransactionRunner<C extends WriteCommit = WriteCommit> {
     return { kind: "committed", results, version: commit.version };
   }
 
-  #runOne(text: SqlText, tables: Set<string>): number {
+  #runOne(text: SqlText, tables: Set<string>, access: Access): number {
     const prepared = this.#prepared.get(text.sql);
     if (prepared === "empty") throw new SqlRefused(misuseText);
+    const foreign = foreignTable(access, prepared.writes) ?? foreignTable(access, prepared.reads);
+    if (foreign !== undefined) throw new NotAllowed(`this token is not for ${foreign}`);
     const { statement } = prepared;
     bindParameters(statement, text.parameters);
     if (statement.columnCount > 0) {
@@ -134,3 +140,6 @@ export class TransactionRunner<C extends WriteCommit = WriteCommit> {
     return this.#database.changes;
   }
 }
+
+/** Of a token for some tables. */
+class NotAllowed extends SqlRefused {}

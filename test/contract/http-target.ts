@@ -4,11 +4,17 @@
  * @module
  */
 
+import { H2cConnection } from "./h2c.ts";
+
 export interface HttpTarget {
   /** A Unix socket's path, or `http://host:port`. */
   readonly at: string;
   /** False for a foreign server: then what is ours alone, and its known bugs, isn't asked for. */
   readonly isPatina: boolean;
+  /** Speak HTTP/2 without TLS to the URL; else HTTP/1.1. */
+  readonly isH2c?: boolean;
+  /** What is sent as `authorization: bearer …`. */
+  readonly token?: string;
 }
 
 export interface Answer {
@@ -22,9 +28,15 @@ const json = { "content-type": "application/json" };
 
 export class HttpClient {
   readonly #target: HttpTarget;
+  readonly #h2c: H2cConnection | undefined;
 
   constructor(target: HttpTarget) {
     this.#target = target;
+    this.#h2c = target.isH2c ? new H2cConnection(target.at) : undefined;
+  }
+
+  close(): void {
+    this.#h2c?.close();
   }
 
   open(
@@ -34,11 +46,16 @@ export class HttpClient {
     headers: Readonly<Record<string, string>> = body === undefined ? {} : json,
     signal?: AbortSignal,
   ): Promise<Response> {
-    const { at } = this.#target;
+    const { at, token } = this.#target;
     const isUrl = at.startsWith("http");
+    const withToken =
+      token === undefined || "authorization" in headers
+        ? headers
+        : { ...headers, authorization: `Bearer ${token}` };
+    if (this.#h2c !== undefined) return this.#h2c.fetch(method, path, body, withToken, signal);
     return fetch(`${isUrl ? at : "http://patina"}${path}`, {
       method,
-      headers,
+      headers: withToken,
       ...(body === undefined ? {} : { body }),
       ...(isUrl ? {} : { unix: at }),
       ...(signal === undefined ? {} : { signal }),

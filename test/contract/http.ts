@@ -44,7 +44,10 @@ export function httpContract(
       const [max] = await http.cells('"SELECT coalesce(max(id), 0) FROM tests"');
       lastKey = Math.ceil((JSON.parse(max as string)[0] as number) / 1000) * 1000;
     });
-    afterAll(() => target.close());
+    afterAll(() => {
+      http.close();
+      return target.close();
+    });
 
     /** The one error of a refused transaction, which must have changed nothing. */
     const refusedTransaction = async (statements: string, status = 500): Promise<string> => {

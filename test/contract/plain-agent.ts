@@ -6,6 +6,7 @@
  * @module
  */
 
+import { createFront, type Front, RouteRoom } from "../../agent/api/front.ts";
 import { type ApiHandler, apiLimits, createApi } from "../../agent/api/handlers.ts";
 import { LocalService } from "../../agent/local-service.ts";
 import { QueryRunner } from "../../agent/sql/query-runner.ts";
@@ -18,6 +19,8 @@ import { MemoryVfs } from "../../wasm/vfs/memory.ts";
 
 export interface PlainAgent extends Disposable {
   readonly handle: ApiHandler;
+  /** For carriers; everything is allowed. */
+  readonly front: Front;
   readonly service: LocalService;
 }
 
@@ -121,8 +124,10 @@ export function createPlainAgent(schema: string, options: PlainAgentOptions = {}
     subscriberBytesMax: options.subscriberBytesMax ?? apiLimits.subscriberBytesMax,
     bodyBytesMax: options.bodyBytesMax ?? apiLimits.bodyBytesMax,
   };
+  const handle = createApi(service, limits);
   return {
-    handle: createApi(service, limits),
+    handle,
+    front: createFront({ handle, room: new RouteRoom(), gate: undefined }),
     service,
     [Symbol.dispose]() {
       service.endStreams();

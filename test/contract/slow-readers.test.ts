@@ -22,7 +22,7 @@ beforeEach(() => {
   const bodyBytesMax = 1024 * 1024;
   server = serveUnix({
     path,
-    handle: agent.handle,
+    front: agent.front,
     bodyBytesMax,
     onFault: (fault) => faults.push(fault),
   });

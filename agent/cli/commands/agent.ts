@@ -1,7 +1,7 @@
 /** @module */
 
 import { startAgent } from "../../agent.ts";
-import { configToText } from "../../config.ts";
+import { configToText, configWithoutSecrets } from "../../config.ts";
 import { createLog } from "../../log.ts";
 import { readSchemaFiles } from "../../schema-files.ts";
 import { version } from "../../version.ts";
@@ -19,6 +19,7 @@ export async function agent(
     "node.data_dir": options.dataDir,
     "cluster.file": options.cluster,
     "api.socket": options.socket,
+    "api.listen": options.listen,
     "schema.paths": options.schema,
     "swarm.host": options.host,
     "swarm.port": options.port,
@@ -30,7 +31,7 @@ export async function agent(
   if (options.check) {
     const schema = readSchemaFiles(config.schema.paths, config.tables);
     const tables = [...schema.tables.keys()];
-    if (options.json) console.log(JSON.stringify({ config, tables }));
+    if (options.json) console.log(JSON.stringify({ config: configWithoutSecrets(config), tables }));
     else console.log(`configuration and schema are sound: ${tables.length} tables`);
     return;
   }
@@ -45,8 +46,8 @@ export async function agent(
   const signalled = untilSignal();
   const running = await startAgent(config, log);
   if (options.json) {
-    const { socket, site, publicKey, port } = running;
-    console.log(JSON.stringify({ socket, site, key: publicKey, port: port ?? null }));
+    const { socket, listen, site, publicKey, port } = running;
+    console.log(JSON.stringify({ socket, listen, site, key: publicKey, port: port ?? null }));
   }
   const end = await Promise.race([signalled, running.failed]);
   await running.stop(typeof end === "string" ? end : end.message);

@@ -1,0 +1,89 @@
+/**
+ * What stands before the handlers on every carrier: who asks, and whether there is room. Both are decided
+ * by the head of a request; only then is its body read.
+ *
+ * Room is counted for each route, as the contract has it: so many requests may be between their head and the
+ * head of their answer. A stream that has begun takes none. So bodies that come slowly hold up neither
+ * memory nor other routes.
+ *
+ * @module
+ */
+
+import { fullAccess, type Gate } from "./access.ts";
+import type { ApiHandler } from "./handlers.ts";
+import { type ApiRequest, type ApiResponse, type RequestHead, textResponse } from "./http.ts";
+
+/** On one agent, over all its carriers. */
+export class RouteRoom {
+  readonly #running = new Map<string, number>();
+
+  /** The route, to be given to {@link leave}; undefined when it is full. */
+  enter(path: string): string | undefined {
+    const route = routeOf(path);
+    const running = this.#running.get(route) ?? 0;
+    if (running >= (fewRoutes.has(route) ? fewMax : manyMax)) return undefined;
+    this.#running.set(route, running + 1);
+    return route;
+  }
+
+  leave(route: string): void {
+    this.#running.set(route, (this.#running.get(route) as number) - 1);
+  }
+}
+
+const manyMax = 128;
+const fewMax = 4;
+const fewRoutes: ReadonlySet<string> = new Set(["/v1/table_stats", "/v1/health"]);
+
+/** Without what stands for an id or a table; unknown paths share one. */
+function routeOf(path: string): string {
+  if (knownRoutes.has(path)) return path;
+  if (path.startsWith("/v1/subscriptions/")) return "/v1/subscriptions/:id";
+  if (path.startsWith("/v1/updates/")) return "/v1/updates/:table";
+  return "";
+}
+
+const knownRoutes: ReadonlySet<string> = new Set([
+  "/v1/queries",
+  "/v1/transactions",
+  "/v1/subscriptions",
+  "/v1/migrations",
+  "/v1/table_stats",
+  "/v1/health",
+  "/v1/status",
+  "/v1/swarm",
+]);
+
+export interface FrontOptions {
+  readonly handle: ApiHandler;
+  readonly room: RouteRoom;
+  /** Undefined where whoever can connect may do everything. */
+  readonly gate: Gate | undefined;
+}
+
+/** How a carrier gives a request: its body is read when `body` is called, once or never. */
+export interface Incoming extends RequestHead {
+  readBody(): Promise<Uint8Array | "too-large"> | Uint8Array | "too-large";
+  /** The same request, now with its body. */
+  withBody(body: Uint8Array | "too-large"): ApiRequest;
+}
+
+export type Front = (incoming: Incoming) => Promise<ApiResponse>;
+
+export function createFront({ handle, room, gate }: FrontOptions): Front {
+  return async (incoming) => {
+    let access = fullAccess;
+    if (gate !== undefined) {
+      const admission = gate(incoming);
+      if (admission.kind === "refused") return admission.response;
+      access = admission.access;
+    }
+    const route = room.enter(incoming.path);
+    if (route === undefined) return textResponse(503, "max concurrency limit reached");
+    try {
+      return await handle(incoming.withBody(await incoming.readBody()), access);
+    } finally {
+      room.leave(route);
+    }
+  };
+}

@@ -1,0 +1,95 @@
+/**
+ * Bearer tokens of the TCP API as people write them: in the configuration (`[[api.tokens]]`), or in a file
+ * of their own (`api.tokens_file`, `[[tokens]]`, mode 0600).
+ *
+ * ```toml
+ * [[tokens]]
+ * name = "proxy"                # for people and messages
+ * secret = "…"                  # 16 to 512 visible ASCII characters: what a client sends
+ * read_only = true              # default: false
+ * tables = ["instances"]        # default: all
+ * ```
+ *
+ * No message of this file holds a secret.
+ *
+ * @module
+ */
+
+import { readFileSync, statSync } from "node:fs";
+import { parse, TomlError } from "smol-toml";
+import type { Token } from "./access.ts";
+
+export type TokensRead =
+  | { readonly kind: "tokens"; readonly tokens: readonly Token[] }
+  /** Each names the token and what is wrong with it. */
+  | { readonly kind: "refused"; readonly problems: readonly string[] };
+
+const tokenKeys = new Set(["name", "secret", "read_only", "tables"]);
+
+export function parseTokens(value: unknown): TokensRead {
+  if (!Array.isArray(value)) {
+    return { kind: "refused", problems: ["a list of tokens: write [[api.tokens]] for each"] };
+  }
+  const tokens: Token[] = [];
+  const problems: string[] = [];
+  for (const [index, item] of value.entries()) {
+    const token = parseToken(item, index);
+    if (typeof token === "string") problems.push(token);
+    else if (tokens.some(({ secret }) => secret === token.secret)) {
+      problems.push(`token ${token.name}: another one has the same secret`);
+    } else tokens.push(token);
+  }
+  return problems.length > 0 ? { kind: "refused", problems } : { kind: "tokens", tokens };
+}
+
+export function readTokensFile(path: string): TokensRead {
+  const refused = (why: string): TokensRead => ({ kind: "refused", problems: [`${path}: ${why}`] });
+  let text: string;
+  try {
+    const mode = statSync(path).mode & 0o777;
+    if ((mode & 0o077) !== 0) {
+      return refused(`others can read it (mode 0${mode.toString(8)}): chmod 600 ${path}`);
+    }
+    text = readFileSync(path, "utf8");
+  } catch (error) {
+    return refused((error as Error).message);
+  }
+  let file: Record<string, unknown>;
+  try {
+    file = parse(text) as Record<string, unknown>;
+  } catch (error) {
+    if (!(error instanceof TomlError)) throw error;
+    // The rest of the message quotes the line.
+    const [why] = error.message.split("\n");
+    return refused(`line ${error.line}, column ${error.column}: ${why}`);
+  }
+  const unknown = Object.keys(file).find((key) => key !== "tokens");
+  if (unknown !== undefined) return refused(`unknown key ${unknown}: it holds [[tokens]] only`);
+  const read = parseTokens(file.tokens ?? []);
+  if (read.kind === "tokens") return read;
+  return { kind: "refused", problems: read.problems.map((problem) => `${path}: ${problem}`) };
+}
+
+function parseToken(item: unknown, index: number): Token | string {
+  if (typeof item !== "object" || item === null) return `token ${index + 1}: a table wanted`;
+  const fields = item as Readonly<Record<string, unknown>>;
+  const { name = `${index + 1}`, secret, read_only: readOnly = false, tables } = fields;
+  const at = `token ${typeof name === "string" ? name : index + 1}`;
+  if (typeof name !== "string") return `${at}: name: a text wanted`;
+  const unknown = Object.keys(fields).find((key) => !tokenKeys.has(key));
+  if (unknown !== undefined) {
+    return `${at}: unknown key ${unknown} (known: ${[...tokenKeys].join(", ")})`;
+  }
+  if (typeof secret !== "string" || !/^[\x21-\x7e]{16,512}$/.test(secret)) {
+    return `${at}: secret: 16 to 512 visible ASCII characters wanted, without spaces`;
+  }
+  if (typeof readOnly !== "boolean") return `${at}: read_only: true or false wanted`;
+  if (tables === undefined) {
+    return { name, secret, access: { mayWrite: !readOnly, tables: undefined } };
+  }
+  if (!Array.isArray(tables) || tables.some((table) => typeof table !== "string")) {
+    return `${at}: tables: a list of names wanted`;
+  }
+  const lower = (tables as string[]).map((table) => table.toLowerCase());
+  return { name, secret, access: { mayWrite: !readOnly, tables: new Set(lower) } };
+}

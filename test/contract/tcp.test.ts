@@ -1,0 +1,314 @@
+/**
+ * What is TCP's own: which protocol a connection speaks, and how it begins, stalls and ends.
+ *
+ * @module
+ */
+
+import { afterEach, beforeEach, describe, expect, test } from "bun:test";
+import * as http2 from "node:http2";
+import { connect, type Socket } from "node:net";
+import { createFront, RouteRoom } from "../../agent/api/front.ts";
+import { serveTcp, type TcpServer, versionOf } from "../../agent/api/tcp-server.ts";
+import { missingProgram, testIf } from "../real.ts";
+import { HttpClient } from "./http-target.ts";
+import { createPlainAgent, type PlainAgent } from "./plain-agent.ts";
+
+let agent: PlainAgent;
+let server: TcpServer;
+const clients: HttpClient[] = [];
+const faults: unknown[] = [];
+
+beforeEach(async () => {
+  agent = createPlainAgent("CREATE TABLE t (id INTEGER NOT NULL PRIMARY KEY, v TEXT)", {
+    subscriberBytesMax: 64 * 1024,
+  });
+  const serving = await serveTcp({
+    address: { host: "127.0.0.1", port: 0 },
+    front: createFront({ handle: agent.handle, room: new RouteRoom(), gate: undefined }),
+    bodyBytesMax: 1024 * 1024,
+    onFault: (fault) => faults.push(fault),
+  });
+  if (serving.kind === "refused") throw new Error(serving.why);
+  server = serving.server;
+});
+afterEach(async () => {
+  for (const client of clients.splice(0)) client.close();
+  await server.stop();
+  agent[Symbol.dispose]();
+  expect(faults.splice(0)).toEqual([]);
+});
+
+const url = () => `http://127.0.0.1:${server.address.port}`;
+function client(isH2c: boolean): HttpClient {
+  const made = new HttpClient({ at: url(), isPatina: true, isH2c });
+  clients.push(made);
+  return made;
+}
+const listeners = () => agent.service.live.listenerCount;
+
+async function until(isTrue: () => boolean | Promise<boolean>): Promise<void> {
+  const deadlineMs = performance.now() + 10_000;
+  while (!(await isTrue())) {
+    if (performance.now() > deadlineMs) throw new Error("not within 10 s");
+    await new Promise((resolve) => setImmediate(resolve));
+  }
+}
+
+function openRaw(): { socket: Socket; text: () => string; isClosed: () => boolean } {
+  const socket = connect(server.address.port, "127.0.0.1");
+  let text = "";
+  let isClosed = false;
+  socket.setNoDelay(true);
+  socket.on("error", () => {});
+  socket.on("data", (bytes) => {
+    text += bytes.toString("latin1");
+  });
+  socket.on("close", () => {
+    isClosed = true;
+  });
+  return { socket, text: () => text, isClosed: () => isClosed };
+}
+
+const headOf = (path: string, length: number) =>
+  `POST ${path} HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: ${length}\r\n\r\n`;
+
+test("the version is known as soon as the first bytes tell it", () => {
+  const preface = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+  for (let length = 0; length < 24; length++) {
+    expect(versionOf(Buffer.from(preface.slice(0, length)))).toBeUndefined();
+  }
+  expect(versionOf(Buffer.from(`${preface}more`))).toBe(2);
+  for (const text of ["G", "POST /", "PUT", "PRI * HTTP/1.1\r\n", "\r\n", "\x16\x03"]) {
+    expect(versionOf(Buffer.from(text))).toBe(1);
+  }
+});
+
+test("a request may come byte by byte, and another after it on the same connection", async () => {
+  const { socket, text } = openRaw();
+  const body = '"SELECT 17 AS n"';
+  for (const byte of `${headOf("/v1/queries", body.length)}${body}`) {
+    socket.write(byte);
+    await new Promise((resolve) => setImmediate(resolve));
+  }
+  await until(() => text().includes('{"row":[1,[17]]}'));
+  socket.write(`${headOf("/v1/queries", body.length)}${body}`);
+  await until(() => text().split('{"row":[1,[17]]}').length === 3);
+  socket.destroy();
+});
+
+test("an HTTP/2 preface may come in pieces", async () => {
+  const socket = connect(server.address.port, "127.0.0.1");
+  const session = http2.connect(url(), {
+    createConnection: () => {
+      const { write } = socket;
+      let isFirst = true;
+      // The preface and the settings, a byte at a time.
+      socket.write = ((bytes: Uint8Array, ...rest: never[]) => {
+        if (!isFirst || typeof bytes === "string") return write.call(socket, bytes, ...rest);
+        isFirst = false;
+        for (const byte of bytes.subarray(0, -1)) write.call(socket, Uint8Array.of(byte));
+        return write.call(socket, bytes.subarray(-1), ...rest);
+      }) as Socket["write"];
+      return socket;
+    },
+  });
+  const stream = session.request({ ":path": "/v1/nothing" });
+  const [status] = await new Promise<[number]>((resolve) =>
+    stream.on("response", (head) => resolve([head[":status"] as number])),
+  );
+  expect(status).toBe(404);
+  session.destroy();
+});
+
+test("what is no HTTP is cut off, and others don't notice", async () => {
+  const { socket, isClosed } = openRaw();
+  socket.write("\x16\x03\x01\x00\x00 this is no HTTP\r\n\r\n");
+  await until(isClosed);
+  const { socket: other, isClosed: otherIsClosed } = openRaw();
+  other.write("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\nno frames follow, but this\r\n\r\n");
+  await until(otherIsClosed);
+  expect(await client(true).cells('"SELECT 1"')).toEqual(["[1]"]);
+});
+
+test("a client that goes away in the middle of its body has changed nothing", async () => {
+  const body = '["INSERT INTO t VALUES (1, NULL)"]';
+  const { socket } = openRaw();
+  // The JSON is whole, and yet two bytes are missing.
+  socket.write(`${headOf("/v1/transactions", body.length + 2)}${body}`);
+  await until(() => socket.bytesWritten > 100);
+  await new Promise((resolve) => setTimeout(resolve, 50));
+  socket.destroy();
+  const http = client(false);
+  await http.transact('["INSERT INTO t VALUES (2, NULL)"]');
+  expect(await http.cells('"SELECT id FROM t"')).toEqual(["[2]"]);
+});
+
+test("more than 128 requests of one route at once are refused, others aren't", async () => {
+  const waiting = Array.from({ length: 128 }, openRaw);
+  for (const { socket } of waiting) socket.write(headOf("/v1/queries", 3));
+  const http = client(false);
+  await until(async () => (await http.query('"SELECT 1"')).status === 503);
+  const full = await http.query('"SELECT 1"');
+  expect([full.status, full.text]).toEqual([503, "max concurrency limit reached"]);
+  expect((await http.transact('["DELETE FROM t"]')).status).toBe(200);
+  expect((await http.ask("GET", "/v1/health")).status).toBe(200);
+  // One ends, one may come.
+  waiting[0]?.socket.write("1  ");
+  await until(async () => (await http.query('"SELECT 1"')).status === 200);
+  for (const { socket } of waiting) socket.destroy();
+  await until(async () => {
+    const answers = await Promise.all(Array.from({ length: 20 }, () => http.query('"SELECT 1"')));
+    return answers.every(({ status }) => status === 200);
+  });
+});
+
+test("HEAD answers like GET, without a body", async () => {
+  for (const isH2c of [false, true]) {
+    const answer = await client(isH2c).ask("HEAD", "/v1/health");
+    expect([answer.status, answer.text]).toEqual([200, ""]);
+  }
+});
+
+describe.each([false, true])("with HTTP/2: %p", (isH2c) => {
+  test("a client that goes away ends its subscription", async () => {
+    const http = client(isH2c);
+    const stream = await http.subscribe('"SELECT id FROM t"');
+    await stream.take(2);
+    expect(listeners()).toBe(1);
+    await stream[Symbol.asyncDispose]();
+    await until(() => listeners() === 0);
+  });
+
+  test("headers and lines come at once, also when there is nothing to say yet", async () => {
+    const http = client(isH2c);
+    await using stream = await http.subscribe('"SELECT id FROM t"', "?skip_rows=true");
+    expect(stream.headers.get("corro-query-id")).toMatch(/^[0-9a-f-]{36}$/);
+    await http.transact('["INSERT INTO t VALUES (1, NULL)"]');
+    expect(await stream.next()).toBe('{"change":["insert",1,[1],1]}');
+  });
+
+  test("many streams of one connection don't hold each other up", async () => {
+    const http = client(isH2c);
+    // At most 128 at once are between their head and their answer's.
+    const wave = (from: number) =>
+      Array.from({ length: 100 }, (_, i) =>
+        http.subscribe(`"SELECT v FROM t WHERE id = ${from + i}"`),
+      );
+    const streams = [...(await Promise.all(wave(0))), ...(await Promise.all(wave(100)))];
+    await Promise.all(streams.map((stream) => stream.take(2)));
+    await http.transact("[\"INSERT INTO t VALUES (77, 'x')\"]");
+    expect(await streams[77]?.next()).toBe('{"change":["insert",1,["x"],1]}');
+    for (const stream of streams) await stream[Symbol.asyncDispose]();
+    await until(() => listeners() === 0);
+  });
+
+  test("a reader that doesn't read is let go; memory and others don't notice", async () => {
+    const http = client(isH2c);
+    await using quick = await http.subscribe('"SELECT id FROM t"');
+    await quick.take(2);
+    const slow = stalled(isH2c, '"SELECT v FROM t"');
+    await until(() => listeners() === 2);
+    let id = 0;
+    while (listeners() === 2 && id < 2000) {
+      id++;
+      await http.transact(`[["INSERT INTO t VALUES (?, ?)", [${id}, "${"x".repeat(10_000)}"]]]`);
+      expect(await quick.next()).toBe(`{"change":["insert",${id},[${id}],${id}]}`);
+    }
+    // More than the bound, and not much more than what the kernel and HTTP/2's window hold.
+    expect(id).toBeGreaterThan(7);
+    expect(id).toBeLessThan(1000);
+    expect(listeners()).toBe(1);
+    const text = await slow.read();
+    expect(text).toMatch(/"error":"too slow: over 65536 bytes of events were waiting to be read; /);
+    slow.close();
+  }, 30_000);
+
+  test("the end of the agent ends streams in an orderly way", async () => {
+    const http = client(isH2c);
+    const stream = await http.subscribe('"SELECT id FROM t"');
+    await stream.take(2);
+    agent.service.endStreams();
+    await server.stop();
+    await stream.end();
+    await expect(http.query('"SELECT 1"')).rejects.toThrow();
+  });
+});
+
+/** A subscriber that takes nothing until it is told to read. */
+function stalled(isH2c: boolean, body: string): { read(): Promise<string>; close(): void } {
+  let text = "";
+  const headers = { "content-type": "application/json" };
+  if (isH2c) {
+    const session = http2.connect(url());
+    session.on("error", () => {});
+    const path = "/v1/subscriptions";
+    const stream = session.request({ ":method": "POST", ":path": path, ...headers });
+    stream.pause();
+    stream.end(body);
+    return {
+      async read() {
+        for await (const chunk of stream) text = (text + chunk).slice(-1000);
+        return text;
+      },
+      close: () => session.destroy(),
+    };
+  }
+  const socket = connect(server.address.port, "127.0.0.1");
+  socket.on("error", () => {});
+  socket.pause();
+  socket.write(`${headOf("/v1/subscriptions", body.length)}${body}`);
+  return {
+    async read() {
+      socket.on("data", (chunk) => {
+        text = (text + chunk).slice(-1000);
+      });
+      socket.resume();
+      await until(() => text.includes('"error"'));
+      return text;
+    },
+    close: () => socket.destroy(),
+  };
+}
+
+for (const version of ["--http1.1", "--http2-prior-knowledge"]) {
+  testIf(missingProgram("curl"), `curl ${version}`, async () => {
+    const curl = (...args: string[]) =>
+      Bun.spawn(["curl", "-sS", "-N", version, "-w", "|%{http_version}|%{http_code}", ...args], {
+        stdout: "pipe",
+        stderr: "pipe",
+      });
+    const json = ["-H", "content-type: application/json"];
+    const read = async (...args: string[]) => {
+      const child = curl(...args);
+      return (await new Response(child.stdout).text()) + (await new Response(child.stderr).text());
+    };
+    const spoken = version === "--http1.1" ? "1.1" : "2";
+    const insert = '["INSERT INTO t VALUES (1, NULL)"]';
+    expect(await read(`${url()}/v1/transactions`, ...json, "-d", insert)).toMatch(
+      new RegExp(`"version":1,"actor_id":"[0-9a-f]{32}"\\}\\|${spoken}\\|200$`),
+    );
+    // Large enough for curl to ask first, with `Expect: 100-continue`.
+    const large = JSON.stringify([["UPDATE t SET v = ?", ["x".repeat(1_000_000)]]]);
+    const sent = await read(`${url()}/v1/transactions`, ...json, "-d", `@-`).catch(String);
+    expect(sent).toContain(`|${spoken}|400`);
+    const child = Bun.spawn(
+      ["curl", "-sS", version, `${url()}/v1/transactions`, ...json, "--data-binary", "@-"],
+      { stdin: Buffer.from(large), stdout: "pipe" },
+    );
+    expect(await new Response(child.stdout).text()).toContain('"rows_affected":1');
+    expect(await read(`${url()}/v1/nothing`)).toBe(`|${spoken}|404`);
+    // A stream's lines arrive while it is open.
+    const live = curl(`${url()}/v1/subscriptions`, ...json, "-d", '"SELECT id FROM t"');
+    const reader = live.stdout.getReader();
+    let text = "";
+    while (!text.includes("eoq")) text += Buffer.from((await reader.read()).value ?? []).toString();
+    await client(false).transact('["INSERT INTO t VALUES (2, NULL)"]');
+    while (!text.includes('change":[')) {
+      text += Buffer.from((await reader.read()).value ?? []).toString();
+    }
+    expect(text).toEndWith('{"change":["insert",2,[2],1]}\n');
+    live.kill();
+    await live.exited;
+    await until(() => listeners() === 0);
+  });
+}
