@@ -8,7 +8,7 @@
  * @module
  */
 
-const [socket = "", everyMs = "5"] = process.argv.slice(2);
+const [socket = "", everyMs = "20"] = process.argv.slice(2);
 if (socket === "") throw new Error("usage: bun examples/proxy.ts SOCKET [MS BETWEEN REQUESTS]");
 const clock = () => performance.timeOrigin + performance.now();
 const say = (line: object) => process.stdout.write(`${JSON.stringify({ ...line, at: clock() })}\n`);
