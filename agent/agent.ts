@@ -131,7 +131,8 @@ export async function startAgent(config: Config, log: Log): Promise<RunningAgent
       tcpServers.push(served.server);
     }
     const listen = tcpServers.map(({ address }) => listenAddressToText(address));
-    if (listen.length > 0) log.info("serving", { listen: listen.join(","), token: tokens !== undefined });
+    if (listen.length > 0)
+      log.info("serving", { listen: listen.join(","), token: tokens !== undefined });
     log.info("serving", { socket: config.api.socket, site: store.site, key: key.publicKey });
     const port = await net?.listening;
     if (port instanceof StartFailure) throw port;

@@ -1,0 +1,374 @@
+/**
+ * Who may do what: tokens on TCP, owner and mode on the socket, and secrets that stay where they are.
+ *
+ * @module
+ */
+
+import { afterAll, beforeAll, describe, expect, test } from "bun:test";
+import { chmodSync, readFileSync, statSync } from "node:fs";
+import { mkdir, mkdtemp, rm, writeFile } from "node:fs/promises";
+import { createServer } from "node:net";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { createGate, type Token } from "../../agent/api/access.ts";
+import { createFront, RouteRoom } from "../../agent/api/front.ts";
+import { serveTcp, type TcpServer } from "../../agent/api/tcp-server.ts";
+import { serveUnix } from "../../agent/api/unix-server.ts";
+import { runPatina, startTestAgent } from "../agent-process.ts";
+import { testIf } from "../real.ts";
+import { HttpClient } from "./http-target.ts";
+import { createPlainAgent, type PlainAgent } from "./plain-agent.ts";
+
+const token = (name: string, mayWrite: boolean, tables?: readonly string[]): Token => ({
+  name,
+  secret: `secret-of-${name}-token`,
+  access: { mayWrite, tables: tables === undefined ? undefined : new Set(tables) },
+});
+const tokens = [
+  token("full", true),
+  token("reader", false),
+  token("limited", true, ["mine"]),
+  token("limited-reader", false, ["mine"]),
+];
+
+let agent: PlainAgent;
+let server: TcpServer;
+
+beforeAll(async () => {
+  agent = createPlainAgent(`
+    CREATE TABLE mine (id INTEGER NOT NULL PRIMARY KEY, v TEXT);
+    CREATE TABLE other (id INTEGER NOT NULL PRIMARY KEY, v TEXT);
+    CREATE VIEW both AS SELECT mine.id, other.v FROM mine LEFT JOIN other USING (id);
+    CREATE VIEW my_view AS SELECT id FROM mine;
+    INSERT INTO mine VALUES (1, 'm');
+    INSERT INTO other VALUES (1, 'o');
+  `);
+  const gate = createGate({ tokens, endpointName: "edge-1" });
+  const serving = await serveTcp({
+    address: { host: "127.0.0.1", port: 0 },
+    front: createFront({ handle: agent.handle, room: new RouteRoom(), gate }),
+    bodyBytesMax: 1024 * 1024,
+    onFault: (fault) => {
+      throw fault;
+    },
+  });
+  if (serving.kind === "refused") throw new Error(serving.why);
+  server = serving.server;
+});
+afterAll(async () => {
+  await server.stop();
+  agent[Symbol.dispose]();
+});
+
+const as = (name: string | undefined): HttpClient =>
+  new HttpClient({
+    at: `http://127.0.0.1:${server.address.port}`,
+    isPatina: true,
+    ...(name === undefined ? {} : { token: `secret-of-${name}-token` }),
+  });
+const json = { "content-type": "application/json" };
+
+describe("a bearer token", () => {
+  const paths: [string, string][] = [
+    ["POST", "/v1/queries"],
+    ["POST", "/v1/transactions"],
+    ["POST", "/v1/subscriptions"],
+    ["GET", "/v1/subscriptions/11111111222243334444555566667777"],
+    ["POST", "/v1/updates/mine"],
+    ["POST", "/v1/table_stats"],
+    ["GET", "/v1/health"],
+    ["GET", "/v1/status"],
+    ["GET", "/v1/nothing"],
+    ["GET", "/"],
+  ];
+
+  test("is wanted on every path, also on those that aren't there", async () => {
+    for (const [method, path] of paths) {
+      const body = method === "POST" ? '"SELECT 1"' : undefined;
+      for (const name of [undefined, "wrong"]) {
+        const { status, text, contentType } = await as(name).ask(method, path, body);
+        expect([path, status, text, contentType]).toEqual([path, 401, "", null]);
+      }
+    }
+    expect((await as("full").ask("GET", "/v1/nothing")).status).toBe(404);
+    expect((await as("full").ask("GET", "/v1/health")).status).toBe(200);
+  });
+
+  test("isn't checked against a part of itself", async () => {
+    for (const secret of [
+      "",
+      "secret-of-full-toke",
+      "secret-of-full-tokenn",
+      "SECRET-OF-FULL-TOKEN",
+    ]) {
+      const headers = { ...json, authorization: `Bearer ${secret}` };
+      expect((await as(undefined).ask("POST", "/v1/queries", '"SELECT 1"', headers)).status).toBe(
+        secret === "" ? 400 : 401,
+      );
+    }
+  });
+
+  test("comes as bearer, in any case; another scheme is a bad request", async () => {
+    const ask = (authorization: string) =>
+      as(undefined).ask("POST", "/v1/queries", '"SELECT 1"', { ...json, authorization });
+    for (const scheme of ["Bearer", "bearer", "BEARER"]) {
+      expect((await ask(`${scheme} secret-of-full-token`)).status).toBe(200);
+    }
+    for (const header of ["Basic c2VjcmV0", "secret-of-full-token", "Bearer"]) {
+      const { status, text } = await ask(header);
+      expect([header, status, text]).toEqual([header, 400, "invalid HTTP header (authorization)"]);
+    }
+  });
+
+  test("for reading only writes nothing", async () => {
+    const reader = as("reader");
+    expect(await reader.cells('"SELECT v FROM other"')).toEqual(['["o"]']);
+    const { status, text } = await reader.transact('["DELETE FROM other"]');
+    expect(status).toBe(403);
+    expect(JSON.parse(text)).toMatchObject({
+      results: [{ error: "this token may only read" }],
+      version: null,
+    });
+    expect(await reader.cells('"SELECT count(*) FROM other"')).toEqual(["[1]"]);
+  });
+
+  test.each([
+    "SELECT id FROM mine",
+    "SELECT count(*) FROM mine",
+    "SELECT id FROM Mine AS other",
+    "SELECT value FROM mine, json_each('[1]')",
+    "WITH other AS (SELECT 5) SELECT * FROM other",
+    "SELECT 1",
+  ])("for one table reads by %s", async (sql) => {
+    const { status, text } = await as("limited-reader").query(JSON.stringify(sql));
+    expect([status, text]).toEqual([200, expect.stringContaining('{"row":')]);
+  });
+
+  test.each([
+    "SELECT v FROM other",
+    "SELECT count(*) FROM other",
+    "SELECT 1 FROM OTHER",
+    "SELECT id FROM mine WHERE EXISTS (SELECT 1 FROM other)",
+    "SELECT (SELECT v FROM other)",
+    "SELECT mine.id FROM mine JOIN other USING (id)",
+    "WITH x AS (SELECT v FROM other) SELECT * FROM x",
+    "SELECT id FROM mine UNION ALL SELECT v FROM other",
+    "SELECT * FROM both",
+    "SELECT sql FROM sqlite_schema",
+    "SELECT * FROM pragma_table_info('other')",
+    "PRAGMA table_info(other)",
+    "PRAGMA integrity_check",
+    "EXPLAIN SELECT v FROM other",
+  ])("for one table doesn't read by %s", async (sql) => {
+    const limited = as("limited");
+    const body = JSON.stringify(sql);
+    // The statement is compiled already for one who may.
+    await as("full").query(body);
+    for (const path of ["/v1/queries", "/v1/subscriptions"]) {
+      const { status, text } = await limited.ask("POST", path, body);
+      expect([path, status, text]).toEqual([path, 403, expect.stringContaining("may not read")]);
+    }
+    expect((await as("full").query(body)).status).toBe(200);
+  });
+
+  test("for one table writes that one", async () => {
+    const limited = as("limited");
+    expect((await limited.transact('["INSERT INTO mine VALUES (7, NULL)"]')).status).toBe(200);
+    for (const sql of [
+      "DELETE FROM other",
+      "UPDATE other SET v = 'x'",
+      "INSERT INTO other VALUES (9, NULL)",
+      "INSERT INTO mine SELECT id + 100, v FROM other",
+      "DELETE FROM mine WHERE id IN (SELECT id FROM other)",
+    ]) {
+      const { status, text } = await limited.transact(
+        JSON.stringify(["DELETE FROM mine WHERE id = 7", sql]),
+      );
+      expect([sql, status]).toEqual([sql, 403]);
+      expect(JSON.parse(text).results[0].error).toContain("this token is not for other");
+    }
+    expect(await limited.cells('"SELECT id FROM mine"')).toEqual(["[1]", "[7]"]);
+    expect(await as("full").cells('"SELECT id, v FROM other"')).toEqual(['[1,"o"]']);
+  });
+
+  test("for one table has no other way to what it may not see", async () => {
+    const limited = as("limited");
+    await using stream = await as("full").subscribe('"SELECT v FROM other"');
+    await stream.take(2);
+    const path = `/v1/subscriptions/${stream.headers.get("corro-query-id")}`;
+    const attached = await limited.ask("GET", path);
+    expect(attached.status).toBe(404);
+    expect((await limited.ask("POST", "/v1/updates/other", "")).status).toBe(403);
+    expect((await limited.ask("POST", "/v1/updates/OTHER", "")).status).toBe(403);
+    const stats = await limited.ask("POST", "/v1/table_stats", '{"tables":["mine","other"]}');
+    expect(JSON.parse(stats.text).invalid_tables).toEqual(["other"]);
+    for (const inside of ["/v1/status", "/v1/swarm"]) {
+      expect((await limited.ask("GET", inside)).status).toBe(403);
+    }
+    for (const operation of ["/v1/backup", "/v1/reload"]) {
+      for (const name of ["reader", "limited"]) {
+        expect((await as(name).ask("POST", operation, "{}")).status).toBe(403);
+      }
+    }
+    await using own = await limited.subscribe('"SELECT id FROM mine WHERE id > 100"');
+    await own.take(2);
+    await as("full").transact('["INSERT INTO mine VALUES (101, NULL)"]');
+    expect(await own.next()).toBe('{"change":["insert",1,[101],1]}');
+  });
+});
+
+test("a client that names another endpoint is misdirected", async () => {
+  const ask = (name: string | undefined) =>
+    as("full").ask("POST", "/v1/queries", '"SELECT 1"', {
+      ...json,
+      authorization: "bearer secret-of-full-token",
+      ...(name === undefined ? {} : { "x-corrosion-requested-endpoint-name": name }),
+    });
+  expect((await ask(undefined)).status).toBe(200);
+  expect((await ask("edge-1")).status).toBe(200);
+  const wrong = await ask("edge-2");
+  expect([wrong.status, wrong.text]).toEqual([421, ""]);
+  expect((await ask("\u00e9dge")).status).toBe(400);
+});
+
+describe("an agent", () => {
+  let folder: string;
+  let count = 0;
+  const secret = "the-secret-that-nobody-sees";
+
+  beforeAll(async () => {
+    folder = await mkdtemp(join(tmpdir(), "patina-permissions-"));
+  });
+  afterAll(() => rm(folder, { recursive: true }));
+
+  /** A folder with a schema and a configuration. */
+  async function configured(toml: string): Promise<{ at: string; config: string }> {
+    const at = join(folder, String(count++));
+    await mkdir(at);
+    await writeFile(join(at, "schema.sql"), "CREATE TABLE t (id INTEGER NOT NULL PRIMARY KEY, v);");
+    await writeFile(join(at, "tokens.toml"), `[[tokens]]\nname = "p"\nsecret = "${secret}"\n`, {
+      mode: 0o600,
+    });
+    const config = join(at, "patina.toml");
+    await writeFile(config, toml);
+    return { at, config };
+  }
+
+  const check = async (toml: string) => {
+    const { at, config } = await configured(toml);
+    const schema = ["--schema", join(at, "schema.sql"), "--data-dir", join(at, "data")];
+    return runPatina(["agent", "-c", config, ...schema]);
+  };
+
+  test.each([
+    ['listen = ["127.0.0.1:0"]', "TCP needs a token: set api.tokens_file, or api.token = false"],
+    ['listen = ["0.0.0.0:0"]', "TCP needs a token: set api.tokens_file"],
+    ['listen = ["0.0.0.0:0"]\ntoken = false', "0.0.0.0 is none"],
+    ['listen = ["127.0.0.1:0", "[::]:0"]\ntoken = false', ":: is none"],
+    ['listen = ["localhost:80"]', 'addresses as "127.0.0.1:8080"'],
+    ['listen = ["127.0.0.1:99999"]', 'addresses as "127.0.0.1:8080"'],
+    ['token = false\ntokens_file = "tokens.toml"', "write one or the other"],
+    ['tokens_file = "missing.toml"', "no such file"],
+    [`[[api.tokens]]\nsecret = "short"`, "16 to 512 visible ASCII characters"],
+    [`[[api.tokens]]\nsecret = "${secret}"\nread-only = true`, "unknown key read-only"],
+    [
+      `[[api.tokens]]\nsecret = "${secret}"\n[[api.tokens]]\nsecret = "${secret}"`,
+      "another one has the same secret",
+    ],
+    ['socket_group = "no-such-group"', "there is no group no-such-group"],
+  ])("doesn't start with %j", async (toml, why) => {
+    const { code, stderr } = await check(`[api]\n${toml}\n`);
+    expect([code, stderr]).toEqual([2, expect.stringContaining(why)]);
+    expect(stderr).not.toContain(secret);
+  });
+
+  test("refuses a file of tokens that others can read, or that is broken, without quoting it", async () => {
+    const { at, config } = await configured('[api]\ntokens_file = "tokens.toml"\n');
+    const args = ["agent", "-c", config, "--data-dir", join(at, "data")];
+    chmodSync(join(at, "tokens.toml"), 0o644);
+    const open = await runPatina(args);
+    expect([open.code, open.stderr]).toEqual([2, expect.stringContaining("chmod 600")]);
+    await rm(join(at, "tokens.toml"));
+    await writeFile(join(at, "tokens.toml"), `[[tokens]]\nsecret = "${secret}`, { mode: 0o600 });
+    const broken = await runPatina(args);
+    expect([broken.code, broken.stderr]).toEqual([2, expect.stringContaining("line 2")]);
+    expect(broken.stderr).not.toContain(secret);
+  });
+
+  test("shows no secret in its log, its arguments or its environment, nor by --check", async () => {
+    const inline = "another-secret-in-the-configuration";
+    const { at, config } = await configured(
+      `[api]\nlisten = ["127.0.0.1:0"]\ntokens_file = "tokens.toml"\n[[api.tokens]]\nname = "inline"\nsecret = "${inline}"\ntables = ["t"]\n[log]\nlevel = "debug"\n`,
+    );
+    const agent = await startTestAgent({ folder: at, arguments: ["-c", config] });
+    try {
+      const target = { at: `http://${agent.listen[0]}`, isPatina: true };
+      for (const token of [secret, inline, `${secret}x`]) {
+        const { status } = await new HttpClient({ ...target, token }).query('"SELECT id FROM t"');
+        expect(status).toBe(token.endsWith("x") ? 401 : 200);
+      }
+      const process = ["cmdline", "environ"]
+        .map((name) => readFileSync(`/proc/${agent.pid}/${name}`, "utf8"))
+        .join();
+      const status = await new HttpClient({ ...target, token: secret }).ask("GET", "/v1/status");
+      for (const text of [agent.log(), process, status.text]) {
+        expect(text).not.toContain(secret);
+        expect(text).not.toContain(inline);
+      }
+      expect(agent.log()).toContain("inline");
+    } finally {
+      await agent.stop();
+    }
+    for (const args of [["--check", "--json"], ["--check"]]) {
+      const { code, stdout, stderr } = await runPatina(["agent", "-c", config, ...args]);
+      expect(code).toBe(0);
+      expect(stdout + stderr).not.toContain(inline);
+    }
+    const environment = { PATINA_API_TOKENS: secret };
+    const refused = await runPatina(["agent", "-c", config, "--check"], { environment });
+    expect([refused.code, refused.stderr]).toEqual([2, expect.stringContaining("tokens_file")]);
+    expect(refused.stderr).not.toContain(secret);
+  });
+
+  test("serves loopback without a token if it is told so", async () => {
+    const { at, config } = await configured('[api]\nlisten = ["127.0.0.1:0"]\ntoken = false\n');
+    const agent = await startTestAgent({ folder: at, arguments: ["-c", config] });
+    const http = new HttpClient({ at: `http://${agent.listen[0]}`, isPatina: true });
+    expect((await http.transact('["INSERT INTO t VALUES (1, 2)"]')).status).toBe(200);
+    expect(await agent.stop()).toBe(0);
+  });
+
+  test("ends with 5 when the address is taken", async () => {
+    const taken = createServer();
+    await new Promise<void>((resolve) => taken.listen(0, "127.0.0.1", resolve));
+    const { port } = taken.address() as { port: number };
+    const { code, stderr } = await check(`[api]\nlisten = ["127.0.0.1:${port}"]\ntoken = false\n`);
+    taken.close();
+    expect([code, stderr]).toEqual([5, expect.stringContaining("another program listens there")]);
+  });
+
+  test("binds its socket so that nobody else can connect before its mode is set", async () => {
+    const before = process.umask(0o077);
+    const path = join(folder, "bound.sock");
+    const front = createFront({ handle: agent.handle, room: new RouteRoom(), gate: undefined });
+    const unix = serveUnix({ path, front, bodyBytesMax: 1024, onFault: () => {} });
+    process.umask(before);
+    expect(statSync(path).mode & 0o077).toBe(0);
+    await unix.stop();
+  });
+
+  testIf(
+    process.getuid?.() === 0 ? undefined : "only root gives a socket away",
+    "gives its socket the mode, owner and group that it is told",
+    async () => {
+      const { at, config } = await configured(
+        '[api]\nsocket_mode = "0660"\nsocket_owner = "65533"\nsocket_group = "daemon"\n',
+      );
+      const agent = await startTestAgent({ folder: at, arguments: ["-c", config] });
+      const { mode, uid, gid } = statSync(agent.socket);
+      await agent.stop();
+      const daemon = /^daemon:[^:]*:(\d+)/m.exec(readFileSync("/etc/group", "utf8"))?.[1];
+      expect([mode & 0o777, uid, gid]).toEqual([0o660, 65533, Number(daemon)]);
+    },
+  );
+});
