@@ -24,14 +24,16 @@ export const propagation: Bench = {
     if (!existsSync(binary)) throw new Error("dist/patina is missing: run npm run build");
     const rounds = small ? 20 : 1000;
     const everyMs = 10;
+    // Every update below goes in the urgent lane, as a "down" would.
     await using cluster = await Cluster.start({
       binary,
       nodes: 3,
       schema: [join(root, "examples", "schema.sql")],
+      config: "[tables.instances]\nurgent = \"status <> 'up'\"\n",
     });
     await cluster.connected();
     const [writer, ...readers] = cluster.nodes as [ClusterNode, ClusterNode, ClusterNode];
-    const insert = "INSERT INTO instances (id, service, status) VALUES ('i', 's', 'up')";
+    const insert = "INSERT INTO instances (id, service, status) VALUES ('i', 's', 'down')";
     await writer.client.transact(insert);
     await until("every agent has the row", 10_000, async () =>
       (

@@ -260,6 +260,7 @@ async function main(): Promise<number> {
     binary,
     nodes: 3,
     schema: [join(import.meta.dir, "schema.sql")],
+    config: "[tables.instances]\nurgent = \"status <> 'up'\"\n",
     loss: options.loss,
   });
   const [a, b, c] = cluster.nodes as [ClusterNode, ClusterNode, ClusterNode];
