@@ -181,9 +181,24 @@ export class Replica {
     replies.push(this.#slotReport());
   }
 
-  /** The schema became another. */
-  changeSchema(schema: readonly TableShape[], replies: StoreReply[]): void {
+  /**
+   * The schema became another. Positions of scans are good no more, so questions under way are ended; the
+   * index stays, for no clock changed.
+   *
+   * @param clocksChanged Some did, without a merge: the index is rebuilt.
+   */
+  changeSchema(
+    schema: readonly TableShape[],
+    clocksChanged: boolean,
+    nowMs: number,
+    replies: StoreReply[],
+  ): void {
     this.#schema = schema;
+    if (clocksChanged || !this.#isBuilt()) {
+      this.start(nowMs, replies);
+      return;
+    }
+    this.#rowAnswers?.end(replies);
     this.announce(replies);
   }
 

@@ -23,16 +23,17 @@ import {
 } from "../change/changeset.ts";
 import type { HlcClock } from "../clock/hlc-clock.ts";
 import { isLive } from "../clock/row-clock.ts";
-import { type Hlc, hlcZero, type Stamp } from "../clock/stamp.ts";
+import { compareHlc, type Hlc, hlcZero, type Stamp } from "../clock/stamp.ts";
 import type { ClockState, Digester, RowId } from "../row/digest.ts";
 import { siteToBytes } from "../row/digest.ts";
-import { canonicalKeyValue, encodeKey } from "../row/key.ts";
+import { canonicalKeyValue, decodeKey, encodeKey } from "../row/key.ts";
 import type { RowState } from "../row/row-state.ts";
 import type { SqlValue } from "../row/value.ts";
 import type { PlannedSchema, SchemaProblem } from "../schema/schema.ts";
 import { problemToText } from "../schema/schema.ts";
-import { clockTableName, planSchema } from "../schema/schema-plan.ts";
+import { clockTableName, planSchema, type SchemaPlan } from "../schema/schema-plan.ts";
 import { quoteName } from "../schema/sql-token.ts";
+import { adoptedAtOnceMax, namesFromText, namesToText } from "./adoption.ts";
 import { Journal, type Touched } from "./capture.ts";
 import type { SqlDatabase, SqlStatement } from "./database.ts";
 import {
@@ -108,6 +109,19 @@ export type StoreOpened =
   /** The file is as it was. `problems` are the schema's, if it was that. */
   | { readonly kind: "refused"; readonly why: string; readonly problems: readonly SchemaProblem[] };
 
+export type SchemaChanged =
+  | {
+      readonly kind: "changed";
+      readonly statements: readonly string[];
+      /** Tables that have got columns. */
+      readonly grown: readonly string[];
+      /** Taken in here, as in {@link OpenReport}; beyond that see {@link SqliteStore.adopting}. */
+      readonly adoptedRows: number;
+      readonly surfacedRows: number;
+    }
+  /** Nothing was done. */
+  | { readonly kind: "refused"; readonly problems: readonly SchemaProblem[] };
+
 export type CommitResult =
   | {
       readonly kind: "committed";
@@ -127,22 +141,24 @@ const hlcStoreStepMs = 1000;
 
 export class SqliteStore implements RowStore {
   readonly #writer: SqlDatabase;
-  readonly #schema: PlannedSchema;
   readonly #digester: Digester;
   readonly #clock: HlcClock;
-  readonly #tables: ReadonlyMap<string, StoredTable>;
-  readonly #places: Places;
   readonly #ordinals: StoredOrdinals;
-  readonly #rows: RowWriter;
-  readonly #reader: LocalReader;
-  readonly #journal: Journal;
+  #schema!: PlannedSchema;
+  #tables!: ReadonlyMap<string, StoredTable>;
+  #places!: Places;
+  #rows!: RowWriter;
+  #reader!: LocalReader;
+  #journal!: Journal;
+  #hasChecks!: boolean;
   readonly #begin: SqlStatement;
   readonly #beginImmediate: SqlStatement;
   readonly #commitAll: SqlStatement;
   readonly #putState: SqlStatement;
   /** Where the rows of the last merges and commits stood before. */
   readonly #placesBefore = new WeakMap<RowRef, ScanPosition | undefined>();
-  readonly #hasChecks: boolean;
+  /** Tables whose rows don't all have clocks yet. */
+  #adopting: ReadonlySet<string> = new Set();
   #checksAreIgnored = false;
   #isLocal = false;
   #version: number;
@@ -151,28 +167,33 @@ export class SqliteStore implements RowStore {
   private constructor(options: SqliteStoreOptions, version: number, storedHlc: Hlc) {
     const { writer, schema, digester, clock } = options;
     this.#writer = writer;
-    this.#schema = schema;
     this.#digester = digester;
     this.#clock = clock;
     this.#version = version;
     this.#storedHlc = storedHlc;
-    const replicated = [...schema.tables.values()].filter((table) => table.replicated);
-    this.#hasChecks = replicated.some((table) => table.hasCheck);
-    const tables = replicated
-      .map((table) => new StoredTable(writer, table))
-      .sort((a, b) => (a.name < b.name ? -1 : 1));
-    this.#tables = new Map(tables.map((table) => [table.name, table]));
     this.#ordinals = new StoredOrdinals(writer);
-    this.#rows = new RowWriter(writer, this.#tables, this.#ordinals);
-    this.#reader = { writer: this.#rows, ordinals: this.#ordinals, digester };
-    this.#journal = new Journal(new Map(tables.map((table) => [table.sqlName, table])));
     this.#begin = writer.prepare("BEGIN");
     this.#beginImmediate = writer.prepare("BEGIN IMMEDIATE");
     this.#commitAll = writer.prepare("COMMIT");
     this.#putState = writer.prepare(
       "INSERT OR REPLACE INTO patina_state (name, value) VALUES (?, ?)",
     );
-    this.#places = new Places(writer, tables, this.#ordinals, digester);
+    this.#useSchema(schema);
+  }
+
+  /** Everything that follows from the schema, which the open database has by now. */
+  #useSchema(schema: PlannedSchema): void {
+    const replicated = [...schema.tables.values()].filter((table) => table.replicated);
+    const tables = replicated
+      .map((table) => new StoredTable(this.#writer, table))
+      .sort((a, b) => (a.name < b.name ? -1 : 1));
+    this.#schema = schema;
+    this.#hasChecks = replicated.some((table) => table.hasCheck);
+    this.#tables = new Map(tables.map((table) => [table.name, table]));
+    this.#rows = new RowWriter(this.#writer, this.#tables, this.#ordinals);
+    this.#reader = { writer: this.#rows, ordinals: this.#ordinals, digester: this.#digester };
+    this.#journal = new Journal(new Map(tables.map((table) => [table.sqlName, table])));
+    this.#places = new Places(this.#writer, tables, this.#ordinals, this.#digester);
   }
 
   /**
@@ -196,17 +217,10 @@ export class SqliteStore implements RowStore {
     writer.exec("BEGIN IMMEDIATE");
     try {
       createOwnTables(writer);
-      for (const statement of plan.statements) {
-        const problem = problemOfStatement(writer, statement);
-        if (problem === undefined) continue;
+      const problem = runPlan(writer, schema, plan);
+      if (problem !== undefined) {
         writer.exec("ROLLBACK");
         return refusedSchema([problem]);
-      }
-      for (const name of plan.adopted) {
-        const columns = schema.tables.get(name)?.withoutRowid
-          ? "(key BLOB PRIMARY KEY NOT NULL, clock BLOB NOT NULL, held BLOB) WITHOUT ROWID"
-          : "(id INTEGER PRIMARY KEY, clock BLOB NOT NULL, held BLOB)";
-        writer.exec(`CREATE TABLE ${quoteName(clockTableName(name))} ${columns}`);
       }
       const isSameSite = header.kind === "patina" && header.site === clock.site;
       const storedHlc = header.kind === "patina" ? header.hlc : hlcZero;
@@ -217,8 +231,7 @@ export class SqliteStore implements RowStore {
         writeState(writer, "site", siteToBytes(clock.site));
         writeState(writer, "version", 0);
       }
-      const adoptedRows = store.#adopt(plan.adopted, options.nowMs);
-      const surfacedRows = store.#surfaceRows(plan.adopted) + store.#surfaceCells(plan.grown);
+      const changed = store.#schemaChanged(plan, options.nowMs);
       store.#rows.flush();
       store.#writeHlc();
       const check = store.#check();
@@ -230,8 +243,7 @@ export class SqliteStore implements RowStore {
       const report: OpenReport = {
         created: header.kind === "new",
         statements: plan.statements,
-        adoptedRows,
-        surfacedRows,
+        ...changed,
         ...check,
       };
       return { kind: "opened", store, report };
@@ -243,6 +255,80 @@ export class SqliteStore implements RowStore {
 
   get schema(): PlannedSchema {
     return this.#schema;
+  }
+
+  /** Tables whose rows are still to be taken in (`adoption.ts`). */
+  get adopting(): ReadonlySet<string> {
+    return this.#adopting;
+  }
+
+  /** What {@link changeSchema} would do. Nothing is done. */
+  planSchema(schema: PlannedSchema): SchemaPlan {
+    return planSchema(this.#writer, schema);
+  }
+
+  /**
+   * Brings the open database to another schema, in one transaction: refused, it is as it was. No clock
+   * becomes another, but those of rows that stood in a table when it became replicated.
+   */
+  changeSchema(schema: PlannedSchema, nowMs: number): SchemaChanged {
+    assert(!this.#isLocal, "no change of schema inside a local transaction");
+    const plan = planSchema(this.#writer, schema);
+    if (plan.kind === "refused") return plan;
+    const [before, tables] = [this.#schema, this.#tables];
+    const { adopting } = this;
+    // As at the start, and for the same reason.
+    this.#writer.exec("PRAGMA ignore_check_constraints = ON");
+    this.#checksAreIgnored = true;
+    runOnce(this.#beginImmediate);
+    try {
+      const problem = runPlan(this.#writer, schema, plan);
+      if (problem !== undefined) {
+        this.#rollback();
+        return { kind: "refused", problems: [problem] };
+      }
+      this.#useSchema(schema);
+      const changed = this.#schemaChanged(plan, nowMs);
+      this.#rows.flush();
+      this.#writeHlc();
+      runOnce(this.#commitAll);
+      this.#ordinals.keep();
+      for (const table of tables.values()) table.dispose();
+      const { statements, grown } = plan;
+      return { kind: "changed", statements, grown, ...changed };
+    } catch (error) {
+      this.#rollback();
+      this.#useSchema(before);
+      this.#adopting = adopting;
+      throw error;
+    }
+  }
+
+  /** All rows of a table have been gone through. */
+  adopted(table: string): void {
+    this.#setAdopting([...this.#adopting].filter((name) => name !== table));
+  }
+
+  #setAdopting(names: readonly string[]): void {
+    writeState(this.#writer, "adopting", namesToText(names));
+    this.#adopting = new Set(names);
+  }
+
+  /** Takes in what was there, or notes that it is to be, and shows what was held. */
+  #schemaChanged(
+    plan: SchemaPlan & { readonly kind: "plan" },
+    nowMs: number,
+  ): Pick<OpenReport, "adoptedRows" | "surfacedRows"> {
+    const isLater = (name: string): boolean =>
+      (this.#tables.get(name) as StoredTable).countRows() > adoptedAtOnceMax;
+    const later = plan.adopted.filter(isLater);
+    const known = namesFromText(readState(this.#writer, "adopting"));
+    const adopting = [...known, ...later].filter((name) => this.#tables.has(name));
+    if (adopting.length > 0 || known.length > 0) this.#setAdopting(adopting);
+    const atOnce = plan.adopted.filter((name) => !later.includes(name));
+    const adoptedRows = this.#adopt(atOnce, nowMs) + this.#adoptHeld(later, nowMs);
+    const surfacedRows = this.#surfaceRows(plan.adopted) + this.#surfaceCells(plan.grown);
+    return { adoptedRows, surfacedRows };
   }
 
   /** Commits of this site that changed something. */
@@ -469,7 +555,12 @@ export class SqliteStore implements RowStore {
       const id = this.#digester.rowId(row.table, row.key);
       let group = groups.get(id);
       if (group === undefined) {
-        const slot = this.#rows.find(row.table, row.key);
+        let slot = this.#rows.find(row.table, row.key);
+        const adopted = this.#adopting.size > 0 ? this.#adoptBeforeMerge(slot) : undefined;
+        if (adopted !== undefined) {
+          merged.push(adopted);
+          slot = this.#rows.find(row.table, row.key);
+        }
         group = { slot, row: slot.held, changed: false, position: this.#slotPosition(slot) };
         groups.set(id, group);
       }
@@ -593,32 +684,65 @@ export class SqliteStore implements RowStore {
     for (const name of names) {
       const table = this.#tables.get(name) as StoredTable;
       for (const row of table.baseRows()) {
-        const key = row.key.map(canonicalKeyValue);
-        const keyBytes = encodeKey(key);
-        // What is too large to be sent stays as it is, and is counted among the rows without clocks.
-        if (keyBytes === undefined) continue;
         stamp ??= this.#clock.next(nowMs);
-        const change: LocalChange = {
-          kind: "insert",
-          row,
-          touched: {
-            table,
-            key,
-            keyBytes,
-            before: undefined,
-            rowidBefore: undefined,
-            rowid: row.rowid,
-            source: undefined,
-            clocks: undefined,
-          },
-        };
-        const rows = stampChanges([change], stamp, this.#reader);
-        if (problemOfSize(rows) !== undefined) continue;
-        this.#writeChanges([change], rows);
-        count++;
+        if (this.#adoptRow(table, row, stamp) !== undefined) count++;
       }
     }
     return count;
+  }
+
+  /** Rows of tables to be taken in later whose key is held already: peers have them. */
+  #adoptHeld(names: readonly string[], nowMs: number): number {
+    let count = 0;
+    for (const name of names) {
+      const table = this.#tables.get(name) as StoredTable;
+      const found = this.#writer.all("SELECT key FROM patina_absent WHERE tbl = ?", name);
+      for (const [bytes] of found) {
+        const key = decodeKey(bytes as Uint8Array) ?? [];
+        const row = table.isKey(key) ? table.readByKey(key) : undefined;
+        if (row === undefined) continue;
+        if (this.#adoptRow(table, row, this.#clock.next(nowMs)) !== undefined) count++;
+      }
+    }
+    return count;
+  }
+
+  /** Undefined for what is too large to be sent: it stays as it is, and counts among rows without clocks. */
+  #adoptRow(table: StoredTable, row: BaseRow, stamp: Stamp): MergedRow | undefined {
+    const key = row.key.map(canonicalKeyValue);
+    const keyBytes = encodeKey(key);
+    if (keyBytes === undefined) return undefined;
+    const change: LocalChange = {
+      kind: "insert",
+      row,
+      touched: {
+        table,
+        key,
+        keyBytes,
+        before: undefined,
+        rowidBefore: undefined,
+        rowid: row.rowid,
+        source: undefined,
+        clocks: undefined,
+      },
+    };
+    let own = stamp;
+    const before = largestHlcBefore([change], this.#reader);
+    if (before !== undefined && compareHlc(before, stamp) >= 0) {
+      this.#clock.observe(before);
+      own = this.#clock.next(0);
+    }
+    const rows = stampChanges([change], own, this.#reader);
+    if (problemOfSize(rows) !== undefined) return undefined;
+    return this.#writeChanges([change], rows)[0];
+  }
+
+  /** A row of a table under adoption that a merge is about to meet is taken in first. */
+  #adoptBeforeMerge({ table, hasBase, hasClocks, key }: Slot): MergedRow | undefined {
+    if (table === undefined || !hasBase || hasClocks || !this.#adopting.has(table.name)) return;
+    const row = table.readByKey(key);
+    // Time has gone on since the table became replicated by at least what the clock says.
+    return row && this.#adoptRow(table, row, this.#clock.next(0));
   }
 
   /** Puts held rows into tables that this database has only now. */
@@ -641,7 +765,7 @@ export class SqliteStore implements RowStore {
     let count = 0;
     for (const name of names) {
       const table = this.#tables.get(name);
-      if (table === undefined) continue;
+      if (table === undefined || !this.#hasHeldCells(table)) continue;
       let after: number | bigint | Uint8Array | null = null;
       for (;;) {
         const page = table.scan(after, 1000);
@@ -665,6 +789,13 @@ export class SqliteStore implements RowStore {
     return count;
   }
 
+  /** Whether something may be held for a column that the table has: else nobody need look for it. */
+  #hasHeldCells(table: StoredTable): boolean {
+    return this.#writer
+      .all("SELECT col FROM patina_unshown WHERE tbl = ? AND cells > 0", table.name)
+      .some(([column]) => table.valueIndex.has(String(column)));
+  }
+
   /**
    * Counts rows and clocks that don't belong together. Clocks whose row is gone go too: they would be
    * taken for those of the row that gets its rowid next.
@@ -675,7 +806,8 @@ export class SqliteStore implements RowStore {
     for (const table of this.#tables.values()) {
       const matched = table.countMatched();
       const clocks = table.countClocks();
-      rowsWithoutClocks += table.countRows() - matched;
+      // A row that is to be taken in will get its clocks.
+      if (!this.#adopting.has(table.name)) rowsWithoutClocks += table.countRows() - matched;
       clocksWithoutRows += clocks - matched;
       if (clocks !== matched) table.removeStrayClocks();
     }
@@ -714,6 +846,25 @@ export class SqliteStore implements RowStore {
     this.#ordinals.forget();
     this.#rows.forget();
   }
+}
+
+/** The statements of a plan, and the clock tables. What is wrong with one of them; undefined: nothing. */
+function runPlan(
+  database: SqlDatabase,
+  schema: PlannedSchema,
+  plan: SchemaPlan & { readonly kind: "plan" },
+): SchemaProblem | undefined {
+  for (const statement of plan.statements) {
+    const problem = problemOfStatement(database, statement);
+    if (problem !== undefined) return problem;
+  }
+  for (const name of plan.adopted) {
+    const columns = schema.tables.get(name)?.withoutRowid
+      ? "(key BLOB PRIMARY KEY NOT NULL, clock BLOB NOT NULL, held BLOB) WITHOUT ROWID"
+      : "(id INTEGER PRIMARY KEY, clock BLOB NOT NULL, held BLOB)";
+    database.exec(`CREATE TABLE ${quoteName(clockTableName(name))} ${columns}`);
+  }
+  return undefined;
 }
 
 function refusedSchema(problems: readonly SchemaProblem[]): StoreOpened {

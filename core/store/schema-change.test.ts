@@ -1,0 +1,239 @@
+import { expect, test } from "bun:test";
+import { SqliteNode, schemaOf } from "../../test/generators/sqlite-store.ts";
+import { createDigester, siteOf } from "../../test/model/history.ts";
+import { MemoryVfs } from "../../wasm/vfs/memory.ts";
+import { decodeChangeset, encodeChangeset } from "../change/changeset.ts";
+import type { StoreReply } from "../node/border.ts";
+import { encodeKey } from "../row/key.ts";
+import type { RowState } from "../row/row-state.ts";
+import { Adoption } from "./adoption.ts";
+import { Replica } from "./replica.ts";
+import type { SchemaChanged } from "./sqlite-store.ts";
+
+const digester = createDigester();
+const one = "CREATE TABLE t (k TEXT PRIMARY KEY NOT NULL, a)";
+const nMore = (n: number) =>
+  `WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < ${n})`;
+
+type Changed = SchemaChanged & { kind: "changed" };
+
+function change(node: SqliteNode, sql: string, rules = {}): Changed {
+  const changed = node.store.changeSchema(schemaOf(sql, rules), node.nowMs);
+  if (changed.kind === "refused")
+    throw new Error(changed.problems.map(({ why }) => why).join("\n"));
+  return changed;
+}
+
+function replicaOf(node: SqliteNode): Replica {
+  const { store, clock } = node;
+  const replica = new Replica({ store, clock, digester, schema: store.schema.shapes });
+  replica.start(node.nowMs, []);
+  while (replica.status().starting) replica.tick(node.nowMs, []);
+  return replica;
+}
+
+/** Everything held, whatever shows it. */
+function heldRows(node: SqliteNode): Map<string, RowState> {
+  const { rows } = node.store.scan(undefined, 1_000_000);
+  const states = node.store.read(rows);
+  return new Map(rows.map(({ id }, i) => [id, states[i] as RowState]));
+}
+
+function adoptAll(node: SqliteNode): { rows: number; changesets: Uint8Array[] }[] {
+  const commits: { rows: number; changesets: Uint8Array[] }[] = [];
+  for (const name of node.store.adopting) {
+    const table = node.store.schema.tables.get(name) as never;
+    const adoption = new Adoption(node.db, node.store, table);
+    for (;;) {
+      node.nowMs += 10;
+      const commit = adoption.slice(node.nowMs);
+      if (commit === undefined) break;
+      if (commit.kind === "refused") throw new Error(commit.why);
+      if (commit.changeset === undefined) continue;
+      const { rows } = commit.changeset;
+      commits.push({ rows: rows.length, changesets: [encodeChangeset(commit.changeset)] });
+    }
+  }
+  return commits;
+}
+
+test("adding a column changes no clock and no digest, and sends nothing but the hello", () => {
+  using node = new SqliteNode(one);
+  node.write(`INSERT INTO t SELECT 'r' || i, i FROM (${nMore(5000)} SELECT i FROM n)`);
+  node.write("UPDATE t SET a = 0 WHERE a % 7 = 0", "DELETE FROM t WHERE a % 11 = 1");
+  const replica = replicaOf(node);
+  const clocks = () => node.db.all("SELECT id, clock, held FROM patina_clock_t ORDER BY id");
+  const before = clocks();
+  const { rows, roots } = replica.status();
+  const begunMs = performance.now();
+  const changed = change(
+    node,
+    `CREATE TABLE t (k TEXT PRIMARY KEY NOT NULL, a, b TEXT DEFAULT 'new')`,
+  );
+  const replies: StoreReply[] = [];
+  replica.changeSchema(node.store.schema.shapes, changed.adoptedRows > 0, node.nowMs, replies);
+  console.log(`a column for 5,000 rows: ${(performance.now() - begunMs).toFixed(1)} ms`);
+  expect(changed).toMatchObject({ adoptedRows: 0, surfacedRows: 0, grown: ["t"] });
+  expect(clocks()).toEqual(before);
+  expect(replies.map(({ kind }) => kind)).toEqual(["identity", "slot"]);
+  expect(replica.status()).toMatchObject({ rows, roots, starting: false });
+  expect(node.db.all("SELECT DISTINCT b FROM t")).toEqual([["new"]]);
+  // From now on it is a column as any other, also for what was compiled before.
+  const { changeset } = node.write("UPDATE t SET b = 'x' WHERE k = 'r2'");
+  expect(changeset?.rows[0]?.cells.map(({ column }) => column)).toEqual(["a", "b"]);
+}, 30_000);
+
+test("a refused change leaves everything as it was, and says file, line and reason", () => {
+  using node = new SqliteNode(`${one}; CREATE INDEX i ON t (a)`);
+  node.write("INSERT INTO t VALUES ('x', 1)");
+  const schema = node.db.all("SELECT sql FROM sqlite_schema ORDER BY 1");
+  const wanted = schemaOf(
+    "CREATE TABLE u (k INTEGER PRIMARY KEY);\nCREATE TABLE t (k TEXT PRIMARY KEY NOT NULL,\n a TEXT, b)",
+  );
+  expect(node.store.changeSchema(wanted, node.nowMs)).toEqual({
+    kind: "refused",
+    problems: [
+      {
+        file: "test.sql",
+        line: 2,
+        why: "table t: column a can't be changed: the database has a, the file a TEXT",
+      },
+    ],
+  });
+  expect(node.store.planSchema(wanted)).toMatchObject({ kind: "refused" });
+  expect(node.db.all("SELECT sql FROM sqlite_schema ORDER BY 1")).toEqual(schema);
+  expect(node.write("UPDATE t SET a = 2").changeset?.rows.length).toBe(1);
+  // A dry run tells and does nothing.
+  const grown = schemaOf("CREATE TABLE t (k TEXT PRIMARY KEY NOT NULL, a, b)");
+  expect(node.store.planSchema(grown)).toMatchObject({
+    kind: "plan",
+    statements: ['DROP INDEX "i"', 'ALTER TABLE "t" ADD COLUMN b'],
+    grown: ["t"],
+  });
+  expect(node.db.all("SELECT sql FROM sqlite_schema ORDER BY 1")).toEqual(schema);
+});
+
+test("held rows and cells are shown when the running store gets their table and column", () => {
+  using node = new SqliteNode(one);
+  const stamp = { ms: 5000, count: 0, site: siteOf(3) };
+  const row = (table: string, key: string, columns: Record<string, number>): RowState => ({
+    ...{ table, key: encodeKey([key]) as Uint8Array, clock: { ...stamp, cl: 1 } },
+    cells: Object.entries(columns).map(([column, value]) => ({ column, stamp, value })),
+  });
+  node.store.merge([row("t", "x", { a: 1, b: 2 }), row("u", "y", { v: 3 })]);
+  const replica = replicaOf(node);
+  const [before, { roots }] = [heldRows(node), replica.status()];
+  const sql = `CREATE TABLE t (k TEXT PRIMARY KEY NOT NULL, a, b); CREATE TABLE u (k TEXT PRIMARY KEY NOT NULL, v)`;
+  const changed = change(node, sql);
+  expect(changed).toMatchObject({ surfacedRows: 2, adoptedRows: 0 });
+  expect([node.table("t"), node.table("u")]).toEqual([[["x", 1, 2]], [["y", 3]]]);
+  expect(node.store.unshown()).toEqual([]);
+  expect(heldRows(node)).toEqual(before);
+  replica.changeSchema(node.store.schema.shapes, false, node.nowMs, []);
+  expect(replica.status().roots).toEqual(roots);
+  expect(node.strays()).toEqual([]);
+});
+
+const filled = `${one}; CREATE TABLE w (k1 INTEGER NOT NULL, k2 TEXT NOT NULL, v INTEGER CHECK (v <> 13), PRIMARY KEY (k1, k2)) WITHOUT ROWID`;
+const local = { t: { replicated: false }, w: { replicated: false } };
+
+function fill(node: SqliteNode, rows: number): void {
+  node.db.exec(`INSERT INTO t SELECT 'r' || i, i FROM (${nMore(rows)} SELECT i FROM n)`);
+  node.db.exec(`INSERT INTO w SELECT i % 5, 'w' || i, 0 FROM (${nMore(rows)} SELECT i FROM n)`);
+}
+
+test("rows of a local table that becomes replicated are taken in, in many commits, also over a restart", () => {
+  const vfs = new MemoryVfs();
+  const changesets: Uint8Array[] = [];
+  {
+    using node = new SqliteNode(filled, { vfs, rules: local });
+    fill(node, 12_000);
+    const changed = change(node, filled);
+    expect(changed).toMatchObject({ adoptedRows: 0 });
+    expect([...node.store.adopting]).toEqual(["t", "w"]);
+    // Until then nobody hears of them.
+    expect(heldRows(node).size).toBe(0);
+    // A few slices, and then the process dies.
+    const adoption = new Adoption(node.db, node.store, node.store.schema.tables.get("t") as never);
+    for (let i = 0; i < 3; i++) {
+      const commit = adoption.slice(node.nowMs);
+      if (commit?.kind !== "committed" || commit.changeset === undefined)
+        throw new Error("committed");
+      changesets.push(encodeChangeset(commit.changeset));
+    }
+    expect(adoption.progress).toEqual({ table: "t", rows: 3000, of: 12_000, skipped: 0 });
+  }
+  using node = new SqliteNode(filled, { vfs, nowMs: 50_000 });
+  expect([...node.store.adopting]).toEqual(["t", "w"]);
+  expect(node.report).toMatchObject({ adoptedRows: 0, rowsWithoutClocks: 0 });
+  // One that a client changes meanwhile, one that it deletes.
+  changesets.push(
+    encodeChangeset(node.write("UPDATE t SET a = -1 WHERE k = 'r9000'").changeset as never),
+  );
+  expect(node.write("DELETE FROM t WHERE k = 'r9001'").changeset).toBeUndefined();
+  const commits = adoptAll(node);
+  expect(Math.max(...commits.map(({ rows }) => rows))).toBeLessThanOrEqual(1000);
+  expect(commits.reduce((sum, { rows }) => sum + rows, 0)).toBe(24_000 - 3000 - 2);
+  expect(node.store.adopting.size).toBe(0);
+  expect(node.strays()).toEqual([]);
+  // What was sent is what is held.
+  using peer = new SqliteNode(filled, { site: 5 });
+  for (const bytes of [...changesets, ...commits.flatMap((commit) => commit.changesets)]) {
+    const decoded = decodeChangeset(bytes);
+    if (decoded.kind === "malformed") throw new Error(decoded.why);
+    peer.store.merge(decoded.changeset.rows);
+  }
+  expect(heldRows(peer)).toEqual(heldRows(node));
+  expect(peer.table("t")).toEqual(node.table("t"));
+  using again = new SqliteNode(filled, { vfs });
+  expect(again.store.adopting.size).toBe(0);
+}, 60_000);
+
+test("a peer's row of the same key is joined with the one to be taken in, before or after", () => {
+  const stamp = { ms: 9000, count: 0, site: siteOf(3) };
+  const later = { ...stamp, ms: 900_000 };
+  const latest = { ...stamp, ms: 2_000_000 };
+  const peers = (at: typeof stamp, key: string): RowState => ({
+    ...{ table: "t", key: encodeKey([key]) as Uint8Array, clock: { ...at, cl: 1 } },
+    cells: [{ column: "a", stamp: at, value: "peer's" }],
+  });
+  using node = new SqliteNode(filled, { rules: local });
+  fill(node, 11_000);
+  // Held since before the table was replicated here: whatever their stamps, the INSERT comes after them.
+  node.store.merge([peers(stamp, "r1"), peers(later, "r2"), peers(stamp, "not here")]);
+  const changed = change(node, filled);
+  expect(changed).toMatchObject({ adoptedRows: 2, surfacedRows: 1 });
+  // And while it is under way.
+  const merged = node.store.merge([peers(stamp, "r10001"), peers(latest, "r10002")]);
+  expect(merged.map(({ before, changed: isChanged }) => [before === undefined, isChanged])).toEqual(
+    [
+      [true, true],
+      [false, false],
+      [true, true],
+      [false, true],
+    ],
+  );
+  adoptAll(node);
+  const value = (key: string) => node.db.all("SELECT a FROM t WHERE k = ?", key)[0]?.[0];
+  expect(["r1", "r2", "not here", "r10001", "r10002"].map(value)).toEqual([
+    1,
+    2,
+    "peer's",
+    10_001,
+    "peer's",
+  ]);
+  expect(node.db.all("SELECT count(*) FROM patina_absent")).toEqual([[0]]);
+  expect(node.strays()).toEqual([]);
+}, 30_000);
+
+test("a large table is taken in after the start, a small one at the start", () => {
+  const vfs = new MemoryVfs();
+  {
+    using node = new SqliteNode(filled, { vfs, rules: local });
+    fill(node, 20);
+    node.db.exec(`INSERT INTO t SELECT 's' || i, i FROM (${nMore(10_001)} SELECT i FROM n)`);
+  }
+  using node = new SqliteNode(filled, { vfs });
+  expect([...node.store.adopting]).toEqual(["t"]);
+  expect(node.report).toMatchObject({ adoptedRows: 20, rowsWithoutClocks: 0 });
+});
