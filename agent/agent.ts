@@ -9,7 +9,9 @@
  */
 
 import { chmodSync, chownSync } from "node:fs";
+import { loadSqlite } from "../wasm/module.ts";
 import { FileVfs } from "../wasm/vfs/file.ts";
+import { Agreements } from "./agreements.ts";
 import { createGate, type Token } from "./api/access.ts";
 import { createFront, RouteRoom } from "./api/front.ts";
 import { createApi } from "./api/handlers.ts";
@@ -68,9 +70,12 @@ export async function startAgent(config: Config, log: Log): Promise<RunningAgent
   let store: StoreThread | undefined;
   let server: UnixServer | undefined;
   const tcpServers: TcpServer[] = [];
+  const agreements = new Agreements();
+  const vfs = new FileVfs();
+  const storeFailed = onlyARestartHelps(vfs, directory.databasePath);
   try {
     store = new StoreThread({
-      vfs: new FileVfs(),
+      vfs,
       databasePath: directory.databasePath,
       publicKey: key.publicKey,
       node: config.node,
@@ -83,6 +88,7 @@ export async function startAgent(config: Config, log: Log): Promise<RunningAgent
       nonce: directory.readNonce() ?? "",
       renewNonce: () => directory.renewNonce(),
       standsAlone,
+      agreements,
       log,
       swarm: async () => link?.ask({ kind: "swarm" }) ?? { kind: "stands-alone" },
       bodiesWaiting: async () => {
@@ -97,6 +103,7 @@ export async function startAgent(config: Config, log: Log): Promise<RunningAgent
       key,
       directory,
       store,
+      agreements,
       log,
     );
     link = net?.link;
@@ -144,7 +151,7 @@ export async function startAgent(config: Config, log: Log): Promise<RunningAgent
       socket: config.api.socket,
       listen,
       port,
-      failed: net?.failed ?? new Promise(() => {}),
+      failed: net === undefined ? storeFailed : Promise.race([net.failed, storeFailed]),
       stop: (reason) => {
         stopping ??= stop(running, claim.release, reason, log);
         return stopping;
@@ -203,6 +210,20 @@ function openTokens(config: Config): readonly Token[] | undefined {
   return all;
 }
 
+/**
+ * Resolves when the store can't go on in this process: a sync of the WAL failed, so that nobody knows
+ * what is on the disk until it is read anew, or SQLite broke off. The agent ends, in order and with a
+ * code, and whoever watches it starts it again.
+ */
+function onlyARestartHelps(vfs: FileVfs, databasePath: string): Promise<StartFailure> {
+  return new Promise((resolve) => {
+    const fail = (why: string) =>
+      resolve(new StartFailure(exitCodes.data, `database ${databasePath}: ${why}`));
+    vfs.onSyncFailed = (path, why) => fail(`${path} could not be synced (${why}): start again`);
+    loadSqlite().onTrap = (trap) => fail(trap.message);
+  });
+}
+
 /** @throws StartFailure */
 function socketIdsOf(config: Config): { user: number | undefined; group: number | undefined } {
   const id = (kind: "user" | "group", name: string): number | undefined => {
@@ -246,6 +267,7 @@ async function startNetwork(
   key: NodeKey,
   directory: DataDirectory,
   store: StoreThread,
+  agreements: Agreements,
   log: Log,
 ): Promise<StartedNetwork | undefined> {
   if (cluster === undefined) {
@@ -281,6 +303,7 @@ async function startNetwork(
   });
   const listening = new Promise<number | StartFailure>((resolve) => {
     link.onReport((report) => {
+      if (report.kind === "agreed") agreements.noted(report);
       logNetReport(report, log);
       if (report.kind === "listening") {
         if (!swarm.actAsBootstrap) directory.writePort(report.port);
@@ -336,6 +359,9 @@ function logNetReport(report: NetReport, log: Log): void {
       return;
     case "failed":
       log.error("the network failed", { why: report.why });
+      return;
+    case "agreed":
+      log.debug("identical with a peer", { peer: report.peer, cut: report.cut });
       return;
     case "alarm":
       log.warn("alarm", { alarm: report.alarm, peer: report.peer, what: report.text });

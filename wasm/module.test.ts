@@ -35,6 +35,8 @@ test("after a trap nothing is answered any more, and the error says what it was"
     const vfs = new MemoryVfs();
     const db = openDatabase("a.db", { vfs });
     const kept = db.prepare("SELECT 1");
+    let traps = 0;
+    db.module.onTrap = () => traps++;
     // What a trap does: it unwinds C's frames without their knowing.
     db.createRawFunction("unwind", 0, {}, () => { throw new RangeError("as a trap would"); });
     const told = (body) => { try { body(); return "nothing"; } catch (thrown) { return thrown.codeName + " " + thrown.message; } };
@@ -43,18 +45,23 @@ test("after a trap nothing is answered any more, and the error says what it was"
       () => db.changes, () => openDatabase("b.db", { vfs })].map(told);
     kept.finalize();
     db.close();
-    postMessage({ first, later });`,
+    postMessage({ first, later, traps });`,
   );
   const worker = new Worker(folder.path("worker.ts"));
-  const { promise, resolve, reject } = Promise.withResolvers<{ first: string; later: string[] }>();
+  const { promise, resolve, reject } = Promise.withResolvers<{
+    first: string;
+    later: string[];
+    traps: number;
+  }>();
   worker.onmessage = (event) => resolve(event.data);
   worker.onerror = (event) => reject(new Error(event.message));
-  const { first, later } = await promise;
+  const { first, later, traps } = await promise;
   worker.terminate();
   expect(first).toBe(
     "SQLITE_INTERNAL SQLite broke off and can't be used any more in this process: as a trap would",
   );
   expect(later).toEqual([first, first, first, first, first]);
+  expect(traps).toBe(1);
 });
 
 test("SQL can't use up the stack, in a Worker neither", async () => {

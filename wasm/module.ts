@@ -180,6 +180,8 @@ export class SqliteModule {
   /** For results that SQLite writes through a pointer, and for short strings during one call. */
   readonly scratch: number;
   readonly #pointers: ReadonlyMap<string, number>;
+  /** Told once, when {@link trap} is set: only a new process has a sound heap again. */
+  onTrap: ((trap: SqliteError) => void) | undefined;
   #trap: SqliteError | null = null;
 
   constructor(module: WebAssembly.Module) {
@@ -242,12 +244,14 @@ export class SqliteModule {
 
   /** Notes that a call into SQLite was left by `thrown`, and returns what to throw in its place. */
   trapped(thrown: unknown): SqliteError {
+    if (this.#trap !== null) return this.#trap;
     const message = thrown instanceof Error ? thrown.message : String(thrown);
-    this.#trap ??= new SqliteError(
+    this.#trap = new SqliteError(
       SQLITE_INTERNAL,
       `SQLite broke off and can't be used any more in this process: ${message}`,
       { cause: thrown },
     );
+    this.onTrap?.(this.#trap);
     return this.#trap;
   }
 

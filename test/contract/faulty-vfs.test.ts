@@ -5,6 +5,7 @@ import { type Database, openDatabase } from "../../wasm/database.ts";
 import { SqliteError } from "../../wasm/error.ts";
 import { FaultyVfs } from "../../wasm/vfs/faulty.ts";
 import { FaultyDisk, type FaultyDiskOptions } from "../../wasm/vfs/faulty-disk.ts";
+import { FileVfs } from "../../wasm/vfs/file.ts";
 import { testVfs } from "./vfs.ts";
 
 // Without faults it is a disk like any other; also one that does everything in small pieces.
@@ -286,6 +287,19 @@ describe("the file VFS on a disk that fails", () => {
     disk.restart("power");
     using third = openWal(disk);
     expect(third.all("SELECT a FROM t")).toEqual([[1]]);
+  });
+
+  test("whoever has to restart the process is told once that a sync failed", () => {
+    const disk = createDisk({ random: () => 0 });
+    const vfs = new FileVfs("told", disk);
+    const told: string[] = [];
+    vfs.onSyncFailed = (path, why) => told.push(`${path} ${why}`);
+    const db = openDatabase("/d/a.db", { vfs });
+    db.exec("PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL; CREATE TABLE t (a)");
+    disk.inject({ kind: "error", call: "fdatasync", after: 0, times: 1, code: "EIO" });
+    for (let tries = 0; tries < 3; tries++) errorOf(() => db.checkpoint("PASSIVE"));
+    expect(told).toEqual(["/d/a.db-wal EIO"]);
+    db.close();
   });
 
   test("a full disk refuses writes, serves reads, and goes on when there is room", () => {

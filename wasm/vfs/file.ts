@@ -97,6 +97,11 @@ let named = 0;
 
 export class FileVfs implements Vfs {
   readonly name: string;
+  /**
+   * Told once for each WAL that may not be relied on any more: a sync of it failed, and it refuses
+   * writes until the database is opened anew. Only a restart of the process mends that.
+   */
+  onSyncFailed: ((path: string, why: string) => void) | undefined;
   readonly #fs: FileSystem;
 
   /**
@@ -280,7 +285,10 @@ class FileHandle implements VfsFile {
     try {
       this.#fs.fdatasync(this.#fd);
     } catch (thrown) {
-      if (this.#wal !== null) this.#wal.failure = reasonOf(thrown);
+      if (this.#wal !== null) {
+        this.#wal.failure = reasonOf(thrown);
+        this.#vfs.onSyncFailed?.(this.#name, this.#wal.failure);
+      }
       throw failure(SQLITE_IOERR_FSYNC, "fdatasync", this.#name, thrown);
     }
     if (this.#directorySyncDue) {
