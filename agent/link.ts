@@ -84,6 +84,8 @@ export type NetReport =
   | { readonly kind: "disconnected"; readonly peer: PeerId; readonly why: string }
   /** A peer that was not admitted; nothing it sent was parsed. Told of some, counted always. */
   | { readonly kind: "refused"; readonly peer: PeerId; readonly why: string }
+  /** A comparison with this peer found both equal; about once a second. */
+  | { readonly kind: "agreed"; readonly peer: PeerId; readonly cut: number }
   /** What the node machine wants an operator to know. */
   | { readonly kind: "alarm"; readonly alarm: Alarm; readonly peer: PeerId; readonly text: string };
 

@@ -42,6 +42,8 @@ export interface LocalServiceHost<C extends WriteCommit> {
   readonly writesRefused: () => string | undefined;
   /** A local transaction was committed; called before live queries and the client hear of it. */
   readonly onCommitted: (commit: C) => void;
+  /** Milliseconds since this node was last identical with a peer; undefined for never. */
+  readonly agreedMs?: () => number | undefined;
   readonly health: () => Promise<HealthReport>;
   readonly status: () => unknown;
   readonly swarm: () => Promise<unknown>;
@@ -135,6 +137,10 @@ export class LocalService<C extends WriteCommit = WriteCommit> implements StoreS
       else totalRowCount += count;
     }
     return { totalRowCount, invalidTables };
+  }
+
+  agreedMs(): number | undefined {
+    return this.#host.agreedMs?.();
   }
 
   async health(): Promise<HealthReport> {

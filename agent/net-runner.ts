@@ -11,6 +11,7 @@
 import { assert, unreachable } from "../core/assert.ts";
 import type { PeerId, StoreRequest } from "../core/node/border.ts";
 import type { NodeEffect, NodeEvent, NodeSnapshot } from "../core/node/node-machine.ts";
+import type { Agreed } from "./agreements.ts";
 import type { LinkMessage, NetAnswer, NetMessage, NetOptions, NetQuestion } from "./link.ts";
 import { type Bootstrap, startBootstrap } from "./swarm/bootstrap.ts";
 import { type Swarm, startSwarm } from "./swarm/swarm.ts";
@@ -23,6 +24,8 @@ export interface Machine {
   /** When it next wants a `timeout`, ms on the clock of `nowMs`; Infinity for never. */
   pollTimeout(): number;
   snapshot(): NodeSnapshot;
+  /** The last time that any peer was found equal; a new object each time. */
+  readonly latestAgreement?: Agreed | undefined;
 }
 
 export interface NetPort {
@@ -137,6 +140,7 @@ class Running {
   #timerMs = Number.POSITIVE_INFINITY;
   #requests: StoreRequest[] = [];
   #isStopping = false;
+  #toldAgreement: Agreed | undefined;
   #refusedUntilMs = 0;
   #refusedTold = 0;
 
@@ -209,6 +213,11 @@ class Running {
       }
     } finally {
       this.#isHandling = false;
+    }
+    const agreed = this.#machine?.latestAgreement;
+    if (agreed !== this.#toldAgreement && agreed !== undefined) {
+      this.#toldAgreement = agreed;
+      this.report({ kind: "agreed", peer: agreed.peer, cut: agreed.cut });
     }
     this.#armTimer();
   }

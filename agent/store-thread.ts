@@ -26,6 +26,7 @@ import { type CommitResult, type OpenReport, SqliteStore } from "../core/store/s
 import type { Database } from "../wasm/database.ts";
 import type { Statement } from "../wasm/statement.ts";
 import type { Vfs } from "../wasm/vfs/vfs.ts";
+import type { Agreements } from "./agreements.ts";
 import type { HealthReport, Operation, OperationOutcome } from "./api/store-service.ts";
 import { Backup, backupEvents } from "./backup.ts";
 import { guarded, openReader, openWriter, settleWriter } from "./database-files.ts";
@@ -69,6 +70,8 @@ export interface StoreThreadOptions {
   readonly renewNonce: () => string;
   /** Without a net thread this node is alone, and says so in `patina_members` itself. */
   readonly standsAlone: boolean;
+  /** When this node was last identical with its peers. */
+  readonly agreements?: Agreements;
   readonly log: Log;
   /** For tests without a file. */
   readonly circumstances?: FileCircumstances;
@@ -250,6 +253,7 @@ export class StoreThread {
         return allowed.kind === "refused" ? allowed.why : undefined;
       },
       onCommitted: (commit) => this.#committed(commit as Committed),
+      agreedMs: () => this.#options.agreements?.agoMs(),
       health: () => this.#health(),
       status: () => this.#status(),
       swarm: this.#options.swarm,
@@ -397,6 +401,16 @@ export class StoreThread {
     return { node: name, key, region, zone, state: "ALIVE", incarnation, sinceMs, storeLag: "ok" };
   }
 
+  /** By peer, the latest first. */
+  #agreed(): { node: string | null; key: string; ms: number; cut: number }[] {
+    const rows = this.#reader.all("SELECT key, node FROM patina_members");
+    const nodes = new Map(rows.map(([key, node]) => [key, String(node)]));
+    const agreements = this.#options.agreements?.byPeer() ?? [];
+    return agreements.map(({ peer, cut, agoMs }) => {
+      return { node: nodes.get(peer) ?? null, key: peer, ms: agoMs, cut };
+    });
+  }
+
   #membersAlive(): number {
     const [row] = this.#reader.all("SELECT count(*) FROM patina_members WHERE state = 'ALIVE'");
     return Number(row?.[0] ?? 0);
@@ -436,6 +450,8 @@ export class StoreThread {
       stands_alone: standsAlone,
       ready: !status.starting,
       members_alive: this.#membersAlive(),
+      agreed_ms: this.#options.agreements?.agoMs() ?? null,
+      agreed: this.#agreed(),
       rows_held: status.rows,
       root: status.roots[0]?.fingerprint ?? null,
       cut: status.cut,

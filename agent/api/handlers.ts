@@ -1,6 +1,7 @@
 /**
  * The handlers of the HTTP API. Paths, statuses, headers and bodies are Corrosion's, so that its
- * clients work; what is ours alone has a path of its own (`/v1/status`, `/v1/swarm`).
+ * clients work; what is ours alone has a path of its own (`/v1/status`, `/v1/swarm`) or a header that
+ * begins with `patina-`.
  *
  * | path                      | does                                                         |
  * | ------------------------- | ------------------------------------------------------------ |
@@ -159,7 +160,7 @@ class Handlers {
     if (outcome.kind === "refused") return errorResponse(outcome.status, outcome.why);
     const { chunks } = outcome;
     const body = chunks.length === 1 ? (chunks[0] as Uint8Array) : inTurn(chunks);
-    return { status: 200, headers: {}, body };
+    return { status: 200, headers: this.#agreed(), body };
   }
 
   async #subscribe(request: ApiRequest, access: Access): Promise<ApiResponse> {
@@ -205,7 +206,7 @@ class Handlers {
     }
     subscriber = outcome.subscriber;
     if (stream.isEnded) this.#store.unsubscribe(subscriber);
-    const headers: Record<string, string> = { "corro-query-id": outcome.id };
+    const headers: Record<string, string> = { ...this.#agreed(), "corro-query-id": outcome.id };
     if (outcome.hash !== undefined) headers["corro-query-hash"] = outcome.hash;
     return { status: 200, headers, body: stream };
   }
@@ -226,7 +227,17 @@ class Handlers {
     return jsonResponse(200, `{"total_row_count":${count},"invalid_tables":${invalid}}`);
   }
 
+  /** How far an answer may be behind: since when this node knows of nobody who has exactly what it has. */
+  #agreed(): Readonly<Record<string, string>> {
+    return { "patina-agreed-ms": String(this.#store.agreedMs() ?? "none") };
+  }
+
   async #health(request: ApiRequest): Promise<ApiResponse> {
+    const answer = await this.#healthAnswer(request);
+    return { ...answer, headers: { ...answer.headers, ...this.#agreed() } };
+  }
+
+  async #healthAnswer(request: ApiRequest): Promise<ApiResponse> {
     const query = new QueryString(request.query);
     const gapsMax = query.unsigned("gaps");
     const lagMax = query.real("p99_lag");

@@ -117,6 +117,8 @@ export interface StoreService {
   updates(table: string, listener: StreamListener, access: Access): Promise<SubscribeOutcome>;
   unsubscribe(subscriber: number): void;
   tableStats(tables: readonly string[], access: Access): Promise<TableStats>;
+  /** Milliseconds since this node was last found identical with a peer; undefined for never. */
+  agreedMs(): number | undefined;
   health(): Promise<HealthReport>;
   /** For people and `patina status`: JSON of one object. */
   status(): Promise<string>;

@@ -230,6 +230,11 @@ export class NodeMachine {
     return this.#peers.get(peer)?.agreement?.atMs;
   }
 
+  /** The last time that any peer was found equal; a new object each time. */
+  get latestAgreement(): (Agreement & { readonly peer: PeerId }) | undefined {
+    return this.#verdicts.latest;
+  }
+
   snapshot(): NodeSnapshot {
     const peers = [...this.#peers.values()].map(
       (peer): PeerSnapshot => ({

@@ -8,15 +8,22 @@
  * @module
  */
 
-import type { Peer } from "./peer.ts";
+import type { PeerId } from "./border.ts";
+import type { Agreement, Peer } from "./peer.ts";
 import type { World } from "./world.ts";
 
 export class Verdicts {
   readonly #world: World;
   #fromMs = Number.POSITIVE_INFINITY;
+  #latest: (Agreement & { readonly peer: PeerId }) | undefined;
 
   constructor(world: World) {
     this.#world = world;
+  }
+
+  /** The last comparison that found a peer equal, also of one that has gone since; a new object each time. */
+  get latest(): (Agreement & { readonly peer: PeerId }) | undefined {
+    return this.#latest;
   }
 
   /** The node has no peer any more. */
@@ -40,6 +47,7 @@ export class Verdicts {
     if (isEqual) {
       this.#world.counters.verdictsEqual++;
       peer.agreement = { cut, atMs: this.#world.nowMs };
+      this.#latest = { ...peer.agreement, peer: peer.id };
     } else this.#world.counters.verdictsDifferent++;
   }
 }

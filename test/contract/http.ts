@@ -673,6 +673,19 @@ export function httpContract(
       expect(text).toMatch(/^\{"total_row_count":\d+,"invalid_tables":\["nowhere"\]\}$/);
     });
 
+    test("an agent that is alone says that it was never identical with another", async () => {
+      if (!target.isPatina) return;
+      const id = keys();
+      await using stream = await http.subscribe(`"SELECT id FROM tests WHERE id = ${id}"`);
+      const answers = [
+        stream,
+        await http.query('"SELECT 1"'),
+        await http.ask("GET", "/v1/health"),
+        await http.ask("GET", `/v1/health?failure_status=599&max_queue=0`),
+      ];
+      for (const { headers } of answers) expect(headers.get("patina-agreed-ms")).toBe("none");
+    });
+
     test("health answers in its shape, with the status that was asked for", async () => {
       const { status, contentType, text } = await http.ask("GET", "/v1/health?failure_status=599");
       expect(contentType).toBe("application/json");

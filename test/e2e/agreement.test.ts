@@ -1,0 +1,119 @@
+/**
+ * Every answer says since when nobody was found who has exactly what this agent has.
+ *
+ * @module
+ */
+
+import { afterAll, beforeAll, expect, test } from "bun:test";
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { freeUdpPort } from "../../agent/swarm/free-port.ts";
+import { patinaCommand, runPatina, startTestAgent, type TestAgent } from "../agent-process.ts";
+import { HttpClient } from "../contract/http-target.ts";
+
+let folder: string;
+let bootstrap: Bun.Subprocess;
+let a: TestAgent;
+let b: TestAgent;
+
+beforeAll(async () => {
+  folder = mkdtempSync(join(tmpdir(), "patina-agreement-"));
+  const cluster = join(folder, "cluster.toml");
+  expect((await runPatina(["cluster", "init", cluster])).code).toBe(0);
+  const address = `127.0.0.1:${await freeUdpPort()}`;
+  const [host, port] = address.split(":") as [string, string];
+  bootstrap = Bun.spawn([...patinaCommand, "bootstrap", "--host", host, "--port", port, "--json"], {
+    stdout: "pipe",
+    stderr: "ignore",
+  });
+  await (bootstrap.stdout as ReadableStream<Uint8Array>).getReader().read();
+  const start = (name: string): Promise<TestAgent> => {
+    mkdirSync(join(folder, name));
+    writeFileSync(
+      join(folder, name, "schema.sql"),
+      "CREATE TABLE t (id INTEGER NOT NULL PRIMARY KEY, v TEXT);",
+    );
+    return startTestAgent({
+      folder: join(folder, name),
+      arguments: ["--name", name, "--cluster", cluster, "--host", host, "--bootstrap", address],
+    });
+  };
+  [a, b] = await Promise.all([start("a"), start("b")]);
+}, 60_000);
+afterAll(async () => {
+  await Promise.all([a.stop(), b.kill()]);
+  bootstrap.kill();
+  rmSync(folder, { recursive: true });
+});
+
+const header = async (agent: TestAgent): Promise<string | null> =>
+  (
+    await new HttpClient({ at: agent.socket, isPatina: true }).query('"SELECT id FROM t"')
+  ).headers.get("patina-agreed-ms");
+const agreedMs = async (agent: TestAgent): Promise<number> => {
+  const text = await header(agent);
+  return text === "none" ? Number.POSITIVE_INFINITY : Number(text);
+};
+
+async function until(what: string, isTrue: () => Promise<boolean>): Promise<void> {
+  const deadlineMs = performance.now() + 30_000;
+  while (!(await isTrue())) {
+    if (performance.now() > deadlineMs) throw new Error(`not within 30 s: ${what}\n${a.log()}`);
+    await Bun.sleep(50);
+  }
+}
+
+const statusOf = async (agent: TestAgent) =>
+  JSON.parse((await runPatina(["status", "--json", "--socket", agent.socket])).stdout);
+
+test("agents that agree say so, over and over", async () => {
+  const http = new HttpClient({ at: a.socket, isPatina: true });
+  await http.transact("[\"INSERT INTO t VALUES (1, 'x')\"]");
+  // A comparison a second or so: it never grows old.
+  for (const agent of [a, b]) {
+    await until("they agree", async () => (await agreedMs(agent)) < 3000);
+  }
+  let before = await agreedMs(a);
+  await until("they agree again", async () => {
+    const now = await agreedMs(a);
+    const isNewer = now < before;
+    before = now;
+    return isNewer;
+  });
+  const health = await http.ask("GET", "/v1/health");
+  expect(health.headers.get("patina-agreed-ms")).toMatch(/^\d+$/);
+  await using stream = await http.subscribe('"SELECT id FROM t"');
+  expect(stream.headers.get("patina-agreed-ms")).toMatch(/^\d+$/);
+  const status = await statusOf(a);
+  expect(status.agreed).toEqual([
+    { node: "b", key: b.key, ms: expect.any(Number), cut: expect.any(Number) },
+  ]);
+  expect(status.agreed[0].ms).toBeGreaterThanOrEqual(status.agreed_ms);
+}, 60_000);
+
+test("an agent that is cut off says how long it has been", async () => {
+  process.kill(b.pid, "SIGSTOP");
+  const stoppedMs = performance.now();
+  let last = 0;
+  await until("it has grown to 5 s", async () => {
+    const now = await agreedMs(a);
+    last = now;
+    return now > 5000;
+  });
+  // It isn't older than it can be: the last comparison was at most some seconds before the cut.
+  expect(last).toBeLessThan(performance.now() - stoppedMs + 5000);
+  // From here on nothing makes it younger, and a read goes on answering.
+  for (let i = 0; i < 10; i++) {
+    const now = await agreedMs(a);
+    expect(now).toBeGreaterThanOrEqual(last);
+    last = now;
+    await Bun.sleep(20);
+  }
+  const { agreed, agreed_ms: ms } = await statusOf(a);
+  expect(ms).toBeGreaterThanOrEqual(last);
+  expect(agreed[0].ms).toBeGreaterThanOrEqual(last);
+
+  process.kill(b.pid, "SIGCONT");
+  await until("they agree again", async () => (await agreedMs(a)) < 2000);
+}, 90_000);
