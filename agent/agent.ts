@@ -28,6 +28,7 @@ import type { NetLink, NetOptions, NetReport } from "./link.ts";
 import type { Log } from "./log.ts";
 import { type NodeKey, openNodeKey } from "./node-key.ts";
 import { readSchemaFiles } from "./schema-files.ts";
+import type { OperationLine } from "./operations.ts";
 import { exitCodes, StartFailure } from "./start-failure.ts";
 import { StoreThread } from "./store-thread.ts";
 
@@ -39,6 +40,8 @@ export interface RunningAgent {
   readonly listen: readonly string[];
   /** UDP port; undefined when it stands alone. */
   readonly port: number | undefined;
+  /** Reads the schema files again and does what they say; the log tells what came of it. */
+  reload(): Promise<void>;
   /** Tells the peers, ends subscriptions, copies the WAL, closes. */
   stop(reason: string): Promise<void>;
   /** Settles when the network ended for good although nobody asked. */
@@ -48,8 +51,15 @@ export interface RunningAgent {
 /** How long peers hold a place for an agent that was stopped in an orderly way: it may be restarting. */
 const restartMs = 10_000;
 
-/** @throws StartFailure */
-export async function startAgent(config: Config, log: Log): Promise<RunningAgent> {
+/**
+ * @param readConfig Reads it again, for a reload; only what it says of the schema is looked at.
+ * @throws StartFailure
+ */
+export async function startAgent(
+  config: Config,
+  log: Log,
+  readConfig: () => Config = () => config,
+): Promise<RunningAgent> {
   process.umask(0o077);
   const cluster = openCluster(config);
   if (cluster !== undefined) {
@@ -81,6 +91,10 @@ export async function startAgent(config: Config, log: Log): Promise<RunningAgent
       node: config.node,
       digestKey: cluster?.digestKey ?? directory.ownDigestKey(),
       schema,
+      readSchema: () => {
+        const { schema: now, tables } = readConfig();
+        return readSchemaFiles(now.paths, tables);
+      },
       durability: config.store.durability,
       queryTimeoutMs: config.store.queryTimeoutMs,
       statementTimeoutMs: config.store.statementTimeoutMs,
@@ -152,6 +166,9 @@ export async function startAgent(config: Config, log: Log): Promise<RunningAgent
       listen,
       port,
       failed: net === undefined ? storeFailed : Promise.race([net.failed, storeFailed]),
+      reload: async () => {
+        for await (const line of running.store.reload()) logReload(line, log);
+      },
       stop: (reason) => {
         stopping ??= stop(running, claim.release, reason, log);
         return stopping;
@@ -337,6 +354,15 @@ function logReport(store: StoreThread, log: Log): void {
     log.warn("rows were deleted without Patina: a merge may bring them back", {
       rows: report.clocksWithoutRows,
     });
+  }
+}
+
+function logReload(line: OperationLine, log: Log): void {
+  if ("error" in line) log.error("reload", { why: line.error });
+  else if ("done" in line) {
+    const { statements, warnings } = line.done as Record<string, readonly string[]>;
+    log.info("reloaded", { statements: statements?.length });
+    for (const why of warnings ?? []) log.warn("schema", { why });
   }
 }
 

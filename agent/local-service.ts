@@ -170,6 +170,15 @@ export class LocalService<C extends WriteCommit = WriteCommit> implements StoreS
     this.#changed([], [table]);
   }
 
+  /** The schema of the database is another, and held rows may be shown. */
+  schemaChanged(): void {
+    // A connection hears of it at the next step of a statement, and not when one is compiled.
+    this.#reader.database.all("SELECT 1 FROM sqlite_schema LIMIT 1");
+    this.#reader.prepared.clear();
+    this.#writer.schemaChanged();
+    this.live.schemaChanged();
+  }
+
   /** Ends all streams; nothing more is told. */
   endStreams(): void {
     this.live.endAll();

@@ -14,6 +14,7 @@
  * @module
  */
 
+import type { Lane } from "../core/change/changeset.ts";
 import { HlcClock } from "../core/clock/hlc-clock.ts";
 import type { Site } from "../core/clock/stamp.ts";
 import { hlcToText, hlcZero } from "../core/clock/stamp.ts";
@@ -22,18 +23,27 @@ import { Digester } from "../core/row/digest.ts";
 import type { PlannedSchema } from "../core/schema/schema.ts";
 import { problemToText } from "../core/schema/schema.ts";
 import { Replica } from "../core/store/replica.ts";
-import { type CommitResult, type OpenReport, SqliteStore } from "../core/store/sqlite-store.ts";
+import {
+  type CommitResult,
+  type OpenReport,
+  type SchemaChanged,
+  SqliteStore,
+} from "../core/store/sqlite-store.ts";
 import type { Database } from "../wasm/database.ts";
 import type { Statement } from "../wasm/statement.ts";
 import type { Vfs } from "../wasm/vfs/vfs.ts";
 import type { Agreements } from "./agreements.ts";
 import type { HealthReport, Operation, OperationOutcome } from "./api/store-service.ts";
+import { AdoptionChore } from "./adoption-chore.ts";
 import { Backup, backupEvents } from "./backup.ts";
+import { Chores } from "./chores.ts";
 import { guarded, openReader, openWriter, settleWriter } from "./database-files.ts";
 import { LocalService } from "./local-service.ts";
 import type { Log } from "./log.ts";
-import { backupLines, toLines } from "./operations.ts";
+import { backupLines, type OperationLine, toLines } from "./operations.ts";
 import { recordOwnSite } from "./own-sites.ts";
+import { type ReloadHost, reload } from "./reload.ts";
+import { SchemaNames } from "./schema-names.ts";
 import { sha256 } from "./sha256.ts";
 import {
   circumstancesOf,
@@ -61,6 +71,8 @@ export interface StoreThreadOptions {
   readonly node: { readonly name: string; readonly region: string; readonly zone: string };
   readonly digestKey: Uint8Array;
   readonly schema: PlannedSchema;
+  /** Reads configuration and schema files again, for a reload. @throws StartFailure */
+  readonly readSchema?: () => PlannedSchema;
   readonly durability: "normal" | "full";
   readonly queryTimeoutMs: number;
   readonly statementTimeoutMs: number;
@@ -121,6 +133,9 @@ export class StoreThread {
   #checkpointFrames = checkpointFramesMin;
   #isStopped = false;
   #backup: Backup | undefined;
+  readonly #names: SchemaNames;
+  readonly #adoption: AdoptionChore;
+  readonly #chores: Chores;
 
   /** Opens and checks everything; nothing is served yet. @throws StartFailure */
   constructor(options: StoreThreadOptions) {
@@ -176,6 +191,16 @@ export class StoreThread {
       writer.close();
       throw error;
     }
+    this.#names = new SchemaNames(schema);
+    this.#adoption = new AdoptionChore(writer, this.#store, {
+      mayWrite: () => this.#replica.localWrites().kind === "allowed",
+      // In bulk: there may be very many, and none of them is news.
+      onCommitted: (commit) => this.#committed(commit, 2),
+      onDone: ({ table, rows, skipped }) => log.info("rows taken in", { table, rows, skipped }),
+    });
+    this.#chores = new Chores([this.#adoption], (name, error) =>
+      log.error(`${name} failed, and is tried again`, { why: error.message }),
+    );
     this.service = this.#createService();
     this.#replica.onMerged((rows, _lane, origin) => {
       if (origin !== "local") this.service.merged(rows);
@@ -229,16 +254,7 @@ export class StoreThread {
   }
 
   #createService(): LocalService<CommitResult> {
-    const { queryTimeoutMs, statementTimeoutMs, resultBytesMax, schema } = this.#options;
-    const keys = new Map([["patina_members", ["node"]]]);
-    const replicated = new Set<string>();
-    for (const table of schema.tables.values()) {
-      keys.set(
-        table.name,
-        table.keyColumns.map((column) => column.name),
-      );
-      if (table.replicated) replicated.add(table.name);
-    }
+    const { queryTimeoutMs, statementTimeoutMs, resultBytesMax } = this.#options;
     const reader = new QueryRunner(this.#reader, { timeoutMs: queryTimeoutMs, resultBytesMax });
     const writer = new TransactionRunner<CommitResult>(this.#writer, this.#store, {
       timeoutMs: statementTimeoutMs,
@@ -246,8 +262,8 @@ export class StoreThread {
     return new LocalService<CommitResult>(reader, writer, {
       actorId: this.site,
       nowMs: () => this.#clock.nowMs(),
-      keyColumnsOf: (table) => keys.get(table),
-      isReplicated: (table) => replicated.has(table),
+      keyColumnsOf: this.#names.keyColumnsOf,
+      isReplicated: this.#names.isReplicated,
       writesRefused: () => {
         const allowed = this.#replica.localWrites();
         return allowed.kind === "refused" ? allowed.why : undefined;
@@ -273,14 +289,48 @@ export class StoreThread {
         return { kind: "started", lines: toLines(backupLines(backupEvents(this.#backup))) };
       }
       case "reload":
-        return { kind: "refused", status: 500, why: "not built yet" };
+        return { kind: "started", lines: toLines(this.reload(operation.dryRun)) };
       default:
         return operation satisfies never;
     }
   }
 
-  #committed(commit: Committed): void {
-    this.#replica.committed(commit, this.#clock.nowMs(), this.#replies);
+  /** Reads the schema files again and does what they say. Nothing happens before the first line is asked for. */
+  reload(dryRun = false): AsyncGenerator<OperationLine> {
+    const { readSchema = () => this.#options.schema } = this.#options;
+    const host: ReloadHost = {
+      read: readSchema,
+      plan: (schema) => this.#store.planSchema(schema),
+      change: (schema) => this.#changeSchema(schema),
+      adoption: () => {
+        const [table] = this.#isStopped ? [] : this.#adoption.tables;
+        return table === undefined
+          ? undefined
+          : (this.#adoption.progress ?? { table, rows: 0, of: 0, skipped: 0 });
+      },
+    };
+    return reload(host, dryRun);
+  }
+
+  #changeSchema(schema: PlannedSchema): SchemaChanged {
+    if (this.#isStopped) throw new Error("the agent is stopping");
+    const nowMs = this.#clock.nowMs();
+    const changed = this.#store.changeSchema(schema, nowMs);
+    if (changed.kind === "refused") return changed;
+    for (const statement of changed.statements) {
+      this.#options.log.info("schema applied", { statement });
+    }
+    this.#names.use(schema);
+    this.#adoption.schemaChanged();
+    this.service.schemaChanged();
+    this.#replica.changeSchema(schema.shapes, changed.adoptedRows > 0, nowMs, this.#replies);
+    this.#afterWork();
+    return changed;
+  }
+
+  #committed(commit: Committed, lane?: Lane): void {
+    const told = lane === undefined ? commit : { ...commit, lane };
+    this.#replica.committed(told, this.#clock.nowMs(), this.#replies);
     this.#afterWork();
   }
 
@@ -320,14 +370,14 @@ export class StoreThread {
       this.#replica.tick(this.#clock.nowMs(), this.#replies);
       this.#postReplies();
       this.service.live.sweep(this.#clock.nowMs());
-    }
+    } else this.#chores.run(this.#clock.nowMs());
     this.#checkpointWhenDue();
     this.#arm(this.#clock.nowMs());
   }
 
   #arm(nowMs: number): void {
     if (this.#isStopped) return;
-    const dueMs = this.#replica.pollTimeout();
+    const dueMs = Math.min(this.#replica.pollTimeout(), this.#chores.dueMs);
     if (this.#waiting.length > 0 || dueMs <= nowMs) {
       this.#askTurn();
       return;
@@ -436,8 +486,8 @@ export class StoreThread {
 
   #status() {
     const status = this.#replica.status();
-    const { node, publicKey, schema, durability, standsAlone } = this.#options;
-    const tables = [...schema.tables.values()];
+    const { node, publicKey, durability, standsAlone } = this.#options;
+    const tables = [...this.#store.schema.tables.values()];
     return {
       node: node.name,
       region: node.region,
@@ -467,6 +517,7 @@ export class StoreThread {
         local: tables.filter((table) => !table.replicated).map((table) => table.name),
       },
       not_shown: this.#store.unshown(),
+      taking_in: this.#adoption.tables,
       subscriptions: this.service.live.describe(),
       queue: this.#bodiesWaiting(),
       durability,

@@ -296,6 +296,25 @@ Example:
       await backup(file, options);
     });
 
+  client("reload", "bring a running agent to what its schema files say now")
+    .option("--dry-run", "print what would be done, and do nothing")
+    .addHelpText(
+      "after",
+      `
+The agent reads [schema] and [tables] of its configuration again, and the schema files. All of it is
+applied, or nothing. Tables and columns are added; none that holds data is dropped or changed. SIGHUP
+does the same and logs what came of it.
+
+Examples:
+  patina reload --dry-run
+  kill -HUP $(pidof patina)
+`,
+    )
+    .action(async (options: GlobalOptions & { dryRun?: boolean }) => {
+      const { reload } = await import("./commands/reload.ts");
+      await reload(options);
+    });
+
   program
     .command("restore")
     .description("put a backup in the place of the database of an agent that doesn't run")

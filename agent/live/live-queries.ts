@@ -163,6 +163,44 @@ export class LiveQueries {
     }
   }
 
+  /**
+   * The schema is another. A subscription whose columns or tables are others now ends, with a line that
+   * says so: what it told doesn't lead to what it would tell. All others go on, and look again.
+   */
+  schemaChanged(): void {
+    const why = "the schema changed, and with it this query's columns: subscribe again";
+    for (const entry of [...this.#byId.values()]) {
+      if (this.#isShapeKept(entry)) {
+        entry.isStale = true;
+        if (entry.listeners.size > 0) this.#due.add(entry);
+        continue;
+      }
+      for (const listener of entry.listeners.values()) {
+        listener({ kind: "lines", bytes: utf8(`${errorJson(why)}\n`), isSnapshot: true });
+      }
+      this.#drop(entry);
+    }
+    if (this.#due.size > 0) this.#askTurn();
+  }
+
+  #isShapeKept({ subscription }: Entry): boolean {
+    const { guard, database } = this.#runner;
+    return guard.within("read", () => {
+      guard.beginNotes();
+      try {
+        using statement = database.prepare(subscription.sql);
+        const { read } = guard.notes;
+        return (
+          JSON.stringify(statement.columnNames()) === subscription.columnsJson &&
+          read.size === subscription.tables.size &&
+          [...read].every((table) => subscription.tables.has(table))
+        );
+      } catch {
+        return false;
+      }
+    });
+  }
+
   #askTurn(): void {
     if (this.#isTurnAsked) return;
     this.#isTurnAsked = true;

@@ -83,6 +83,12 @@ export class PreparedStatements {
     return prepared;
   }
 
+  /** Lets go of all: the schema is another, and what was noted of them may be. */
+  clear(): void {
+    for (const { statement } of this.#bySql.values()) statement.finalize();
+    this.#bySql.clear();
+  }
+
   get mode(): GuardMode {
     return this.#mode;
   }

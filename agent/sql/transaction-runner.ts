@@ -118,6 +118,11 @@ export class TransactionRunner<C extends WriteCommit = WriteCommit> {
     return { kind: "committed", results, version: commit.version };
   }
 
+  /** To be called between transactions. */
+  schemaChanged(): void {
+    this.#prepared.clear();
+  }
+
   #runOne(text: SqlText, tables: Set<string>, access: Access): number {
     const prepared = this.#prepared.get(text.sql);
     if (prepared === "empty") throw new SqlRefused(misuseText);

@@ -1,7 +1,7 @@
 /** @module */
 
 import { startAgent } from "../../agent.ts";
-import { configToText, configWithoutSecrets } from "../../config.ts";
+import { type Config, configToText, configWithoutSecrets } from "../../config.ts";
 import { createLog } from "../../log.ts";
 import { readSchemaFiles } from "../../schema-files.ts";
 import { version } from "../../version.ts";
@@ -12,22 +12,8 @@ import { untilSignal } from "../signals.ts";
 export async function agent(
   options: GlobalOptions & Readonly<Record<string, string | undefined>>,
 ): Promise<void> {
-  const config = loadConfig(options.config, {
-    "node.name": options.name,
-    "node.region": options.region,
-    "node.zone": options.zone,
-    "node.data_dir": options.dataDir,
-    "cluster.file": options.cluster,
-    "api.socket": options.socket,
-    "api.listen": options.listen,
-    "schema.paths": options.schema,
-    "swarm.host": options.host,
-    "swarm.port": options.port,
-    "swarm.bootstrap": options.bootstrap,
-    "swarm.only": options.only,
-    "swarm.peers": options.peers,
-    "log.level": options.logLevel,
-  });
+  const read = () => readAgentConfig(options);
+  const config = read();
   if (options.check) {
     const schema = readSchemaFiles(config.schema.paths, config.tables);
     const tables = [...schema.tables.keys()];
@@ -44,7 +30,10 @@ export async function agent(
   });
   // Before the start, so that a signal that comes early isn't lost.
   const signalled = untilSignal();
-  const running = await startAgent(config, log);
+  let reload = (): Promise<void> => Promise.resolve();
+  process.on("SIGHUP", () => void reload());
+  const running = await startAgent(config, log, read);
+  reload = () => running.reload();
   if (options.json) {
     const { socket, listen, site, publicKey, port } = running;
     console.log(JSON.stringify({ socket, listen, site, key: publicKey, port: port ?? null }));
@@ -54,4 +43,26 @@ export async function agent(
   if (typeof end !== "string") throw end;
   // A socket that a library keeps must not hold up an orderly end.
   process.exit(0);
+}
+
+/** @throws StartFailure */
+function readAgentConfig(
+  options: GlobalOptions & Readonly<Record<string, string | undefined>>,
+): Config {
+  return loadConfig(options.config, {
+    "node.name": options.name,
+    "node.region": options.region,
+    "node.zone": options.zone,
+    "node.data_dir": options.dataDir,
+    "cluster.file": options.cluster,
+    "api.socket": options.socket,
+    "api.listen": options.listen,
+    "schema.paths": options.schema,
+    "swarm.host": options.host,
+    "swarm.port": options.port,
+    "swarm.bootstrap": options.bootstrap,
+    "swarm.only": options.only,
+    "swarm.peers": options.peers,
+    "log.level": options.logLevel,
+  });
 }

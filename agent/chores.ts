@@ -1,0 +1,49 @@
+/**
+ * What the store thread does when nobody waits for it: small slices, one a turn, each when it is due.
+ *
+ * @module
+ */
+
+export interface Chore {
+  /** For the log. */
+  readonly name: string;
+  /** Wall clock in ms at which the next slice is wanted; in the past for at once, infinite for never. */
+  readonly dueMs: number;
+  /** One slice, of some milliseconds at most. Throws what SQLite throws. */
+  run(nowMs: number): void;
+}
+
+/** A chore that failed (a full disk, say) is left alone so long. */
+const afterFailureMs = 10_000;
+
+export class Chores {
+  readonly #chores: readonly Chore[];
+  readonly #onFailure: (name: string, error: Error) => void;
+  readonly #pausedUntilMs = new Map<Chore, number>();
+
+  /** @param chores The ones that matter more first. */
+  constructor(chores: readonly Chore[], onFailure: (name: string, error: Error) => void) {
+    this.#chores = chores;
+    this.#onFailure = onFailure;
+  }
+
+  get dueMs(): number {
+    return Math.min(Number.POSITIVE_INFINITY, ...this.#chores.map((chore) => this.#dueMsOf(chore)));
+  }
+
+  /** One slice of the first that is due. */
+  run(nowMs: number): void {
+    const chore = this.#chores.find((one) => this.#dueMsOf(one) <= nowMs);
+    if (chore === undefined) return;
+    try {
+      chore.run(nowMs);
+    } catch (error) {
+      this.#pausedUntilMs.set(chore, nowMs + afterFailureMs);
+      this.#onFailure(chore.name, error as Error);
+    }
+  }
+
+  #dueMsOf(chore: Chore): number {
+    return Math.max(chore.dueMs, this.#pausedUntilMs.get(chore) ?? Number.NEGATIVE_INFINITY);
+  }
+}

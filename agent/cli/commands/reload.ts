@@ -1,0 +1,27 @@
+/** @module */
+
+import { clientOf } from "../agent-client.ts";
+import type { GlobalOptions } from "../program.ts";
+import { Progress } from "../progress.ts";
+
+export async function reload(options: GlobalOptions & { dryRun?: boolean }): Promise<void> {
+  const progress = new Progress(
+    options.json ?? false,
+    ({ table, rows, of }) => `${table}: ${rows} of ${of} rows taken in`,
+  );
+  const body = JSON.stringify({ dry_run: options.dryRun ?? false });
+  const done = await clientOf(options).operate("/v1/reload", body, progress.show);
+  progress.end();
+  if (options.json) {
+    console.log(JSON.stringify(done));
+    return;
+  }
+  const statements = done.statements as readonly string[];
+  for (const warning of done.warnings as readonly string[]) console.error(`warning: ${warning}`);
+  for (const statement of statements) console.log(`${statement};`);
+  for (const table of (done.newly_replicated ?? []) as readonly string[]) {
+    console.log(`-- ${table} becomes replicated: its rows are taken in`);
+  }
+  if (statements.length === 0) console.log("the database is as the schema files say");
+  else if (done.dry_run === true) console.log("-- nothing was done: this was a dry run");
+}
