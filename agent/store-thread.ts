@@ -18,7 +18,7 @@ import type { Lane } from "../core/change/changeset.ts";
 import { HlcClock } from "../core/clock/hlc-clock.ts";
 import type { Site } from "../core/clock/stamp.ts";
 import { hlcToText, hlcZero } from "../core/clock/stamp.ts";
-import type { MemberRow, StoreReply, StoreRequest } from "../core/node/border.ts";
+import type { MemberRow, PeerId, StoreReply, StoreRequest } from "../core/node/border.ts";
 import { Digester } from "../core/row/digest.ts";
 import type { PlannedSchema } from "../core/schema/schema.ts";
 import { problemToText } from "../core/schema/schema.ts";
@@ -32,9 +32,9 @@ import {
 import type { Database } from "../wasm/database.ts";
 import type { Statement } from "../wasm/statement.ts";
 import type { Vfs } from "../wasm/vfs/vfs.ts";
+import { AdoptionChore } from "./adoption-chore.ts";
 import type { Agreements } from "./agreements.ts";
 import type { HealthReport, Operation, OperationOutcome } from "./api/store-service.ts";
-import { AdoptionChore } from "./adoption-chore.ts";
 import { Backup, backupEvents } from "./backup.ts";
 import { Chores } from "./chores.ts";
 import { guarded, openReader, openWriter, settleWriter } from "./database-files.ts";
@@ -185,7 +185,7 @@ export class StoreThread {
         digester,
         schema: schema.shapes,
         isOwnSite: (site) => ownSites.has(site),
-        onMembers: (rows) => this.#writeMembers(rows),
+        onMembers: (rows, parted) => this.#writeMembers(rows, parted),
       });
     } catch (error) {
       writer.close();
@@ -426,7 +426,8 @@ export class StoreThread {
     return frames;
   }
 
-  #writeMembers(rows: readonly MemberRow[]): void {
+  #writeMembers(rows: readonly MemberRow[], parted: readonly PeerId[] = []): void {
+    for (const key of parted) this.#writer.run("DELETE FROM patina_members WHERE key = ?", key);
     for (const row of rows) {
       this.#writer.run(
         "INSERT OR REPLACE INTO patina_members (node, key, region, zone, state, incarnation, since_ms, store_lag) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
@@ -440,7 +441,7 @@ export class StoreThread {
         row.storeLag,
       );
     }
-    if (rows.length > 0) this.service.wroteLocalTable("patina_members");
+    if (rows.length + parted.length > 0) this.service.wroteLocalTable("patina_members");
   }
 
   #selfRow(): MemberRow {

@@ -102,6 +102,7 @@ function frame(): fc.Arbitrary<Frame> {
       incarnation: fc.nat(),
       storeLag: fc.constantFrom(0 as const, 1 as const, 2 as const, 3 as const),
     }),
+    fc.record({ kind: kind("farewell"), why: fc.nat({ max: 255 }) }),
     fc.record({ kind: kind("busy"), exchange: u32() }),
     fc.record({ kind: kind("behind"), exchange: u32(), cut: u32() }),
     fc.record({

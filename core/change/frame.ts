@@ -25,6 +25,7 @@
  * | 11   | behind    | u32 exchange, u32 cut of the answerer: cuts too far apart, no verdict               |
  * | 12   | stop      | u48 restarting until (ms since 1970; 0: not coming back soon), text reason          |
  * | 13   | part      | u32 transfer, varint bytes in all, bytes: a piece of a frame larger than a part; the whole, put together, is a frame from `kind` on |
+ * | 16   | farewell  | u8 why (1: the sender makes room among its neighbours): the stream ends, both nodes live |
  *
  * *Entries* are varint sites, 16 each, varint count, then each: row id 16, hlc 8, varint site, u64 the
  * first 8 bytes of the digest.
@@ -33,7 +34,7 @@
  * asks for the fingerprints of the sixteen children of nodes of level - 1. A *cut* counts whole seconds
  * since 1970: cut c covers every stamp whose ms is below 1000 c. The *horizon* is an HLC, 0 for none.
  *
- * Kinds 14 and 15 are kept for acknowledgements and owner records, 16 and up for lanes (DESIGN §6).
+ * Kinds 14 and 15 are kept for acknowledgements and owner records, 17 and up for lanes (DESIGN §6).
  *
  * @module
  */
@@ -79,7 +80,11 @@ export const frameKind = {
   behind: 11,
   stop: 12,
   part: 13,
+  farewell: 16,
 } as const;
+
+/** Why a stream ends while both nodes live on: the sender makes room among its neighbours. */
+export const farewellNeighbours = 1;
 
 /** The first 16 bytes of a fingerprint, 32 hex digits. In walks the last 8 bytes are enough: 16 digits. */
 export type FingerprintHex = string;
@@ -158,6 +163,8 @@ export type Frame =
   | { readonly kind: "busy"; readonly exchange: number }
   | { readonly kind: "behind"; readonly exchange: number; readonly cut: number }
   | { readonly kind: "stop"; readonly untilMs: number; readonly reason: string }
+  /** Of the values of `why` only 1 has a meaning yet; a reader takes any. */
+  | { readonly kind: "farewell"; readonly why: number }
   | {
       readonly kind: "part";
       readonly lane: Lane;
@@ -183,6 +190,7 @@ export function laneOfFrame(frame: Frame): Lane {
     case "hello":
     case "heartbeat":
     case "stop":
+    case "farewell":
     case "recent":
       return 0;
     case "root":
@@ -270,6 +278,9 @@ function writeBody(writer: ByteWriter, frame: Frame): void {
     case "stop":
       writer.u48(frame.untilMs);
       writer.text(frame.reason);
+      return;
+    case "farewell":
+      writer.u8(frame.why);
       return;
     case "part":
       writer.u32(frame.transfer);
@@ -372,6 +383,8 @@ function readBody(reader: ByteReader, code: number, lane: Lane): Frame | undefin
       const untilMs = reader.u48("until");
       return { kind: "stop", untilMs, reason: reader.text("reason", 1024) };
     }
+    case frameKind.farewell:
+      return { kind: "farewell", why: reader.u8("why") };
     case frameKind.part: {
       const transfer = reader.u32("transfer");
       const bytesTotal = reader.varint("bytes in all", frameBytesMax);

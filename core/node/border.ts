@@ -86,7 +86,12 @@ export type StoreRequest =
   | ({ readonly kind: "range-rows"; readonly ticket: Ticket } & TreeNodes)
   /** Entries stamped since, urgent ones first. */
   | { readonly kind: "recent"; readonly ticket: Ticket; readonly sinceMs: number }
-  | { readonly kind: "members"; readonly rows: readonly MemberRow[] }
+  | {
+      readonly kind: "members";
+      readonly rows: readonly MemberRow[];
+      /** Keys of nodes that are no neighbours any more: this node sees nothing of them, good or bad. */
+      readonly parted?: readonly PeerId[];
+    }
   /** Clock offsets of the connected peers against the own wall clock, ms: the store judges drift. */
   | { readonly kind: "peers"; readonly offsetsMs: readonly number[]; readonly count: number };
 

@@ -55,6 +55,7 @@ export class Members {
   #judgeFromMs = 0;
   #deadlineMs = Number.POSITIVE_INFINITY;
   #changed = new Set<PeerId>();
+  #parted: PeerId[] = [];
 
   constructor(timings: MemberTimings) {
     this.#timings = timings;
@@ -119,6 +120,23 @@ export class Members {
     if (member === undefined || member.storeLag === storeLag) return;
     member.storeLag = storeLag;
     this.#changed.add(key);
+  }
+
+  /**
+   * One of the two makes room among its neighbours. What this node doesn't see it doesn't judge: the
+   * member is forgotten, and neither suspect nor down.
+   */
+  parted(key: PeerId): void {
+    if (!this.#byKey.delete(key)) return;
+    this.#changed.delete(key);
+    this.#parted.push(key);
+  }
+
+  /** Who was forgotten since the last call. */
+  takeParted(): PeerId[] {
+    const parted = this.#parted.filter((key) => !this.#byKey.has(key));
+    this.#parted = [];
+    return parted;
   }
 
   /** The stream closed. */

@@ -525,6 +525,33 @@ describe("members", () => {
     expect(states(a)).toEqual(["b ALIVE"]);
   });
 
+  test("a neighbour that makes room is forgotten, by both, and is neither suspect nor down", () => {
+    const leaver = new Bench("leaver");
+    leaver.start(1);
+    const peer = leaver.meet("peer");
+    expect(leaver.asked("members")).toHaveLength(1);
+    leaver.do({ kind: "parting", peer });
+    expect(leaver.sent(peer)).toEqual([{ kind: "farewell", why: 1 }]);
+    expect(leaver.asked("members")).toEqual([{ kind: "members", rows: [], parted: [peer] }]);
+    leaver.do({ kind: "disconnected", peer });
+    leaver.pass(10_000);
+    expect(leaver.asked("members")).toEqual([]);
+
+    const left = new Bench("left");
+    left.start(2);
+    const other = left.meet("other");
+    left.receive(other, { kind: "farewell", why: 1 });
+    expect(left.closed()).toEqual(["it made room among its neighbours"]);
+    expect(left.asked("members")).toEqual([{ kind: "members", rows: [], parted: [other] }]);
+    left.pass(10_000);
+    expect(left.asked("members")).toEqual([]);
+
+    // Back as a neighbour it is alive again.
+    left.do({ kind: "connected", peer: other });
+    left.receive(other, helloOf("other"));
+    expect(left.asked("members")).toMatchObject([{ rows: [{ node: "other", state: "ALIVE" }] }]);
+  });
+
   test("a planned stop is not a death before its time, and one for good is at once", () => {
     const a = new Bench("a");
     a.start(1);

@@ -20,7 +20,13 @@
 
 import { unreachable } from "../assert.ts";
 import { decodeChangesetHeader, type Lane } from "../change/changeset.ts";
-import { decodeFrame, encodeFrame, type Frame, laneOfFrame } from "../change/frame.ts";
+import {
+  decodeFrame,
+  encodeFrame,
+  type Frame,
+  farewellNeighbours,
+  laneOfFrame,
+} from "../change/frame.ts";
 import { decodeHello, encodeHello, type Hello, protocolVersion } from "../change/hello.ts";
 import { type Hlc, hlcZero, siteOfHex } from "../clock/stamp.ts";
 import { digestVersion } from "../row/digest.ts";
@@ -53,6 +59,11 @@ export type NodeEvent =
    */
   | { readonly kind: "drained"; readonly peer: PeerId; readonly bytesLeft?: number }
   | { readonly kind: "store"; readonly reply: StoreReply }
+  /**
+   * The caller is about to close this stream to make room for another neighbour; it closes it after the
+   * effects are carried out. The peer is told, so that neither holds the other for dead.
+   */
+  | { readonly kind: "parting"; readonly peer: PeerId }
   /** The agent stops as planned. @param untilMs Wall clock by which it is back; 0: not soon. */
   | { readonly kind: "stopping"; readonly untilMs: number; readonly reason: string }
   /** The time of `pollTimeout` has come. */
@@ -209,6 +220,14 @@ export class NodeMachine {
           this.#send(peer, { kind: "stop", untilMs: event.untilMs, reason: event.reason });
         }
         break;
+      case "parting": {
+        const peer = this.#peers.get(event.peer);
+        if (peer === undefined) break;
+        this.#send(peer, { kind: "farewell", why: farewellNeighbours });
+        this.#members.parted(peer.id);
+        this.#forget(peer.id);
+        break;
+      }
       case "timeout":
         break;
       default:
@@ -301,7 +320,9 @@ export class NodeMachine {
     this.#recent.check();
     if (!this.#isStopping) this.#repair.check();
     const rows = this.#members.check(this.#elapsedMs, this.#nowMs);
-    if (rows.length > 0) this.#toStore({ kind: "members", rows });
+    const parted = this.#members.takeParted();
+    if (parted.length > 0) this.#toStore({ kind: "members", rows, parted });
+    else if (rows.length > 0) this.#toStore({ kind: "members", rows });
   }
 
   #heartbeats(): void {
@@ -549,6 +570,10 @@ export class NodeMachine {
         return;
       case "behind":
         this.#repair.behind(peer, frame.exchange);
+        return;
+      case "farewell":
+        this.#members.parted(peer.id);
+        this.#close(peer, "it made room among its neighbours");
         return;
       case "stop":
         this.#members.stopped(peer.id, frame.untilMs, this.#elapsedMs);

@@ -73,7 +73,7 @@ export interface ReplicaParts {
   readonly digester: Digester;
   readonly schema: readonly TableShape[];
   /** Takes rows of `patina_members`, which is a local table and none of the index's business. */
-  readonly onMembers?: (rows: readonly MemberRow[]) => void;
+  readonly onMembers?: (rows: readonly MemberRow[], parted: readonly PeerId[]) => void;
   /** Sites that this file wrote as, the clock's own among them; that one alone unless told. */
   readonly isOwnSite?: (site: Site) => boolean;
   readonly options?: Partial<ReplicaOptions>;
@@ -98,7 +98,7 @@ export class Replica {
   readonly #store: RowStore;
   readonly #clock: HlcClock;
   readonly #digester: Digester;
-  readonly #onMembers: ((rows: readonly MemberRow[]) => void) | undefined;
+  readonly #onMembers: ReplicaParts["onMembers"];
   readonly #isOwnSite: (site: Site) => boolean;
   readonly #options: ReplicaOptions;
   readonly #listeners: MergedListener[] = [];
@@ -202,6 +202,18 @@ export class Replica {
     this.announce(replies);
   }
 
+  /** Rows stamped before this, in ms, have one image at all cuts that can be asked for; none while starting. */
+  get settledMs(): number {
+    return this.#isBuilt() ? (this.#index?.image.oldestCut ?? 0) * slotMs : Number.NEGATIVE_INFINITY;
+  }
+
+  /** A scrub took clocks of settled rows away: peers will see that, and repair it. */
+  scrubbed(merged: readonly MergedRow[], nowMs: number, replies: StoreReply[]): void {
+    this.#nowMs = nowMs;
+    this.#take(merged, 2, "local", nowMs);
+    this.#advance(nowMs, replies);
+  }
+
   /** The stamp for a local commit. */
   nextStamp(nowMs: number): Stamp {
     return this.#clock.next(nowMs);
@@ -231,7 +243,7 @@ export class Replica {
     this.#nowMs = nowMs;
     switch (request.kind) {
       case "members":
-        this.#onMembers?.(request.rows);
+        this.#onMembers?.(request.rows, request.parted ?? []);
         return;
       case "peers":
         this.#drift.setOffsets(request.offsetsMs, request.count);
