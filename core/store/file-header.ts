@@ -18,6 +18,7 @@ import { type Hlc, hlcZero, readHlc, type Site, writeHlc } from "../clock/stamp.
 import { siteFromBytes } from "../row/digest.ts";
 import type { SqlValue } from "../row/value.ts";
 import type { SqlDatabase } from "./database.ts";
+import { damagedTable } from "./scrub.ts";
 
 export const applicationId = 0x5041544e;
 export const fileVersion = 1;
@@ -40,6 +41,7 @@ const ownTables = [
   "CREATE TABLE IF NOT EXISTS patina_column (ord INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE)",
   "CREATE TABLE IF NOT EXISTS patina_absent (tbl TEXT NOT NULL, key BLOB NOT NULL, clock BLOB NOT NULL, held BLOB, PRIMARY KEY (tbl, key)) WITHOUT ROWID",
   "CREATE TABLE IF NOT EXISTS patina_unshown (tbl TEXT NOT NULL, col TEXT NOT NULL, cells INTEGER NOT NULL, PRIMARY KEY (tbl, col)) WITHOUT ROWID",
+  damagedTable,
   membersTable,
 ];
 

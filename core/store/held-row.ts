@@ -95,9 +95,14 @@ export function clocksOfHeld(row: HeldRow): ClockState {
   };
 }
 
-/** All values must be in hand. */
-export function rowStateOfHeld(table: string, key: Uint8Array, row: HeldRow): RowState {
-  return { table, key, clock: row.clock, cells: row.cells.map(cellOfHeld) };
+/** Without the cells for which `isSound` doesn't hold. All values must be in hand. */
+export function rowStateOfSound(
+  table: string,
+  key: Uint8Array,
+  row: HeldRow,
+  isSound: (cell: HeldCell) => boolean,
+): RowState {
+  return { table, key, clock: row.clock, cells: row.cells.filter(isSound).map(cellOfHeld) };
 }
 
 function cellOfHeld({ column, stamp, value }: HeldCell): Cell {

@@ -19,6 +19,7 @@ import type { Journal, Touched } from "./capture.ts";
 import type { Ordinals } from "./clock-blob.ts";
 import { decodeHeldRow, type HeldCell, type HeldRow } from "./held-row.ts";
 import type { RowWriter } from "./row-writer.ts";
+import { isSound } from "./scrub.ts";
 import type { BaseRow, StoredTable } from "./stored-table.ts";
 
 /**
@@ -200,7 +201,9 @@ export function stampChanges(
       after = insertRow(before, table.name, keyBytes, values, stamp);
     }
     if (after === before) continue;
-    const cells = after.cells.map((cell) => heldCellOf(table, cell, reader.digester));
+    const cells = after.cells
+      .filter((cell) => isWritten(cell) || isSound(cell, reader.digester))
+      .map((cell) => heldCellOf(table, cell, reader.digester));
     rows.push({
       change,
       held: { clock: after.clock, cells },
@@ -217,9 +220,13 @@ export function stampChanges(
   return rows;
 }
 
-function heldCellOf(table: StoredTable, cell: Cell, digester: Digester): HeldCell {
-  // A cell that wasn't written is the one that was held.
-  if ("hash" in cell) return cell as HeldCell;
+/** A cell that wasn't written is the one that was held. If its value is damaged it isn't told to anybody. */
+function isWritten(cell: Cell | HeldCell): cell is Cell {
+  return !("hash" in cell);
+}
+
+function heldCellOf(table: StoredTable, cell: Cell | HeldCell, digester: Digester): HeldCell {
+  if (!isWritten(cell)) return cell;
   const { column, stamp, value } = cell;
   const held = !table.isShown(column, value);
   return { column, stamp, hash: digester.valueHash(value), held, value, fresh: false };

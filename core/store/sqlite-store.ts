@@ -27,7 +27,7 @@ import { compareHlc, type Hlc, hlcZero, type Stamp } from "../clock/stamp.ts";
 import type { ClockState, Digester, RowId } from "../row/digest.ts";
 import { siteToBytes } from "../row/digest.ts";
 import { canonicalKeyValue, decodeKey, encodeKey } from "../row/key.ts";
-import type { RowState } from "../row/row-state.ts";
+import { type RowState, stampOfRow } from "../row/row-state.ts";
 import type { SqlValue } from "../row/value.ts";
 import type { PlannedSchema, SchemaProblem } from "../schema/schema.ts";
 import { problemToText } from "../schema/schema.ts";
@@ -51,7 +51,7 @@ import {
   encodeHeld,
   type HeldRow,
   joinHeld,
-  rowStateOfHeld,
+  rowStateOfSound,
 } from "./held-row.ts";
 import {
   clocksOfTouched,
@@ -76,6 +76,7 @@ import type {
   ScanPosition,
 } from "./row-store.ts";
 import { RowWriter, type Slot } from "./row-writer.ts";
+import { type DamagedCell, isSound, type ScrubSlice } from "./scrub.ts";
 import { type BaseRow, type Place, StoredTable } from "./stored-table.ts";
 
 export interface SqliteStoreOptions {
@@ -102,6 +103,8 @@ export interface OpenReport {
   readonly clocksWithoutRows: number;
   /** Rows that somebody wrote without Patina: nobody else hears of them until they are written again. */
   readonly rowsWithoutClocks: number;
+  /** Rows whose hashes were of another digest key: the file was another cluster's, or stood alone. */
+  readonly rehashedRows: number;
 }
 
 export type StoreOpened =
@@ -231,6 +234,7 @@ export class SqliteStore implements RowStore {
         writeState(writer, "site", siteToBytes(clock.site));
         writeState(writer, "version", 0);
       }
+      const rehashedRows = store.#rehash();
       const changed = store.#schemaChanged(plan, options.nowMs);
       store.#rows.flush();
       store.#writeHlc();
@@ -245,6 +249,7 @@ export class SqliteStore implements RowStore {
         statements: plan.statements,
         ...changed,
         ...check,
+        rehashedRows,
       };
       return { kind: "opened", store, report };
     } catch (error) {
@@ -643,8 +648,99 @@ export class SqliteStore implements RowStore {
       const slot = this.#rows.find(table, key);
       if (slot.held === undefined) return undefined;
       this.#rows.readValues(slot, slot.held);
-      return rowStateOfHeld(table, key, slot.held);
+      // What is read is sent, and what is damaged never is.
+      return rowStateOfSound(table, key, slot.held, (cell) => isSound(cell, this.#digester));
     });
+  }
+
+  /**
+   * Holds the values of up to `rowsMax` rows against their hashes, and takes the clocks of damaged cells
+   * away (`scrub.ts`). Throws as `merge` does; nothing is changed then.
+   *
+   * @param settledMs Rows stamped later are left to another pass.
+   */
+  scrub(
+    position: ScanPosition | undefined,
+    rowsMax: number,
+    settledMs: number,
+    nowMs: number,
+  ): ScrubSlice {
+    assert(!this.#isLocal, "no scrub inside a local transaction");
+    const { rows, next } = this.#places.scan(position, rowsMax);
+    const settled = rows.filter(({ clocks }) => stampOfRow(clocks).ms < settledMs);
+    const found = settled.filter((row) => this.#damagedColumns(row).length > 0);
+    let damaged = 0;
+    const merged: MergedRow[] = [];
+    if (found.length > 0) {
+      runOnce(this.#begin);
+      try {
+        for (const row of found) {
+          const columns = this.#damagedColumns(row);
+          damaged += columns.length;
+          merged.push(this.#dropClocks(row, columns, nowMs));
+        }
+        this.#rows.flush();
+        runOnce(this.#commitAll);
+      } catch (error) {
+        this.#rollback();
+        throw error;
+      }
+    }
+    return { rows: rows.length, postponed: rows.length - settled.length, damaged, merged, next };
+  }
+
+  /** Cells that were found damaged and that nobody has brought or written since; at most 1,000. */
+  damaged(): DamagedCell[] {
+    const cells: DamagedCell[] = [];
+    const rows = this.#writer.all("SELECT tbl, key, col, found_ms FROM patina_damaged LIMIT 1000");
+    for (const [name, bytes, column, foundMs] of rows) {
+      const [table, key] = [String(name), bytes as Uint8Array];
+      const { held } = this.#rows.find(table, key);
+      const isHealed =
+        held === undefined ||
+        !isLive(held.clock) ||
+        held.cells.some((cell) => cell.column === column);
+      if (isHealed) {
+        const where = "tbl = ? AND key = ? AND col = ?";
+        this.#writer.run(`DELETE FROM patina_damaged WHERE ${where}`, table, key, column ?? null);
+      } else cells.push({ table, key, column: String(column), foundMs: Number(foundMs) });
+    }
+    return cells;
+  }
+
+  #damagedColumns({ table, key }: RowRef): string[] {
+    const slot = this.#rows.find(table, key);
+    if (slot.held === undefined) return [];
+    this.#rows.readValues(slot, slot.held);
+    return slot.held.cells
+      .filter((cell) => !isSound(cell, this.#digester))
+      .map(({ column }) => column);
+  }
+
+  #dropClocks({ table: name, key }: RowRef, columns: readonly string[], nowMs: number): MergedRow {
+    const slot = this.#rows.find(name, key);
+    const before = slot.held as HeldRow;
+    const row = {
+      ...before,
+      cells: before.cells.filter(({ column }) => !columns.includes(column)),
+    };
+    this.#rows.countUnshown(name, before, slot.isAbsent, -1);
+    this.#rows.countUnshown(name, row, slot.isAbsent, 1);
+    if (slot.isAbsent || slot.table === undefined) this.#rows.putAbsent(name, key, row);
+    else this.#putClocks(slot, slot.table, row, false);
+    for (const column of columns) {
+      const insert = "INSERT OR IGNORE INTO patina_damaged (tbl, key, col, found_ms)";
+      this.#writer.run(`${insert} VALUES (?, ?, ?, ?)`, name, key, column, Math.floor(nowMs));
+    }
+    const after = clocksOfHeld(row);
+    const id = this.#digester.rowId(name, key);
+    return this.#placed(
+      {
+        ...{ table: name, key, id, before: clocksOfHeld(before), incoming: after, after },
+        ...{ changed: true, conflict: false },
+      },
+      this.#slotPosition(slot),
+    );
   }
 
   scan(
@@ -675,6 +771,39 @@ export class SqliteStore implements RowStore {
     return slot.isAbsent || slot.table === undefined
       ? this.#places.ofAbsent(slot.name, slot.keyBytes)
       : this.#places.ofRow(slot.table, slot);
+  }
+
+  /**
+   * Hashes all values anew when the digest key is another than the one that the file's hashes are of.
+   * Under the wrong key every cell would seem damaged, and no digest equal.
+   */
+  #rehash(): number {
+    const { high, low } = this.#digester.valueHash("patina digest key");
+    const name = `${high} ${low}`;
+    const known = readState(this.#writer, "digest_key");
+    if (known === name) return 0;
+    writeState(this.#writer, "digest_key", name);
+    if (known === undefined) return 0;
+    let count = 0;
+    let position: ScanPosition | undefined;
+    do {
+      const slice = this.#places.scan(position, 1000);
+      for (const { table, key } of slice.rows) {
+        const slot = this.#rows.find(table, key);
+        const held = slot.held as HeldRow;
+        this.#rows.readValues(slot, held);
+        const cells = held.cells.map((cell) => ({
+          ...cell,
+          hash: this.#digester.valueHash(cell.value as SqlValue),
+        }));
+        const row = { ...held, cells };
+        if (slot.isAbsent || slot.table === undefined) this.#rows.putAbsent(table, key, row);
+        else this.#putClocks(slot, slot.table, row, false);
+        count++;
+      }
+      position = slice.next;
+    } while (position !== undefined);
+    return count;
   }
 
   /** Takes in the rows of tables that are new to replication, all under one stamp. */
