@@ -99,6 +99,7 @@ export async function startAgent(
       queryTimeoutMs: config.store.queryTimeoutMs,
       statementTimeoutMs: config.store.statementTimeoutMs,
       resultBytesMax: config.store.resultBytesMax,
+      scrubRowsPerSecond: config.store.scrubRowsPerSecond,
       nonce: directory.readNonce() ?? "",
       renewNonce: () => directory.renewNonce(),
       standsAlone,
@@ -341,6 +342,11 @@ function logReport(store: StoreThread, log: Log): void {
   const { report } = store;
   for (const statement of report.statements) log.info("schema applied", { statement });
   if (report.adoptedRows > 0) log.info("rows taken in", { rows: report.adoptedRows });
+  if (report.rehashedRows > 0) {
+    log.info("the database was another cluster's: hashes are made anew", {
+      rows: report.rehashedRows,
+    });
+  }
   if (report.surfacedRows > 0) log.info("held rows are shown", { rows: report.surfacedRows });
   if (report.rowsWithoutClocks > 0) {
     log.warn(

@@ -44,6 +44,7 @@ import { backupLines, type OperationLine, toLines } from "./operations.ts";
 import { recordOwnSite } from "./own-sites.ts";
 import { type ReloadHost, reload } from "./reload.ts";
 import { SchemaNames } from "./schema-names.ts";
+import { ScrubChore } from "./scrub-chore.ts";
 import { sha256 } from "./sha256.ts";
 import {
   circumstancesOf,
@@ -77,6 +78,8 @@ export interface StoreThreadOptions {
   readonly queryTimeoutMs: number;
   readonly statementTimeoutMs: number;
   readonly resultBytesMax: number;
+  /** Default 0: none. */
+  readonly scrubRowsPerSecond?: number;
   /** The data directory's nonce before this start, and what renews it. */
   readonly nonce: string;
   readonly renewNonce: () => string;
@@ -135,6 +138,7 @@ export class StoreThread {
   #backup: Backup | undefined;
   readonly #names: SchemaNames;
   readonly #adoption: AdoptionChore;
+  readonly #scrub: ScrubChore;
   readonly #chores: Chores;
 
   /** Opens and checks everything; nothing is served yet. @throws StartFailure */
@@ -198,7 +202,18 @@ export class StoreThread {
       onCommitted: (commit) => this.#committed(commit, 2),
       onDone: ({ table, rows, skipped }) => log.info("rows taken in", { table, rows, skipped }),
     });
-    this.#chores = new Chores([this.#adoption], (name, error) =>
+    this.#scrub = new ScrubChore(this.#store, this.#replica, options.scrubRowsPerSecond ?? 0, {
+      onDamaged: (merged, cells) => {
+        const rows = merged.map(({ table, id }) => `${table} ${id}`).slice(0, 10);
+        log.error("damaged values: a copy is wanted from the others", {
+          cells,
+          rows: rows.join(", "),
+        });
+        this.#replica.scrubbed(merged, this.#clock.nowMs(), this.#replies);
+        this.#afterWork();
+      },
+    });
+    this.#chores = new Chores([this.#adoption, this.#scrub], (name, error) =>
       log.error(`${name} failed, and is tried again`, { why: error.message }),
     );
     this.service = this.#createService();
@@ -322,6 +337,7 @@ export class StoreThread {
     }
     this.#names.use(schema);
     this.#adoption.schemaChanged();
+    this.#scrub.schemaChanged();
     this.service.schemaChanged();
     this.#replica.changeSchema(schema.shapes, changed.adoptedRows > 0, nowMs, this.#replies);
     this.#afterWork();
@@ -519,6 +535,7 @@ export class StoreThread {
       },
       not_shown: this.#store.unshown(),
       taking_in: this.#adoption.tables,
+      scrub: this.#scrub.describe(),
       subscriptions: this.service.live.describe(),
       queue: this.#bodiesWaiting(),
       durability,
