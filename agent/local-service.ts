@@ -29,6 +29,7 @@ import { asciiLower } from "./sql/guard.ts";
 import { SqlRefused } from "./sql/prepared.ts";
 import type { QueryRunner } from "./sql/query-runner.ts";
 import type { LocalCommit, TransactionRunner, WriteCommit } from "./sql/transaction-runner.ts";
+import { withTransactionLines } from "./transaction-lines.ts";
 
 /** What the thread around it knows better. */
 export interface LocalServiceHost<C extends WriteCommit> {
@@ -47,6 +48,8 @@ export interface LocalServiceHost<C extends WriteCommit> {
   readonly health: () => Promise<HealthReport>;
   readonly status: () => unknown;
   readonly swarm: () => Promise<unknown>;
+  /** Why CREATE statements aren't accepted; undefined when they change nothing. */
+  readonly migrationProblem?: (statements: readonly string[]) => string | undefined;
   /** What an operator may ask for; undefined where nothing can be asked. */
   readonly operate?: (operation: Operation) => Promise<OperationOutcome>;
 }
@@ -59,6 +62,8 @@ export class LocalService<C extends WriteCommit = WriteCommit> implements StoreS
   readonly #updates: TableUpdates;
   readonly #host: LocalServiceHost<C>;
   #lastSubscriber = 0;
+  /** The rows of the commit that live queries are being told of. */
+  #told: readonly MergedRow[] | undefined;
 
   constructor(reader: QueryRunner, writer: TransactionRunner<C>, host: LocalServiceHost<C>) {
     this.actorId = host.actorId;
@@ -95,7 +100,9 @@ export class LocalService<C extends WriteCommit = WriteCommit> implements StoreS
     listener: StreamListener,
     access: Access = fullAccess,
   ): Promise<SubscribeOutcome> {
-    return this.#mayNotRead(statement, access) ?? this.live.subscribe(statement, options, listener);
+    const refusal = this.#mayNotRead(statement, access);
+    if (refusal !== undefined) return refusal;
+    return this.#open(options, listener, (told) => this.live.subscribe(statement, options, told));
   }
 
   async attach(
@@ -107,7 +114,7 @@ export class LocalService<C extends WriteCommit = WriteCommit> implements StoreS
     // Another's subscription is as unknown as none: ids are no secrets, and tell nothing.
     const foreign = foreignTable(access, this.live.tablesOf(id) ?? []);
     return foreign === undefined
-      ? this.live.attach(id, options, listener)
+      ? this.#open(options, listener, (told) => this.live.attach(id, options, told))
       : { kind: "refused", status: 404, why: `could not find subscription with id ${id}` };
   }
 
@@ -127,6 +134,7 @@ export class LocalService<C extends WriteCommit = WriteCommit> implements StoreS
     }
   }
 
+  /** @throws when a table that is there can't be counted */
   async tableStats(tables: readonly string[], access: Access = fullAccess): Promise<TableStats> {
     let totalRowCount = 0;
     const invalidTables: string[] = [];
@@ -141,6 +149,12 @@ export class LocalService<C extends WriteCommit = WriteCommit> implements StoreS
 
   agreedMs(): number | undefined {
     return this.#host.agreedMs?.();
+  }
+
+  async migrate(statements: readonly string[]): Promise<{ readonly kind: "accepted" } | Refused> {
+    const problem = this.#host.migrationProblem;
+    const why = problem === undefined ? "no schema is accepted here" : problem(statements);
+    return why === undefined ? { kind: "accepted" } : { kind: "refused", status: 400, why };
   }
 
   async health(): Promise<HealthReport> {
@@ -194,8 +208,26 @@ export class LocalService<C extends WriteCommit = WriteCommit> implements StoreS
   #changed(merged: readonly MergedRow[], tables: Iterable<string>): void {
     const changes = tableChanges(merged, tables, this.#host.isReplicated);
     if (changes.size === 0) return;
-    this.live.changed(changes);
+    this.#told = merged;
+    try {
+      this.live.changed(changes);
+    } finally {
+      this.#told = undefined;
+    }
     this.#updates.changed(changes);
+  }
+
+  #open(
+    options: SubscribeOptions,
+    listener: StreamListener,
+    open: (listener: StreamListener) => SubscribeOutcome,
+  ): SubscribeOutcome {
+    if (options.transactions !== true) return open(listener);
+    let id = "";
+    const tables = (): ReadonlySet<string> | undefined => this.live.tablesOf(id);
+    const outcome = open(withTransactionLines(listener, () => this.#told, tables));
+    if (outcome.kind === "subscribed") id = outcome.id;
+    return outcome;
   }
 
   /** What SQLite's authorizer says that it reads is held against the token's tables. */
@@ -215,19 +247,15 @@ export class LocalService<C extends WriteCommit = WriteCommit> implements StoreS
 
   #countRows(table: string): number | undefined {
     const { database, deadline, timeoutMs } = this.#reader;
-    try {
-      const isTable = database.all(
-        "SELECT 1 FROM sqlite_schema WHERE type = 'table' AND name = ? COLLATE NOCASE",
-        table,
-      );
-      if (isTable.length === 0) return undefined;
-      return deadline.within(timeoutMs, () => {
-        using statement = database.prepare(`SELECT count(*) FROM ${quoteName(table)}`);
-        return statement.step() ? Number(statement.column(0)) : undefined;
-      });
-    } catch {
-      return undefined;
-    }
+    const isTable = database.all(
+      "SELECT 1 FROM sqlite_schema WHERE type = 'table' AND name = ? COLLATE NOCASE",
+      table,
+    );
+    if (isTable.length === 0) return undefined;
+    return deadline.within(timeoutMs, () => {
+      using statement = database.prepare(`SELECT count(*) FROM ${quoteName(table)}`);
+      return statement.step() ? Number(statement.column(0)) : undefined;
+    });
   }
 }
 

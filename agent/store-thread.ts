@@ -40,6 +40,7 @@ import { Chores } from "./chores.ts";
 import { guarded, openReader, openWriter, settleWriter } from "./database-files.ts";
 import { LocalService } from "./local-service.ts";
 import type { Log } from "./log.ts";
+import { migrationProblem } from "./migrations.ts";
 import { backupLines, type OperationLine, toLines } from "./operations.ts";
 import { recordOwnSite } from "./own-sites.ts";
 import { type ReloadHost, reload } from "./reload.ts";
@@ -288,6 +289,10 @@ export class StoreThread {
       health: () => this.#health(),
       status: () => this.#status(),
       swarm: this.#options.swarm,
+      migrationProblem: (statements) =>
+        migrationProblem(statements, this.#store.schema, (schema) =>
+          this.#store.planSchema(schema),
+        ),
       operate: async (operation) => this.#operate(operation),
     });
   }

@@ -10,6 +10,7 @@
  * | POST /v1/subscriptions    | one live query; NDJSON that doesn't end                      |
  * | GET  /v1/subscriptions/ID | the same by id                                               |
  * | POST /v1/updates/TABLE    | keys of changed rows; NDJSON that doesn't end                |
+ * | POST /v1/migrations       | CREATE statements, accepted when they change nothing         |
  * | POST /v1/table_stats      | row counts                                                   |
  * | GET  /v1/health           | thresholds in the query string decide the status             |
  * | GET  /v1/status           | everything `patina status` shows                             |
@@ -27,7 +28,7 @@ import {
   errorJson,
   errorResponse,
   jsonResponse,
-  utf8,
+  textResponse,
 } from "./http.ts";
 import type { JsonValue } from "./json-reader.ts";
 import { realToJson, secondsToJson } from "./json-writer.ts";
@@ -36,7 +37,9 @@ import { parseJsonBody, parseStatementBody, parseStatementListBody } from "./sta
 import type {
   Operation,
   StoreService,
+  SubscribeOptions,
   SubscribeOutcome,
+  TableStats,
   TransactOutcome,
 } from "./store-service.ts";
 import { parseUuid } from "./uuid.ts";
@@ -93,6 +96,8 @@ class Handlers {
         return only("POST", request) ?? this.#transact(request, access);
       case "/v1/subscriptions":
         return only("POST", request) ?? this.#subscribe(request, access);
+      case "/v1/migrations":
+        return only("POST", request) ?? this.#migrate(request, access);
       case "/v1/table_stats":
         return only("POST", request) ?? this.#tableStats(request, access);
       case "/v1/health":
@@ -211,17 +216,44 @@ class Handlers {
     return { status: 200, headers, body: stream };
   }
 
+  /** What clients of Corrosion's first version send when they start: a list of CREATE statements. */
+  async #migrate(request: ApiRequest, access: Access): Promise<ApiResponse> {
+    if (access.tables !== undefined || !access.mayWrite) {
+      return this.#transactRefused(403, "this needs a token for everything");
+    }
+    if (request.body === "too-large") return this.#transactRefused(413, tooLarge(this.#limits));
+    const parsed = parseJsonBody(request);
+    if (parsed.kind === "refused") return parsed.response;
+    const statements = parsed.value;
+    if (!isTexts(statements)) {
+      return textResponse(422, `${wrongShape}expected a sequence of strings`);
+    }
+    if (statements.length === 0) {
+      return this.#transactRefused(400, "at least 1 statement is required");
+    }
+    const begunMs = performance.now();
+    const outcome = await this.#store.migrate(statements);
+    if (outcome.kind === "refused") return this.#transactRefused(outcome.status, outcome.why);
+    const time = secondsToJson(performance.now() - begunMs);
+    const tail = `"version":null,"actor_id":"${this.#store.actorId}"`;
+    return jsonResponse(200, `{"results":[],"time":${time},${tail}}`);
+  }
+
   async #tableStats(request: ApiRequest, access: Access): Promise<ApiResponse> {
     if (request.body === "too-large") return jsonResponse(413, errorJson(tooLarge(this.#limits)));
     const parsed = parseJsonBody(request);
     if (parsed.kind === "refused") return parsed.response;
     const tables = tableNames(parsed.value);
     if (tables === undefined) {
-      const text = "Failed to deserialize the JSON body into the target type: ";
-      const missing = `${text}missing field \`tables\` at line 1 column ${request.body.length}`;
-      return { ...jsonResponse(422, ""), headers: textHeaders, body: utf8(missing) };
+      const missing = `missing field \`tables\` at line 1 column ${request.body.length}`;
+      return textResponse(422, wrongShape + missing);
     }
-    const stats = await this.#store.tableStats(tables, access);
+    let stats: TableStats;
+    try {
+      stats = await this.#store.tableStats(tables, access);
+    } catch {
+      return jsonResponse(500, '{"total_row_count":0,"invalid_tables":[]}');
+    }
     const invalid = JSON.stringify(stats.invalidTables);
     const count = stats.totalRowCount;
     return jsonResponse(200, `{"total_row_count":${count},"invalid_tables":${invalid}}`);
@@ -301,7 +333,7 @@ class Handlers {
 }
 
 const ndjsonHeaders = { "content-type": "application/x-ndjson" };
-const textHeaders = { "content-type": "text/plain; charset=utf-8" };
+const wrongShape = "Failed to deserialize the JSON body into the target type: ";
 
 function only(method: "GET" | "POST", request: ApiRequest): ApiResponse | undefined {
   if (request.method === method) return undefined;
@@ -318,12 +350,13 @@ function secondsToMs(seconds: number | undefined): number | undefined {
   return seconds === undefined || seconds === 0 ? undefined : seconds * 1000;
 }
 
-function subscribeOptions(request: ApiRequest): {
-  readonly from: number | undefined;
-  readonly skipRows: boolean;
-} {
+function subscribeOptions(request: ApiRequest): SubscribeOptions {
   const query = new QueryString(request.query);
-  return { from: query.unsigned("from"), skipRows: query.boolean("skip_rows") ?? false };
+  return {
+    from: query.unsigned("from"),
+    skipRows: query.boolean("skip_rows") ?? false,
+    transactions: query.flag("tx"),
+  };
 }
 
 function transactJson(
@@ -341,8 +374,11 @@ function transactJson(
 function tableNames(json: JsonValue): string[] | undefined {
   if (!(json instanceof Map)) return undefined;
   const tables: JsonValue | undefined = json.get("tables");
-  if (!Array.isArray(tables)) return undefined;
-  return tables.every((table) => typeof table === "string") ? tables : undefined;
+  return isTexts(tables) ? tables : undefined;
+}
+
+function isTexts(json: JsonValue | undefined): json is string[] {
+  return Array.isArray(json) && json.every((item) => typeof item === "string");
 }
 
 async function* inTurn(chunks: readonly Uint8Array[]): AsyncGenerator<Uint8Array> {

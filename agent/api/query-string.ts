@@ -55,6 +55,14 @@ export class QueryString {
     throw new QueryStringError(`${name}: provided string was not \`true\` or \`false\``);
   }
 
+  /** `1` or `0`, `true` or `false`. */
+  flag(name: string): boolean {
+    const text = this.#get(name);
+    if (text === undefined || text === "0" || text === "false") return false;
+    if (text === "1" || text === "true") return true;
+    throw new QueryStringError(`${name}: provided string was not \`1\` or \`0\``);
+  }
+
   #get(name: string): string | undefined {
     const all = this.#parameters?.getAll(name) ?? [];
     if (all.length > 1) throw new QueryStringError(`duplicate field \`${name}\``);

@@ -40,6 +40,8 @@ export interface SubscribeOptions {
   /** Go on after this change; undefined for rows first. */
   readonly from: number | undefined;
   readonly skipRows: boolean;
+  /** Lines of our own tell where transactions end (`agent/transaction-lines.ts`). */
+  readonly transactions?: boolean;
 }
 
 export type StreamEvent =
@@ -124,5 +126,7 @@ export interface StoreService {
   status(): Promise<string>;
   /** Peers as the net thread sees them: JSON of one object. */
   swarm(): Promise<string>;
+  /** Holds CREATE statements against the schema: accepted when they change nothing. */
+  migrate(statements: readonly string[]): Promise<{ readonly kind: "accepted" } | Refused>;
   operate(operation: Operation): Promise<OperationOutcome>;
 }

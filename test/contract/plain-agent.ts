@@ -8,6 +8,7 @@
 
 import { createFront, type Front, RouteRoom } from "../../agent/api/front.ts";
 import { type ApiHandler, apiLimits, createApi } from "../../agent/api/handlers.ts";
+import type { HealthReport } from "../../agent/api/store-service.ts";
 import { LocalService } from "../../agent/local-service.ts";
 import { QueryRunner } from "../../agent/sql/query-runner.ts";
 import { TransactionRunner, type WriteCommit } from "../../agent/sql/transaction-runner.ts";
@@ -31,6 +32,7 @@ export interface PlainAgentOptions {
   readonly resultBytesMax?: number;
   readonly subscriberBytesMax?: number;
   readonly bodyBytesMax?: number;
+  readonly health?: () => HealthReport;
 }
 
 /** @param schema CREATE TABLE statements */
@@ -114,7 +116,8 @@ export function createPlainAgent(schema: string, options: PlainAgentOptions = {}
       isReplicated: (table) => keyColumns.has(table),
       writesRefused: () => undefined,
       onCommitted: () => {},
-      health: async () => ({ members: 1, queueSize: 0, p99LagSeconds: 0.25, ready: true }),
+      health: async () =>
+        options.health?.() ?? { members: 1, queueSize: 0, p99LagSeconds: 0.25, ready: true },
       status: () => ({}),
       swarm: async () => ({}),
     },
