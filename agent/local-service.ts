@@ -5,6 +5,8 @@
  * @module
  */
 
+import { encodeKey } from "../core/row/key.ts";
+import type { SqlValue } from "../core/row/value.ts";
 import { quoteName } from "../core/schema/sql-token.ts";
 import type { MergedRow } from "../core/store/row-store.ts";
 import { type Access, foreignTable, fullAccess } from "./api/access.ts";
@@ -22,14 +24,14 @@ import type {
   TableStats,
   TransactOutcome,
 } from "./api/store-service.ts";
-import { type KeyColumnsOf, LiveQueries } from "./live/live-queries.ts";
-import { tableChanges } from "./live/table-changes.ts";
+import { type KeyColumnsOf, type LiveLimits, LiveQueries } from "./live/live-queries.ts";
+import type { LiveStore } from "./live/live-store.ts";
+import { type ChangedRow, type TableChanges, tableChanges } from "./live/table-changes.ts";
 import { TableUpdates } from "./live/table-updates.ts";
 import { asciiLower } from "./sql/guard.ts";
 import { SqlRefused } from "./sql/prepared.ts";
 import type { QueryRunner } from "./sql/query-runner.ts";
 import type { LocalCommit, TransactionRunner, WriteCommit } from "./sql/transaction-runner.ts";
-import { withTransactionLines } from "./transaction-lines.ts";
 
 /** What the thread around it knows better. */
 export interface LocalServiceHost<C extends WriteCommit> {
@@ -48,8 +50,9 @@ export interface LocalServiceHost<C extends WriteCommit> {
   readonly health: () => Promise<HealthReport>;
   readonly status: () => unknown;
   readonly swarm: () => Promise<unknown>;
-  /** Why CREATE statements aren't accepted; undefined when they change nothing. */
-  readonly migrationProblem?: (statements: readonly string[]) => string | undefined;
+  /** Where live queries outlive the process; undefined: they don't. */
+  readonly liveStore?: LiveStore;
+  readonly liveLimits?: LiveLimits;
   /** What an operator may ask for; undefined where nothing can be asked. */
   readonly operate?: (operation: Operation) => Promise<OperationOutcome>;
 }
@@ -62,8 +65,7 @@ export class LocalService<C extends WriteCommit = WriteCommit> implements StoreS
   readonly #updates: TableUpdates;
   readonly #host: LocalServiceHost<C>;
   #lastSubscriber = 0;
-  /** The rows of the commit that live queries are being told of. */
-  #told: readonly MergedRow[] | undefined;
+  #changes: TableChanges = new Map();
 
   constructor(reader: QueryRunner, writer: TransactionRunner<C>, host: LocalServiceHost<C>) {
     this.actorId = host.actorId;
@@ -71,7 +73,14 @@ export class LocalService<C extends WriteCommit = WriteCommit> implements StoreS
     this.#writer = writer;
     this.#host = host;
     const nextSubscriber = () => ++this.#lastSubscriber;
-    this.live = new LiveQueries(reader, host.keyColumnsOf, nextSubscriber);
+    this.live = new LiveQueries({
+      reader,
+      writer,
+      keyColumnsOf: host.keyColumnsOf,
+      nextSubscriber,
+      store: host.liveStore,
+      limits: host.liveLimits,
+    });
     this.#updates = new TableUpdates(host.isReplicated, nextSubscriber);
   }
 
@@ -100,9 +109,7 @@ export class LocalService<C extends WriteCommit = WriteCommit> implements StoreS
     listener: StreamListener,
     access: Access = fullAccess,
   ): Promise<SubscribeOutcome> {
-    const refusal = this.#mayNotRead(statement, access);
-    if (refusal !== undefined) return refusal;
-    return this.#open(options, listener, (told) => this.live.subscribe(statement, options, told));
+    return this.#mayNotRead(statement, access) ?? this.live.subscribe(statement, options, listener);
   }
 
   async attach(
@@ -114,7 +121,7 @@ export class LocalService<C extends WriteCommit = WriteCommit> implements StoreS
     // Another's subscription is as unknown as none: ids are no secrets, and tell nothing.
     const foreign = foreignTable(access, this.live.tablesOf(id) ?? []);
     return foreign === undefined
-      ? this.#open(options, listener, (told) => this.live.attach(id, options, told))
+      ? this.live.attach(id, options, listener)
       : { kind: "refused", status: 404, why: `could not find subscription with id ${id}` };
   }
 
@@ -134,7 +141,6 @@ export class LocalService<C extends WriteCommit = WriteCommit> implements StoreS
     }
   }
 
-  /** @throws when a table that is there can't be counted */
   async tableStats(tables: readonly string[], access: Access = fullAccess): Promise<TableStats> {
     let totalRowCount = 0;
     const invalidTables: string[] = [];
@@ -149,12 +155,6 @@ export class LocalService<C extends WriteCommit = WriteCommit> implements StoreS
 
   agreedMs(): number | undefined {
     return this.#host.agreedMs?.();
-  }
-
-  async migrate(statements: readonly string[]): Promise<{ readonly kind: "accepted" } | Refused> {
-    const problem = this.#host.migrationProblem;
-    const why = problem === undefined ? "no schema is accepted here" : problem(statements);
-    return why === undefined ? { kind: "accepted" } : { kind: "refused", status: 400, why };
   }
 
   async health(): Promise<HealthReport> {
@@ -174,14 +174,47 @@ export class LocalService<C extends WriteCommit = WriteCommit> implements StoreS
     return this.#host.operate?.(operation) ?? { kind: "refused", status: 404, why };
   }
 
-  /** Rows of another node were merged and committed. */
-  merged(rows: readonly MergedRow[]): void {
-    this.#changed(rows, []);
+  /** A transaction of the store's wrote these rows, and only COMMIT is left. */
+  committing(merged: readonly MergedRow[]): void {
+    this.#changes = tableChanges(merged, this.#writer.writes, this.#host.isReplicated);
+    this.live.prepare(this.#changes);
   }
 
-  /** A local, unreplicated table was written by the agent itself. */
-  wroteLocalTable(table: string): void {
-    this.#changed([], [table]);
+  /** It was committed. */
+  committed(): void {
+    this.live.storeCommitted();
+  }
+
+  /** Tells everybody of the last transaction. @param isUrgent of what others wrote, it overtakes */
+  tell(isUrgent: boolean): void {
+    this.live.tell(isUrgent);
+    if (this.#changes.size > 0) this.#updates.changed(this.#changes);
+    this.#changes = new Map();
+  }
+
+  /**
+   * Writes a local, unreplicated table for the agent itself, in one transaction, and tells of it.
+   *
+   * @param keys of all rows that `write` touches
+   */
+  writeLocalTable(table: string, keys: readonly (readonly SqlValue[])[], write: () => void): void {
+    const { database } = this.#writer;
+    const rows: ChangedRow[] = [];
+    for (const values of keys) {
+      const key = encodeKey(values);
+      if (key !== undefined) rows.push({ table, key, columns: undefined });
+    }
+    database.exec("BEGIN IMMEDIATE");
+    try {
+      write();
+      this.live.prepare(new Map([[table, rows]]));
+      database.exec("COMMIT");
+    } catch (error) {
+      if (!database.autocommit) database.exec("ROLLBACK");
+      throw error;
+    }
+    this.live.storeCommitted();
+    this.live.tell(true);
   }
 
   /** The schema of the database is another, and held rows may be shown. */
@@ -199,35 +232,11 @@ export class LocalService<C extends WriteCommit = WriteCommit> implements StoreS
     this.#updates.endAll();
   }
 
-  #committed({ commit, tables }: LocalCommit<C>): void {
+  #committed({ commit }: LocalCommit<C>): void {
     if (commit.kind !== "committed") return;
     this.#host.onCommitted(commit);
-    this.#changed(commit.merged, tables);
-  }
-
-  #changed(merged: readonly MergedRow[], tables: Iterable<string>): void {
-    const changes = tableChanges(merged, tables, this.#host.isReplicated);
-    if (changes.size === 0) return;
-    this.#told = merged;
-    try {
-      this.live.changed(changes);
-    } finally {
-      this.#told = undefined;
-    }
-    this.#updates.changed(changes);
-  }
-
-  #open(
-    options: SubscribeOptions,
-    listener: StreamListener,
-    open: (listener: StreamListener) => SubscribeOutcome,
-  ): SubscribeOutcome {
-    if (options.transactions !== true) return open(listener);
-    let id = "";
-    const tables = (): ReadonlySet<string> | undefined => this.live.tablesOf(id);
-    const outcome = open(withTransactionLines(listener, () => this.#told, tables));
-    if (outcome.kind === "subscribed") id = outcome.id;
-    return outcome;
+    // Local writes are answered to whoever waits for them.
+    this.tell(true);
   }
 
   /** What SQLite's authorizer says that it reads is held against the token's tables. */
@@ -247,15 +256,19 @@ export class LocalService<C extends WriteCommit = WriteCommit> implements StoreS
 
   #countRows(table: string): number | undefined {
     const { database, deadline, timeoutMs } = this.#reader;
-    const isTable = database.all(
-      "SELECT 1 FROM sqlite_schema WHERE type = 'table' AND name = ? COLLATE NOCASE",
-      table,
-    );
-    if (isTable.length === 0) return undefined;
-    return deadline.within(timeoutMs, () => {
-      using statement = database.prepare(`SELECT count(*) FROM ${quoteName(table)}`);
-      return statement.step() ? Number(statement.column(0)) : undefined;
-    });
+    try {
+      const isTable = database.all(
+        "SELECT 1 FROM sqlite_schema WHERE type = 'table' AND name = ? COLLATE NOCASE",
+        table,
+      );
+      if (isTable.length === 0) return undefined;
+      return deadline.within(timeoutMs, () => {
+        using statement = database.prepare(`SELECT count(*) FROM ${quoteName(table)}`);
+        return statement.step() ? Number(statement.column(0)) : undefined;
+      });
+    } catch {
+      return undefined;
+    }
   }
 }
 

@@ -38,6 +38,7 @@ import type { HealthReport, Operation, OperationOutcome } from "./api/store-serv
 import { Backup, backupEvents } from "./backup.ts";
 import { Chores } from "./chores.ts";
 import { guarded, openReader, openWriter, settleWriter } from "./database-files.ts";
+import { LiveStore } from "./live/live-store.ts";
 import { LocalService } from "./local-service.ts";
 import type { Log } from "./log.ts";
 import { migrationProblem } from "./migrations.ts";
@@ -125,6 +126,7 @@ export class StoreThread {
   readonly #clock = new WallClock();
   readonly #startedMs = Date.now();
   readonly #walFrames: Statement;
+  readonly #liveStore: LiveStore;
   readonly #report: OpenReport;
   #link: StoreLink | undefined;
   readonly #waiting: StoreRequest[] = [];
@@ -178,10 +180,12 @@ export class StoreThread {
         writer.exec("BEGIN IMMEDIATE");
         const incarnation = recordStart(writer, circumstances(), nonce);
         ownSites = recordOwnSite(writer, options.publicKey, this.site);
-        writer.exec("DELETE FROM patina_members");
         writer.exec("COMMIT");
         return incarnation;
       });
+      this.#liveStore = guarded(databasePath, () => new LiveStore(writer));
+      // What readers were told may be ahead of another file, and of one that lost its last commits.
+      if ("newBecause" in previous) this.#liveStore.clear();
       this.#reader = openReader(databasePath, vfs);
       this.#walFrames = writer.prepare("PRAGMA wal_checkpoint(NOOP)");
       this.#replica = new Replica({
@@ -218,10 +222,30 @@ export class StoreThread {
       log.error(`${name} failed, and is tried again`, { why: error.message }),
     );
     this.service = this.#createService();
-    this.#replica.onMerged((rows, _lane, origin) => {
-      if (origin !== "local") this.service.merged(rows);
+    this.#store.watch(this.service);
+    this.#replica.onMerged((_rows, lane, origin) => {
+      if (origin !== "local") this.service.tell(lane === 0);
     });
+    this.#restoreLive();
+    this.#forgetMembers();
     if (options.standsAlone) this.#writeMembers([this.#selfRow()]);
+  }
+
+  #restoreLive(): void {
+    const { restored, lost } = this.service.live.restore(this.#clock.nowMs());
+    const { log } = this.#options;
+    if (restored > 0) log.info("subscriptions taken up", { count: restored });
+    for (const why of lost.slice(0, 10)) log.warn("a subscription can't be taken up", { why });
+    if (lost.length > 10) log.warn("subscriptions can't be taken up", { count: lost.length });
+  }
+
+  /** Those of the last run: whoever is there will be seen. */
+  #forgetMembers(): void {
+    const nodes = this.#writer.all("SELECT node FROM patina_members");
+    if (nodes.length === 0) return;
+    this.service.writeLocalTable("patina_members", nodes, () =>
+      this.#writer.run("DELETE FROM patina_members"),
+    );
   }
 
   get report(): OpenReport {
@@ -259,6 +283,13 @@ export class StoreThread {
     } catch (error) {
       this.#options.log.warn("the stop was not recorded", { why: (error as Error).message });
     }
+    try {
+      this.service.live.close();
+    } catch (error) {
+      this.#options.log.warn("subscriptions were not written down", {
+        why: (error as Error).message,
+      });
+    }
     this.#reader.close();
     try {
       this.#writer.checkpoint("TRUNCATE");
@@ -280,6 +311,7 @@ export class StoreThread {
       nowMs: () => this.#clock.nowMs(),
       keyColumnsOf: this.#names.keyColumnsOf,
       isReplicated: this.#names.isReplicated,
+      liveStore: this.#liveStore,
       writesRefused: () => {
         const allowed = this.#replica.localWrites();
         return allowed.kind === "refused" ? allowed.why : undefined;
@@ -448,21 +480,27 @@ export class StoreThread {
   }
 
   #writeMembers(rows: readonly MemberRow[], parted: readonly PeerId[] = []): void {
-    for (const key of parted) this.#writer.run("DELETE FROM patina_members WHERE key = ?", key);
-    for (const row of rows) {
-      this.#writer.run(
-        "INSERT OR REPLACE INTO patina_members (node, key, region, zone, state, incarnation, since_ms, store_lag) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-        row.node,
-        row.key,
-        row.region,
-        row.zone,
-        row.state,
-        row.incarnation,
-        Math.round(row.sinceMs),
-        row.storeLag,
-      );
-    }
-    if (rows.length + parted.length > 0) this.service.wroteLocalTable("patina_members");
+    if (rows.length + parted.length === 0) return;
+    const goneNodes = parted.flatMap((key) =>
+      this.#writer.all("SELECT node FROM patina_members WHERE key = ?", key),
+    );
+    const keys = [...goneNodes, ...rows.map(({ node }) => [node])];
+    this.service.writeLocalTable("patina_members", keys, () => {
+      for (const key of parted) this.#writer.run("DELETE FROM patina_members WHERE key = ?", key);
+      for (const row of rows) {
+        this.#writer.run(
+          "INSERT OR REPLACE INTO patina_members (node, key, region, zone, state, incarnation, since_ms, store_lag) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+          row.node,
+          row.key,
+          row.region,
+          row.zone,
+          row.state,
+          row.incarnation,
+          Math.round(row.sinceMs),
+          row.storeLag,
+        );
+      }
+    });
   }
 
   #selfRow(): MemberRow {

@@ -4,24 +4,31 @@ import { keyedQuery } from "./keyed-query.ts";
 const keys: Record<string, string[]> = { t: ["id"], u: ["k", 'q"'], v: ["id"] };
 const keyed = (sql: string) => keyedQuery(sql, (table) => keys[table]);
 
-test("a selection from one table is maintained by key", () => {
-  expect(keyed("SELECT a, b FROM t WHERE a = 'x' OR b > 1 ORDER BY b DESC;")).toEqual({
-    all: `SELECT a, b, "t"."id" AS patina_key_0 FROM t WHERE a = 'x' OR b > 1 ORDER BY b DESC`,
+test("a selection from one table is maintained by key, and its values are parameters", () => {
+  const select = "SELECT a, b, 'c' AS c";
+  const key = '"t"."id" AS patina_key_0';
+  expect(keyed(`${select} FROM t WHERE a = 'it''s' OR b > 1 ORDER BY b DESC;`)).toEqual({
+    all: `${select}, ${key} FROM t WHERE a = ?1 OR b > ?2 ORDER BY b DESC`,
+    values: ["it's", 1],
     tables: [
       {
         table: "t",
         keyColumns: 1,
-        one: `SELECT * FROM (SELECT a, b, "t"."id" AS patina_key_0 FROM t WHERE a = 'x' OR b > 1) WHERE patina_key_0 = ?1`,
+        one: `SELECT * FROM (${select}, ${key} FROM t WHERE a = ?1 OR b > ?2) WHERE patina_key_0 = ?3`,
+        affected: `SELECT patina_member FROM (${select}, ${key}, patina_p.patina_member AS patina_member FROM temp.patina_parameter AS patina_p JOIN t WHERE (a = patina_p.patina_v1 OR b > patina_p.patina_v2) AND patina_p.patina_grp = ?1) WHERE patina_key_0 = ?2`,
       },
     ],
   });
 });
 
 test("a join is maintained by the key of each table that isn't on the right of a LEFT JOIN", () => {
-  const sql = `select * from T as "x y" join u on u.k = "x y".a and (u.b, 1) = (2, 1) left outer join v using (id) where 1`;
-  const unordered = `select *, "x y"."id" AS patina_key_0, "u"."k" AS patina_key_1, "u"."q""" AS patina_key_2, "v"."id" AS patina_key_3 ${sql.slice("select * ".length)}`;
-  expect(keyed(sql)).toEqual({
+  const sql = `select * from T as "x y" join u on u.k = "x y".a and (u.b, 2.5) = (x'01', 2.5) left outer join v using (id) where id`;
+  const keys = `"x y"."id" AS patina_key_0, "u"."k" AS patina_key_1, "u"."q""" AS patina_key_2, "v"."id" AS patina_key_3`;
+  const unordered = `select *, ${keys} ${sql.slice("select * ".length)}`;
+  const query = keyed(sql);
+  expect(query).toMatchObject({
     all: unordered,
+    values: [],
     tables: [
       { table: "t", keyColumns: 1, one: `SELECT * FROM (${unordered}) WHERE patina_key_0 = ?1` },
       {
@@ -29,9 +36,16 @@ test("a join is maintained by the key of each table that isn't on the right of a
         keyColumns: 2,
         one: `SELECT * FROM (${unordered}) WHERE patina_key_1 = ?1 AND patina_key_2 = ?2`,
       },
-      { table: "v", keyColumns: 1, one: undefined },
+      { table: "v", keyColumns: 1, one: undefined, affected: undefined },
     ],
   });
+  expect(query?.tables[1]?.affected).toEndWith(") WHERE patina_key_1 = ?2 AND patina_key_2 = ?3");
+});
+
+test("further values, long numbers and reals stay in the text", () => {
+  const sql = "SELECT a FROM t WHERE a IN (1, 2, 3, 1.5, 12345678901234567890, 'a', 'b', 'c')";
+  expect(keyed(sql)?.values).toEqual([1, 2, "a", "b"]);
+  expect(keyedQuery(sql, (table) => keys[table], false)?.values).toEqual([]);
 });
 
 test.each([

@@ -14,6 +14,11 @@
  * Everything else is run again and compared (`subscription.ts`). The words are read off SQLite's tokens.
  * When in doubt a query isn't of this shape: that is slower, never wrong.
  *
+ * Queries that differ only in the strings and small integers of their ON and WHERE have one text here,
+ * with parameters in their place, and so share their compiled statements. Which of them a changed row
+ * can come to concern is asked of SQLite itself: `affected` puts a table of all their parameters into
+ * the query in the parameters' place, so that one look answers for all (`keyed-group.ts`).
+ *
  * @module
  */
 
@@ -24,16 +29,33 @@ export interface KeyedTable {
   readonly table: string;
   /** How many columns its key has; they follow the query's own, table by table. */
   readonly keyColumns: number;
-  /** The results of one of its rows, whose key's values are ?1 and so on; undefined right of a LEFT JOIN. */
+  /**
+   * The results of one of its rows: the key's values are the parameters after those of
+   * {@link KeyedQuery.values}. Undefined right of a LEFT JOIN.
+   */
   readonly one: string | undefined;
+  /**
+   * Which members of the group, by number, have results of one of its rows: ?1 is the group, ?2 and so
+   * on the key's values. A member may come several times, and one without results may come too.
+   */
+  readonly affected: string | undefined;
 }
 
 export interface KeyedQuery {
-  /** The query with all keys' columns after its own. */
+  /** The query with all keys' columns after its own, and its own order. */
   readonly all: string;
   /** In the order of FROM. */
   readonly tables: readonly KeyedTable[];
+  /** Of the parameters ?1 and so on, taken out of the text; at most {@link valuesMax}. */
+  readonly values: readonly (string | number)[];
 }
+
+/** Parameters of a group; further strings and integers stay in the text. */
+export const valuesMax = 4;
+/** Each is looked for as a number and as text, whichever a column compares with. */
+export const numbersMax = 2;
+/** Columns patina_grp, patina_member, patina_form, patina_v1 … patina_v4; made by `keyed-group.ts`. */
+export const parameterTable = "temp.patina_parameter";
 
 /** Names whose call makes many rows one. `min` and `max` of two values don't, but it is all the same. */
 const aggregates = new Set([
@@ -79,10 +101,12 @@ const stopWords = new Set([
 /**
  * @param sql without parameters, one statement
  * @param keyColumnsOf in the order of the primary key; undefined for what is no table with a key
+ * @param takeValues false leaves the text as it is
  */
 export function keyedQuery(
   sql: string,
   keyColumnsOf: (table: string) => readonly string[] | undefined,
+  takeValues = true,
 ): KeyedQuery | undefined {
   const tokens = tokenize(sql);
   if (isSymbol(tokens.at(-1), ";")) tokens.pop();
@@ -104,27 +128,75 @@ export function keyedQuery(
       columns.push(`${name} AS patina_key_${columns.length}`);
     }
   }
-  const textOf = (first: number, end: number): string => {
+  const places = takeValues ? findValues(tokens, from, order) : new Map<number, string | number>();
+  const textOf = (first: number, end: number, name: (n: number) => string): string => {
+    let text = "";
+    let at = (tokens[first] as SqlToken).at;
+    let n = 0;
+    for (const place of places.keys()) {
+      n++;
+      if (place < first || place >= end) continue;
+      const token = tokens[place] as SqlToken;
+      text += sql.slice(at, token.at) + name(n);
+      at = token.at + token.text.length;
+    }
     const last = tokens[end - 1] as SqlToken;
-    return sql.slice((tokens[first] as SqlToken).at, last.at + last.text.length);
+    return text + sql.slice(at, last.at + last.text.length);
   };
-  const head = `${textOf(0, from)}, ${columns.join(", ")} `;
-  const unordered = head + textOf(from, order);
+  const bound = (n: number) => `?${n}`;
+  const joined = (n: number) => `patina_p.patina_v${n}`;
+  const select = textOf(0, from, bound);
+  const head = `${select}, ${columns.join(", ")} `;
+  const unordered = head + textOf(from, order, bound);
+  const isFiltered = fromEnd < order;
+  // A condition on the left of a LEFT JOIN's could mean another thing; here it stands behind all of them.
+  const filter = isFiltered ? `(${textOf(fromEnd + 1, order, joined)}) AND ` : "";
+  const affected = `${select}, ${columns.join(", ")}, patina_p.patina_member AS patina_member FROM ${parameterTable} AS patina_p JOIN ${textOf(from + 1, fromEnd, joined)} WHERE ${filter}patina_p.patina_grp = ?1`;
+  const values = [...places.values()];
   return {
-    all: head + textOf(from, tokens.length),
+    all: head + textOf(from, tokens.length, bound),
+    values,
     tables: keys.map(({ source, first, count }) => {
-      const conditions = Array.from(
-        { length: count },
-        (_, i) => `patina_key_${first + i} = ?${i + 1}`,
-      );
-      const one = `SELECT * FROM (${unordered}) WHERE ${conditions.join(" AND ")}`;
+      const is = (offset: number) =>
+        Array.from({ length: count }, (_, i) => `patina_key_${first + i} = ?${offset + i + 1}`);
+      const isKey = is(values.length).join(" AND ");
+      const isAffectedKey = is(1).join(" AND ");
       return {
         table: source.table,
         keyColumns: count,
-        one: source.isOptional ? undefined : one,
+        one: source.isOptional ? undefined : `SELECT * FROM (${unordered}) WHERE ${isKey}`,
+        affected: source.isOptional
+          ? undefined
+          : `SELECT patina_member FROM (${affected}) WHERE ${isAffectedKey}`,
       };
     }),
   };
+}
+
+/**
+ * Strings and small integers of FROM and WHERE, by the place of their token. SQLite compares a
+ * parameter as it compares a literal. Where the grammar wants a literal and nothing else, the text with
+ * a parameter doesn't compile, and the query is taken as it is.
+ */
+function findValues(
+  tokens: readonly SqlToken[],
+  first: number,
+  end: number,
+): Map<number, string | number> {
+  const places = new Map<number, string | number>();
+  let numbers = 0;
+  for (let i = first; i < end && places.size < valuesMax; i++) {
+    const { kind, text } = tokens[i] as SqlToken;
+    if (kind === "string") {
+      const value = text.slice(1, -1).replaceAll("''", "'");
+      // A text with such a character isn't bound as it is written.
+      if (!value.includes("\0") && value.isWellFormed()) places.set(i, value);
+    } else if (kind === "number" && /^(0|[1-9][0-9]{0,14})$/.test(text) && numbers < numbersMax) {
+      numbers++;
+      places.set(i, Number(text));
+    }
+  }
+  return places;
 }
 
 /** Where FROM is, where it ends, and where ORDER is or the statement ends; undefined for other shapes. */

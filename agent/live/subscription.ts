@@ -8,45 +8,63 @@
  * whose text changes is an update and keeps its row id. Events folded up always equal the fresh result,
  * whichever identity was found.
  *
+ * Finding out and taking in are two steps ({@link Subscription.find}, {@link Subscription.take}): in
+ * between the transaction is committed, or isn't.
+ *
  * @module
  */
 
-import { canonicalKeyValue, decodeKey } from "../../core/row/key.ts";
+import { decodeKey } from "../../core/row/key.ts";
 import type { SqlValue } from "../../core/row/value.ts";
-import type { MergedRow } from "../../core/store/row-store.ts";
 import type { Statement } from "../../wasm/statement.ts";
-import { sqlValueToJson } from "../api/json-writer.ts";
 import { cellsJson } from "../sql/query-runner.ts";
-import { ChangeHistory } from "./change-history.ts";
-import type { TableChanges } from "./table-changes.ts";
+import { ChangeHistory, type HistoryLimits } from "./change-history.ts";
+import type { Dependencies } from "./dependencies.ts";
+import { keySeparator, keyText } from "./key-text.ts";
+import type { KeyedGroup } from "./keyed-group.ts";
+import type { ChangedRow, TableChanges } from "./table-changes.ts";
 
-interface Row {
+export interface Row {
   readonly rowId: number;
   /** `["a",1]` */
   readonly cells: string;
 }
 
-/** One table of a keyed query. */
-export interface PlannedSource {
-  readonly table: string;
-  readonly keyColumns: number;
-  /** The results of one of its rows; undefined where a change concerns others too. */
-  readonly one: Statement | undefined;
-}
-
-/** How the rows are found. Statements belong to the subscription and are compiled for it. */
+/** How the rows are found. */
 export type Plan =
   | {
       readonly kind: "keyed";
-      readonly all: Statement;
-      readonly sources: readonly PlannedSource[];
+      /** Its statements are shared: whoever uses one leaves it at rest. */
+      readonly group: KeyedGroup<Subscription>;
+      /** Of the group's parameters. */
+      readonly values: readonly (string | number)[];
     }
   | {
       readonly kind: "rerun";
+      /** The subscription's own. */
       readonly all: Statement;
+      readonly dependencies: Dependencies;
       /** Columns of the result that make the identity; empty: all. */
       readonly identity: readonly number[];
     };
+
+/** What became of the rows, in the order in which it is told. */
+export interface Change {
+  readonly type: "insert" | "update" | "delete";
+  readonly rowId: number;
+  /** Of a deleted row the last ones. */
+  readonly cells: string;
+  readonly identity: string;
+  /** Of an updated row, where it is another now. */
+  readonly oldIdentity: string;
+  /** `{"change":…}` and a newline. */
+  readonly line: string;
+}
+
+export interface Before {
+  readonly history: ChangeHistory;
+  readonly lastRowId: number;
+}
 
 /** Above this many changed rows, or a quarter of those held, running again is cheaper. */
 const lookupsMax = 1000;
@@ -60,70 +78,113 @@ export class Subscription {
   readonly hash: string;
   /** With all values in it; who asks for the same text shares this subscription. */
   readonly sql: string;
-  /** Tables that it reads, in ASCII lower case. */
-  readonly tables: ReadonlySet<string>;
   readonly columnsJson: string;
-  readonly history: ChangeHistory = new ChangeHistory();
-  readonly #plan: Plan;
+  readonly history: ChangeHistory;
+  readonly plan: Plan;
   readonly #columnCount: number;
   /** By identity; several where the identity isn't unique. */
-  readonly #rows = new Map<string, Row[]>();
+  readonly #rows = new Map<string, Row | Row[]>();
   /** For each table of a keyed query over several: identities in which a key stands, by the key's text. */
   readonly #byKey: readonly Map<string, Set<string>>[];
+  readonly #member: number;
+  #rowCount = 0;
   #lastRowId = 0;
 
   constructor(options: {
     readonly id: string;
     readonly hash: string;
     readonly sql: string;
-    readonly tables: ReadonlySet<string>;
     readonly columns: readonly string[];
     readonly plan: Plan;
+    readonly limits: HistoryLimits;
+    /** What it goes on from, of one that was there before. */
+    readonly before?: Before | undefined;
   }) {
+    const { plan, before } = options;
     this.id = options.id;
     this.hash = options.hash;
     this.sql = options.sql;
-    this.tables = options.tables;
     this.columnsJson = JSON.stringify(options.columns);
-    this.#plan = options.plan;
+    this.plan = plan;
+    this.history = before?.history ?? new ChangeHistory(options.limits);
     this.#columnCount = options.columns.length;
-    const { plan } = options;
-    const isJoin = plan.kind === "keyed" && plan.sources.length > 1;
-    this.#byKey = isJoin ? plan.sources.map(() => new Map()) : [];
+    this.#lastRowId = before?.lastRowId ?? 0;
+    const isJoin = plan.kind === "keyed" && plan.group.sources.length > 1;
+    this.#byKey = isJoin ? plan.group.sources.map(() => new Map()) : [];
+    this.#member = plan.kind === "keyed" ? plan.group.join(this, plan.values) : 0;
   }
 
   get rowCount(): number {
-    let count = 0;
-    for (const rows of this.#rows.values()) count += rows.length;
-    return count;
+    return this.#rowCount;
   }
 
-  get isKeyed(): boolean {
-    return this.#plan.kind === "keyed";
+  get lastRowId(): number {
+    return this.#lastRowId;
+  }
+
+  get dependencies(): Dependencies {
+    return this.plan.kind === "keyed" ? this.plan.group.dependencies : this.plan.dependencies;
   }
 
   /** Runs it for the first time. @throws SqliteError, NotUtf8Error */
   start(): void {
-    this.#forEachRow(this.#plan.all, (identity, cells) => {
+    this.#forEachRow(this.#all(), (identity, cells) => {
       this.#add(identity, { rowId: ++this.#lastRowId, cells });
     });
   }
 
-  /** `{"row":…}` lines of all rows, by row id. */
-  rowLines(): string {
-    const rows = [...this.#rows.values()].flat().sort((a, b) => a.rowId - b.rowId);
-    let text = "";
-    for (const row of rows) text += `{"row":[${row.rowId},${row.cells}]}\n`;
-    return text;
+  /**
+   * Runs it anew after a restart. Rows that are as readers have them get the ids that readers know them
+   * by; what became of the others is returned, as of {@link find}.
+   *
+   * @param claim the id of a row that readers have exactly so, once
+   * @param unclaimed asked after the last row: what readers have and nobody claimed
+   * @throws SqliteError, NotUtf8Error
+   */
+  restore(
+    claim: (identity: string, cells: string) => number | undefined,
+    unclaimed: () => Iterable<{ readonly identity: string; readonly row: Row }>,
+  ): readonly Change[] {
+    const fresh: Fresh = new Map();
+    this.#forEachRow(this.#all(), (identity, cells) => {
+      const rowId = claim(identity, cells);
+      if (rowId !== undefined) this.#add(identity, { rowId, cells });
+      const same = fresh.get(identity);
+      if (same === undefined) fresh.set(identity, [cells]);
+      else same.push(cells);
+    });
+    for (const { identity, row } of unclaimed()) {
+      this.#add(identity, row);
+      if (!fresh.has(identity)) fresh.set(identity, []);
+    }
+    return this.#compare(fresh);
   }
 
-  /** Whether {@link refresh} can look up what these changes concern, in place of running it again. */
+  /** Rows with their identity, in no order. */
+  *rows(): IterableIterator<{ readonly identity: string; readonly row: Row }> {
+    for (const [identity, held] of this.#rows) {
+      if (Array.isArray(held)) for (const row of held) yield { identity, row };
+      else yield { identity, row: held };
+    }
+  }
+
+  /** Rows by row id. */
+  sortedRows(): Row[] {
+    const rows: Row[] = [];
+    for (const held of this.#rows.values()) {
+      if (Array.isArray(held)) rows.push(...held);
+      else rows.push(held);
+    }
+    return rows.sort((a, b) => a.rowId - b.rowId);
+  }
+
+  /** Whether {@link find} can look up what these changes concern, in place of running it again. */
   canLookUp(changes: TableChanges): boolean {
-    const plan = this.#plan;
+    const { plan } = this;
     if (plan.kind !== "keyed") return false;
     let lookups = 0;
     for (const [table, rows] of changes) {
-      const source = plan.sources.find((one) => one.table === table);
+      const source = plan.group.sources.find((one) => one.table === table);
       if (rows === "unknown" || source?.one === undefined) return false;
       lookups += rows.length;
     }
@@ -131,34 +192,62 @@ export class Subscription {
   }
 
   /**
-   * Takes in changes of its tables, and returns the lines of what became of it: "" when nothing did.
-   * On an error the rows are as before; the subscription is to be ended.
+   * What changes of its tables made of its rows. Nothing here becomes another.
    *
    * @param changes of its tables alone; undefined finds out by itself
    * @throws SqliteError, NotUtf8Error
    */
-  refresh(changes: TableChanges | undefined): string {
-    const plan = this.#plan;
-    return plan.kind === "keyed" && changes !== undefined && this.canLookUp(changes)
-      ? this.#lookUp(plan, changes)
+  find(changes: TableChanges | undefined): readonly Change[] {
+    return changes !== undefined && this.canLookUp(changes)
+      ? this.#lookUp(changes)
       : this.#runAgain();
   }
 
-  dispose(): void {
-    this.#plan.all.finalize();
-    if (this.#plan.kind === "keyed") for (const { one } of this.#plan.sources) one?.finalize();
+  /** Makes it so. @param changes the last that {@link find} or {@link restore} returned */
+  take(changes: readonly Change[]): void {
+    for (const { type, rowId, cells, identity, oldIdentity, line } of changes) {
+      if (type !== "insert") this.#remove(oldIdentity, rowId);
+      if (type !== "delete") this.#add(identity, { rowId, cells });
+      if (rowId > this.#lastRowId) this.#lastRowId = rowId;
+      this.history.add(line);
+    }
   }
 
-  #lookUp(plan: Plan & { kind: "keyed" }, changes: TableChanges): string {
+  dispose(): void {
+    const { plan } = this;
+    if (plan.kind === "rerun") {
+      plan.all.finalize();
+      return;
+    }
+    for (const identity of this.#rows.keys()) {
+      for (const [i, key] of identity.split(keySeparator).entries()) {
+        plan.group.setHolder(this, i, key, false);
+      }
+    }
+    plan.group.leave(this.#member);
+  }
+
+  #all(): Statement {
+    const { plan } = this;
+    if (plan.kind === "rerun") return plan.all;
+    bindValues(plan.group.all, plan.values);
+    return plan.group.all;
+  }
+
+  #lookUp(changes: TableChanges): readonly Change[] {
+    const { group, values } = this.plan as Plan & { kind: "keyed" };
     const fresh: Fresh = new Map();
-    for (const [i, { table, one, keyColumns }] of plan.sources.entries()) {
-      for (const { key } of (changes.get(table) ?? []) as readonly MergedRow[]) {
-        const values = decodeKey(key);
-        if (values === undefined || values.length !== keyColumns || one === undefined) continue;
-        const text = keyText(values);
+    for (const [i, { table, one, keyColumns }] of group.sources.entries()) {
+      for (const { key } of (changes.get(table) ?? []) as readonly ChangedRow[]) {
+        const parts = decodeKey(key);
+        if (parts === undefined || parts.length !== keyColumns || one === undefined) continue;
+        const text = keyText(parts);
         const held = this.#byKey.length === 0 ? [text] : (this.#byKey[i]?.get(text) ?? []);
         for (const identity of held) if (!fresh.has(identity)) fresh.set(identity, []);
-        for (let n = 0; n < keyColumns; n++) one.bind(n + 1, values[n] as SqlValue);
+        bindValues(one, values);
+        for (let n = 0; n < keyColumns; n++) {
+          one.bind(values.length + n + 1, parts[n] as SqlValue);
+        }
         // A key that its column's affinity would change finds another row, which is what it is.
         this.#forEachRow(one, (identity, cells) => fresh.set(identity, [cells]));
       }
@@ -166,39 +255,23 @@ export class Subscription {
     return this.#compare(fresh);
   }
 
-  #runAgain(): string {
+  #runAgain(): readonly Change[] {
     const fresh: Fresh = new Map();
-    this.#forEachRow(this.#plan.all, (identity, cells) => {
+    this.#forEachRow(this.#all(), (identity, cells) => {
       const same = fresh.get(identity);
       if (same === undefined) fresh.set(identity, [cells]);
       else same.push(cells);
     });
     for (const identity of this.#rows.keys()) if (!fresh.has(identity)) fresh.set(identity, []);
-    if (this.#plan.kind === "rerun") this.#pairSingle(fresh);
     return this.#compare(fresh);
   }
 
-  /**
-   * A result without key columns whose one different row is another now (an aggregate, say): an update
-   * of that row, not a delete and an insert.
-   */
-  #pairSingle(fresh: Fresh): void {
-    if (this.#rows.size !== 1 || fresh.size !== 2) return;
-    const [[oldIdentity, rows]] = this.#rows as unknown as [[string, Row[]]];
-    const [newIdentity] = [...fresh.keys()].filter((identity) => identity !== oldIdentity);
-    if (newIdentity === undefined || fresh.get(oldIdentity)?.length !== 0) return;
-    if (rows.length !== 1 || fresh.get(newIdentity)?.length !== 1) return;
-    this.#rows.delete(oldIdentity);
-    this.#rows.set(newIdentity, rows);
-    fresh.delete(oldIdentity);
-  }
-
-  #compare(fresh: Fresh): string {
-    const updates: [Row, string, string][] = [];
+  #compare(fresh: Fresh): readonly Change[] {
+    const updates: [Row, string, string, string][] = [];
     const inserts: [string, string][] = [];
     const deletes: [string, Row][] = [];
     for (const [identity, cells] of fresh) {
-      const held = this.#rows.get(identity) ?? [];
+      const held = this.#held(identity);
       if (held.length === 1 && cells.length === 1 && held[0]?.cells === cells[0]) continue;
       const gone = [...held];
       const come: string[] = [];
@@ -210,79 +283,107 @@ export class Subscription {
       for (const text of come) {
         const row = gone.shift();
         if (row === undefined) inserts.push([identity, text]);
-        else updates.push([row, identity, text]);
+        else updates.push([row, identity, identity, text]);
       }
       for (const row of gone) deletes.push([identity, row]);
     }
-    let lines = "";
-    for (const [row, identity, cells] of updates) {
-      const rows = this.#rows.get(identity) as Row[];
-      rows[rows.indexOf(row)] = { rowId: row.rowId, cells };
-      lines += this.#event("update", row.rowId, cells);
+    // A result of one row without key columns (an aggregate, say): an update, not a delete and an insert.
+    const [[goneIdentity, gone] = [], [come, comeCells] = []] = [deletes[0], inserts[0]];
+    if (this.plan.kind === "rerun" && this.#rowCount === 1 && deletes.length === 1) {
+      if (inserts.length === 1 && gone !== undefined && goneIdentity !== undefined) {
+        updates.push([gone, goneIdentity, come as string, comeCells as string]);
+        inserts.length = 0;
+        deletes.length = 0;
+      }
     }
-    for (const [identity, cells] of inserts) {
-      const row = { rowId: ++this.#lastRowId, cells };
-      this.#add(identity, row);
-      lines += this.#event("insert", row.rowId, cells);
-    }
+    const changes: Change[] = [];
+    let rowIds = this.#lastRowId;
+    let changeId = this.history.lastId;
+    const note = (
+      type: Change["type"],
+      rowId: number,
+      cells: string,
+      oldIdentity: string,
+      identity: string,
+    ): void => {
+      const line = `{"change":["${type}",${rowId},${cells},${++changeId}]}\n`;
+      changes.push({ type, rowId, cells, oldIdentity, identity, line });
+    };
+    for (const [row, old, now, cells] of updates) note("update", row.rowId, cells, old, now);
+    for (const [identity, cells] of inserts) note("insert", ++rowIds, cells, identity, identity);
     for (const [identity, row] of deletes) {
-      this.#remove(identity, row);
-      lines += this.#event("delete", row.rowId, row.cells);
+      note("delete", row.rowId, row.cells, identity, identity);
     }
-    return lines;
+    return changes;
   }
 
-  #event(type: "insert" | "update" | "delete", rowId: number, cells: string): string {
-    const line = `{"change":["${type}",${rowId},${cells},${this.history.lastId + 1}]}\n`;
-    this.history.add(line);
-    return line;
+  #held(identity: string): readonly Row[] {
+    const held = this.#rows.get(identity);
+    if (held === undefined) return [];
+    return Array.isArray(held) ? held : [held];
   }
 
   #add(identity: string, row: Row): void {
-    const rows = this.#rows.get(identity);
-    if (rows !== undefined) {
-      rows.push(row);
+    this.#rowCount++;
+    const held = this.#rows.get(identity);
+    if (held !== undefined) {
+      if (Array.isArray(held)) held.push(row);
+      else this.#rows.set(identity, [held, row]);
       return;
     }
-    this.#rows.set(identity, [row]);
-    this.#forEachKey(identity, (identities, key) => {
+    this.#rows.set(identity, row);
+    const { plan } = this;
+    if (plan.kind === "rerun") return;
+    if (this.#byKey.length === 0) {
+      plan.group.setHolder(this, 0, identity, true);
+      return;
+    }
+    for (const [i, key] of identity.split(keySeparator).entries()) {
+      const identities = this.#byKey[i] as Map<string, Set<string>>;
       const same = identities.get(key);
-      if (same === undefined) identities.set(key, new Set([identity]));
-      else same.add(identity);
-    });
+      if (same !== undefined) same.add(identity);
+      else {
+        identities.set(key, new Set([identity]));
+        plan.group.setHolder(this, i, key, true);
+      }
+    }
   }
 
-  #remove(identity: string, row: Row): void {
-    const rows = this.#rows.get(identity) as Row[];
-    if (rows.length > 1) {
-      rows.splice(rows.indexOf(row), 1);
+  #remove(identity: string, rowId: number): void {
+    this.#rowCount--;
+    const held = this.#rows.get(identity);
+    if (Array.isArray(held)) {
+      held.splice(
+        held.findIndex((row) => row.rowId === rowId),
+        1,
+      );
+      if (held.length === 1) this.#rows.set(identity, held[0] as Row);
       return;
     }
     this.#rows.delete(identity);
-    this.#forEachKey(identity, (identities, key) => {
+    const { plan } = this;
+    if (plan.kind === "rerun") return;
+    if (this.#byKey.length === 0) {
+      plan.group.setHolder(this, 0, identity, false);
+      return;
+    }
+    for (const [i, key] of identity.split(keySeparator).entries()) {
+      const identities = this.#byKey[i] as Map<string, Set<string>>;
       const same = identities.get(key);
       same?.delete(identity);
-      if (same?.size === 0) identities.delete(key);
-    });
-  }
-
-  #forEachKey(
-    identity: string,
-    use: (identities: Map<string, Set<string>>, key: string) => void,
-  ): void {
-    if (this.#byKey.length === 0) return;
-    for (const [i, key] of identity.split(keySeparator).entries()) {
-      const identities = this.#byKey[i];
-      if (identities !== undefined) use(identities, key);
+      if (same?.size === 0) {
+        identities.delete(key);
+        plan.group.setHolder(this, i, key, false);
+      }
     }
   }
 
   #forEachRow(statement: Statement, use: (identity: string, cells: string) => void): void {
-    const plan = this.#plan;
+    const { plan } = this;
     try {
       while (statement.step()) {
         const cells = cellsJson(statement, this.#columnCount);
-        if (plan.kind === "keyed") use(this.#identityOf(statement, plan.sources), cells);
+        if (plan.kind === "keyed") use(this.#identityOf(statement, plan.group), cells);
         else if (plan.identity.length === 0) use(cells, cells);
         else use(keyText(plan.identity.map((column) => statement.column(column))), cells);
       }
@@ -292,7 +393,7 @@ export class Subscription {
   }
 
   /** The keys' texts, table by table. */
-  #identityOf(statement: Statement, sources: readonly PlannedSource[]): string {
+  #identityOf(statement: Statement, { sources }: KeyedGroup<Subscription>): string {
     let column = this.#columnCount;
     const keys: string[] = [];
     for (const { keyColumns } of sources) {
@@ -304,11 +405,6 @@ export class Subscription {
   }
 }
 
-/** Stands in no key's text: JSON escapes it. */
-const keySeparator = "\n";
-
-function keyText(values: readonly SqlValue[]): string {
-  let text = "";
-  for (const value of values) text += `${sqlValueToJson(canonicalKeyValue(value))},`;
-  return text;
+function bindValues(statement: Statement, values: readonly (string | number)[]): void {
+  for (let i = 0; i < values.length; i++) statement.bind(i + 1, values[i] as string | number);
 }

@@ -4,28 +4,90 @@
  * @module
  */
 
-import type { MergedRow } from "../../core/store/row-store.ts";
+import { compareStamps } from "../../core/clock/stamp.ts";
+import type { MergedRow, RowRef } from "../../core/store/row-store.ts";
+import { rowidName, type TableDependency } from "./dependencies.ts";
 
-/** By table; rows by key (`core/row/key.ts`), or `"unknown"` when only the table is known. */
-export type TableChanges = ReadonlyMap<string, readonly MergedRow[] | "unknown">;
+export interface ChangedRow extends RowRef {
+  /** In ASCII lower case; undefined: any, or the row came or went. */
+  readonly columns: ReadonlySet<string> | undefined;
+  /** The merged row; undefined of a local table's. */
+  readonly merged?: MergedRow;
+}
+
+/** By table; `"unknown"` when it isn't known which rows. */
+export type TableChanges = ReadonlyMap<string, readonly ChangedRow[] | "unknown">;
+
+/** What a local transaction wrote to, in ASCII lower case. */
+export interface LocalWrites {
+  /** Whether replicated or not. */
+  readonly tables: ReadonlySet<string>;
+  /** Those whose rows can have got another rowid: by INSERT (OR REPLACE), or because it was set. */
+  readonly moved: ReadonlySet<string>;
+}
 
 /**
- * @param merged rows of replicated tables
- * @param tables all tables that were written to; those without a merged row are local ones
- * @param isReplicated tells them apart from replicated ones in which nothing changed
+ * @param merged rows of replicated tables; of a local transaction also those that only moved
+ * @param local undefined for rows that others wrote
+ * @param isReplicated tells local tables from replicated ones in which nothing changed
  */
 export function tableChanges(
   merged: readonly MergedRow[],
-  tables: Iterable<string>,
+  local: LocalWrites | undefined,
   isReplicated: (table: string) => boolean,
 ): TableChanges {
-  const changes = new Map<string, MergedRow[] | "unknown">();
+  const changes = new Map<string, ChangedRow[] | "unknown">();
   for (const row of merged) {
-    if (!row.changed) continue;
-    const rows = changes.get(row.table);
-    if (rows === undefined) changes.set(row.table, [row]);
-    else (rows as MergedRow[]).push(row);
+    if (!row.changed && local === undefined) continue;
+    const { table, key } = row;
+    let columns = row.changed ? changedColumns(row) : new Set<string>();
+    if (columns !== undefined && local?.moved.has(table)) columns = columns.add(rowidName);
+    const changed: ChangedRow = { table, key, columns, merged: row };
+    const rows = changes.get(table);
+    if (rows === undefined) changes.set(table, [changed]);
+    else (rows as ChangedRow[]).push(changed);
   }
-  for (const table of tables) if (!isReplicated(table)) changes.set(table, "unknown");
+  for (const table of local?.tables ?? []) if (!isReplicated(table)) changes.set(table, "unknown");
   return changes;
+}
+
+/** Whether a change of the row can concern somebody who depends on its table so. */
+export function concerns({ columns }: ChangedRow, dependency: TableDependency): boolean {
+  if (columns === undefined || dependency.columns === undefined) return true;
+  for (const column of columns) if (dependency.columns.has(column)) return true;
+  return false;
+}
+
+/** A row that stays, and in which only cells became others. */
+function changedColumns({ before, after }: MergedRow): Set<string> | undefined {
+  if (before === undefined) return undefined;
+  if (before.clock.cl !== after.clock.cl || compareStamps(before.clock, after.clock) !== 0)
+    return undefined;
+  const columns = new Set<string>();
+  let at = 0;
+  for (const cell of after.cells) {
+    while (
+      at < before.cells.length &&
+      (before.cells[at] as { column: string }).column < cell.column
+    ) {
+      columns.add((before.cells[at] as { column: string }).column);
+      at++;
+    }
+    const old = before.cells[at];
+    if (old?.column !== cell.column) {
+      columns.add(cell.column);
+      continue;
+    }
+    at++;
+    const { high, low } = old.hash;
+    const isSame =
+      compareStamps(old.stamp, cell.stamp) === 0 &&
+      high === cell.hash.high &&
+      low === cell.hash.low;
+    if (!isSame) columns.add(cell.column);
+  }
+  for (; at < before.cells.length; at++) {
+    columns.add((before.cells[at] as { column: string }).column);
+  }
+  return columns;
 }

@@ -9,11 +9,10 @@
  */
 
 import { decodeKey } from "../../core/row/key.ts";
-import type { MergedRow } from "../../core/store/row-store.ts";
 import { utf8 } from "../api/http.ts";
 import { NotUtf8Error, sqlValuesToJson } from "../api/json-writer.ts";
 import type { StreamListener, SubscribeOutcome } from "../api/store-service.ts";
-import type { TableChanges } from "./table-changes.ts";
+import type { ChangedRow, TableChanges } from "./table-changes.ts";
 
 interface Feed {
   /** One for each table and run. */
@@ -54,7 +53,9 @@ export class TableUpdates {
     for (const [table, { listeners }] of this.#feeds) {
       const rows = listeners.size === 0 ? undefined : changes.get(table);
       if (rows === undefined || rows === "unknown") continue;
-      const bytes = utf8(rows.map(notifyLine).join(""));
+      const lines = rows.map(notifyLine).join("");
+      if (lines === "") continue;
+      const bytes = utf8(lines);
       for (const listener of listeners.values())
         listener({ kind: "lines", bytes, isSnapshot: false });
     }
@@ -68,10 +69,12 @@ export class TableUpdates {
   }
 }
 
-function notifyLine(row: MergedRow): string {
-  const isLive = row.after.clock.cl % 2 === 1;
+function notifyLine({ key: bytes, merged }: ChangedRow): string {
+  // A row that only moved is the same to everyone.
+  if (merged?.changed !== true) return "";
+  const isLive = merged.after.clock.cl % 2 === 1;
   try {
-    const key = sqlValuesToJson(decodeKey(row.key) ?? []);
+    const key = sqlValuesToJson(decodeKey(bytes) ?? []);
     return `{"notify":["${isLive ? "update" : "delete"}",${key}]}\n`;
   } catch (error) {
     if (error instanceof NotUtf8Error) return "";

@@ -78,6 +78,8 @@ export class SqlGuard {
   #why: string | undefined;
   #read = new Set<string>();
   #written = new Set<string>();
+  #moved = new Set<string>();
+  #columns = new Map<string, Set<string>>();
 
   /** Watches one connection for good: setting an authorizer makes SQLite compile everything again. */
   constructor(database: Database) {
@@ -109,11 +111,22 @@ export class SqlGuard {
   beginNotes(): void {
     this.#read = new Set();
     this.#written = new Set();
+    this.#moved = new Set();
+    this.#columns = new Map();
   }
 
-  /** Tables in ASCII lower case that were named since {@link beginNotes}. */
-  get notes(): { readonly read: ReadonlySet<string>; readonly written: ReadonlySet<string> } {
-    return { read: this.#read, written: this.#written };
+  /**
+   * Tables in ASCII lower case that were named since {@link beginNotes}: read, written, and those of
+   * them whose rows may get another rowid; and the columns of those that are read, "" for a table of
+   * which no column is.
+   */
+  get notes(): {
+    readonly read: ReadonlySet<string>;
+    readonly written: ReadonlySet<string>;
+    readonly moved: ReadonlySet<string>;
+    readonly columns: ReadonlyMap<string, ReadonlySet<string>>;
+  } {
+    return { read: this.#read, written: this.#written, moved: this.#moved, columns: this.#columns };
   }
 
   readonly #authorize: Authorizer = (action, first, second, _database, _trigger) => {
@@ -132,6 +145,9 @@ export class SqlGuard {
       case SQLITE_READ: {
         const table = asciiLower(first ?? "");
         this.#read.add(table);
+        const columns = this.#columns.get(table);
+        if (columns === undefined) this.#columns.set(table, new Set([asciiLower(second ?? "")]));
+        else columns.add(asciiLower(second ?? ""));
         return this.#mode === "write" && table.startsWith("pragma_")
           ? "PRAGMA functions are not accepted in a transaction"
           : undefined;
@@ -142,8 +158,12 @@ export class SqlGuard {
           : undefined;
       case SQLITE_INSERT:
       case SQLITE_UPDATE:
-      case SQLITE_DELETE:
-        return this.#refuseWrite(asciiLower(first ?? ""));
+      case SQLITE_DELETE: {
+        const table = asciiLower(first ?? "");
+        const setsRowid = action === SQLITE_UPDATE && asciiLower(second ?? "") === "rowid";
+        if (action === SQLITE_INSERT || setsRowid) this.#moved.add(table);
+        return this.#refuseWrite(table);
+      }
       case SQLITE_PRAGMA:
         return this.#refusePragma(asciiLower(first ?? ""), second);
       case SQLITE_TRANSACTION:

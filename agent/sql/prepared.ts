@@ -26,6 +26,8 @@ export interface Prepared {
   readonly statement: Statement;
   readonly reads: ReadonlySet<string>;
   readonly writes: ReadonlySet<string>;
+  /** Tables whose rows it may give another rowid. */
+  readonly moves: ReadonlySet<string>;
   /** `["id","name"]`; made when it is first asked for. */
   columnsJson: string | undefined;
 }
@@ -72,8 +74,14 @@ export class PreparedStatements {
       statement.finalize();
       throw new SqlRefused("Multiple statements provided");
     }
-    const { read, written } = this.#guard.notes;
-    const prepared = { statement, reads: read, writes: written, columnsJson: undefined };
+    const { read, written, moved } = this.#guard.notes;
+    const prepared: Prepared = {
+      statement,
+      reads: read,
+      writes: written,
+      moves: moved,
+      columnsJson: undefined,
+    };
     this.#bySql.set(sql, prepared);
     if (this.#bySql.size > this.#countMax) {
       const [[oldSql, old]] = this.#bySql as unknown as [[string, Prepared]];

@@ -13,6 +13,7 @@ import type { Database } from "../../wasm/database.ts";
 import { type Access, foreignTable, fullAccess } from "../api/access.ts";
 import type { SqlText } from "../api/statement.ts";
 import type { TransactOutcome } from "../api/store-service.ts";
+import type { LocalWrites } from "../live/table-changes.ts";
 import { Deadline } from "./deadline.ts";
 import { SqlGuard } from "./guard.ts";
 import {
@@ -53,18 +54,19 @@ export interface LocalCommit<C extends WriteCommit = WriteCommit> {
 
 export class TransactionRunner<C extends WriteCommit = WriteCommit> {
   readonly guard: SqlGuard;
-  readonly #database: Database;
-  readonly #deadline: Deadline;
+  readonly database: Database;
+  readonly deadline: Deadline;
   readonly #prepared: PreparedStatements;
   readonly #store: WriteStore<C>;
   readonly #limits: TransactionLimits;
+  #writes: { readonly tables: Set<string>; readonly moved: Set<string> } | undefined;
 
   constructor(database: Database, store: WriteStore<C>, limits: TransactionLimits) {
-    this.#database = database;
+    this.database = database;
     this.#store = store;
     this.#limits = limits;
     this.guard = new SqlGuard(database);
-    this.#deadline = new Deadline(database);
+    this.deadline = new Deadline(database);
     this.#prepared = new PreparedStatements(database, this.guard, "write");
   }
 
@@ -82,6 +84,7 @@ export class TransactionRunner<C extends WriteCommit = WriteCommit> {
   ): TransactOutcome {
     const results: { rowsAffected: number; tookMs: number }[] = [];
     const tables = new Set<string>();
+    this.#writes = { tables, moved: new Set() };
     const limitMs = Math.min(timeoutMs ?? Number.POSITIVE_INFINITY, this.#limits.timeoutMs);
     const refused = (error: unknown): TransactOutcome => {
       const status = error instanceof NotAllowed ? 403 : 500;
@@ -93,7 +96,7 @@ export class TransactionRunner<C extends WriteCommit = WriteCommit> {
       return refused(error);
     }
     try {
-      this.#deadline.within(limitMs, () => {
+      this.deadline.within(limitMs, () => {
         for (const text of statements) {
           const begunMs = performance.now();
           const rowsAffected = this.guard.within("write", () => this.#runOne(text, tables, access));
@@ -104,6 +107,7 @@ export class TransactionRunner<C extends WriteCommit = WriteCommit> {
       try {
         return refused(error);
       } finally {
+        this.#writes = undefined;
         this.#store.rollback();
       }
     }
@@ -112,10 +116,17 @@ export class TransactionRunner<C extends WriteCommit = WriteCommit> {
       commit = this.#store.commit(nowMs());
     } catch (error) {
       return refused(error);
+    } finally {
+      this.#writes = undefined;
     }
     if (commit.kind === "refused") return { kind: "refused", status: 500, why: commit.why };
     onCommit({ commit, tables });
     return { kind: "committed", results, version: commit.version };
+  }
+
+  /** What the transaction that is open has written to; of one of another's nothing is known. */
+  get writes(): LocalWrites | undefined {
+    return this.#writes;
   }
 
   /** To be called between transactions. */
@@ -138,11 +149,12 @@ export class TransactionRunner<C extends WriteCommit = WriteCommit> {
     } finally {
       statement.reset();
     }
-    if (this.#database.autocommit) {
+    if (this.database.autocommit) {
       throw new SqlRefused("the statement ended the transaction: nothing was applied");
     }
     for (const table of prepared.writes) tables.add(table);
-    return this.#database.changes;
+    for (const table of prepared.moves) this.#writes?.moved.add(table);
+    return this.database.changes;
   }
 }
 

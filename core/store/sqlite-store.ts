@@ -139,6 +139,13 @@ export type CommitResult =
   /** The transaction was rolled back; nothing of it was applied. */
   | { readonly kind: "refused"; readonly why: string };
 
+/** Told of transactions that write rows, for what is to be written with them. */
+export interface CommitWatcher {
+  /** Only COMMIT is left. What this throws rolls the transaction back and is thrown on. */
+  committing(merged: readonly MergedRow[]): void;
+  committed(): void;
+}
+
 /** How far the stored HLC may fall behind the clock while only merges run. */
 const hlcStoreStepMs = 1000;
 
@@ -163,6 +170,7 @@ export class SqliteStore implements RowStore {
   /** Tables whose rows don't all have clocks yet. */
   #adopting: ReadonlySet<string> = new Set();
   #checksAreIgnored = false;
+  #watcher: CommitWatcher | undefined;
   #isLocal = false;
   #version: number;
   #storedHlc: Hlc;
@@ -363,6 +371,11 @@ export class SqliteStore implements RowStore {
       }));
   }
 
+  /** One at a time: commits and merges tell it. */
+  watch(watcher: CommitWatcher): void {
+    this.#watcher = watcher;
+  }
+
   /** Begins a local transaction. What is then run on the writer connection is captured. */
   begin(): void {
     assert(!this.#isLocal, "one local transaction at a time");
@@ -448,8 +461,10 @@ export class SqliteStore implements RowStore {
       this.#writeHlc();
     }
     this.#rows.flush();
+    this.#watcher?.committing(merged);
     runOnce(this.#commitAll);
     this.#ordinals.keep();
+    this.#watcher?.committed();
     if (changeset !== undefined) this.#version++;
     const version = changeset === undefined ? null : this.#version;
     return { kind: "committed", version, changeset, encoded, merged };
@@ -544,12 +559,14 @@ export class SqliteStore implements RowStore {
     try {
       merged = this.#merge(rows);
       this.#rows.flush();
+      this.#watcher?.committing(merged);
       runOnce(this.#commitAll);
     } catch (error) {
       this.#rollback();
       throw error;
     }
     this.#ordinals.keep();
+    this.#watcher?.committed();
     return merged;
   }
 

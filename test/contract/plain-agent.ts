@@ -80,7 +80,9 @@ export function createPlainAgent(schema: string, options: PlainAgentOptions = {}
     },
     commit(): WriteCommit {
       const merged = [...touched.values()].map(({ table, key }) => merge(table, key));
+      service.committing(merged);
       writer.exec("COMMIT");
+      service.committed();
       return { kind: "committed", version: merged.length > 0 ? ++version : null, merged };
     },
     rollback() {
@@ -106,7 +108,7 @@ export function createPlainAgent(schema: string, options: PlainAgentOptions = {}
     timeoutMs: options.queryTimeoutMs ?? 2000,
     resultBytesMax: options.resultBytesMax ?? 64 * 1024 * 1024,
   });
-  const service = new LocalService(
+  const service: LocalService = new LocalService(
     runner,
     new TransactionRunner(writer, store, { timeoutMs: 10_000 }),
     {

@@ -1,0 +1,173 @@
+/**
+ * What a query reads: its tables, and the columns whose change can change its result.
+ *
+ * SQLite is asked twice. Its authorizer names the tables and columns that the text means; but it isn't
+ * asked about columns of USING and NATURAL, nor of a table that stands in nothing else. The program
+ * that SQLite compiled (EXPLAIN) names every b-tree that it opens, and can read nothing else. So tables
+ * are those of both; columns are the authorizer's, all of them where USING, NATURAL or a view is about.
+ *
+ * The rows of a query that is run again can also depend on their order (LIMIT, the first row of a
+ * scalar subquery, a sum of REALs), which is that of the b-trees that it reads: for these every column
+ * of an index counts, and the rowid.
+ *
+ * @module
+ */
+
+import { tokenize } from "../../core/schema/sql-token.ts";
+import type { Database } from "../../wasm/database.ts";
+import { asciiLower, type SqlGuard } from "../sql/guard.ts";
+import { SqlRefused } from "../sql/prepared.ts";
+
+export interface TableDependency {
+  /** In ASCII lower case; undefined: any. */
+  readonly columns: ReadonlySet<string> | undefined;
+}
+
+/** By table, in ASCII lower case. */
+export type Dependencies = ReadonlyMap<string, TableDependency>;
+
+/** What a dependency on the rowid is called. */
+export const rowidName = "rowid";
+
+interface KnownTable {
+  /** Columns of the row as it is stored. */
+  readonly stored: ReadonlySet<string>;
+  /** Columns of its indexes; undefined when one of them is an expression. */
+  readonly indexed: ReadonlySet<string> | undefined;
+}
+
+/**
+ * @param notes what the guard noted while `sql` was compiled
+ * @param isOrdered the order of what is read may matter
+ * @throws SqlRefused for a table whose changes nobody tells of
+ */
+export function dependenciesOf(
+  database: Database,
+  sql: string,
+  notes: SqlGuard["notes"],
+  isOrdered: boolean,
+): Dependencies {
+  const names = new Set<string>();
+  const roots = rootsOf(database, sql);
+  const objects = objectsOf(database);
+  let isPlain = true;
+  for (const table of notes.read) {
+    if (objects.views.has(table)) isPlain = false;
+    else names.add(table);
+  }
+  for (const root of roots) {
+    const table = objects.tableByRoot.get(root);
+    if (table === undefined) throw new Error(`a query reads page ${root}, which is no table's`);
+    names.add(table);
+  }
+  for (const { kind, value } of tokenize(sql)) {
+    if (kind === "word" && (value === "using" || value === "natural")) isPlain = false;
+  }
+  const dependencies = new Map<string, TableDependency>();
+  for (const name of names) {
+    if (isUnwatched(name))
+      throw new SqlRefused(`${name} changes unseen: it can't be subscribed to`);
+    const columns = isPlain
+      ? columnsOf(database, name, notes.columns.get(name), isOrdered)
+      : undefined;
+    dependencies.set(name, { columns });
+  }
+  return dependencies;
+}
+
+/** What Patina and SQLite keep for themselves, and write without telling. */
+function isUnwatched(table: string): boolean {
+  return (
+    (table.startsWith("patina_") && table !== "patina_members") ||
+    table.startsWith("pragma_") ||
+    table === "dbstat" ||
+    table.startsWith("sqlite_dbpage")
+  );
+}
+
+function columnsOf(
+  database: Database,
+  table: string,
+  read: ReadonlySet<string> | undefined,
+  isOrdered: boolean,
+): ReadonlySet<string> | undefined {
+  if (read === undefined) return undefined;
+  const { stored, indexed } = describeTable(database, table);
+  const columns = new Set<string>();
+  for (const column of read) {
+    // "": it only matters which rows there are.
+    if (column === "") continue;
+    if (!stored.has(column) && column !== rowidName) return undefined;
+    columns.add(column);
+  }
+  if (!isOrdered) return columns;
+  if (indexed === undefined) return undefined;
+  for (const column of indexed) columns.add(column);
+  return columns.add(rowidName);
+}
+
+function rootsOf(database: Database, sql: string): Set<number> {
+  const roots = new Set<number>();
+  using program = database.prepare(`EXPLAIN ${sql}`);
+  while (program.step()) {
+    const opcode = program.columnText(1);
+    const isMain = program.columnNumber(4) === 0;
+    if (isMain && (opcode === "OpenRead" || opcode === "ReopenIdx")) {
+      roots.add(program.columnNumber(3));
+    }
+  }
+  return roots;
+}
+
+function objectsOf(database: Database): {
+  readonly tableByRoot: ReadonlyMap<number, string>;
+  readonly views: ReadonlySet<string>;
+} {
+  const tableByRoot = new Map([[1, "sqlite_schema"]]);
+  const views = new Set<string>();
+  for (const [type, name, table, root] of database.all(
+    "SELECT type, name, tbl_name, rootpage FROM main.sqlite_schema",
+  )) {
+    if (type === "view") views.add(asciiLower(String(name)));
+    else if (Number(root) > 0) tableByRoot.set(Number(root), asciiLower(String(table)));
+  }
+  return { tableByRoot, views };
+}
+
+function describeTable(database: Database, table: string): KnownTable {
+  const stored = new Set<string>();
+  const generated = new Set<string>();
+  for (const [name, hidden] of database.all(
+    "SELECT name, hidden FROM pragma_table_xinfo(?)",
+    table,
+  )) {
+    (Number(hidden) === 0 ? stored : generated).add(asciiLower(String(name)));
+  }
+  let indexed: Set<string> | undefined = new Set();
+  const rows = database.all(
+    "SELECT x.name, x.cid, i.partial FROM pragma_index_list(?) AS i, pragma_index_xinfo(i.name) AS x",
+    table,
+  );
+  for (const [name, position, partial] of rows) {
+    // -1 is the rowid, -2 an expression.
+    if (Number(position) === -1) continue;
+    const column = name === null ? undefined : asciiLower(String(name));
+    if (column === undefined || generated.has(column) || Number(partial) !== 0) {
+      indexed = undefined;
+      break;
+    }
+    indexed.add(column);
+  }
+  return { stored, indexed };
+}
+
+/** Whether no column of a table compares otherwise than byte by byte. */
+export function isPlainlyCompared(database: Database, table: string): boolean {
+  const found = database.all(
+    "SELECT sql FROM main.sqlite_schema WHERE type = 'table' AND name = ? COLLATE NOCASE",
+    table,
+  );
+  const [[sql] = [null]] = found;
+  if (typeof sql !== "string") return false;
+  return !tokenize(sql).some(({ kind, value }) => kind === "word" && value === "collate");
+}

@@ -1,0 +1,276 @@
+/**
+ * What of live queries outlives the agent, in two local tables of the database.
+ *
+ * Not their results: those are in the database already. What a reader that comes back has to find
+ * again is which id each row was told under, and the last changes.
+ *
+ * | table           | a row is                                                                         |
+ * | --------------- | -------------------------------------------------------------------------------- |
+ * | patina_live     | a subscription: its text, and its rows as of change `change_id`, in `rows`        |
+ * | patina_live_log | what one commit changed, of all subscriptions; written in that very transaction   |
+ *
+ * `rows`, for each row: its id (6 bytes), a hash of its identity (8) and of its cells (8), little-endian.
+ * `cells` is a JSON list of the cells themselves in the same order, or NULL. `body`: a line `#ord` for
+ * each subscription, then for each of its changes 13 characters, a hash of the identity in base 36, and
+ * the line as readers got it.
+ *
+ * So a restart runs each query once, and compares: where hashes agree, the row is the one that readers
+ * have. Nothing is believed that doesn't agree, whoever wrote to the file in between.
+ *
+ * @module
+ */
+
+import type { Database } from "../../wasm/database.ts";
+import type { Statement } from "../../wasm/statement.ts";
+import type { Change, Subscription } from "./subscription.ts";
+
+/** A row as readers have it. */
+export interface KnownRow {
+  identity: bigint;
+  cellsHash: bigint;
+  /** Undefined where only the hash was kept. */
+  cells: string | undefined;
+}
+
+export interface StoredSubscription {
+  readonly ord: number;
+  readonly id: string;
+  readonly sql: string;
+  readonly columnsJson: string;
+  readonly lastChangeId: number;
+  readonly lastRowId: number;
+  /** By row id, with all changes taken in. */
+  readonly rows: ReadonlyMap<number, KnownRow>;
+  /** Lines of the changes that are kept, contiguous, the last of `lastChangeId`. */
+  readonly lines: readonly string[];
+}
+
+/** One commit's part of the log. */
+export interface LogRecord {
+  readonly seq: number;
+  readonly chars: number;
+  readonly parts: readonly { readonly ord: number; readonly lastChangeId: number }[];
+}
+
+/** Of a subscription that is run again: up to here its cells are kept, so that any change can be told. */
+const cellsCharsMax = 256 * 1024;
+const rowBytes = 22;
+const hashChars = 13;
+
+export class LiveStore {
+  readonly #database: Database;
+  readonly #save: Statement;
+  readonly #remove: Statement;
+  readonly #append: Statement;
+  readonly #trim: Statement;
+  #lastOrd = 0;
+  #lastSeq = 0;
+
+  /** Makes the tables where there are none, in a transaction of the caller's or in its own. */
+  constructor(database: Database) {
+    this.#database = database;
+    database.exec(
+      "CREATE TABLE IF NOT EXISTS patina_live (ord INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, sql TEXT NOT NULL, columns TEXT NOT NULL, change_id INTEGER NOT NULL, last_row_id INTEGER NOT NULL, rows BLOB NOT NULL, cells TEXT)",
+    );
+    database.exec(
+      "CREATE TABLE IF NOT EXISTS patina_live_log (seq INTEGER PRIMARY KEY, body TEXT NOT NULL)",
+    );
+    this.#save = database.prepare(
+      "INSERT OR REPLACE INTO patina_live VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+    );
+    this.#remove = database.prepare("DELETE FROM patina_live WHERE ord = ?");
+    this.#append = database.prepare("INSERT INTO patina_live_log (seq, body) VALUES (?, ?)");
+    this.#trim = database.prepare("DELETE FROM patina_live_log WHERE seq <= ?");
+  }
+
+  nextOrd(): number {
+    return ++this.#lastOrd;
+  }
+
+  clear(): void {
+    this.#database.exec("DELETE FROM patina_live; DELETE FROM patina_live_log");
+  }
+
+  /** Runs `use` in a transaction, unless there is nothing to write. */
+  within(use: () => void): void {
+    this.#database.exec("BEGIN IMMEDIATE");
+    try {
+      use();
+      this.#database.exec("COMMIT");
+    } catch (error) {
+      if (!this.#database.autocommit) this.#database.exec("ROLLBACK");
+      throw error;
+    }
+  }
+
+  /** Its rows as they are taken in by now. */
+  save(ord: number, subscription: Subscription): void {
+    const bytes = new Uint8Array(subscription.rowCount * rowBytes);
+    const view = new DataView(bytes.buffer);
+    const cells: string[] | undefined = subscription.plan.kind === "rerun" ? [] : undefined;
+    let cellsChars = 0;
+    let at = 0;
+    for (const { identity, row } of subscription.rows()) {
+      view.setUint32(at, row.rowId % 2 ** 32, true);
+      view.setUint16(at + 4, Math.floor(row.rowId / 2 ** 32), true);
+      view.setBigUint64(at + 6, hashOf(identity), true);
+      view.setBigUint64(at + 14, hashOf(row.cells), true);
+      at += rowBytes;
+      cellsChars += row.cells.length;
+      if (cellsChars <= cellsCharsMax) cells?.push(row.cells);
+    }
+    const { id, sql, columnsJson, history, lastRowId } = subscription;
+    const kept = cells !== undefined && cellsChars <= cellsCharsMax ? JSON.stringify(cells) : null;
+    this.#save.run(ord, id, sql, columnsJson, history.lastId, lastRowId, bytes, kept);
+  }
+
+  remove(ord: number): void {
+    this.#remove.run(ord);
+  }
+
+  append(
+    parts: readonly { readonly ord: number; readonly changes: readonly Change[] }[],
+  ): LogRecord {
+    let body = "";
+    const record: { ord: number; lastChangeId: number }[] = [];
+    for (const { ord, changes } of parts) {
+      body += `#${ord}\n`;
+      for (const { identity, line } of changes) {
+        body += hashOf(identity).toString(36).padStart(hashChars, "0") + line;
+      }
+      const last = parseLine((changes.at(-1) as Change).line);
+      record.push({ ord, lastChangeId: last.changeId });
+    }
+    const seq = this.#lastSeq + 1;
+    this.#append.bind(1, seq);
+    this.#append.bind(2, body);
+    while (this.#append.step());
+    // A transaction that is rolled back leaves a gap.
+    this.#lastSeq = seq;
+    return { seq, chars: body.length, parts: record };
+  }
+
+  /** Keeps no record up to `seq`. */
+  trim(seq: number): void {
+    this.#trim.run(seq);
+  }
+
+  load(): { readonly stored: StoredSubscription[]; readonly log: LogRecord[] } {
+    const stored = new Map<number, Mutable>();
+    for (const row of this.#database.all("SELECT * FROM patina_live ORDER BY ord")) {
+      const [ord, id, sql, columnsJson, changeId, lastRowId, rows, cells] = row;
+      this.#lastOrd = Number(ord);
+      stored.set(Number(ord), {
+        ord: Number(ord),
+        id: String(id),
+        sql: String(sql),
+        columnsJson: String(columnsJson),
+        lastChangeId: Number(changeId),
+        lastRowId: Number(lastRowId),
+        rows: decodeRows(
+          rows as Uint8Array,
+          cells === null ? undefined : JSON.parse(String(cells)),
+        ),
+        lines: [],
+      });
+    }
+    const log: LogRecord[] = [];
+    using statement = this.#database.prepare("SELECT seq, body FROM patina_live_log ORDER BY seq");
+    while (statement.step()) {
+      const seq = statement.columnNumber(0);
+      const body = statement.columnText(1);
+      this.#lastSeq = seq;
+      log.push({ seq, chars: body.length, parts: replay(body, stored) });
+    }
+    return { stored: [...stored.values()], log };
+  }
+}
+
+type Mutable = {
+  -readonly [K in keyof StoredSubscription]: StoredSubscription[K] extends ReadonlyMap<
+    infer A,
+    infer B
+  >
+    ? Map<A, B>
+    : StoredSubscription[K] extends readonly (infer A)[]
+      ? A[]
+      : StoredSubscription[K];
+};
+
+/** Takes in a commit's changes. What was taken in already is only kept for readers that come back. */
+function replay(
+  body: string,
+  stored: ReadonlyMap<number, Mutable>,
+): { ord: number; lastChangeId: number }[] {
+  const parts: { ord: number; lastChangeId: number }[] = [];
+  let one: Mutable | undefined;
+  for (const text of body.split("\n")) {
+    if (text.startsWith("#")) {
+      const ord = Number(text.slice(1));
+      one = stored.get(ord);
+      parts.push({ ord, lastChangeId: 0 });
+      continue;
+    }
+    if (text === "" || one === undefined) continue;
+    const line = `${text.slice(hashChars)}\n`;
+    const { type, rowId, cells, changeId } = parseLine(line);
+    (parts.at(-1) as { lastChangeId: number }).lastChangeId = changeId;
+    one.lines.push(line);
+    if (changeId <= one.lastChangeId) continue;
+    one.lastChangeId = changeId;
+    one.lastRowId = Math.max(one.lastRowId, rowId);
+    if (type === "delete") one.rows.delete(rowId);
+    else {
+      const identity = parseHash(text.slice(0, hashChars));
+      one.rows.set(rowId, { identity, cellsHash: hashOf(cells), cells });
+    }
+  }
+  return parts;
+}
+
+function decodeRows(
+  bytes: Uint8Array,
+  cells: readonly string[] | undefined,
+): Map<number, KnownRow> {
+  const rows = new Map<number, KnownRow>();
+  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+  for (let at = 0, i = 0; at + rowBytes <= bytes.length; at += rowBytes, i++) {
+    rows.set(view.getUint32(at, true) + view.getUint16(at + 4, true) * 2 ** 32, {
+      identity: view.getBigUint64(at + 6, true),
+      cellsHash: view.getBigUint64(at + 14, true),
+      cells: cells?.[i],
+    });
+  }
+  return rows;
+}
+
+/** Another release's hash may be another: then nothing agrees, and the subscription is given up. */
+export function hashOf(text: string): bigint {
+  return Bun.hash.wyhash(text);
+}
+
+function parseHash(text: string): bigint {
+  let hash = 0n;
+  for (const char of text) hash = hash * 36n + BigInt(Number.parseInt(char, 36));
+  return hash;
+}
+
+const head = '{"change":["'.length;
+
+/** `{"change":["insert",1,["a"],7]}`. Only for lines that we wrote. */
+function parseLine(line: string): {
+  readonly type: string;
+  readonly rowId: number;
+  readonly cells: string;
+  readonly changeId: number;
+} {
+  const typeEnd = line.indexOf('"', head);
+  const rowIdEnd = line.indexOf(",", typeEnd + 2);
+  const cellsEnd = line.lastIndexOf(",");
+  return {
+    type: line.slice(head, typeEnd),
+    rowId: Number(line.slice(typeEnd + 2, rowIdEnd)),
+    cells: line.slice(rowIdEnd + 1, cellsEnd),
+    changeId: Number(line.slice(cellsEnd + 1, line.lastIndexOf("]"))),
+  };
+}

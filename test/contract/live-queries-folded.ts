@@ -1,0 +1,54 @@
+/**
+ * What a client makes of a subscription's lines: rows by row id. It believes nothing: no insert of what
+ * is there, no update or delete of what isn't, no delete of another row, no change id but the next.
+ *
+ * @module
+ */
+
+import { expect } from "bun:test";
+import type { StreamEvent } from "../../agent/api/store-service.ts";
+
+export class Folded {
+  readonly rows = new Map<number, string>();
+  lastChange = 0;
+  isEnded = false;
+  /** Error lines. */
+  readonly errors: string[] = [];
+
+  readonly take = (event: StreamEvent): void => {
+    if (event.kind === "end") {
+      this.isEnded = true;
+      return;
+    }
+    for (const line of Buffer.from(event.bytes).toString().split("\n")) this.takeLine(line);
+  };
+
+  takeLine(line: string): void {
+    if (line.startsWith('{"error":')) this.errors.push(line);
+    const row = /^\{"row":\[(\d+),(.*)\]\}$/.exec(line);
+    const eoq = /^\{"eoq":\{"time":[^,]*,"change_id":(\d+)\}\}$/.exec(line);
+    const change = /^\{"change":\["(\w+)",(\d+),(.*),(\d+)\]\}$/.exec(line);
+    if (row !== null) this.rows.set(Number(row[1]), row[2] as string);
+    if (eoq !== null) this.lastChange = Number(eoq[1]);
+    if (change === null) return;
+    const [, type, rowId, cells, changeId] = change as unknown as string[] as [
+      string,
+      string,
+      string,
+      string,
+      string,
+    ];
+    const held = this.rows.get(Number(rowId));
+    expect([line, held !== undefined]).toEqual([line, type !== "insert"]);
+    if (type === "delete") {
+      expect(cells).toBe(held as string);
+      this.rows.delete(Number(rowId));
+    } else this.rows.set(Number(rowId), cells);
+    expect([line, Number(changeId)]).toEqual([line, this.lastChange + 1]);
+    this.lastChange++;
+  }
+
+  sorted(): string[] {
+    return [...this.rows.values()].sort();
+  }
+}

@@ -1,0 +1,130 @@
+import { describe, expect, test } from "bun:test";
+import type { StreamEvent } from "../../agent/api/store-service.ts";
+import { createLog } from "../../agent/log.ts";
+import { StoreThread } from "../../agent/store-thread.ts";
+import type { MemberRow, PeerId, StoreReply } from "../../core/node/border.ts";
+import { MemoryVfs } from "../../wasm/vfs/memory.ts";
+import { SqliteNode, schemaOf } from "../generators/sqlite-store.ts";
+import { Folded } from "./live-queries-folded.ts";
+import { createWorld, seeded } from "./live-queries-world.ts";
+
+/** `PATINA_LIVE_SEEDS=1000` for a soak; `PATINA_LIVE_SEED=17` for one. */
+const seedCount = Number(process.env.PATINA_LIVE_SEEDS ?? 60);
+const onlySeed = process.env.PATINA_LIVE_SEED;
+const seeds =
+  onlySeed === undefined ? Array.from({ length: seedCount }, (_, i) => i) : [Number(onlySeed)];
+
+const nextTurn = () => new Promise((resolve) => setImmediate(resolve));
+const peer = "ab".repeat(32) as PeerId;
+
+function openThread(schema: ReturnType<typeof schemaOf>): StoreThread {
+  return new StoreThread({
+    vfs: new MemoryVfs(),
+    databasePath: "/patina.db",
+    publicKey: "ef".repeat(32),
+    node: { name: "n", region: "r", zone: "z" },
+    digestKey: new Uint8Array(32),
+    schema,
+    durability: "normal",
+    queryTimeoutMs: 2000,
+    statementTimeoutMs: 10_000,
+    resultBytesMax: 1024 * 1024,
+    nonce: "",
+    renewNonce: () => "nonce",
+    standsAlone: false,
+    log: createLog({ level: "error", format: "text" }),
+    circumstances: { machine: "m", file: "f", born: "", isBornKnown: false, nonce: "", boot: "b" },
+    swarm: async () => ({}),
+    bodiesWaiting: async () => 0,
+  });
+}
+
+async function run(seed: number): Promise<void> {
+  const random = seeded(seed);
+  const world = createWorld(random);
+  const rules = Object.fromEntries(world.local.map((name) => [name, { replicated: false }]));
+  const schema = schemaOf(world.schema, rules);
+  const thread = openThread(schema);
+  using other = new SqliteNode(schema, { site: 7, nowMs: Date.now() });
+  const replies: StoreReply[] = [];
+  thread.start({ post: (reply) => replies.push(reply) });
+  const { service } = thread;
+
+  const fresh = async (sql: string): Promise<string[]> => {
+    const outcome = await service.query({ sql, parameters: undefined }, undefined);
+    if (outcome.kind === "refused") throw new Error(`${sql}: ${outcome.why}`);
+    const text = Buffer.concat(outcome.chunks).toString();
+    const rows = [...text.matchAll(/^\{"row":\[\d+,(.*)\]\}$/gm)];
+    return rows.map((match) => match[1] as string).sort();
+  };
+  let ticket = 0;
+  const step = async (): Promise<string> => {
+    if (random() < 0.08) {
+      const states = ["ALIVE", "SUSPECT", "DOWN"] as const;
+      const node = ["a", "b", "A"][Math.floor(random() * 3)] as string;
+      const state = states[Math.floor(random() * 3)] as MemberRow["state"];
+      const row = { node, key: peer, region: "r", zone: "z", state, incarnation: 1 };
+      thread.request({ kind: "members", rows: [{ ...row, sinceMs: 1, storeLag: "ok" }] });
+      return `member ${node} ${state}`;
+    }
+    const count = 1 + Math.floor(random() * 3);
+    if (random() < 0.4) {
+      const statements = Array.from({ length: count }, () => world.write(false));
+      other.nowMs = Date.now() - 1000;
+      const { encoded } = other.write(...statements);
+      if (encoded !== undefined) {
+        const own = ++ticket;
+        thread.request({
+          kind: "apply",
+          ticket: own,
+          lane: random() < 0.5 ? 0 : 1,
+          peer,
+          what: "changesets",
+          bodies: [encoded],
+        });
+        while (!replies.some((one) => one.kind === "applied" && one.ticket === own)) {
+          await nextTurn();
+        }
+      }
+      return `peer: ${statements.join("; ")}`;
+    }
+    const statements = Array.from({ length: count }, () => world.write(true));
+    const list = statements.map((sql) => ({ sql, parameters: undefined }));
+    const outcome = await service.transact(list, undefined);
+    if (outcome.kind === "refused") throw new Error(`${statements.join("; ")}: ${outcome.why}`);
+    return statements.join("; ");
+  };
+
+  try {
+    const told: string[] = [];
+    for (let i = 0; i < 6; i++) told.push(await step());
+    const subscribed: { sql: string; folded: Folded }[] = [];
+    for (let i = 0; i < 24; i++) {
+      const sql = world.query();
+      const folded = new Folded();
+      const outcome = await service.subscribe(
+        { sql, parameters: undefined },
+        { from: undefined, skipRows: false },
+        (event: StreamEvent) => folded.take(event),
+      );
+      expect([sql, outcome.kind]).toEqual([sql, "subscribed"]);
+      subscribed.push({ sql, folded });
+    }
+    for (let i = 0; i < 14; i++) {
+      told.push(await step());
+      for (let turn = 0; turn < subscribed.length + 2; turn++) await nextTurn();
+      for (const { sql, folded } of subscribed) {
+        const want = await fresh(sql);
+        const context = { sql, schema: world.schema, told };
+        expect({ ...context, rows: folded.sorted() }).toEqual({ ...context, rows: want });
+        expect([sql, folded.isEnded]).toEqual([sql, false]);
+      }
+    }
+  } finally {
+    thread.stop();
+  }
+}
+
+describe("live queries equal a fresh run: random schemas, queries and histories with a peer", () => {
+  for (const seed of seeds) test(`seed ${seed}`, () => run(seed), 60_000);
+});
