@@ -59,6 +59,7 @@ import {
 import { QueryRunner } from "./sql/query-runner.ts";
 import { TransactionRunner } from "./sql/transaction-runner.ts";
 import { exitCodes, StartFailure } from "./start-failure.ts";
+import { VacuumChore } from "./vacuum-chore.ts";
 import { WallClock } from "./wall-clock.ts";
 
 /** What the store thread needs of the link to the net thread. */
@@ -142,6 +143,7 @@ export class StoreThread {
   readonly #names: SchemaNames;
   readonly #adoption: AdoptionChore;
   readonly #scrub: ScrubChore;
+  readonly #vacuum: VacuumChore;
   readonly #chores: Chores;
 
   /** Opens and checks everything; nothing is served yet. @throws StartFailure */
@@ -218,7 +220,8 @@ export class StoreThread {
         this.#afterWork();
       },
     });
-    this.#chores = new Chores([this.#adoption, this.#scrub], (name, error) =>
+    this.#vacuum = new VacuumChore(writer, () => this.#noteWork());
+    this.#chores = new Chores([this.#adoption, this.#vacuum, this.#scrub], (name, error) =>
       log.error(`${name} failed, and is tried again`, { why: error.message }),
     );
     this.service = this.#createService();
@@ -389,16 +392,23 @@ export class StoreThread {
 
   #handle(request: StoreRequest): void {
     this.#replica.handle(request, this.#clock.nowMs(), this.#replies);
-    this.#afterWork();
+    // Peers' clocks come several times a second, and write nothing.
+    if (request.kind !== "peers") this.#noteWork();
+    this.#postReplies();
+    this.#arm(this.#clock.nowMs());
   }
 
   /** Posts what there is to post, and sees to it that what is due gets a turn. */
   #afterWork(): void {
-    const nowMs = this.#clock.nowMs();
-    this.#lastWorkMs = nowMs;
-    this.#hasUncheckpointed = true;
+    this.#noteWork();
     this.#postReplies();
-    this.#arm(nowMs);
+    this.#arm(this.#clock.nowMs());
+  }
+
+  /** The WAL may have grown, and soon more may come. */
+  #noteWork(): void {
+    this.#lastWorkMs = this.#clock.nowMs();
+    this.#hasUncheckpointed = true;
   }
 
   #postReplies(): void {
@@ -457,10 +467,12 @@ export class StoreThread {
   #checkpointWhenDue(): void {
     if (!this.#hasUncheckpointed) return;
     const isIdle = this.#clock.nowMs() - this.#lastWorkMs >= idleMs;
-    if (this.#framesWaiting() >= (isIdle ? 1 : this.#checkpointFrames)) {
+    const { frames: walFrames, waiting } = this.#walState();
+    if (isIdle ? walFrames > 0 : waiting >= this.#checkpointFrames) {
       const begunMs = performance.now();
       try {
-        this.#writer.checkpoint("PASSIVE");
+        // What isn't needed now is given back: the WAL is as long as it ever was until it is cut.
+        this.#writer.checkpoint(isIdle ? "TRUNCATE" : "PASSIVE");
       } catch (error) {
         this.#options.log.error("checkpoint failed", { why: (error as Error).message });
       }
@@ -471,12 +483,18 @@ export class StoreThread {
     if (isIdle) this.#hasUncheckpointed = false;
   }
 
-  #framesWaiting(): number {
+  /** Frames in the WAL, and those of them that aren't in the database yet. */
+  #walState(): { readonly frames: number; readonly waiting: number } {
     const statement = this.#walFrames;
     statement.step();
-    const frames = statement.columnNumber(1) - statement.columnNumber(2);
+    const frames = statement.columnNumber(1);
+    const waiting = frames - statement.columnNumber(2);
     statement.reset();
-    return frames;
+    return { frames, waiting };
+  }
+
+  #fileBytes(): number {
+    return Number(this.#reader.pragma("page_count")) * Number(this.#reader.pragma("page_size"));
   }
 
   #writeMembers(rows: readonly MemberRow[], parted: readonly PeerId[] = []): void {
@@ -583,7 +601,9 @@ export class StoreThread {
       queue: this.#bodiesWaiting(),
       durability,
       database: this.#options.databasePath,
-      wal_frames_waiting: this.#framesWaiting(),
+      wal_frames_waiting: this.#walState().waiting,
+      file_bytes: this.#fileBytes(),
+      pages_freed: this.#vacuum.pagesFreed,
       rss_bytes: process.memoryUsage.rss(),
     };
   }
