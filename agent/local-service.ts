@@ -32,6 +32,7 @@ import { asciiLower } from "./sql/guard.ts";
 import { SqlRefused } from "./sql/prepared.ts";
 import type { QueryRunner } from "./sql/query-runner.ts";
 import type { LocalCommit, TransactionRunner, WriteCommit } from "./sql/transaction-runner.ts";
+import { withTransactionLines } from "./transaction-lines.ts";
 
 /** What the thread around it knows better. */
 export interface LocalServiceHost<C extends WriteCommit> {
@@ -53,6 +54,8 @@ export interface LocalServiceHost<C extends WriteCommit> {
   /** Where live queries outlive the process; undefined: they don't. */
   readonly liveStore?: LiveStore;
   readonly liveLimits?: LiveLimits;
+  /** Why CREATE statements aren't accepted; undefined when they change nothing. */
+  readonly migrationProblem?: (statements: readonly string[]) => string | undefined;
   /** What an operator may ask for; undefined where nothing can be asked. */
   readonly operate?: (operation: Operation) => Promise<OperationOutcome>;
 }
@@ -66,6 +69,8 @@ export class LocalService<C extends WriteCommit = WriteCommit> implements StoreS
   readonly #host: LocalServiceHost<C>;
   #lastSubscriber = 0;
   #changes: TableChanges = new Map();
+  /** The rows of the commit that live queries are being told of. */
+  #told: readonly MergedRow[] | undefined;
 
   constructor(reader: QueryRunner, writer: TransactionRunner<C>, host: LocalServiceHost<C>) {
     this.actorId = host.actorId;
@@ -109,7 +114,9 @@ export class LocalService<C extends WriteCommit = WriteCommit> implements StoreS
     listener: StreamListener,
     access: Access = fullAccess,
   ): Promise<SubscribeOutcome> {
-    return this.#mayNotRead(statement, access) ?? this.live.subscribe(statement, options, listener);
+    const refusal = this.#mayNotRead(statement, access);
+    if (refusal !== undefined) return refusal;
+    return this.#open(options, listener, (told) => this.live.subscribe(statement, options, told));
   }
 
   async attach(
@@ -121,7 +128,7 @@ export class LocalService<C extends WriteCommit = WriteCommit> implements StoreS
     // Another's subscription is as unknown as none: ids are no secrets, and tell nothing.
     const foreign = foreignTable(access, this.live.tablesOf(id) ?? []);
     return foreign === undefined
-      ? this.live.attach(id, options, listener)
+      ? this.#open(options, listener, (told) => this.live.attach(id, options, told))
       : { kind: "refused", status: 404, why: `could not find subscription with id ${id}` };
   }
 
@@ -141,6 +148,7 @@ export class LocalService<C extends WriteCommit = WriteCommit> implements StoreS
     }
   }
 
+  /** @throws when a table that is there can't be counted */
   async tableStats(tables: readonly string[], access: Access = fullAccess): Promise<TableStats> {
     let totalRowCount = 0;
     const invalidTables: string[] = [];
@@ -155,6 +163,12 @@ export class LocalService<C extends WriteCommit = WriteCommit> implements StoreS
 
   agreedMs(): number | undefined {
     return this.#host.agreedMs?.();
+  }
+
+  async migrate(statements: readonly string[]): Promise<{ readonly kind: "accepted" } | Refused> {
+    const problem = this.#host.migrationProblem;
+    const why = problem === undefined ? "no schema is accepted here" : problem(statements);
+    return why === undefined ? { kind: "accepted" } : { kind: "refused", status: 400, why };
   }
 
   async health(): Promise<HealthReport> {
@@ -177,6 +191,7 @@ export class LocalService<C extends WriteCommit = WriteCommit> implements StoreS
   /** A transaction of the store's wrote these rows, and only COMMIT is left. */
   committing(merged: readonly MergedRow[]): void {
     this.#changes = tableChanges(merged, this.#writer.writes, this.#host.isReplicated);
+    this.#told = merged;
     this.live.prepare(this.#changes);
   }
 
@@ -188,6 +203,7 @@ export class LocalService<C extends WriteCommit = WriteCommit> implements StoreS
   /** Tells everybody of the last transaction. @param isUrgent of what others wrote, it overtakes */
   tell(isUrgent: boolean): void {
     this.live.tell(isUrgent);
+    this.#told = undefined;
     if (this.#changes.size > 0) this.#updates.changed(this.#changes);
     this.#changes = new Map();
   }
@@ -239,6 +255,19 @@ export class LocalService<C extends WriteCommit = WriteCommit> implements StoreS
     this.tell(true);
   }
 
+  #open(
+    options: SubscribeOptions,
+    listener: StreamListener,
+    open: (listener: StreamListener) => SubscribeOutcome,
+  ): SubscribeOutcome {
+    if (options.transactions !== true) return open(listener);
+    let id = "";
+    const tables = (): ReadonlySet<string> | undefined => this.live.tablesOf(id);
+    const outcome = open(withTransactionLines(listener, () => this.#told, tables));
+    if (outcome.kind === "subscribed") id = outcome.id;
+    return outcome;
+  }
+
   /** What SQLite's authorizer says that it reads is held against the token's tables. */
   #mayNotRead({ sql }: SqlText, access: Access): Refused | undefined {
     if (access.tables === undefined) return undefined;
@@ -256,19 +285,15 @@ export class LocalService<C extends WriteCommit = WriteCommit> implements StoreS
 
   #countRows(table: string): number | undefined {
     const { database, deadline, timeoutMs } = this.#reader;
-    try {
-      const isTable = database.all(
-        "SELECT 1 FROM sqlite_schema WHERE type = 'table' AND name = ? COLLATE NOCASE",
-        table,
-      );
-      if (isTable.length === 0) return undefined;
-      return deadline.within(timeoutMs, () => {
-        using statement = database.prepare(`SELECT count(*) FROM ${quoteName(table)}`);
-        return statement.step() ? Number(statement.column(0)) : undefined;
-      });
-    } catch {
-      return undefined;
-    }
+    const isTable = database.all(
+      "SELECT 1 FROM sqlite_schema WHERE type = 'table' AND name = ? COLLATE NOCASE",
+      table,
+    );
+    if (isTable.length === 0) return undefined;
+    return deadline.within(timeoutMs, () => {
+      using statement = database.prepare(`SELECT count(*) FROM ${quoteName(table)}`);
+      return statement.step() ? Number(statement.column(0)) : undefined;
+    });
   }
 }
 
