@@ -9,7 +9,8 @@
  * @module
  */
 
-import { join } from "node:path";
+import { createRequire } from "node:module";
+import { dirname, join } from "node:path";
 import { UDX } from "./index.ts";
 import {
   encodeHeader,
@@ -260,6 +261,11 @@ export async function hostileCosts(
       { skipsAlive: true },
     ),
   );
+  const swarmAttempts = await connectionAttempts(attempts);
+  if (swarmAttempts !== null) {
+    costs.push(swarmAttempts);
+    log(swarmAttempts);
+  }
   const loris = Math.round(1000 * scale);
   await add(
     measure(`slow loris: ${loris} streams, a byte every 100 ms each, for 5 s`, async (scene) => {
@@ -285,6 +291,83 @@ export async function hostileCosts(
     }),
   );
   return costs;
+}
+
+interface Dht {
+  connect(publicKey: Buffer, options: object): Connection;
+  destroy(options: object): Promise<void>;
+}
+
+interface Connection {
+  on(event: string, listener: () => void): void;
+  destroy(): void;
+}
+
+/** Of them, so many at once. */
+const ATTEMPTS_AT_ONCE = 32;
+
+/**
+ * Strangers that connect to a Hyperswarm server, each with a key of its own, and go again: through the
+ * DHT, Noise and UDX. Null where Hyperswarm isn't installed.
+ */
+async function connectionAttempts(count: number): Promise<HostileCost | null> {
+  const require = createRequire(import.meta.url);
+  let createDht: (new (options: object) => Dht) & { keyPair(): object };
+  let root: string;
+  try {
+    createDht = require("hyperdht");
+    root = join(dirname(require.resolve("hyperdht/package.json")), "../..");
+  } catch {
+    return null;
+  }
+  await using victim = await PeerProcess.start(process.execPath, VICTIM);
+  const topic = "ab".repeat(32);
+  const { bootstrap, publicKey } = await victim.ask("swarm", { topic, server: true, root });
+  const dht = new createDht({ bootstrap, host: "127.0.0.1" });
+  let opened = 0;
+  const attempt = (): Promise<void> =>
+    new Promise((resolve) => {
+      const connection = dht.connect(Buffer.from(publicKey as string, "hex"), {
+        keyPair: createDht.keyPair(),
+      });
+      connection.on("open", () => {
+        opened++;
+        connection.destroy();
+      });
+      connection.on("error", () => {});
+      connection.on("close", resolve);
+    });
+  await attempt();
+  const before = await victim.ask("usage", { collect: true });
+  let left = count;
+  await Promise.all(
+    Array.from({ length: Math.min(ATTEMPTS_AT_ONCE, count) }, async () => {
+      while (left-- > 0) await attempt();
+    }),
+  );
+  const after = await victim.ask("usage", { collect: true });
+  const cpu = (after.cpuMs as number) - (before.cpuMs as number);
+  const packets = (after.packets as number) - (before.packets as number);
+  // hyperdht keeps each handshake for 10 s. A test on small inputs doesn't wait for that.
+  let later = "";
+  if (count >= 1000) {
+    await Bun.sleep(12_000);
+    const { rss } = await victim.ask("usage", { collect: true });
+    later = `; ${Math.round(((rss as number) - (before.rss as number)) / 1e6)} MB after 12 s`;
+  }
+  // Another one still gets in.
+  const was = opened;
+  await attempt();
+  await dht.destroy({ force: true });
+  return {
+    case: `${count} strangers that connect to a Hyperswarm server, and go`,
+    packets,
+    cpu_ms: Math.round(cpu),
+    cpu_us_per_packet: Number(((cpu * 1000) / Math.max(packets, 1)).toPrecision(3)),
+    memory_mb: Math.round(((after.rss as number) - (before.rss as number)) / 1e5) / 10,
+    note: `${(cpu / count).toFixed(2)} ms each, with the DHT nodes of the test${later}`,
+    alive: opened > was,
+  };
 }
 
 /** Writes until `bytes` or until `stops`, and says how much the stream took. */

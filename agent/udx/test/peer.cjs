@@ -283,7 +283,7 @@ const commands = {
     return {
       cpuMs: (user + system) / 1000,
       rss: process.memoryUsage().rss,
-      packets: udx.packetsReceived,
+      packets: udx.packetsReceived + (swarm === null ? 0 : swarm.dht.udx.packetsReceived),
     };
   },
   /** A Hyperswarm, whose modules are found beside the UDX module. */
@@ -297,12 +297,13 @@ const commands = {
     const dht = new DHT({ bootstrap, host: "127.0.0.1" });
     swarm = new Hyperswarm({ dht });
     swarm.on("connection", (connection) => {
+      connection.on("error", () => {});
       if (!streams.has("swarm")) track("swarm", connection);
     });
     const discovery = swarm.join(Buffer.from(topic, "hex"), { server, client: !server });
     if (server) await discovery.flushed();
     else void swarm.flush();
-    return { bootstrap };
+    return { bootstrap, publicKey: swarm.keyPair.publicKey.toString("hex") };
   },
   async connection() {
     while (!streams.has("swarm")) await new Promise((resolve) => setTimeout(resolve, 10));

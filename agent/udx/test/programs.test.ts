@@ -28,5 +28,5 @@ test("a bench case through the shaping proxy", async () => {
 test("hostile peers leave the honest stream alive", async () => {
   const costs = await hostileCosts(0.02, () => {});
   expect(costs.filter((cost) => cost.alive === false)).toEqual([]);
-  expect(costs.length).toBe(11);
+  expect(costs.length).toBe(12);
 }, 60_000);
