@@ -27,8 +27,8 @@ import { DataDirectory } from "./data-directory.ts";
 import type { NetLink, NetOptions, NetReport } from "./link.ts";
 import type { Log } from "./log.ts";
 import { type NodeKey, openNodeKey } from "./node-key.ts";
-import { readSchemaFiles } from "./schema-files.ts";
 import type { OperationLine } from "./operations.ts";
+import { readSchemaFiles } from "./schema-files.ts";
 import { exitCodes, StartFailure } from "./start-failure.ts";
 import { StoreThread } from "./store-thread.ts";
 

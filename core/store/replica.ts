@@ -204,7 +204,9 @@ export class Replica {
 
   /** Rows stamped before this, in ms, have one image at all cuts that can be asked for; none while starting. */
   get settledMs(): number {
-    return this.#isBuilt() ? (this.#index?.image.oldestCut ?? 0) * slotMs : Number.NEGATIVE_INFINITY;
+    return this.#isBuilt()
+      ? (this.#index?.image.oldestCut ?? 0) * slotMs
+      : Number.NEGATIVE_INFINITY;
   }
 
   /** A scrub took clocks of settled rows away: peers will see that, and repair it. */
