@@ -72,9 +72,10 @@ function hashOf(stream: UDXStream, bytes: number): Promise<string> {
   return new Promise((resolve, reject) => {
     const hash = createHash("sha256");
     let received = 0;
-    stream.on("data", (data: Uint8Array) => {
-      hash.update(data);
-      received += data.length;
+    stream.on("data", (data: unknown) => {
+      const piece = data as Uint8Array;
+      hash.update(piece);
+      received += piece.length;
       if (received >= bytes) resolve(hash.digest("hex"));
     });
     stream.on("close", () => reject(new Error(`closed after ${received} of ${bytes} bytes`)));
