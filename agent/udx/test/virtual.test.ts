@@ -69,7 +69,7 @@ describe("what is written on one side is read on the other", () => {
 describe("30 MB arrive in reasonable time", () => {
   for (const delayMs of [5, 25, 100]) {
     for (const loss of [0.001, 0.01, 0.05, 0.1]) {
-      for (const seed of [1, 2, 3]) {
+      for (const seed of [1, 2]) {
         test(`delay ${delayMs} ms, loss ${loss}, seed ${seed}`, () => {
           const path = new VirtualPath(seed, { delayMs, loss }).connect();
           const bytes = pattern(30_000_000);
