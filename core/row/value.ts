@@ -52,13 +52,14 @@ export const valueBytesMax: number = 8 * 1024 * 1024;
 const TAG_NULL = 0;
 const TAG_INTEGER = 1;
 const TAG_REAL = 2;
-const TAG_TEXT = 3;
+/** Exported for keys that are bound without being decoded. */
+export const valueTagText = 3;
 const TAG_BLOB = 4;
 
 export function writeValue(writer: ByteWriter, value: SqlValue): void {
   if (value === null) writer.u8(TAG_NULL);
   else if (typeof value === "string") {
-    writer.u8(TAG_TEXT);
+    writer.u8(valueTagText);
     writer.text(value);
   } else if (typeof value === "number" || typeof value === "bigint") {
     writer.u8(TAG_INTEGER);
@@ -67,7 +68,7 @@ export function writeValue(writer: ByteWriter, value: SqlValue): void {
     writer.u8(TAG_REAL);
     writer.f64(value.real);
   } else if (value instanceof RawText) {
-    writer.u8(TAG_TEXT);
+    writer.u8(valueTagText);
     writer.blob(value.bytes);
   } else {
     writer.u8(TAG_BLOB);
@@ -88,7 +89,7 @@ export function readValue(reader: ByteReader, what: string): SqlValue {
       if (Number.isNaN(real)) reader.fail(`${what}: NaN`);
       return new Real(real);
     }
-    case TAG_TEXT: {
+    case valueTagText: {
       const bytes = reader.blob(what, valueBytesMax);
       return utf8Decode(bytes) ?? new RawText(bytes.slice());
     }

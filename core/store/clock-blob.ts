@@ -20,7 +20,7 @@
 
 import { ByteReader } from "../bytes/reader.ts";
 import type { ByteWriter } from "../bytes/writer.ts";
-import { causalLengthMax } from "../clock/row-clock.ts";
+import { causalLengthMax, type RowClock } from "../clock/row-clock.ts";
 import { compareStamps, readHlc, type Site, type Stamp, writeHlc } from "../clock/stamp.ts";
 import type { CellClock, ClockState } from "../row/digest.ts";
 import { readValue, type SqlValue, writeValue } from "../row/value.ts";
@@ -77,6 +77,28 @@ export type ClockBlobDecoded =
   | { readonly kind: "malformed"; readonly why: string };
 
 export function decodeClockBlob(bytes: Uint8Array, ordinals: Ordinals): ClockBlobDecoded {
+  const decoded = decodeClocks(bytes, ordinals);
+  if (decoded.kind === "malformed") return decoded;
+  const { clock, cells, held } = decoded;
+  return {
+    kind: "clocks",
+    clock,
+    cells: cells.map((cell, i) => ({ ...cell, held: held.includes(i) })),
+  };
+}
+
+/** {@link decodeClockBlob} with clocks that are only that, and the indexes of held cells, ascending. */
+export function decodeClocks(
+  bytes: Uint8Array,
+  ordinals: Ordinals,
+):
+  | {
+      readonly kind: "clocks";
+      readonly clock: RowClock;
+      readonly cells: CellClock[];
+      readonly held: readonly number[];
+    }
+  | { readonly kind: "malformed"; readonly why: string } {
   const reader = new ByteReader(bytes);
   const version = reader.u8("clock blob version");
   if (reader.ok && version !== clockBlobVersion) {
@@ -92,7 +114,8 @@ export function decodeClockBlob(bytes: Uint8Array, ordinals: Ordinals): ClockBlo
   const row = stampOf();
   const cl = reader.varint("causal length", causalLengthMax);
   const count = reader.varint("cells", reader.left);
-  const cells: StoredCell[] = [];
+  const cells: CellClock[] = [];
+  let held = nothingHeld;
   let before: Stamp = row;
   for (let i = 0; i < count && reader.ok; i++) {
     const ordinal = reader.varint("column ordinal");
@@ -103,13 +126,17 @@ export function decodeClockBlob(bytes: Uint8Array, ordinals: Ordinals): ClockBlo
     if (flags > 7 || where === 3) reader.fail(`cell flags: version 1, got ${flags}`);
     const stamp = where === 0 ? row : where === 1 ? before : stampOf();
     const hash = { high: reader.u32("value hash"), low: reader.u32("value hash") };
-    cells.push({ column: column as string, stamp, hash, held: (flags & 4) !== 0 });
+    if ((flags & 4) !== 0) held = held.concat(i);
+    cells.push({ column: column as string, stamp, hash });
     before = stamp;
   }
   reader.end("clock blob");
   if (!reader.ok) return { kind: "malformed", why: reader.why };
-  return { kind: "clocks", clock: { ...row, cl }, cells };
+  const clock: RowClock = { ms: row.ms, count: row.count, site: row.site, cl };
+  return { kind: "clocks", clock, cells, held };
 }
+
+const nothingHeld: readonly number[] = [];
 
 /** Appends a held blob: `values` are those of the held cells, in the order of their columns. */
 export function writeHeldBlob(writer: ByteWriter, values: readonly SqlValue[]): void {

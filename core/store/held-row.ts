@@ -11,31 +11,62 @@ import { assert } from "../assert.ts";
 import { ByteWriter } from "../bytes/writer.ts";
 import { compareRowClocks, type RowClock } from "../clock/row-clock.ts";
 import { compareStamps } from "../clock/stamp.ts";
-import type { ClockState } from "../row/digest.ts";
-import { equalHashes, type ValueHash } from "../row/digest.ts";
+import { type CellClock, type ClockState, equalHashes } from "../row/digest.ts";
 import type { Cell, RowState } from "../row/row-state.ts";
 import { compareValues, type SqlValue } from "../row/value.ts";
 import {
-  decodeClockBlob,
+  decodeClocks,
   decodeHeldBlob,
   type Ordinals,
-  type StoredCell,
   writeClockBlob,
   writeHeldBlob,
 } from "./clock-blob.ts";
 
-export interface HeldCell extends Omit<StoredCell, "held"> {
+export interface HeldCell extends CellClock {
   /** Undefined: the base table has it, and it wasn't read. */
   value: SqlValue | undefined;
+  /** The table can't show the value; the held blob has it. */
   held: boolean;
   /** It came in the transaction at hand, and the base table doesn't have it yet. */
   fresh: boolean;
 }
 
-export interface HeldRow {
-  clock: RowClock;
-  /** Ascending by column. */
-  cells: HeldCell[];
+export class HeldRow {
+  readonly clock: RowClock;
+  /** Ascending by column, and only clocks: they may be kept, and hold on to no value. */
+  readonly clocks: readonly CellClock[];
+  #cells: HeldCell[] | undefined;
+
+  /** @param cells For each of `clocks`. Undefined: as the base table shows them, none was read. */
+  constructor(clock: RowClock, clocks: readonly CellClock[], cells?: HeldCell[]) {
+    this.clock = clock;
+    this.clocks = clocks;
+    this.#cells = cells;
+  }
+
+  /** Ascending by column. Made when they are asked for, which for a row that stays as it is is never. */
+  get cells(): HeldCell[] {
+    this.#cells ??= this.clocks.map(shownCell);
+    return this.#cells;
+  }
+
+  /** False where all values are as the base table shows them. */
+  get mayHold(): boolean {
+    return this.#cells !== undefined;
+  }
+}
+
+/** A row of cells whose clocks are in no object of their own yet. */
+export function heldRowOf(clock: RowClock, cells: HeldCell[]): HeldRow {
+  return new HeldRow(
+    clock,
+    cells.map(({ column, stamp, hash }) => ({ column, stamp, hash })),
+    cells,
+  );
+}
+
+function shownCell({ column, stamp, hash }: CellClock): HeldCell {
+  return { column, stamp, hash, value: undefined, held: false, fresh: false };
 }
 
 /** A row from its blobs; undefined when they are damaged. */
@@ -44,25 +75,18 @@ export function decodeHeldRow(
   held: Uint8Array | null,
   ordinals: Ordinals,
 ): HeldRow | undefined {
-  const decoded = decodeClockBlob(clock, ordinals);
+  const decoded = decodeClocks(clock, ordinals);
   if (decoded.kind === "malformed") return undefined;
-  const cells: HeldCell[] = decoded.cells.map((cell) => ({
-    column: cell.column,
-    stamp: cell.stamp,
-    hash: cell.hash,
-    held: cell.held,
-    value: undefined,
-    fresh: false,
-  }));
-  const heldCells = cells.filter((cell) => cell.held);
-  if (heldCells.length > 0) {
-    const values = held === null ? undefined : decodeHeldBlob(held, heldCells.length);
-    if (values === undefined) return undefined;
-    heldCells.forEach((cell, i) => {
-      cell.value = values[i] as SqlValue;
-    });
-  }
-  return { clock: decoded.clock, cells };
+  const row = new HeldRow(decoded.clock, decoded.cells);
+  if (decoded.held.length === 0) return row;
+  const values = held === null ? undefined : decodeHeldBlob(held, decoded.held.length);
+  if (values === undefined) return undefined;
+  decoded.held.forEach((index, i) => {
+    const cell = row.cells[index] as HeldCell;
+    cell.held = true;
+    cell.value = values[i] as SqlValue;
+  });
+  return row;
 }
 
 const writer = new ByteWriter(1024);
@@ -87,12 +111,9 @@ export function encodeHeld(row: HeldRow): Uint8Array | null {
   return writer.finish();
 }
 
-/** Clocks alone, which may be kept: they hold on to no value. */
+/** Clocks alone, which may be kept. */
 export function clocksOfHeld(row: HeldRow): ClockState {
-  return {
-    clock: row.clock,
-    cells: row.cells.map(({ column, stamp, hash }) => ({ column, stamp, hash })),
-  };
+  return { clock: row.clock, cells: row.clocks };
 }
 
 /** Without the cells for which `isSound` doesn't hold. All values must be in hand. */
@@ -129,53 +150,66 @@ export function joinHeld(
   readShown: (column: string) => SqlValue,
 ): HeldJoin {
   if (held === undefined) {
-    const cells = incoming.cells.map((cell, i) => freshCell(cell, clocks, i));
-    return { row: { clock: incoming.clock, cells }, changed: true, conflict: false };
+    const fresh = incoming.cells.map((cell, i) => freshCell(cell, clocks, i));
+    const row = new HeldRow(incoming.clock, clocks.cells, fresh);
+    return { row, changed: true, conflict: false };
   }
   const order = compareRowClocks(held.clock, incoming.clock);
   const clock = order >= 0 ? held.clock : incoming.clock;
   let conflict = order !== 0 && compareStamps(held.clock, incoming.clock) === 0;
   let changed = order < 0;
-  const cells: HeldCell[] = [];
+  const lefts = held.clocks;
+  const rights = clocks.cells;
+  /** What the join takes, in order: an index in `lefts`, or below zero -1 less one in `rights`. */
+  const taken: number[] = [];
   let i = 0;
   let j = 0;
-  while (i < held.cells.length || j < incoming.cells.length) {
-    const left = held.cells[i];
-    const right = incoming.cells[j];
+  while (i < lefts.length || j < rights.length) {
+    const left = lefts[i];
+    const right = rights[j];
     let takesRight = false;
     if (left === undefined || (right !== undefined && right.column < left.column)) {
       takesRight = true;
     } else if (right !== undefined && right.column === left.column) {
       const stampOrder = compareStamps(left.stamp, right.stamp);
       takesRight = stampOrder < 0;
-      if (stampOrder === 0 && !equalHashes(left.hash, hashAt(clocks, j))) {
+      if (stampOrder === 0 && !equalHashes(left.hash, right.hash)) {
         conflict = true;
-        const value = left.value === undefined ? readShown(left.column) : left.value;
-        takesRight = compareValues(value, right.value) < 0;
+        const known = held.mayHold ? held.cells[i]?.value : undefined;
+        const value = known === undefined ? readShown(left.column) : known;
+        takesRight = compareValues(value, (incoming.cells[j] as Cell).value) < 0;
       }
       if (takesRight) i++;
       else j++;
     }
     if (takesRight) {
-      const cell = freshCell(right as Cell, clocks, j++);
-      if (compareStamps(cell.stamp, clock) < 0) continue;
-      cells.push(cell);
+      const at = j++;
+      if (compareStamps((right as CellClock).stamp, clock) < 0) continue;
+      taken.push(-1 - at);
       changed = true;
     } else {
-      i++;
-      const cell = left as HeldCell;
+      const at = i++;
       // Smaller than a row clock that is no newer than before can't be.
-      if (order >= 0 || compareStamps(cell.stamp, clock) >= 0) cells.push(cell);
+      if (order >= 0 || compareStamps((left as CellClock).stamp, clock) >= 0) taken.push(at);
     }
   }
-  return changed ? { row: { clock, cells }, changed, conflict } : { row: held, changed, conflict };
+  if (!changed) return { row: held, changed, conflict };
+  const cells: HeldCell[] = [];
+  const cellClocks: CellClock[] = [];
+  for (const at of taken) {
+    if (at >= 0) {
+      cells.push(held.cells[at] as HeldCell);
+      cellClocks.push(lefts[at] as CellClock);
+    } else {
+      cells.push(freshCell(incoming.cells[-1 - at] as Cell, clocks, -1 - at));
+      cellClocks.push(rights[-1 - at] as CellClock);
+    }
+  }
+  return { row: new HeldRow(clock, cellClocks, cells), changed, conflict };
 }
 
 function freshCell(cell: Cell, clocks: ClockState, at: number): HeldCell {
   const { column, stamp, value } = cell;
-  return { column, stamp, hash: hashAt(clocks, at), held: false, value, fresh: true };
-}
-
-function hashAt(clocks: ClockState, at: number): ValueHash {
-  return (clocks.cells[at] as ClockState["cells"][number]).hash;
+  const { hash } = clocks.cells[at] as CellClock;
+  return { column, stamp, hash, value, held: false, fresh: true };
 }

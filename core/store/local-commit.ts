@@ -17,7 +17,7 @@ import { type Cell, type RowState, stampOfRow } from "../row/row-state.ts";
 import { equalValues, RawText, type SqlValue, valueBytesMax } from "../row/value.ts";
 import type { Journal, Touched } from "./capture.ts";
 import type { Ordinals } from "./clock-blob.ts";
-import { decodeHeldRow, type HeldCell, type HeldRow } from "./held-row.ts";
+import { decodeHeldRow, type HeldCell, type HeldRow, heldRowOf } from "./held-row.ts";
 import type { RowWriter } from "./row-writer.ts";
 import { isSound } from "./scrub.ts";
 import type { BaseRow, StoredTable } from "./stored-table.ts";
@@ -206,7 +206,7 @@ export function stampChanges(
       .map((cell) => heldCellOf(table, cell, reader.digester));
     rows.push({
       change,
-      held: { clock: after.clock, cells },
+      held: heldRowOf(after.clock, cells),
       state: {
         ...after,
         cells: cells.map(({ column, stamp: cellStamp, value }) => ({

@@ -65,9 +65,10 @@ export class RowWriter {
   }
 
   find(name: string, keyBytes: Uint8Array): Slot {
-    const key = decodeKey(keyBytes) ?? [];
     const known = this.#tables.get(name);
-    const table = known?.isKey(key) ? known : undefined;
+    const textKey = known?.textKey(keyBytes);
+    const key = textKey ?? decodeKey(keyBytes) ?? [];
+    const table = textKey !== undefined || known?.isKey(key) ? known : undefined;
     const slot: Slot = {
       name,
       table,
@@ -171,7 +172,9 @@ export class RowWriter {
       }
       if (columns.length > 0) table.update(slot, columns, changed);
     }
-    table.putClocks(slot, encodeClocks(row, this.#ordinals), encodeHeld(row), !slot.hasClocks);
+    const hadHeld = slot.held === undefined || slot.held.mayHold;
+    const clock = encodeClocks(row, this.#ordinals);
+    table.putClocks(slot, clock, encodeHeld(row), !slot.hasClocks, hadHeld);
     slot.hasClocks = true;
     if (slot.isAbsent) this.removeAbsent(slot.name, slot.keyBytes);
     slot.isAbsent = false;
@@ -214,6 +217,7 @@ export class RowWriter {
       if (isLive(row.clock)) this.#count(name, "", by);
       return;
     }
+    if (!row.mayHold) return;
     for (const cell of row.cells) if (cell.held) this.#count(name, cell.column, by);
   }
 

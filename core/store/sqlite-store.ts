@@ -50,6 +50,7 @@ import {
   encodeClocks,
   encodeHeld,
   type HeldRow,
+  heldRowOf,
   joinHeld,
   rowStateOfSound,
 } from "./held-row.ts";
@@ -165,8 +166,6 @@ export class SqliteStore implements RowStore {
   readonly #beginImmediate: SqlStatement;
   readonly #commitAll: SqlStatement;
   readonly #putState: SqlStatement;
-  /** Where the rows of the last merges and commits stood before. */
-  readonly #placesBefore = new WeakMap<RowRef, ScanPosition | undefined>();
   /** Tables whose rows don't all have clocks yet. */
   #adopting: ReadonlySet<string> = new Set();
   #checksAreIgnored = false;
@@ -532,7 +531,7 @@ export class SqliteStore implements RowStore {
           : this.#places.ofRow(table, placeBefore(touched));
     }
     const id = this.#digester.rowId(name, keyBytes);
-    return this.#placed(
+    return new PlacedRow(
       { table: name, key: keyBytes, id, before, incoming: after, after, changed, conflict: false },
       place,
     );
@@ -540,7 +539,7 @@ export class SqliteStore implements RowStore {
 
   #putClocks(place: Place, table: StoredTable, held: HeldRow, isNew: boolean): void {
     const clock = encodeClocks(held, this.#ordinals);
-    table.putClocks(place, clock, encodeHeld(held), isNew);
+    table.putClocks(place, clock, encodeHeld(held), isNew, true);
   }
 
   #isUrgent({ change }: LocalRow): boolean {
@@ -592,21 +591,11 @@ export class SqliteStore implements RowStore {
       group.row = join.row;
       group.changed ||= join.changed;
       const before = held === undefined ? undefined : clocksOfHeld(held);
-      merged.push(
-        this.#placed(
-          {
-            table: row.table,
-            key: row.key,
-            id,
-            before,
-            incoming,
-            after: join.changed || before === undefined ? clocksOfHeld(join.row) : before,
-            changed: join.changed,
-            conflict: join.conflict,
-          },
-          group.position,
-        ),
-      );
+      const { changed, conflict } = join;
+      const { table, key } = row;
+      const after = changed || before === undefined ? clocksOfHeld(join.row) : before;
+      const told = { table, key, id, before, incoming, after, changed, conflict };
+      merged.push(new PlacedRow(told, group.position));
     }
     for (const { slot, row, changed } of groups.values()) {
       if (changed) this.#rows.write(slot, row as HeldRow);
@@ -637,13 +626,13 @@ export class SqliteStore implements RowStore {
     const slot = this.#rows.find(name, key);
     const { held, table } = slot;
     assert(held?.cells.length === clocks.cells.length, "reclock: the cells that are held");
-    const row: HeldRow = {
-      clock: clocks.clock,
-      cells: held.cells.map((cell, i) => ({
+    const row = heldRowOf(
+      clocks.clock,
+      held.cells.map((cell, i) => ({
         ...cell,
         stamp: (clocks.cells[i] as ClockState["cells"][number]).stamp,
       })),
-    };
+    );
     if (slot.isAbsent || table === undefined) {
       this.#rows.putAbsent(name, key, row);
       return !isLive(row.clock);
@@ -737,10 +726,10 @@ export class SqliteStore implements RowStore {
   #dropClocks({ table: name, key }: RowRef, columns: readonly string[], nowMs: number): MergedRow {
     const slot = this.#rows.find(name, key);
     const before = slot.held as HeldRow;
-    const row = {
-      ...before,
-      cells: before.cells.filter(({ column }) => !columns.includes(column)),
-    };
+    const row = heldRowOf(
+      before.clock,
+      before.cells.filter(({ column }) => !columns.includes(column)),
+    );
     this.#rows.countUnshown(name, before, slot.isAbsent, -1);
     this.#rows.countUnshown(name, row, slot.isAbsent, 1);
     if (slot.isAbsent || slot.table === undefined) this.#rows.putAbsent(name, key, row);
@@ -751,7 +740,7 @@ export class SqliteStore implements RowStore {
     }
     const after = clocksOfHeld(row);
     const id = this.#digester.rowId(name, key);
-    return this.#placed(
+    return new PlacedRow(
       {
         ...{ table: name, key, id, before: clocksOfHeld(before), incoming: after, after },
         ...{ changed: true, conflict: false },
@@ -772,15 +761,10 @@ export class SqliteStore implements RowStore {
    * where the row is. A row that was nowhere is passed by no scan.
    */
   isPassed(position: ScanPosition, row: RowRef): boolean {
-    const place = this.#placesBefore.has(row)
-      ? this.#placesBefore.get(row)
+    const place = PlacedRow.is(row)
+      ? row.placeBefore
       : this.#slotPosition(this.#rows.find(row.table, row.key));
     return place !== undefined && this.#places.isPassed(position, place);
-  }
-
-  #placed(row: MergedRow, before: ScanPosition | undefined): MergedRow {
-    this.#placesBefore.set(row, before);
-    return row;
   }
 
   #slotPosition(slot: Slot): ScanPosition | undefined {
@@ -813,7 +797,7 @@ export class SqliteStore implements RowStore {
           ...cell,
           hash: this.#digester.valueHash(cell.value as SqlValue),
         }));
-        const row = { ...held, cells };
+        const row = heldRowOf(held.clock, cells);
         if (slot.isAbsent || slot.table === undefined) this.#rows.putAbsent(table, key, row);
         else this.#putClocks(slot, slot.table, row, false);
         count++;
@@ -1037,6 +1021,39 @@ function runOnce(statement: SqlStatement): void {
 
 function placeBefore({ rowidBefore, key, keyBytes }: Touched): Place {
   return { rowid: rowidBefore, key, keyBytes };
+}
+
+/** A row of a merge or commit of this store, which knows where it stood before; undefined: nowhere. */
+class PlacedRow implements MergedRow {
+  readonly table: string;
+  readonly key: Uint8Array;
+  readonly id: RowId;
+  readonly before: ClockState | undefined;
+  readonly incoming: ClockState;
+  readonly after: ClockState;
+  readonly changed: boolean;
+  readonly conflict: boolean;
+  readonly #placeBefore: ScanPosition | undefined;
+
+  constructor(row: MergedRow, placeBefore: ScanPosition | undefined) {
+    this.table = row.table;
+    this.key = row.key;
+    this.id = row.id;
+    this.before = row.before;
+    this.incoming = row.incoming;
+    this.after = row.after;
+    this.changed = row.changed;
+    this.conflict = row.conflict;
+    this.#placeBefore = placeBefore;
+  }
+
+  static is(row: RowRef): row is PlacedRow {
+    return #placeBefore in row;
+  }
+
+  get placeBefore(): ScanPosition | undefined {
+    return this.#placeBefore;
+  }
 }
 
 interface MergeGroup {

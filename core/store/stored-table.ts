@@ -9,7 +9,7 @@
 
 import { decodeKey, encodeKey } from "../row/key.ts";
 import { lowerAscii } from "../row/row-state.ts";
-import { equalValues, Real, type SqlValue } from "../row/value.ts";
+import { equalValues, RawText, Real, type SqlValue, valueTagText } from "../row/value.ts";
 import { isKeptByAffinity, isKeyKept, shownKeyValue } from "../schema/affinity.ts";
 import type { PlannedColumn, PlannedTable } from "../schema/schema.ts";
 import { clockTableName } from "../schema/schema-plan.ts";
@@ -66,7 +66,15 @@ export class StoredTable {
   readonly valuePositions: readonly number[];
   readonly #database: SqlDatabase;
   readonly #statements = new Map<string, SqlStatement>();
-  readonly #updates = new Map<string, SqlStatement>();
+  /** By the set of columns, one bit each; of tables with more columns than bits by their indexes. */
+  readonly #updates = new Map<number | string, SqlStatement>();
+  readonly #hasTextKey: boolean;
+  // Those of a merge, which looking up by name would cost as much as they take.
+  #find: SqlStatement | undefined;
+  #insert: SqlStatement | undefined;
+  #insertClocks: SqlStatement | undefined;
+  #updateClocks: SqlStatement | undefined;
+  #updateClocksAlone: SqlStatement | undefined;
 
   constructor(database: SqlDatabase, plan: PlannedTable) {
     this.#database = database;
@@ -83,6 +91,7 @@ export class StoredTable {
     const rows = database.all("SELECT name, cid FROM pragma_table_xinfo(?)", plan.sqlName);
     for (const [name, position] of rows) positions.set(lowerAscii(String(name)), Number(position));
     const positionOf = (column: PlannedColumn): number => positions.get(column.name) as number;
+    this.#hasTextKey = plan.keyColumns.length === 1 && plan.keyColumns[0]?.affinity === "TEXT";
     this.keyPositions = plan.keyColumns.map(positionOf);
     this.valuePositions = plan.valueColumns.map(positionOf);
   }
@@ -96,6 +105,20 @@ export class StoredTable {
     );
   }
 
+  /**
+   * The key of these bytes as it is bound, where the key is one TEXT of ordinary length: it needn't become
+   * a string. Undefined: decode it.
+   */
+  textKey(keyBytes: Uint8Array): readonly SqlValue[] | undefined {
+    const isText =
+      this.#hasTextKey &&
+      keyBytes[0] === 1 &&
+      keyBytes[1] === valueTagText &&
+      (keyBytes[2] as number) < 0x80 &&
+      keyBytes[2] === keyBytes.length - 3;
+    return isText ? [new RawText(keyBytes.subarray(3))] : undefined;
+  }
+
   /** Whether the column named gives the value back unchanged. */
   isShown(column: string, value: SqlValue): boolean {
     const index = this.valueIndex.get(column);
@@ -106,15 +129,9 @@ export class StoredTable {
 
   /** The row of a key that {@link isKey}, with its clocks. One look-up. */
   find(key: readonly SqlValue[], keyBytes: Uint8Array): FoundRow | undefined {
-    const { rowidName, withoutRowid } = this.plan;
-    const statement = this.#statement("find", () => {
-      const rowid = withoutRowid ? "NULL" : `t.${rowidName}`;
-      const on = withoutRowid ? `c.key = ?${key.length + 1}` : `c.id = t.${rowidName}`;
-      return (
-        `SELECT ${rowid}, c.clock, c.held FROM ${this.#base} t ` +
-        `LEFT JOIN ${this.#clocks} c ON ${on} WHERE ${this.#keyIs("t.", 1)}`
-      );
-    });
+    const { withoutRowid } = this.plan;
+    this.#find ??= this.#database.prepare(this.#findSql());
+    const statement = this.#find;
     bindAll(statement, key);
     if (withoutRowid) statement.bind(key.length + 1, keyBytes);
     if (!statement.step()) return undefined;
@@ -125,6 +142,16 @@ export class StoredTable {
     };
     statement.reset();
     return found;
+  }
+
+  #findSql(): string {
+    const { keyColumns, rowidName, withoutRowid } = this.plan;
+    const rowid = withoutRowid ? "NULL" : `t.${rowidName}`;
+    const on = withoutRowid ? `c.key = ?${keyColumns.length + 1}` : `c.id = t.${rowidName}`;
+    return (
+      `SELECT ${rowid}, c.clock, c.held FROM ${this.#base} t ` +
+      `LEFT JOIN ${this.#clocks} c ON ${on} WHERE ${this.#keyIs("t.", 1)}`
+    );
   }
 
   /** Clocks alone, by place. */
@@ -185,14 +212,9 @@ export class StoredTable {
 
   /** Inserts a row, all columns given. @returns its rowid. */
   insert(key: readonly SqlValue[], values: readonly SqlValue[]): number | bigint | undefined {
-    const { keyColumns, valueColumns, withoutRowid, rowidAlias } = this.plan;
-    const statement = this.#statement("insert", () => {
-      const columns = [...keyColumns, ...valueColumns].map((column) => quoteName(column.sqlName));
-      const marks = columns.map(() => "?").join(", ");
-      // A row without clocks may be in the way, if somebody wrote to the file behind our back.
-      const verb = withoutRowid ? "INSERT OR REPLACE" : "INSERT";
-      return `${verb} INTO ${this.#base} (${columns.join(", ")}) VALUES (${marks})`;
-    });
+    const { withoutRowid, rowidAlias } = this.plan;
+    this.#insert ??= this.#database.prepare(this.#insertSql());
+    const statement = this.#insert;
     bindAll(statement, key);
     for (let i = 0; i < values.length; i++) {
       statement.bind(key.length + i + 1, values[i] as SqlValue);
@@ -202,9 +224,18 @@ export class StoredTable {
     return rowidAlias ? (key[0] as number | bigint) : this.#database.lastInsertRowid;
   }
 
+  #insertSql(): string {
+    const { keyColumns, valueColumns, withoutRowid } = this.plan;
+    const columns = [...keyColumns, ...valueColumns].map((column) => quoteName(column.sqlName));
+    const marks = columns.map(() => "?").join(", ");
+    // A row without clocks may be in the way, if somebody wrote to the file behind our back.
+    const verb = withoutRowid ? "INSERT OR REPLACE" : "INSERT";
+    return `${verb} INTO ${this.#base} (${columns.join(", ")}) VALUES (${marks})`;
+  }
+
   /** @param columns Indexes in `valueColumns`, ascending, at least one. */
   update(place: Place, columns: readonly number[], values: readonly SqlValue[]): void {
-    const name = columns.join();
+    const name = this.plan.valueColumns.length <= 30 ? bitsOf(columns) : columns.join();
     let statement = this.#updates.get(name);
     if (statement === undefined) {
       if (this.#updates.size >= updatesKeptMax) this.#disposeUpdates();
@@ -256,21 +287,40 @@ export class StoredTable {
     runBound(statement);
   }
 
-  putClocks(place: Place, clock: Uint8Array, held: Uint8Array | null, isNew: boolean): void {
-    // Clocks without a row may be in the way, where SQLite uses a rowid again.
-    const statement = isNew
-      ? this.#statement(
-          "insertClocks",
-          () =>
-            `INSERT OR REPLACE INTO ${this.#clocks} (clock, held, ${this.#clockId}) VALUES (?, ?, ?)`,
-        )
-      : this.#statement(
-          "updateClocks",
-          () => `UPDATE ${this.#clocks} SET clock = ?, held = ? WHERE ${this.#clockId} = ?`,
-        );
+  /** @param hadHeld Whether there is a held blob now; true when in doubt. */
+  putClocks(
+    place: Place,
+    clock: Uint8Array,
+    held: Uint8Array | null,
+    isNew: boolean,
+    hadHeld: boolean,
+  ): void {
+    const id = place.rowid ?? place.keyBytes;
+    if (!isNew && !hadHeld && held === null) {
+      this.#updateClocksAlone ??= this.#database.prepare(
+        `UPDATE ${this.#clocks} SET clock = ? WHERE ${this.#clockId} = ?`,
+      );
+      this.#updateClocksAlone.bind(1, clock);
+      this.#updateClocksAlone.bind(2, id);
+      runBound(this.#updateClocksAlone);
+      return;
+    }
+    let statement: SqlStatement;
+    if (isNew) {
+      // Clocks without a row may be in the way, where SQLite uses a rowid again.
+      this.#insertClocks ??= this.#database.prepare(
+        `INSERT OR REPLACE INTO ${this.#clocks} (clock, held, ${this.#clockId}) VALUES (?, ?, ?)`,
+      );
+      statement = this.#insertClocks;
+    } else {
+      this.#updateClocks ??= this.#database.prepare(
+        `UPDATE ${this.#clocks} SET clock = ?, held = ? WHERE ${this.#clockId} = ?`,
+      );
+      statement = this.#updateClocks;
+    }
     statement.bind(1, clock);
     statement.bind(2, held);
-    statement.bind(3, place.rowid ?? place.keyBytes);
+    statement.bind(3, id);
     runBound(statement);
   }
 
@@ -388,6 +438,11 @@ export class StoredTable {
   dispose(): void {
     for (const statement of this.#statements.values()) statement[Symbol.dispose]();
     this.#statements.clear();
+    this.#find?.[Symbol.dispose]();
+    this.#insert?.[Symbol.dispose]();
+    this.#insertClocks?.[Symbol.dispose]();
+    this.#updateClocks?.[Symbol.dispose]();
+    this.#updateClocksAlone?.[Symbol.dispose]();
     this.#disposeUpdates();
   }
 
@@ -456,6 +511,12 @@ function baseRowOf(
 
 function bindAll(statement: SqlStatement, values: readonly SqlValue[]): void {
   for (let i = 0; i < values.length; i++) statement.bind(i + 1, values[i] as SqlValue);
+}
+
+function bitsOf(columns: readonly number[]): number {
+  let bits = 0;
+  for (const index of columns) bits |= 1 << index;
+  return bits;
 }
 
 function runBound(statement: SqlStatement): void {
