@@ -1,0 +1,3 @@
+module patina/contract/goclient
+
+go 1.24
