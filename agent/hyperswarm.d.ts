@@ -13,6 +13,14 @@ interface RawStream {
   /** Bytes sent and not yet acknowledged. */
   readonly inflight: number;
   readonly retransmits: number;
+  /** Packets found missing; some turn out to have been late only. */
+  readonly packetsLost: number;
+  readonly packetsTransmitted: number;
+  /** Congestion window, packets of at most `mtu` bytes. */
+  readonly cwnd: number;
+  readonly mtu: number;
+  /** The socket it runs on; null before it is connected. */
+  readonly socket: object | null;
   readonly bytesTransmitted: number;
   readonly bytesReceived: number;
 }
@@ -87,7 +95,10 @@ declare module "hyperdht" {
     static keyPair(seed?: Uint8Array): HyperKeyPair;
     /** Binds both sockets; rejects if it can't. */
     bind(): Promise<void>;
-    readonly io: { readonly serverSocket: { address(): HyperAddress | null } | null };
+    readonly io: {
+      readonly serverSocket: { address(): HyperAddress | null } | null;
+      readonly clientSocket: object | null;
+    };
     /** Of `agent/udx`: datagrams of all sockets. */
     readonly udx: { readonly packetsTransmitted: number; readonly packetsReceived: number };
     /** Resolves when bound and acquainted; rejects if it can't bind. */
@@ -144,6 +155,11 @@ declare module "hyperswarm" {
     ): PeerDiscoverySession;
     /** Keeps a connection to this peer, whatever `maxPeers` says. */
     joinPeer(publicKey: Uint8Array): void;
+    /** Undoes `joinPeer`; a connection stays. */
+    leavePeer(publicKey: Uint8Array): void;
+    maxPeers: number;
+    /** Private, but what makes `joinPeer` dial at once a peer that is queued already. */
+    _attemptClientConnections(): void;
     /** Resolves when the server answers for its key. */
     listen(): Promise<void>;
     /** Unannounces, closes all, and the DHT too. */

@@ -1,11 +1,13 @@
 import { expect, test } from "bun:test";
 import type { PeerId, StoreReply, StoreRequest } from "../core/node/border.ts";
 import {
+  type HangWatch,
   type LinkMessage,
   type NetCarrierHooks,
   type NetMessage,
   type NetOptions,
   type NetReport,
+  type StartCarrier,
   startNet,
 } from "./link.ts";
 
@@ -53,9 +55,9 @@ const listens: NetMessage = {
 };
 
 /** A link over carriers that a test plays itself: one for each life of the net thread. */
-function createWorld() {
+function createWorld(hangWatch?: HangWatch) {
   const lives: { hooks: NetCarrierHooks; sent: LinkMessage[]; ended: boolean }[] = [];
-  const link = startNet(options, (hooks) => {
+  const startCarrier: StartCarrier = (hooks) => {
     const life = { hooks, sent: [] as LinkMessage[], ended: false };
     lives.push(life);
     return {
@@ -64,7 +66,8 @@ function createWorld() {
         life.ended = true;
       },
     };
-  });
+  };
+  const link = startNet(options, startCarrier, hangWatch);
   const requests: StoreRequest[] = [];
   const reports: NetReport[] = [];
   link.onRequest((request) => requests.push(request));
@@ -206,4 +209,38 @@ test("a question to a net thread that dies is answered", async () => {
   const answer = link.ask({ kind: "swarm" });
   life(0).hooks.onEnd("boom");
   expect(await answer).toEqual({ kind: "unavailable", why: "the net thread died" });
+});
+
+const pings = (sent: readonly LinkMessage[]) => sent.filter(({ kind }) => kind === "ping").length;
+
+test("a net thread that doesn't answer is ended and started again; one that does is left alone", async () => {
+  const { life, reports, untilLives } = createWorld({ turnMs: 5, silentTurnsMax: 4 });
+  // Before it listens nothing is asked: it may still be loading.
+  await Bun.sleep(40);
+  expect(pings(life(0).sent)).toBe(0);
+  life(0).hooks.onMessage(listens);
+  for (let answered = 0; answered < 5; answered++) {
+    while (pings(life(0).sent) === answered) await Bun.sleep(1);
+    life(0).hooks.onMessage({ kind: "alive" });
+  }
+  await untilLives(2);
+  expect(pings(life(0).sent)).toBe(6);
+  expect(life(0).ended).toBe(true);
+  expect(reports.at(-1)).toEqual({
+    kind: "crashed",
+    why: "it didn't answer for 0.02 s",
+    restartMs: 0,
+  });
+});
+
+test("an answer that lay unread while this thread was busy counts", async () => {
+  const { life, reports } = createWorld({ turnMs: 10, silentTurnsMax: 3 });
+  life(0).hooks.onMessage(listens);
+  while (pings(life(0).sent) === 0) await Bun.sleep(1);
+  // As a Worker's message does, it comes in the turn after.
+  setTimeout(() => life(0).hooks.onMessage({ kind: "alive" }), 0);
+  const untilMs = performance.now() + 200;
+  while (performance.now() < untilMs);
+  await Bun.sleep(1);
+  expect(reports.map(({ kind }) => kind)).toEqual(["listening"]);
 });

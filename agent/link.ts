@@ -3,9 +3,12 @@
  *
  * The net thread is a Worker here; what passes is plain data (`LinkMessage`, `NetMessage`), so that a
  * child process could stand in its place. A net thread that dies, by an error or a `close` that nobody
- * asked for, is reported and started again on the same port and key. Nothing is lost by that: the link
+ * asked for, or hangs, is reported and started again on the same port and key. Nothing is lost by that: the link
  * tells the new one the store's identity and last slot, replies to the dead one's tickets are dropped,
  * and a node machine begins with the recent rows, which hold the commits that were on their way.
+ *
+ * A thread that hangs without dying is found by a question that it doesn't answer. The wait is counted in
+ * turns of this thread's own event loop: after a long statement the answer may already lie there unread.
  *
  * The order of messages is kept each way. They are gathered until the current task ends and posted
  * together, except that an urgent commit leaves at once and takes along what waits before it.
@@ -64,7 +67,7 @@ export interface NetOptions {
   readonly lossFraction?: number;
   /** Where libsodium is unpacked if the temporary folder can't take or run it: the data directory. */
   readonly addonFolder?: string;
-  /** Answer the question `crash`. For tests. */
+  /** Answer the questions `crash` and `hang`. For tests. */
   readonly testHooks?: boolean;
 }
 
@@ -78,7 +81,7 @@ export type NetReport =
     }
   /** Could not start (a host that isn't ours, a bootstrap port that is taken…). The link has ended. */
   | { readonly kind: "failed"; readonly why: string }
-  /** The net thread died; it is started again in `restartMs`. */
+  /** The net thread died, or hung and was ended; it is started again in `restartMs`. */
   | { readonly kind: "crashed"; readonly why: string; readonly restartMs: number }
   | { readonly kind: "connected"; readonly peer: PeerId; readonly address: string }
   | { readonly kind: "disconnected"; readonly peer: PeerId; readonly why: string }
@@ -94,9 +97,16 @@ export interface PeerStatus {
   readonly peer: PeerId;
   /** From its hello; undefined before that. */
   readonly name: string | undefined;
+  /** Its region, from its hello. */
+  readonly region: string | undefined;
   readonly address: string;
-  /** How the two met: this node found it by the topic or had it configured, or it dialled this node. */
-  readonly found: "topic" | "configuration" | "inbound";
+  /**
+   * How the two met. This node found it by the topic, had it configured, or chose it among the members
+   * so as to have near and far neighbours; or it dialled this node.
+   */
+  readonly found: "topic" | "configuration" | "members" | "inbound";
+  /** Whether a hole had to be punched through a NAT or firewall for it. */
+  readonly path: "direct" | "punched";
   readonly sinceMs: number;
   /** Smoothed round trip of the transport. */
   readonly rttMs: number;
@@ -106,6 +116,11 @@ export interface PeerStatus {
   readonly bytesReceived: number;
   /** Bytes handed to the stream that it hasn't sent yet. */
   readonly bytesLeft: number;
+  /** What may be on its way without an acknowledgement. */
+  readonly cwndBytes: number;
+  readonly packetsSent: number;
+  /** Packets found missing; some turn out to have been late only. */
+  readonly packetsLost: number;
   readonly retransmits: number;
 }
 
@@ -141,7 +156,9 @@ export interface SwarmStatus {
 export type NetQuestion =
   | { readonly kind: "swarm" }
   /** Ends the net thread by an uncaught error; only with `testHooks`. */
-  | { readonly kind: "crash" };
+  | { readonly kind: "crash" }
+  /** Keeps the net thread busy for ever; only with `testHooks`. */
+  | { readonly kind: "hang" };
 
 export type NetAnswer = SwarmStatus | { readonly kind: "unavailable"; readonly why: string };
 
@@ -150,6 +167,8 @@ export type LinkMessage =
   | { readonly kind: "start"; readonly options: NetOptions }
   | { readonly kind: "replies"; readonly replies: readonly StoreReply[] }
   | { readonly kind: "ask"; readonly id: number; readonly question: NetQuestion }
+  /** Answered at once by `alive`. */
+  | { readonly kind: "ping" }
   | { readonly kind: "stop"; readonly untilMs: number; readonly reason: string };
 
 /** Net thread → link. */
@@ -157,6 +176,7 @@ export type NetMessage =
   | { readonly kind: "requests"; readonly requests: readonly StoreRequest[] }
   | { readonly kind: "report"; readonly report: NetReport }
   | { readonly kind: "answer"; readonly id: number; readonly answer: NetAnswer }
+  | { readonly kind: "alive" }
   | { readonly kind: "stopped" };
 
 export interface NetLink {
@@ -177,7 +197,7 @@ export interface NetLink {
 export interface NetCarrier {
   /** Buffers in `transfer` are given away. */
   post(message: LinkMessage, transfer: ArrayBuffer[]): void;
-  /** Ends it, whatever it does; `onEnd` isn't called after. */
+  /** Ends it, whatever it does, and resolves when its sockets are free; `onEnd` isn't called after. */
   end(): Promise<void>;
 }
 
@@ -195,11 +215,26 @@ const restartsMs = [0, 250, 1000, 5000, 10_000] as const;
 /** A net thread that lived so long was sound: the waits begin anew. */
 const soundMs = 30_000;
 const askMs = 2000;
+/** An ended Worker's sockets are free when it has closed; that is waited for so long. */
+const closeMs = 1000;
+
+/** When a net thread is taken to hang: after `silentTurnsMax * turnMs` without an answer. */
+export interface HangWatch {
+  readonly turnMs: number;
+  readonly silentTurnsMax: number;
+}
+
+/** Ten seconds: peers give a silent node up after some twelve. */
+const hangWatchDefault: HangWatch = { turnMs: 2000, silentTurnsMax: 5 };
 const stopMs = 2500;
 
 /** Starts the net thread and keeps it running until `stop`. The first report is `listening` or `failed`. */
-export function startNet(options: NetOptions, startCarrier: StartCarrier = startWorker): NetLink {
-  return new RestartingLink(options, startCarrier);
+export function startNet(
+  options: NetOptions,
+  startCarrier: StartCarrier = startWorker,
+  hangWatch: HangWatch = hangWatchDefault,
+): NetLink {
+  return new RestartingLink(options, startCarrier, hangWatch);
 }
 
 /** A request that waits for its reply, of the net thread that is alive. */
@@ -242,10 +277,15 @@ class RestartingLink implements NetLink {
   #replies: StoreReply[] = [];
   readonly #questions = new Map<number, Question>();
   #nextQuestion = 1;
+  readonly #hangWatch: HangWatch;
+  #watchTimer: ReturnType<typeof setTimeout> | undefined;
+  /** Turns since a ping that wasn't answered yet; undefined: none is open. */
+  #silentTurns: number | undefined;
 
-  constructor(options: NetOptions, startCarrier: StartCarrier) {
+  constructor(options: NetOptions, startCarrier: StartCarrier, hangWatch: HangWatch) {
     this.#options = options;
     this.#startCarrier = startCarrier;
+    this.#hangWatch = hangWatch;
     this.#start();
   }
 
@@ -295,6 +335,7 @@ class RestartingLink implements NetLink {
 
   async #stop(untilMs: number, reason: string): Promise<void> {
     clearTimeout(this.#restartTimer);
+    clearTimeout(this.#watchTimer);
     this.#postReplies();
     this.#isEnded = true;
     const carrier = this.#carrier;
@@ -351,6 +392,9 @@ class RestartingLink implements NetLink {
         question.resolve("peers" in answer ? { ...answer, restarts: this.#restarts } : answer);
         return;
       }
+      case "alive":
+        this.#silentTurns = undefined;
+        return;
       case "stopped":
         this.#stopped?.();
         return;
@@ -396,6 +440,7 @@ class RestartingLink implements NetLink {
   #onReport(report: NetReport): void {
     if (report.kind === "listening") {
       this.#hasListened = true;
+      this.#watchLater();
       // The port of this run is kept, whatever was asked for. A bootstrap's is fixed anyway.
       if (!this.#options.isBootstrap) this.#options = { ...this.#options, port: report.port };
     }
@@ -408,8 +453,26 @@ class RestartingLink implements NetLink {
     else this.#report(report);
   }
 
+  /** From `listening` on: loading may take long on a busy host. */
+  #watchLater(): void {
+    if (this.#isEnded) return;
+    const { turnMs, silentTurnsMax } = this.#hangWatch;
+    clearTimeout(this.#watchTimer);
+    this.#watchTimer = setTimeout(() => {
+      if (this.#silentTurns === undefined) {
+        this.#silentTurns = 0;
+        this.#carrier?.post({ kind: "ping" }, []);
+      } else if (++this.#silentTurns >= silentTurnsMax) {
+        this.#onEnd(`it didn't answer for ${(turnMs * silentTurnsMax) / 1000} s`);
+        return;
+      }
+      this.#watchLater();
+    }, turnMs);
+  }
+
   #fail(why: string): void {
     this.#isEnded = true;
+    clearTimeout(this.#watchTimer);
     void this.#carrier?.end();
     this.#carrier = undefined;
     this.#failQuestions(why);
@@ -435,7 +498,9 @@ class RestartingLink implements NetLink {
     this.#carrier = undefined;
     this.#life++;
     this.#replies = [];
-    void carrier?.end();
+    clearTimeout(this.#watchTimer);
+    this.#silentTurns = undefined;
+    const ended = carrier?.end();
     this.#failQuestions("the net thread died");
     if (this.#isEnded) {
       this.#stopped?.();
@@ -451,7 +516,9 @@ class RestartingLink implements NetLink {
     this.#crashes++;
     this.#restarts++;
     this.#report({ kind: "crashed", why, restartMs });
-    this.#restartTimer = setTimeout(() => this.#start(), restartMs);
+    void Promise.resolve(ended).then(() => {
+      if (!this.#isEnded) this.#restartTimer = setTimeout(() => this.#start(), restartMs);
+    });
   }
 
   #failQuestions(why: string): void {
@@ -493,12 +560,17 @@ export const startWorker: StartCarrier = ({ onMessage, onEnd }, { addonFolder })
   const worker = new Worker(new URL("./net-thread.ts", import.meta.url), { name: "patina net" });
   let isOver = false;
   let why = "ended by itself";
+  let onClosed: () => void = () => {};
+  const closed = new Promise<void>((resolve) => {
+    onClosed = resolve;
+  });
   // Both listeners are needed: a Worker that fails without an `error` listener is silent, and `close`
   // comes with code 0 after an unhandled rejection.
   worker.onerror = (event) => {
     why = event.message;
   };
   worker.addEventListener("close", (event) => {
+    onClosed();
     if (isOver) return;
     isOver = true;
     onEnd(`${why} (code ${(event as unknown as { code: number }).code})`);
@@ -511,6 +583,12 @@ export const startWorker: StartCarrier = ({ onMessage, onEnd }, { addonFolder })
     end: async () => {
       isOver = true;
       worker.terminate();
+      let timer: ReturnType<typeof setTimeout> | undefined;
+      const timeout = new Promise<void>((resolve) => {
+        timer = setTimeout(resolve, closeMs);
+      });
+      await Promise.race([closed, timeout]);
+      clearTimeout(timer);
     },
   };
 };

@@ -14,6 +14,7 @@ import type { NodeEffect, NodeEvent, NodeSnapshot } from "../core/node/node-mach
 import type { Agreed } from "./agreements.ts";
 import type { LinkMessage, NetAnswer, NetMessage, NetOptions, NetQuestion } from "./link.ts";
 import { type Bootstrap, startBootstrap } from "./swarm/bootstrap.ts";
+import type { KnownMember } from "./swarm/neighbourhood.ts";
 import { type Swarm, startSwarm } from "./swarm/swarm.ts";
 import { UDX } from "./udx/index.ts";
 import { WallClock } from "./wall-clock.ts";
@@ -103,14 +104,17 @@ async function start(
       only: options.only?.length ? options.only : undefined,
       peers: options.peers ?? [],
       peersMax: options.peersMax ?? peersMaxDefault,
+      region: options.region,
     },
     {
+      knownMembers: () => runner.knownMembers(),
       onConnected: (peer) => {
         runner.report({ kind: "connected", peer, address: runner.swarm.addressOf(peer) });
         runner.handle({ kind: "connected", peer });
       },
       onFrame: (peer, frame) => runner.handle({ kind: "received", peer, frame }),
       onDrained: (peer, bytesLeft) => runner.handle({ kind: "drained", peer, bytesLeft }),
+      onParting: (peer) => runner.handle({ kind: "parting", peer }),
       onDisconnected: (peer, why) => {
         runner.report({ kind: "disconnected", peer, why });
         runner.handle({ kind: "disconnected", peer });
@@ -177,6 +181,9 @@ class Running {
           [],
         );
         return;
+      case "ping":
+        this.#port.post({ kind: "alive" }, []);
+        return;
       case "stop":
         void this.#stop(message.untilMs, message.reason);
         return;
@@ -187,6 +194,15 @@ class Running {
 
   report(report: Extract<NetMessage, { kind: "report" }>["report"]): void {
     this.#port.post({ kind: "report", report }, []);
+  }
+
+  /** Members that can be dialled, as gossip tells. */
+  knownMembers(): KnownMember[] {
+    const known: KnownMember[] = [];
+    for (const { key, region, state } of this.#machine?.snapshot().members ?? []) {
+      if (state === "ALIVE") known.push({ peer: key, region });
+    }
+    return known;
   }
 
   /** Who knows the topic can knock as often as it likes: counted always, told of only now and then. */
@@ -277,13 +293,18 @@ class Running {
         const { swarm } = this;
         assert(this.#machine !== undefined, "a machine that has begun");
         const node = this.#machine.snapshot();
-        const names = new Map(node.peers.map(({ peer, name }) => [peer, name]));
+        const hellos = new Map(
+          node.peers.map(({ peer, name, region }) => [peer, { name, region }] as const),
+        );
+        const unknown = { name: undefined, region: undefined };
         return {
           key: swarm.key,
           ...swarm.address,
           bootstrap: this.#options.bootstrap,
           isBootstrap: this.#bootstrap !== undefined,
-          peers: swarm.status().map((status) => ({ ...status, name: names.get(status.peer) })),
+          peers: swarm
+            .status()
+            .map((status) => ({ ...status, ...(hellos.get(status.peer) ?? unknown) })),
           connecting: swarm.connecting,
           known: swarm.peersKnown,
           counters: {
@@ -303,6 +324,13 @@ class Running {
           throw new Error("crash asked for by a test");
         }, 0);
         return { kind: "unavailable", why: "crashing" };
+      }
+      case "hang": {
+        if (!this.#options.testHooks) return { kind: "unavailable", why: "test hooks are off" };
+        setTimeout(() => {
+          for (;;);
+        }, 0);
+        return { kind: "unavailable", why: "hanging" };
       }
       default:
         return unreachable(question);

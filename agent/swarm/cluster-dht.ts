@@ -33,7 +33,11 @@ const firstAnswerMs = 1000;
 export class ClusterDht extends DHT {
   /** Where a peer is, by its key in hex. */
   readonly addresses = new Map<string, HyperAddress>();
+  /** Told when a bootstrap answers that didn't at the check before. */
+  onReturned: (() => void) | undefined;
   readonly #configured: readonly HyperAddress[];
+  /** Bootstraps that didn't answer when they were last asked, as configured. */
+  readonly #silent = new Set<HyperAddress>();
 
   /** Throws when a bootstrap isn't `host:port`. */
   constructor(options: ClusterDhtOptions) {
@@ -64,11 +68,18 @@ export class ClusterDht extends DHT {
     const alive: HyperAddress[] = [];
     return new Promise((resolve) => {
       const timer = setTimeout(resolve, firstAnswerMs);
-      const checks = this.#configured.map(async ({ host, port }) => {
-        const address = isIPv4(host) ? host : (await lookup(host, { family: 4 })).address;
-        await this.ping({ host: address, port });
-        alive.push({ host: address, port });
+      const checks = this.#configured.map(async (configured) => {
+        const { host, port } = configured;
+        try {
+          const address = isIPv4(host) ? host : (await lookup(host, { family: 4 })).address;
+          await this.ping({ host: address, port });
+          alive.push({ host: address, port });
+        } catch {
+          this.#silent.add(configured);
+          return;
+        }
         this.bootstrapNodes = alive;
+        if (this.#silent.delete(configured)) this.onReturned?.();
         clearTimeout(timer);
         resolve();
       });

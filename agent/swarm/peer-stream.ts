@@ -2,7 +2,7 @@
  * One peer's stream after the Noise handshake: admission first, then frames.
  *
  * 1. Both sides send 37 bytes of admission at once (`core/change/admission.ts`) and have
- *    `admissionMs` to be convinced. Until then nothing is parsed. This is also what ends *ghosts*: the
+ *    `admissionMs` to be convinced. (A full node sends its own when it has decided to make room.) Until then nothing is parsed. This is also what ends *ghosts*: the
  *    side that dials takes a connection for open when the handshake is through the DHT, before a
  *    single packet has passed between the two.
  * 2. Frames (`framing.ts`) both ways, in the order they are handed over: lanes are the node machine's,
@@ -25,6 +25,8 @@ import type { Sha256 } from "../../core/hash.ts";
 import { FrameReader, lengthBytes, writeLength } from "./framing.ts";
 
 export interface PeerStreamHooks {
+  /** Asked when the peer has proved membership: why it can't be admitted all the same. */
+  readonly refuses: () => string | undefined;
   /** Both sides are members. Frames may be sent from now on. */
   readonly onAdmitted: () => void;
   /** A frame from `kind` on; a view that this module doesn't touch again. */
@@ -41,6 +43,8 @@ export interface PeerStreamOptions {
   readonly ownKey: Uint8Array;
   /** From `connection` to the verdict. */
   readonly admissionMs: number;
+  /** Whether to send the own proof only when the peer's is good and `refuses` has nothing to say. */
+  readonly provesLast: boolean;
 }
 
 /** Frames are gathered into one encrypted message up to this, so that small ones share its 20 bytes. */
@@ -96,7 +100,7 @@ export class PeerStream {
       () => this.destroy("admission: no proof in time"),
       options.admissionMs,
     );
-    stream.write(writeAdmission(options.sha256, this.#session, options.ownKey));
+    if (!options.provesLast) this.#prove();
   }
 
   /** Null once the transport is gone. */
@@ -151,6 +155,11 @@ export class PeerStream {
     if (framing.kind === "malformed") this.destroy(framing.why);
   }
 
+  #prove(): void {
+    const { sha256, ownKey } = this.#options;
+    this.#stream.write(writeAdmission(sha256, this.#session, ownKey));
+  }
+
   /** Takes admission bytes and returns what follows them; nothing unless the peer is admitted. */
   #judge(bytes: Uint8Array): Uint8Array {
     const wanted = admissionBytes - this.#proof.length;
@@ -167,6 +176,12 @@ export class PeerStream {
       this.destroy(`admission: ${verdict.why}`);
       return nothing;
     }
+    const why = this.#hooks.refuses();
+    if (why !== undefined) {
+      this.destroy(why);
+      return nothing;
+    }
+    if (this.#options.provesLast) this.#prove();
     this.#state = "open";
     this.#hooks.onAdmitted();
     return this.#stream.destroying ? nothing : bytes.subarray(wanted);

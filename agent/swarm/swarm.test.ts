@@ -51,15 +51,18 @@ async function node(bootstrap: string[], options: Partial<SwarmOptions> = {}): P
       only: undefined,
       peers: [],
       peersMax: 12,
+      region: "here",
       ...options,
     },
     {
+      knownMembers: () => [],
       onConnected: (peer) => log.push(`+${peer}`),
       onFrame: (peer, frame) => {
         frames.push(`${peer}:${frame.length}:${frame[0]}:${frame.at(-1)}`);
         kept.push(frame);
       },
       onDrained: () => {},
+      onParting: () => {},
       onDisconnected: (peer) => log.push(`-${peer}`),
       onRefused: (peer, why) => log.push(`!${peer} ${why}`),
     },
@@ -281,9 +284,11 @@ test("what can't start says why and leaves nothing", async () => {
     kind: "failed",
   });
   const hooks = {
+    knownMembers: () => [],
     onConnected: () => {},
     onFrame: () => {},
     onDrained: () => {},
+    onParting: () => {},
     onDisconnected: () => {},
     onRefused: () => {},
   };
@@ -299,6 +304,7 @@ test("what can't start says why and leaves nothing", async () => {
     only: undefined,
     peers: [],
     peersMax: 12,
+    region: "here",
   };
   expect(await startSwarm(options, hooks)).toMatchObject({ kind: "failed" });
   const badPeer = "zz" as PeerId;

@@ -6,8 +6,11 @@
  *   before either has announced, and don't meet. So the topic is looked up again soon after the start,
  *   and more often while there are few peers.
  * - It dials up to `maxPeers`, but takes any number of inbound connections. Dialling stops at two
- *   thirds of `peersMax`, and members above `peersMax` are closed: a full cluster thus always has
- *   room for a node that joins. Nodes that haven't proved to be members don't count.
+ *   thirds of `peersMax`, which leaves room for nodes that join. A member that knocks at a full node
+ *   takes the place of a neighbour that can be spared, now and then; otherwise it is refused, before
+ *   it was told that it is admitted. Nodes that haven't proved to be members don't count.
+ * - It takes whom the topic yields. Every few seconds the neighbours are looked over, so that some of
+ *   them are near and some far (`neighbourhood.ts`).
  * - Connections to one peer can be doubled and swapped. Here a peer has one stream, by its key.
  * - It would join the public DHT if it were given none. It is always given one, with the configured
  *   bootstrap nodes or none at all.
@@ -23,6 +26,13 @@ import type { Sha256 } from "../../core/hash.ts";
 import type { PeerId } from "../../core/node/border.ts";
 import type { PeerStatus } from "../link.ts";
 import { ClusterDht } from "./cluster-dht.ts";
+import {
+  type KnownMember,
+  type Neighbour,
+  type NeighbourhoodOptions,
+  nextDial,
+  spareNeighbour,
+} from "./neighbourhood.ts";
 import { type PeerAddress, parsePeerAddress } from "./peer-address.ts";
 import { PeerStream } from "./peer-stream.ts";
 
@@ -40,13 +50,19 @@ export interface SwarmOptions {
   readonly only: readonly string[] | undefined;
   readonly peers: readonly string[];
   readonly peersMax: number;
+  /** The own region; members of others are far. */
+  readonly region: string;
 }
 
 export interface SwarmHooks {
+  /** Members that are known to be alive, neighbours among them, perhaps this node. Asked for every few seconds. */
+  readonly knownMembers: () => readonly KnownMember[];
   /** Admitted. For one peer `connected` and `disconnected` alternate. */
   readonly onConnected: (peer: PeerId) => void;
   readonly onFrame: (peer: PeerId, frame: Uint8Array) => void;
   readonly onDrained: (peer: PeerId, bytesLeft: number) => void;
+  /** A neighbour is about to be closed to make room for another. What is sent to it now still arrives. */
+  readonly onParting: (peer: PeerId) => void;
   readonly onDisconnected: (peer: PeerId, why: string) => void;
   /** Closed before it was admitted. */
   readonly onRefused: (peer: PeerId, why: string) => void;
@@ -60,22 +76,43 @@ const refreshesMs = [250, 1000, 3000, 10_000] as const;
  */
 const refreshNoneMs = 5_000;
 const refreshFewMs = 20_000;
-const refreshEnoughMs = 120_000;
+const refreshEnoughMs = 60_000;
+/** Bootstraps are asked whether they are there so often; one that is back has forgotten all announcements. */
+const probeMs = 10_000;
+/** What a bootstrap's return sets off is spread over this: a fleet must not fall upon it. */
+const returnSpreadMs = 1000;
 /** Waits before a peer is dialled again. The last is for configured peers, which are never given up. */
 const backoffsMs = [1000, 2500, 5000, 15_000] as const;
 /** From the handshake until both sides have proved membership. */
 const admissionMs = 3000;
+/** Neighbours are looked over so often, give or take a quarter; a dial that this led to has so long. */
+const balanceMs = 10_000;
+const dialMs = 8000;
+/**
+ * A dial for the sake of near and far is followed by another after `balanceMs` at the soonest, and after twice
+ * the time before as long as one of the two is short: in a fleet where one region is small, not everybody can
+ * have neighbours there.
+ */
+const seekMsMax = 3_600_000;
+/** Regions remembered of peers that were once neighbours. */
+const regionsMax = 4096;
+/** A neighbour makes room for a newcomer no more often. */
+const makeRoomMs = 1000;
 /** Streams at most, those included that have not proved anything yet. */
 const streamsMax = 64;
 /** What `destroy` waits for peers to have taken, and for the DHT to have been told. */
 const flushMs = 300;
 const unannounceMs = 1500;
 
+/** What the transport knows of a peer. */
+export type TransportStatus = Omit<PeerStatus, "name" | "region">;
+
 interface Connection {
   readonly stream: PeerStream;
   /** Told as connected, and not yet as disconnected. */
   isMember: boolean;
-  readonly dialled: boolean;
+  isParting: boolean;
+  readonly found: PeerStatus["found"];
   readonly sinceMs: number;
 }
 
@@ -123,8 +160,19 @@ export class Swarm {
   #discovery: ReturnType<Hyperswarm["join"]> | undefined;
   /** Dialling stops at so many peers. */
   readonly #peersWanted: number;
+  readonly #neighbourhood: NeighbourhoodOptions;
   #refreshTimer: ReturnType<typeof setTimeout> | undefined;
   #refreshes = 0;
+  #probeTimer: ReturnType<typeof setTimeout> | undefined;
+  #balanceTimer: ReturnType<typeof setTimeout> | undefined;
+  /** Dialled to balance, and not yet admitted. */
+  #asked: PeerId | undefined;
+  #askTimer: ReturnType<typeof setTimeout> | undefined;
+  #regions = new Map<PeerId, string>();
+  /** When near and far ones may be sought again, and how long the wait is then. */
+  #seekAtMs = 0;
+  #seekMs = balanceMs;
+  #madeRoomMs = Number.NEGATIVE_INFINITY;
   #isClosed = false;
   admitted = 0;
   readonly refused = new Map<string, number>();
@@ -146,6 +194,12 @@ export class Swarm {
     this.#only = only && new Set(explicit.map(({ peer }) => peer));
     this.#explicit = new Set(explicit.map(({ peer }) => peer));
     this.#peersWanted = Math.max(1, Math.ceil((options.peersMax * 2) / 3));
+    this.#neighbourhood = {
+      ownRegion: options.region,
+      peersMin: this.#peersWanted,
+      nearMin: Math.floor(options.peersMax / 4),
+      farMin: Math.floor(options.peersMax / 4),
+    };
     this.#swarm = new Hyperswarm({
       dht,
       keyPair,
@@ -159,6 +213,7 @@ export class Swarm {
       this.#swarm.joinPeer(key);
     }
     void dht.checkBootstraps().then(() => this.#join());
+    if (this.#only === undefined) this.#balanceLater();
   }
 
   /** Where peers reach this node; the port is the one that was bound. */
@@ -192,16 +247,22 @@ export class Swarm {
     this.#connections.get(peer)?.stream.destroy(why);
   }
 
-  /** The peers that are admitted. Their names are the node machine's to know. */
-  status(): Omit<PeerStatus, "name">[] {
-    const peers: Omit<PeerStatus, "name">[] = [];
-    for (const [peer, { stream, isMember, dialled, sinceMs }] of this.#connections) {
+  /** The peers that are admitted. Their names and regions are the node machine's to know. */
+  status(): TransportStatus[] {
+    const { serverSocket, clientSocket } = this.#dht.io;
+    const peers: TransportStatus[] = [];
+    for (const [peer, { stream, isMember, isParting, found, sinceMs }] of this.#connections) {
       const { transport } = stream;
-      if (!isMember || transport === null) continue;
+      if (!isMember || isParting || transport === null) continue;
       peers.push({
         peer,
         address: `${transport.remoteHost}:${transport.remotePort}`,
-        found: dialled ? (this.#explicit.has(peer) ? "configuration" : "topic") : "inbound",
+        found,
+        // HyperDHT punches holes from sockets that it opens for that.
+        path:
+          transport.socket === serverSocket || transport.socket === clientSocket
+            ? "direct"
+            : "punched",
         sinceMs,
         rttMs: transport.rttMs,
         framesSent: stream.framesSent,
@@ -209,6 +270,9 @@ export class Swarm {
         bytesSent: stream.bytesSent,
         bytesReceived: stream.bytesReceived,
         bytesLeft: stream.bytesLeft,
+        cwndBytes: transport.cwnd * transport.mtu,
+        packetsSent: transport.packetsTransmitted,
+        packetsLost: transport.packetsLost,
         retransmits: transport.retransmits,
       });
     }
@@ -225,6 +289,9 @@ export class Swarm {
     if (this.#isClosed) return;
     this.#isClosed = true;
     clearTimeout(this.#refreshTimer);
+    clearTimeout(this.#probeTimer);
+    clearTimeout(this.#balanceTimer);
+    clearTimeout(this.#askTimer);
     const streams = [...this.#connections.values()].map(({ stream }) => stream.flushed());
     await within(flushMs, Promise.all(streams));
     await within(unannounceMs, this.#swarm.destroy());
@@ -248,7 +315,8 @@ export class Swarm {
     }
     const connection: Connection = {
       isMember: false,
-      dialled: stream.isInitiator,
+      isParting: false,
+      found: this.#found(peer, stream),
       sinceMs: Date.now(),
       stream: new PeerStream(
         stream,
@@ -257,8 +325,11 @@ export class Swarm {
           admissionSecret: this.#options.admissionSecret,
           ownKey: this.#ownKey,
           admissionMs,
+          // Who dialled a full node is to hear no yes before a no.
+          provesLast: !stream.isInitiator && this.#members() >= this.#options.peersMax,
         },
         {
+          refuses: () => this.#refuses(peer),
           onAdmitted: () => this.#onAdmitted(peer, connection),
           onFrame: (frame) => this.#hooks.onFrame(peer, frame),
           onDrained: (bytesLeft) => this.#hooks.onDrained(peer, bytesLeft),
@@ -269,16 +340,49 @@ export class Swarm {
     this.#connections.set(peer, connection);
   }
 
-  /** Only members count against `peersMax`: strangers, who are closed soon, mustn't keep members out. */
-  #onAdmitted(peer: PeerId, connection: Connection): void {
+  #found(peer: PeerId, stream: NoiseStream): PeerStatus["found"] {
+    if (!stream.isInitiator) return "inbound";
+    if (this.#explicit.has(peer)) return "configuration";
+    return peer === this.#asked ? "members" : "topic";
+  }
+
+  #members(): number {
     let members = 0;
-    for (const { isMember } of this.#connections.values()) if (isMember) members++;
-    if (members >= this.#options.peersMax && !this.#explicit.has(peer)) {
-      connection.stream.destroy("full");
-      return;
+    for (const { isMember, isParting } of this.#connections.values()) {
+      if (isMember && !isParting) members++;
     }
+    return members;
+  }
+
+  /** Only members count against `peersMax`: strangers, who are closed soon, mustn't keep members out. */
+  #refuses(peer: PeerId): string | undefined {
+    const isAsked = peer === this.#asked;
+    // Whom this node chose takes another's place a little earlier, so that room is left for newcomers.
+    const membersMax = isAsked ? this.#peersWanted + 2 : this.#options.peersMax;
+    if (this.#members() < membersMax || this.#explicit.has(peer)) return undefined;
+    const nowMs = performance.now();
+    if (!isAsked && nowMs - this.#madeRoomMs < makeRoomMs) return "full";
+    const spare = spareNeighbour(this.#neighbourhood, this.#neighbours(), Math.random);
+    if (spare === undefined) return "full";
+    this.#madeRoomMs = nowMs;
+    void this.#part(spare);
+    return undefined;
+  }
+
+  /** Closes a neighbour when it has heard why. Until then it doesn't count. */
+  async #part(peer: PeerId): Promise<void> {
+    const connection = this.#connections.get(peer);
+    if (connection === undefined) return;
+    connection.isParting = true;
+    this.#hooks.onParting(peer);
+    await within(flushMs, connection.stream.flushed());
+    connection.stream.destroy("made room for another");
+  }
+
+  #onAdmitted(peer: PeerId, connection: Connection): void {
     connection.isMember = true;
     this.admitted++;
+    if (peer === this.#asked) this.#askNobody();
     this.#hooks.onConnected(peer);
   }
 
@@ -295,18 +399,108 @@ export class Swarm {
     this.#hooks.onRefused(peer, why);
   }
 
+  #neighbours(): Neighbour[] {
+    for (const { peer, region } of this.#hooks.knownMembers()) {
+      if (this.#regions.size >= regionsMax) this.#regions.clear();
+      if (region !== undefined) this.#regions.set(peer, region);
+    }
+    const neighbours: Neighbour[] = [];
+    for (const [peer, { stream, isMember, isParting, sinceMs }] of this.#connections) {
+      if (!isMember || isParting) continue;
+      neighbours.push({
+        peer,
+        region: this.#regions.get(peer),
+        isPinned: this.#explicit.has(peer),
+        rttMs: stream.transport?.rttMs ?? 0,
+        ageMs: Date.now() - sinceMs,
+      });
+    }
+    return neighbours;
+  }
+
+  #balanceLater(): void {
+    this.#balanceTimer = setTimeout(() => {
+      this.#balance();
+      this.#balanceLater();
+    }, jittered(balanceMs));
+  }
+
+  /** One step towards a neighbourhood with near and far ones. What goes for it goes when the new one is there. */
+  #balance(): void {
+    if (this.#asked !== undefined) return;
+    const neighbours = this.#neighbours();
+    const nowMs = performance.now();
+    const maySeek = nowMs >= this.#seekAtMs;
+    const known = this.#known();
+    const dial = nextDial(this.#neighbourhood, neighbours, known, maySeek, Math.random);
+    if (dial === undefined) {
+      if (maySeek) this.#seekMs = balanceMs;
+      return;
+    }
+    const { peer } = dial;
+    if (this.#connections.has(peer)) return;
+    if (neighbours.length >= this.#peersWanted) {
+      this.#seekAtMs = nowMs + this.#seekMs;
+      this.#seekMs = Math.min(this.#seekMs * 2, seekMsMax);
+    }
+    this.#asked = peer;
+    this.#askTimer = setTimeout(() => this.#askNobody(), dialMs);
+    // Hyperswarm dials who is joined by key whatever its limit is.
+    this.#swarm.maxPeers = this.#peersWanted * crowding(this.#explicit.size + 1);
+    this.#swarm.joinPeer(Buffer.from(peer, "hex"));
+    // One that waits in its queue it would otherwise dial at the next connection that comes or goes.
+    this.#swarm._attemptClientConnections();
+  }
+
+  /** Alive members that gossip tells of, and the topic's peers. */
+  #known(): KnownMember[] {
+    const known = new Map<PeerId, KnownMember>();
+    for (const { publicKey, attempts } of this.#swarm.peers.values()) {
+      const peer = bytesToHex(publicKey) as PeerId;
+      // Three failures in a row: it has most likely gone.
+      if (attempts < 3) known.set(peer, { peer, region: this.#regions.get(peer) });
+    }
+    for (const member of this.#hooks.knownMembers()) known.set(member.peer, member);
+    known.delete(this.key);
+    return [...known.values()];
+  }
+
+  #askNobody(): void {
+    clearTimeout(this.#askTimer);
+    const asked = this.#asked;
+    if (asked === undefined) return;
+    this.#asked = undefined;
+    if (!this.#explicit.has(asked)) this.#swarm.leavePeer(Buffer.from(asked, "hex"));
+    this.#swarm.maxPeers = this.#peersWanted * crowding(this.#explicit.size);
+  }
+
   #join(): void {
     if (this.#isClosed) return;
     this.#discovery = this.#swarm.join(this.#options.topic, { client: true, server: true });
     this.#refreshLater();
+    this.#dht.onReturned = () => this.#refreshIn(Math.random() * returnSpreadMs);
+    this.#probeLater();
   }
 
   #refreshLater(): void {
     const wait = refreshesMs[this.#refreshes] ?? this.#refreshMs();
     this.#refreshes++;
     // Nodes that were started together must not all ask at once.
-    const jittered = wait * (0.75 + Math.random() / 2);
-    this.#refreshTimer = setTimeout(() => void this.#refresh(), jittered);
+    this.#refreshIn(jittered(wait));
+  }
+
+  #refreshIn(waitMs: number): void {
+    if (this.#isClosed) return;
+    clearTimeout(this.#refreshTimer);
+    this.#refreshTimer = setTimeout(() => void this.#refresh(), waitMs);
+  }
+
+  #probeLater(): void {
+    if (this.#options.bootstrap.length === 0) return;
+    this.#probeTimer = setTimeout(() => {
+      void this.#dht.checkBootstraps();
+      this.#probeLater();
+    }, jittered(probeMs));
   }
 
   #refreshMs(): number {
@@ -323,6 +517,11 @@ export class Swarm {
     void this.#discovery?.refresh().catch(() => {});
     this.#refreshLater();
   }
+}
+
+/** Give or take a quarter. */
+function jittered(waitMs: number): number {
+  return waitMs * (0.75 + Math.random() / 2);
 }
 
 /** Hyperswarm multiplies its connections by this before it compares them with `maxPeers`. */

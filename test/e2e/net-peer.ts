@@ -21,6 +21,8 @@ export type PeerCommand =
   /** Holds the main thread. */
   | { kind: "block"; forMs: number }
   | { kind: "crash" }
+  /** Keeps the net thread busy for ever. */
+  | { kind: "hang" }
   | { kind: "status" }
   | { kind: "stop" };
 
@@ -116,7 +118,8 @@ if (import.meta.main) {
         return tell({ kind: "blocked", fromMs, untilMs: nowMs() });
       }
       case "crash":
-        await link.ask({ kind: "crash" });
+      case "hang":
+        await link.ask({ kind: command.kind });
         return;
       case "status":
         return tell({
