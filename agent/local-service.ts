@@ -179,6 +179,10 @@ export class LocalService<C extends WriteCommit = WriteCommit> implements StoreS
     return JSON.stringify(this.#host.status());
   }
 
+  async subscriptions(): Promise<string> {
+    return JSON.stringify({ ...this.live.summary(), subscriptions: this.live.describe() });
+  }
+
   async swarm(): Promise<string> {
     return JSON.stringify(await this.#host.swarm());
   }

@@ -38,6 +38,7 @@ import type { HealthReport, Operation, OperationOutcome } from "./api/store-serv
 import { Backup, backupEvents } from "./backup.ts";
 import { Chores } from "./chores.ts";
 import { guarded, openReader, openWriter, settleWriter } from "./database-files.ts";
+import type { LiveLimits } from "./live/live-queries.ts";
 import { LiveStore } from "./live/live-store.ts";
 import { LocalService } from "./local-service.ts";
 import type { Log } from "./log.ts";
@@ -81,6 +82,8 @@ export interface StoreThreadOptions {
   readonly queryTimeoutMs: number;
   readonly statementTimeoutMs: number;
   readonly resultBytesMax: number;
+  /** How much of live queries' past is kept. */
+  readonly liveLimits?: LiveLimits;
   /** Default 0: none. */
   readonly scrubRowsPerSecond?: number;
   /** The data directory's nonce before this start, and what renews it. */
@@ -315,6 +318,7 @@ export class StoreThread {
       keyColumnsOf: this.#names.keyColumnsOf,
       isReplicated: this.#names.isReplicated,
       liveStore: this.#liveStore,
+      ...(this.#options.liveLimits === undefined ? {} : { liveLimits: this.#options.liveLimits }),
       writesRefused: () => {
         const allowed = this.#replica.localWrites();
         return allowed.kind === "refused" ? allowed.why : undefined;
@@ -597,7 +601,7 @@ export class StoreThread {
       not_shown: this.#store.unshown(),
       taking_in: this.#adoption.tables,
       scrub: this.#scrub.describe(),
-      subscriptions: this.service.live.describe(),
+      subscriptions: this.service.live.summary(),
       queue: this.#bodiesWaiting(),
       durability,
       database: this.#options.databasePath,

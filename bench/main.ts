@@ -11,7 +11,9 @@ import { type Bench, machine, printTable } from "./harness.ts";
 export const benches: Readonly<Record<string, () => Promise<Bench>>> = {
   capture: async () => (await import("./capture.ts")).capture,
   merge: async () => (await import("./merge.ts")).merge,
+  subscriptions: async () => (await import("./subscriptions.ts")).subscriptions,
   propagation: async () => (await import("./propagation.ts")).propagation,
+  udx: async () => (await import("./udx.ts")).udx,
 };
 
 if (import.meta.main) {

@@ -52,6 +52,7 @@ const knownRoutes: ReadonlySet<string> = new Set([
   "/v1/health",
   "/v1/status",
   "/v1/swarm",
+  "/v1/subs",
 ]);
 
 export interface FrontOptions {

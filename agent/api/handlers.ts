@@ -15,6 +15,7 @@
  * | GET  /v1/health           | thresholds in the query string decide the status             |
  * | GET  /v1/status           | everything `patina status` shows                             |
  * | GET  /v1/swarm            | peers, addresses, traffic                                    |
+ * | GET  /v1/subs             | live queries: which way each runs, and what it costs         |
  *
  * @module
  */
@@ -107,6 +108,8 @@ class Handlers {
       case "/v1/backup":
       case "/v1/reload":
         return only("POST", request) ?? this.#operate(request, access);
+      case "/v1/subs":
+        return only("GET", request) ?? this.#inside(access, () => this.#store.subscriptions());
       case "/v1/swarm":
         return only("GET", request) ?? this.#inside(access, () => this.#store.swarm());
     }

@@ -124,6 +124,8 @@ export interface StoreService {
   health(): Promise<HealthReport>;
   /** For people and `patina status`: JSON of one object. */
   status(): Promise<string>;
+  /** For `patina subs`: JSON of one object, which lists live queries, and which way each runs. */
+  subscriptions(): Promise<string>;
   /** Peers as the net thread sees them: JSON of one object. */
   swarm(): Promise<string>;
   /** Holds CREATE statements against the schema: accepted when they change nothing. */

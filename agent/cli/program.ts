@@ -337,6 +337,25 @@ Example:
       restore(file, options);
     });
 
+  client("subs", "print the live queries that are open: which way each runs, and what it costs")
+    .argument("[id]", "all about one of them")
+    .addHelpText(
+      "after",
+      `
+how       keyed: what comes of a changed row is looked up; rerun: the query is run again and compared
+found by  what a commit must touch: the value of a condition, a column that is read, or any row of a table
+looked    commits that it was looked at for; told: those that changed it; busy: what looking took
+
+Examples:
+  patina subs
+  patina subs 5b1c4d6e-0000-4000-8000-000000000000 --json
+`,
+    )
+    .action(async (id: string | undefined, options: GlobalOptions) => {
+      const { subs } = await import("./commands/subs.ts");
+      await subs(id, options);
+    });
+
   client("swarm", "print the agent's connections").action(async (options: GlobalOptions) => {
     const { swarm } = await import("./commands/swarm.ts");
     await swarm(options);

@@ -188,7 +188,7 @@ export class PatinaClient {
   }
 
   /** A GET whose answer is JSON, as text. @throws Unreachable, ApiFailure */
-  async get(path: "/v1/status" | "/v1/swarm"): Promise<string> {
+  async get(path: "/v1/status" | "/v1/swarm" | "/v1/subs"): Promise<string> {
     const response = await this.#request("GET", path, undefined);
     if (response.status !== 200) throw await failureOf(response);
     return response.text();

@@ -220,9 +220,8 @@ export class Subscription {
       return;
     }
     for (const identity of this.#rows.keys()) {
-      for (const [i, key] of identity.split(keySeparator).entries()) {
-        plan.group.setHolder(this, i, key, false);
-      }
+      const keys = this.#byKey.length === 0 ? [identity] : identity.split(keySeparator);
+      for (const [i, key] of keys.entries()) plan.group.setHolder(this, i, key, false);
     }
     plan.group.leave(this.#member);
   }

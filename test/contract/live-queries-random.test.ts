@@ -8,9 +8,9 @@ import { SqliteNode, schemaOf } from "../generators/sqlite-store.ts";
 import { Folded } from "./live-queries-folded.ts";
 import { createWorld, seeded } from "./live-queries-world.ts";
 
-/** `PATINA_LIVE_SEEDS=1000` for a soak; `PATINA_LIVE_SEED=17` for one. */
-const seedCount = Number(process.env.PATINA_LIVE_SEEDS ?? 60);
-const onlySeed = process.env.PATINA_LIVE_SEED;
+/** `PATINA_TEST_LIVE_SEEDS=1000` for a soak; `PATINA_TEST_LIVE_SEED=17` for one. */
+const seedCount = Number(process.env.PATINA_TEST_LIVE_SEEDS ?? 60);
+const onlySeed = process.env.PATINA_TEST_LIVE_SEED;
 const seeds =
   onlySeed === undefined ? Array.from({ length: seedCount }, (_, i) => i) : [Number(onlySeed)];
 

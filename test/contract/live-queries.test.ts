@@ -203,6 +203,69 @@ describe("live queries", () => {
     expect(lines.join("")).toContain(`"change_id":${changes}}`);
   });
 
+  test.each([
+    [
+      "a value of a selection",
+      "SELECT id, n FROM a WHERE name = ?",
+      "UPDATE a SET n = 7 WHERE id = 2",
+    ],
+    [
+      "a value of a join",
+      "SELECT a.id, a.n, b.v FROM a JOIN b ON b.a_id = a.id WHERE a.name = ?",
+      "UPDATE b SET v = 7.5 WHERE a_id = 2",
+    ],
+    ["an integer", "SELECT id, n FROM a WHERE 10 * id = ?", "UPDATE a SET n = 7 WHERE id = 2"],
+  ])("a commit looks at no subscription whose %s it doesn't touch", async (_what, sql, update) => {
+    using agent = createPlainAgent(schema);
+    const run = (text: string) =>
+      agent.service.transact([{ sql: text, parameters: undefined }], undefined);
+    for (let i = 0; i < 10; i++) {
+      await run(`INSERT INTO a VALUES (${i}, 'n${i}', 0)`);
+      await run(`INSERT INTO b VALUES ('k', ${i}, ${i}, 0.5)`);
+    }
+    const isInteger = sql.includes("10 *");
+    const told: number[] = [];
+    for (let i = 0; i < 10; i++) {
+      await agent.service.subscribe(
+        { sql, parameters: [isInteger ? 10 * i : `n${i}`] },
+        { from: undefined, skipRows: true },
+        () => told.push(i),
+      );
+    }
+    await run(update);
+    expect(told).toEqual([2]);
+    // Out of one's results and into another's: both, and nobody else.
+    await run(
+      isInteger
+        ? "UPDATE a SET id = 33, n = 1 WHERE id = 2"
+        : "UPDATE a SET name = 'n3' WHERE id = 2",
+    );
+    expect(told.slice(1).sort()).toEqual(isInteger ? [2] : [2, 3]);
+    const looked = agent.service.live.describe().map((one) => one.looked);
+    expect(looked.filter((count) => count > 0).length).toBe(isInteger ? 1 : 2);
+    expect(agent.service.live.describe()[0]).toMatchObject({
+      how: "keyed",
+      found_by: "value",
+      shares_statements_with: 9,
+    });
+  });
+
+  test("a text column compares with a number as with its text, and so is it found", async () => {
+    using agent = createPlainAgent(schema);
+    const run = (text: string) =>
+      agent.service.transact([{ sql: text, parameters: undefined }], undefined);
+    const told: number[] = [];
+    for (let i = 0; i < 10; i++) {
+      await agent.service.subscribe(
+        { sql: "SELECT id FROM a WHERE name = ? AND n < ?", parameters: [i, 5] },
+        { from: undefined, skipRows: true },
+        () => told.push(i),
+      );
+    }
+    await run("INSERT INTO a VALUES (1, '4', 0), (2, '5', 9)");
+    expect(told).toEqual([4]);
+  });
+
   test("a table that isn't concerned costs nothing: no event, no change id", async () => {
     using agent = createPlainAgent(schema);
     const run = (sql: string) =>

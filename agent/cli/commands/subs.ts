@@ -1,0 +1,42 @@
+/** @module */
+
+import { ApiFailure } from "../../client/client.ts";
+import type { SubscriptionReport } from "../../live/live-queries.ts";
+import { clientOf } from "../agent-client.ts";
+import { formatFields } from "../fields.ts";
+import type { GlobalOptions } from "../program.ts";
+import { formatTable } from "../table.ts";
+
+/** One a line with --json. */
+export async function subs(id: string | undefined, options: GlobalOptions): Promise<void> {
+  const text = await clientOf(options).get("/v1/subs");
+  const { subscriptions } = JSON.parse(text) as {
+    readonly subscriptions: readonly SubscriptionReport[];
+  };
+  if (id !== undefined) {
+    const found = subscriptions.find((one) => one.id === id);
+    if (found === undefined) {
+      throw new ApiFailure(404, `could not find subscription with id ${id}`);
+    }
+    console.log(options.json ? JSON.stringify(found) : formatFields({ ...found }));
+    return;
+  }
+  if (options.json) {
+    for (const one of subscriptions) console.log(JSON.stringify(one));
+    return;
+  }
+  const columns = ["id", "how", "found by", "rows", "readers", "change", "looked", "told", "busy"];
+  const rows = subscriptions.map((one) => [
+    one.id,
+    one.how,
+    one.found_by,
+    one.rows,
+    one.listeners,
+    one.change_id,
+    one.looked,
+    one.told,
+    `${one.busy_ms.toFixed(1)} ms`,
+    one.sql,
+  ]);
+  console.log(formatTable([...columns, "query"], rows));
+}

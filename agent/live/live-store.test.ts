@@ -1,0 +1,135 @@
+import { expect, test } from "bun:test";
+import { schemaOf } from "../../test/generators/sqlite-store.ts";
+import { openDatabase } from "../../wasm/database.ts";
+import { MemoryVfs } from "../../wasm/vfs/memory.ts";
+import type { StreamEvent } from "../api/store-service.ts";
+import { createLog } from "../log.ts";
+import { StoreThread } from "../store-thread.ts";
+
+const schema = schemaOf("CREATE TABLE t (id INTEGER NOT NULL PRIMARY KEY, v TEXT)");
+
+function open(vfs: MemoryVfs, boot = "b"): StoreThread {
+  const thread = new StoreThread({
+    vfs,
+    databasePath: "/patina.db",
+    publicKey: "ef".repeat(32),
+    node: { name: "n", region: "r", zone: "z" },
+    digestKey: new Uint8Array(32),
+    schema,
+    durability: "normal",
+    queryTimeoutMs: 2000,
+    statementTimeoutMs: 10_000,
+    resultBytesMax: 1024 * 1024,
+    nonce: "",
+    renewNonce: () => "",
+    standsAlone: false,
+    log: createLog({ level: "error", format: "text" }),
+    circumstances: { machine: "m", file: "f", born: "", isBornKnown: false, nonce: "", boot },
+    swarm: async () => ({}),
+    bodiesWaiting: async () => 0,
+    liveLimits: { changesMax: 5, charsMax: 1024 * 1024, logCharsMax: 2000 },
+  });
+  thread.start(undefined);
+  return thread;
+}
+
+const run = (thread: StoreThread, sql: string) =>
+  thread.service.transact([{ sql, parameters: undefined }], undefined);
+
+function listen(): { lines: string[]; take: (event: StreamEvent) => void } {
+  const lines: string[] = [];
+  const take = (event: StreamEvent): void => {
+    if (event.kind === "end") lines.push("end");
+    else lines.push(...Buffer.from(event.bytes).toString().trim().split("\n"));
+  };
+  return { lines, take };
+}
+
+async function subscribe(thread: StoreThread, sql: string): Promise<string> {
+  const options = { from: undefined, skipRows: true };
+  const outcome = await thread.service.subscribe(
+    { sql, parameters: undefined },
+    options,
+    listen().take,
+  );
+  if (outcome.kind === "refused") throw new Error(outcome.why);
+  return outcome.id;
+}
+
+async function resume(thread: StoreThread, id: string, from: number): Promise<string[] | 404> {
+  const { lines, take } = listen();
+  const outcome = await thread.service.attach(id, { from, skipRows: false }, take);
+  if (outcome.kind === "refused") return 404;
+  return lines;
+}
+
+const change = (n: number) => `{"change":["insert",${n},[${n},"v"],${n}]}`;
+
+test("after a restart the last changes are there, older ones are said to be gone, and ids go on", async () => {
+  const vfs = new MemoryVfs();
+  const first = open(vfs);
+  const id = await subscribe(first, "SELECT id, v FROM t WHERE v = 'v'");
+  for (let n = 1; n <= 9; n++) await run(first, `INSERT INTO t VALUES (${n}, 'v')`);
+  first.stop();
+  const second = open(vfs);
+  expect(await resume(second, id, 7)).toEqual([change(8), change(9)]);
+  expect(await resume(second, id, 2)).toEqual([
+    '{"error":"subscription already deleted older changes, min change id: 5"}',
+    "end",
+  ]);
+  const { lines, take } = listen();
+  await second.service.attach(id, { from: 9, skipRows: false }, take);
+  await run(second, "DELETE FROM t WHERE id = 3");
+  await run(second, "INSERT INTO t VALUES (10, 'v')");
+  expect(lines).toEqual([
+    '{"change":["delete",3,[3,"v"],10]}',
+    '{"change":["insert",10,[10,"v"],11]}',
+  ]);
+  second.stop();
+});
+
+test("the log is bounded; what it loses stands in the rows that are kept", async () => {
+  const vfs = new MemoryVfs();
+  const first = open(vfs);
+  const id = await subscribe(first, "SELECT id, v FROM t WHERE v = 'v'");
+  for (let n = 1; n <= 200; n++) {
+    await run(first, `INSERT INTO t VALUES (${n}, 'v')`);
+    await new Promise((resolve) => setImmediate(resolve));
+  }
+  expect(first.service.live.summary().log_chars).toBeLessThanOrEqual(2000);
+  first.stop();
+  const second = open(vfs);
+  expect(await resume(second, id, 199)).toEqual([change(200)]);
+  second.stop();
+});
+
+test("a file that another machine, or this one before it went down, wrote takes up nothing", async () => {
+  const vfs = new MemoryVfs();
+  const first = open(vfs);
+  const id = await subscribe(first, "SELECT id, v FROM t");
+  await run(first, "INSERT INTO t VALUES (1, 'v')");
+  // No orderly stop: then another boot means that the last commits may be lost.
+  const second = open(vfs, "another boot");
+  expect(await resume(second, id, 1)).toBe(404);
+  second.stop();
+});
+
+test("what somebody else wrote is told where it can be, and given up where it can't", async () => {
+  const vfs = new MemoryVfs();
+  const first = open(vfs);
+  await run(first, "INSERT INTO t VALUES (1, 'v'), (2, 'v')");
+  const updated = await subscribe(first, "SELECT id, v FROM t WHERE id = 1");
+  const deleted = await subscribe(first, "SELECT id, v FROM t WHERE id = 2");
+  const counted = await subscribe(first, "SELECT count(*) FROM t");
+  first.stop();
+  const database = openDatabase("/patina.db", { vfs });
+  database.exec("UPDATE t SET v = 'w' WHERE id = 1; DELETE FROM t WHERE id = 2");
+  database.close();
+  const second = open(vfs);
+  const resumed = [updated, deleted, counted].map((id) => resume(second, id, 0));
+  const [one, two, three] = await Promise.all(resumed);
+  expect((one as string[]).slice(1)).toContain('{"row":[1,[1,"w"]]}');
+  expect(two).toBe(404);
+  expect((three as string[]).slice(1)).toContain('{"row":[1,[1]]}');
+  second.stop();
+});

@@ -1,0 +1,373 @@
+/**
+ * Live queries: what open subscriptions cost a commit, and how soon an event is there.
+ *
+ * Two parts. *In process*, on the real store with its file, WAL and history: 10, 1,000 and 10,000 open
+ * subscriptions, each with a listener, and one-row commits that concern exactly one of them, or none;
+ * here nothing but the store and live queries is timed. *Over the Unix socket*, against a real agent in
+ * a process of its own (from source): from just before a commit is posted until its event is read, on a
+ * fixed schedule (open loop), with 1,000 other subscriptions open, and the agent's memory with 5,000.
+ *
+ * @module
+ */
+
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { connect, type Socket } from "node:net";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import type { StreamEvent } from "../agent/api/store-service.ts";
+import { PatinaClient } from "../agent/client/client.ts";
+import { createLog } from "../agent/log.ts";
+import { StoreThread } from "../agent/store-thread.ts";
+import { problemToText } from "../core/schema/schema.ts";
+import { readSchema } from "../core/schema/schema-reader.ts";
+import { openDatabase } from "../wasm/database.ts";
+import { FileVfs } from "../wasm/vfs/file.ts";
+import { MemoryVfs } from "../wasm/vfs/memory.ts";
+import { type Bench, type BenchCase, type BenchResult, median, quantile } from "./harness.ts";
+
+const schemaSql = `
+CREATE TABLE services (name TEXT NOT NULL PRIMARY KEY, owner TEXT NOT NULL DEFAULT '');
+CREATE TABLE instances (id TEXT NOT NULL PRIMARY KEY, service TEXT NOT NULL DEFAULT '',
+  node TEXT NOT NULL DEFAULT '', status TEXT NOT NULL DEFAULT 'up', weight INTEGER NOT NULL DEFAULT 0);
+CREATE INDEX instances_service ON instances (service);
+`;
+
+type Form = "selection" | "join";
+const forms: Readonly<Record<Form, string>> = {
+  selection: "SELECT id, node, status, weight FROM instances WHERE service = ?",
+  join: "SELECT i.id, i.weight, s.owner, m.state FROM instances i JOIN services s ON s.name = i.service JOIN patina_members m ON m.node = i.node WHERE i.service = ?",
+};
+
+export const subscriptions: Bench = {
+  name: "subscriptions",
+  what: "open live queries: cost of a commit, commit → event, memory, initial rows",
+  async run({ small, args }): Promise<BenchResult> {
+    const counts = small ? [10, 100] : [10, 1000, 10_000];
+    const rounds = small ? 50 : 1000;
+    const isBrief = args.includes("--in-process");
+    const cases: BenchCase[] = [];
+    const summary: Record<string, number | null> = {};
+    // Compiled code is what is measured.
+    await commitsWith("selection", 10, rounds);
+    for (const form of ["selection", "join"] as const) {
+      const unaffected: number[] = [];
+      for (const open of counts) {
+        const result = await commitsWith(form, open, rounds);
+        unaffected.push(result.unaffectedUs);
+        summary[`${form}_bytes_each_${open}`] = Math.round(result.bytesEach);
+        cases.push(
+          plain(
+            `${form}, ${open} open: commit that concerns none`,
+            "µs",
+            result.unaffectedUs,
+            rounds,
+          ),
+          plain(`${form}, ${open} open: commit that concerns one`, "µs", result.affectedUs, rounds),
+          plain(
+            `${form}, ${open} open: commit → event, p99`,
+            "µs",
+            result.eventP99Us,
+            result.events,
+          ),
+          plain(
+            `${form}, ${open} open: commits/s that concern one`,
+            "1/s",
+            1e6 / result.affectedUs,
+            rounds,
+          ),
+        );
+      }
+      const growth = (unaffected.at(-1) as number) / (unaffected[0] as number);
+      summary[form === "selection" ? "growth" : `growth_${form}`] = Number(growth.toFixed(3));
+    }
+    const everyone = await commitForAll(small ? 50 : 1000, small ? 5 : 30);
+    cases.push(
+      plain(
+        `commit that concerns all of ${everyone.open}, with history`,
+        "ms",
+        everyone.storedMs,
+        everyone.open,
+      ),
+      plain(`commit with nobody subscribed`, "ms", everyone.aloneMs, everyone.open),
+    );
+    const initial = await initialRows(small ? 2000 : 100_000);
+    cases.push(
+      plain(`initial rows: ${initial.rows}`, "rows/s", initial.rowsPerSecond, initial.rows),
+    );
+    summary.initial_rows_longest_turn_ms = Number(initial.turnMs.toFixed(1));
+    if (!isBrief) {
+      const socket = await overSocket(small ? 20 : 1000, small ? 30 : 5000, small ? 30 : 1000);
+      cases.push(
+        plain(`socket, ${socket.open} open: commit → event, p50`, "ms", socket.p50Ms, socket.sent),
+      );
+      summary.p50_ms = Number(socket.p50Ms.toFixed(3));
+      summary.p99_ms = Number(socket.p99Ms.toFixed(3));
+      summary.late_sends = socket.late;
+      summary.subscribers = socket.subscribers;
+      summary.agent_bytes_per_subscriber = Math.round(socket.bytesEach);
+      summary.agent_rss_mb = Math.round(socket.rssBytes / 2 ** 20);
+    }
+    return {
+      cases,
+      summary,
+      notes: [
+        "growth: median cost of a commit that concerns nobody, with the most subscriptions open over with 10",
+        "bytes_each: growth of this process per subscription and its listener, SQLite's heap and rows included",
+        "p50_ms, p99_ms: a real agent over its Unix socket, timed from when each write was due",
+        "no peer: Corrosion batches events on a 600 ms timer, which is no yardstick",
+      ],
+    };
+  },
+};
+
+function plain(name: string, unit: string, ours: number, checksum: number): BenchCase {
+  const none = { peer: null, peer_name: null, peer_version: null, ratio: null };
+  return { case: name, unit, ours, ...none, checksum: String(checksum) };
+}
+
+interface Opened extends Disposable {
+  readonly thread: StoreThread;
+}
+
+function openThread(): Opened {
+  const folder = mkdtempSync(join(tmpdir(), "patina-bench-live-"));
+  using scratch = openDatabase("/schema.db", { vfs: new MemoryVfs() });
+  const read = readSchema(scratch, [{ name: "bench.sql", text: schemaSql }], new Map());
+  if (read.kind === "refused") throw new Error(read.problems.map(problemToText).join("\n"));
+  const thread = new StoreThread({
+    vfs: new FileVfs(),
+    databasePath: join(folder, "patina.db"),
+    publicKey: "ef".repeat(32),
+    node: { name: "n", region: "r", zone: "z" },
+    digestKey: new Uint8Array(32),
+    schema: read.schema,
+    durability: "normal",
+    queryTimeoutMs: 10_000,
+    statementTimeoutMs: 10_000,
+    resultBytesMax: 2 ** 28,
+    nonce: "",
+    renewNonce: () => "nonce",
+    standsAlone: true,
+    log: createLog({ level: "error", format: "text" }),
+    swarm: async () => ({}),
+    bodiesWaiting: async () => 0,
+  });
+  thread.start(undefined);
+  return {
+    thread,
+    [Symbol.dispose]() {
+      thread.stop();
+      rmSync(folder, { recursive: true });
+    },
+  };
+}
+
+const text = (sql: string, ...parameters: (string | number)[]) => ({ sql, parameters });
+const nextTurn = () => new Promise((resolve) => setImmediate(resolve));
+
+async function fill(thread: StoreThread, services: number, perService: number): Promise<void> {
+  const numbers = (count: number) =>
+    `WITH RECURSIVE c(x) AS (SELECT 0 UNION ALL SELECT x + 1 FROM c WHERE x < ${count - 1})`;
+  for (let first = 0; first < services * perService; first += 50_000) {
+    const count = Math.min(50_000, services * perService - first);
+    await thread.service.transact(
+      [
+        text(
+          `INSERT INTO instances (id, service, node) ${numbers(count)} SELECT 'i' || (x + ${first}), 's' || ((x + ${first}) % ${services}), 'n' FROM c`,
+        ),
+      ],
+      undefined,
+    );
+  }
+  await thread.service.transact(
+    [text(`INSERT INTO services (name) ${numbers(services)} SELECT 's' || x FROM c`)],
+    undefined,
+  );
+}
+
+async function subscribe(
+  thread: StoreThread,
+  form: Form,
+  service: string,
+  take: (event: StreamEvent) => void,
+): Promise<void> {
+  const outcome = await thread.service.subscribe(
+    text(forms[form], service),
+    { from: undefined, skipRows: false },
+    take,
+  );
+  if (outcome.kind === "refused") throw new Error(outcome.why);
+}
+
+async function commitsWith(form: Form, open: number, rounds: number) {
+  using opened = openThread();
+  const { thread } = opened;
+  // Two rows for each service; those of the last one nobody asks for.
+  await fill(thread, open + 1, 2);
+  Bun.gc(true);
+  const before = process.memoryUsage().rss;
+  let toldAt = 0;
+  let events = 0;
+  for (let i = 0; i < open; i++) {
+    await subscribe(thread, form, `s${i}`, () => {
+      toldAt = performance.now();
+      events++;
+    });
+  }
+  while (thread.service.live.summary().count < open) await nextTurn();
+  for (let i = 0; i < open / 50 + 10; i++) await nextTurn();
+  Bun.gc(true);
+  const bytesEach = (process.memoryUsage().rss - before) / open;
+  events = 0;
+  const unaffected: number[] = [];
+  const affected: number[] = [];
+  const latencies: number[] = [];
+  const update = "UPDATE instances SET weight = weight + 1 WHERE id = ?";
+  for (let i = 0; i < rounds * 2; i++) {
+    const isNone = i % 2 === 0;
+    const service = isNone ? open : (i * 7919) % open;
+    const begunMs = performance.now();
+    await thread.service.transact([text(update, `i${service}`)], undefined);
+    const tookUs = (performance.now() - begunMs) * 1000;
+    (isNone ? unaffected : affected).push(tookUs);
+    if (!isNone) latencies.push((toldAt - begunMs) * 1000);
+    if (i % 16 === 0) await nextTurn();
+  }
+  if (events !== rounds) throw new Error(`${rounds} events wanted, ${events} came`);
+  return {
+    unaffectedUs: median(unaffected),
+    affectedUs: median(affected),
+    eventP99Us: quantile(latencies, 0.99),
+    bytesEach,
+    events,
+  };
+}
+
+/** One commit of one row that all subscriptions show. */
+async function commitForAll(open: number, rounds: number) {
+  using opened = openThread();
+  const { thread } = opened;
+  await fill(thread, 10, 10);
+  const update = "UPDATE instances SET weight = weight + 1 WHERE id = 'i0'";
+  const timed = async (): Promise<number> => {
+    const times: number[] = [];
+    for (let i = 0; i < rounds; i++) {
+      const begunMs = performance.now();
+      await thread.service.transact([text(update)], undefined);
+      times.push(performance.now() - begunMs);
+      await nextTurn();
+    }
+    return median(times);
+  };
+  const aloneMs = await timed();
+  let events = 0;
+  for (let i = 0; i < open; i++) {
+    const sql = `SELECT id, weight FROM instances WHERE service = 's0' AND weight <> ${-1 - i}`;
+    const outcome = await thread.service.subscribe(
+      text(sql),
+      { from: undefined, skipRows: true },
+      () => events++,
+    );
+    if (outcome.kind === "refused") throw new Error(outcome.why);
+  }
+  for (let i = 0; i < open / 50 + 10; i++) await nextTurn();
+  const storedMs = await timed();
+  if (events !== open * rounds) throw new Error(`${open * rounds} events wanted, ${events} came`);
+  return { open, aloneMs, storedMs };
+}
+
+async function initialRows(rows: number) {
+  using opened = openThread();
+  const { thread } = opened;
+  await fill(thread, 1, rows);
+  let bytes = 0;
+  const begunMs = performance.now();
+  await subscribe(thread, "selection", "s0", (event) => {
+    if (event.kind === "lines") bytes += event.bytes.length;
+  });
+  const turnMs = performance.now() - begunMs;
+  if (bytes < rows * 10) throw new Error("rows are missing");
+  return { rows, rowsPerSecond: rows / (turnMs / 1000), turnMs };
+}
+
+async function overSocket(open: number, subscribers: number, rounds: number) {
+  const folder = mkdtempSync(join(tmpdir(), "patina-bench-live-"));
+  writeFileSync(join(folder, "schema.sql"), schemaSql);
+  const main = join(import.meta.dir, "..", "agent", "main.ts");
+  const options = ["--data-dir", join(folder, "data"), "--schema", join(folder, "schema.sql")];
+  const agent = Bun.spawn([process.execPath, main, "agent", "--json", ...options], {
+    stdout: "pipe",
+    stderr: "ignore",
+  });
+  const sockets: Socket[] = [];
+  try {
+    const first = await agent.stdout.getReader().read();
+    const { socket } = JSON.parse(new TextDecoder().decode(first.value)) as { socket: string };
+    const client = new PatinaClient(socket);
+    const values = Array.from({ length: open + 1 }, (_, i) => `('i${i}','s${i}','n')`);
+    await client.transact(`INSERT INTO instances (id, service, node) VALUES ${values.join(",")}`);
+    const readAt = new Map<number, number>();
+    const listen = (service: string, take: (chunk: string) => void): Promise<void> =>
+      new Promise((resolve, reject) => {
+        const body = JSON.stringify([forms.selection, [service]]);
+        const stream = connect(socket);
+        sockets.push(stream);
+        stream.on("error", reject);
+        stream.on("data", (chunk) => {
+          const lines = chunk.toString();
+          take(lines);
+          if (lines.includes('"eoq"')) resolve();
+        });
+        stream.write(
+          `POST /v1/subscriptions HTTP/1.1\r\nhost: p\r\ncontent-type: application/json\r\ncontent-length: ${body.length}\r\n\r\n${body}`,
+        );
+      });
+    for (let i = 0; i < open; i++) await listen(`s${i}`, () => {});
+    await listen(`s${open}`, (chunk) => {
+      const nowMs = performance.now();
+      for (const match of chunk.matchAll(/"change":\["update",\d+,\[[^\]]*,(\d+)\]/g)) {
+        readAt.set(Number(match[1]), nowMs);
+      }
+    });
+    const everyMs = 5;
+    let late = 0;
+    const latencies: number[] = [];
+    const start = performance.now() + 100;
+    const writes: Promise<unknown>[] = [];
+    for (let i = 1; i <= rounds; i++) {
+      const due = start + i * everyMs;
+      await Bun.sleep(Math.max(0, due - performance.now()));
+      if (performance.now() - due > 2) late++;
+      const sql = "UPDATE instances SET weight = ? WHERE id = ?";
+      writes.push(client.transact({ sql, parameters: [i, `i${open}`] }));
+    }
+    await Promise.all(writes);
+    const deadlineMs = performance.now() + 10_000;
+    while (readAt.size < rounds && performance.now() < deadlineMs) await Bun.sleep(5);
+    if (readAt.size !== rounds) throw new Error(`${rounds} events wanted, ${readAt.size} came`);
+    for (let i = 1; i <= rounds; i++) {
+      latencies.push((readAt.get(i) as number) - (start + i * everyMs));
+    }
+    const rss = async () =>
+      (JSON.parse(await client.get("/v1/status")) as { rss_bytes: number }).rss_bytes;
+    const before = await rss();
+    const more = Math.max(0, subscribers - sockets.length);
+    for (let i = 0; i < more; i++) await listen(`s${i % open}`, () => {});
+    const after = await rss();
+    return {
+      open,
+      sent: rounds,
+      p50Ms: median(latencies),
+      p99Ms: quantile(latencies, 0.99),
+      late,
+      subscribers: sockets.length,
+      bytesEach: more === 0 ? 0 : (after - before) / more,
+      rssBytes: after,
+    };
+  } finally {
+    for (const socket of sockets) socket.destroy();
+    agent.kill("SIGKILL");
+    await agent.exited;
+    rmSync(folder, { recursive: true });
+  }
+}
