@@ -14,6 +14,8 @@ import {
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { PatinaClient } from "../../agent/client/client.ts";
+import { openDatabase } from "../../wasm/database.ts";
+import { FileVfs } from "../../wasm/vfs/file.ts";
 import { patinaCommand, runPatina, startTestAgent, type TestAgent } from "../agent-process.ts";
 import { testIf } from "../real.ts";
 
@@ -266,13 +268,22 @@ describe("watch", () => {
 
     await agent.kill();
     agent = await startTestAgent({ folder });
-    // The subscription was of the run that died: it begins anew, and says so.
+    const resumed = next();
+    await client.transact("INSERT INTO services (name) VALUES ('b')");
+    expect(await resumed).toEqual({ kind: "resumed", isComplete: true });
+    expect(await next()).toMatchObject({ kind: "change", cells: ["b"], changeId: 2 });
+
+    expect(await agent.stop()).toBe(0);
+    // Without what the agent wrote down of it, the subscription is unknown: it begins anew, and says so.
+    const database = openDatabase(join(folder, "data", "patina.db"), { vfs: new FileVfs() });
+    database.exec("DELETE FROM patina_live");
+    database.close();
+    agent = await startTestAgent({ folder });
     expect(await next()).toEqual({ kind: "resumed", isComplete: false });
     expect(await next()).toMatchObject({ kind: "columns" });
     expect(await next()).toMatchObject({ kind: "row", cells: ["a"] });
-    expect(await next()).toMatchObject({ kind: "end-of-rows" });
-    await client.transact("INSERT INTO services (name) VALUES ('b')");
-    expect(await next()).toMatchObject({ kind: "change", cells: ["b"], changeId: 1 });
+    expect(await next()).toMatchObject({ kind: "row", cells: ["b"] });
+    expect(await next()).toMatchObject({ kind: "end-of-rows", changeId: 0 });
     ended.abort();
     expect(await next()).toBeUndefined();
     expect(await agent.stop()).toBe(0);
