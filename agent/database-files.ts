@@ -23,6 +23,7 @@ import {
 import { type Database, openDatabase } from "../wasm/database.ts";
 import { SqliteError } from "../wasm/error.ts";
 import type { Vfs } from "../wasm/vfs/vfs.ts";
+import { addPureFunctions } from "./sql/functions.ts";
 import { exitCodes, StartFailure } from "./start-failure.ts";
 
 export interface OpenedWriter {
@@ -37,6 +38,7 @@ export function openWriter(path: string, vfs: Vfs): OpenedWriter {
   return guarded(path, () => {
     const writer = openDatabase(path, { vfs });
     try {
+      addPureFunctions(writer);
       const header = readFileHeader(writer);
       if (header.kind === "refused") {
         throw new StartFailure(exitCodes.data, `database ${path}: ${header.why}`);
@@ -68,6 +70,7 @@ export function settleWriter(writer: Database, path: string, durability: "normal
 export function openReader(path: string, vfs: Vfs): Database {
   return guarded(path, () => {
     const reader = openDatabase(path, { vfs, readonly: true });
+    addPureFunctions(reader);
     reader.pragma("query_only", 1);
     reader.pragma("cache_size", -readerCacheKib);
     // Of all connections together. The heap never shrinks, so one bad query must not grow it for good.

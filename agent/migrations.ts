@@ -13,6 +13,7 @@ import type { SchemaPlan } from "../core/schema/schema-plan.ts";
 import { readSchema } from "../core/schema/schema-reader.ts";
 import { openDatabase } from "../wasm/database.ts";
 import { MemoryVfs } from "../wasm/vfs/memory.ts";
+import { addPureFunctions } from "./sql/functions.ts";
 
 /** Why these statements aren't accepted; undefined when they change nothing. */
 export function migrationProblem(
@@ -22,6 +23,7 @@ export function migrationProblem(
 ): string | undefined {
   const text = statements.map((statement) => `${statement.replace(/;\s*$/, "")}\n;`).join("\n");
   using scratch = openDatabase("/schema.db", { vfs: new MemoryVfs() });
+  addPureFunctions(scratch);
   // What is local is so by the configuration; a rule for a table that isn't sent would be a problem.
   const local = [...current.tables.values()].filter(({ replicated }) => !replicated);
   const rules = local

@@ -12,6 +12,7 @@ import { readSchema } from "../core/schema/schema-reader.ts";
 import { openDatabase } from "../wasm/database.ts";
 import { MemoryVfs } from "../wasm/vfs/memory.ts";
 import type { TableConfig } from "./config.ts";
+import { addPureFunctions } from "./sql/functions.ts";
 import { exitCodes, StartFailure } from "./start-failure.ts";
 
 /** @throws StartFailure */
@@ -27,6 +28,7 @@ export function readSchemaFiles(
     ]),
   );
   using scratch = openDatabase("/schema.db", { vfs: new MemoryVfs() });
+  addPureFunctions(scratch);
   const read = readSchema(scratch, files, rules);
   if (read.kind === "refused") {
     const lines = read.problems.map(problemToText).join("\n");

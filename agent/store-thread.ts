@@ -57,6 +57,7 @@ import {
   recordStart,
   recordStop,
 } from "./site-identity.ts";
+import { addClockFunctions } from "./sql/functions.ts";
 import { QueryRunner } from "./sql/query-runner.ts";
 import { TransactionRunner } from "./sql/transaction-runner.ts";
 import { exitCodes, StartFailure } from "./start-failure.ts";
@@ -192,6 +193,8 @@ export class StoreThread {
       // What readers were told may be ahead of another file, and of one that lost its last commits.
       if ("newBecause" in previous) this.#liveStore.clear();
       this.#reader = openReader(databasePath, vfs);
+      const hlcMs = (): number => clock.read(this.#clock.nowMs()).ms;
+      for (const database of [writer, this.#reader]) addClockFunctions(database, hlcMs);
       this.#walFrames = writer.prepare("PRAGMA wal_checkpoint(NOOP)");
       this.#replica = new Replica({
         store: this.#store,

@@ -3,7 +3,7 @@ import { mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { startTestAgent, type TestAgent } from "../agent-process.ts";
-import { contractSchema, httpContract } from "./http.ts";
+import { contractSchema, httpContract, patinaSchema } from "./http.ts";
 
 const bodyBytesMax = 1024 * 1024;
 
@@ -17,7 +17,7 @@ let folder: string;
 
 beforeAll(async () => {
   folder = await mkdtemp(join(tmpdir(), "patina-http-"));
-  await writeFile(join(folder, "schema.sql"), contractSchema);
+  await writeFile(join(folder, "schema.sql"), contractSchema + patinaSchema);
   await writeFile(join(folder, "tokens.toml"), `[[tokens]]\nsecret = "${token}"\n`, {
     mode: 0o600,
   });

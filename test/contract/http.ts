@@ -20,6 +20,11 @@ CREATE TABLE testsblob (id BLOB NOT NULL PRIMARY KEY, text TEXT NOT NULL DEFAULT
 CREATE TABLE testsvalues (id TEXT NOT NULL PRIMARY KEY, any BLOB, number REAL);
 `;
 
+/** What Patina must have besides. */
+export const patinaSchema: string = `
+CREATE VIEW private_addresses AS SELECT id, text FROM tests WHERE cidr_match('10.0.0.0/8', text);
+`;
+
 const notJson = "Failed to parse the request body as JSON: ";
 const wrongShape = "Failed to deserialize the JSON body into the target type: ";
 
@@ -815,6 +820,35 @@ export function httpContract(
           contentType: null,
         });
       });
+    });
+
+    test("SQL has functions of its own, in queries, writes, subscriptions and views", async () => {
+      if (!target.isPatina) return;
+      const id = keys();
+      const answer = await http.transact(
+        `["INSERT INTO tests (id, text) VALUES (${id}, uuid7())","INSERT INTO tests (id, text) VALUES (${id + 1}, '10.0.0.7')","INSERT INTO tests3 (id, num) VALUES (${id}, hlc_time())"]`,
+      );
+      expect(answer.status).toBe(200);
+      const [uuid] = await http.cells(`"SELECT text FROM tests WHERE id = ${id}"`);
+      expect(uuid).toMatch(/^\["[0-9a-f]{8}-[0-9a-f]{4}-7/);
+      // Read later, it is later.
+      const [times] = await http.cells(
+        `"SELECT num, hlc_time() - num FROM tests3 WHERE id = ${id}"`,
+      );
+      const [ms, since] = JSON.parse(times as string);
+      expect(Math.abs(Date.now() - ms)).toBeLessThan(60_000);
+      expect(since).toBeGreaterThanOrEqual(0);
+      expect(
+        await http.cells(`"SELECT id - ${id} FROM private_addresses WHERE id = ${id + 1}"`),
+      ).toEqual(["[1]"]);
+      const inRange = `"SELECT id - ${id} AS n FROM tests WHERE cidr_match('10.0.0.0/8', text) AND id BETWEEN ${id} AND ${id + 9}"`;
+      await using stream = await http.subscribe(inRange);
+      expect((await stream.take(2))[1]).toBe('{"row":[1,[1]]}');
+      await http.transact(
+        `["INSERT INTO tests (id, text) VALUES (${id + 2}, '10.9.9.9'), (${id + 3}, '8.8.8.8')"]`,
+      );
+      await stream.next();
+      expect(await stream.next()).toBe('{"change":["insert",2,[2],1]}');
     });
 
     test("table_stats counts rows and names what is no table", async () => {
