@@ -12,7 +12,7 @@
  * @module
  */
 
-import { constants, copyFileSync, existsSync, renameSync, rmSync } from "node:fs";
+import { chmodSync, constants, copyFileSync, existsSync, renameSync, rmSync } from "node:fs";
 import { readFileHeader, readState, writeState } from "../core/store/file-header.ts";
 import { type Database, openDatabase } from "../wasm/database.ts";
 import type { Vfs } from "../wasm/vfs/vfs.ts";
@@ -79,6 +79,7 @@ export function restore(
 function guardedCopy(from: string, to: string): void {
   try {
     copyFileSync(from, to, constants.COPYFILE_EXCL);
+    chmodSync(to, 0o600);
   } catch (error) {
     throw new StartFailure(exitCodes.data, `${to}: ${(error as Error).message}`);
   }
