@@ -16,6 +16,8 @@
  * | GET  /v1/status           | everything `patina status` shows                             |
  * | GET  /v1/swarm            | peers, addresses, traffic                                    |
  * | GET  /v1/subs             | live queries: which way each runs, and what it costs         |
+ * | POST /v1/backup           | copies the database into a new file of this host; NDJSON     |
+ * | POST /v1/reload           | reads the schema files again; NDJSON                         |
  *
  * @module
  */
