@@ -28,10 +28,11 @@ export class NetPeer implements AsyncDisposable {
   readonly #process;
   #rest = "";
 
-  constructor(name: string, options: NetOptions) {
+  /** `within`: a command that runs the rest of its arguments, such as `ip netns exec NAME`. */
+  constructor(name: string, options: NetOptions, within: readonly string[] = []) {
     this.name = name;
     const file = join(import.meta.dir, "net-peer.ts");
-    this.#process = Bun.spawn([process.execPath, file, JSON.stringify(options)], {
+    this.#process = Bun.spawn([...within, process.execPath, file, JSON.stringify(options)], {
       stdin: "pipe",
       stdout: "pipe",
       stderr: "inherit",
