@@ -1,10 +1,104 @@
-/** @module */
+/**
+ * `patina swarm`: this node's own line, a table of its peers, and what was refused.
+ *
+ * @module
+ */
 
+import type { SqlValue } from "../../../core/row/value.ts";
+import type { PeerStatus, SwarmStatus } from "../../link.ts";
 import { clientOf } from "../agent-client.ts";
-import { formatFields } from "../fields.ts";
 import type { GlobalOptions } from "../program.ts";
+import { cellText, formatTable } from "../table.ts";
 
 export async function swarm(options: GlobalOptions): Promise<void> {
   const text = await clientOf(options).get("/v1/swarm");
-  console.log(options.json ? text.trim() : formatFields(JSON.parse(text)));
+  console.log(options.json ? text.trim() : formatSwarm(JSON.parse(text), Date.now()));
+}
+
+/** What `/v1/swarm` answers when there is no swarm to tell of. */
+type NoSwarm =
+  | { readonly kind: "stands-alone" }
+  | { readonly kind: "unavailable"; readonly why: string };
+
+/** For people; `nowMs` is the wall clock. */
+export function formatSwarm(answer: SwarmStatus | NoSwarm, nowMs: number): string {
+  if (!("peers" in answer)) {
+    return answer.kind === "stands-alone"
+      ? "this agent stands alone: no cluster.file, or swarm.enabled is false"
+      : answer.why;
+  }
+  const { counters } = answer;
+  const peers = answer.peers.toSorted((a, b) => nameOf(a).localeCompare(nameOf(b)));
+  const refused = Object.entries(counters.refused).map(([why, count]) => `${count} × ${why}`);
+  const begins = answer.bootstrap.length === 0 ? "none" : answer.bootstrap.join(", ");
+  const lines = [
+    `key        ${answer.key}`,
+    `address    ${answer.host}:${answer.port}${answer.isBootstrap ? " (and a bootstrap)" : ""}`,
+    `bootstrap  ${begins}`,
+    `peers      ${peers.length}, ${answer.connecting} connecting, ${answer.known} known from the topic`,
+    `datagrams  ${counters.datagramsSent} sent, ${counters.datagramsReceived} received`,
+    ...(refused.length > 0 ? [`refused    ${cellText(refused.join(", "))}`] : []),
+    ...(answer.restarts > 0 ? [`restarts   ${answer.restarts} of the net thread`] : []),
+  ];
+  if (peers.length > 0)
+    lines.push(
+      "",
+      formatTable(
+        columns,
+        peers.map((peer) => row(peer, nowMs)),
+      ),
+    );
+  return lines.join("\n");
+}
+
+const columns = [
+  ...["peer", "region", "address", "reached", "since", "rtt ms"],
+  ...["lost", "resent", "cwnd", "sent", "received"],
+] as const;
+
+function row(peer: PeerStatus, nowMs: number): SqlValue[] {
+  const lost = peer.packetsSent === 0 ? 0 : (100 * peer.packetsLost) / peer.packetsSent;
+  return [
+    nameOf(peer),
+    peer.region ?? "",
+    peer.address,
+    `${reached[peer.found]}${peer.path === "punched" ? ", hole punched" : ""}`,
+    duration(nowMs - peer.sinceMs),
+    peer.rttMs.toFixed(1),
+    `${lost.toFixed(1)} %`,
+    peer.retransmits,
+    size(peer.cwndBytes),
+    size(peer.bytesSent),
+    size(peer.bytesReceived),
+  ];
+}
+
+const reached: Readonly<Record<PeerStatus["found"], string>> = {
+  topic: "by topic",
+  configuration: "as configured",
+  members: "for its region",
+  inbound: "it dialled",
+};
+
+/** Before its hello, the begin of its key. */
+function nameOf({ name, peer }: PeerStatus): string {
+  return name ?? `${peer.slice(0, 8)}…`;
+}
+
+function size(bytes: number): string {
+  if (bytes < 1000) return `${bytes} B`;
+  const units = ["kB", "MB", "GB", "TB"];
+  let value = bytes / 1000;
+  let unit = 0;
+  for (; value >= 999.5 && unit < units.length - 1; unit++) value /= 1000;
+  return `${value.toFixed(value < 10 ? 1 : 0)} ${units[unit]}`;
+}
+
+function duration(ms: number): string {
+  const seconds = Math.max(0, Math.round(ms / 1000));
+  if (seconds < 120) return `${seconds} s`;
+  if (seconds < 7200) return `${Math.round(seconds / 60)} min`;
+  return seconds < 172_800
+    ? `${Math.round(seconds / 3600)} h`
+    : `${Math.round(seconds / 86_400)} d`;
 }
