@@ -1,6 +1,6 @@
 /**
- * A typed client of the HTTP API over the Unix socket: what the command line, the demo and the tests
- * use. Subscriptions reconnect and go on where they were.
+ * A typed client of the HTTP API, over the Unix socket or TCP, for Bun and for Node 20 and later: what the
+ * command line, the demo and the tests use. Subscriptions reconnect and go on where they were.
  *
  * Values: NULL null, INTEGER a number (a bigint beyond 2**53), REAL a {@link Real}, TEXT a string, BLOB
  * bytes; exactly as `core/row/value.ts` has them.
@@ -11,6 +11,7 @@
 import { Real, type SqlValue } from "../../core/row/value.ts";
 import { type JsonValue, parseJson } from "../api/json-reader.ts";
 import { sqlValuesToJson } from "../api/json-writer.ts";
+import { type ClientResponse, createSend, type Send } from "./transport.ts";
 
 /** No agent answers on the socket. */
 export class Unreachable extends Error {
@@ -75,9 +76,15 @@ export interface SubscribeOptions {
 
 export class PatinaClient {
   readonly #socket: string;
+  readonly #send: Send;
 
-  constructor(socket: string) {
+  /**
+   * @param socket the agent's Unix socket, or `http://host:port`
+   * @param token what TCP wants
+   */
+  constructor(socket: string, token?: string) {
     this.#socket = socket;
+    this.#send = createSend(socket, token);
   }
 
   /** All or nothing. @throws Unreachable, ApiFailure */
@@ -128,7 +135,7 @@ export class PatinaClient {
     let last = options.from;
     let isFirst = true;
     for (let attempt = 0; ; ) {
-      let response: Response;
+      let response: ClientResponse;
       try {
         response = await this.#openStream(statement, id, last, options, isFirst);
       } catch (error) {
@@ -148,7 +155,7 @@ export class PatinaClient {
       if (!isFirst) yield { kind: "resumed", isComplete: isResumed };
       isFirst = false;
       attempt = 0;
-      id = response.headers.get("corro-query-id") ?? undefined;
+      id = response.header("corro-query-id");
       try {
         for await (const line of linesOf(response)) {
           const event = parseLiveEvent(line);
@@ -227,7 +234,7 @@ export class PatinaClient {
     last: number | undefined,
     options: SubscribeOptions,
     isFirst: boolean,
-  ): Promise<Response> {
+  ): Promise<ClientResponse> {
     const parameters = new URLSearchParams();
     if (last !== undefined && id !== undefined) parameters.set("from", String(last));
     if (options.skipRows && isFirst) parameters.set("skip_rows", "true");
@@ -251,16 +258,9 @@ export class PatinaClient {
     path: string,
     body: string | undefined,
     signal?: AbortSignal,
-  ): Promise<Response> {
+  ): Promise<ClientResponse> {
     try {
-      return await fetch(`http://patina${path}`, {
-        unix: this.#socket,
-        method,
-        // A stream may be silent for ever, and a slow query has the agent's deadline.
-        timeout: false,
-        ...(signal === undefined ? {} : { signal }),
-        ...(body === undefined ? {} : { body, headers: { "content-type": "application/json" } }),
-      } as RequestInit);
+      return await this.#send({ method, path, body, signal });
     } catch (error) {
       throw new Unreachable(this.#socket, reasonOf(error));
     }
@@ -280,7 +280,7 @@ function statementToJson(statement: string | Statement): string {
   return `[${JSON.stringify(sql)},${sqlValuesToJson(parameters ?? [])}]`;
 }
 
-async function failureOf(response: Response): Promise<ApiFailure> {
+async function failureOf(response: ClientResponse): Promise<ApiFailure> {
   const text = await response.text();
   try {
     const error = field(parseJson(text), "error");
@@ -341,10 +341,10 @@ function parseLiveEvent(line: string): LiveEvent | { kind: "error"; message: str
   return { kind: "error", message: String(event.get("error")) };
 }
 
-async function* linesOf(response: Response): AsyncGenerator<string> {
+async function* linesOf(response: ClientResponse): AsyncGenerator<string> {
   const decoder = new TextDecoder();
   let rest = "";
-  for await (const chunk of response.body as unknown as AsyncIterable<Uint8Array>) {
+  for await (const chunk of response.chunks()) {
     rest += decoder.decode(chunk, { stream: true });
     const lines = rest.split("\n");
     rest = lines.pop() as string;

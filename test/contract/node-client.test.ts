@@ -1,0 +1,107 @@
+/**
+ * The typed client under Node: bundled, as a program of somebody else's would have it.
+ *
+ * @module
+ */
+
+import { expect } from "bun:test";
+import { mkdtemp, rm, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { startTestAgent } from "../agent-process.ts";
+import { missingProgram, testIf } from "../real.ts";
+import { contractSchema } from "./http.ts";
+
+const program = `
+import { strict as assert } from "node:assert";
+import { ApiFailure, PatinaClient, Real, Unreachable } from "./client.mjs";
+
+const [at, token] = process.argv.slice(2);
+const client = new PatinaClient(at, token);
+const id = 1 + Math.floor(Math.random() * 2 ** 40);
+const insert = (n, text) => ({ sql: "INSERT INTO tests VALUES (?, ?)", parameters: [id + n, text] });
+const { rowsAffected, version } = await client.transact(insert(0, "a"), insert(1, "\u00e9"));
+assert.deepEqual(rowsAffected, [1, 1]);
+assert.ok(Number.isInteger(version));
+const { columns, rows } = await client.query(
+  "SELECT text, 9007199254740993 AS i, 1.0 AS r, x'00ff' AS b, NULL AS n FROM tests WHERE id = ?",
+  id + 1,
+);
+assert.deepEqual(columns, ["text", "i", "r", "b", "n"]);
+assert.deepEqual(rows, [["\u00e9", 9007199254740993n, new Real(1), Uint8Array.of(0, 255), null]]);
+await assert.rejects(client.transact(insert(0, "again")), (error) => error instanceof ApiFailure);
+await assert.rejects(client.query("SELECT nil FROM tests"), /no such column/);
+await assert.rejects(new PatinaClient("/nowhere/patina.sock").query("SELECT 1"), Unreachable);
+
+const stop = new AbortController();
+const seen = [];
+const live = client.subscribe(
+  { sql: "SELECT id FROM tests WHERE id BETWEEN ? AND ?", parameters: [id, id + 99] },
+  { signal: stop.signal },
+);
+for await (const event of live) {
+  seen.push(event.kind);
+  if (event.kind === "end-of-rows") await client.transact(insert(2, "c"));
+  if (event.kind === "change") {
+    assert.deepEqual([event.type, event.cells, event.changeId], ["insert", [id + 2], 1]);
+    stop.abort();
+  }
+}
+assert.deepEqual(seen, ["columns", "row", "row", "end-of-rows", "change"]);
+assert.match((await client.health()).body, /./);
+console.log("ok", process.versions.bun === undefined ? "node" : "bun");
+process.exit(0);
+`;
+
+const node = "node";
+testIf(
+  missingProgram(node),
+  "the client works under Node, over the socket and over TCP",
+  async () => {
+    const folder = await mkdtemp(join(tmpdir(), "patina-node-"));
+    const token = "a-token-for-the-node-client";
+    await writeFile(join(folder, "schema.sql"), contractSchema);
+    await writeFile(join(folder, "tokens.toml"), `[[tokens]]\nsecret = "${token}"\n`, {
+      mode: 0o600,
+    });
+    const entry = join(folder, "entry.ts");
+    const root = join(import.meta.dir, "../..");
+    await writeFile(
+      entry,
+      `export * from "${root}/agent/client/client.ts";\nexport { Real } from "${root}/core/row/value.ts";\n`,
+    );
+    const built = await Bun.build({ entrypoints: [entry], target: "node", format: "esm" });
+    expect(built.success).toBe(true);
+    await writeFile(join(folder, "client.mjs"), await (built.outputs[0] as Blob).text());
+    await writeFile(join(folder, "program.mjs"), program);
+    const agent = await startTestAgent({
+      folder,
+      arguments: ["--listen", "127.0.0.1:0"],
+      environment: { PATINA_API_TOKENS_FILE: join(folder, "tokens.toml") },
+    });
+    try {
+      const runs = [
+        [node, agent.socket],
+        [node, `http://${agent.listen[0]}`, token],
+        [process.execPath, agent.socket],
+        [process.execPath, `http://${agent.listen[0]}`, token],
+      ] as const;
+      for (const [runtime, ...args] of runs) {
+        const child = Bun.spawn([runtime, join(folder, "program.mjs"), ...args], {
+          stdout: "pipe",
+          stderr: "pipe",
+        });
+        const output = [
+          await new Response(child.stdout).text(),
+          await new Response(child.stderr).text(),
+        ];
+        const wanted = runtime === node ? "ok node\n" : "ok bun\n";
+        expect([...output, await child.exited]).toEqual([wanted, "", 0]);
+      }
+    } finally {
+      await agent.stop();
+      await rm(folder, { recursive: true });
+    }
+  },
+  60_000,
+);
