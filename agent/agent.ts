@@ -100,6 +100,11 @@ export async function startAgent(
       statementTimeoutMs: config.store.statementTimeoutMs,
       resultBytesMax: config.store.resultBytesMax,
       scrubRowsPerSecond: config.store.scrubRowsPerSecond,
+      liveLimits: {
+        changesMax: config.store.historyChanges,
+        charsMax: config.store.historyBytes / 4,
+        logCharsMax: config.store.historyBytes,
+      },
       nonce: directory.readNonce() ?? "",
       renewNonce: () => directory.renewNonce(),
       standsAlone,

@@ -81,6 +81,10 @@ export interface Config {
      * each. A million rows take 8 minutes at 2,000. 0 for never: then damage is found when a row is sent.
      */
     readonly scrubRowsPerSecond: number;
+    /** Changes of a subscription that are kept for readers that come back. */
+    readonly historyChanges: number;
+    /** Changes of all subscriptions together, in memory and in the database, in bytes. */
+    readonly historyBytes: number;
   };
   readonly swarm: {
     /** False stands alone: no socket is opened to the outside. */
@@ -176,6 +180,8 @@ const rules: Readonly<Record<string, Readonly<Record<string, Rule>>>> = {
     statement_timeout_ms: { kind: "integer", min: 1, max: 3_600_000, value: 10_000 },
     result_bytes_max: { kind: "integer", min: 65_536, max: 1024 * megabyte, value: 64 * megabyte },
     scrub_rows_per_second: { kind: "integer", min: 0, max: 1_000_000, value: 2000 },
+    history_changes: { kind: "integer", min: 1, max: 1_000_000, value: 10_000 },
+    history_bytes: { kind: "integer", min: 64 * 1024, max: 2 ** 30, value: 32 * 1024 * 1024 },
   },
   swarm: {
     enabled: { kind: "boolean", value: true },
@@ -406,6 +412,8 @@ class Reader {
         statementTimeoutMs: get("store", "statement_timeout_ms"),
         resultBytesMax: get("store", "result_bytes_max"),
         scrubRowsPerSecond: get("store", "scrub_rows_per_second"),
+        historyChanges: get("store", "history_changes"),
+        historyBytes: get("store", "history_bytes"),
       },
       swarm: {
         enabled: get("swarm", "enabled"),

@@ -29,6 +29,7 @@ import type { LiveStore } from "./live/live-store.ts";
 import { type ChangedRow, type TableChanges, tableChanges } from "./live/table-changes.ts";
 import { TableUpdates } from "./live/table-updates.ts";
 import { asciiLower } from "./sql/guard.ts";
+import { openedTables } from "./sql/opened-tables.ts";
 import { SqlRefused } from "./sql/prepared.ts";
 import type { QueryRunner } from "./sql/query-runner.ts";
 import type { LocalCommit, TransactionRunner, WriteCommit } from "./sql/transaction-runner.ts";
@@ -275,10 +276,12 @@ export class LocalService<C extends WriteCommit = WriteCommit> implements StoreS
   /** What SQLite's authorizer says that it reads is held against the token's tables. */
   #mayNotRead({ sql }: SqlText, access: Access): Refused | undefined {
     if (access.tables === undefined) return undefined;
-    const { guard, prepared } = this.#reader;
+    const { guard, prepared, database } = this.#reader;
     try {
       const found = guard.within("read", () => prepared.get(sql));
-      const foreign = found === "empty" ? undefined : foreignTable(access, found.reads);
+      if (found === "empty") return undefined;
+      const opened = found.statement.explain === 0 ? openedTables(database, sql) : [];
+      const foreign = foreignTable(access, found.reads) ?? foreignTable(access, opened);
       return foreign === undefined ? undefined : mayNotRead(foreign);
     } catch (error) {
       // Running it says what is wrong with it.

@@ -16,6 +16,7 @@
 import { tokenize } from "../../core/schema/sql-token.ts";
 import type { Database } from "../../wasm/database.ts";
 import { asciiLower, type SqlGuard } from "../sql/guard.ts";
+import { openedTables } from "../sql/opened-tables.ts";
 import { SqlRefused } from "../sql/prepared.ts";
 
 export interface TableDependency {
@@ -47,18 +48,12 @@ export function dependenciesOf(
   notes: SqlGuard["notes"],
   isOrdered: boolean,
 ): Dependencies {
-  const names = new Set<string>();
-  const roots = rootsOf(database, sql);
-  const objects = objectsOf(database);
+  const names = openedTables(database, sql);
+  const views = viewsOf(database);
   let isPlain = true;
   for (const table of notes.read) {
-    if (objects.views.has(table)) isPlain = false;
+    if (views.has(table)) isPlain = false;
     else names.add(table);
-  }
-  for (const root of roots) {
-    const table = objects.tableByRoot.get(root);
-    if (table === undefined) throw new Error(`a query reads page ${root}, which is no table's`);
-    names.add(table);
   }
   for (const { kind, value } of tokenize(sql)) {
     if (kind === "word" && (value === "using" || value === "natural")) isPlain = false;
@@ -106,32 +101,9 @@ function columnsOf(
   return columns.add(rowidName);
 }
 
-function rootsOf(database: Database, sql: string): Set<number> {
-  const roots = new Set<number>();
-  using program = database.prepare(`EXPLAIN ${sql}`);
-  while (program.step()) {
-    const opcode = program.columnText(1);
-    const isMain = program.columnNumber(4) === 0;
-    if (isMain && (opcode === "OpenRead" || opcode === "ReopenIdx")) {
-      roots.add(program.columnNumber(3));
-    }
-  }
-  return roots;
-}
-
-function objectsOf(database: Database): {
-  readonly tableByRoot: ReadonlyMap<number, string>;
-  readonly views: ReadonlySet<string>;
-} {
-  const tableByRoot = new Map([[1, "sqlite_schema"]]);
-  const views = new Set<string>();
-  for (const [type, name, table, root] of database.all(
-    "SELECT type, name, tbl_name, rootpage FROM main.sqlite_schema",
-  )) {
-    if (type === "view") views.add(asciiLower(String(name)));
-    else if (Number(root) > 0) tableByRoot.set(Number(root), asciiLower(String(table)));
-  }
-  return { tableByRoot, views };
+function viewsOf(database: Database): Set<string> {
+  const views = database.all("SELECT name FROM main.sqlite_schema WHERE type = 'view'");
+  return new Set(views.map(([name]) => asciiLower(String(name))));
 }
 
 function describeTable(database: Database, table: string): KnownTable {

@@ -16,6 +16,7 @@ import type { TransactOutcome } from "../api/store-service.ts";
 import type { LocalWrites } from "../live/table-changes.ts";
 import { Deadline } from "./deadline.ts";
 import { SqlGuard } from "./guard.ts";
+import { openedTables } from "./opened-tables.ts";
 import {
   bindParameters,
   errorText,
@@ -134,10 +135,20 @@ export class TransactionRunner<C extends WriteCommit = WriteCommit> {
     this.#prepared.clear();
   }
 
+  #foreignOpened(access: Access, sql: string): string | undefined {
+    return foreignTable(
+      access,
+      this.guard.within("own", () => openedTables(this.database, sql)),
+    );
+  }
+
   #runOne(text: SqlText, tables: Set<string>, access: Access): number {
     const prepared = this.#prepared.get(text.sql);
     if (prepared === "empty") throw new SqlRefused(misuseText);
-    const foreign = foreignTable(access, prepared.writes) ?? foreignTable(access, prepared.reads);
+    const foreign =
+      foreignTable(access, prepared.writes) ??
+      foreignTable(access, prepared.reads) ??
+      (access.tables === undefined ? undefined : this.#foreignOpened(access, text.sql));
     if (foreign !== undefined) throw new NotAllowed(`this token is not for ${foreign}`);
     const { statement } = prepared;
     bindParameters(statement, text.parameters);

@@ -1,0 +1,28 @@
+import { expect, test } from "bun:test";
+import { createPlainAgent } from "../../test/contract/plain-agent.ts";
+
+const schema = `
+CREATE TABLE open (id INTEGER NOT NULL PRIMARY KEY, n INTEGER);
+CREATE TABLE secret (id INTEGER NOT NULL PRIMARY KEY, n INTEGER);
+CREATE INDEX secret_n ON secret (n);
+`;
+
+// The authorizer is never asked about `secret` here.
+const sql = "SELECT open.id FROM open JOIN secret USING (n)";
+
+test("a token for some tables doesn't reach another through USING", async () => {
+  using agent = createPlainAgent(schema);
+  const access = { mayWrite: true, tables: new Set(["open"]) };
+  const text = (sql: string) => ({ sql, parameters: undefined });
+  const why = { kind: "refused", status: 403 };
+  const { service } = agent;
+  expect(await service.query(text(sql), undefined, access)).toMatchObject(why);
+  expect(
+    await service.subscribe(text(sql), { from: undefined, skipRows: false }, () => {}, access),
+  ).toMatchObject(why);
+  const write = text(`UPDATE open SET n = 1 WHERE id IN (${sql})`);
+  expect(await service.transact([write], undefined, access)).toMatchObject(why);
+  for (const fine of ["SELECT n FROM open", "EXPLAIN SELECT n FROM open"]) {
+    expect((await service.query(text(fine), undefined, access)).kind).toBe("rows");
+  }
+});
