@@ -92,6 +92,8 @@ declare module "hyperdht" {
       host: string,
       options?: ConstructorParameters<typeof HyperDHT>[0],
     ): HyperDHT;
+    /** Of the public DHT: `address@name:port`. */
+    static readonly BOOTSTRAP: readonly string[];
     static keyPair(seed?: Uint8Array): HyperKeyPair;
     /** Binds both sockets; rejects if it can't. */
     bind(): Promise<void>;

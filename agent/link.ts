@@ -40,7 +40,7 @@ export interface NetOptions {
   readonly host: string;
   /** UDP port; 0 for any. If it is taken another is chosen and reported, except for a bootstrap. */
   readonly port: number;
-  /** `host:port` of DHT nodes to begin with. Empty: none, and no public network either. */
+  /** `host:port` of DHT nodes to begin with; `public` for Hyperswarm's own, which is asked only then. Empty: none. */
   readonly bootstrap: readonly string[];
   /**
    * Be a DHT node that others begin with, at `host` (a concrete address) and `port` (not 0). The
@@ -50,7 +50,7 @@ export interface NetOptions {
   /**
    * Whether holes must be punched to reach this host, because a NAT or firewall stands before it. That
    * takes some six DHT nodes, to find out the own address by; with fewer no connection would come about.
-   * Default: with six bootstrap nodes. False: others reach this host at the address they see.
+   * Default: with six bootstrap nodes or `public`. False: others reach this host at the address they see.
    */
   readonly firewalled?: boolean;
   /** Only these peers (empty: all members): others are refused in the handshake and never dialled. `key` or `key@host:port`. */

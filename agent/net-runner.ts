@@ -14,6 +14,7 @@ import type { NodeEffect, NodeEvent, NodeSnapshot } from "../core/node/node-mach
 import type { Agreed } from "./agreements.ts";
 import type { LinkMessage, NetAnswer, NetMessage, NetOptions, NetQuestion } from "./link.ts";
 import { type Bootstrap, startBootstrap } from "./swarm/bootstrap.ts";
+import { publicDht } from "./swarm/cluster-dht.ts";
 import type { KnownMember } from "./swarm/neighbourhood.ts";
 import { type Swarm, startSwarm } from "./swarm/swarm.ts";
 import { UDX } from "./udx/index.ts";
@@ -100,7 +101,9 @@ async function start(
       // A node's own DHT doesn't answer its own look-ups, so a bootstrap is a second DHT node beside.
       port: bootstrap === undefined ? options.port : options.port + 1,
       bootstrap: bootstrap ? [bootstrap.address, ...options.bootstrap] : options.bootstrap,
-      firewalled: options.firewalled ?? options.bootstrap.length >= dhtNodesForPunching,
+      firewalled:
+        options.firewalled ??
+        (options.bootstrap.length >= dhtNodesForPunching || options.bootstrap.includes(publicDht)),
       only: options.only?.length ? options.only : undefined,
       peers: options.peers ?? [],
       peersMax: options.peersMax ?? peersMaxDefault,

@@ -20,11 +20,16 @@ export interface ClusterDhtOptions {
   readonly host: string;
   /** 0 for any. If it is taken, any. */
   readonly port: number;
-  /** `host:port`; a host name is resolved anew at each check. */
+  /**
+   * `host:port`; a host name is resolved anew at each check. `public` stands for the bootstraps of
+   * Hyperswarm's public DHT: peers then find each other there, by a topic that tells nothing of the cluster.
+   */
   readonly bootstrap: readonly string[];
   readonly firewalled: boolean;
 }
 
+/** In the place of a bootstrap's address: the public DHT. */
+export const publicDht = "public";
 /** Tries after the first, a second each. */
 const queryRetries = 2;
 /** Waited at most for the first bootstrap to answer before the others, or none, are relied on. */
@@ -42,7 +47,8 @@ export class ClusterDht extends DHT {
   /** Throws when a bootstrap isn't `host:port`. */
   constructor(options: ClusterDhtOptions) {
     const { port } = options;
-    super({ ...options, port: [port, port === 0 ? 0 : port + 1] });
+    const bootstrap = bootstrapsOf(options.bootstrap);
+    super({ ...options, bootstrap, port: [port, port === 0 ? 0 : port + 1] });
     this.#configured = this.bootstrapNodes;
   }
 
@@ -90,4 +96,12 @@ export class ClusterDht extends DHT {
       });
     });
   }
+}
+
+/** Addresses of the bootstraps as they are configured: `public` is replaced by those of the public DHT. */
+export function bootstrapsOf(configured: readonly string[]): string[] {
+  return configured.flatMap((one) =>
+    // `address@name:port`: the name is looked up at each check.
+    one === publicDht ? DHT.BOOTSTRAP.map((node) => node.replace(/^.*@/, "")) : [one],
+  );
 }

@@ -4,6 +4,7 @@ import DHT from "hyperdht";
 import { admissionBytes, writeAdmission } from "../../core/change/admission.ts";
 import type { PeerId } from "../../core/node/border.ts";
 import { type Bootstrap, startBootstrap } from "./bootstrap.ts";
+import { bootstrapsOf } from "./cluster-dht.ts";
 import { type Swarm, type SwarmOptions, startSwarm } from "./swarm.ts";
 
 const sha256 = (bytes: Uint8Array): Uint8Array =>
@@ -255,6 +256,16 @@ test("without a bootstrap a node is alone, and sends nothing to any other", asyn
   for (const { swarm } of [a, b]) {
     expect(swarm.datagrams).toEqual({ datagramsSent: 1, datagramsReceived: 1 });
   }
+});
+
+test("the public DHT is begun with only where `public` is written", () => {
+  const own = ["127.0.0.1:4321", "bootstrap.example:7"];
+  expect(bootstrapsOf(own)).toEqual(own);
+  expect(bootstrapsOf([])).toEqual([]);
+  const both = bootstrapsOf(["public", ...own]);
+  expect(both.slice(-2)).toEqual(own);
+  expect(both.length).toBeGreaterThan(2);
+  for (const node of both.slice(0, -2)) expect(node).toMatch(/^[a-z0-9.-]+\.hyperdht\.org:\d+$/);
 });
 
 test("a full node closes what comes in beyond its bound", async () => {
