@@ -195,7 +195,10 @@ export class LocalService<C extends WriteCommit = WriteCommit> implements StoreS
 
   /** A transaction of the store's wrote these rows, and only COMMIT is left. */
   committing(merged: readonly MergedRow[]): void {
-    this.#changes = tableChanges(merged, this.#writer.writes, this.#host.isReplicated);
+    const isHeard = this.live.count > 0 || this.#updates.hasListeners;
+    this.#changes = isHeard
+      ? tableChanges(merged, this.#writer.writes, this.#host.isReplicated)
+      : new Map();
     this.#told = merged;
     this.live.prepare(this.#changes);
   }

@@ -45,6 +45,10 @@ export class TableUpdates {
     return { kind: "subscribed", subscriber, id: feed.id, hash: undefined };
   }
 
+  get hasListeners(): boolean {
+    return this.#feeds.values().some(({ listeners }) => listeners.size > 0);
+  }
+
   unsubscribe(subscriber: number): void {
     for (const feed of this.#feeds.values()) feed.listeners.delete(subscriber);
   }
