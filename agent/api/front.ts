@@ -53,6 +53,8 @@ const knownRoutes: ReadonlySet<string> = new Set([
   "/v1/status",
   "/v1/swarm",
   "/v1/subs",
+  "/v1/openapi.json",
+  "/v1/subs",
   "/v1/backup",
   "/v1/reload",
 ]);

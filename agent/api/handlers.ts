@@ -15,6 +15,7 @@
  * | GET  /v1/health           | thresholds in the query string decide the status             |
  * | GET  /v1/status           | everything `patina status` shows                             |
  * | GET  /v1/swarm            | peers, addresses, traffic                                    |
+ * | GET  /v1/openapi.json     | all of this, for programs                                    |
  * | GET  /v1/subs             | live queries: which way each runs, and what it costs         |
  * | POST /v1/backup           | copies the database into a new file of this host; NDJSON     |
  * | POST /v1/reload           | reads the schema files again; NDJSON                         |
@@ -35,6 +36,7 @@ import {
 } from "./http.ts";
 import type { JsonValue } from "./json-reader.ts";
 import { realToJson, secondsToJson } from "./json-writer.ts";
+import { openApi } from "./openapi.ts";
 import { QueryString, QueryStringError } from "./query-string.ts";
 import { parseJsonBody, parseStatementBody, parseStatementListBody } from "./statement.ts";
 import type {
@@ -112,6 +114,8 @@ class Handlers {
         return only("POST", request) ?? this.#operate(request, access);
       case "/v1/subs":
         return only("GET", request) ?? this.#inside(access, () => this.#store.subscriptions());
+      case "/v1/openapi.json":
+        return only("GET", request) ?? jsonResponse(200, JSON.stringify(openApi));
       case "/v1/swarm":
         return only("GET", request) ?? this.#inside(access, () => this.#store.swarm());
     }

@@ -202,7 +202,7 @@ describe("a bearer token", () => {
     expect((await limited.ask("POST", "/v1/updates/OTHER", "")).status).toBe(403);
     const stats = await limited.ask("POST", "/v1/table_stats", '{"tables":["mine","other"]}');
     expect(JSON.parse(stats.text).invalid_tables).toEqual(["other"]);
-    for (const inside of ["/v1/status", "/v1/swarm"]) {
+    for (const inside of ["/v1/status", "/v1/swarm", "/v1/subs"]) {
       expect((await limited.ask("GET", inside)).status).toBe(403);
     }
     for (const operation of ["/v1/backup", "/v1/reload"]) {
