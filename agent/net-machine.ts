@@ -8,6 +8,7 @@ import type { PeerId } from "../core/node/border.ts";
 import { NodeMachine } from "../core/node/node-machine.ts";
 import { type NodeTuning, nodeDefaults } from "../core/node/options.ts";
 import type { NetOptions } from "./link.ts";
+import { zstd } from "./zstd.ts";
 
 export function createMachine(options: NetOptions, key: PeerId): NodeMachine {
   return new NodeMachine({
@@ -18,6 +19,7 @@ export function createMachine(options: NetOptions, key: PeerId): NodeMachine {
     incarnation: options.incarnation,
     random: Math.random,
     tuning: tuningOf(options.heartbeatMs),
+    zstd,
   });
 }
 

@@ -111,6 +111,10 @@ export interface StoreThreadOptions {
 const checkpointFramesMin = 200;
 const checkpointFramesMax = 1600;
 const checkpointMsMax = 8;
+/** While this node catches up nobody is served by it yet, and syncs would be most of its time: 64 MB of WAL. */
+const checkpointFramesCatchingUp = 16_000;
+/** Without a verdict and without any other member alive for so long, this node is on its own. */
+const aloneMs = 10_000;
 /** All of them are copied once nothing has happened for so long. */
 const idleMs = 500;
 /** setTimeout fires at once above this. */
@@ -143,6 +147,7 @@ export class StoreThread {
   #hasUncheckpointed = true;
   #checkpointFrames = checkpointFramesMin;
   #isStopped = false;
+  #hasBeenReady = false;
   #backup: Backup | undefined;
   readonly #names: SchemaNames;
   readonly #adoption: AdoptionChore;
@@ -436,13 +441,21 @@ export class StoreThread {
   #turn(): void {
     const request = this.#waiting.shift();
     if (request !== undefined) this.#handle(request);
-    else if (this.#replica.pollTimeout() <= this.#clock.nowMs()) {
-      this.#replica.tick(this.#clock.nowMs(), this.#replies);
-      this.#postReplies();
-      this.service.live.sweep(this.#clock.nowMs());
-    } else this.#chores.run(this.#clock.nowMs());
+    // A flood of changes doesn't keep the index from being built: without it nobody hears what is here.
+    if (request === undefined || !this.#replica.isBuilt) this.#tickOrChore();
     this.#checkpointWhenDue();
     this.#arm(this.#clock.nowMs());
+  }
+
+  #tickOrChore(): void {
+    const nowMs = this.#clock.nowMs();
+    if (this.#replica.pollTimeout() > nowMs) {
+      this.#chores.run(nowMs);
+      return;
+    }
+    this.#replica.tick(nowMs, this.#replies);
+    this.#postReplies();
+    this.service.live.sweep(this.#clock.nowMs());
   }
 
   #arm(nowMs: number): void {
@@ -475,7 +488,8 @@ export class StoreThread {
     if (!this.#hasUncheckpointed) return;
     const isIdle = this.#clock.nowMs() - this.#lastWorkMs >= idleMs;
     const { frames: walFrames, waiting } = this.#walState();
-    if (isIdle ? walFrames > 0 : waiting >= this.#checkpointFrames) {
+    const framesMax = this.#isReady() ? this.#checkpointFrames : checkpointFramesCatchingUp;
+    if (isIdle ? walFrames > 0 : waiting >= framesMax) {
       const begunMs = performance.now();
       try {
         // What isn't needed now is given back: the WAL is as long as it ever was until it is cut.
@@ -551,6 +565,22 @@ export class StoreThread {
     return Number(row?.[0] ?? 0);
   }
 
+  /**
+   * Whether what is read here can be relied on: once this node has been found identical with a peer, or stands
+   * alone, by configuration or because nobody else lives. It stays so: how old the last verdict is says
+   * `agreed_ms`.
+   */
+  #isReady(): boolean {
+    if (this.#hasBeenReady) return true;
+    if (!this.#replica.isBuilt) return false;
+    const { standsAlone, agreements } = this.#options;
+    this.#hasBeenReady =
+      standsAlone ||
+      agreements?.agoMs() !== undefined ||
+      (Date.now() - this.#startedMs > aloneMs && this.#membersAlive() <= 1);
+    return this.#hasBeenReady;
+  }
+
   async #health(): Promise<HealthReport> {
     const bodiesElsewhere = await this.#options.bodiesWaiting();
     const status = this.#replica.status();
@@ -558,7 +588,7 @@ export class StoreThread {
       members: this.#membersAlive(),
       queueSize: this.#bodiesWaiting() + bodiesElsewhere,
       p99LagSeconds: status.lagMs.samples === 0 ? undefined : status.lagMs.p99 / 1000,
-      ready: !status.starting,
+      ready: this.#isReady(),
     };
   }
 
@@ -583,7 +613,7 @@ export class StoreThread {
       version: this.#store.version,
       uptime_ms: Date.now() - this.#startedMs,
       stands_alone: standsAlone,
-      ready: !status.starting,
+      ready: this.#isReady(),
       members_alive: this.#membersAlive(),
       agreed_ms: this.#options.agreements?.agoMs() ?? null,
       agreed: this.#agreed(),

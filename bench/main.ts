@@ -10,6 +10,7 @@ import { type Bench, machine, printTable } from "./harness.ts";
 /** Loaded on demand: a bench may pull in a lot. */
 export const benches: Readonly<Record<string, () => Promise<Bench>>> = {
   capture: async () => (await import("./capture.ts")).capture,
+  "catch-up": async () => (await import("./catch-up.ts")).catchUp,
   merge: async () => (await import("./merge.ts")).merge,
   subscriptions: async () => (await import("./subscriptions.ts")).subscriptions,
   propagation: async () => (await import("./propagation.ts")).propagation,

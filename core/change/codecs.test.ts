@@ -103,6 +103,23 @@ function frame(): fc.Arbitrary<Frame> {
       storeLag: fc.constantFrom(0 as const, 1 as const, 2 as const, 3 as const),
     }),
     fc.record({ kind: kind("farewell"), why: fc.nat({ max: 255 }) }),
+    fc
+      .record({
+        ...{ exchange: fc.nat(), paused: fc.boolean(), last: fc.boolean() },
+        ...{ compressed: fc.boolean(), more: fc.nat(9), cursor: fc.uint8Array({ maxLength: 40 }) },
+        block: fc.uint8Array({ maxLength: 40 }),
+      })
+      .map(({ more, ...frame }) => ({
+        ...frame,
+        kind: "streamed" as const,
+        horizon: { ms: 5, count: 6 },
+        blockBytes: frame.block.length + (frame.compressed ? more : 0),
+      })),
+    fc.record({
+      ...{ kind: kind("stream"), exchange: fc.nat(), horizon: fc.constant({ ms: 5, count: 6 }) },
+      ...{ level: fc.constant(2), nodes: fc.array(fc.nat(255), { maxLength: 9 }) },
+      ...{ credit: fc.nat(), cursor: fc.uint8Array({ maxLength: 40 }) },
+    }),
     fc.record({ kind: kind("busy"), exchange: u32() }),
     fc.record({ kind: kind("behind"), exchange: u32(), cut: u32() }),
     fc.record({

@@ -25,6 +25,8 @@
  * | 11   | behind    | u32 exchange, u32 cut of the answerer: cuts too far apart, no verdict               |
  * | 12   | stop      | u48 restarting until (ms since 1970; 0: not coming back soon), text reason          |
  * | 13   | part      | u32 transfer, varint bytes in all, bytes: a piece of a frame larger than a part; the whole, put together, is a frame from `kind` on |
+ * | 32   | stream    | u32 exchange, horizon 8, u8 level, varint nodes, u16 node each, varint credit, then the cursor |
+ * | 33   | streamed  | u32 exchange, u8 flags (1: credit used up, 2: no rows are left, 4: zstd), horizon 8, varint length and cursor, varint bytes, then the block |
  * | 16   | farewell  | u8 why (1: the sender makes room among its neighbours): the stream ends, both nodes live |
  *
  * *Entries* are varint sites, 16 each, varint count, then each: row id 16, hlc 8, varint site, u64 the
@@ -33,6 +35,13 @@
  * A *node* of the fingerprint tree is named by its level (0 root … 4 range) and its index there; a walk
  * asks for the fingerprints of the sixteen children of nodes of level - 1. A *cut* counts whole seconds
  * since 1970: cut c covers every stamp whose ms is below 1000 c. The *horizon* is an HLC, 0 for none.
+ *
+ * *stream* asks for all rows under nodes in the order in which the answerer keeps them; only a peer whose hello
+ * has the feature `stream` is asked. The answer is `streamed` frames whose blocks have `credit` bytes or little
+ * more, before compression; the last has flag 1 or 2. With flag 1 the next `stream` goes on at its cursor, whose
+ * bytes only the answerer understands (empty: from the beginning); a cursor that has become void is answered
+ * `busy`. A block is a row block of that many bytes; with flag 4, only sent to a peer with the feature `zstd`,
+ * a Zstandard frame (RFC 8878) of one.
  *
  * Kinds 14 and 15 are kept for acknowledgements and owner records, 17 and up for lanes (DESIGN §6).
  *
@@ -65,6 +74,14 @@ export const nodesMax = 4096;
 export const entriesMax = 20_000;
 /** Row ids in one fetch. */
 export const fetchIdsMax = 4096;
+/** Of a cursor: a table's name and a key, and a little more. */
+export const cursorBytesMax: number = 72 * 1024;
+/** Of one block of a stream, before compression. */
+export const streamedBytesMax: number = 64 * 1024 * 1024;
+
+/** What is spoken beyond version 1, as hellos name it. */
+export const featureStream = "stream";
+export const featureZstd = "zstd";
 
 export const frameKind = {
   hello: 1,
@@ -81,6 +98,8 @@ export const frameKind = {
   stop: 12,
   part: 13,
   farewell: 16,
+  stream: 32,
+  streamed: 33,
 } as const;
 
 /** Why a stream ends while both nodes live on: the sender makes room among its neighbours. */
@@ -162,6 +181,31 @@ export type Frame =
     }
   | { readonly kind: "busy"; readonly exchange: number }
   | { readonly kind: "behind"; readonly exchange: number; readonly cut: number }
+  | {
+      readonly kind: "stream";
+      readonly exchange: number;
+      readonly horizon: Hlc;
+      readonly level: number;
+      readonly nodes: readonly number[];
+      /** Bytes of blocks, before compression, after which the answerer stops. */
+      readonly credit: number;
+      /** Where to go on, as the answerer said; empty at the beginning. */
+      readonly cursor: Uint8Array;
+    }
+  | {
+      readonly kind: "streamed";
+      readonly exchange: number;
+      /** The credit is used up: go on at `cursor`. */
+      readonly paused: boolean;
+      /** No rows are left. */
+      readonly last: boolean;
+      readonly compressed: boolean;
+      readonly horizon: Hlc;
+      readonly cursor: Uint8Array;
+      /** Of the block, before compression. */
+      readonly blockBytes: number;
+      readonly block: Uint8Array;
+    }
   | { readonly kind: "stop"; readonly untilMs: number; readonly reason: string }
   /** Of the values of `why` only 1 has a meaning yet; a reader takes any. */
   | { readonly kind: "farewell"; readonly why: number }
@@ -197,10 +241,12 @@ export function laneOfFrame(frame: Frame): Lane {
     case "walk":
     case "list":
     case "fetch":
+    case "stream":
     case "busy":
     case "behind":
       return 1;
     case "rows":
+    case "streamed":
       return 2;
     default:
       return unreachable(frame);
@@ -281,6 +327,21 @@ function writeBody(writer: ByteWriter, frame: Frame): void {
       return;
     case "farewell":
       writer.u8(frame.why);
+      return;
+    case "stream":
+      writer.u32(frame.exchange);
+      writeHlc(writer, frame.horizon);
+      writeNodes(writer, frame.level, frame.nodes);
+      writer.varint(frame.credit);
+      writer.bytes(frame.cursor);
+      return;
+    case "streamed":
+      writer.u32(frame.exchange);
+      writer.u8((frame.paused ? 1 : 0) | (frame.last ? 2 : 0) | (frame.compressed ? 4 : 0));
+      writeHlc(writer, frame.horizon);
+      writer.blob(frame.cursor);
+      writer.varint(frame.blockBytes);
+      writer.bytes(frame.block);
       return;
     case "part":
       writer.u32(frame.transfer);
@@ -385,6 +446,31 @@ function readBody(reader: ByteReader, code: number, lane: Lane): Frame | undefin
     }
     case frameKind.farewell:
       return { kind: "farewell", why: reader.u8("why") };
+    case frameKind.stream: {
+      const exchange = reader.u32("exchange");
+      const horizon = readHlc(reader, "horizon");
+      const { level, nodes } = readNodes(reader, 0);
+      const credit = reader.varint("credit");
+      if (reader.left > cursorBytesMax) reader.fail(`cursor: at most ${cursorBytesMax} bytes`);
+      const cursor = reader.bytes(reader.left, "cursor");
+      return { kind: "stream", exchange, horizon, level, nodes, credit, cursor };
+    }
+    case frameKind.streamed: {
+      const exchange = reader.u32("exchange");
+      const flags = readFlags(reader, 7);
+      const horizon = readHlc(reader, "horizon");
+      const cursor = reader.blob("cursor", cursorBytesMax);
+      const blockBytes = reader.varint("block bytes", streamedBytesMax);
+      const block = reader.bytes(reader.left, "block");
+      const compressed = (flags & 4) !== 0;
+      if (reader.ok && !compressed && block.length !== blockBytes) {
+        reader.fail(`streamed: a block of ${blockBytes} bytes, got ${block.length}`);
+      }
+      return {
+        ...{ kind: "streamed", exchange, paused: (flags & 1) !== 0, last: (flags & 2) !== 0 },
+        ...{ compressed, horizon, cursor, blockBytes, block },
+      };
+    }
     case frameKind.part: {
       const transfer = reader.u32("transfer");
       const bytesTotal = reader.varint("bytes in all", frameBytesMax);

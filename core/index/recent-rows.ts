@@ -132,7 +132,7 @@ export class RecentRows {
   }
 
   /**
-   * Rows stamped at `sinceMs` or later: urgent ones first, then those touched last.
+   * Rows stamped at `sinceMs` or later: urgent ones first, then those stamped last.
    *
    * @param aheadMsMax How far a stamp may have been ahead when it was applied: what was touched earlier than
    * that isn't looked at.
@@ -150,6 +150,8 @@ export class RecentRows {
       if ((this.#stampMs[place] as number) < sinceMs) continue;
       (this.#urgent[place] === 1 ? urgent : others).push(this.#rowAt(place, this.#ids.idAt(place)));
     }
+    // After a rebuild the order of touch is that of the scan; otherwise they are nearly in order already.
+    others.sort((a, b) => b.stamp.ms - a.stamp.ms || b.stamp.count - a.stamp.count);
     return urgent.concat(others);
   }
 

@@ -5,7 +5,7 @@
  * @module
  */
 
-import type { Frame } from "../change/frame.ts";
+import { type Frame, featureZstd } from "../change/frame.ts";
 import type { RowId } from "../row/digest.ts";
 import type { Moment, PeerId, TreeNodes, Unavailable } from "./border.ts";
 import { unasked } from "./fetches.ts";
@@ -19,9 +19,16 @@ type FrameOf<K extends Frame["kind"]> = Extract<Frame, { kind: K }>;
 
 interface Serve {
   readonly exchange: number;
-  /** Row ids that are left, in order, or nodes. */
+  /** Row ids that are left, in order, or nodes, or a stream. */
   ids: readonly RowId[];
   range: TreeNodes | undefined;
+  readonly stream?: Stream;
+}
+
+interface Stream extends TreeNodes {
+  cursor: Uint8Array;
+  /** Bytes of blocks that may still be sent. */
+  credit: number;
 }
 
 /** Row ids in one question to the store. */
@@ -148,6 +155,17 @@ export class Answers {
     else this.#add(peer, { exchange, ids: [], range: this.#narrow(what) });
   }
 
+  stream(peer: Peer, frame: FrameOf<"stream">): void {
+    const { exchange, level, nodes, cursor, credit } = frame;
+    const waiting = this.#serves.get(peer.id)?.length ?? 0;
+    if (this.#world.isStuck() || waiting >= this.#world.tuning.servesMax) {
+      this.#busy(peer, exchange);
+      return;
+    }
+    const stream: Stream = { level, nodes, cursor, credit };
+    this.#add(peer, { exchange, ids: [], range: undefined, stream });
+  }
+
   /** Sends rows that a comparison showed the peer to lack. */
   offer(peer: Peer, ids: readonly RowId[]): void {
     if (ids.length === 0) return;
@@ -171,6 +189,10 @@ export class Answers {
     const serve = serves?.first;
     if (serves === undefined || serve === undefined || this.#serving.has(peer.id)) return;
     if (peer.lanes.bytes(2) > this.#world.tuning.serveBytesLow) return;
+    if (serve.stream !== undefined) {
+      this.#serveStream(peer, serve, serve.stream);
+      return;
+    }
     const { range } = serve;
     let isLast: boolean;
     let question: QuestionAsked;
@@ -208,6 +230,51 @@ export class Answers {
       },
       peer.id,
     );
+  }
+
+  /** One block; the stream leaves the queue with its credit used up or its last row. */
+  #serveStream(peer: Peer, serve: Serve, stream: Stream): void {
+    this.#serving.add(peer.id);
+    const { level, nodes, cursor } = stream;
+    this.#world.ask(
+      { kind: "stream-rows", level, nodes, cursor },
+      (answer) => {
+        this.#serving.delete(peer.id);
+        if (this.#world.readyPeer(peer.id) !== peer) return;
+        const serves = this.#serves.get(peer.id);
+        if (serves?.first !== serve) return;
+        if (answer.kind !== "streamed") {
+          serves.shift();
+          this.#busy(peer, serve.exchange);
+        } else {
+          stream.cursor = answer.cursor ?? new Uint8Array(0);
+          stream.credit -= answer.block.length;
+          const last = answer.cursor === undefined;
+          const paused = !last && stream.credit <= 0;
+          if (last || paused) serves.shift();
+          const cursorNext = paused ? stream.cursor : new Uint8Array(0);
+          this.#sendStreamed(peer, serve.exchange, cursorNext, answer.block, { last, paused });
+        }
+        this.#serve(peer);
+      },
+      peer.id,
+    );
+  }
+
+  #sendStreamed(
+    peer: Peer,
+    exchange: number,
+    cursor: Uint8Array,
+    block: Uint8Array,
+    end: { readonly last: boolean; readonly paused: boolean },
+  ): void {
+    const { zstd, horizon } = this.#world;
+    const packed = peer.has(featureZstd) ? zstd?.compress(block) : undefined;
+    const compressed = packed !== undefined && packed.length < block.length;
+    this.#world.send(peer, {
+      ...{ kind: "streamed", exchange, ...end, compressed, horizon, cursor },
+      ...{ blockBytes: block.length, block: compressed ? packed : block },
+    });
   }
 
   /** A range may hold the whole database: its nodes are named one by one at a level with fewer rows. */

@@ -84,6 +84,16 @@ export type StoreRequest =
   | { readonly kind: "rows"; readonly ticket: Ticket; readonly ids: readonly RowId[] }
   /** Rows under nodes, in blocks of up to 1,000. */
   | ({ readonly kind: "range-rows"; readonly ticket: Ticket } & TreeNodes)
+  /**
+   * The next rows under nodes, in the order in which the store keeps them: about as many as one block of
+   * `range-rows`. For nodes that hold much of the store: what lies between is read over.
+   */
+  | ({
+      readonly kind: "stream-rows";
+      readonly ticket: Ticket;
+      /** Of the answer before; empty to begin. */
+      readonly cursor: Uint8Array;
+    } & TreeNodes)
   /** Entries stamped since, urgent ones first. */
   | { readonly kind: "recent"; readonly ticket: Ticket; readonly sinceMs: number }
   | {
@@ -101,7 +111,7 @@ export type Unavailable =
   | "starting"
   /** The cut is older or newer than what can still be asked for. */
   | "cut"
-  /** A scan is running; ask later. */
+  /** A scan is running, or the cursor has become void; ask later. */
   | "busy";
 
 /** What the net thread knows of the store without asking. Posted at start, every slot, and when it changes. */
@@ -163,6 +173,14 @@ export type StoreReply =
       /** A row block; empty blocks only as the last. */
       readonly block: Uint8Array;
       readonly last: boolean;
+    }
+  | {
+      readonly kind: "streamed";
+      readonly ticket: Ticket;
+      /** A row block, which may be empty. */
+      readonly block: Uint8Array;
+      /** Where to go on; undefined when no rows are left. */
+      readonly cursor: Uint8Array | undefined;
     }
   | { readonly kind: "recent"; readonly ticket: Ticket; readonly entries: readonly Entry[] }
   | { readonly kind: "unavailable"; readonly ticket: Ticket; readonly why: Unavailable }

@@ -6,11 +6,17 @@
  */
 
 import type { Frame } from "../change/frame.ts";
-import type { PeerId } from "./border.ts";
+import type { PeerId, TreeNodes } from "./border.ts";
 import type { Peer } from "./peer.ts";
 import type { Applied, World } from "./world.ts";
 
 export type FetchWhat = Extract<Frame, { kind: "fetch" }>["what"];
+
+/** All rows under these nodes, in the order in which the peer keeps them. */
+interface StreamWhat extends TreeNodes {
+  /** Where the next request goes on; undefined while one is being answered, or nothing is left. */
+  cursor: Uint8Array | undefined;
+}
 
 /** Rows and how many changed something; undefined when the peer was busy, silent or gone. */
 export type FetchDone = (applied: Applied | undefined) => void;
@@ -19,10 +25,12 @@ interface Fetch {
   readonly peer: PeerId;
   readonly lane: 1 | 2;
   readonly done: FetchDone;
+  readonly stream: StreamWhat | undefined;
   /** Elapsed time of the last sign of life. */
   heardMs: number;
   /** Blocks handed to the store and not applied yet. */
   applying: number;
+  applyingBytes: number;
   isLast: boolean;
   isLossy: boolean;
   rows: number;
@@ -55,18 +63,45 @@ export class Fetches {
 
   start(peer: Peer, what: FetchWhat, lane: 1 | 2, done: FetchDone): void {
     const exchange = this.#world.nextExchange();
-    this.#open.set(exchange, {
-      peer: peer.id,
-      lane,
-      done,
-      heardMs: this.#world.elapsedMs,
-      applying: 0,
-      isLast: false,
-      isLossy: false,
-      rows: 0,
-      changed: 0,
-    });
+    this.#begin(exchange, peer, lane, done, undefined);
     this.#world.send(peer, { kind: "fetch", exchange, horizon: this.#world.horizon, what });
+  }
+
+  /** Of a peer that has the feature `stream`. Asks for more as long as little waits to be applied. */
+  startStream(peer: Peer, { level, nodes }: TreeNodes, done: FetchDone): void {
+    const exchange = this.#world.nextExchange();
+    const stream = { level, nodes, cursor: new Uint8Array(0) };
+    this.#goOn(exchange, this.#begin(exchange, peer, 2, done, stream));
+  }
+
+  #begin(
+    exchange: number,
+    peer: Peer,
+    lane: 1 | 2,
+    done: FetchDone,
+    stream: StreamWhat | undefined,
+  ): Fetch {
+    const fetch: Fetch = {
+      ...{ peer: peer.id, lane, done, stream, heardMs: this.#world.elapsedMs },
+      ...{ applying: 0, applyingBytes: 0, isLast: false, isLossy: false, rows: 0, changed: 0 },
+    };
+    this.#open.set(exchange, fetch);
+    return fetch;
+  }
+
+  /** Asks for the next rows of a stream, if little of it waits here. */
+  #goOn(exchange: number, fetch: Fetch): void {
+    const { stream } = fetch;
+    const peer = this.#world.readyPeer(fetch.peer);
+    if (stream?.cursor === undefined || peer === undefined) return;
+    const { tuning, horizon } = this.#world;
+    if (fetch.applyingBytes >= tuning.streamBytesLow) return;
+    const { level, nodes, cursor } = stream;
+    stream.cursor = undefined;
+    this.#world.send(peer, {
+      ...{ kind: "stream", exchange, horizon, level, nodes },
+      ...{ credit: tuning.streamCreditBytes, cursor },
+    });
   }
 
   rowsCame(peer: Peer, frame: Extract<Frame, { kind: "rows" }>): void {
@@ -76,18 +111,45 @@ export class Fetches {
       this.#world.applyRows(peer, frame.block, 2);
       return;
     }
-    fetch.heardMs = this.#world.elapsedMs;
     fetch.isLast = frame.last;
+    this.#apply(peer, frame.exchange, fetch, frame.block);
+  }
+
+  streamCame(peer: Peer, frame: Extract<Frame, { kind: "streamed" }>): void {
+    const { exchange } = frame;
+    const block = frame.compressed
+      ? this.#world.zstd?.decompress(frame.block, frame.blockBytes)
+      : frame.block;
+    if (block === undefined) {
+      this.#world.malformed(peer, "streamed: not the block that it says");
+      return;
+    }
+    const fetch = this.#open.get(exchange);
+    if (fetch?.stream === undefined || fetch.peer !== peer.id) {
+      this.#world.applyRows(peer, block, 2);
+      return;
+    }
+    fetch.isLast = frame.last;
+    if (frame.paused && !frame.last) fetch.stream.cursor = frame.cursor;
+    this.#apply(peer, exchange, fetch, block);
+    this.#goOn(exchange, fetch);
+  }
+
+  #apply(peer: Peer, exchange: number, fetch: Fetch, block: Uint8Array): void {
+    fetch.heardMs = this.#world.elapsedMs;
     fetch.applying++;
-    this.#world.applyRows(peer, frame.block, fetch.lane, (applied) => {
+    fetch.applyingBytes += block.length;
+    this.#world.applyRows(peer, block, fetch.lane, (applied) => {
       fetch.applying--;
+      fetch.applyingBytes -= block.length;
       fetch.heardMs = this.#world.elapsedMs;
       if (applied === undefined) fetch.isLossy = true;
       else {
         fetch.rows += applied.rows;
         fetch.changed += applied.changed;
       }
-      if (fetch.isLast && fetch.applying === 0) this.#end(frame.exchange, fetch);
+      if (fetch.isLast && fetch.applying === 0) this.#end(exchange, fetch);
+      else if (this.#open.get(exchange) === fetch) this.#goOn(exchange, fetch);
     });
   }
 

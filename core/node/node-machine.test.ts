@@ -2,6 +2,7 @@ import { describe, expect, test } from "bun:test";
 import { encodeChangeset, type Lane } from "../change/changeset.ts";
 import { decodeFrame, encodeFrame, type Frame, partBytesMax } from "../change/frame.ts";
 import { decodeHello, encodeHello } from "../change/hello.ts";
+import { encodeRowBlock } from "../change/row-block.ts";
 import { hlcZero, siteOfHex } from "../clock/stamp.ts";
 import type { RowId } from "../row/digest.ts";
 import { encodeKey } from "../row/key.ts";
@@ -27,6 +28,9 @@ class Bench {
   readonly key: PeerId;
   nowMs = 1_000_000_000_000;
   effects: NodeEffect[] = [];
+
+  /** The question of recent rows that the last new peer led to. */
+  recent: StoreRequest | undefined;
 
   constructor(name: string, tuning: Partial<NodeTuning> = {}) {
     this.key = keyOf(name);
@@ -66,10 +70,11 @@ class Bench {
   }
 
   /** Connects a peer that is only played by the test. */
-  meet(name: string): PeerId {
+  meet(name: string, hello: Parameters<typeof helloOf>[1] = {}): PeerId {
     const peer = keyOf(name);
     this.do({ kind: "connected", peer });
-    this.receive(peer, helloOf(name));
+    this.receive(peer, helloOf(name, hello));
+    this.recent = this.asked("recent")[0] ?? this.recent;
     return peer;
   }
 
@@ -266,6 +271,14 @@ function anyFrame(random: () => number): Frame {
     { kind: "fetch", exchange: 1, horizon, what: { by: "range", level: level - 1, nodes } },
     { kind: "recent", horizon, more: flag(), entries },
     {
+      ...{ kind: "stream", exchange: upTo(4), horizon, level: level - 1, nodes },
+      ...{ credit: upTo(9), cursor: block },
+    },
+    {
+      ...{ kind: "streamed", exchange: upTo(4), paused: flag(), last: flag(), horizon },
+      ...{ compressed: flag(), cursor: block, blockBytes: block.length, block },
+    },
+    {
       ...{ kind: "heartbeat", sequence: upTo(9), hlc: stamp, incarnation: upTo(3) },
       storeLag: upTo(4) as 0 | 1 | 2 | 3,
     },
@@ -315,6 +328,97 @@ describe("push", () => {
       a.receive(b, push(2, i, 1));
       expect(a.sent(c)).toEqual([push(2, i, 1)]);
     }
+  });
+});
+
+describe("a stream of rows", () => {
+  const block = encodeRowBlock([]);
+  const horizon = hlcZero;
+  const streamed = (exchange: number, change: object): Frame => ({
+    ...{ kind: "streamed", exchange, paused: false, last: false, compressed: false, horizon },
+    ...{ cursor: new Uint8Array(0), blockBytes: block.length, block },
+    ...change,
+  });
+  const ticketOf = (request: StoreRequest | undefined) => (request as { ticket: number }).ticket;
+  /** The stream that an empty node asks for when a peer shows it a root of many rows. */
+  const asked = (a: Bench, b: PeerId) => {
+    const root = a.sent(b).find((frame) => frame.kind === "root") as Extract<
+      Frame,
+      { kind: "root" }
+    >;
+    a.receive(b, { ...root, answer: true, rows: 5000, fingerprint: "1".repeat(32) });
+    return a.sent(b).find((frame) => frame.kind === "stream");
+  };
+
+  test("is what an empty node asks for; it goes on at the cursor, while little waits to be applied", () => {
+    const a = new Bench("a", { streamBytesLow: block.length });
+    a.start(1);
+    const b = a.meet("b", { features: ["stream"] });
+    const first = asked(a, b);
+    expect(first).toMatchObject({
+      kind: "stream",
+      level: 0,
+      nodes: [0],
+      cursor: new Uint8Array(0),
+    });
+    const { exchange } = first as Extract<Frame, { kind: "stream" }>;
+    const cursor = new Uint8Array([7]);
+    a.receive(b, streamed(exchange, { paused: true, cursor }));
+    const [apply] = a.asked("apply");
+    // As much waits here as may.
+    expect(a.sent(b)).toEqual([]);
+    const applied = { kind: "applied", rows: 0, changed: 0, refused: [] } as const;
+    a.reply({ ...applied, ticket: ticketOf(apply) });
+    expect(a.sent(b)).toMatchObject([{ kind: "stream", exchange, cursor }]);
+    a.receive(b, streamed(exchange, { last: true }));
+    a.reply({ ...applied, ticket: ticketOf(a.asked("apply")[0]) });
+    expect(a.sent(b).filter((frame) => frame.kind === "stream")).toEqual([]);
+  });
+
+  test("isn't asked of a peer that doesn't know it", () => {
+    const a = new Bench("a");
+    a.start(1);
+    const b = a.meet("b");
+    expect(asked(a, b)).toBeUndefined();
+    expect(a.sent(b).map((frame) => frame.kind)).toContain("fetch");
+  });
+
+  test("is answered block by block until the credit is used up, and at its end", () => {
+    const a = new Bench("a");
+    a.start(1);
+    const b = a.meet("b");
+    const stream = { kind: "stream", exchange: 5, horizon, level: 0, nodes: [0] } as const;
+    a.receive(b, { ...stream, credit: 2 * block.length, cursor: new Uint8Array(0) });
+    const cursor = new Uint8Array([9]);
+    const answers: (boolean | number)[][] = [];
+    const answer = (next: Uint8Array | undefined) => {
+      const ticket = ticketOf(a.asked("stream-rows")[0]);
+      a.reply({ kind: "streamed", ticket, block, cursor: next });
+      for (const frame of a.sent(b)) {
+        if (frame.kind !== "streamed") continue;
+        answers.push([frame.paused, frame.last, frame.cursor.length]);
+      }
+    };
+    // The exchange of recent rows is asked for first.
+    a.reply({ kind: "recent", ticket: ticketOf(a.recent), entries: [] });
+    answer(cursor);
+    answer(cursor);
+    expect(a.asked("stream-rows")).toEqual([]);
+    a.receive(b, { ...stream, credit: 1000, cursor });
+    answer(undefined);
+    expect(answers).toEqual([
+      [false, false, 0],
+      [true, false, 1],
+      [false, true, 0],
+    ]);
+  });
+
+  test("a block that isn't what its frame says drops the peer", () => {
+    const a = new Bench("a");
+    a.start(1);
+    const b = a.meet("b", { features: ["stream", "zstd"] });
+    a.receive(b, streamed(1, { compressed: true }));
+    expect(a.closed()).toEqual(["streamed: not the block that it says"]);
   });
 });
 

@@ -25,6 +25,8 @@ import {
   encodeFrame,
   type Frame,
   farewellNeighbours,
+  featureStream,
+  featureZstd,
   laneOfFrame,
 } from "../change/frame.ts";
 import { decodeHello, encodeHello, type Hello, protocolVersion } from "../change/hello.ts";
@@ -388,7 +390,7 @@ export class NodeMachine {
     const hello: Hello = {
       protocol: [protocolVersion, protocolVersion],
       digests: [digestVersion],
-      features: [],
+      features: this.#options.zstd === undefined ? [featureStream] : [featureStream, featureZstd],
       scopes: [0],
       ...{ name, region, zone, incarnation },
       site: siteOfHex(site),
@@ -558,6 +560,12 @@ export class NodeMachine {
       case "fetch":
         this.#answers.fetch(peer, frame);
         return;
+      case "stream":
+        this.#answers.stream(peer, frame);
+        return;
+      case "streamed":
+        this.#fetches.streamCame(peer, frame);
+        return;
       case "recent":
         this.#recent.cameFrom(peer, frame);
         return;
@@ -670,6 +678,7 @@ export class NodeMachine {
       case "compared":
       case "missing":
       case "rows":
+      case "streamed":
       case "recent":
       case "unavailable":
         this.#questions.reply(reply);
@@ -791,6 +800,7 @@ export class NodeMachine {
     const machine = this;
     return {
       tuning: this.#tuning,
+      zstd: this.#options.zstd,
       counters: this.#counters,
       get elapsedMs() {
         return machine.#elapsedMs;
@@ -807,6 +817,9 @@ export class NodeMachine {
       },
       get horizon() {
         return machine.#slot?.horizon ?? hlcZero;
+      },
+      get isStarting() {
+        return machine.#identity?.starting !== false;
       },
       get site() {
         return machine.#identity?.site;
@@ -825,6 +838,7 @@ export class NodeMachine {
       waitingFor: (peer) => this.#questions.waitingFor(peer),
       isStuck: () => this.#isStuck(),
       send: (peer, frame) => this.#send(peer, frame),
+      malformed: (peer, why) => this.#malformed(peer, why),
       ask: (question: QuestionAsked, taken: AnswerTaken, forPeer?: PeerId) =>
         this.#questions.add(question, taken, forPeer),
       applyRows: (peer, block, lane, done) => this.#applyRows(peer, block, lane, done),

@@ -21,6 +21,15 @@ export interface NodeOptions {
   /** Uniform in 0..1, 1 excluded: jitter and the choice of peers. Seeded in the simulator. */
   readonly random: () => number;
   readonly tuning?: Partial<NodeTuning>;
+  /** Compresses streams of rows, where the peer can read it; without it they go as they are. */
+  readonly zstd?: ZstdCodec | undefined;
+}
+
+/** Zstandard (RFC 8878), whole frames. */
+export interface ZstdCodec {
+  compress(bytes: Uint8Array): Uint8Array;
+  /** Undefined when it isn't a frame of `bytes` bytes. Never throws, and allocates no more than that. */
+  decompress(frame: Uint8Array, bytes: number): Uint8Array | undefined;
 }
 
 /** Numbers to tune. The defaults suit streams of 8 to 12 peers and round trips up to 300 ms. */
@@ -52,6 +61,14 @@ export interface NodeTuning {
   readonly listRowsMax: number;
   /** Rows that one fetch by range is meant to bring. */
   readonly rangeRowsMax: number;
+  /** A peer with fewer rows is asked for ranges of them rather than for a stream of everything. */
+  readonly streamRowsMin: number;
+  /** Bytes of rows, before compression, that a stream brings before it is asked for more. */
+  readonly streamCreditBytes: number;
+  /** More is asked for while fewer of them wait to be applied. */
+  readonly streamBytesLow: number;
+  /** Rows named in the exchange of recent rows, urgent ones and then the newest; of more the rest is repaired. */
+  readonly recentRowsMax: number;
   /** Fetches of one exchange under way at once. */
   readonly fetchesMax: number;
   /** Fetch messages of one peer that wait to be served; more are answered `busy`. */
@@ -83,6 +100,10 @@ export const nodeDefaults: NodeTuning = {
   cutsApartMax: 4,
   listRowsMax: 8,
   rangeRowsMax: 2000,
+  streamRowsMin: 2000,
+  streamCreditBytes: 4 * mib,
+  streamBytesLow: 4 * mib,
+  recentRowsMax: 4096,
   fetchesMax: 2,
   servesMax: 8,
   serveBytesLow: 512 * kib,

@@ -47,6 +47,11 @@ export class Peer {
     return this.helloSent && this.hello !== undefined;
   }
 
+  /** Its hello named the feature. */
+  has(feature: string): boolean {
+    return this.hello?.features.includes(feature) === true;
+  }
+
   /** @param peerMs The peer's clock as sent. @param nowMs The own wall clock as it came. */
   clockSeen(peerMs: number, nowMs: number): void {
     this.#clockSamples.push(peerMs - nowMs);

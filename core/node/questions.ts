@@ -10,7 +10,17 @@ import { Fifo } from "./fifo.ts";
 /** A request that is answered by content: everything with a ticket but `apply`. */
 export type Question = Extract<
   StoreRequest,
-  { kind: "walk" | "list" | "compare" | "missing" | "rows" | "range-rows" | "recent" }
+  {
+    kind:
+      | "walk"
+      | "list"
+      | "compare"
+      | "missing"
+      | "rows"
+      | "range-rows"
+      | "stream-rows"
+      | "recent";
+  }
 >;
 
 type WithoutTicket<T> = T extends { ticket: Ticket } ? Omit<T, "ticket"> : never;
@@ -18,7 +28,17 @@ export type QuestionAsked = WithoutTicket<Question>;
 
 export type Answer = Extract<
   StoreReply,
-  { kind: "walked" | "listed" | "compared" | "missing" | "rows" | "recent" | "unavailable" }
+  {
+    kind:
+      | "walked"
+      | "listed"
+      | "compared"
+      | "missing"
+      | "rows"
+      | "streamed"
+      | "recent"
+      | "unavailable";
+  }
 >;
 
 /** Called once for each reply: once in all, but for rows, whose last has `last`. */

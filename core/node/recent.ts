@@ -117,10 +117,11 @@ export class RecentRows {
         exchange.wantsToSend = true;
         return;
       }
-      const { site, horizon } = this.#world;
-      const entries = answer.entries.filter(
-        ({ stamp }) => stamp.ms >= allSinceMs || stamp.site === site,
-      );
+      const { site, horizon, tuning } = this.#world;
+      // Urgent ones first, then the newest: of a flood the rest is left to repair.
+      const entries = answer.entries
+        .filter(({ stamp }) => stamp.ms >= allSinceMs || stamp.site === site)
+        .slice(0, tuning.recentRowsMax);
       for (const chunk of entryChunks(entries)) {
         this.#world.send(peer, { kind: "recent", horizon, ...chunk });
       }

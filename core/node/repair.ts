@@ -16,20 +16,29 @@
  * @module
  */
 
-import { type Entry, type FingerprintHex, type Frame, nodesMax } from "../change/frame.ts";
+import {
+  type Entry,
+  type FingerprintHex,
+  type Frame,
+  featureStream,
+  nodesMax,
+} from "../change/frame.ts";
 import type { RowId } from "../row/digest.ts";
 import type { Answers } from "./answers.ts";
 import type { Moment, PeerId } from "./border.ts";
 import type { Fetches } from "./fetches.ts";
 import type { Peer } from "./peer.ts";
 import type { Verdicts } from "./verdicts.ts";
-import type { World } from "./world.ts";
+import type { Applied, World } from "./world.ts";
 
 type FrameOf<K extends Frame["kind"]> = Extract<Frame, { kind: K }>;
 
-/** Compare the children of these nodes, list these nodes, or fetch all rows under them. */
+/**
+ * Compare the children of these nodes, list these nodes, or fetch all rows under them: by ranges, or in one
+ * stream of everything.
+ */
 interface Task {
-  readonly act: "walk" | "list" | "fetch";
+  readonly act: "walk" | "list" | "fetch" | "stream";
   readonly level: number;
   readonly nodes: readonly number[];
   readonly recentOnly: boolean;
@@ -54,6 +63,7 @@ interface Exchange {
   readonly unexplained: number[];
   unexplainedLevel: number;
   isScanned: boolean;
+  hasListed: boolean;
   fetches: number;
   /** Rows came by whole ranges and changed something: go on with the same peer at once. */
   goOn: boolean;
@@ -68,6 +78,11 @@ const nodesPerList = 1024;
 const entriesPerList = 4000;
 const idsPerFetch = 512;
 const entriesPerScan = 50_000;
+/** Everything is streamed if so many nodes were looked into, with so few rows each, and so many differ. */
+const mostlyNodesMin = 64;
+const mostlyRowsMax = 8;
+const mostlyShare = 0.6;
+const streamAll: Task = { act: "stream", level: 0, nodes: [0], recentOnly: false };
 
 export class Repair {
   readonly #world: World;
@@ -201,7 +216,7 @@ export class Repair {
   /** Begins an exchange with one peer at random. */
   #begin(): void {
     const { slot, elapsedMs, counters, tuning } = this.#world;
-    if (slot === undefined || this.#world.isStuck()) return;
+    if (slot === undefined || this.#world.isStarting || this.#world.isStuck()) return;
     const newest = this.#world.newestCut();
     const root = slot.roots.find(({ cut }) => cut === newest);
     const mayJudge = root !== undefined && this.#verdicts.mayJudge(newest);
@@ -222,7 +237,14 @@ export class Repair {
     this.#exchange = {
       ...{ id, peer: peer.id, startedMs: elapsedMs, moment, rowsOwn: rows, rowsPeer: 0 },
       ...{ tasks: [], step: "root", walkOwn: undefined, walkPeer: undefined, entries: [] },
-      ...{ unexplained: [], unexplainedLevel: 0, isScanned: false, fetches: 0, goOn: false },
+      ...{
+        unexplained: [],
+        unexplainedLevel: 0,
+        isScanned: false,
+        hasListed: false,
+        fetches: 0,
+        goOn: false,
+      },
       silentAtMs: elapsedMs + tuning.silenceMs,
     };
     const { horizon } = this.#world;
@@ -259,12 +281,16 @@ export class Repair {
     const { rowsOwn, rowsPeer, tasks } = exchange;
     // Nearly empty: take all there is, in ranges. A peer that is nearly empty does so for itself.
     if (rowsPeer > 8 * rowsOwn) {
+      this.#answers.isCatchingUp = true;
+      if (this.#mayStream(exchange)) {
+        tasks.push(streamAll);
+        return;
+      }
       const { rangeRowsMax } = this.#world.tuning;
       let level = 0;
       while (level < 4 && rowsPeer / 16 ** level > rangeRowsMax) level++;
       const nodes = Array.from({ length: 16 ** level }, (_, node) => node);
       this.#push(tasks, "fetch", level, nodes, false, nodesOf(rangeRowsMax, rowsPeer, level));
-      this.#answers.isCatchingUp = true;
     } else if (rowsOwn <= 8 * rowsPeer) this.#push(tasks, "walk", 0, [0], false, 1);
   }
 
@@ -329,6 +355,7 @@ export class Repair {
         });
         return;
       case "list":
+        exchange.hasListed = true;
         exchange.entries = [];
         this.#world.send(peer, {
           ...{ kind: "list", ...head, recentOnly, more: false, level, nodes, entries: [] },
@@ -336,6 +363,12 @@ export class Repair {
         return;
       case "fetch":
         this.#fetch(peer, exchange, { by: "range", level, nodes });
+        return;
+      case "stream":
+        exchange.fetches++;
+        this.#fetches.startStream(peer, { level, nodes }, (applied) => {
+          this.#fetched(peer, exchange, applied, true);
+        });
         return;
       default:
         task.act satisfies never;
@@ -355,6 +388,13 @@ export class Repair {
     }
     const { listRowsMax, rangeRowsMax } = this.#world.tuning;
     const rowsPerNode = Math.max(rowsOwn, rowsPeer) / 16 ** level;
+    if (this.#isMostlyDifferent(exchange, task, nodes.length, rowsPerNode)) {
+      tasks.length = 0;
+      tasks.push(streamAll);
+      this.#answers.isCatchingUp = true;
+      this.#go(peer, exchange);
+      return;
+    }
     if (level < 4 && rowsPerNode > listRowsMax) {
       this.#push(tasks, "walk", level, nodes, false, nodesPerWalk);
     } else if (rowsPeer > 2 * rowsOwn && nodes.length > 8 * task.nodes.length) {
@@ -390,16 +430,40 @@ export class Repair {
   #fetch(peer: Peer, exchange: Exchange, what: FrameOf<"fetch">["what"]): void {
     exchange.fetches++;
     this.#fetches.start(peer, what, 2, (applied) => {
-      exchange.fetches--;
-      if (this.#exchange !== exchange) return;
-      this.#heard(exchange);
-      if (applied === undefined) return this.#end(true);
-      if (what.by === "range") exchange.goOn ||= applied.changed > 0;
-      else if (!exchange.moment.live) {
-        this.#world.counters.rowsNoise += applied.rows - applied.changed;
-      }
-      this.#go(peer, exchange);
+      this.#fetched(peer, exchange, applied, what.by === "range");
     });
+  }
+
+  #fetched(peer: Peer, exchange: Exchange, applied: Applied | undefined, isByRange: boolean): void {
+    exchange.fetches--;
+    if (this.#exchange !== exchange) return;
+    this.#heard(exchange);
+    if (applied === undefined) {
+      this.#end(true);
+      return;
+    }
+    if (isByRange) exchange.goOn ||= applied.changed > 0;
+    else if (!exchange.moment.live) {
+      this.#world.counters.rowsNoise += applied.rows - applied.changed;
+    }
+    this.#go(peer, exchange);
+  }
+
+  #mayStream({ peer, rowsPeer }: Exchange): boolean {
+    const isAble = this.#world.readyPeer(peer)?.has(featureStream) === true;
+    return isAble && rowsPeer >= this.#world.tuning.streamRowsMin;
+  }
+
+  /**
+   * Most rows are missing or different here: of the nodes looked into, in which few rows stand, most differ.
+   * Naming them would cost about as much as sending everything.
+   */
+  #isMostlyDifferent(exchange: Exchange, task: Task, differing: number, rows: number): boolean {
+    if (rows > mostlyRowsMax || task.nodes.length < mostlyNodesMin) return false;
+    if (exchange.hasListed || exchange.rowsPeer * 2 < exchange.rowsOwn) return false;
+    // With n rows to a node on average, 1 - e^-n of the nodes hold any.
+    const holding = task.nodes.length * 16 * (1 - Math.exp(-rows));
+    return differing > mostlyShare * holding && this.#mayStream(exchange);
   }
 
   #behind(exchange: Exchange): void {

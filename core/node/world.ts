@@ -8,7 +8,7 @@ import type { Entry, Frame } from "../change/frame.ts";
 import type { Hlc } from "../clock/stamp.ts";
 import type { PeerId, SlotReport } from "./border.ts";
 import type { Counters } from "./counters.ts";
-import type { NodeTuning } from "./options.ts";
+import type { NodeTuning, ZstdCodec } from "./options.ts";
 import type { Peer } from "./peer.ts";
 import type { AnswerTaken, QuestionAsked } from "./questions.ts";
 
@@ -19,6 +19,7 @@ export interface Applied {
 
 export interface World {
   readonly tuning: NodeTuning;
+  readonly zstd: ZstdCodec | undefined;
   readonly counters: Counters;
   /** Milliseconds since the start of this machine; never runs back. */
   readonly elapsedMs: number;
@@ -26,6 +27,8 @@ export interface World {
   readonly nowMs: number;
   /** The store's last report; undefined while it starts. */
   readonly slot: SlotReport | undefined;
+  /** The store's index isn't built yet: what its slot says of its rows is of a part of them. */
+  readonly isStarting: boolean;
   /** The store's HLC now, as well as it is known here: ms. */
   readonly hlcMs: number;
   readonly horizon: Hlc;
@@ -44,6 +47,8 @@ export interface World {
   /** The store has not answered for too long. */
   isStuck(): boolean;
   send(peer: Peer, frame: Frame): boolean;
+  /** Closes the connection to a peer that doesn't keep to the protocol. */
+  malformed(peer: Peer, why: string): void;
   ask(question: QuestionAsked, taken: AnswerTaken, forPeer?: PeerId): void;
   /** Rows from a peer, through the ordinary merge. `done` gets undefined when they were dropped. */
   applyRows(

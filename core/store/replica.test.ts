@@ -337,6 +337,35 @@ test("lists in full, rows by unknown place and rows by range come from one scan 
   ]);
 }, 60_000);
 
+test("a stream goes through everything once, from cursor to cursor; a cursor of another life is void", () => {
+  const a = new Node(0, new CountingStore(digester), { blockRowsMax: 300 }).start();
+  for (let row = 0; row < 1000; row++) a.put(row, { x: row });
+  const where = { level: 1, nodes: [0, 1, 2, 3, 4, 5, 6, 7] };
+  const ids: RowId[] = [];
+  let cursor: Uint8Array | undefined = new Uint8Array(0);
+  let first: Uint8Array | undefined;
+  let blocks = 0;
+  while (cursor !== undefined) {
+    const reply: ReplyOf<"streamed"> = a.one("streamed", { kind: "stream-rows", ...where, cursor });
+    const decoded = decodeRowBlock(reply.block);
+    if (decoded.kind !== "rows") throw new Error(decoded.why);
+    for (const { table, key } of decoded.rows) ids.push(digester.rowId(table, key));
+    cursor = reply.cursor;
+    first ??= cursor;
+    blocks++;
+  }
+  expect(blocks).toBe(4);
+  const half = Array.from({ length: 1000 }, (_, row) => digester.rowId("t", keyOf(row))).filter(
+    (id) => id < "8",
+  );
+  expect(ids.sort()).toEqual(half.sort());
+  a.replica.changeSchema([], false, a.nowMs, []);
+  const again = { kind: "stream-rows", ...where, cursor: first as Uint8Array } as const;
+  expect(a.one("unavailable", again).why).toBe("busy");
+  const rubbish = { ...again, cursor: new Uint8Array([1, 2, 3]) };
+  expect(a.one("unavailable", rubbish).why).toBe("busy");
+});
+
 test("a peer that fetches all ranges in order costs few scans, and rows come as they are when sent", () => {
   const store = new CountingStore(digester);
   const a = new Node(0, store, {

@@ -109,6 +109,8 @@ export class Replica {
   #rebuildDueMs = Number.NEGATIVE_INFINITY;
 
   #rowAnswers: RowAnswers | undefined;
+  /** Each start and each schema is a life of its own: positions in the store are good no longer. */
+  #nextLife = 0;
 
   #hold: { readonly slot: number; readonly untilMs: number } | undefined;
   #nowMs = 0;
@@ -150,7 +152,7 @@ export class Replica {
    */
   start(nowMs: number, replies: StoreReply[]): void {
     this.#nowMs = nowMs;
-    this.#rowAnswers?.end(replies);
+    this.#rowAnswers?.end(replies, this.#nextLife++);
     this.#rebuildAt = undefined;
     this.#rebuildDueMs = Number.NEGATIVE_INFINITY;
     this.#largestMs = 0;
@@ -165,6 +167,7 @@ export class Replica {
       (position, rowsMax) => this.#read(position, rowsMax),
       (refs) => this.#readRows(refs),
       this.#options,
+      this.#nextLife++,
     );
     this.announce(replies);
     this.#rebuildSlice(nowMs, replies);
@@ -176,7 +179,7 @@ export class Replica {
       kind: "identity",
       site: this.#clock.site,
       schema: this.#schema,
-      starting: !this.#isBuilt(),
+      starting: !this.isBuilt,
     });
     replies.push(this.#slotReport());
   }
@@ -194,19 +197,17 @@ export class Replica {
     replies: StoreReply[],
   ): void {
     this.#schema = schema;
-    if (clocksChanged || !this.#isBuilt()) {
+    if (clocksChanged || !this.isBuilt) {
       this.start(nowMs, replies);
       return;
     }
-    this.#rowAnswers?.end(replies);
+    this.#rowAnswers?.end(replies, this.#nextLife++);
     this.announce(replies);
   }
 
   /** Rows stamped before this, in ms, have one image at all cuts that can be asked for; none while starting. */
   get settledMs(): number {
-    return this.#isBuilt()
-      ? (this.#index?.image.oldestCut ?? 0) * slotMs
-      : Number.NEGATIVE_INFINITY;
+    return this.isBuilt ? (this.#index?.image.oldestCut ?? 0) * slotMs : Number.NEGATIVE_INFINITY;
   }
 
   /** A scrub took clocks of settled rows away: peers will see that, and repair it. */
@@ -291,7 +292,7 @@ export class Replica {
   tick(nowMs: number, replies: StoreReply[]): void {
     this.#nowMs = nowMs;
     if (this.#index === undefined) return;
-    if (!this.#isBuilt()) this.#rebuildSlice(nowMs, replies);
+    if (!this.isBuilt) this.#rebuildSlice(nowMs, replies);
     else this.#rowAnswers?.tick(nowMs, replies);
     this.#index.recent.expire(nowMs);
     this.#advance(nowMs, replies);
@@ -300,7 +301,7 @@ export class Replica {
   /** Wall clock in ms at which `tick` is wanted; a time in the past means as soon as others had a turn. */
   pollTimeout(): number {
     if (this.#index === undefined) return Number.POSITIVE_INFINITY;
-    if (!this.#isBuilt()) return Math.max(this.#nowMs, this.#rebuildDueMs);
+    if (!this.isBuilt) return Math.max(this.#nowMs, this.#rebuildDueMs);
     let dueMs = (this.#index.image.cut + 1) * slotMs + settleMs;
     if (this.#hold !== undefined && this.#hold.slot === this.#index.image.cut + 1) {
       dueMs = Math.max(dueMs, this.#hold.untilMs);
@@ -309,13 +310,18 @@ export class Replica {
     return Math.min(dueMs, rowsDueMs);
   }
 
+  /** The index knows every row: questions are answered. */
+  get isBuilt(): boolean {
+    return this.#index?.isBuilt === true;
+  }
+
   status(): ReplicaStatus {
     const index = this.#index;
     return {
-      starting: !this.#isBuilt(),
+      starting: !this.isBuilt,
       rows: index?.live.rows(0, 0) ?? 0,
-      cut: this.#isBuilt() ? (index?.image.cut ?? 0) : 0,
-      roots: this.#isBuilt() ? (index?.image.roots() ?? []) : [],
+      cut: this.isBuilt ? (index?.image.cut ?? 0) : 0,
+      roots: this.isBuilt ? (index?.image.roots() ?? []) : [],
       hlc: this.#clock.read(this.#nowMs),
       lagMs: this.#lag.summary(),
       refused: { malformed: this.#malformed, ahead: this.#ahead, storeFailed: this.#storeFailed },
@@ -462,7 +468,7 @@ export class Replica {
   #restampWhenDue(nowMs: number, replies: StoreReply[]): void {
     const aheadMs = Math.max(this.#clock.last.ms, this.#largestMs);
     if (aheadMs <= nowMs + restampMs || aheadMs <= this.#leftMs) return;
-    if (!this.#drift.agrees || !this.#isBuilt()) return;
+    if (!this.#drift.agrees || !this.isBuilt) return;
     const isOwn = this.#isOwnSite;
     const done = this.#trying(() => restamp(this.#store, this.#clock, { nowMs, isOwn }));
     if (done === undefined) return;
@@ -505,10 +511,6 @@ export class Replica {
 
   // ---- Rebuild ----------------------------------------------------------------------------------
 
-  #isBuilt(): boolean {
-    return this.#index?.isBuilt === true;
-  }
-
   /** While rebuilding: the scan had passed the row's place before it changed. */
   #isScanned(row: MergedRow): boolean {
     const position = this.#rebuildAt;
@@ -546,7 +548,9 @@ export class Replica {
   // ---- Questions --------------------------------------------------------------------------------
 
   #answer(
-    request: Asked<"walk" | "list" | "compare" | "missing" | "rows" | "range-rows" | "recent">,
+    request: Asked<
+      "walk" | "list" | "compare" | "missing" | "rows" | "range-rows" | "stream-rows" | "recent"
+    >,
     nowMs: number,
     replies: StoreReply[],
   ): void {
@@ -592,6 +596,9 @@ export class Replica {
         return;
       case "range-rows":
         answers.rowsByRange(request, nowMs, replies);
+        return;
+      case "stream-rows":
+        answers.streamRows(request, nowMs, replies);
         return;
       default:
         unreachable(request);

@@ -20,6 +20,7 @@ import { RawText } from "../row/value.ts";
 import { PlaceWindow } from "./place-window.ts";
 import { type ReadSlice, RowScan, type ScanOptions } from "./row-scan.ts";
 import type { RowRef, ScannedRow } from "./row-store.ts";
+import { decodeCursor, encodeCursor } from "./stream-cursor.ts";
 
 export interface RowAnswersOptions extends ScanOptions {
   /** Rows of one block, at most 1,000: some 5 µs each to read. */
@@ -66,16 +67,21 @@ interface KeptWindow {
 
 /** Places of rows that lists have told peers about, for the fetches that follow. */
 const placesMax = 50_000;
+/** Rows that a stream reads before it looks at how large they are: a few MB at most beyond a block. */
+const streamStepRows = 125;
 
 export class RowAnswers {
   readonly #index: RowIndex;
   readonly #digester: Digester;
   readonly #readRows: ReadRows;
   readonly #options: RowAnswersOptions;
+  readonly #readSlice: ReadSlice;
   readonly #scan: RowScan;
   readonly #streams: RowStream[] = [];
   #windows: KeptWindow[] = [];
   readonly #places = new Map<RowId, RowRef>();
+  /** Positions of another life are void. */
+  #life: number;
   /** Of the call under way. */
   #replies: StoreReply[] = [];
   #nowMs = 0;
@@ -86,11 +92,14 @@ export class RowAnswers {
     readSlice: ReadSlice,
     readRows: ReadRows,
     options: RowAnswersOptions,
+    life: number,
   ) {
+    this.#life = life;
     this.#index = index;
     this.#digester = digester;
     this.#readRows = readRows;
     this.#options = options;
+    this.#readSlice = readSlice;
     this.#scan = new RowScan(readSlice, options);
   }
 
@@ -113,8 +122,9 @@ export class RowAnswers {
   }
 
   /** Ends every question: the index is rebuilt. Rows that were being sent end here, the rest are found again. */
-  end(replies: StoreReply[]): void {
+  end(replies: StoreReply[], nextLife: number): void {
     this.#begin(this.#nowMs, replies);
+    this.#life = nextLife;
     this.#scan.fail(this.#nowMs);
     for (const { ticket } of this.#streams.splice(0)) {
       replies.push({ kind: "rows", ticket, block: encodeRowBlock([]), last: true });
@@ -200,6 +210,40 @@ export class RowAnswers {
     if (known === undefined) this.#scanWindow(ticket, ranges);
     else if (known.untilMs === Number.POSITIVE_INFINITY) known.waiting.push({ ticket, ranges });
     else this.#stream(ticket, known.window.places(ranges));
+  }
+
+  /** Reads on where the cursor stands. Keeps nothing: what it needs to know comes with each question. */
+  streamRows(request: Asked<"stream-rows">, nowMs: number, replies: StoreReply[]): void {
+    this.#begin(nowMs, replies);
+    const { ticket, cursor } = request;
+    let position = cursor.length === 0 ? undefined : decodeCursor(cursor, this.#life);
+    if (cursor.length > 0 && position === undefined) {
+      this.#busy(ticket);
+      return;
+    }
+    const isWanted = isUnder(request);
+    const { blockRowsMax, blockBytesMax } = this.#options;
+    const rows: RowState[] = [];
+    let bytes = 0;
+    let scanned = 0;
+    do {
+      const slice = this.#readSlice(position, Math.min(streamStepRows, blockRowsMax - scanned));
+      if (slice === undefined) {
+        this.#busy(ticket);
+        return;
+      }
+      const wanted = slice.rows.filter((row) => isWanted(row.id));
+      for (const row of wanted.length === 0 ? [] : this.#readRows(wanted)) {
+        if (row === undefined) continue;
+        rows.push(row);
+        bytes += valueBytesOf(row);
+      }
+      // Damaged rows are none, and take time too.
+      scanned += Math.max(1, slice.rows.length);
+      position = slice.next;
+    } while (position !== undefined && scanned < blockRowsMax && bytes < blockBytesMax);
+    const next = position === undefined ? undefined : encodeCursor(position, this.#life);
+    this.#replies.push({ kind: "streamed", ticket, block: encodeRowBlock(rows), cursor: next });
   }
 
   #begin(nowMs: number, replies: StoreReply[]): void {
