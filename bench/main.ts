@@ -14,6 +14,7 @@ export const benches: Readonly<Record<string, () => Promise<Bench>>> = {
   merge: async () => (await import("./merge.ts")).merge,
   subscriptions: async () => (await import("./subscriptions.ts")).subscriptions,
   propagation: async () => (await import("./propagation.ts")).propagation,
+  store: async () => (await import("./store.ts")).store,
   udx: async () => (await import("./udx.ts")).udx,
 };
 

@@ -1,0 +1,229 @@
+/**
+ * What rows cost when there are many: the same table at several sizes, in a real agent that stands alone.
+ *
+ * For each size: bytes on disk (the agent stopped, so without a WAL) against plain SQLite with the same rows;
+ * from the spawn of the process until its first answer, and until its index is built; resident memory then;
+ * a write in commits of 1,000 rows and a point read over the Unix socket. Ten times the rows should cost the
+ * same or a little more: the summary says by how much.
+ *
+ * 1,000,000 rows take minutes: only with `--million`. `--chart FILE.svg` draws what it measured.
+ *
+ * @module
+ */
+
+import { Database } from "bun:sqlite";
+import { existsSync, mkdtempSync, rmSync, statSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { ClusterNode, until } from "../examples/cluster.ts";
+import { type Bench, type BenchCase, type BenchResult, median, seededRandom } from "./harness.ts";
+
+const root = join(import.meta.dir, "..");
+/** Rows of one commit. */
+const batch = 1000;
+/** How often an agent is started for its median. */
+const starts = 3;
+const reads = 2000;
+
+const schemaSql = `CREATE TABLE services (
+  id TEXT NOT NULL PRIMARY KEY,
+  app TEXT NOT NULL DEFAULT '',
+  address TEXT NOT NULL DEFAULT '',
+  port INTEGER NOT NULL DEFAULT 0,
+  status TEXT NOT NULL DEFAULT 'up',
+  updated_ms INTEGER NOT NULL DEFAULT 0
+);
+`;
+const insertSql =
+  "INSERT INTO services (id, app, address, port, status, updated_ms) VALUES (?, ?, ?, ?, ?, ?)";
+
+type Row = readonly (string | number)[];
+
+interface Measured {
+  readonly rows: number;
+  readonly diskBytes: number;
+  readonly plainBytes: number;
+  readonly rssBytes: number;
+  readonly startMs: number;
+  readonly builtMs: number;
+  readonly writeMicroseconds: number;
+  readonly readMicroseconds: number;
+}
+
+export const store: Bench = {
+  name: "store",
+  what: "disk, memory, start, index, writes and reads at 10,000 and 100,000 rows (1 million: --million)",
+  async run({ small, args }): Promise<BenchResult> {
+    const binary = option(args, "--binary") ?? join(root, "dist", "patina");
+    if (!existsSync(binary)) throw new Error(`${binary} is missing: run npm run build`);
+    const sizes = small ? [1000] : [10_000, 100_000];
+    if (!small && args.includes("--million")) sizes.push(1_000_000);
+    const measured: Measured[] = [];
+    for (const rows of sizes) measured.push(await measure(binary, rows, small));
+    const chart = option(args, "--chart");
+    if (chart !== undefined) await Bun.write(chart, chartOf(measured));
+    const [first, last] = [measured[0] as Measured, measured.at(-1) as Measured];
+    const growth = (of: (at: Measured) => number) => Number((of(last) / of(first)).toFixed(2));
+    return {
+      cases: measured.flatMap(casesOf),
+      summary: {
+        rows_max: last.rows,
+        disk_ratio: Number((last.diskBytes / last.plainBytes).toFixed(2)),
+        rss_mb: Number((last.rssBytes / 1e6).toFixed(1)),
+        first_answer_ms: Number(last.startMs.toFixed(1)),
+        index_built_ms: Number(last.builtMs.toFixed(1)),
+        write_growth: growth((at) => at.writeMicroseconds),
+        read_growth: growth((at) => at.readMicroseconds),
+        disk_per_row_growth: growth((at) => at.diskBytes / at.rows),
+      },
+      notes: [
+        "growth: the largest size over the smallest, a row or a request; 1 is flat",
+        "writes are the agent's own commits over the socket, not merges: `bench merge` has those",
+      ],
+    };
+  },
+};
+
+function option(args: readonly string[], name: string): string | undefined {
+  const at = args.indexOf(name);
+  return at < 0 ? undefined : args[at + 1];
+}
+
+async function measure(binary: string, rows: number, small: boolean): Promise<Measured> {
+  const folder = mkdtempSync(join(tmpdir(), "patina-bench-store-"));
+  const schema = join(folder, "schema.sql");
+  await Bun.write(schema, schemaSql);
+  const node = new ClusterNode({
+    ...{ name: "alone", folder, binary, env: {} },
+    config: [
+      `[node]\nname = "alone"\ndata_dir = "${join(folder, "alone")}"`,
+      `[api]\nsocket = "${join(folder, "alone.sock")}"`,
+      `[schema]\npaths = ${JSON.stringify([schema])}`,
+      "",
+    ].join("\n"),
+  });
+  try {
+    node.spawn();
+    await node.answers();
+    const startedMs = performance.now();
+    for (const part of parts(rows)) {
+      await node.client.transact(...part.map((row) => ({ sql: insertSql, parameters: [...row] })));
+    }
+    const writeMicroseconds = ((performance.now() - startedMs) * 1000) / rows;
+    await node.kill("SIGTERM");
+    const diskBytes = statSync(join(node.dataDirectory, "patina.db")).size;
+    const [startMs, builtMs] = [[] as number[], [] as number[]];
+    for (let i = 0; i < (small ? 1 : starts); i++) {
+      if (i > 0) await node.kill("SIGTERM");
+      const spawnedMs = performance.now();
+      node.spawn();
+      await polled(async () => (await node.client.query("SELECT 1")).rows.length === 1);
+      startMs.push(performance.now() - spawnedMs);
+      await polled(async () => JSON.parse(await node.client.get("/v1/status")).ready === true);
+      builtMs.push(performance.now() - spawnedMs);
+    }
+    const rssBytes = node.rssBytes();
+    const counted = await node.client.query("SELECT count(*) FROM services");
+    if (Number(counted.rows[0]?.[0]) !== rows) throw new Error(`${rows} rows were written`);
+    const keys = [...parts(Math.min(rows, reads))].flat().map((row) => row[0] as string);
+    const readAtMs = performance.now();
+    for (const key of keys) await node.client.query("SELECT * FROM services WHERE id = ?", key);
+    const readMicroseconds = ((performance.now() - readAtMs) * 1000) / keys.length;
+    return {
+      ...{ rows, diskBytes, plainBytes: plainBytes(join(folder, "plain.db"), rows), rssBytes },
+      ...{ startMs: median(startMs), builtMs: median(builtMs) },
+      ...{ writeMicroseconds, readMicroseconds },
+    };
+  } finally {
+    await node.kill();
+    rmSync(folder, { recursive: true, force: true });
+  }
+}
+
+async function polled(condition: () => Promise<boolean>): Promise<void> {
+  await until("the agent is up", 120_000, condition);
+}
+
+/** The same rows at every call, in commits. */
+function* parts(rows: number): Generator<Row[]> {
+  const random = seededRandom(rows);
+  const byte = () => Math.floor(random() * 256);
+  for (let at = 0; at < rows; at += batch) {
+    yield Array.from({ length: Math.min(batch, rows - at) }, (_, i): Row => {
+      const id = Array.from({ length: 12 }, () => byte().toString(16).padStart(2, "0")).join("");
+      const app = `app-${Math.floor(random() * 5000)}`;
+      const address = `10.${byte()}.${byte()}.${byte()}`;
+      return [id, app, address, 1024 + Math.floor(random() * 60_000), "up", 1.7e12 + at + i];
+    });
+  }
+}
+
+/** The file of plain SQLite with the same rows, as it stands after the same commits. */
+function plainBytes(path: string, rows: number): number {
+  const plain = new Database(path, { create: true });
+  plain.exec(schemaSql);
+  const insert = plain.prepare(insertSql);
+  for (const part of parts(rows)) {
+    plain.transaction(() => {
+      for (const row of part) insert.run(...row);
+    })();
+  }
+  plain.close();
+  return statSync(path).size;
+}
+
+function casesOf(at: Measured): BenchCase[] {
+  const size = at.rows.toLocaleString("en");
+  const item = (name: string, unit: string, ours: number, peer: number | null): BenchCase => ({
+    ...{ case: `${size} rows: ${name}`, unit, ours, peer },
+    peer_name: peer === null ? null : "plain SQLite",
+    peer_version: peer === null ? null : "bun:sqlite",
+    ratio: peer === null ? null : peer / ours,
+    checksum: String(at.rows),
+  });
+  return [
+    item("on disk", "B", at.diskBytes, at.plainBytes),
+    item("resident", "B", at.rssBytes, null),
+    item("start to first answer", "ms", at.startMs, null),
+    item("start to a built index", "ms", at.builtMs, null),
+    item("write, 1,000 a commit", "µs/row", at.writeMicroseconds, null),
+    item("point read", "µs", at.readMicroseconds, null),
+  ];
+}
+
+/** One small panel of bars for each figure. */
+function chartOf(measured: readonly Measured[]): string {
+  const panels: [title: string, of: (at: Measured) => number, digits: number][] = [
+    ["disk ÷ plain SQLite", (at) => at.diskBytes / at.plainBytes, 2],
+    ["resident, MB", (at) => at.rssBytes / 1e6, 0],
+    ["first answer, ms", (at) => at.startMs, 0],
+    ["index built, ms", (at) => at.builtMs, 0],
+    ["write, µs a row", (at) => at.writeMicroseconds, 1],
+    ["point read, µs", (at) => at.readMicroseconds, 0],
+  ];
+  const [width, height, bar] = [200, 170, 36];
+  const drawn = panels.map(([title, of, digits], panel) => {
+    const x = (panel % 3) * width;
+    const y = Math.floor(panel / 3) * height;
+    const most = Math.max(...measured.map(of));
+    const bars = measured.map((at, i) => {
+      const tall = Math.max(1, (of(at) / most) * 90);
+      const left = x + 24 + i * (bar + 16);
+      const middle = left + bar / 2;
+      return [
+        `<rect x="${left}" y="${y + 135 - tall}" width="${bar}" height="${tall}" fill="#2a7f8e"/>`,
+        `<text x="${middle}" y="${y + 130 - tall}">${of(at).toFixed(digits)}</text>`,
+        `<text x="${middle}" y="${y + 150}">${at.rows.toExponential(0).replace("e+", "e")}</text>`,
+      ].join("");
+    });
+    const heading = `<text x="${x + width / 2}" y="${y + 20}" font-weight="bold">${title}</text>`;
+    return heading + bars.join("");
+  });
+  return [
+    `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 ${3 * width} ${2 * height}"`,
+    ` font-family="sans-serif" font-size="11" text-anchor="middle">`,
+    `<rect width="100%" height="100%" fill="white"/>`,
+    ...drawn,
+    "</svg>\n",
+  ].join("");
+}
