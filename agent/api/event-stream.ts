@@ -39,7 +39,9 @@ export class EventStream implements AsyncIterable<Uint8Array> {
       return;
     }
     if (!event.isSnapshot) {
-      if (this.#queuedBytes + event.bytes.length > this.#bytesMax) {
+      // One that has read everything gets a transaction of any size.
+      const isBehind = this.#queuedBytes > 0;
+      if (isBehind && this.#queuedBytes + event.bytes.length > this.#bytesMax) {
         const why = `too slow: over ${this.#bytesMax} bytes of events were waiting to be read`;
         this.#queue.push(utf8(`${errorJson(`${why}; go on with from=<last change id>`)}\n`));
         this.#end();

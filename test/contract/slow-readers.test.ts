@@ -83,6 +83,19 @@ test("a reader that doesn't read is let go with a line that says so; others and 
   slow.destroy();
 });
 
+test("a reader that keeps up gets a transaction that is larger than the bound", async () => {
+  await using stream = await http.subscribe('"SELECT id, v FROM t"');
+  await stream.take(2);
+  const all = `INSERT INTO t WITH RECURSIVE c(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM c WHERE x < 5000) SELECT x, 'value ' || x FROM c`;
+  for (let round = 0; round < 3; round++) {
+    await http.transact(JSON.stringify([all]));
+    const inserts = await stream.take(5000);
+    expect(inserts[4999]).toContain('"insert"');
+    await http.transact('["DELETE FROM t"]');
+    expect((await stream.take(5000))[4999]).toContain('"delete"');
+  }
+});
+
 test("a client that goes is forgotten, in the middle of silence", async () => {
   const sockets = Array.from({ length: 20 }, (_, i) =>
     openRaw(`SELECT id FROM t WHERE id > ${i % 3}`),

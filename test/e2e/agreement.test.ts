@@ -92,6 +92,24 @@ test("agents that agree say so, over and over", async () => {
   expect(status.agreed[0].ms).toBeGreaterThanOrEqual(status.agreed_ms);
 }, 60_000);
 
+test("a subscription that asks is told whose writes a merge took in", async () => {
+  const [atA, atB] = [a, b].map(({ socket }) => new HttpClient({ at: socket, isPatina: true }));
+  const sql = '"SELECT id, v FROM t WHERE id >= 100"';
+  await using stream = await (atB as HttpClient).subscribe(sql, "?tx=1");
+  await stream.take(2);
+  const { text } = await (atA as HttpClient).transact(
+    "[\"INSERT INTO t VALUES (100, 'x'), (101, 'y')\"]",
+  );
+  expect(JSON.parse(text).actor_id).toBe(a.site);
+  const told = await stream.take(3);
+  expect(told.map((line) => Object.keys(JSON.parse(line))[0])).toEqual(["change", "change", "tx"]);
+  expect(JSON.parse(told[2] as string).tx).toEqual({
+    changes: 2,
+    change_id: 2,
+    origins: [{ site: a.site, hlc: expect.stringMatching(/^\d{13}\.\d+$/) }],
+  });
+});
+
 test("an agent that is cut off says how long it has been", async () => {
   process.kill(b.pid, "SIGSTOP");
   const stoppedMs = performance.now();
