@@ -4,17 +4,25 @@
  * @module
  */
 
-import { expect } from "bun:test";
+import { expect, test } from "bun:test";
 import { mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { startTestAgent } from "../agent-process.ts";
-import { missingProgram, testIf } from "../real.ts";
 import { contractSchema } from "./http.ts";
 
-testIf(
-  missingProgram("go"),
-  "a Go program over h2c finds the contract kept",
+/**
+ * HTTP/2 without TLS is in Go's own library since 1.24, which most distributions don't have yet. So this one is
+ * skipped, and counted as such, where it is missing, also in CI.
+ */
+const hasGo = (() => {
+  if (Bun.which("go") === null) return false;
+  const [, minor] = /go1\.(\d+)/.exec(Bun.spawnSync(["go", "version"]).stdout.toString()) ?? [];
+  return Number(minor) >= 24;
+})();
+
+test.skipIf(!hasGo)(
+  "a Go program (1.24 or later) over h2c finds the contract kept",
   async () => {
     const folder = await mkdtemp(join(tmpdir(), "patina-go-"));
     const token = "a-token-for-the-go-client";
