@@ -96,6 +96,19 @@ test("a request may come byte by byte, and another after it on the same connecti
   socket.destroy();
 });
 
+test("requests that come together are answered in order", async () => {
+  const { socket, text } = openRaw();
+  const queries = [1, 2, 3].map((n) => {
+    const body = `"SELECT ${n}0 AS n"`;
+    return `${headOf("/v1/queries", body.length)}${body}`;
+  });
+  socket.write(queries.join(""));
+  await until(() => text().includes('{"row":[1,[30]]}'));
+  const rows = [...text().matchAll(/\{"row":\[1,\[(\d+)\]\]\}/g)].map(([, n]) => n);
+  expect(rows).toEqual(["10", "20", "30"]);
+  socket.destroy();
+});
+
 test("an HTTP/2 preface may come in pieces", async () => {
   const socket = connect(server.address.port, "127.0.0.1");
   const session = http2.connect(url(), {
