@@ -17,9 +17,9 @@ const seeds =
 const nextTurn = () => new Promise((resolve) => setImmediate(resolve));
 const peer = "ab".repeat(32) as PeerId;
 
-function openThread(schema: ReturnType<typeof schemaOf>): StoreThread {
+function openThread(schema: ReturnType<typeof schemaOf>, vfs: MemoryVfs): StoreThread {
   return new StoreThread({
-    vfs: new MemoryVfs(),
+    vfs,
     databasePath: "/patina.db",
     publicKey: "ef".repeat(32),
     node: { name: "n", region: "r", zone: "z" },
@@ -30,13 +30,19 @@ function openThread(schema: ReturnType<typeof schemaOf>): StoreThread {
     statementTimeoutMs: 10_000,
     resultBytesMax: 1024 * 1024,
     nonce: "",
-    renewNonce: () => "nonce",
+    renewNonce: () => "",
     standsAlone: false,
-    log: createLog({ level: "error", format: "text" }),
+    log: createLog({ level: "warn", format: "text" }),
     circumstances: { machine: "m", file: "f", born: "", isBornKnown: false, nonce: "", boot: "b" },
     swarm: async () => ({}),
     bodiesWaiting: async () => 0,
   });
+}
+
+function copyOf(vfs: MemoryVfs): MemoryVfs {
+  const copy = new MemoryVfs();
+  for (const path of vfs.paths()) copy.write(path, vfs.read(path) as Uint8Array);
+  return copy;
 }
 
 async function run(seed: number): Promise<void> {
@@ -44,11 +50,13 @@ async function run(seed: number): Promise<void> {
   const world = createWorld(random);
   const rules = Object.fromEntries(world.local.map((name) => [name, { replicated: false }]));
   const schema = schemaOf(world.schema, rules);
-  const thread = openThread(schema);
+  let vfs = new MemoryVfs();
+  let thread = openThread(schema, vfs);
+  const crashed: StoreThread[] = [];
   using other = new SqliteNode(schema, { site: 7, nowMs: Date.now() });
   const replies: StoreReply[] = [];
   thread.start({ post: (reply) => replies.push(reply) });
-  const { service } = thread;
+  let { service } = thread;
 
   const fresh = async (sql: string): Promise<string[]> => {
     const outcome = await service.query({ sql, parameters: undefined }, undefined);
@@ -98,7 +106,7 @@ async function run(seed: number): Promise<void> {
   try {
     const told: string[] = [];
     for (let i = 0; i < 6; i++) told.push(await step());
-    const subscribed: { sql: string; folded: Folded }[] = [];
+    const subscribed: { readonly sql: string; id: string; folded: Folded }[] = [];
     for (let i = 0; i < 24; i++) {
       const sql = world.query();
       const folded = new Folded();
@@ -107,10 +115,45 @@ async function run(seed: number): Promise<void> {
         { from: undefined, skipRows: false },
         (event: StreamEvent) => folded.take(event),
       );
-      expect([sql, outcome.kind]).toEqual([sql, "subscribed"]);
-      subscribed.push({ sql, folded });
+      if (outcome.kind === "refused") throw new Error(`${sql}: ${outcome.why}`);
+      subscribed.push({ sql, id: outcome.id, folded });
     }
     for (let i = 0; i < 14; i++) {
+      if (i === 5 || i === 10) {
+        told.push("a crash");
+        // Nothing is closed; the first time something may wait to be found out.
+        const isLate = i === 5;
+        if (isLate) told.push(await step());
+        const isKeyed = new Map(
+          service.live.describe().map(({ id, how }) => [id, how === "keyed"]),
+        );
+        crashed.push(thread);
+        // What it does from here on, it does to a file that nobody looks at.
+        vfs = copyOf(vfs);
+        thread = openThread(schema, vfs);
+        thread.start({ post: (reply) => replies.push(reply) });
+        service = thread.service;
+        for (const one of subscribed) {
+          const { sql, id, folded } = one;
+          // 0 asks for the rows anew.
+          if (folded.lastChange === 0) folded.rows.clear();
+          const next = new Folded();
+          next.lastChange = folded.lastChange;
+          for (const [rowId, cells] of folded.rows) next.rows.set(rowId, cells);
+          one.folded = next;
+          const options = { from: folded.lastChange, skipRows: false };
+          let outcome = await service.attach(id, options, next.take);
+          // Rows may have gone that nobody was told of, and that only the dead agent knew.
+          if (isLate && outcome.kind === "refused" && outcome.status === 404 && isKeyed.get(id)) {
+            one.folded = new Folded();
+            const anew = { from: undefined, skipRows: false };
+            const text = { sql, parameters: undefined };
+            outcome = await service.subscribe(text, anew, one.folded.take);
+            if (outcome.kind === "subscribed") one.id = outcome.id;
+          }
+          expect([sql, told, outcome.kind]).toEqual([sql, told, "subscribed"]);
+        }
+      }
       told.push(await step());
       for (let turn = 0; turn < subscribed.length + 2; turn++) await nextTurn();
       for (const { sql, folded } of subscribed) {
@@ -122,6 +165,7 @@ async function run(seed: number): Promise<void> {
     }
   } finally {
     thread.stop();
+    for (const one of crashed) one.stop();
   }
 }
 
