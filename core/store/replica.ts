@@ -6,8 +6,8 @@
  * next `tick` is wanted. The agent's store thread and the simulator run the same one.
  *
  * What it does of its own accord, in slices, one a tick:
- * - *Rebuild* of the index at start. Until it is done every question is answered `starting`; merges and
- *   local writes go on.
+ * - *Rebuild* of the index at start. Until it is done every question but `missing` is answered `starting`;
+ *   merges and local writes go on.
  * - Rows for peers, and the scan for those that recent rows don't know (`row-answers.ts`).
  * - The *cut*: it follows the store's HLC at {@link settleMs}, but not past a stamp that waits in a queue.
  *
@@ -556,7 +556,9 @@ export class Replica {
   ): void {
     const index = this.#index;
     const answers = this.#rowAnswers;
-    if (index === undefined || answers === undefined || !index.isBuilt) {
+    // What a peer names as new is fetched before the index is built: a row that is here already does no harm.
+    const needsIndex = request.kind !== "missing";
+    if (index === undefined || answers === undefined || (needsIndex && !index.isBuilt)) {
       unavailable(request.ticket, "starting", replies);
       return;
     }
