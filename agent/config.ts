@@ -93,7 +93,7 @@ export interface Config {
     readonly host: string;
     /** UDP port; 0 takes any, and the same again at the next start. */
     readonly port: number;
-    /** `host:port` of DHT nodes of your own (`patina bootstrap`). Without any no network is touched. */
+    /** `host:port` of DHT nodes of your own (`patina bootstrap`); `public` for Hyperswarm's, which is asked only then. Without any no network is touched. */
     readonly bootstrap: readonly string[];
     /** Be such a DHT node too; needs a concrete `host` and a `port`. */
     readonly actAsBootstrap: boolean;
