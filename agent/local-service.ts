@@ -24,8 +24,9 @@ import type {
   TableStats,
   TransactOutcome,
 } from "./api/store-service.ts";
-import { type KeyColumnsOf, type LiveLimits, LiveQueries } from "./live/live-queries.ts";
+import { type LiveLimits, LiveQueries } from "./live/live-queries.ts";
 import type { LiveStore } from "./live/live-store.ts";
+import type { KeyColumnsOf } from "./live/query-planner.ts";
 import { type ChangedRow, type TableChanges, tableChanges } from "./live/table-changes.ts";
 import { TableUpdates } from "./live/table-updates.ts";
 import { asciiLower } from "./sql/guard.ts";

@@ -1,7 +1,7 @@
 /** @module */
 
 import { ApiFailure } from "../../client/client.ts";
-import type { SubscriptionReport } from "../../live/live-queries.ts";
+import type { SubscriptionReport } from "../../live/live-registry.ts";
 import { clientOf } from "../agent-client.ts";
 import { formatFields } from "../fields.ts";
 import type { GlobalOptions } from "../program.ts";

@@ -1,0 +1,92 @@
+/**
+ * Whom a transaction concerns: by table, by column, and for keyed queries by value (`keyed-group.ts`),
+ * so that nobody else costs a commit anything.
+ *
+ * @module
+ */
+
+import { decodeKey } from "../../core/row/key.ts";
+import type { Dependencies } from "./dependencies.ts";
+import { keyText } from "./key-text.ts";
+import type { KeyedGroup } from "./keyed-group.ts";
+import type { Entry, LiveRegistry } from "./live-registry.ts";
+import type { QueryPlanner } from "./query-planner.ts";
+import type { Subscription } from "./subscription.ts";
+import { type ChangedRow, concerns, type TableChanges } from "./table-changes.ts";
+
+/** Rows of one commit that are looked at one by one. */
+const rowsMax = 2000;
+
+type Note = (entry: Entry | undefined, table: string, row: ChangedRow | "unknown") => void;
+
+/** With each the changes that concern it. Runs statements of groups on their connection. */
+export function affectedBy(
+  changes: TableChanges,
+  registry: LiveRegistry,
+  planner: QueryPlanner,
+): ReadonlyMap<Entry, TableChanges> {
+  const affected = new Map<Entry, Map<string, ChangedRow[] | "unknown">>();
+  const note: Note = (entry, table, row) => {
+    if (entry === undefined || entry.isDropped) return;
+    let own = affected.get(entry);
+    if (own === undefined) {
+      own = new Map();
+      affected.set(entry, own);
+    }
+    const rows = own.get(table);
+    if (row === "unknown") own.set(table, row);
+    else if (rows === undefined) own.set(table, [row]);
+    else if (rows !== "unknown") rows.push(row);
+  };
+  for (const [table, rows] of changes) {
+    for (const entry of registry.rerunsOf(table)) {
+      if (isConcerned(rows, table, entry.subscription.dependencies)) note(entry, table, "unknown");
+    }
+    for (const group of planner.groupsOf(table)) {
+      if (isConcerned(rows, table, group.dependencies)) {
+        findMembers(group, table, rows, registry, note);
+      }
+    }
+  }
+  return affected;
+}
+
+function findMembers(
+  group: KeyedGroup<Subscription>,
+  table: string,
+  rows: readonly ChangedRow[] | "unknown",
+  registry: LiveRegistry,
+  note: Note,
+): void {
+  const all = (row: ChangedRow | "unknown"): void => {
+    for (const member of group.members.values()) note(registry.byId(member.id), table, row);
+  };
+  const source = group.sources.findIndex((one) => one.table === table);
+  const dependency = group.dependencies.get(table);
+  if (rows === "unknown" || rows.length > rowsMax || source < 0 || dependency === undefined) {
+    all("unknown");
+    return;
+  }
+  try {
+    for (const row of rows) {
+      if (!concerns(row, dependency)) continue;
+      const values = decodeKey(row.key) ?? [];
+      const members = group.affected(source, keyText(values), values);
+      if (members === undefined) all(row);
+      else for (const member of members) note(registry.byId(member.id), table, row);
+    }
+  } catch {
+    // Interrupted, or a key that has no text: then everyone looks.
+    all("unknown");
+  }
+}
+
+function isConcerned(
+  rows: readonly ChangedRow[] | "unknown",
+  table: string,
+  dependencies: Dependencies,
+): boolean {
+  const dependency = dependencies.get(table);
+  if (rows === "unknown" || dependency === undefined) return true;
+  return rows.some((row) => concerns(row, dependency));
+}

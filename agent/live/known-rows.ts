@@ -1,0 +1,68 @@
+/**
+ * A live query that is taken up again, after a restart or under another schema: its rows are run anew,
+ * and held against what readers were told. Rows that look the same are the same to them, and keep the
+ * ids that they know them by.
+ *
+ * @module
+ */
+
+import { hashOf, type StoredSubscription } from "./live-store.ts";
+import type { Change, Row, Subscription } from "./subscription.ts";
+
+/**
+ * @param built the same query without rows, going on from `before`
+ * @returns what became of the rows, as of {@link Subscription.find}
+ * @throws SqliteError, NotUtf8Error
+ */
+export function rowsFrom(before: Subscription, built: Subscription): readonly Change[] {
+  const rows = new Map<string, { identity: string; row: Row }[]>();
+  for (const held of before.rows()) {
+    const same = rows.get(held.row.cells);
+    if (same === undefined) rows.set(held.row.cells, [held]);
+    else same.push(held);
+  }
+  return built.restore(
+    (_identity, cells) => rows.get(cells)?.pop()?.row.rowId,
+    () => [...rows.values()].flat(),
+  );
+}
+
+/** Of a subscription of another run, whose rows are known by their hashes. The same otherwise. */
+export function rowsFromStored(
+  { rows }: StoredSubscription,
+  built: Subscription,
+): readonly Change[] {
+  const byCells = new Map<bigint, number[]>();
+  for (const [rowId, { cellsHash }] of rows) {
+    const same = byCells.get(cellsHash);
+    if (same === undefined) byCells.set(cellsHash, [rowId]);
+    else same.push(rowId);
+  }
+  const identities = new Map<bigint, string>();
+  return built.restore(
+    (identity, cells) => {
+      identities.set(hashOf(identity), identity);
+      const same = byCells.get(hashOf(cells));
+      if (same === undefined) return undefined;
+      // The row's own id where it is among them.
+      const at = same.findIndex((id) => rows.get(id)?.identity === hashOf(identity));
+      return same.splice(Math.max(at, 0), 1)[0];
+    },
+    function* () {
+      for (const rowId of [...byCells.values()].flat()) {
+        const row = rows.get(rowId);
+        if (row === undefined) continue;
+        const identity = identities.get(row.identity) ?? `\n${row.identity}`;
+        yield { identity, row: { rowId, cells: row.cells ?? unknownCells } };
+      }
+    },
+  );
+}
+
+/** A row went that readers know and nobody here does: what it was can't be told. */
+export function isUntold({ type, cells }: Change): boolean {
+  return type === "delete" && cells === unknownCells;
+}
+
+/** Stands for cells of which only the hash is known. No cells are like it. */
+const unknownCells = "";

@@ -1,0 +1,170 @@
+/**
+ * Keeps the store of live queries (`live-store.ts`) in step with them: what a commit tells is written in
+ * that commit's transaction; everything else (new subscriptions, those that are gone, a log that is too
+ * long) has time, and goes in slices.
+ *
+ * @module
+ */
+
+import type { Finding } from "./evaluation.ts";
+import type { Entry, LiveRegistry } from "./live-registry.ts";
+import type { LiveStore, LogRecord } from "./live-store.ts";
+import type { Change } from "./subscription.ts";
+
+/** Subscriptions that are written, or records that are dropped, in one slice. */
+const upkeepMax = 100;
+
+export class LiveJournal {
+  readonly #store: LiveStore;
+  readonly #registry: LiveRegistry;
+  readonly #logCharsMax: number;
+  /** Not in the store yet, and in it still. */
+  readonly #unsaved = new Set<Entry>();
+  readonly #unremoved = new Set<number>();
+  /** Commits that are in the store, oldest first. */
+  #log: LogRecord[] = [];
+  #logChars = 0;
+  #pendingRecord: LogRecord | undefined;
+  /** Saved by the transaction that is pending. */
+  #pendingSaved: Entry[] = [];
+
+  /** @param logCharsMax changes of all subscriptions together */
+  constructor(store: LiveStore, registry: LiveRegistry, logCharsMax: number) {
+    this.#store = store;
+    this.#registry = registry;
+    this.#logCharsMax = logCharsMax;
+  }
+
+  get logChars(): number {
+    return this.#logChars;
+  }
+
+  /** {@link keepUp} has something to do. */
+  get isBehind(): boolean {
+    return this.#unsaved.size + this.#unremoved.size > 0 || this.#logChars > this.#logCharsMax;
+  }
+
+  nextOrd(): number {
+    return this.#store.nextOrd();
+  }
+
+  created(entry: Entry): void {
+    this.#unsaved.add(entry);
+  }
+
+  dropped(entry: Entry): void {
+    this.#unsaved.delete(entry);
+    if (entry.savedChangeId !== undefined) this.#unremoved.add(entry.ord);
+  }
+
+  /** It can't be taken up. */
+  lost(ord: number): void {
+    this.#unremoved.add(ord);
+  }
+
+  /** Writes down what is going to be told, in the transaction that is open. */
+  record(findings: readonly Finding[]): void {
+    const parts: { ord: number; changes: readonly Change[] }[] = [];
+    for (const finding of findings) {
+      const { entry } = finding;
+      if (finding.kind === "failed") this.#store.remove(entry.ord);
+      if (finding.kind !== "changes") continue;
+      if (entry.savedChangeId === undefined) {
+        this.#save(entry);
+        this.#pendingSaved.push(entry);
+      }
+      parts.push({ ord: entry.ord, changes: finding.changes });
+    }
+    if (parts.length > 0) this.#pendingRecord = this.#store.append(parts);
+  }
+
+  /** {@link record} in a transaction of its own. */
+  recordAlone(findings: readonly Finding[]): void {
+    this.#store.within(() => this.record(findings));
+  }
+
+  /** The transaction of the last {@link record} was committed, and is told now. */
+  told(): void {
+    if (this.#pendingRecord !== undefined) this.#keep(this.#pendingRecord);
+    this.#pendingRecord = undefined;
+    this.#pendingSaved = [];
+  }
+
+  /** It was rolled back. */
+  forget(): void {
+    for (const entry of this.#pendingSaved) {
+      entry.savedChangeId = undefined;
+      if (!entry.isDropped) this.#unsaved.add(entry);
+    }
+    this.#pendingSaved = [];
+    this.#pendingRecord = undefined;
+  }
+
+  /** Records of the last run; what restoring found out was recorded after them. */
+  restored(log: readonly LogRecord[]): void {
+    for (const record of log) this.#keep(record);
+    this.#log.sort((a, b) => a.seq - b.seq);
+  }
+
+  /** A slice of what the store is to have, and of what it has too much. */
+  keepUp(): void {
+    const store = this.#store;
+    const removed = [...this.#unremoved].slice(0, upkeepMax);
+    const saved = [...this.#unsaved].slice(0, upkeepMax);
+    let dropped = 0;
+    let droppedChars = 0;
+    const again = new Set<Entry>();
+    while (dropped < upkeepMax && this.#logChars - droppedChars > this.#logCharsMax) {
+      const record = this.#log[dropped] as LogRecord;
+      droppedChars += record.chars;
+      dropped++;
+      for (const { ord, lastChangeId } of record.parts) {
+        const entry = this.#registry.byOrd(ord);
+        // What the record says is to stand in the rows that are saved before it goes.
+        if (entry !== undefined && (entry.savedChangeId ?? 0) < lastChangeId) again.add(entry);
+      }
+    }
+    if (removed.length + saved.length + dropped === 0) return;
+    const last = this.#log[dropped - 1];
+    try {
+      store.within(() => {
+        for (const ord of removed) store.remove(ord);
+        for (const entry of saved) this.#save(entry);
+        for (const entry of again) this.#save(entry);
+        if (last !== undefined) store.trim(last.seq);
+      });
+    } catch {
+      // A full disk: then they are unknown after a crash. Later ones are tried again.
+      for (const entry of saved) entry.savedChangeId = undefined;
+    }
+    for (const ord of removed) this.#unremoved.delete(ord);
+    for (const entry of saved) this.#unsaved.delete(entry);
+    for (const { parts } of this.#log.splice(0, dropped)) {
+      for (const { ord, lastChangeId } of parts) {
+        this.#registry.byOrd(ord)?.subscription.history.dropThrough(lastChangeId);
+      }
+    }
+    this.#logChars -= droppedChars;
+  }
+
+  /** Writes down all that isn't yet. */
+  close(): void {
+    this.#store.within(() => {
+      for (const ord of this.#unremoved) this.#store.remove(ord);
+      for (const entry of this.#unsaved) this.#save(entry);
+    });
+    this.#unremoved.clear();
+    this.#unsaved.clear();
+  }
+
+  #save(entry: Entry): void {
+    this.#store.save(entry.ord, entry.subscription);
+    entry.savedChangeId = entry.subscription.history.lastId;
+    this.#unsaved.delete(entry);
+  }
+
+  #keep(record: LogRecord): void {
+    this.#log.push(record);
+    this.#logChars += record.chars;
+  }
+}

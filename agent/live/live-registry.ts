@@ -1,0 +1,200 @@
+/**
+ * Which live queries there are, and who listens to each. Who asks the same shares one: the same text
+ * after parameters have been put in.
+ *
+ * @module
+ */
+
+import type { StreamListener } from "../api/store-service.ts";
+import type { Subscription } from "./subscription.ts";
+
+/** A subscription, and what is known of it beside its rows. */
+export interface Entry {
+  subscription: Subscription;
+  readonly listeners: Map<number, StreamListener>;
+  /** In the store. */
+  readonly ord: number;
+  /** Since when nobody listens; undefined while somebody does. */
+  idleSinceMs: number | undefined;
+  /** Its tables changed and it hasn't looked yet. */
+  isStale: boolean;
+  /** What running it took the last time. */
+  rerunMs: number;
+  /** It is in the store, with its rows as of this change; undefined: not yet. */
+  savedChangeId: number | undefined;
+  isDropped: boolean;
+  /** Commits that it was looked at for, those that told something, and what looking took. */
+  looked: number;
+  told: number;
+  busyMs: number;
+}
+
+export function createEntry(subscription: Subscription, ord: number): Entry {
+  return {
+    subscription,
+    listeners: new Map(),
+    ord,
+    idleSinceMs: undefined,
+    isStale: false,
+    rerunMs: 0,
+    savedChangeId: undefined,
+    isDropped: false,
+    looked: 0,
+    told: 0,
+    busyMs: 0,
+  };
+}
+
+/** For `patina subs`. */
+export interface SubscriptionReport {
+  readonly id: string;
+  readonly sql: string;
+  /** By key: changed rows are looked up; rerun: it is run again and compared. */
+  readonly how: "keyed" | "rerun";
+  /** How a commit finds it: by value, by table and column, or by table. */
+  readonly found_by: "value" | "column" | "table";
+  readonly tables: readonly string[];
+  readonly rows: number;
+  readonly listeners: number;
+  readonly change_id: number;
+  readonly oldest_change_id: number;
+  readonly looked: number;
+  readonly told: number;
+  readonly busy_ms: number;
+  readonly rerun_ms: number;
+  readonly shares_statements_with: number;
+}
+
+export class LiveRegistry {
+  readonly #byId = new Map<string, Entry>();
+  readonly #bySql = new Map<string, Entry>();
+  readonly #byOrd = new Map<number, Entry>();
+  readonly #bySubscriber = new Map<number, Entry>();
+  readonly #rerunsByTable = new Map<string, Set<Entry>>();
+
+  get count(): number {
+    return this.#byId.size;
+  }
+
+  get listenerCount(): number {
+    return this.#bySubscriber.size;
+  }
+
+  entries(): MapIterator<Entry> {
+    return this.#byId.values();
+  }
+
+  byId(id: string): Entry | undefined {
+    return this.#byId.get(id);
+  }
+
+  bySql(sql: string): Entry | undefined {
+    return this.#bySql.get(sql);
+  }
+
+  byOrd(ord: number): Entry | undefined {
+    return this.#byOrd.get(ord);
+  }
+
+  /** Those that read a table, and are run again when it changes. */
+  rerunsOf(table: string): Iterable<Entry> {
+    return this.#rerunsByTable.get(table) ?? [];
+  }
+
+  add(entry: Entry): void {
+    const { subscription } = entry;
+    this.#byId.set(subscription.id, entry);
+    this.#bySql.set(subscription.sql, entry);
+    this.#byOrd.set(entry.ord, entry);
+    this.addTables(entry);
+  }
+
+  /** Its listeners stay until {@link endStreams}. */
+  remove(entry: Entry): void {
+    const { subscription } = entry;
+    this.#byId.delete(subscription.id);
+    this.#bySql.delete(subscription.sql);
+    this.#byOrd.delete(entry.ord);
+    this.removeTables(entry);
+  }
+
+  /** Its subscription is another one now, of the same id and text. */
+  addTables(entry: Entry): void {
+    const { plan, dependencies } = entry.subscription;
+    if (plan.kind === "keyed") return;
+    for (const table of dependencies.keys()) addTo(this.#rerunsByTable, table, entry);
+  }
+
+  removeTables(entry: Entry): void {
+    const { plan, dependencies } = entry.subscription;
+    if (plan.kind === "keyed") return;
+    for (const table of dependencies.keys()) removeFrom(this.#rerunsByTable, table, entry);
+  }
+
+  listen(entry: Entry, subscriber: number, listener: StreamListener): void {
+    entry.listeners.set(subscriber, listener);
+    entry.idleSinceMs = undefined;
+    this.#bySubscriber.set(subscriber, entry);
+  }
+
+  /** True when there was such a subscriber. */
+  unlisten(subscriber: number, nowMs: number): boolean {
+    const entry = this.#bySubscriber.get(subscriber);
+    if (entry === undefined) return false;
+    this.#bySubscriber.delete(subscriber);
+    entry.listeners.delete(subscriber);
+    if (entry.listeners.size === 0) entry.idleSinceMs = nowMs;
+    return true;
+  }
+
+  endStreams(entry: Entry): void {
+    for (const [subscriber, listener] of [...entry.listeners]) {
+      this.#bySubscriber.delete(subscriber);
+      listener({ kind: "end" });
+    }
+    entry.listeners.clear();
+    entry.idleSinceMs ??= 0;
+  }
+
+  describe(): SubscriptionReport[] {
+    return [...this.#byId.values()].map(reportOf);
+  }
+}
+
+function reportOf(entry: Entry): SubscriptionReport {
+  const { subscription, listeners, looked, told, busyMs, rerunMs } = entry;
+  const { plan, history, dependencies } = subscription;
+  const isByValue =
+    plan.kind === "keyed" &&
+    plan.values.length > 0 &&
+    plan.group.sources.some(({ affected }) => affected !== undefined);
+  const isByColumn = [...dependencies.values()].some(({ columns }) => columns !== undefined);
+  return {
+    id: subscription.id,
+    sql: subscription.sql,
+    how: plan.kind,
+    found_by: isByValue ? "value" : isByColumn ? "column" : "table",
+    tables: [...dependencies.keys()],
+    rows: subscription.rowCount,
+    listeners: listeners.size,
+    change_id: history.lastId,
+    oldest_change_id: history.firstId,
+    looked,
+    told,
+    busy_ms: busyMs,
+    rerun_ms: rerunMs,
+    shares_statements_with: plan.kind === "keyed" ? plan.group.members.size - 1 : 0,
+  };
+}
+
+function addTo<K, V>(map: Map<K, Set<V>>, key: K, value: V): void {
+  const values = map.get(key);
+  if (values === undefined) map.set(key, new Set([value]));
+  else values.add(value);
+}
+
+function removeFrom<K, V>(map: Map<K, Set<V>>, key: K, value: V): void {
+  const values = map.get(key);
+  values?.delete(value);
+  if (values?.size === 0) map.delete(key);
+}

@@ -1,0 +1,189 @@
+/**
+ * Which way a live query is run: keyed where its text and SQLite agree on that, again and compared
+ * otherwise. Keeps the groups that keyed queries share.
+ *
+ * @module
+ */
+
+import type { Database } from "../../wasm/database.ts";
+import type { Statement } from "../../wasm/statement.ts";
+import type { Refused } from "../api/store-service.ts";
+import type { SqlGuard } from "../sql/guard.ts";
+import { errorText, SqlRefused } from "../sql/prepared.ts";
+import type { HistoryLimits } from "./change-history.ts";
+import { dependenciesOf, isPlainlyCompared } from "./dependencies.ts";
+import { KeyedGroup, type KeyedSource, ParameterTable } from "./keyed-group.ts";
+import { type KeyedQuery, keyedQuery } from "./keyed-query.ts";
+import { seaHashHex } from "./seahash.ts";
+import { type Before, type Plan, Subscription } from "./subscription.ts";
+
+/** Key columns of a table in the order of its primary key; undefined for a table without one, and for views. */
+export type KeyColumnsOf = (table: string) => readonly string[] | undefined;
+
+export class QueryPlanner {
+  readonly #database: Database;
+  readonly #guard: SqlGuard;
+  readonly #keyColumnsOf: KeyColumnsOf;
+  readonly #limits: HistoryLimits;
+  readonly #parameters: ParameterTable;
+  readonly #groups = new Map<string, KeyedGroup<Subscription>>();
+  readonly #groupsByTable = new Map<string, Set<KeyedGroup<Subscription>>>();
+  #lastGroup = 0;
+
+  constructor(options: {
+    /** The connection that the queries will run on, and its guard. */
+    readonly database: Database;
+    readonly guard: SqlGuard;
+    readonly keyColumnsOf: KeyColumnsOf;
+    readonly limits: HistoryLimits;
+  }) {
+    this.#database = options.database;
+    this.#guard = options.guard;
+    this.#keyColumnsOf = options.keyColumnsOf;
+    this.#limits = options.limits;
+    this.#parameters = new ParameterTable(options.database);
+  }
+
+  groupsOf(table: string): Iterable<KeyedGroup<Subscription>> {
+    return this.#groupsByTable.get(table) ?? [];
+  }
+
+  /**
+   * Without rows yet.
+   *
+   * @param sql without parameters
+   * @param before what it goes on from
+   */
+  build(sql: string, id: string, before?: Before): Subscription | Refused {
+    const guard = this.#guard;
+    let plain: Statement | undefined;
+    try {
+      guard.beginNotes();
+      const statement = guard.within("read", () => this.#database.prepare(sql));
+      plain = statement;
+      const { notes } = guard;
+      const columns = statement.columnNames();
+      const plan = this.#plan(sql, statement, notes);
+      const hash = seaHashHex(sql);
+      return new Subscription({ id, hash, sql, columns, plan, limits: this.#limits, before });
+    } catch (error) {
+      plain?.finalize();
+      return { kind: "refused", status: 400, why: errorText(error, guard) };
+    }
+  }
+
+  dispose(subscription: Subscription): void {
+    subscription.dispose();
+    const { plan } = subscription;
+    if (plan.kind !== "keyed" || plan.group.members.size > 0) return;
+    const { group } = plan;
+    if (this.#groups.get(group.text) === group) this.#groups.delete(group.text);
+    for (const table of group.dependencies.keys()) {
+      const groups = this.#groupsByTable.get(table);
+      groups?.delete(group);
+      if (groups?.size === 0) this.#groupsByTable.delete(table);
+    }
+    group.dispose();
+  }
+
+  #plan(sql: string, plain: Statement, notes: SqlGuard["notes"]): Plan {
+    for (const takeValues of [true, false]) {
+      const query = keyedQuery(sql, this.#keyColumnsOf, takeValues);
+      if (query === undefined) break;
+      const group = this.#groups.get(query.all) ?? this.#createGroup(query, sql, notes);
+      if (group === undefined) continue;
+      plain.finalize();
+      return { kind: "keyed", group, values: query.values };
+    }
+    const dependencies = dependenciesOf(this.#database, sql, notes, true);
+    if (dependencies.size === 0) {
+      throw new SqlRefused("at least 1 table is required in FROM / JOIN clause");
+    }
+    return { kind: "rerun", all: plain, dependencies, identity: this.#identityColumns(plain) };
+  }
+
+  #createGroup(
+    query: KeyedQuery,
+    sql: string,
+    notes: SqlGuard["notes"],
+  ): KeyedGroup<Subscription> | undefined {
+    const database = this.#database;
+    const dependencies = dependenciesOf(database, sql, notes, false);
+    // What else SQLite saw it read (a view's tables, say) is beyond what its words tell.
+    const tables = new Set(query.tables.map(({ table }) => table));
+    if (tables.size !== dependencies.size) return undefined;
+    for (const table of tables) if (!dependencies.has(table)) return undefined;
+    this.#parameters.make();
+    const isPlain = [...tables].every((table) => isPlainlyCompared(database, table));
+    const statements: Statement[] = [];
+    const prepare = (text: string): Statement => {
+      const statement = this.#guard.within("read", () => database.prepare(text));
+      statements.push(statement);
+      return statement;
+    };
+    try {
+      const all = prepare(query.all);
+      const sources = query.tables.map(({ table, keyColumns, one, affected }): KeyedSource => {
+        return {
+          table,
+          keyColumns,
+          one: one === undefined ? undefined : prepare(one),
+          affected:
+            affected === undefined || !isPlain || query.values.length === 0
+              ? undefined
+              : tried(() => prepare(affected)),
+        };
+      });
+      const number = ++this.#lastGroup;
+      const parameters = this.#parameters;
+      const group = new KeyedGroup<Subscription>({
+        number,
+        query,
+        all,
+        sources,
+        dependencies,
+        parameters,
+      });
+      this.#groups.set(query.all, group);
+      for (const table of tables) {
+        const groups = this.#groupsByTable.get(table);
+        if (groups === undefined) this.#groupsByTable.set(table, new Set([group]));
+        else groups.add(group);
+      }
+      return group;
+    } catch {
+      // SQLite reads the words otherwise: run it again and compare.
+      for (const statement of statements) statement.finalize();
+      return undefined;
+    }
+  }
+
+  /** Columns of the result that are key columns, of tables whose whole key is there. */
+  #identityColumns(statement: Statement): number[] {
+    const found = new Map<string, Map<string, number>>();
+    for (let i = 0; i < statement.columnCount; i++) {
+      const origin = statement.columnOrigin(i);
+      if (origin === null) continue;
+      const table = origin.table.toLowerCase();
+      const columns = found.get(table) ?? new Map<string, number>();
+      if (!columns.has(origin.column.toLowerCase())) columns.set(origin.column.toLowerCase(), i);
+      found.set(table, columns);
+    }
+    const identity: number[] = [];
+    for (const [table, columns] of found) {
+      const key = this.#keyColumnsOf(table);
+      if (key?.every((column) => columns.has(column))) {
+        identity.push(...key.map((column) => columns.get(column) as number));
+      }
+    }
+    return identity;
+  }
+}
+
+function tried<T>(use: () => T): T | undefined {
+  try {
+    return use();
+  } catch {
+    return undefined;
+  }
+}
