@@ -59,6 +59,7 @@ import {
   SQLITE_READONLY_DIRECTORY,
 } from "../constants.ts";
 import { type FileSystem, systemFiles } from "./file-system.ts";
+import { FrameBuffer } from "./frame-buffer.ts";
 import { SharedFile } from "./shared-file.ts";
 import { type OpenedFile, type Vfs, VfsError, type VfsFile } from "./vfs.ts";
 
@@ -206,6 +207,10 @@ class FileHandle implements VfsFile {
   readonly #wal: OpenWal | null;
   /** The file may have been made here: its name isn't safe before its directory is synced. */
   #directorySyncDue: boolean;
+  /** Of a WAL: frames of a transaction that isn't committed yet (frame-buffer.ts). */
+  readonly #frames: FrameBuffer | null;
+  /** Where the last call read, if that was the last call: what SQLite writes there it writes again. */
+  #readAt = -1;
 
   constructor(
     vfs: FileVfs,
@@ -226,11 +231,13 @@ class FileHandle implements VfsFile {
     this.#flags = flags;
     this.shared = locked?.shared ?? null;
     this.#wal = wal;
+    this.#frames = wal === null ? null : new FrameBuffer();
     this.#directorySyncDue = mayHaveMade;
   }
 
   xClose(): void {
     try {
+      // What waits was never committed.
       this.#fs.close(this.#fd);
     } catch (thrown) {
       throw failure(SQLITE_IOERR_CLOSE, "close", this.#name, thrown);
@@ -242,6 +249,8 @@ class FileHandle implements VfsFile {
   }
 
   xRead(heap: Uint8Array, pointer: number, bytes: number, offset: number): number {
+    this.#writeFrames();
+    this.#readAt = offset;
     try {
       let done = this.#fs.pread(this.#fd, heap, pointer, bytes, offset);
       while (done < bytes) {
@@ -257,6 +266,33 @@ class FileHandle implements VfsFile {
 
   xWrite(heap: Uint8Array, pointer: number, bytes: number, offset: number): void {
     this.#refuseDistrusted();
+    const frames = this.#frames;
+    if (frames === null) {
+      this.#write(heap, pointer, bytes, offset);
+      return;
+    }
+    // A header that was just read is written with another checksum, and no page follows it.
+    const isAgain = offset === this.#readAt;
+    this.#readAt = -1;
+    if (!isAgain && frames.fits(bytes, offset)) {
+      if (frames.take(heap, pointer, bytes, offset)) this.#writeFrames();
+      return;
+    }
+    this.#writeFrames();
+    if (!isAgain && frames.fits(bytes, offset)) frames.take(heap, pointer, bytes, offset);
+    else this.#write(heap, pointer, bytes, offset);
+  }
+
+  /** Frames that couldn't be written are given up, as SQLite gives up their transaction. */
+  #writeFrames(): void {
+    const frames = this.#frames;
+    if (frames === null || frames.length === 0) return;
+    const { bytes, length, offset } = frames;
+    frames.clear();
+    this.#write(bytes, 0, length, offset);
+  }
+
+  #write(heap: Uint8Array, pointer: number, bytes: number, offset: number): void {
     try {
       let done = 0;
       while (done < bytes) {
@@ -273,6 +309,7 @@ class FileHandle implements VfsFile {
 
   xTruncate(bytes: number): void {
     this.#refuseDistrusted();
+    this.#writeFrames();
     try {
       this.#fs.ftruncate(this.#fd, bytes);
     } catch (thrown) {
@@ -282,6 +319,7 @@ class FileHandle implements VfsFile {
 
   xSync(): void {
     this.#refuseDistrusted();
+    this.#writeFrames();
     try {
       this.#fs.fdatasync(this.#fd);
     } catch (thrown) {
@@ -304,6 +342,7 @@ class FileHandle implements VfsFile {
   }
 
   xFileSize(): number {
+    this.#writeFrames();
     try {
       return this.#fs.size(this.#fd);
     } catch (thrown) {
