@@ -24,6 +24,7 @@ import type {
   TableStats,
   TransactOutcome,
 } from "./api/store-service.ts";
+import type { InitialRowsSource } from "./live/initial-rows.ts";
 import { type LiveLimits, LiveQueries } from "./live/live-queries.ts";
 import type { LiveStore } from "./live/live-store.ts";
 import type { KeyColumnsOf } from "./live/query-planner.ts";
@@ -53,6 +54,8 @@ export interface LocalServiceHost<C extends WriteCommit> {
   readonly health: () => Promise<HealthReport>;
   readonly status: () => unknown;
   readonly swarm: () => Promise<unknown>;
+  /** Where new subscriptions get their rows; undefined: from the writer's connection, in one turn. */
+  readonly initialRows?: InitialRowsSource;
   /** Where live queries outlive the process; undefined: they don't. */
   readonly liveStore?: LiveStore;
   readonly liveLimits?: LiveLimits;
@@ -85,6 +88,7 @@ export class LocalService<C extends WriteCommit = WriteCommit> implements StoreS
       writer,
       keyColumnsOf: host.keyColumnsOf,
       nextSubscriber,
+      initialRows: host.initialRows,
       store: host.liveStore,
       limits: host.liveLimits,
     });
@@ -267,14 +271,17 @@ export class LocalService<C extends WriteCommit = WriteCommit> implements StoreS
   #open(
     options: SubscribeOptions,
     listener: StreamListener,
-    open: (listener: StreamListener) => SubscribeOutcome,
-  ): SubscribeOutcome {
+    open: (listener: StreamListener) => SubscribeOutcome | Promise<SubscribeOutcome>,
+  ): SubscribeOutcome | Promise<SubscribeOutcome> {
     if (options.transactions !== true) return open(listener);
     let id = "";
     const tables = (): ReadonlySet<string> | undefined => this.live.tablesOf(id);
+    const opened = (outcome: SubscribeOutcome): SubscribeOutcome => {
+      if (outcome.kind === "subscribed") id = outcome.id;
+      return outcome;
+    };
     const outcome = open(withTransactionLines(listener, () => this.#told, tables));
-    if (outcome.kind === "subscribed") id = outcome.id;
-    return outcome;
+    return outcome instanceof Promise ? outcome.then(opened) : opened(outcome);
   }
 
   /** What SQLite's authorizer says that it reads is held against the token's tables. */

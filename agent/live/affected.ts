@@ -25,10 +25,10 @@ export function affectedBy(
   registry: LiveRegistry,
   planner: QueryPlanner,
 ): ReadonlyMap<Entry, TableChanges> {
-  const affected = new Map<Entry, Map<string, ChangedRow[] | "unknown">>();
+  const affected = new Map<Entry, TableChanges>();
   const note: Note = (entry, table, row) => {
-    if (entry === undefined || entry.isDropped) return;
-    let own = affected.get(entry);
+    if (entry === undefined || entry.isDropped || entry.starting !== undefined) return;
+    let own = affected.get(entry) as Map<string, ChangedRow[] | "unknown"> | undefined;
     if (own === undefined) {
       own = new Map();
       affected.set(entry, own);
@@ -48,7 +48,30 @@ export function affectedBy(
       }
     }
   }
+  // Which rows it will hold isn't known yet.
+  for (const entry of registry.starting) {
+    const own = new Map<string, readonly ChangedRow[] | "unknown">();
+    for (const table of entry.subscription.dependencies.keys()) {
+      const rows = changes.get(table);
+      if (rows !== undefined && isConcerned(rows, table, entry.subscription.dependencies)) {
+        own.set(table, rows);
+      }
+    }
+    if (own.size > 0) affected.set(entry, own);
+  }
   return affected;
+}
+
+/** Both, one after the other. */
+export function joinChanges(first: TableChanges, second: TableChanges): TableChanges {
+  const joined = new Map(first);
+  for (const [table, rows] of second) {
+    const before = first.get(table) ?? [];
+    const isUnknown =
+      before === "unknown" || rows === "unknown" || before.length + rows.length > rowsMax;
+    joined.set(table, isUnknown ? "unknown" : [...before, ...rows]);
+  }
+  return joined;
 }
 
 function findMembers(

@@ -25,6 +25,8 @@ export interface LiveConnection {
 export type Finding = { readonly entry: Entry } & (
   | { readonly kind: "changes"; readonly changes: readonly Change[] }
   | { readonly kind: "later" }
+  /** It is starting: to be looked at when its rows are there. */
+  | { readonly kind: "missed"; readonly changes: TableChanges }
   | { readonly kind: "failed"; readonly why: string }
 );
 
@@ -47,6 +49,10 @@ export class Evaluation {
     const findings: Finding[] = [];
     const begunMs = performance.now();
     for (const [entry, own] of affected) {
+      if (entry.starting !== undefined) {
+        findings.push({ kind: "missed", entry, changes: own });
+        continue;
+      }
       if (entry.isStale) continue;
       entry.looked++;
       const { subscription } = entry;

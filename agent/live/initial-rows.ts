@@ -2,13 +2,30 @@
  * The rows of a live query before its first event: where a new subscription gets them from, and the
  * lines that a reader gets.
  *
+ * They may come in the turn in which they are asked for, from the connection that writes, or in pieces
+ * from a source of another thread's, while commits go on. In the second case the subscription is
+ * *starting*: what commits change meanwhile is noted, and looked at when the last row is there
+ * (`live-queries.ts`).
+ *
  * @module
  */
 
 import { secondsToJson } from "../api/json-writer.ts";
 import type { Evaluation } from "./evaluation.ts";
 import type { Entry } from "./live-registry.ts";
-import type { Subscription } from "./subscription.ts";
+import type { InitialQuery, ReadRow, Subscription } from "./subscription.ts";
+
+/** Runs queries elsewhere. */
+export interface InitialRowsSource {
+  /**
+   * Rows of the database as it is when this is called, which is between two transactions. Whoever
+   * iterates asks for one piece after another, and may stop.
+   *
+   * @returns undefined: it is to be run here, at once
+   * @throws what is wrong, with a message for the reader, while iterating
+   */
+  read(query: InitialQuery): AsyncIterable<readonly ReadRow[]> | undefined;
+}
 
 /** Rows of a snapshot are handed on in pieces of about this size. */
 const chunkCharsMin = 64 * 1024;
@@ -31,13 +48,48 @@ export function* snapshotLines(
   subscription: Subscription,
   tookMs: number,
 ): IterableIterator<string> {
-  let text = `{"columns":${subscription.columnsJson}}\n`;
+  let text = columnsLine(subscription);
   for (const { rowId, cells } of subscription.sortedRows()) {
-    text += `{"row":[${rowId},${cells}]}\n`;
+    text += rowLine(rowId, cells);
     if (text.length < chunkCharsMin) continue;
     yield text;
     text = "";
   }
-  const { lastId } = subscription.history;
-  yield `${text}{"eoq":{"time":${secondsToJson(tookMs)},"change_id":${lastId}}}\n`;
+  yield text + eoqLine(subscription, tookMs);
+}
+
+/**
+ * Takes rows in as they come, one piece after another, and hands their lines on.
+ *
+ * @param first of `pieces`
+ * @returns false when the entry was dropped meanwhile
+ */
+export async function takeInitialRows(
+  entry: Entry,
+  first: IteratorResult<readonly ReadRow[]>,
+  pieces: AsyncIterator<readonly ReadRow[]>,
+  tell: (lines: string) => void,
+): Promise<boolean> {
+  const { subscription } = entry;
+  tell(columnsLine(subscription));
+  for (let piece = first; piece.done !== true; piece = await pieces.next()) {
+    if (entry.isDropped) break;
+    let text = "";
+    for (const row of piece.value) text += rowLine(subscription.addInitial(row), row.cells);
+    if (text !== "") tell(text);
+  }
+  if (entry.isDropped) await pieces.return?.();
+  return !entry.isDropped;
+}
+
+function columnsLine({ columnsJson }: Subscription): string {
+  return `{"columns":${columnsJson}}\n`;
+}
+
+function rowLine(rowId: number, cells: string): string {
+  return `{"row":[${rowId},${cells}]}\n`;
+}
+
+export function eoqLine({ history }: Subscription, tookMs: number): string {
+  return `{"eoq":{"time":${secondsToJson(tookMs)},"change_id":${history.lastId}}}\n`;
 }

@@ -30,17 +30,23 @@ import type {
   SubscribeOutcome,
 } from "../api/store-service.ts";
 import type { QueryRunner } from "../sql/query-runner.ts";
-import { affectedBy } from "./affected.ts";
+import { affectedBy, joinChanges } from "./affected.ts";
 import { ChangeHistory, type HistoryLimits, historyLimits } from "./change-history.ts";
 import { Evaluation, type Finding, type LiveConnection } from "./evaluation.ts";
 import { expandedText } from "./expanded-text.ts";
-import { readInitialRows, snapshotLines } from "./initial-rows.ts";
+import {
+  eoqLine,
+  type InitialRowsSource,
+  readInitialRows,
+  snapshotLines,
+  takeInitialRows,
+} from "./initial-rows.ts";
 import { isUntold, rowsFrom, rowsFromStored } from "./known-rows.ts";
 import { LiveJournal } from "./live-journal.ts";
 import { createEntry, type Entry, LiveRegistry, type SubscriptionReport } from "./live-registry.ts";
 import type { LiveStore, StoredSubscription } from "./live-store.ts";
 import { type KeyColumnsOf, QueryPlanner } from "./query-planner.ts";
-import type { Change } from "./subscription.ts";
+import type { Change, ReadRow } from "./subscription.ts";
 import type { TableChanges } from "./table-changes.ts";
 
 export interface LiveQueriesOptions {
@@ -48,6 +54,8 @@ export interface LiveQueriesOptions {
   readonly reader: QueryRunner;
   readonly writer: LiveConnection;
   readonly keyColumnsOf: KeyColumnsOf;
+  /** Where new subscriptions get their rows; undefined: from the writer's connection, in one turn. */
+  readonly initialRows?: InitialRowsSource | undefined;
   /** Numbers that are unique among all listeners of the store. */
   readonly nextSubscriber: () => number;
   /** Without one nothing outlives the process. */
@@ -69,6 +77,7 @@ const restoreMsMax = 2000;
 export class LiveQueries {
   readonly #reader: QueryRunner;
   readonly #writer: LiveConnection;
+  readonly #initialRows: InitialRowsSource | undefined;
   readonly #nextSubscriber: () => number;
   readonly #store: LiveStore | undefined;
   readonly #limits: LiveLimits;
@@ -89,6 +98,7 @@ export class LiveQueries {
     const { database, guard } = writer;
     this.#reader = reader;
     this.#writer = writer;
+    this.#initialRows = options.initialRows;
     this.#nextSubscriber = options.nextSubscriber;
     this.#store = store;
     this.#limits = limits;
@@ -119,7 +129,12 @@ export class LiveQueries {
 
   // ---- Readers ----------------------------------------------------------------------------------
 
-  subscribe(text: SqlText, options: SubscribeOptions, listener: StreamListener): SubscribeOutcome {
+  /** Streams may begin while a promise of the outcome is pending. */
+  subscribe(
+    text: SqlText,
+    options: SubscribeOptions,
+    listener: StreamListener,
+  ): SubscribeOutcome | Promise<SubscribeOutcome> {
     const { guard, prepared } = this.#reader;
     const expanded = guard.within("read", () => expandedText(prepared, text));
     if (typeof expanded !== "string") return expanded;
@@ -129,13 +144,14 @@ export class LiveQueries {
       const why = "a `from` query param was supplied, but no existing subscription found";
       return refused(400, why);
     }
-    const begunMs = performance.now();
-    const entry = this.#create(expanded);
-    if ("kind" in entry) return entry;
-    return this.#attach(entry, options, listener, performance.now() - begunMs);
+    return this.#create(expanded, options, listener);
   }
 
-  attach(id: string, options: SubscribeOptions, listener: StreamListener): SubscribeOutcome {
+  attach(
+    id: string,
+    options: SubscribeOptions,
+    listener: StreamListener,
+  ): SubscribeOutcome | Promise<SubscribeOutcome> {
     const entry = this.#registry.byId(id);
     if (entry === undefined) return refused(404, `could not find subscription with id ${id}`);
     return this.#attach(entry, options, listener);
@@ -152,29 +168,105 @@ export class LiveQueries {
     return this.#registry.unlisten(subscriber, nowMs);
   }
 
-  #create(sql: string): Entry | Refused {
+  #create(
+    sql: string,
+    options: SubscribeOptions,
+    listener: StreamListener,
+  ): SubscribeOutcome | Promise<SubscribeOutcome> {
     if (/^\s*pragma/i.test(sql)) return refused(400, "unsupported statement");
+    if (this.#isPendingCommitted) this.tell(false);
+    const begunMs = performance.now();
     const subscription = this.#planner.build(sql, crypto.randomUUID());
     if ("kind" in subscription) return subscription;
     const entry = createEntry(subscription, this.#journal?.nextOrd() ?? 0);
+    const pieces = this.#initialRows?.read(subscription.initialQuery);
+    if (pieces !== undefined) return this.#start(entry, pieces, begunMs, options, listener);
     const why = readInitialRows(entry, this.#evaluation);
     if (why !== undefined) {
       this.#planner.dispose(subscription);
       return refused(400, why);
     }
     this.#registry.add(entry);
-    if (this.#journal !== undefined) {
-      this.#journal.created(entry);
-      this.#askTurn();
+    this.#created(entry);
+    return this.#attachNow(entry, options, listener, performance.now() - begunMs);
+  }
+
+  #created(entry: Entry): void {
+    if (this.#journal === undefined) return;
+    this.#journal.created(entry);
+    this.#askTurn();
+  }
+
+  /**
+   * Streams rows as they come; commits that come meanwhile are told after them. The outcome is there
+   * with the first piece: what fails later ends the stream with a line that says so.
+   */
+  async #start(
+    entry: Entry,
+    source: AsyncIterable<readonly ReadRow[]>,
+    begunMs: number,
+    { skipRows }: SubscribeOptions,
+    listener: StreamListener,
+  ): Promise<SubscribeOutcome> {
+    const { subscription } = entry;
+    const { promise: ended, resolve } = Promise.withResolvers<void>();
+    this.#registry.add(entry);
+    this.#registry.setStarting(entry, { missed: new Map(), ended });
+    const pieces = source[Symbol.asyncIterator]();
+    let first: IteratorResult<readonly ReadRow[]>;
+    try {
+      first = await pieces.next();
+    } catch (error) {
+      this.#drop(entry);
+      resolve();
+      return refused(400, (error as Error).message);
     }
-    return entry;
+    if (entry.isDropped) {
+      resolve();
+      await pieces.return?.();
+      return refused(400, "the schema changed: subscribe again");
+    }
+    const head = this.#head(entry);
+    const tell = (text: string): void => {
+      if (!skipRows && !entry.isDropped) linesTo(listener, text);
+    };
+    this.#registry.listen(entry, head.subscriber, listener);
+    takeInitialRows(entry, first, pieces, tell)
+      .then((isWhole) => {
+        if (!isWhole) return;
+        tell(eoqLine(subscription, performance.now() - begunMs));
+        this.#started(entry);
+      })
+      .catch((error) => this.#end(entry, (error as Error).message))
+      .finally(resolve);
+    return head;
+  }
+
+  /** All its rows are there: now for what was committed since they were asked for. */
+  #started(entry: Entry): void {
+    if (this.#isPendingCommitted) this.tell(false);
+    const missed = entry.starting?.missed ?? new Map();
+    this.#registry.setStarting(entry, undefined);
+    this.#created(entry);
+    if (missed.size > 0) this.#findAlone(entry, () => entry.subscription.find(missed));
   }
 
   #attach(
     entry: Entry,
     options: SubscribeOptions,
     listener: StreamListener,
-    tookMs = 0,
+  ): SubscribeOutcome | Promise<SubscribeOutcome> {
+    const { starting } = entry;
+    if (starting === undefined) return this.#attachNow(entry, options, listener, 0);
+    return starting.ended.then(() => this.#attachNow(entry, options, listener, 0));
+  }
+
+  /** @param tookMs what running it took */
+  #attachNow(
+    entry: Entry,
+    options: SubscribeOptions,
+    listener: StreamListener,
+    tookMs: number,
   ): SubscribeOutcome {
     if (this.#isPendingCommitted) this.tell(false);
     this.#freshen(entry);
@@ -182,26 +274,27 @@ export class LiveQueries {
     if (entry.isDropped) {
       return refused(404, `could not find subscription with id ${subscription.id}`);
     }
-    const { history, id, hash } = subscription;
-    const subscriber = this.#nextSubscriber();
-    const tell = (text: string): void => {
-      if (text !== "") listener({ kind: "lines", bytes: utf8(text), isSnapshot: true });
-    };
-    const head = { kind: "subscribed", subscriber, id, hash } as const;
+    const { history } = subscription;
+    const head = this.#head(entry);
     if (options.from !== undefined && options.from > 0) {
       const replay = history.after(options.from);
       if (replay === undefined) {
         const why = `subscription already deleted older changes, min change id: ${history.firstId}`;
-        tell(`${errorJson(why)}\n`);
+        linesTo(listener, `${errorJson(why)}\n`);
         listener({ kind: "end" });
         return head;
       }
-      tell(replay);
+      if (replay !== "") linesTo(listener, replay);
     } else if (!options.skipRows) {
-      for (const piece of snapshotLines(subscription, tookMs)) tell(piece);
+      for (const piece of snapshotLines(subscription, tookMs)) linesTo(listener, piece);
     }
-    this.#registry.listen(entry, subscriber, listener);
+    this.#registry.listen(entry, head.subscriber, listener);
     return head;
+  }
+
+  #head({ subscription }: Entry): SubscribeOutcome & { kind: "subscribed" } {
+    const { id, hash } = subscription;
+    return { kind: "subscribed", subscriber: this.#nextSubscriber(), id, hash };
   }
 
   // ---- A commit ---------------------------------------------------------------------------------
@@ -239,6 +332,7 @@ export class LiveQueries {
       if (finding.kind === "changes") this.#take(entry, finding.changes);
       // What was told before no longer leads to what is: the subscription ends, never lies.
       else if (finding.kind === "failed") this.#end(entry, finding.why);
+      else if (finding.kind === "missed") this.#miss(entry, finding.changes);
       else {
         entry.isStale = true;
         if (entry.listeners.size > 0) (isUrgent ? this.#dueUrgent : this.#due).add(entry);
@@ -251,6 +345,10 @@ export class LiveQueries {
   #forgetPending(): void {
     this.#journal?.forget();
     this.#pending = [];
+  }
+
+  #miss({ starting }: Entry, changes: TableChanges): void {
+    if (starting !== undefined) starting.missed = joinChanges(starting.missed, changes);
   }
 
   #take(entry: Entry, changes: readonly Change[]): void {
@@ -382,6 +480,10 @@ export class LiveQueries {
 
   #buildAgain(entry: Entry): void {
     const before = entry.subscription;
+    if (entry.starting !== undefined) {
+      this.#end(entry, "the schema changed: subscribe again");
+      return;
+    }
     const built = this.#planner.build(before.sql, before.id, before);
     const isKept = !("kind" in built) && built.columnsJson === before.columnsJson;
     if (!isKept) {
@@ -418,10 +520,8 @@ export class LiveQueries {
   }
 
   #end(entry: Entry, why: string): void {
-    const bytes = utf8(`${errorJson(why)}\n`);
-    for (const listener of entry.listeners.values()) {
-      listener({ kind: "lines", bytes, isSnapshot: true });
-    }
+    const line = `${errorJson(why)}\n`;
+    for (const listener of entry.listeners.values()) linesTo(listener, line);
     this.#drop(entry);
   }
 
@@ -436,6 +536,11 @@ export class LiveQueries {
     this.#planner.dispose(entry.subscription);
     if (this.#hasWork) this.#askTurn();
   }
+}
+
+/** What counts to no limit of the reader's. */
+function linesTo(listener: StreamListener, lines: string): void {
+  listener({ kind: "lines", bytes: utf8(lines), isSnapshot: true });
 }
 
 function refused(status: 400 | 404, why: string): Refused {

@@ -7,6 +7,7 @@
 
 import type { StreamListener } from "../api/store-service.ts";
 import type { Subscription } from "./subscription.ts";
+import type { TableChanges } from "./table-changes.ts";
 
 /** A subscription, and what is known of it beside its rows. */
 export interface Entry {
@@ -16,6 +17,8 @@ export interface Entry {
   readonly ord: number;
   /** Since when nobody listens; undefined while somebody does. */
   idleSinceMs: number | undefined;
+  /** Its first rows are on their way. */
+  starting: Starting | undefined;
   /** Its tables changed and it hasn't looked yet. */
   isStale: boolean;
   /** What running it took the last time. */
@@ -29,12 +32,20 @@ export interface Entry {
   busyMs: number;
 }
 
+export interface Starting {
+  /** What was committed since its rows were asked for. */
+  missed: TableChanges;
+  /** Resolves when they are there, or never will be. */
+  readonly ended: Promise<void>;
+}
+
 export function createEntry(subscription: Subscription, ord: number): Entry {
   return {
     subscription,
     listeners: new Map(),
     ord,
     idleSinceMs: undefined,
+    starting: undefined,
     isStale: false,
     rerunMs: 0,
     savedChangeId: undefined,
@@ -71,6 +82,7 @@ export class LiveRegistry {
   readonly #byOrd = new Map<number, Entry>();
   readonly #bySubscriber = new Map<number, Entry>();
   readonly #rerunsByTable = new Map<string, Set<Entry>>();
+  readonly #starting = new Set<Entry>();
 
   get count(): number {
     return this.#byId.size;
@@ -96,6 +108,17 @@ export class LiveRegistry {
     return this.#byOrd.get(ord);
   }
 
+  /** Those whose first rows are on their way. */
+  get starting(): Iterable<Entry> {
+    return this.#starting;
+  }
+
+  setStarting(entry: Entry, starting: Starting | undefined): void {
+    entry.starting = starting;
+    if (starting === undefined) this.#starting.delete(entry);
+    else this.#starting.add(entry);
+  }
+
   /** Those that read a table, and are run again when it changes. */
   rerunsOf(table: string): Iterable<Entry> {
     return this.#rerunsByTable.get(table) ?? [];
@@ -115,6 +138,7 @@ export class LiveRegistry {
     this.#byId.delete(subscription.id);
     this.#bySql.delete(subscription.sql);
     this.#byOrd.delete(entry.ord);
+    this.#starting.delete(entry);
     this.removeTables(entry);
   }
 

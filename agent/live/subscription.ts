@@ -61,6 +61,29 @@ export interface Change {
   readonly line: string;
 }
 
+/** A row as it is read: what names it, and `["a",1]`. */
+export interface ReadRow {
+  readonly identity: string;
+  readonly cells: string;
+}
+
+/** What is run to get the rows: plain data, for another connection to the same database. */
+export interface InitialQuery {
+  readonly sql: string;
+  readonly values: readonly (string | number)[];
+  readonly shape: RowShape;
+}
+
+/** How a row's identity and cells stand in what a statement returns. */
+export interface RowShape {
+  /** The client's own, the first ones. */
+  readonly columnCount: number;
+  /** How many columns each table's key has; they follow, table by table. Empty: not keyed. */
+  readonly keys: readonly number[];
+  /** Of one that isn't keyed: the columns that make the identity; empty: all. */
+  readonly identity: readonly number[];
+}
+
 export interface Before {
   readonly history: ChangeHistory;
   readonly lastRowId: number;
@@ -81,7 +104,7 @@ export class Subscription {
   readonly columnsJson: string;
   readonly history: ChangeHistory;
   readonly plan: Plan;
-  readonly #columnCount: number;
+  readonly #shape: RowShape;
   /** By identity; several where the identity isn't unique. */
   readonly #rows = new Map<string, Row | Row[]>();
   /** For each table of a keyed query over several: identities in which a key stands, by the key's text. */
@@ -107,7 +130,15 @@ export class Subscription {
     this.columnsJson = JSON.stringify(options.columns);
     this.plan = plan;
     this.history = before?.history ?? new ChangeHistory(options.limits);
-    this.#columnCount = options.columns.length;
+    const columnCount = options.columns.length;
+    this.#shape =
+      plan.kind === "keyed"
+        ? {
+            columnCount,
+            keys: plan.group.sources.map(({ keyColumns }) => keyColumns),
+            identity: [],
+          }
+        : { columnCount, keys: [], identity: plan.identity };
     this.#lastRowId = before?.lastRowId ?? 0;
     const isJoin = plan.kind === "keyed" && plan.group.sources.length > 1;
     this.#byKey = isJoin ? plan.group.sources.map(() => new Map()) : [];
@@ -128,9 +159,22 @@ export class Subscription {
 
   /** Runs it for the first time. @throws SqliteError, NotUtf8Error */
   start(): void {
-    this.#forEachRow(this.#all(), (identity, cells) => {
-      this.#add(identity, { rowId: ++this.#lastRowId, cells });
-    });
+    this.#forEachRow(this.#all(), (identity, cells) => this.addInitial({ identity, cells }));
+  }
+
+  /** What {@link start} runs, for somebody else, who hands its rows to {@link addInitial}. */
+  get initialQuery(): InitialQuery {
+    const { plan, sql } = this;
+    return plan.kind === "keyed"
+      ? { sql: plan.group.text, values: plan.values, shape: this.#shape }
+      : { sql, values: [], shape: this.#shape };
+  }
+
+  /** @returns its row id */
+  addInitial({ identity, cells }: ReadRow): number {
+    const rowId = ++this.#lastRowId;
+    this.#add(identity, { rowId, cells });
+    return rowId;
   }
 
   /**
@@ -378,30 +422,33 @@ export class Subscription {
   }
 
   #forEachRow(statement: Statement, use: (identity: string, cells: string) => void): void {
-    const { plan } = this;
     try {
       while (statement.step()) {
-        const cells = cellsJson(statement, this.#columnCount);
-        if (plan.kind === "keyed") use(this.#identityOf(statement, plan.group), cells);
-        else if (plan.identity.length === 0) use(cells, cells);
-        else use(keyText(plan.identity.map((column) => statement.column(column))), cells);
+        const { identity, cells } = readRow(statement, this.#shape);
+        use(identity, cells);
       }
     } finally {
       statement.reset();
     }
   }
+}
 
-  /** The keys' texts, table by table. */
-  #identityOf(statement: Statement, { sources }: KeyedGroup<Subscription>): string {
-    let column = this.#columnCount;
-    const keys: string[] = [];
-    for (const { keyColumns } of sources) {
-      const values: SqlValue[] = [];
-      for (let i = 0; i < keyColumns; i++) values.push(statement.column(column++));
-      keys.push(keyText(values));
-    }
-    return keys.length === 1 ? (keys[0] as string) : keys.join(keySeparator);
+/** The row at hand. @throws NotUtf8Error */
+export function readRow(statement: Statement, shape: RowShape): ReadRow {
+  const { columnCount, keys, identity } = shape;
+  const cells = cellsJson(statement, columnCount);
+  if (keys.length === 0) {
+    if (identity.length === 0) return { identity: cells, cells };
+    return { identity: keyText(identity.map((column) => statement.column(column))), cells };
   }
+  let column = columnCount;
+  let text = "";
+  for (const [i, keyColumns] of keys.entries()) {
+    const values: SqlValue[] = [];
+    for (let n = 0; n < keyColumns; n++) values.push(statement.column(column++));
+    text += i === 0 ? keyText(values) : keySeparator + keyText(values);
+  }
+  return { identity: text, cells };
 }
 
 function bindValues(statement: Statement, values: readonly (string | number)[]): void {

@@ -1,0 +1,158 @@
+import { expect, test } from "bun:test";
+import { encodeKey } from "../../core/row/key.ts";
+import { openDatabase } from "../../wasm/database.ts";
+import { MemoryVfs } from "../../wasm/vfs/memory.ts";
+import type { StreamEvent } from "../api/store-service.ts";
+import { Deadline } from "../sql/deadline.ts";
+import { SqlGuard } from "../sql/guard.ts";
+import { QueryRunner } from "../sql/query-runner.ts";
+import type { InitialRowsSource } from "./initial-rows.ts";
+import { LiveQueries } from "./live-queries.ts";
+import { type InitialQuery, type ReadRow, readRow } from "./subscription.ts";
+
+/** Reads at once, and hands one row on whenever `step` is called. */
+class SteppedRows implements InitialRowsSource {
+  readonly #wakes: (() => void)[] = [];
+  readonly #read: (query: InitialQuery) => ReadRow[];
+  isStopped = false;
+  failure: string | undefined;
+
+  constructor(read: (query: InitialQuery) => ReadRow[]) {
+    this.#read = read;
+  }
+
+  async step(): Promise<void> {
+    while (this.#wakes.length === 0) await Promise.resolve();
+    this.#wakes.shift()?.();
+    for (let i = 0; i < 10; i++) await Promise.resolve();
+  }
+
+  read(query: InitialQuery): AsyncIterable<readonly ReadRow[]> {
+    const rows = this.#read(query);
+    return this.#pieces(rows);
+  }
+
+  async *#pieces(rows: ReadRow[]): AsyncGenerator<readonly ReadRow[]> {
+    try {
+      for (;;) {
+        await new Promise<void>((resolve) => this.#wakes.push(resolve));
+        if (this.failure !== undefined) throw new Error(this.failure);
+        const row = rows.shift();
+        if (row === undefined) return;
+        yield [row];
+      }
+    } finally {
+      this.isStopped = true;
+    }
+  }
+}
+
+function open() {
+  const vfs = new MemoryVfs();
+  const database = openDatabase("/live.db", { vfs });
+  database.exec("PRAGMA journal_mode = wal");
+  database.exec("CREATE TABLE t (id INTEGER NOT NULL PRIMARY KEY, v TEXT)");
+  database.exec("INSERT INTO t VALUES (1, 'a'), (2, 'b'), (3, 'c')");
+  const reader = new QueryRunner(openDatabase("/live.db", { vfs }), {
+    timeoutMs: 1000,
+    resultBytesMax: 2 ** 20,
+  });
+  const source = new SteppedRows(({ sql, values, shape }) => {
+    using statement = reader.database.prepare(sql);
+    for (const [i, value] of values.entries()) statement.bind(i + 1, value);
+    const rows: ReadRow[] = [];
+    while (statement.step()) rows.push(readRow(statement, shape));
+    return rows;
+  });
+  let last = 0;
+  const live = new LiveQueries({
+    reader,
+    writer: { database, guard: new SqlGuard(database), deadline: new Deadline(database) },
+    keyColumnsOf: (table) => (table === "t" ? ["id"] : undefined),
+    nextSubscriber: () => ++last,
+    initialRows: source,
+  });
+  const write = (sql: string, ...ids: number[]): void => {
+    database.exec("BEGIN");
+    database.exec(sql);
+    const rows = ids.map((id) => ({
+      table: "t",
+      key: encodeKey([id]) as Uint8Array,
+      columns: undefined,
+    }));
+    live.prepare(new Map([["t", rows]]));
+    database.exec("COMMIT");
+    live.storeCommitted();
+    live.tell(true);
+  };
+  const lines: string[] = [];
+  const listener = (event: StreamEvent): void => {
+    if (event.kind === "end") lines.push("end");
+    else lines.push(...Buffer.from(event.bytes).toString().trim().split("\n"));
+  };
+  const subscribe = (sql: string, take = listener) =>
+    live.subscribe({ sql, parameters: undefined }, { from: undefined, skipRows: false }, take);
+  return { live, source, write, lines, subscribe };
+}
+
+const eoq = expect.stringContaining('{"eoq":');
+
+for (const sql of ["SELECT id, v FROM t WHERE v <> 'x'", "SELECT DISTINCT id, v FROM t"]) {
+  test(`rows come in pieces, and commits in between are told after them: ${sql}`, async () => {
+    const { live, source, write, lines, subscribe } = open();
+    const outcome = subscribe(sql);
+    write("UPDATE t SET v = 'B' WHERE id = 2", 2);
+    await source.step();
+    const head = await outcome;
+    if (head.kind === "refused") throw new Error(head.why);
+    expect(lines).toEqual(['{"columns":["id","v"]}', '{"row":[1,[1,"a"]]}']);
+    // Seen and not yet seen by the source; gone and come since.
+    write("DELETE FROM t WHERE id IN (1, 3)", 1, 3);
+    write("INSERT INTO t VALUES (4, 'd')", 4);
+    // Another who asks the same waits for the first.
+    const others: string[] = [];
+    const second = subscribe(sql, (event) => {
+      if (event.kind === "lines") others.push(Buffer.from(event.bytes).toString());
+    });
+    for (let i = 0; i < 3; i++) await source.step();
+    expect((await second).kind).toBe("subscribed");
+    expect(lines.slice(2, 5)).toEqual(['{"row":[2,[2,"b"]]}', '{"row":[3,[3,"c"]]}', eoq]);
+    expect(lines.slice(5).toSorted()).toEqual([
+      expect.stringContaining('{"change":["delete",1,[1,"a"],'),
+      expect.stringContaining('{"change":["delete",3,[3,"c"],'),
+      expect.stringContaining('{"change":["insert",4,[4,"d"],'),
+      expect.stringContaining('{"change":["update",2,[2,"B"],'),
+    ]);
+    expect(others.join("")).toContain('{"row":[2,[2,"B"]]}\n{"row":[4,[4,"d"]]}\n{"eoq"');
+    write("UPDATE t SET v = 'D' WHERE id = 4", 4);
+    expect(lines.at(-1)).toContain('{"change":["update",4,[4,"D"],5]}');
+    expect(live.listenerCount).toBe(2);
+  });
+}
+
+test("what fails before the first row is a refusal, and after it a line and the end", async () => {
+  const { live, source, lines, subscribe } = open();
+  source.failure = "no more memory";
+  const refused = subscribe("SELECT id FROM t");
+  await source.step();
+  expect(await refused).toEqual({ kind: "refused", status: 400, why: "no more memory" });
+  source.failure = undefined;
+  const outcome = subscribe("SELECT id FROM t");
+  await source.step();
+  expect((await outcome).kind).toBe("subscribed");
+  source.failure = "interrupted";
+  await source.step();
+  expect(lines.slice(2)).toEqual(['{"error":"interrupted"}', "end"]);
+  expect(live.count).toBe(0);
+});
+
+test("a schema change ends what is starting, and the source is stopped", async () => {
+  const { live, source, lines, subscribe } = open();
+  const outcome = subscribe("SELECT id FROM t");
+  await source.step();
+  await outcome;
+  live.schemaChanged();
+  expect(lines.slice(2)).toEqual(['{"error":"the schema changed: subscribe again"}', "end"]);
+  await source.step();
+  expect(source.isStopped).toBe(true);
+});
