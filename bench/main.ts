@@ -13,6 +13,7 @@ export const benches: Readonly<Record<string, () => Promise<Bench>>> = {
   "catch-up": async () => (await import("./catch-up.ts")).catchUp,
   merge: async () => (await import("./merge.ts")).merge,
   subscriptions: async () => (await import("./subscriptions.ts")).subscriptions,
+  read: async () => (await import("./read.ts")).read,
   propagation: async () => (await import("./propagation.ts")).propagation,
   store: async () => (await import("./store.ts")).store,
   udx: async () => (await import("./udx.ts")).udx,
