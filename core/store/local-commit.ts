@@ -50,7 +50,7 @@ export interface LocalRow {
 }
 
 export interface LocalReader {
-  readonly writer: RowWriter;
+  readonly rows: RowWriter;
   readonly ordinals: Ordinals;
   readonly digester: Digester;
 }
@@ -98,7 +98,7 @@ export function clocksOfTouched(touched: Touched, reader: LocalReader): HeldRow 
   if (touched.clocks !== undefined) return touched.clocks;
   const { table, key, keyBytes, rowidBefore, before } = touched;
   let clocks: HeldRow | undefined;
-  if (before === undefined) clocks = reader.writer.findAbsent(table.name, keyBytes)?.held;
+  if (before === undefined) clocks = reader.rows.findAbsent(table.name, keyBytes)?.held;
   else {
     const found = table.findClocks({ rowid: rowidBefore, key, keyBytes });
     if (found !== undefined) clocks = decodeHeldRow(found.clock, found.held, reader.ordinals);

@@ -17,6 +17,7 @@ import { type Cell, joinRows, type RowState } from "../row/row-state.ts";
 import { equalValues, type SqlValue } from "../row/value.ts";
 import type {
   MergedRow,
+  MergeTransaction,
   ReclockedRow,
   RowRef,
   RowStore,
@@ -57,6 +58,8 @@ export class MapStore implements RowStore {
   readonly #rows = new Map<string, HeldRow>();
   /** Rows are never removed, only added at the end. */
   readonly #order: HeldRow[] = [];
+  /** Takes back, last first, what the merge under way has done; undefined: none is. */
+  #undo: (() => void)[] | undefined;
 
   constructor(digester: Digester) {
     this.#digester = digester;
@@ -69,6 +72,30 @@ export class MapStore implements RowStore {
 
   merge(rows: readonly RowState[]): MergedRow[] {
     return rows.map((row) => this.#merge(row));
+  }
+
+  beginMerge(): MergeTransaction {
+    assert(this.#undo === undefined, "no merge inside another");
+    const undo: (() => void)[] = [];
+    const merged: MergedRow[] = [];
+    this.#undo = undo;
+    const isOpen = () => this.#undo === undo;
+    return {
+      add: (rows) => {
+        assert(isOpen(), "merge: add to a transaction that is open");
+        for (const row of this.merge(rows)) merged.push(row);
+      },
+      commit: () => {
+        assert(isOpen(), "merge: commit a transaction that is open");
+        this.#undo = undefined;
+        return merged;
+      },
+      rollback: () => {
+        if (!isOpen()) return;
+        this.#undo = undefined;
+        for (const step of undo.reverse()) step();
+      },
+    };
   }
 
   read(refs: readonly RowRef[]): (RowState | undefined)[] {
@@ -166,6 +193,10 @@ export class MapStore implements RowStore {
     if (held === undefined) {
       const id = this.#digester.rowId(table, key);
       this.#add({ id, ordinal: this.#order.length, state: incoming, clocks: incomingClocks });
+      this.#undo?.push(() => {
+        this.#rows.delete(name);
+        this.#order.pop();
+      });
       return {
         table,
         key,
@@ -181,6 +212,11 @@ export class MapStore implements RowStore {
     const { state, conflict } = joinRows(held.state, incoming);
     const changed = !isSameState(held.state, state);
     if (changed) {
+      const { state: stateBefore } = held;
+      this.#undo?.push(() => {
+        held.state = stateBefore;
+        held.clocks = before;
+      });
       const clocks = clocksOfJoin(state, held, incoming, incomingClocks);
       held.state = state;
       held.clocks = clocks;

@@ -49,12 +49,30 @@ export interface ScanPosition {
   readonly after: number | bigint | string | Uint8Array | null;
 }
 
+/** One transaction of merges. It is over after its commit, its rollback, or a call that threw. */
+export interface MergeTransaction {
+  /** Throws as `merge` does: then nothing of the transaction is applied, and it is over. */
+  add(rows: readonly RowState[]): void;
+
+  /** @returns what it did to each row added, in order. Throws as `add` does. */
+  commit(): MergedRow[];
+
+  /** Nothing of it is applied. Does nothing once it is over. */
+  rollback(): void;
+}
+
 export interface RowStore {
   /**
    * Joins `rows` into what is held, in one transaction. Total: no row that decodes makes it throw,
    * whatever the schema (DESIGN §3). A full disk or a failed write throws, and nothing is changed.
    */
   merge(rows: readonly RowState[]): MergedRow[];
+
+  /**
+   * The same in pieces, with other work in between. While it is open `read` and `scan` see what it has
+   * done so far; nothing else may be asked of the store.
+   */
+  beginMerge(): MergeTransaction;
 
   /** Whole rows as held, with values; undefined where nothing is held. */
   read(refs: readonly RowRef[]): (RowState | undefined)[];

@@ -13,7 +13,7 @@ import type { Digester } from "../../core/row/digest.ts";
 import { encodeKey } from "../../core/row/key.ts";
 import { joinRows, type RowState } from "../../core/row/row-state.ts";
 import type { SqlValue } from "../../core/row/value.ts";
-import type { RowRef, RowStore, ScanPosition } from "../../core/store/row-store.ts";
+import type { MergedRow, RowRef, RowStore, ScanPosition } from "../../core/store/row-store.ts";
 import { rowState, sites } from "../generators/rows.ts";
 import { createDigester } from "../model/history.ts";
 
@@ -23,6 +23,16 @@ const timeoutMs = 120_000;
 export interface OpenedStore {
   readonly store: RowStore;
   close(): void;
+}
+
+/** As one merge, or as a transaction of several pieces. */
+function mergeInPieces(store: RowStore, rows: readonly RowState[], draw: number): MergedRow[] {
+  if (draw % 2 === 0) return store.merge(rows);
+  const transaction = store.beginMerge();
+  const at = draw % (rows.length + 1);
+  transaction.add(rows.slice(0, at));
+  transaction.add(rows.slice(at));
+  return transaction.commit();
 }
 
 /** @param open Makes an empty store that computes digests with the digester given. */
@@ -136,6 +146,43 @@ export function rowStoreContract(name: string, open: (digester: Digester) => Ope
         ] as never);
       }));
 
+    test("a merge in pieces is one merge, and tells the same", () => {
+      const steps = [
+        rowOf("i-1", at(1), 1, { a: 1 }),
+        rowOf("i-2", at(2), 1, { a: 2 }),
+        rowOf("i-1", at(1), 1, { a: [3, at(3)] }),
+        rowOf("i-2", at(4), 2, {}),
+      ];
+      const refs = steps.slice(0, 2).map(refOf);
+      const [merged, rows] = within((store) => [store.merge(steps), store.read(refs)]);
+      within((store) => {
+        const transaction = store.beginMerge();
+        transaction.add(steps.slice(0, 2));
+        transaction.add([]);
+        transaction.add(steps.slice(2));
+        expect(transaction.commit()).toEqual(merged as never);
+        transaction.rollback();
+        expect(store.read(refs)).toEqual(rows as never);
+      });
+    });
+
+    test("a merge that is rolled back between its pieces leaves nothing behind", () =>
+      within((store) => {
+        const born = rowOf("i-1", at(1), 1, { a: 1 });
+        store.merge([born]);
+        const transaction = store.beginMerge();
+        transaction.add([rowOf("i-1", at(1), 1, { a: [2, at(2)] }), rowOf("i-2", at(2), 1, {})]);
+        transaction.add([rowOf("i-1", at(3), 2, {})]);
+        transaction.rollback();
+        expect(store.read([refOf(born), refOf(rowOf("i-2", at(2), 1, {}))])).toEqual([
+          born,
+          undefined,
+        ]);
+        expect(scanAll(store, 2).map(refOf)).toEqual([refOf(born)]);
+        const [again] = store.merge([rowOf("i-2", at(2), 1, {})]);
+        expect([again?.before, again?.changed]).toEqual([undefined, true]);
+      }));
+
     // Replicas that saw the same rows agree, in whatever order, grouping and however often; and on
     // what the join says.
     test(
@@ -168,7 +215,7 @@ export function rowStoreContract(name: string, open: (digester: Digester) => Ope
                   const last = new Map<string, unknown>();
                   for (let i = 0; i < order.length; ) {
                     const size = 1 + (draw() % 3);
-                    for (const merged of store.merge(order.slice(i, i + size))) {
+                    for (const merged of mergeInPieces(store, order.slice(i, i + size), draw())) {
                       // Every merge goes on from where the one before had ended.
                       expect(merged.before).toEqual(last.get(merged.id) as never);
                       if (!merged.changed) expect(merged.after).toEqual(merged.before as never);

@@ -1,0 +1,172 @@
+/**
+ * What a change of schema does to rows: takes in those that stood in a table when it became replicated,
+ * shows what was held for want of a table or column, and checks that rows and clocks belong together.
+ *
+ * Many rows are taken in later, slice by slice (`adoption.ts`).
+ *
+ * @module
+ */
+
+import { compareHlc, type Stamp } from "../clock/stamp.ts";
+import { canonicalKeyValue, decodeKey, encodeKey } from "../row/key.ts";
+import type { SqlValue } from "../row/value.ts";
+import { decodeHeldRow } from "./held-row.ts";
+import { type LocalChange, largestHlcBefore, problemOfSize, stampChanges } from "./local-commit.ts";
+import type { LocalWriter } from "./local-writer.ts";
+import type { MergedRow } from "./row-store.ts";
+import type { Slot } from "./row-writer.ts";
+import type { StoreParts } from "./store-parts.ts";
+import type { BaseRow, StoredTable } from "./stored-table.ts";
+
+export class Intake {
+  readonly #parts: StoreParts;
+  readonly #localWriter: LocalWriter;
+
+  constructor(parts: StoreParts, localWriter: LocalWriter) {
+    this.#parts = parts;
+    this.#localWriter = localWriter;
+  }
+
+  /** Takes in the rows of tables that are new to replication, all under one stamp. */
+  adopt(names: readonly string[], nowMs: number): number {
+    let stamp: Stamp | undefined;
+    let count = 0;
+    for (const name of names) {
+      const table = this.#parts.tables.get(name) as StoredTable;
+      for (const row of table.baseRows()) {
+        stamp ??= this.#parts.clock.next(nowMs);
+        if (this.#adoptRow(table, row, stamp) !== undefined) count++;
+      }
+    }
+    return count;
+  }
+
+  /** Rows of tables to be taken in later whose key is held already: peers have them. */
+  adoptHeld(names: readonly string[], nowMs: number): number {
+    let count = 0;
+    for (const name of names) {
+      const table = this.#parts.tables.get(name) as StoredTable;
+      const found = this.#parts.database.all("SELECT key FROM patina_absent WHERE tbl = ?", name);
+      for (const [bytes] of found) {
+        const key = decodeKey(bytes as Uint8Array) ?? [];
+        const row = table.isKey(key) ? table.readByKey(key) : undefined;
+        if (row === undefined) continue;
+        if (this.#adoptRow(table, row, this.#parts.clock.next(nowMs)) !== undefined) count++;
+      }
+    }
+    return count;
+  }
+
+  /** Undefined for what is too large to be sent: it stays as it is, and counts among rows without clocks. */
+  #adoptRow(table: StoredTable, row: BaseRow, stamp: Stamp): MergedRow | undefined {
+    const key = row.key.map(canonicalKeyValue);
+    const keyBytes = encodeKey(key);
+    if (keyBytes === undefined) return undefined;
+    const change: LocalChange = {
+      kind: "insert",
+      row,
+      touched: {
+        table,
+        key,
+        keyBytes,
+        before: undefined,
+        rowidBefore: undefined,
+        rowid: row.rowid,
+        source: undefined,
+        clocks: undefined,
+      },
+    };
+    let own = stamp;
+    const before = largestHlcBefore([change], this.#parts);
+    if (before !== undefined && compareHlc(before, stamp) >= 0) {
+      this.#parts.clock.observe(before);
+      own = this.#parts.clock.next(0);
+    }
+    const rows = stampChanges([change], own, this.#parts);
+    if (problemOfSize(rows) !== undefined) return undefined;
+    return this.#localWriter.write([change], rows)[0];
+  }
+
+  /** A row of a table under adoption that a merge is about to meet is taken in first. */
+  adoptBeforeMerge(
+    { table, hasBase, hasClocks, key }: Slot,
+    adopting: ReadonlySet<string>,
+  ): MergedRow | undefined {
+    if (table === undefined || !hasBase || hasClocks || !adopting.has(table.name)) return;
+    const row = table.readByKey(key);
+    // Time has gone on since the table became replicated by at least what the clock says.
+    return row && this.#adoptRow(table, row, this.#parts.clock.next(0));
+  }
+
+  /** Puts held rows into tables that this database has only now. */
+  surfaceRows(names: readonly string[]): number {
+    let count = 0;
+    for (const name of names) {
+      const found = this.#parts.database.all("SELECT key FROM patina_absent WHERE tbl = ?", name);
+      for (const [key] of found) {
+        const slot = this.#parts.rows.find(name, key as Uint8Array);
+        if (slot.table === undefined || slot.held === undefined || slot.hasBase) continue;
+        this.#parts.rows.write(slot, slot.held);
+        if (!slot.isAbsent) count++;
+      }
+    }
+    return count;
+  }
+
+  /** Shows held cells in columns that their tables have only now. */
+  surfaceCells(names: readonly string[]): number {
+    let count = 0;
+    for (const name of names) {
+      const table = this.#parts.tables.get(name);
+      if (table === undefined || !this.#hasHeldCells(table)) continue;
+      let after: number | bigint | Uint8Array | null = null;
+      for (;;) {
+        const page = table.scan(after, 1000);
+        for (const { after: id, key: stored, clock, held } of page) {
+          after = id;
+          if (held === null) continue;
+          const row = decodeHeldRow(clock, held, this.#parts.ordinals);
+          const keyBytes = stored === undefined ? (id as Uint8Array) : encodeKey(stored);
+          if (row === undefined || keyBytes === undefined) continue;
+          const shown = row.cells.filter(
+            (cell) => cell.held && table.isShown(cell.column, cell.value as SqlValue),
+          );
+          if (shown.length === 0) continue;
+          for (const cell of shown) cell.fresh = true;
+          this.#parts.rows.write(this.#parts.rows.find(name, keyBytes), row);
+          count++;
+        }
+        if (page.length < 1000) break;
+      }
+    }
+    return count;
+  }
+
+  /** Whether something may be held for a column that the table has: else nobody need look for it. */
+  #hasHeldCells(table: StoredTable): boolean {
+    return this.#parts.database
+      .all("SELECT col FROM patina_unshown WHERE tbl = ? AND cells > 0", table.name)
+      .some(([column]) => table.valueIndex.has(String(column)));
+  }
+
+  /**
+   * Counts rows and clocks that don't belong together. Clocks whose row is gone go too: they would be
+   * taken for those of the row that gets its rowid next.
+   */
+  check(adopting: ReadonlySet<string>): {
+    readonly clocksWithoutRows: number;
+    readonly rowsWithoutClocks: number;
+  } {
+    let clocksWithoutRows = 0;
+    let rowsWithoutClocks = 0;
+    for (const table of this.#parts.tables.values()) {
+      const matched = table.countMatched();
+      const clocks = table.countClocks();
+      // A row that is to be taken in will get its clocks.
+      if (!adopting.has(table.name)) rowsWithoutClocks += table.countRows() - matched;
+      clocksWithoutRows += clocks - matched;
+      if (clocks !== matched) table.removeStrayClocks();
+    }
+    return { clocksWithoutRows, rowsWithoutClocks };
+  }
+}

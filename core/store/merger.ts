@@ -1,0 +1,162 @@
+/**
+ * The merge of a SQLite store: remote rows in, joined with what is held, inside a transaction that the
+ * store has opened.
+ *
+ * | step                      | file            |
+ * | ------------------------- | --------------- |
+ * | find row and clocks       | `row-writer.ts` |
+ * | join                      | `held-row.ts`   |
+ * | write base row and clocks | `row-writer.ts` |
+ *
+ * @module
+ */
+
+import { assert } from "../assert.ts";
+import { isLive } from "../clock/row-clock.ts";
+import type { ClockState, RowId } from "../row/digest.ts";
+import type { RowState } from "../row/row-state.ts";
+import type { SqlValue } from "../row/value.ts";
+import { clocksOfHeld, type HeldRow, heldRowOf, joinHeld } from "./held-row.ts";
+import type { Intake } from "./intake.ts";
+import type { MergedRow, MergeTransaction, ReclockedRow, ScanPosition } from "./row-store.ts";
+import type { Slot } from "./row-writer.ts";
+import { PlacedRow, positionOfSlot, putClocks, type StoreParts } from "./store-parts.ts";
+
+/** A row that some rows of one piece are joined into. */
+interface MergeGroup {
+  readonly slot: Slot;
+  row: HeldRow | undefined;
+  changed: boolean;
+  readonly position: ScanPosition | undefined;
+}
+
+export class Merger {
+  readonly #parts: StoreParts;
+  readonly #intake: Intake;
+
+  constructor(parts: StoreParts, intake: Intake) {
+    this.#parts = parts;
+    this.#intake = intake;
+  }
+
+  /**
+   * Joins rows in, and writes what that changed.
+   *
+   * @param adopting Tables whose rows don't all have clocks yet.
+   * @param merged What it did to each is appended, in order, and before that what it took in first.
+   */
+  merge(rows: readonly RowState[], adopting: ReadonlySet<string>, merged: MergedRow[]): void {
+    const { digester } = this.#parts;
+    const groups = new Map<RowId, MergeGroup>();
+    for (const row of rows) {
+      const id = digester.rowId(row.table, row.key);
+      let group = groups.get(id);
+      if (group === undefined) {
+        let slot = this.#parts.rows.find(row.table, row.key);
+        const adopted =
+          adopting.size > 0 ? this.#intake.adoptBeforeMerge(slot, adopting) : undefined;
+        if (adopted !== undefined) {
+          merged.push(adopted);
+          slot = this.#parts.rows.find(row.table, row.key);
+        }
+        const position = positionOfSlot(this.#parts, slot);
+        group = { slot, row: slot.held, changed: false, position };
+        groups.set(id, group);
+      }
+      const { slot, row: held } = group;
+      const incoming = digester.clocksOf(row);
+      const join = joinHeld(held, row, incoming, (column) => readShown(slot, column));
+      group.row = join.row;
+      group.changed ||= join.changed;
+      const before = held === undefined ? undefined : clocksOfHeld(held);
+      const { changed, conflict } = join;
+      const { table, key } = row;
+      const after = changed || before === undefined ? clocksOfHeld(join.row) : before;
+      const told = { table, key, id, before, incoming, after, changed, conflict };
+      merged.push(new PlacedRow(told, group.position));
+    }
+    for (const { slot, row, changed } of groups.values()) {
+      if (changed) this.#parts.rows.write(slot, row as HeldRow);
+    }
+  }
+
+  /** Gives a row other clocks. The base row is untouched, and so is what of it is shown. */
+  reclock({ table: name, key, clocks }: ReclockedRow): boolean {
+    const slot = this.#parts.rows.find(name, key);
+    const { held, table } = slot;
+    assert(held?.cells.length === clocks.cells.length, "reclock: the cells that are held");
+    const row = heldRowOf(
+      clocks.clock,
+      held.cells.map((cell, i) => ({
+        ...cell,
+        stamp: (clocks.cells[i] as ClockState["cells"][number]).stamp,
+      })),
+    );
+    if (slot.isAbsent || table === undefined) {
+      this.#parts.rows.putAbsent(name, key, row);
+      return !isLive(row.clock);
+    }
+    putClocks(this.#parts, slot, table, row, false);
+    return table.isUrgent(slot);
+  }
+}
+
+/** The value that a column of the base row shows, as it was before this merge. */
+function readShown(slot: Slot, column: string): SqlValue {
+  const { table } = slot;
+  const index = table?.valueIndex.get(column);
+  if (table === undefined || index === undefined) return null;
+  return table.readValues(slot)[index] ?? null;
+}
+
+/** What a transaction asks of the store that has begun it. */
+export interface MergeHost {
+  /** Joins and writes rows. Throws what SQLite throws. */
+  mergePiece(rows: readonly RowState[], merged: MergedRow[]): void;
+  /** Ends the transaction. Throws what SQLite throws. */
+  commitMerge(merged: readonly MergedRow[]): void;
+  rollbackMerge(): void;
+}
+
+/** A merge that is worked in pieces. */
+export class OpenMerge implements MergeTransaction {
+  readonly #host: MergeHost;
+  readonly #merged: MergedRow[] = [];
+  #isOpen = true;
+
+  /** The host has begun a transaction. */
+  constructor(host: MergeHost) {
+    this.#host = host;
+  }
+
+  get isOpen(): boolean {
+    return this.#isOpen;
+  }
+
+  add(rows: readonly RowState[]): void {
+    assert(this.#isOpen, "merge: add to a transaction that is open");
+    this.#orRollback(() => this.#host.mergePiece(rows, this.#merged));
+  }
+
+  commit(): MergedRow[] {
+    assert(this.#isOpen, "merge: commit a transaction that is open");
+    this.#orRollback(() => this.#host.commitMerge(this.#merged));
+    this.#isOpen = false;
+    return this.#merged;
+  }
+
+  rollback(): void {
+    if (!this.#isOpen) return;
+    this.#isOpen = false;
+    this.#host.rollbackMerge();
+  }
+
+  #orRollback(step: () => void): void {
+    try {
+      step();
+    } catch (error) {
+      this.rollback();
+      throw error;
+    }
+  }
+}

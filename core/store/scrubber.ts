@@ -1,0 +1,141 @@
+/**
+ * The scrub of a SQLite store (`scrub.ts` says what it is for), and hashing all values anew.
+ *
+ * @module
+ */
+
+import { isLive } from "../clock/row-clock.ts";
+import type { SqlValue } from "../row/value.ts";
+import { readState, writeState } from "./file-header.ts";
+import { clocksOfHeld, type HeldRow, heldRowOf } from "./held-row.ts";
+import type { MergedRow, RowRef, ScannedRow, ScanPosition } from "./row-store.ts";
+import { type DamagedCell, isSound } from "./scrub.ts";
+import { PlacedRow, positionOfSlot, putClocks, type StoreParts } from "./store-parts.ts";
+
+export class Scrubber {
+  readonly #parts: StoreParts;
+
+  constructor(parts: StoreParts) {
+    this.#parts = parts;
+  }
+
+  /** Whether a value of the row isn't the one that was hashed. */
+  isDamaged(row: RowRef): boolean {
+    return this.#damagedColumns(row).length > 0;
+  }
+
+  /** Takes the clocks of damaged cells away. Inside a transaction. @returns also how many cells it were */
+  dropDamaged(
+    rows: readonly ScannedRow[],
+    nowMs: number,
+  ): { readonly damaged: number; readonly merged: readonly MergedRow[] } {
+    let damaged = 0;
+    const merged: MergedRow[] = [];
+    for (const row of rows) {
+      const columns = this.#damagedColumns(row);
+      damaged += columns.length;
+      merged.push(this.#dropClocks(row, columns, nowMs));
+    }
+    return { damaged, merged };
+  }
+
+  /** Cells that were found damaged and that nobody has brought or written since; at most 1,000. */
+  damaged(): DamagedCell[] {
+    const cells: DamagedCell[] = [];
+    const rows = this.#parts.database.all(
+      "SELECT tbl, key, col, found_ms FROM patina_damaged LIMIT 1000",
+    );
+    for (const [name, bytes, column, foundMs] of rows) {
+      const [table, key] = [String(name), bytes as Uint8Array];
+      const { held } = this.#parts.rows.find(table, key);
+      const isHealed =
+        held === undefined ||
+        !isLive(held.clock) ||
+        held.cells.some((cell) => cell.column === column);
+      if (isHealed) {
+        const where = "tbl = ? AND key = ? AND col = ?";
+        this.#parts.database.run(
+          `DELETE FROM patina_damaged WHERE ${where}`,
+          table,
+          key,
+          column ?? null,
+        );
+      } else cells.push({ table, key, column: String(column), foundMs: Number(foundMs) });
+    }
+    return cells;
+  }
+
+  #damagedColumns({ table, key }: RowRef): string[] {
+    const slot = this.#parts.rows.find(table, key);
+    if (slot.held === undefined) return [];
+    this.#parts.rows.readValues(slot, slot.held);
+    return slot.held.cells
+      .filter((cell) => !isSound(cell, this.#parts.digester))
+      .map(({ column }) => column);
+  }
+
+  #dropClocks({ table: name, key }: RowRef, columns: readonly string[], nowMs: number): MergedRow {
+    const slot = this.#parts.rows.find(name, key);
+    const before = slot.held as HeldRow;
+    const row = heldRowOf(
+      before.clock,
+      before.cells.filter(({ column }) => !columns.includes(column)),
+    );
+    this.#parts.rows.countUnshown(name, before, slot.isAbsent, -1);
+    this.#parts.rows.countUnshown(name, row, slot.isAbsent, 1);
+    if (slot.isAbsent || slot.table === undefined) this.#parts.rows.putAbsent(name, key, row);
+    else putClocks(this.#parts, slot, slot.table, row, false);
+    for (const column of columns) {
+      const insert = "INSERT OR IGNORE INTO patina_damaged (tbl, key, col, found_ms)";
+      this.#parts.database.run(
+        `${insert} VALUES (?, ?, ?, ?)`,
+        name,
+        key,
+        column,
+        Math.floor(nowMs),
+      );
+    }
+    const after = clocksOfHeld(row);
+    const id = this.#parts.digester.rowId(name, key);
+    return new PlacedRow(
+      {
+        ...{ table: name, key, id, before: clocksOfHeld(before), incoming: after, after },
+        ...{ changed: true, conflict: false },
+      },
+      positionOfSlot(this.#parts, slot),
+    );
+  }
+
+  /**
+   * Hashes all values anew when the digest key is another than the one that the file's hashes are of.
+   * Under the wrong key every cell would seem damaged, and no digest equal.
+   */
+  rehash(): number {
+    const { high, low } = this.#parts.digester.valueHash("patina digest key");
+    const name = `${high} ${low}`;
+    const known = readState(this.#parts.database, "digest_key");
+    if (known === name) return 0;
+    writeState(this.#parts.database, "digest_key", name);
+    if (known === undefined) return 0;
+    let count = 0;
+    let position: ScanPosition | undefined;
+    do {
+      const slice = this.#parts.places.scan(position, 1000);
+      for (const { table, key } of slice.rows) {
+        const slot = this.#parts.rows.find(table, key);
+        const held = slot.held as HeldRow;
+        this.#parts.rows.readValues(slot, held);
+        const cells = held.cells.map((cell) => ({
+          ...cell,
+          hash: this.#parts.digester.valueHash(cell.value as SqlValue),
+        }));
+        const row = heldRowOf(held.clock, cells);
+        if (slot.isAbsent || slot.table === undefined) this.#parts.rows.putAbsent(table, key, row);
+        else putClocks(this.#parts, slot, slot.table, row, false);
+        count++;
+      }
+      position = slice.next;
+    } while (position !== undefined);
+    return count;
+  }
+}
