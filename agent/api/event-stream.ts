@@ -5,11 +5,19 @@
  * A reader that falls behind by more than the bound is let go: it gets what was queued, one line that
  * says why, and the end. It never holds up another.
  *
+ * An answer that is over ends; one that the end of the agent breaks off is cut, so that a client which takes
+ * streams up again by itself does so (Corrosion's does only when it sees its connection break).
+ *
  * @module
  */
 
 import { errorJson, utf8 } from "./http.ts";
 import type { StreamEvent } from "./store-service.ts";
+
+/** What is thrown after the last piece of a stream that is cut. */
+export class StreamCut extends Error {
+  override readonly name = "StreamCut";
+}
 
 export class EventStream implements AsyncIterable<Uint8Array> {
   readonly #queue: Uint8Array[] = [];
@@ -17,6 +25,7 @@ export class EventStream implements AsyncIterable<Uint8Array> {
   readonly #onEnd: () => void;
   #queuedBytes = 0;
   #ended = false;
+  #isCut = false;
   #wake: (() => void) | undefined;
 
   /**
@@ -35,6 +44,7 @@ export class EventStream implements AsyncIterable<Uint8Array> {
   readonly push = (event: StreamEvent): void => {
     if (this.#ended) return;
     if (event.kind === "end") {
+      this.#isCut = event.isCut;
       this.#end();
       return;
     }
@@ -66,7 +76,8 @@ export class EventStream implements AsyncIterable<Uint8Array> {
           this.#queue.length = 0;
           this.#queuedBytes = 0;
           yield chunk;
-        } else if (this.#ended) return;
+        } else if (this.#isCut) throw new StreamCut();
+        else if (this.#ended) return;
         else await new Promise<void>((resolve) => (this.#wake = resolve));
       }
     } finally {

@@ -47,8 +47,8 @@ export interface SubscribeOptions {
 export type StreamEvent =
   /** Whole lines. `isSnapshot` for rows and replayed changes, which count to no buffer limit. */
   | { readonly kind: "lines"; readonly bytes: Uint8Array; readonly isSnapshot: boolean }
-  /** Nothing follows. */
-  | { readonly kind: "end" };
+  /** Nothing follows. `isCut` when more would, but the agent ends: the client is to see that the answer is unfinished. */
+  | { readonly kind: "end"; readonly isCut: boolean };
 
 export type StreamListener = (event: StreamEvent) => void;
 

@@ -12,6 +12,7 @@
 import * as http from "node:http";
 import * as http2 from "node:http2";
 import { type AddressInfo, createServer, type Server, type Socket } from "node:net";
+import { StreamCut } from "./event-stream.ts";
 import type { Front, Incoming } from "./front.ts";
 import { type ApiRequest, type ApiResponse, internalError } from "./http.ts";
 import { type ListenAddress, listenAddressToText } from "./listen-address.ts";
@@ -156,7 +157,7 @@ class TcpCarrier implements TcpServer {
     try {
       await send(response, await this.#answer(request, response), isHead);
     } catch (error) {
-      if (error instanceof ClientGone) {
+      if (error instanceof ClientGone || error instanceof StreamCut) {
         cut(response);
         return;
       }
@@ -272,8 +273,12 @@ function readBody(request: NodeRequest, bytesMax: number): Promise<Uint8Array | 
   });
 }
 
+/**
+ * The client is to see that the answer is unfinished. With an error the stream is reset by INTERNAL_ERROR: without one,
+ * or by `close` with a code, Bun ends it as if it were whole, and some clients take CANCEL for that, too.
+ */
 function cut(response: NodeResponse): void {
-  if (response instanceof http2.Http2ServerResponse) response.stream.destroy();
+  if (response instanceof http2.Http2ServerResponse) response.stream.destroy(new Error("cut"));
   else response.destroy();
 }
 

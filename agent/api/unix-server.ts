@@ -160,7 +160,7 @@ function toReadable(body: AsyncIterable<Uint8Array>): ReadableStream<Uint8Array>
           const { done, value } = await first;
           return done ? controller.close() : controller.enqueue(value);
         }
-        const { done, value } = await iterator.next();
+        const { done, value } = await iterator.next().catch(afterLastWords);
         if (done) controller.close();
         else controller.enqueue(value);
       },
@@ -171,6 +171,14 @@ function toReadable(body: AsyncIterable<Uint8Array>): ReadableStream<Uint8Array>
     { highWaterMark: 0 },
   );
 }
+
+/** What was enqueued last goes out before an error throws it away. */
+async function afterLastWords(error: unknown): Promise<never> {
+  await Bun.sleep(flushMs);
+  throw error;
+}
+
+const flushMs = 10;
 
 function nextTurn(): Promise<undefined> {
   return new Promise((resolve) => setImmediate(() => resolve(undefined)));

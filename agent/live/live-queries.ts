@@ -281,7 +281,7 @@ export class LiveQueries {
       if (replay === undefined) {
         const why = `subscription already deleted older changes, min change id: ${history.firstId}`;
         linesTo(listener, `${errorJson(why)}\n`);
-        listener({ kind: "end" });
+        listener({ kind: "end", isCut: false });
         return head;
       }
       if (replay !== "") linesTo(listener, replay);
@@ -505,9 +505,9 @@ export class LiveQueries {
     }
   }
 
-  /** Ends every stream. Who comes back after a restart finds its subscription again. */
+  /** Cuts every stream. Who comes back after a restart finds its subscription again. */
   endAll(): void {
-    for (const entry of this.#registry.entries()) this.#registry.endStreams(entry);
+    for (const entry of this.#registry.entries()) this.#registry.endStreams(entry, true);
   }
 
   /** Writes down what isn't yet; nothing happens any more. To be called before the database is closed. */
@@ -532,7 +532,7 @@ export class LiveQueries {
     this.#dueUrgent.delete(entry);
     this.#registry.remove(entry);
     this.#journal?.dropped(entry);
-    this.#registry.endStreams(entry);
+    this.#registry.endStreams(entry, false);
     this.#planner.dispose(entry.subscription);
     if (this.#hasWork) this.#askTurn();
   }

@@ -171,10 +171,10 @@ export class LiveRegistry {
     return true;
   }
 
-  endStreams(entry: Entry): void {
+  endStreams(entry: Entry, isCut: boolean): void {
     for (const [subscriber, listener] of [...entry.listeners]) {
       this.#bySubscriber.delete(subscriber);
-      listener({ kind: "end" });
+      listener({ kind: "end", isCut });
     }
     entry.listeners.clear();
     entry.idleSinceMs ??= 0;

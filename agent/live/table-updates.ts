@@ -67,7 +67,7 @@ export class TableUpdates {
 
   endAll(): void {
     for (const { listeners } of this.#feeds.values()) {
-      for (const listener of listeners.values()) listener({ kind: "end" });
+      for (const listener of listeners.values()) listener({ kind: "end", isCut: true });
       listeners.clear();
     }
   }

@@ -46,9 +46,14 @@ export class H2cConnection {
               }
             };
             stream.on("data", (chunk: Uint8Array) => controller.enqueue(chunk));
-            stream.on("end", () => end(() => controller.close()));
             stream.on("error", (error) => end(() => controller.error(error)));
-            stream.on("close", () => end(() => controller.close()));
+            // Not at its `end`: Bun says that, too, of a stream that is reset.
+            stream.on("close", () =>
+              end(() => {
+                if (stream.rstCode === constants.NGHTTP2_NO_ERROR) controller.close();
+                else controller.error(new Error("reset"));
+              }),
+            );
           },
           cancel: onAbort,
         });

@@ -111,6 +111,8 @@ export class LineStream implements AsyncDisposable {
   readonly headers: Headers;
   readonly lines: string[] = [];
   isEnded = false;
+  /** It ended in the middle: not by the server's word, nor by ours. */
+  isBroken = false;
   #taken = 0;
   #wake: () => void = () => {};
   readonly #ended: AbortController;
@@ -184,7 +186,7 @@ export class LineStream implements AsyncDisposable {
       }
       if (rest !== "") this.lines.push(rest);
     } catch {
-      // Aborted by the test, or cut: either way it has ended.
+      this.isBroken = !this.#ended.signal.aborted;
     }
     this.isEnded = true;
     this.#wake();

@@ -236,7 +236,7 @@ describe.each([false, true])("with HTTP/2: %p", (isH2c) => {
     slow.close();
   }, 30_000);
 
-  test("the end of the agent ends streams in an orderly way", async () => {
+  test("the end of the agent ends streams, and no new ones begin", async () => {
     const http = client(isH2c);
     const stream = await http.subscribe('"SELECT id FROM t"');
     await stream.take(2);

@@ -13,18 +13,18 @@
 use std::{env, net::SocketAddr, pin::pin, time::Duration};
 
 use corro_api_types::{
-    ChangeId, ExecResult, QueryEvent, RowId, SqliteParam, SqliteValue, Statement, TypedNotifyEvent,
-    TypedQueryEvent, sqlite::ChangeType,
+    sqlite::ChangeType, ChangeId, ExecResult, QueryEvent, RowId, SqliteParam, SqliteValue,
+    Statement, TypedNotifyEvent, TypedQueryEvent,
 };
 use corro_client::{
-    CorrosionApiClient, CorrosionClient, CorrosionPooledClient, Error,
     sub::{SubscriptionStream, UpdatesStream},
+    CorrosionApiClient, CorrosionClient, CorrosionPooledClient, Error,
 };
 use futures::{Stream, StreamExt};
-use hickory_resolver::{Resolver, net::runtime::TokioRuntimeProvider};
+use hickory_resolver::{net::runtime::TokioRuntimeProvider, Resolver};
 use serde::Deserialize;
 use tokio::{
-    io::{AsyncBufReadExt, BufReader, stdin},
+    io::{stdin, AsyncBufReadExt, BufReader},
     time::timeout,
 };
 
