@@ -5,8 +5,16 @@
  * @module
  */
 
-import { expect } from "bun:test";
 import type { StreamEvent } from "../../agent/api/store-service.ts";
+
+/** An event that can't be true. */
+export class FalseEvent extends Error {
+  override readonly name: string = "FalseEvent";
+
+  constructor(line: string, why: string) {
+    super(`${line}: ${why}`);
+  }
+}
 
 export class Folded {
   readonly rows = new Map<number, string>();
@@ -39,12 +47,16 @@ export class Folded {
       string,
     ];
     const held = this.rows.get(Number(rowId));
-    expect([line, held !== undefined]).toEqual([line, type !== "insert"]);
+    if ((held !== undefined) !== (type !== "insert")) {
+      throw new FalseEvent(line, held === undefined ? "there is no such row" : `there is ${held}`);
+    }
     if (type === "delete") {
-      expect(cells).toBe(held as string);
+      if (cells !== held) throw new FalseEvent(line, `the row is ${held}`);
       this.rows.delete(Number(rowId));
     } else this.rows.set(Number(rowId), cells);
-    expect([line, Number(changeId)]).toEqual([line, this.lastChange + 1]);
+    if (Number(changeId) !== this.lastChange + 1) {
+      throw new FalseEvent(line, `the last change was ${this.lastChange}`);
+    }
     this.lastChange++;
   }
 

@@ -2,8 +2,8 @@ import { expect, test } from "bun:test";
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { runPatina, startTestAgent, type TestAgent } from "../agent-process.ts";
-import { Folded } from "./live-queries-folded.ts";
+import { runPatina, startTestAgent } from "../agent-process.ts";
+import { fresh, open, post, resume } from "./live-queries-reader.ts";
 import { seeded } from "./live-queries-world.ts";
 
 const schema = `
@@ -23,75 +23,6 @@ const queries = [
   "SELECT id FROM instances ORDER BY n DESC, id LIMIT 3",
 ];
 const kills = Number(process.env.PATINA_TEST_LIVE_KILLS ?? 10);
-
-interface Reader {
-  readonly sql: string;
-  id: string;
-  hash: string;
-  folded: Folded;
-  reading: Promise<void>;
-}
-
-function post(agent: TestAgent, path: string, body: unknown): Promise<Response> {
-  return fetch(`http://localhost${path}`, {
-    unix: agent.socket,
-    method: "POST",
-    headers: { "content-type": "application/json" },
-    body: JSON.stringify(body),
-  } as RequestInit);
-}
-
-/** Folds up whole lines until the stream ends or breaks. */
-async function read(response: Response, folded: Folded): Promise<void> {
-  const decoder = new TextDecoder();
-  let rest = "";
-  try {
-    for await (const chunk of response.body as unknown as AsyncIterable<Uint8Array>) {
-      const lines = (rest + decoder.decode(chunk, { stream: true })).split("\n");
-      rest = lines.pop() as string;
-      for (const line of lines) folded.takeLine(line.trim());
-    }
-  } catch (error) {
-    // The agent was killed; what the last line lacks comes again.
-    if ((error as { matcherResult?: unknown }).matcherResult !== undefined) throw error;
-  }
-}
-
-async function open(agent: TestAgent, sql: string): Promise<Reader> {
-  const response = await post(agent, "/v1/subscriptions", sql);
-  expect([sql, response.status]).toEqual([sql, 200]);
-  const folded = new Folded();
-  const [id, hash] = ["corro-query-id", "corro-query-hash"].map((name) =>
-    response.headers.get(name),
-  ) as [string, string];
-  return { sql, id, hash, folded, reading: read(response, folded) };
-}
-
-/** False when the agent doesn't know it any more. */
-async function resume(agent: TestAgent, reader: Reader): Promise<boolean> {
-  const { id, folded } = reader;
-  // 0 asks for everything anew: what there was of it is put away.
-  if (folded.lastChange === 0) folded.rows.clear();
-  const response = await fetch(
-    `http://localhost/v1/subscriptions/${id}?from=${folded.lastChange}`,
-    { unix: agent.socket } as RequestInit,
-  );
-  if (response.status === 404) {
-    expect(await response.text()).toContain("could not find subscription");
-    return false;
-  }
-  expect(response.status).toBe(200);
-  expect(response.headers.get("corro-query-id")).toBe(id);
-  expect(response.headers.get("corro-query-hash")).toBe(reader.hash);
-  reader.reading = read(response, folded);
-  return true;
-}
-
-async function fresh(agent: TestAgent, sql: string): Promise<string[]> {
-  const text = await (await post(agent, "/v1/queries", sql)).text();
-  const rows = [...text.matchAll(/^\{"row":\[\d+,(.*)\]\}$/gm)];
-  return rows.map((match) => match[1] as string).sort();
-}
 
 async function until(what: string, isTrue: () => Promise<boolean>): Promise<void> {
   const deadlineMs = performance.now() + 20_000;
@@ -132,7 +63,7 @@ test(`a reader that comes back after ${kills} kills has what a fresh query has`,
   let lost = 0;
   let resumed = 0;
   try {
-    const readers = await Promise.all(queries.map((sql) => open(agent, sql)));
+    const readers = await Promise.all(queries.map((sql) => open(agent.socket, sql)));
     for (let round = 0; round <= kills; round++) {
       let isWriting = true;
       let acknowledged = 0;
@@ -143,7 +74,7 @@ test(`a reader that comes back after ${kills} kills has what a fresh query has`,
               statement(random),
             );
             try {
-              const answer = await post(agent, "/v1/transactions", list);
+              const answer = await post(agent.socket, "/v1/transactions", list);
               expect([list, answer.status]).toEqual([list, 200]);
               acknowledged++;
             } catch (error) {
@@ -162,16 +93,16 @@ test(`a reader that comes back after ${kills} kills has what a fresh query has`,
         await Promise.all(readers.map(({ reading }) => reading));
         agent = await startTestAgent({ folder });
         for (const [i, reader] of readers.entries()) {
-          if (await resume(agent, reader)) {
+          if (await resume(agent.socket, reader)) {
             resumed++;
             continue;
           }
           lost++;
-          readers[i] = await open(agent, reader.sql);
+          readers[i] = await open(agent.socket, reader.sql);
         }
       }
       for (const { sql, folded } of readers) {
-        const want = await fresh(agent, sql);
+        const want = await fresh(agent.socket, sql);
         await until(`${sql}: ${want} but ${folded.sorted()}`, async () =>
           Bun.deepEquals(folded.sorted(), want),
         );
@@ -191,9 +122,11 @@ test("a reader finds its subscription again after an orderly stop, before and af
   writeFileSync(join(folder, "schema.sql"), schema);
   let agent = await startTestAgent({ folder });
   try {
-    await post(agent, "/v1/transactions", ["INSERT INTO instances VALUES ('a', 'web', 'up', 1)"]);
-    const reader = await open(agent, queries[0] as string);
-    const never = await open(agent, queries[6] as string);
+    await post(agent.socket, "/v1/transactions", [
+      "INSERT INTO instances VALUES ('a', 'web', 'up', 1)",
+    ]);
+    const reader = await open(agent.socket, queries[0] as string);
+    const never = await open(agent.socket, queries[6] as string);
     await until("rows", async () => reader.folded.rows.size === 1 && never.folded.rows.size === 1);
     const at = ["--json", "--socket", agent.socket];
     const shown = (await runPatina(["subs", ...at])).stdout.trim().split("\n");
@@ -206,8 +139,11 @@ test("a reader finds its subscription again after an orderly stop, before and af
     expect((await runPatina(["subs", "nobody", ...at])).code).toBe(1);
     expect(await agent.stop()).toBe(0);
     agent = await startTestAgent({ folder });
-    expect([await resume(agent, reader), await resume(agent, never)]).toEqual([true, true]);
-    await post(agent, "/v1/transactions", ["UPDATE instances SET n = 2"]);
+    expect([await resume(agent.socket, reader), await resume(agent.socket, never)]).toEqual([
+      true,
+      true,
+    ]);
+    await post(agent.socket, "/v1/transactions", ["UPDATE instances SET n = 2"]);
     await until("the change", async () => reader.folded.lastChange === 1);
     expect(await agent.stop()).toBe(0);
     // Somebody else writes to the file: what was told no longer leads to what is, unless it can be told.
@@ -217,9 +153,9 @@ test("a reader finds its subscription again after an orderly stop, before and af
     database.exec("UPDATE instances SET n = 3");
     database.close();
     agent = await startTestAgent({ folder });
-    expect(await resume(agent, reader)).toBe(true);
+    expect(await resume(agent.socket, reader)).toBe(true);
     await until("the other's change", async () => reader.folded.lastChange === 2);
-    expect(reader.folded.sorted()).toEqual(await fresh(agent, reader.sql));
+    expect(reader.folded.sorted()).toEqual(await fresh(agent.socket, reader.sql));
   } finally {
     await agent.kill();
     rmSync(folder, { recursive: true });

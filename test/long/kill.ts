@@ -1,113 +1,198 @@
 /**
- * kill -9 of a real agent with writes and merges in flight: `bun test/long/kill.ts --kills 10`.
+ * kill -9 of a real agent with writes and merges in flight: `bun test/long/kill.ts --kills 50`.
  *
- * Two compiled agents; one is killed again and again while clients write to it and while it merges what
- * the other one commits. After each kill its file must pass `integrity_check` in a plain `sqlite3` shell,
- * and after the restart it must hold every write that it acknowledged. In the end both are identical.
+ * Two compiled agents. One is killed again and again, in turns while it is in the middle of a large
+ * transaction of its own and while it merges a large one of the other's; small ones are under way on both all
+ * the time. After each kill, in a copy of what it left (the agent itself must get over the original):
+ *
+ * - `integrity_check` says ok;
+ * - every row that it acknowledged is there;
+ * - of a transaction that it didn't acknowledge all is there or nothing (kill-model.ts says how that shows).
+ *
+ * After each restart readers of live queries go on where they were, and must come to what a fresh query
+ * says, with no event that can't be true (test/contract/live-queries-folded.ts). In the end both agents have
+ * the same rows and the same root.
+ *
+ * It says how many kills fell inside an open transaction, told from the WAL that was left (wal-frames.ts):
+ * `--open N` is how many there must be at least, by default a fifth.
  *
  * @module
  */
 
+import {
+  copyFileSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from "node:fs";
+import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { parseArgs } from "node:util";
 import { Cluster, type ClusterNode, until } from "../../examples/cluster.ts";
+import { fresh, open, type Reader, resume } from "../contract/live-queries-reader.ts";
+import { seeded } from "../contract/live-queries-world.ts";
+import { checkFile, KillModel, largeBytes, rulesToml, schemaSql } from "./kill-model.ts";
+import { readWalFrames } from "./wal-frames.ts";
 
 const { values } = parseArgs({
-  options: { kills: { type: "string", default: "10" }, seed: { type: "string", default: "1" } },
+  options: {
+    kills: { type: "string", default: "50" },
+    seed: { type: "string", default: "1" },
+    open: { type: "string" },
+  },
 });
 const kills = Number(values.kills);
+const openMin = Number(values.open ?? kills / 5);
+const random = seeded(Number(values.seed));
 const root = join(import.meta.dir, "..", "..");
-let seed = Number(values.seed);
+const queries = [
+  "SELECT id, balance FROM accounts",
+  "SELECT node, sum(balance) FROM accounts GROUP BY node",
+  "SELECT id, size FROM batches WHERE position = 0",
+  "SELECT b.batch, a.node FROM batches b JOIN accounts a ON a.id = b.account WHERE b.position = 1",
+  "SELECT node, generation, count(*) FROM sheets GROUP BY node, generation",
+];
 
-function random(): number {
-  seed = (Math.imul(seed, 1664525) + 1013904223) >>> 0;
-  return seed / 2 ** 32;
-}
-
-/** Writes until told to stop; returns the ids that were acknowledged. */
-async function writeUntil(
-  node: ClusterNode,
-  prefix: string,
-  isOver: () => boolean,
-  acknowledged: Set<string>,
-): Promise<void> {
-  for (let i = 0; !isOver(); i++) {
-    // One to twenty rows a transaction: the whole of it or nothing must survive.
-    const ids = Array.from(
-      { length: 1 + Math.floor(random() * 20) },
-      (_, n) => `${prefix}-${i}-${n}`,
-    );
-    try {
-      await node.client.transact(
-        ...ids.map((id) => ({
-          sql: "INSERT INTO instances (id, service, status) VALUES (?, 's', 'up')",
-          parameters: [id],
-        })),
-      );
-    } catch {
-      // Killed before it answered: whether these rows are there is open.
-      if (isOver()) return;
-      throw new Error(`${node.name} refused a write while it was alive:\n${node.log()}`);
-    }
-    for (const id of ids) acknowledged.add(id);
-  }
-}
-
-async function idsOf(node: ClusterNode): Promise<Set<string>> {
-  const { rows } = await node.client.query("SELECT id FROM instances");
-  return new Set(rows.map(([id]) => String(id)));
-}
-
-function integrity(node: ClusterNode): string {
-  const database = join(node.dataDirectory, "patina.db");
-  const shell = Bun.spawnSync([
-    "sqlite3",
-    database,
-    "PRAGMA integrity_check; SELECT count(*) FROM instances;",
-  ]);
-  return `${shell.stdout}${shell.stderr}`.trim();
-}
-
+const folder = mkdtempSync(join(tmpdir(), "patina-kill-"));
+using _ = { [Symbol.dispose]: () => rmSync(folder, { recursive: true }) };
+writeFileSync(join(folder, "schema.sql"), schemaSql);
 await using cluster = await Cluster.start({
   binary: join(root, "dist", "patina"),
   nodes: 2,
-  schema: [join(root, "examples", "schema.sql")],
+  schema: [join(folder, "schema.sql")],
+  config: rulesToml,
 });
 const [victim, other] = cluster.nodes as [ClusterNode, ClusterNode];
-await cluster.connected();
+await cluster.connected(60_000);
 
-let over = false;
-const others = new Set<string>();
-const otherWriter = writeUntil(other, "other", () => over, others);
-const acknowledged = new Set<string>();
+const model = new KillModel(random);
+await Promise.all([model.fill(victim), model.fill(other)]);
+let readers = await Promise.all(queries.map((sql) => open(victim.socket, sql)));
+let isOver = false;
+const othersWriter = model.writeUntil(other, "other", () => isOver);
+const counts = { inOwn: 0, inMerge: 0, ownUnder: 0, mergeUnder: 0, resumed: 0, forgotten: 0 };
+
 for (let kill = 1; kill <= kills; kill++) {
-  let dead = false;
-  const writers = [0, 1, 2, 3].map((n) =>
-    writeUntil(victim, `victim-${kill}-${n}`, () => dead, acknowledged),
+  const isOwn = kill % 2 === 1;
+  await until("both are connected", 120_000, async () => {
+    const { rows } = await other.client.query(
+      "SELECT count(*) FROM patina_members WHERE state = 'ALIVE'",
+    );
+    return Number(rows[0]?.[0]) === 2;
+  });
+  let isDead = false;
+  const before = model.acknowledged(victim);
+  const writers = [0, 1, 2].map((n) =>
+    model.writeUntil(victim, `victim-${kill}-${n}`, () => isDead),
   );
-  const before = acknowledged.size;
-  await until("writes are going on", 10_000, () => acknowledged.size > before + 100);
-  await Bun.sleep(random() * 200);
-  dead = true;
+  await until("writes are going on", 60_000, () => model.acknowledged(victim) > before + 30);
+  const large = model.writeLarge(isOwn ? victim : other, () => isOwn && isDead);
+  if (isOwn) await grown(victim, random() * largeBytes, () => large.isAnswered);
+  else {
+    // It is merged once the other has committed it and its bytes have come.
+    await large.done;
+    await Bun.sleep(random() * 80);
+  }
+  const isUnanswered = isOwn && !large.isAnswered;
+  isDead = true;
   await victim.kill("SIGKILL");
-  await Promise.all(writers);
-  const check = integrity(victim);
-  if (!check.startsWith("ok\n")) throw new Error(`kill ${kill}: integrity_check says ${check}`);
+  await Promise.all([...writers, large.done]);
+
+  const left = copyOf(victim);
+  const { uncommitted } = readWalFrames(`${left}-wal`);
+  const found = checkFile(left, model, victim);
+  if (found.problems.length > 0) throw new Error(`kill ${kill}: ${found.problems.join("; ")}`);
+  if (isOwn && isUnanswered) counts.ownUnder++;
+  if (!isOwn && found.generations.get(other.name) !== model.generation(other)) counts.mergeUnder++;
+  if (uncommitted > 0) counts[isOwn ? "inOwn" : "inMerge"]++;
+  rmSync(join(folder, "left"), { recursive: true });
+
   victim.spawn();
-  await victim.answers();
-  const held = await idsOf(victim);
-  const lost = [...acknowledged].filter((id) => !held.has(id));
-  if (lost.length > 0)
-    throw new Error(`kill ${kill}: ${lost.length} acknowledged rows lost: ${lost.slice(0, 5)}`);
+  await victim.answers(60_000);
+  model.restarted(victim, found);
+  await Promise.all(readers.map(({ reading }) => reading));
+  readers = await Promise.all(
+    readers.map(async (reader) => {
+      if (await resume(victim.socket, reader)) {
+        counts.resumed++;
+        return reader;
+      }
+      counts.forgotten++;
+      return open(victim.socket, reader.sql);
+    }),
+  );
+  for (const reader of readers) await isAsFresh(reader);
   console.log(
-    `kill ${kill}: integrity ok, ${acknowledged.size} acknowledged rows there, ${held.size} in all`,
+    `kill ${kill}: in ${isOwn ? "a large transaction" : "a large merge"}${isUnanswered ? ", unanswered" : ""}; ` +
+      `${uncommitted} frames without commit; integrity ok, ${found.rows} rows, all that were acknowledged`,
   );
 }
-over = true;
-await otherWriter;
-await until("both agents are identical", 30_000, async () => {
-  const [mine, theirs] = await Promise.all([idsOf(victim), idsOf(other)]);
-  const all = [...acknowledged, ...others];
-  return mine.size === theirs.size && all.every((id) => mine.has(id) && theirs.has(id));
+isOver = true;
+await othersWriter;
+await until("both agents have the same rows and root", 120_000, async () => {
+  const [mine, theirs] = await Promise.all([contents(victim), contents(other)]);
+  return mine === theirs;
 });
-console.log(`${kills} kills, nothing lost, both agents identical`);
+const missing = await model.missing(victim);
+if (missing.length > 0) throw new Error(`acknowledged and lost: ${missing.slice(0, 5)}`);
+for (const reader of readers) {
+  await isAsFresh(reader);
+  const { errors } = reader.folded;
+  if (errors.length > 0) throw new Error(`${reader.sql}: ${errors}`);
+}
+const inside = counts.inOwn + counts.inMerge;
+console.log(
+  JSON.stringify({ kills, inside_open_transaction: inside, ...counts, rows: model.size }),
+);
+if (inside < openMin) {
+  throw new Error(`${inside} of ${kills} kills fell inside an open transaction, not ${openMin}`);
+}
+console.log(`${kills} kills, nothing lost, nothing half there, both agents identical`);
+
+/** Waits until the WAL has so many bytes more, or until it is too late. */
+async function grown(node: ClusterNode, bytes: number, isOver: () => boolean): Promise<void> {
+  const path = join(node.dataDirectory, "patina.db-wal");
+  const size = () => (existsSync(path) ? statSync(path).size : 0);
+  const wanted = size() + bytes;
+  while (size() < wanted && !isOver()) await Bun.sleep(1);
+}
+
+/** The files as the kill left them, in a folder of their own. */
+function copyOf(node: ClusterNode): string {
+  const left = join(folder, "left");
+  mkdirSync(left);
+  for (const end of ["", "-wal"]) {
+    const file = join(node.dataDirectory, `patina.db${end}`);
+    if (existsSync(file)) copyFileSync(file, join(left, `patina.db${end}`));
+  }
+  return join(left, "patina.db");
+}
+
+/** The other agent goes on writing: what was folded up and what is asked for meet between two events. */
+async function isAsFresh({ sql, folded }: Reader): Promise<void> {
+  let [got, want]: [string[], string[]] = [[], []];
+  try {
+    await until(sql, 60_000, async () => {
+      want = await fresh(victim.socket, sql);
+      got = folded.sorted();
+      return Bun.deepEquals(got, want);
+    });
+  } catch (error) {
+    const extra = got.filter((row) => !want.includes(row)).slice(0, 3);
+    const lacking = want.filter((row) => !got.includes(row)).slice(0, 3);
+    const why = `${got.length} rows and not ${want.length}; too many: ${extra}; lacking: ${lacking}`;
+    throw new Error(`${sql}: ${why}; ${folded.errors}`, { cause: error });
+  }
+}
+
+async function contents(node: ClusterNode): Promise<string> {
+  const tables = ["batches", "accounts", "sheets"].map(async (table) => {
+    const { rows } = await node.client.query(`SELECT * FROM ${table} ORDER BY id`);
+    return rows.map((row) => row.join("|")).join("\n");
+  });
+  const { root, cut } = JSON.parse(await node.client.get("/v1/status"));
+  return [...(await Promise.all(tables)), root, cut].join("\n");
+}

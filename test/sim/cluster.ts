@@ -12,20 +12,24 @@ import type { Lane } from "../../core/change/changeset.ts";
 import { slotOfStamp } from "../../core/index/clock-part.ts";
 import type { PeerId } from "../../core/node/border.ts";
 import { type Counters, createCounters, repairBytes } from "../../core/node/counters.ts";
-import type { NodeTuning } from "../../core/node/options.ts";
+import type { NodeTuning, ZstdCodec } from "../../core/node/options.ts";
 import type { ReplicaOptions } from "../../core/store/replica.ts";
 import type { ScanPosition } from "../../core/store/row-store.ts";
 import { Model, type RowName, textOfRows, textOfStamp, type Values } from "./model.ts";
 import { Network, type NetworkSettings } from "./network.ts";
 import { Random } from "./random.ts";
 import { SimNode, type StoreCosts, storeCosts } from "./sim-node.ts";
-import { type Command, createDigester } from "./sim-store.ts";
+import { type Command, createDigester, wholeSchema } from "./sim-store.ts";
 import { Timeline } from "./timeline.ts";
 
 export interface ClusterOptions {
   readonly seed: number;
   readonly nodes: number;
   readonly store?: "map" | "sqlite";
+  /** Of the node with this index, for an SQLite store. */
+  readonly schemaOf?: (index: number) => string;
+  /** What the node with this index compresses with; nothing when left out. */
+  readonly zstdOf?: (index: number) => ZstdCodec | undefined;
   readonly network?: Partial<NetworkSettings>;
   readonly costs?: Partial<StoreCosts>;
   readonly tuning?: Partial<NodeTuning>;
@@ -64,6 +68,8 @@ export class Cluster implements Disposable {
           ...{
             model: this.model,
             store: options.store ?? "map",
+            schema: options.schemaOf?.(index) ?? wholeSchema,
+            zstd: options.zstdOf?.(index),
             random: this.random(`node ${index}`),
           },
           costs: { ...storeCosts, ...options.costs },
@@ -150,6 +156,7 @@ export class Cluster implements Disposable {
     const found = this.#stampsFound();
     const expected = textOfRows(this.model.expected(found.stamps));
     for (const node of up) {
+      if (!node.store.showsAll) continue;
       const shown = textOfRows(node.store.shown());
       const at = expected.findIndex((text, i) => text !== shown[i]);
       if (at >= 0 || shown.length !== expected.length) {

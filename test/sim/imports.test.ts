@@ -24,7 +24,9 @@ const allowed: Record<string, readonly string[]> = {
   "test/generators/sqlite-store.ts": ["schemaOf"],
   // Types of the border and of settings.
   "core/node/border.ts": ["MemberState", "PeerId", "StoreReply", "StoreRequest"],
-  "core/node/options.ts": ["NodeTuning", "nodeDefaults"],
+  "core/node/options.ts": ["NodeTuning", "nodeDefaults", "ZstdCodec"],
+  // The agent's codec: streams of rows are compressed where both ends can read it.
+  "agent/zstd.ts": ["zstd"],
   "core/node/counters.ts": ["Counters", "createCounters", "repairBytes"],
   "core/store/row-store.ts": ["MergedRow", "RowRef", "RowStore", "ScannedRow", "ScanPosition"],
   "core/schema/schema.ts": ["PlannedSchema"],

@@ -114,11 +114,16 @@ export function textOfStamp(stamp: Stamp): string {
   return `${stamp.ms}.${stamp.count}.${stamp.site}`;
 }
 
-/** Rows as text, in the order of their names, for comparing and for messages. */
+/**
+ * Rows as text, in the order of their names, for comparing and for messages. Without NULLs: SQL shows a cell
+ * that an INSERT left out as one that nobody wrote.
+ */
 export function textOfRows(rows: ReadonlyMap<RowName, Values>): string[] {
   return [...rows]
     .map(([name, values]) => {
-      const cells = [...values].sort(([a], [b]) => (a < b ? -1 : 1));
+      const cells = [...values]
+        .filter(([, value]) => value !== null)
+        .sort(([a], [b]) => (a < b ? -1 : 1));
       return `${name}: ${cells.map(([column, value]) => `${column}=${value}`).join(" ")}`;
     })
     .sort();

@@ -96,6 +96,8 @@ export class Network {
   frames = 0;
   vanished = 0;
   breaks = 0;
+  /** Told of every frame as it is sent. */
+  onSent: ((from: Endpoint, to: Endpoint, frame: Uint8Array) => void) | undefined;
 
   constructor(timeline: Timeline, random: Random, settings: Partial<NetworkSettings>) {
     this.#timeline = timeline;
@@ -135,6 +137,7 @@ export class Network {
     const direction = from === edge.a ? stream.ab : stream.ba;
     this.bytes += frame.length;
     this.frames++;
+    this.onSent?.(from, to, frame);
     if (this.#isCut(from, to)) {
       direction.held.push(frame);
       return;

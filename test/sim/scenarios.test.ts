@@ -8,7 +8,9 @@ import { expect, test } from "bun:test";
 import { runScenario } from "./scenarios.ts";
 
 const cases: readonly (readonly [name: string, seeds: readonly number[]])[] = [
-  ["late", [1, 2]],
+  ["late", [1, 2, 4]],
+  ["mostly-different", [1]],
+  ["schema-versions", [1, 2, 3, 4, 5]],
   ["restart", [1, 2]],
   ["partition", [1, 2]],
   ["asymmetric", [1, 2, 3]],

@@ -7,13 +7,16 @@
  * @module
  */
 
-import { partBytesMax } from "../../core/change/frame.ts";
+import { zstd } from "../../agent/zstd.ts";
+import { frameKind, partBytesMax } from "../../core/change/frame.ts";
 import { nodeDefaults } from "../../core/node/options.ts";
 import { Cluster } from "./cluster.ts";
+import { ExchangeBytes } from "./exchange-bytes.ts";
 import { startFaults } from "./faults.ts";
 import { nameOfRow } from "./model.ts";
 import { Random } from "./random.ts";
 import type { SimNode } from "./sim-node.ts";
+import { wholeSchema } from "./sim-store.ts";
 
 export interface ScenarioOptions {
   readonly seed: number;
@@ -182,10 +185,10 @@ const late: Scenario = {
   nodes: 4,
   run: ({ seed, nodes }) => {
     using cluster = new Cluster({
-      seed,
-      nodes,
-      watched: 0,
-      network: { delayMsMin: 1, delayMsMax: 40 },
+      ...{ seed, nodes, watched: 0, network: { delayMsMin: 1, delayMsMax: 40 } },
+      // In every other run all can compress; in the others node 0 can't, or the newcomer can't read it.
+      zstdOf: (index) =>
+        index === [nodes - 1, undefined, 0, undefined][seed % 4] ? undefined : zstd,
     });
     const newcomer = cluster.node(nodes - 1);
     const others = cluster.nodes.slice(0, -1);
@@ -196,14 +199,77 @@ const late: Scenario = {
     const untilMs = cluster.timeline.nowMs + 6000;
     startClients(cluster, { rows: 5000, commitsPerSecond: 50, untilMs, nodes: others });
     cluster.run(1000);
+    const streamed = countStreamed(cluster);
     newcomer.start();
     const { nowMs } = cluster.timeline;
-    const has = () => newcomer.store.shown().size >= 0.98 * cluster.node(0).store.shown().size;
+    const has = () => {
+      const isComplete = newcomer.store.shown().size >= 0.98 * cluster.node(0).store.shown().size;
+      // The agent is ready once it has agreed with anybody.
+      const agrees = others.some((node) => cluster.agreed(newcomer, node) !== undefined);
+      if (agrees && !isComplete) cluster.fail("the newcomer agrees before it has the rows");
+      return isComplete;
+    };
     cluster.runUntil(has, 4000, () => "the newcomer has no rows after 4 s", 50);
     const rowsMs = cluster.timeline.nowMs - nowMs;
     cluster.timeline.runUntil(untilMs);
     const finished = finish(cluster, 20_000);
-    return measured(cluster, { rowsMs, ...finished, ...fetched(cluster) });
+    if (streamed.plain + streamed.packed === 0) cluster.fail("rows came, and not in a stream");
+    if (seed % 2 === 1 && streamed.packed === 0) cluster.fail("no stream was compressed");
+    if (seed % 4 === 0 && streamed.packed > 0) cluster.fail("nobody can read what was compressed");
+    return measured(cluster, { rowsMs, ...finished, ...streamed, ...fetched(cluster) });
+  },
+};
+
+/** Frames of row streams, from now on. */
+function countStreamed({ network }: Cluster): { plain: number; packed: number } {
+  const count = { plain: 0, packed: 0 };
+  network.onSent = (_from, _to, frame) => {
+    if (frame[0] !== frameKind.streamed) return;
+    // Kind, lane, scope and exchange come before the flags; 4 is zstd.
+    count[((frame[7] as number) & 4) === 0 ? "plain" : "packed"]++;
+  };
+  return count;
+}
+
+const mostlyDifferent: Scenario = {
+  about: "nearly all of 4,000 rows changed while a node was apart: it takes them in a stream",
+  nodes: 3,
+  run: ({ seed, nodes }) => {
+    using cluster = new Cluster({
+      ...{ seed, nodes, tuning: slowHeartbeats, watched: 0, zstdOf: () => zstd },
+    });
+    cluster.startAll();
+    const rows = 4000;
+    load(cluster.node(0), 0, rows);
+    cluster.run(20_000);
+    const apart = cluster.node(nodes - 1);
+    const others = cluster.nodes.slice(0, -1);
+    cluster.network.cut([apart], others);
+    cluster.network.cut(others, [apart]);
+    cluster.run(1000);
+    const random = cluster.random("rows");
+    for (let i = 0; i < rows; i++) {
+      if (random.chance(0.95)) cluster.put(cluster.node(0), `i${i}`, { weight: 1000 + i });
+    }
+    // What it wrote meanwhile, later than anybody else, must get to the others.
+    cluster.timeline.after(2000, () => cluster.put(apart, "i7", { status: "down" }, 0));
+    // So long that no list of recent rows knows of it.
+    cluster.run(11 * 60_000);
+    const before = cluster.counters();
+    const bytesBefore = cluster.repairBytes();
+    const streamed = countStreamed(cluster);
+    cluster.network.heal();
+    const finished = finish(cluster, 60_000);
+    const { scansAsked, rowsOffered } = cluster.counters();
+    if (streamed.packed === 0) cluster.fail("it didn't ask for a stream");
+    // Naming 4,000 rows both ways alone would cost 200 KB.
+    const bytes = cluster.repairBytes() - bytesBefore;
+    if (bytes > 400_000) cluster.fail(`${bytes} bytes for ${rows} rows`);
+    const scans = scansAsked - before.scansAsked;
+    if (scans > 2) cluster.fail(`${scans} scans of the whole store for lists`);
+    const status = cluster.node(0).store.shown().get("i7")?.get("status");
+    if (status !== "down") cluster.fail(`a down that was written apart is shown as ${status}`);
+    return measured(cluster, { ...finished, ...streamed, repairBytes: bytes, scans, rowsOffered });
   },
 };
 
@@ -346,49 +412,154 @@ const repairBytesScenario: Scenario = {
   },
 };
 
-const cutNoise: Scenario = {
-  about: "1,000 updates/s on 3,000 rows, delays to 150 ms, one restart: cuts never differ",
-  nodes: 3,
+/** 1,000 updates a second on 3,000 rows, delays to 150 ms, one restart. */
+function settledImage(seconds: number, about: string, watched: number): Scenario {
+  return {
+    about,
+    nodes: 3,
+    run: ({ seed, nodes }) => {
+      using cluster = new Cluster({
+        ...{ seed, nodes, watched },
+        network: { delayMsMin: 20, delayMsMax: 150, jitter: 0.9 },
+      });
+      cluster.startAll();
+      load(cluster.node(0), 0, 3000);
+      cluster.run(8000);
+      const bytes = new ExchangeBytes();
+      cluster.network.onSent = (from, to, frame) => bytes.sent(from, to, frame);
+      const untilMs = cluster.timeline.nowMs + 1000 * seconds;
+      // A row that changed twice before a new stream was ready is known in part to those at its other end.
+      const clients = { rows: 3000, commitsPerSecond: 1000, deleteChance: 0.02, returnMs: 2000 };
+      startClients(cluster, { ...clients, untilMs });
+      const restarted = cluster.node(nodes - 1);
+      // Nothing may be lost with it: what it wrote last would be known to some before others.
+      cluster.timeline.after(4000, () => restarted.stop(2000));
+      cluster.timeline.after(6000, () => restarted.start());
+      // The restarted node itself speaks only of cuts after its first exchange of recent rows.
+      const awayMs = [cluster.timeline.nowMs + 4000, cluster.timeline.nowMs + 18_000] as const;
+      let compared = 0;
+      while (cluster.timeline.nowMs < untilMs + 8000) {
+        cluster.run(200);
+        const { nowMs } = cluster.timeline;
+        const isAway = nowMs > awayMs[0] && nowMs < awayMs[1];
+        const differ = cluster.rootsDiffer(isAway ? cluster.nodes.slice(0, -1) : cluster.nodes);
+        if (differ !== undefined) cluster.fail(`cuts differ that know the same: ${differ}`);
+        compared++;
+      }
+      const { verdictsEqual, verdictsDifferent, rowsNoise } = cluster.counters();
+      if (verdictsDifferent > 0) {
+        cluster.fail(`${verdictsDifferent} verdicts say different, ${verdictsEqual} equal`);
+      }
+      const { exchanges, within, live, liveWithin, largest } = bytes.costs(exchangeBytesMax);
+      if (exchanges < 0.5 * nodes * seconds || verdictsEqual < 0.5 * exchanges) {
+        cluster.fail(`${exchanges} exchanges and ${verdictsEqual} equal verdicts in ${seconds} s`);
+      }
+      // The restarted node's first ones are of live states: they count, where there are enough others.
+      const isEnough = seconds >= 300 && within >= 0.99 * exchanges;
+      if (!isEnough && within - liveWithin < exchanges - live) {
+        const how = `${within} of ${exchanges} exchanges cost ${exchangeBytesMax} bytes each way`;
+        cluster.fail(`${how} or less, of ${live} live ones ${liveWithin}; the largest ${largest}`);
+      }
+      const finished = finish(cluster, 10_000);
+      return measured(cluster, {
+        ...finished,
+        ...{ compared, verdictsEqual, verdictsDifferent, rowsNoise },
+        ...{ exchanges, within, live, liveWithin, largest: largest.map(String) },
+      });
+    },
+  };
+}
+
+/** Of an exchange that finds two nodes in sync, each way (DESIGN §12). */
+const exchangeBytesMax = 64;
+
+const olderSchema = "CREATE TABLE instances (id TEXT PRIMARY KEY NOT NULL, status TEXT)";
+/** Three versions that one after the other was rolled out, and one that gives no number back as it was. */
+const schemas = [
+  olderSchema,
+  "CREATE TABLE instances (id TEXT PRIMARY KEY NOT NULL, status TEXT, address TEXT)",
+  wholeSchema,
+  "CREATE TABLE instances (id TEXT PRIMARY KEY NOT NULL, weight TEXT DEFAULT 'none', status TEXT)",
+];
+const oddSchema = 3;
+
+const schemaVersions: Scenario = {
+  about:
+    "nodes of four schemas write, with faults; they agree to the last digest, before an upgrade and after",
+  nodes: 4,
   run: ({ seed, nodes }) => {
     using cluster = new Cluster({
-      seed,
-      nodes,
-      network: { delayMsMin: 20, delayMsMax: 150, jitter: 0.9 },
-      watched: 2,
+      ...{ seed, nodes, store: "sqlite", watched: 0 },
+      schemaOf: (index) => schemas[index % schemas.length] as string,
     });
     cluster.startAll();
-    load(cluster.node(0), 0, 3000);
-    cluster.run(8000);
-    const untilMs = cluster.timeline.nowMs + 20_000;
-    // A row that changed twice before a new stream was ready is known in part to those at its other end.
-    const clients = { rows: 3000, commitsPerSecond: 1000, deleteChance: 0.02, returnMs: 2000 };
-    startClients(cluster, { ...clients, untilMs });
-    const restarted = cluster.node(nodes - 1);
-    // Nothing may be lost with it: what it wrote last would be known to some before others.
-    cluster.timeline.after(4000, () => restarted.stop(2000));
-    cluster.timeline.after(6000, () => restarted.start());
-    // The restarted node itself speaks only of cuts after its first exchange of recent rows.
-    const awayMs = [cluster.timeline.nowMs + 4000, cluster.timeline.nowMs + 18_000] as const;
-    let compared = 0;
-    while (cluster.timeline.nowMs < untilMs + 8000) {
-      cluster.run(200);
-      const { nowMs } = cluster.timeline;
-      const isAway = nowMs > awayMs[0] && nowMs < awayMs[1];
-      const differ = cluster.rootsDiffer(isAway ? cluster.nodes.slice(0, -1) : cluster.nodes);
-      if (differ !== undefined) cluster.fail(`cuts differ that know the same: ${differ}`);
-      compared++;
+    cluster.run(1000);
+    const untilMs = cluster.timeline.nowMs + 6000;
+    const random = cluster.random("clients");
+    const write = () => {
+      if (cluster.timeline.nowMs >= untilMs) return;
+      cluster.timeline.after(random.between(5, 50), write);
+      const node = random.pick(cluster.nodes);
+      const row = `i${random.integer(0, 40)}`;
+      if (random.chance(0.1)) return cluster.delete(node, row);
+      const all = instance(random.chance(0.7) ? "up" : "down", random.integer(0, 100));
+      // What the odd one writes as TEXT others couldn't show, and the model knows nothing of that.
+      const isKnown = (column: string) => node.index % 4 !== oddSchema || column !== "weight";
+      const columns = all.filter(([column]) => node.columns.includes(column) && isKnown(column));
+      const some = columns.filter(() => random.chance(0.6));
+      cluster.put(node, row, Object.fromEntries(some.length > 0 ? some : columns));
+    };
+    cluster.timeline.after(0, write);
+    const faults = startFaults(cluster, untilMs, { powerLoss: false });
+    cluster.timeline.runUntil(untilMs);
+    faults.end();
+    const { convergedMs } = finish(cluster, 60_000);
+    const [older, odd] = [cluster.node(0), cluster.node(oddSchema)];
+    const notShown = older.store.notShown();
+    if (notShown === 0 || odd.store.notShown() === 0)
+      cluster.fail("everything is shown everywhere");
+    for (const values of odd.store.shown().values()) {
+      const weight = values.get("weight");
+      if (weight !== "none" && weight !== null)
+        cluster.fail(`a TEXT column shows ${weight} for a number`);
     }
-    const { verdictsEqual, verdictsDifferent, rowsNoise } = cluster.counters();
-    if (verdictsDifferent > 0) {
-      cluster.fail(`${verdictsDifferent} verdicts say different, ${verdictsEqual} equal`);
-    }
-    const finished = finish(cluster, 10_000);
+
+    // Nothing is recent any more, so that every frame after the upgrade would be because of it.
+    cluster.run(40_000);
+    const rootBefore = odd.replica.status().roots[0]?.fingerprint;
+    const moved: number[] = [];
+    cluster.network.onSent = (_from, _to, [kind]) => {
+      if (rowKinds.has(kind as number)) moved.push(kind as number);
+    };
+    for (const node of cluster.nodes) if (node.index % 4 < 2) node.upgrade(wholeSchema);
+    const upgraded = finish(cluster, 20_000);
+    if (moved.length > 0) cluster.fail(`an upgrade sent frames of kinds ${[...new Set(moved)]}`);
+    if (older.store.notShown() > 0) cluster.fail("held cells weren't shown by the upgrade");
+    if (odd.replica.status().roots[0]?.fingerprint !== rootBefore) cluster.fail("digests changed");
     return measured(cluster, {
-      ...finished,
-      ...{ compared, verdictsEqual, verdictsDifferent, rowsNoise },
+      ...{ convergedMs: convergedMs as number, upgradedMs: upgraded.convergedMs as number },
+      ...{ notShown, faults: faults.names },
     });
   },
 };
+
+/** Frames that find or bring rows. */
+const rowKinds: ReadonlySet<number> = new Set([
+  ...[frameKind.walk, frameKind.list, frameKind.fetch],
+  ...[frameKind.rows, frameKind.stream, frameKind.streamed],
+]);
+
+const cutNoise = settledImage(
+  20,
+  "1,000 updates/s on 3,000 rows, delays to 150 ms, one restart: cuts never differ",
+  2,
+);
+
+const settledBytes = settledImage(
+  600,
+  "the same for 600 s, without checks of the image: what exchanges cost",
+  0,
+);
 
 const twoWriters: Scenario = {
   about:
@@ -557,7 +728,10 @@ export const scenarios: Readonly<Record<string, Scenario>> = {
   partition,
   asymmetric,
   "repair-bytes": repairBytesScenario,
+  "mostly-different": mostlyDifferent,
+  "schema-versions": schemaVersions,
   "cut-noise": cutNoise,
+  "settled-bytes": settledBytes,
   "two-writers": twoWriters,
   "planned-stop": plannedStop,
   credit,

@@ -11,7 +11,7 @@ import type { Lane } from "../../core/change/changeset.ts";
 import { compareStamps, type Site, type Stamp } from "../../core/clock/stamp.ts";
 import type { MemberState, PeerId, StoreReply, StoreRequest } from "../../core/node/border.ts";
 import { type NodeEffect, type NodeEvent, NodeMachine } from "../../core/node/node-machine.ts";
-import type { NodeTuning } from "../../core/node/options.ts";
+import type { NodeTuning, ZstdCodec } from "../../core/node/options.ts";
 import type { Digester } from "../../core/row/digest.ts";
 import { Replica, type ReplicaOptions } from "../../core/store/replica.ts";
 import type { MergedRow, ScannedRow, ScanPosition } from "../../core/store/row-store.ts";
@@ -39,6 +39,9 @@ export interface SimNodeOptions {
   readonly digester: Digester;
   readonly model: Model;
   readonly store: "map" | "sqlite";
+  /** Of an SQLite store; of the map store nothing depends on it. */
+  readonly schema: string;
+  readonly zstd: ZstdCodec | undefined;
   readonly epochMs: number;
   readonly costs: StoreCosts;
   readonly tuning: Partial<NodeTuning>;
@@ -99,11 +102,17 @@ export class SimNode implements Endpoint {
     this.#o = options;
     this.index = options.index;
     this.key = (options.index + 1).toString(16).padStart(64, "0") as PeerId;
-    this.store = createStore(options.store, options.digester, this.#nextSite(), options.epochMs);
+    const { store, digester, epochMs, schema } = options;
+    this.store = createStore(store, digester, this.#nextSite(), epochMs, schema);
   }
 
   get name(): string {
     return `n${this.index}`;
+  }
+
+  /** That clients here can write. */
+  get columns(): readonly string[] {
+    return this.store.columns ?? ["status", "address", "weight"];
   }
 
   /** The node's wall clock. */
@@ -125,10 +134,10 @@ export class SimNode implements Endpoint {
     this.#netPausedMs = 0;
     this.#storePausedMs = 0;
     this.members.clear();
-    const { random, digester, tuning } = this.#o;
+    const { random, digester, tuning, zstd } = this.#o;
     this.machine = new NodeMachine({
       ...{ key: this.key, name: this.name, region: "r", zone: `z${this.index}` },
-      ...{ incarnation: this.incarnation, random: () => random.next(), tuning },
+      ...{ incarnation: this.incarnation, random: () => random.next(), tuning, zstd },
     });
     const life = this.#life;
     this.replica = new Replica({
@@ -156,6 +165,13 @@ export class SimNode implements Endpoint {
   kill(noticedMsMax = 1500): void {
     this.#end(noticedMsMax);
     this.store.reopen(this.wallMs());
+  }
+
+  /** Stopped, and started again with another schema. */
+  upgrade(schema: string): void {
+    this.#end(20);
+    this.store.reopen(this.wallMs(), schema);
+    this.start();
   }
 
   /** The machine loses its power: what wasn't synced is gone too. */

@@ -37,12 +37,18 @@ export interface SimStore extends Disposable {
   /** Live rows as SQL shows them. */
   shown(): Map<RowName, Values>;
   shownStatus(ref: RowRef, row: RowName): SqlValue | undefined;
+  /** Columns that clients can write, but for the key; undefined where any can be. */
+  readonly columns: readonly string[] | undefined;
+  /** Whether `shown` has all that anybody wrote. */
+  readonly showsAll: boolean;
+  /** How many cells are held and not shown. */
+  notShown(): number;
   /** Something was written or merged since the last `sync`. */
   isDirty: boolean;
   /** All written so far survives what comes. */
   sync(): void;
-  /** The process died and came back. */
-  reopen(nowMs: number): void;
+  /** The process died and came back, perhaps with another schema. */
+  reopen(nowMs: number, schema?: string): void;
   /** The power failed: what wasn't synced is gone, and the site is another. */
   losePower(site: Site): void;
 }
@@ -61,6 +67,8 @@ export function keyOfRow(row: RowName): Uint8Array {
 }
 
 class MapDisk implements SimStore {
+  readonly columns = undefined;
+  readonly showsAll = true;
   rows: MapStore;
   clock: HlcClock;
   #disk: MapStore;
@@ -95,6 +103,10 @@ class MapDisk implements SimStore {
     return this.rows.valuesOf(ref)?.get("status");
   }
 
+  notShown(): number {
+    return 0;
+  }
+
   sync(): void {
     if (this.isDirty) this.#disk = this.rows.copy();
     this.isDirty = false;
@@ -112,9 +124,9 @@ class MapDisk implements SimStore {
   [Symbol.dispose](): void {}
 }
 
-const sqliteSchema =
+export const wholeSchema =
   "CREATE TABLE instances (id TEXT PRIMARY KEY NOT NULL, status TEXT, address TEXT, weight INTEGER)";
-let plannedSchema: PlannedSchema | undefined;
+const plannedSchemas = new Map<string, PlannedSchema>();
 
 class SqliteDisk implements SimStore {
   rows: SqliteStore;
@@ -123,9 +135,11 @@ class SqliteDisk implements SimStore {
   readonly #vfs = new MemoryVfs();
   readonly #digester: Digester;
   #db: Database;
+  #schema: string;
 
-  constructor(digester: Digester, site: Site, nowMs: number) {
+  constructor(digester: Digester, site: Site, nowMs: number, schema: string) {
     this.#digester = digester;
+    this.#schema = schema;
     this.clock = new HlcClock(site, hlcZero);
     this.#db = openDatabase("sim.db", { vfs: this.#vfs });
     this.rows = this.#open(nowMs);
@@ -154,13 +168,13 @@ class SqliteDisk implements SimStore {
 
   shown(): Map<RowName, Values> {
     const shown = new Map<RowName, Values>();
-    for (const [id, status, address, weight] of this.#db.all(
-      "SELECT id, status, address, weight FROM instances",
-    )) {
+    const { columns } = this;
+    const list = ["id", ...columns].join(", ");
+    for (const [id, ...cells] of this.#db.all(`SELECT ${list} FROM instances`)) {
       const values = new Map<string, SqlValue>();
-      if (status !== undefined) values.set("status", status);
-      if (address !== undefined) values.set("address", address);
-      if (weight !== undefined) values.set("weight", weight);
+      for (const [i, cell] of cells.entries()) {
+        if (cell !== undefined) values.set(columns[i] as string, cell);
+      }
       shown.set(String(id), values);
     }
     return shown;
@@ -170,9 +184,23 @@ class SqliteDisk implements SimStore {
     return this.#db.all("SELECT status FROM instances WHERE id = ?", row)[0]?.[0];
   }
 
+  get columns(): readonly string[] {
+    const columns = this.rows.schema.tables.get(table)?.columns ?? [];
+    return columns.filter(({ key }) => key === 0).map(({ name }) => name);
+  }
+
+  get showsAll(): boolean {
+    return this.#schema === wholeSchema;
+  }
+
+  notShown(): number {
+    return this.rows.unshown().reduce((sum, { cells }) => sum + cells, 0);
+  }
+
   sync(): void {}
 
-  reopen(nowMs: number): void {
+  reopen(nowMs: number, schema = this.#schema): void {
+    this.#schema = schema;
     this.#db.close();
     this.#db = openDatabase("sim.db", { vfs: this.#vfs });
     this.clock = new HlcClock(this.clock.site, hlcZero);
@@ -188,10 +216,11 @@ class SqliteDisk implements SimStore {
   }
 
   #open(nowMs: number): SqliteStore {
-    plannedSchema ??= schemaOf(sqliteSchema, { instances: { urgent: "status <> 'up'" } });
+    const rules = { instances: { urgent: "status <> 'up'" } };
+    const schema = plannedSchemas.get(this.#schema) ?? schemaOf(this.#schema, rules);
+    plannedSchemas.set(this.#schema, schema);
     const opened = SqliteStore.open({
-      ...{ writer: this.#db, digester: this.#digester, clock: this.clock, nowMs },
-      schema: plannedSchema,
+      ...{ writer: this.#db, digester: this.#digester, clock: this.clock, nowMs, schema },
     });
     if (opened.kind === "refused") throw new Error(opened.why);
     return opened.store;
@@ -203,8 +232,11 @@ export function createStore(
   digester: Digester,
   site: Site,
   nowMs: number,
+  schema: string,
 ): SimStore {
-  return kind === "map" ? new MapDisk(digester, site) : new SqliteDisk(digester, site, nowMs);
+  return kind === "map"
+    ? new MapDisk(digester, site)
+    : new SqliteDisk(digester, site, nowMs, schema);
 }
 
 function nameOf(key: Uint8Array): RowName {
