@@ -293,6 +293,7 @@ export class StoreThread {
     this.service.endStreams();
     this.#backup?.abort("the agent is stopping");
     try {
+      this.#store.keepClock();
       recordStop(this.#writer);
     } catch (error) {
       this.#options.log.warn("the stop was not recorded", { why: (error as Error).message });

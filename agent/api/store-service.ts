@@ -23,7 +23,7 @@ export type TransactOutcome =
       readonly kind: "committed";
       /** One for each statement, in order. */
       readonly results: readonly { readonly rowsAffected: number; readonly tookMs: number }[];
-      /** Counts this site's commits that changed something; null when this one changed nothing. */
+      /** Counts this site's commits that changed something, after a crash with a gap; null when this one changed nothing. */
       readonly version: number | null;
     }
   | Refused;

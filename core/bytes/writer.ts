@@ -12,6 +12,8 @@ import { utf8Length, utf8Write } from "./utf8.ts";
 
 /** Views on less than this are kept: making one costs as much as hashing what it shows. */
 const keptViewBytesMax = 512;
+const keptRoomBytesMax = 1024 * 1024;
+const firstKeptRoomBytes = 4096;
 
 export class ByteWriter {
   #bytes: Uint8Array;
@@ -49,6 +51,16 @@ export class ByteWriter {
 
   /** Forgets what was written and keeps the room. */
   clear(): void {
+    this.#length = 0;
+  }
+
+  /** As {@link clear}, but gives up room that a rare large use has left: for writers that are kept. */
+  reuse(): void {
+    if (this.#bytes.length > keptRoomBytesMax) {
+      this.#bytes = new Uint8Array(firstKeptRoomBytes);
+      this.#view = new DataView(this.#bytes.buffer);
+      this.#keptViews = [];
+    }
     this.#length = 0;
   }
 

@@ -16,7 +16,7 @@
 import { ByteReader } from "../bytes/reader.ts";
 import { ByteWriter } from "../bytes/writer.ts";
 import { readHlc, type Site, type Stamp, writeHlc } from "../clock/stamp.ts";
-import { siteFromBytes, siteToBytes } from "../row/digest.ts";
+import { siteFromBytes } from "../row/digest.ts";
 import type { RowState } from "../row/row-state.ts";
 import { readRowBlock, writeRowBlock } from "./row-block.ts";
 
@@ -41,15 +41,28 @@ export type ChangesetDecoded =
   | { readonly kind: "changeset"; readonly changeset: Changeset }
   | { readonly kind: "malformed"; readonly why: string };
 
+/** Behind version, site and hlc. */
+const laneOffset = 25;
+
 export function encodeChangeset(changeset: Changeset): Uint8Array {
-  const writer = new ByteWriter(64 + changeset.rows.length * 64);
+  writer.reuse();
   writer.u8(changesetVersion);
-  writer.bytes(siteToBytes(changeset.stamp.site));
+  writer.hex(changeset.stamp.site);
   writeHlc(writer, changeset.stamp);
   writer.u8(changeset.lane);
   writer.varint(0);
   writeRowBlock(writer, changeset.rows);
   return writer.finish();
+}
+
+const writer = new ByteWriter(4096);
+
+/** The same changeset in another lane. */
+export function withLane(encoded: Uint8Array, lane: Lane): Uint8Array {
+  if (encoded[laneOffset] === lane) return encoded;
+  const bytes = encoded.slice();
+  bytes[laneOffset] = lane;
+  return bytes;
 }
 
 export function decodeChangeset(bytes: Uint8Array): ChangesetDecoded {

@@ -26,7 +26,7 @@ import { ByteReader } from "../bytes/reader.ts";
 import { ByteWriter } from "../bytes/writer.ts";
 import { causalLengthMax } from "../clock/row-clock.ts";
 import { compareStamps, readHlc, type Site, type Stamp, writeHlc } from "../clock/stamp.ts";
-import { siteFromBytes, siteToBytes } from "../row/digest.ts";
+import { siteFromBytes } from "../row/digest.ts";
 import { decodeKey, keyBytesMax } from "../row/key.ts";
 import type { Cell, RowState } from "../row/row-state.ts";
 import { lowerAscii } from "../row/row-state.ts";
@@ -41,71 +41,147 @@ export const nameBytesMax = 1024;
 /** Columns of one table; SQLite's own limit. */
 export const columnsMax = 2000;
 
+/** Rows, whose tables at the front are known only after them. */
+const body = new ByteWriter(4096);
+
+/** Few stamps are found by comparing, which costs less than to name them. */
+const comparedMax = 8;
+
+interface WrittenTable {
+  readonly index: number;
+  readonly columns: string[];
+  /** By name; made for tables whose rows don't all have the same cells. */
+  indexByColumn: Map<string, number> | undefined;
+}
+
 /** Appends `rows` to `writer`. */
 export function writeRowBlock(writer: ByteWriter, rows: readonly RowState[]): void {
-  const sites = new Map<Site, number>();
-  const stamps = new Map<string, number>();
-  const stampList: Stamp[] = [];
-  const tables = new Map<string, { index: number; columns: Map<string, number> }>();
-  const body = new ByteWriter(64 + rows.length * 64);
-  // Rows of one commit share one stamp object: most look-ups end here.
-  let lastStamp: Stamp | undefined;
-  let lastIndex = 0;
-  const stampIndex = (stamp: Stamp): number => {
-    if (lastStamp !== undefined && (stamp === lastStamp || compareStamps(stamp, lastStamp) === 0)) {
-      return lastIndex;
-    }
-    const name = `${stamp.ms}.${stamp.count}.${stamp.site}`;
-    let index = stamps.get(name);
-    if (index === undefined) {
-      index = stampList.length;
-      stamps.set(name, index);
-      stampList.push(stamp);
-      if (!sites.has(stamp.site)) sites.set(stamp.site, sites.size);
-    }
-    lastStamp = stamp;
-    lastIndex = index;
-    return index;
-  };
+  const stamps = new StampTable();
+  const tables = new Map<string, WrittenTable>();
+  let table: WrittenTable | undefined;
+  let tableName = "";
+  body.reuse();
   for (const row of rows) {
-    let table = tables.get(row.table);
-    if (table === undefined) {
-      table = { index: tables.size, columns: new Map() };
-      tables.set(row.table, table);
+    if (table === undefined || row.table !== tableName) {
+      tableName = row.table;
+      table = tables.get(tableName);
+      if (table === undefined) {
+        table = { index: tables.size, columns: [], indexByColumn: undefined };
+        tables.set(tableName, table);
+      }
     }
     body.varint(table.index);
     body.u8(0);
     body.blob(row.key);
-    body.varint(stampIndex(row.clock));
+    body.varint(stamps.indexOf(row.clock));
     body.varint(row.clock.cl);
     body.varint(row.cells.length);
-    for (const cell of row.cells) {
-      let column = table.columns.get(cell.column);
-      if (column === undefined) {
-        column = table.columns.size;
-        table.columns.set(cell.column, column);
-      }
-      body.varint(column);
-      body.varint(stampIndex(cell.stamp));
-      writeValue(body, cell.value);
+    let expected = 0;
+    for (const { column, stamp, value } of row.cells) {
+      const index = columnIndex(table, column, expected);
+      expected = index + 1;
+      body.varint(index);
+      body.varint(stamps.indexOf(stamp));
+      writeValue(body, value);
     }
   }
   writer.u8(rowBlockVersion);
-  writer.varint(sites.size);
-  for (const site of sites.keys()) writer.bytes(siteToBytes(site));
-  writer.varint(stampList.length);
-  for (const stamp of stampList) {
-    writeHlc(writer, stamp);
-    writer.varint(sites.get(stamp.site) as number);
-  }
+  stamps.write(writer);
   writer.varint(tables.size);
-  for (const [name, table] of tables) {
+  for (const [name, { columns }] of tables) {
     writer.text(name);
-    writer.varint(table.columns.size);
-    for (const column of table.columns.keys()) writer.text(column);
+    writer.varint(columns.length);
+    for (const column of columns) writer.text(column);
   }
   writer.varint(rows.length);
   writer.bytes(body.peek());
+}
+
+/** @param expected Where it is if this row has the cells that others had. */
+function columnIndex(table: WrittenTable, column: string, expected: number): number {
+  const { columns } = table;
+  if (columns[expected] === column) return expected;
+  if (table.indexByColumn === undefined) {
+    // The first row names its columns one after the other: they ascend, and what is larger than all is new.
+    const last = columns[columns.length - 1];
+    if (expected === columns.length && (last === undefined || last < column)) {
+      columns.push(column);
+      return expected;
+    }
+    table.indexByColumn = new Map(columns.map((name, index) => [name, index]));
+  }
+  let index = table.indexByColumn.get(column);
+  if (index === undefined) {
+    index = columns.length;
+    columns.push(column);
+    table.indexByColumn.set(column, index);
+  }
+  return index;
+}
+
+/** The stamps of a block, and their sites, numbered in the order in which they come. */
+class StampTable {
+  readonly #stamps: Stamp[] = [];
+  readonly #sites: Site[] = [];
+  readonly #siteIndexes: number[] = [];
+  #last = 0;
+  #indexByName: Map<string, number> | undefined;
+  #indexBySite: Map<Site, number> | undefined;
+
+  indexOf(stamp: Stamp): number {
+    const stamps = this.#stamps;
+    const last = stamps[this.#last];
+    if (last !== undefined && compareStamps(stamp, last) === 0) return this.#last;
+    const compared = Math.min(stamps.length, comparedMax);
+    for (let i = 0; i < compared; i++) {
+      if (compareStamps(stamp, stamps[i] as Stamp) !== 0) continue;
+      this.#last = i;
+      return i;
+    }
+    this.#last = stamps.length < comparedMax ? this.#add(stamp) : this.#byName(stamp);
+    return this.#last;
+  }
+
+  #byName(stamp: Stamp): number {
+    this.#indexByName ??= new Map();
+    const name = `${stamp.ms}.${stamp.count}.${stamp.site}`;
+    let index = this.#indexByName.get(name);
+    if (index === undefined) {
+      index = this.#add(stamp);
+      this.#indexByName.set(name, index);
+    }
+    return index;
+  }
+
+  #add(stamp: Stamp): number {
+    this.#siteIndexes.push(this.#siteIndex(stamp.site));
+    return this.#stamps.push(stamp) - 1;
+  }
+
+  #siteIndex(site: Site): number {
+    if (this.#sites.length < comparedMax) {
+      const known = this.#sites.indexOf(site);
+      return known >= 0 ? known : this.#sites.push(site) - 1;
+    }
+    this.#indexBySite ??= new Map(this.#sites.map((one, index) => [one, index]));
+    let index = this.#indexBySite.get(site);
+    if (index === undefined) {
+      index = this.#sites.push(site) - 1;
+      this.#indexBySite.set(site, index);
+    }
+    return index;
+  }
+
+  /** Appends both tables. */
+  write(writer: ByteWriter): void {
+    writer.varint(this.#sites.length);
+    for (const site of this.#sites) writer.hex(site);
+    writer.varint(this.#stamps.length);
+    for (let i = 0; i < this.#stamps.length; i++) {
+      writeHlc(writer, this.#stamps[i] as Stamp);
+      writer.varint(this.#siteIndexes[i] as number);
+    }
+  }
 }
 
 export function encodeRowBlock(rows: readonly RowState[]): Uint8Array {

@@ -39,15 +39,30 @@ export function updateRow(
   values: ReadonlyMap<string, SqlValue>,
   stamp: Stamp,
 ): RowState {
-  const cells = new Map(before.cells.map((cell) => [cell.column, cell]));
-  let changed = false;
+  let cells: Cell[] | undefined;
   for (const [column, value] of values) {
-    const held = cells.get(column);
-    if (held !== undefined && equalValues(held.value, value)) continue;
-    cells.set(column, { column, stamp, value });
-    changed = true;
+    const now: readonly Cell[] = cells ?? before.cells;
+    const at = placeOf(now, column);
+    const held = now[at];
+    const isThere = held?.column === column;
+    if (isThere && equalValues(held.value, value)) continue;
+    cells ??= [...before.cells];
+    if (isThere) cells[at] = { column, stamp, value };
+    else cells.splice(at, 0, { column, stamp, value });
   }
-  return changed ? { ...before, cells: [...cells.values()].sort(byColumn) } : before;
+  return cells === undefined ? before : { ...before, cells };
+}
+
+/** Where the cell of a column is, or would be. */
+function placeOf(cells: readonly Cell[], column: string): number {
+  let from = 0;
+  let to = cells.length;
+  while (from < to) {
+    const middle = (from + to) >> 1;
+    if ((cells[middle] as Cell).column < column) from = middle + 1;
+    else to = middle;
+  }
+  return from;
 }
 
 /** A row that died. */

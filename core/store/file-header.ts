@@ -7,7 +7,7 @@
  * | `user_version`        | version of the tables of Patina's own: 1                    |
  * | `page_size`           | 4096                                                        |
  * | `auto_vacuum`         | INCREMENTAL: it can't be added later without a copy of all  |
- * | `patina_state`        | site, hlc (8 bytes), version; and what the agent keeps there |
+ * | `patina_state`        | site, hlc (8 bytes), version (the site gave none above them); and what the agent keeps there |
  *
  * @module
  */
@@ -54,7 +54,7 @@ export type FileHeader =
       readonly kind: "patina";
       readonly site: Site | undefined;
       readonly hlc: Hlc;
-      /** Commits of that site that changed something. */
+      /** As that site counts its commits: none was given above. */
       readonly version: number;
     }
   /** Not to be touched; nothing was. */

@@ -10,14 +10,14 @@ import { utf8Length } from "../bytes/utf8.ts";
 import { changesetBytesMax } from "../change/changeset.ts";
 import { rowsMax } from "../change/row-block.ts";
 import { compareHlc, type Hlc, type Stamp } from "../clock/stamp.ts";
-import type { Digester } from "../row/digest.ts";
+import type { CellClock, Digester } from "../row/digest.ts";
 import { canonicalKeyValue } from "../row/key.ts";
 import { deleteRow, insertRow, updateRow } from "../row/local-write.ts";
 import { type Cell, type RowState, stampOfRow } from "../row/row-state.ts";
 import { equalValues, RawText, type SqlValue, valueBytesMax } from "../row/value.ts";
 import type { Journal, Touched } from "./capture.ts";
 import type { Ordinals } from "./clock-blob.ts";
-import { decodeHeldRow, type HeldCell, type HeldRow, heldRowOf } from "./held-row.ts";
+import { decodeHeldRow, type HeldCell, HeldRow } from "./held-row.ts";
 import type { RowWriter } from "./row-writer.ts";
 import { isSound } from "./scrub.ts";
 import type { BaseRow, StoredTable } from "./stored-table.ts";
@@ -117,25 +117,29 @@ function differingValues(
   touched: Touched,
   row: BaseRow,
   reader: LocalReader,
-): Map<string, SqlValue> {
+): ReadonlyMap<string, SqlValue> {
   const { table, source } = touched;
+  const { valueColumns } = table.plan;
   const before = touched.before as readonly SqlValue[];
   const isOther = source !== undefined && source !== touched;
-  const values = isOther ? carriedValues(table, row, source, reader) : new Map<string, SqlValue>();
-  table.plan.valueColumns.forEach(({ name }, i) => {
-    const value = row.values[i] as SqlValue;
-    if (!isOther) {
-      if (!equalValues(before[i] as SqlValue, value)) values.set(name, value);
+  const carried = isOther ? carriedValues(table, row, source, reader) : undefined;
+  let values = carried;
+  for (let i = 0; i < before.length; i++) {
+    const isEqual = equalValues(before[i] as SqlValue, row.values[i] as SqlValue);
+    if (carried === undefined && isEqual) continue;
+    const { name } = valueColumns[i] as { readonly name: string };
+    if (carried === undefined) {
+      values ??= new Map();
+      values.set(name, row.values[i] as SqlValue);
       // Another row's value came, but it is the one that was here.
-    } else if (
-      equalValues(before[i] as SqlValue, value) &&
-      equalValues(values.get(name) as SqlValue, value)
-    ) {
-      values.delete(name);
+    } else if (isEqual && equalValues(before[i] as SqlValue, carried.get(name) as SqlValue)) {
+      carried.delete(name);
     }
-  });
-  return values;
+  }
+  return values ?? noValues;
 }
+
+const noValues: ReadonlyMap<string, SqlValue> = new Map();
 
 /** All columns of a row that another key had, with what that key held and couldn't show. */
 function carriedValues(
@@ -201,35 +205,34 @@ export function stampChanges(
       after = insertRow(before, table.name, keyBytes, values, stamp);
     }
     if (after === before) continue;
-    const cells = after.cells
-      .filter((cell) => isWritten(cell) || isSound(cell, reader.digester))
-      .map((cell) => heldCellOf(table, cell, reader.digester));
-    rows.push({
-      change,
-      held: heldRowOf(after.clock, cells),
-      state: {
-        ...after,
-        cells: cells.map(({ column, stamp: cellStamp, value }) => ({
-          column,
-          stamp: cellStamp,
-          value: value as SqlValue,
-        })),
-      },
-    });
+    rows.push(localRow(change, after, reader.digester));
   }
   return rows;
 }
 
-/** A cell that wasn't written is the one that was held. If its value is damaged it isn't told to anybody. */
-function isWritten(cell: Cell | HeldCell): cell is Cell {
-  return !("hash" in cell);
-}
-
-function heldCellOf(table: StoredTable, cell: Cell | HeldCell, digester: Digester): HeldCell {
-  if (!isWritten(cell)) return cell;
-  const { column, stamp, value } = cell;
-  const held = !table.isShown(column, value);
-  return { column, stamp, hash: digester.valueHash(value), held, value, fresh: false };
+function localRow(change: LocalChange, after: RowState, digester: Digester): LocalRow {
+  const { table } = change.touched;
+  const cells: HeldCell[] = [];
+  const clocks: CellClock[] = [];
+  for (const cell of after.cells as readonly (Cell | HeldCell)[]) {
+    let held: HeldCell;
+    if ("hash" in cell) {
+      // Not written, so the one that was held. If its value is damaged it isn't told to anybody.
+      if (!isSound(cell, digester)) continue;
+      held = cell;
+    } else {
+      const { column, stamp, value } = cell;
+      const isHeld = !table.isShown(column, value);
+      const hash = digester.valueHash(value);
+      held = { column, stamp, hash, value, held: isHeld, fresh: false };
+    }
+    cells.push(held);
+    clocks.push({ column: held.column, stamp: held.stamp, hash: held.hash });
+  }
+  const { clock } = after;
+  // All values are in hand: those of held cells, those that were written, and the rest of the row before.
+  const state = { table: after.table, key: after.key, clock, cells: cells as Cell[] };
+  return { change, held: new HeldRow(clock, clocks, cells), state };
 }
 
 /** Why a commit has too many rows to be sent; undefined when it hasn't. */

@@ -23,6 +23,7 @@ import {
   decodeChangeset,
   encodeChangeset,
   type Lane,
+  withLane,
 } from "../change/changeset.ts";
 import type { TableShape } from "../change/hello.ts";
 import { decodeRowBlock } from "../change/row-block.ts";
@@ -270,6 +271,8 @@ export class Replica {
     commit: {
       readonly merged: readonly MergedRow[];
       readonly changeset: Changeset | undefined;
+      /** The changeset's bytes, if they were made already. */
+      readonly encoded?: Uint8Array | undefined;
       /** The changeset's own unless told otherwise. */
       readonly lane?: Lane;
     },
@@ -277,13 +280,13 @@ export class Replica {
     replies: StoreReply[],
   ): void {
     this.#nowMs = nowMs;
-    const { merged, changeset } = commit;
+    const { merged, changeset, encoded } = commit;
     if (changeset === undefined) return;
     const lane = commit.lane ?? changeset.lane;
     this.#clock.observe(changeset.stamp);
     this.#take(merged, lane, "local", nowMs);
     if (changeset.stamp.ms <= this.#sentMsMax()) {
-      this.#push(lane === changeset.lane ? changeset : { ...changeset, lane }, replies);
+      this.#push(changeset, lane, encoded ?? encodeChangeset(changeset), replies);
     }
     this.#advance(nowMs, replies);
   }
@@ -444,9 +447,8 @@ export class Replica {
     for (const listener of this.#listeners) listener(merged, lane, origin, nowMs);
   }
 
-  #push(changeset: Changeset, replies: StoreReply[]): void {
-    const { stamp, lane } = changeset;
-    replies.push({ kind: "commit", stamp, lane, changeset: encodeChangeset(changeset) });
+  #push({ stamp }: Changeset, lane: Lane, encoded: Uint8Array, replies: StoreReply[]): void {
+    replies.push({ kind: "commit", stamp, lane, changeset: withLane(encoded, lane) });
   }
 
   // ---- Clock faults -----------------------------------------------------------------------------
@@ -474,7 +476,9 @@ export class Replica {
     if (done === undefined) return;
     this.#restamped += done.rows;
     this.#leftMs = done.leftMs;
-    for (const changeset of done.changesets) this.#push(changeset, replies);
+    for (const changeset of done.changesets) {
+      this.#push(changeset, changeset.lane, encodeChangeset(changeset), replies);
+    }
     // The cut had run ahead with the clock, and an image knows no way back.
     this.start(nowMs, replies);
   }

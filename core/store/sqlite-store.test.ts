@@ -394,6 +394,42 @@ test("site, version and hlc are kept; another site counts its own commits", () =
   expect(other.write("INSERT INTO t VALUES ('q')").version).toBe(1);
 });
 
+test("after a crash in the middle of many commits, stamps and versions go on above all that were given", () => {
+  const vfs = new MemoryVfs();
+  const sql = "CREATE TABLE t (k INTEGER PRIMARY KEY NOT NULL)";
+  let last = { version: 0, ms: 0, count: 0 };
+  const commit = (node: SqliteNode, nowMs: number): typeof last => {
+    node.store.begin();
+    node.db.exec("INSERT INTO t DEFAULT VALUES");
+    const result = node.store.commit(nowMs);
+    if (result.kind === "refused" || result.changeset === undefined) throw new Error("no change");
+    const { ms, count } = result.changeset.stamp;
+    return { version: result.version as number, ms, count };
+  };
+  // Not disposed of: killed.
+  const killed = new SqliteNode(sql, { vfs, nowMs: 10_000 });
+  for (let i = 0; i < 1000; i++) last = commit(killed, 10_000 + Math.floor(i / 3));
+  expect(last).toEqual({ version: 1000, ms: 10_333, count: 0 });
+  killed.store.begin();
+  killed.db.exec("INSERT INTO t DEFAULT VALUES");
+  killed.db.close();
+  {
+    // The wall clock went back, too.
+    using node = new SqliteNode(sql, { vfs, nowMs: 9000 });
+    const next = commit(node, 9000);
+    expect(next.version).toBeGreaterThan(last.version);
+    expect(next.version - last.version).toBeLessThan(300);
+    expect(next.ms).toBeGreaterThan(last.ms);
+    // Less than what peers warn of.
+    expect(next.ms - last.ms).toBeLessThan(500);
+    last = next;
+    node.store.keepClock();
+  }
+  // After an orderly stop they go on without a gap.
+  using node = new SqliteNode(sql, { vfs, nowMs: 9000 });
+  expect(commit(node, 9000)).toEqual({ ...last, version: last.version + 1, count: last.count + 1 });
+});
+
 test("a merge that can't be written changes nothing and can be done again", () => {
   using node = new SqliteNode("CREATE TABLE t (k TEXT PRIMARY KEY NOT NULL, a)");
   const rows = [row("t", "x", { a: 1, b: 2 }), row("t", "y", { a: 1, b: 2 })];

@@ -20,9 +20,10 @@ import {
   encodeChangeset,
   type Lane,
   normalBytesMax,
+  withLane,
 } from "../change/changeset.ts";
 import type { HlcClock } from "../clock/hlc-clock.ts";
-import { type Hlc, hlcZero, type Stamp } from "../clock/stamp.ts";
+import { compareHlc, type Hlc, hlcZero, type Stamp } from "../clock/stamp.ts";
 import type { Digester } from "../row/digest.ts";
 import { siteToBytes } from "../row/digest.ts";
 import { type RowState, stampOfRow } from "../row/row-state.ts";
@@ -120,7 +121,7 @@ export type SchemaChanged =
 export type CommitResult =
   | {
       readonly kind: "committed";
-      /** Commits of this site that changed something, with this one; null when it changed nothing. */
+      /** Counts this site's commits that changed something, after a crash with a gap; null when it changed nothing. */
       readonly version: number | null;
       /** Undefined when nothing that is replicated changed. */
       readonly changeset: Changeset | undefined;
@@ -140,6 +141,14 @@ export interface CommitWatcher {
 
 /** How far the stored HLC may fall behind the clock while only merges run. */
 const hlcStoreStepMs = 1000;
+/** How far it may be ahead while local commits follow each other: less than what peers warn of. */
+const hlcReserveMs = 250;
+const versionsReserved = 256;
+
+interface KeptClock {
+  readonly hlc: Hlc;
+  readonly version: number;
+}
 
 export class SqliteStore implements RowStore {
   readonly #writer: SqlDatabase;
@@ -157,7 +166,7 @@ export class SqliteStore implements RowStore {
   readonly #begin: SqlStatement;
   readonly #beginImmediate: SqlStatement;
   readonly #commitAll: SqlStatement;
-  readonly #putState: SqlStatement;
+  readonly #putClock: SqlStatement;
   /** Tables whose rows don't all have clocks yet. */
   #adopting: ReadonlySet<string> = new Set();
   #checksAreIgnored = false;
@@ -166,7 +175,10 @@ export class SqliteStore implements RowStore {
   /** A merge is worked in pieces. */
   #isMerging = false;
   #version: number;
-  #storedHlc: Hlc;
+  /** HLC and version as the file has them: nothing above was ever stamped. */
+  #kept: KeptClock;
+  /** The same, with what the transaction at hand wrote. */
+  #written: KeptClock;
 
   private constructor(options: SqliteStoreOptions, version: number, storedHlc: Hlc) {
     const { writer, schema, digester, clock } = options;
@@ -174,13 +186,14 @@ export class SqliteStore implements RowStore {
     this.#digester = digester;
     this.#clock = clock;
     this.#version = version;
-    this.#storedHlc = storedHlc;
+    this.#kept = { hlc: storedHlc, version };
+    this.#written = this.#kept;
     this.#ordinals = new StoredOrdinals(writer);
     this.#begin = writer.prepare("BEGIN");
     this.#beginImmediate = writer.prepare("BEGIN IMMEDIATE");
     this.#commitAll = writer.prepare("COMMIT");
-    this.#putState = writer.prepare(
-      "INSERT OR REPLACE INTO patina_state (name, value) VALUES (?, ?)",
+    this.#putClock = writer.prepare(
+      "INSERT OR REPLACE INTO patina_state (name, value) VALUES ('hlc', ?), ('version', ?)",
     );
     this.#useSchema(schema);
   }
@@ -250,10 +263,9 @@ export class SqliteStore implements RowStore {
       const rehashedRows = store.#scrubber.rehash();
       const changed = store.#schemaChanged(plan, options.nowMs);
       store.#parts.rows.flush();
-      store.#writeHlc();
+      store.#writeClock(clock.last, store.#version);
       const check = store.#intake.check(store.#adopting);
-      writer.exec("COMMIT");
-      store.#ordinals.keep();
+      store.#commitWritten();
       writer.onPreupdate((change) => {
         if (store.#isLocal) store.#journal.note(change);
       });
@@ -308,9 +320,8 @@ export class SqliteStore implements RowStore {
       this.#useSchema(schema);
       const changed = this.#schemaChanged(plan, nowMs);
       this.#parts.rows.flush();
-      this.#writeHlc();
-      runOnce(this.#commitAll);
-      this.#ordinals.keep();
+      this.#writeClock(this.#clock.last, this.#version);
+      this.#commitWritten();
       for (const table of tables.values()) table.dispose();
       const { statements, grown } = plan;
       return { kind: "changed", statements, grown, ...changed };
@@ -364,6 +375,19 @@ export class SqliteStore implements RowStore {
   setState(name: string, value: SqlValue): void {
     assert(!["site", "hlc", "version"].includes(name), `state ${name} is the store's own`);
     writeState(this.#writer, name, value);
+  }
+
+  /** Writes down the clock as it is, for an orderly stop: while commits follow each other the file is ahead. */
+  keepClock(): void {
+    assert(!this.#isLocal, "the clock is kept outside of local transactions");
+    runOnce(this.#begin);
+    try {
+      this.#writeClock(this.#clock.last, this.#version);
+      this.#commitWritten();
+    } catch (error) {
+      this.#rollback();
+      throw error;
+    }
   }
 
   /** What is held and not shown: cells by table and column, whole rows under the column "". */
@@ -451,25 +475,23 @@ export class SqliteStore implements RowStore {
     let changeset: Changeset | undefined;
     let encoded: Uint8Array | undefined;
     if (stamp !== undefined && rows.length > 0) {
-      const isUrgent = rows.some((row) => this.#localWriter.isUrgent(row));
-      changeset = { stamp, lane: 1, rows: rows.map(({ state }) => state) };
+      let lane: Lane = rows.some((row) => this.#localWriter.isUrgent(row)) ? 0 : 1;
+      changeset = { stamp, lane, rows: rows.map(({ state }) => state) };
       encoded = encodeChangeset(changeset);
       if (encoded.length > changesetBytesMax) {
         this.#rollback();
         return { kind: "refused", why: problemOfBytes(encoded.length) };
       }
-      const lane: Lane = isUrgent ? 0 : encoded.length > normalBytesMax ? 2 : 1;
-      if (lane !== changeset.lane) {
+      if (lane === 1 && encoded.length > normalBytesMax) {
+        lane = 2;
         changeset = { ...changeset, lane };
-        encoded = encodeChangeset(changeset);
+        encoded = withLane(encoded, lane);
       }
-      this.#writeState("version", this.#version + 1);
-      this.#writeHlc();
+      this.#reserve();
     }
     this.#parts.rows.flush();
     this.#watcher?.committing(merged);
-    runOnce(this.#commitAll);
-    this.#ordinals.keep();
+    this.#commitWritten();
     this.#watcher?.committed();
     if (changeset !== undefined) this.#version++;
     const version = changeset === undefined ? null : this.#version;
@@ -495,12 +517,13 @@ export class SqliteStore implements RowStore {
     mergePiece: (rows, merged) => this.#merger.merge(rows, this.#adopting, merged),
     commitMerge: (merged) => {
       // The clock follows what was merged as the replica judges it; the rows themselves hold their stamps.
-      if (this.#clock.last.ms >= this.#storedHlc.ms + hlcStoreStepMs) this.#writeHlc();
+      if (this.#clock.last.ms >= this.#kept.hlc.ms + hlcStoreStepMs) {
+        this.#writeClock(this.#clock.last, this.#kept.version);
+      }
       this.#parts.rows.flush();
       this.#watcher?.committing(merged);
-      runOnce(this.#commitAll);
+      this.#commitWritten();
       this.#isMerging = false;
-      this.#ordinals.keep();
       this.#watcher?.committed();
     },
     rollbackMerge: () => this.#rollback(),
@@ -512,13 +535,12 @@ export class SqliteStore implements RowStore {
     let urgent: boolean[];
     try {
       urgent = rows.map((row) => this.#merger.reclock(row));
-      this.#writeHlc();
-      runOnce(this.#commitAll);
+      this.#writeClock(this.#clock.last, this.#version);
+      this.#commitWritten();
     } catch (error) {
       this.#rollback();
       throw error;
     }
-    this.#ordinals.keep();
     return urgent;
   }
 
@@ -595,16 +617,34 @@ export class SqliteStore implements RowStore {
     this.#checksAreIgnored = ignored;
   }
 
-  #writeHlc(): void {
+  /**
+   * Sees to it that the file names no HLC and no version below those of the commit at hand. While commits
+   * follow each other it is told some that are still to come, so that most commits needn't write there;
+   * after a crash the next ones come after them.
+   */
+  #reserve(): void {
     const hlc = this.#clock.last;
-    this.#writeState("hlc", hlcToBytes(hlc));
-    this.#storedHlc = hlc;
+    const version = this.#version + 1;
+    const kept = this.#kept;
+    if (compareHlc(hlc, kept.hlc) <= 0 && version <= kept.version) return;
+    const isOneOfMany = hlc.ms - kept.hlc.ms < hlcReserveMs;
+    if (isOneOfMany) {
+      this.#writeClock({ ms: hlc.ms + hlcReserveMs, count: 0 }, version + versionsReserved);
+    } else this.#writeClock(hlc, version);
   }
 
-  #writeState(name: string, value: SqlValue): void {
-    this.#putState.bind(1, name);
-    this.#putState.bind(2, value);
-    runOnce(this.#putState);
+  #writeClock(hlc: Hlc, version: number): void {
+    const statement = this.#putClock;
+    statement.bind(1, hlcToBytes(hlc));
+    statement.bind(2, version);
+    runOnce(statement);
+    this.#written = { hlc, version };
+  }
+
+  #commitWritten(): void {
+    runOnce(this.#commitAll);
+    this.#ordinals.keep();
+    this.#kept = this.#written;
   }
 
   #end(): void {
@@ -617,6 +657,7 @@ export class SqliteStore implements RowStore {
     if (!this.#writer.autocommit) this.#writer.exec("ROLLBACK");
     this.#ordinals.forget();
     this.#parts.rows.forget();
+    this.#written = this.#kept;
   }
 }
 
