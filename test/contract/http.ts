@@ -9,6 +9,7 @@
  */
 
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
+import { ContractRun, liveContract } from "./http-live.ts";
 import { HttpClient, type HttpTarget } from "./http-target.ts";
 
 export const contractSchema: string = `
@@ -17,6 +18,7 @@ CREATE TABLE tests2 (id INTEGER NOT NULL PRIMARY KEY, text TEXT NOT NULL DEFAULT
 CREATE TABLE tests3 (id INTEGER NOT NULL PRIMARY KEY, text TEXT NOT NULL DEFAULT "",
   text2 TEXT NOT NULL DEFAULT "", num INTEGER NOT NULL DEFAULT 0, num2 INTEGER NOT NULL DEFAULT 0) WITHOUT ROWID;
 CREATE TABLE testsblob (id BLOB NOT NULL PRIMARY KEY, text TEXT NOT NULL DEFAULT "");
+CREATE TABLE testskeys (a TEXT NOT NULL, b INTEGER NOT NULL, c TEXT NOT NULL DEFAULT "", PRIMARY KEY (b, a));
 CREATE TABLE testsvalues (id TEXT NOT NULL PRIMARY KEY, any BLOB, number REAL);
 `;
 
@@ -34,20 +36,15 @@ export function httpContract(
   open: () => Promise<HttpTarget & { readonly close: () => Promise<void> }>,
 ): void {
   describe(`HTTP contract: ${name}`, () => {
+    const run = new ContractRun();
+    const keys = () => run.keys();
     let target: HttpTarget & { readonly close: () => Promise<void> };
     let http: HttpClient;
-    /** Every test has a thousand keys. */
-    let lastKey = 0;
-    const keys = () => {
-      lastKey += 1000;
-      return lastKey;
-    };
 
     beforeAll(async () => {
       target = await open();
       http = new HttpClient(target);
-      const [max] = await http.cells('"SELECT coalesce(max(id), 0) FROM tests"');
-      lastKey = Math.ceil((JSON.parse(max as string)[0] as number) / 1000) * 1000;
+      await run.begin(target, http);
     });
     afterAll(() => {
       http.close();
@@ -182,6 +179,13 @@ export function httpContract(
           { error: "rusqlite: interrupted (actor_id: None, version: None)" },
         ]);
         expect(await http.cells(`"SELECT id FROM tests WHERE id = ${id}"`)).toEqual([]);
+      });
+
+      test("refuse a name that isn't in the statement", async () => {
+        const error = await refusedTransaction(
+          '[["DELETE FROM tests WHERE id = :id",{":id":-1,":x":1}]]',
+        );
+        expect(error).toContain("Invalid parameter name: :x");
       });
 
       test("may have a timeout of 0 for none of their own", async () => {
@@ -425,6 +429,44 @@ export function httpContract(
         expect(stored).toEqual([`[${got}]`]);
       });
 
+      test("give an integer that is too large for its column back as the REAL that it became", async () => {
+        const id = keys();
+        await http.transact(
+          `[["INSERT INTO tests3 (id, num, num2) VALUES (?, ?, ?)",[${id},18446744073709551615,1.0]]]`,
+        );
+        expect(await http.cells(`"SELECT num, num2 FROM tests3 WHERE id = ${id}"`)).toEqual([
+          "[1.8446744073709552e19,1]",
+        ]);
+      });
+
+      test("give what JSON has no number for as null", async () => {
+        expect(await http.cells('"SELECT 9e999, -9e999, 9e999 - 9e999"')).toEqual([
+          "[null,null,null]",
+        ]);
+      });
+
+      test("end with an error at text that is no UTF-8", async () => {
+        const { status, text } = await http.query(
+          "\"SELECT 1 AS n UNION ALL SELECT CAST(x'ff' AS TEXT)\"",
+        );
+        expect(status).toBe(200);
+        const lines = text.split("\n");
+        expect(lines.slice(0, 2)).toEqual(['{"columns":["n"]}', '{"row":[1,[1]]}']);
+        expect(lines[2]).toMatch(/^\{"error":".*(utf-8|UTF-8).*"\}$/);
+      });
+
+      test("may end with a semicolon, blanks and a comment", async () => {
+        expect(await http.cells('"SELECT 1;"')).toEqual(["[1]"]);
+        expect(await http.cells('" SELECT 1 ; "')).toEqual(["[1]"]);
+      });
+
+      test("name columns as SQLite does, also when two are alike", async () => {
+        const { text } = await http.query(
+          '"SELECT id, t.text, 1 + 1, id AS text FROM tests t WHERE 0"',
+        );
+        expect(text).toStartWith('{"columns":["id","text","1 + 1","text"]}\n');
+      });
+
       test.each([
         ["INSERT INTO tests VALUES (1, 'a')", 400, "statement is not readonly"],
         ["DELETE FROM tests", 400, "statement is not readonly"],
@@ -509,318 +551,7 @@ export function httpContract(
       });
     });
 
-    describe("subscriptions", () => {
-      const headersOf = (headers: Headers) => ({
-        id: headers.get("corro-query-id"),
-        hash: headers.get("corro-query-hash"),
-      });
-
-      test("begin with columns and rows, and go on with changes", async () => {
-        const id = keys();
-        const sql = `"SELECT id - ${id} AS n, text FROM tests WHERE id BETWEEN ${id} AND ${id + 9}"`;
-        await http.transact(`["INSERT INTO tests VALUES (${id}, 'a')"]`);
-        await using stream = await http.subscribe(sql);
-        expect(stream.status).toBe(200);
-        expect(headersOf(stream.headers)).toEqual({
-          id: expect.stringMatching(/^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/),
-          hash: expect.stringMatching(/^[0-9a-f]{16}$/),
-        });
-        expect(await stream.take(2)).toEqual(['{"columns":["n","text"]}', '{"row":[1,[0,"a"]]}']);
-        expect(await stream.next()).toMatch(/^\{"eoq":\{"time":[0-9.e-]+,"change_id":0\}\}$/);
-
-        await http.transact(`["INSERT INTO tests VALUES (${id + 1}, 'b')"]`);
-        expect(await stream.next()).toBe('{"change":["insert",2,[1,"b"],1]}');
-        await http.transact(`["UPDATE tests SET text = 'B' WHERE id = ${id + 1}"]`);
-        expect(await stream.next()).toBe('{"change":["update",2,[1,"B"],2]}');
-        await http.transact(`["DELETE FROM tests WHERE id = ${id}"]`);
-        expect(await stream.next()).toBe('{"change":["delete",1,[0,"a"],3]}');
-      });
-
-      test("tell nothing of what doesn't concern them", async () => {
-        const id = keys();
-        await using stream = await http.subscribe(`"SELECT text FROM tests WHERE id = ${id}"`);
-        await stream.take(2);
-        await http.transact(
-          `["INSERT INTO tests VALUES (${id + 1}, 'other')","INSERT INTO tests2 VALUES (${id}, 'other table')"]`,
-        );
-        await http.transact(`["INSERT INTO tests VALUES (${id}, 'own')"]`);
-        expect(await stream.next()).toBe('{"change":["insert",1,["own"],1]}');
-        // Set to the value that it has.
-        await http.transact(`["UPDATE tests SET text = 'own' WHERE id = ${id}"]`);
-        await http.transact(`["UPDATE tests SET text = 'new' WHERE id = ${id}"]`);
-        expect(await stream.next()).toBe('{"change":["update",1,["new"],2]}');
-      });
-
-      test("share one for the same text, and have another for any other", async () => {
-        const id = keys();
-        const text = `SELECT text FROM tests WHERE id = ${id}`;
-        await using first = await http.subscribe(JSON.stringify(text));
-        await using same = await http.subscribe(JSON.stringify(text), "?skip_rows=true");
-        await using bound = await http.subscribe(`["SELECT text FROM tests WHERE id = ?",[${id}]]`);
-        await using other = await http.subscribe(JSON.stringify(`${text} `));
-        await using other2 = await http.subscribe(JSON.stringify(text.replace("SELECT", "select")));
-        expect(headersOf(same.headers)).toEqual(headersOf(first.headers));
-        expect(headersOf(bound.headers)).toEqual(headersOf(first.headers));
-        expect(headersOf(other.headers).id).not.toBe(headersOf(first.headers).id);
-        expect(headersOf(other2.headers).hash).not.toBe(headersOf(first.headers).hash);
-        await Promise.all([first.take(2), bound.take(2)]);
-
-        await http.transact(`["INSERT INTO tests VALUES (${id}, 'x')"]`);
-        const event = '{"change":["insert",1,["x"],1]}';
-        expect(await Promise.all([first, same, bound].map((one) => one.next()))).toEqual([
-          event,
-          event,
-          event,
-        ]);
-      });
-
-      test("can be taken up again, by text and by id, from any change that is kept", async () => {
-        const id = keys();
-        const sql = `"SELECT id - ${id} AS n, text FROM tests WHERE id BETWEEN ${id} AND ${id + 9}"`;
-        await using first = await http.subscribe(sql);
-        await first.take(2);
-        for (let n = 0; n < 3; n++)
-          await http.transact(`["INSERT INTO tests VALUES (${id + n}, 'x')"]`);
-        const changes = await first.take(3);
-        const path = `/v1/subscriptions/${first.headers.get("corro-query-id")}`;
-
-        await using again = await http.subscribe(sql);
-        const [columns, ...rest] = await again.take(5);
-        expect(columns).toBe('{"columns":["n","text"]}');
-        expect(rest.slice(0, 3)).toEqual([
-          '{"row":[1,[0,"x"]]}',
-          '{"row":[2,[1,"x"]]}',
-          '{"row":[3,[2,"x"]]}',
-        ]);
-        expect(rest[3]).toMatch(/"change_id":3\}\}$/);
-
-        await using from1 = await http.stream("GET", `${path}?from=1`);
-        await using from1Post = await http.subscribe(sql, "?from=1&skip_rows=false");
-        await using fromFuture = await http.stream("GET", `${path}?from=1000`);
-        await using skip = await http.stream("GET", `${path}?skip_rows=true`);
-        await using from0 = await http.stream(
-          "GET",
-          `${path.replaceAll("-", "").toUpperCase().replace("/V1/SUBSCRIPTIONS", "/v1/subscriptions")}?from=0`,
-        );
-        expect(headersOf(from1.headers)).toEqual(headersOf(first.headers));
-        expect(await from1.take(2)).toEqual(changes.slice(1));
-        expect(await from1Post.take(2)).toEqual(changes.slice(1));
-        expect((await from0.take(5)).slice(0, 4)).toEqual([columns as string, ...rest.slice(0, 3)]);
-
-        await http.transact(`["DELETE FROM tests WHERE id = ${id}"]`);
-        const event = '{"change":["delete",1,[0,"x"],4]}';
-        for (const stream of [first, again, from1, from1Post, fromFuture, skip, from0]) {
-          expect(await stream.next()).toBe(event);
-        }
-      });
-
-      test("refuse `from` for a query that nobody has asked", async () => {
-        const id = keys();
-        for (const query of ["?from=0", "?from=10", "?from=0&skip_rows=true"]) {
-          const answer = await http.ask(
-            "POST",
-            `/v1/subscriptions${query}`,
-            `"SELECT text FROM tests WHERE id = ${id}"`,
-          );
-          expect(answer).toMatchObject({
-            status: 400,
-            contentType: null,
-            text: '{"error":"a `from` query param was supplied, but no existing subscription found"}',
-          });
-        }
-      });
-
-      test("answer 404 for an unknown id, 400 for what is none", async () => {
-        const id = "11111111-2222-4333-8444-555566667777";
-        const unknown = await http.ask("GET", `/v1/subscriptions/${id}`);
-        expect([unknown.status, unknown.contentType]).toEqual([404, "application/json"]);
-        expect(unknown.text.trimEnd()).toBe(
-          `{"error":"could not find subscription with id ${id}"}`,
-        );
-        // Its client cuts the last byte of a line that has no end.
-        if (target.isPatina) expect(unknown.text).toEndWith("\n");
-        const none = await http.ask("GET", "/v1/subscriptions/nope");
-        expect(none.status).toBe(400);
-        expect(none.text).toStartWith("Invalid URL: Cannot parse `id` with value `nope`: ");
-      });
-
-      test.each([
-        ['"SELECT 1"', 400, "at least 1 table is required in FROM / JOIN clause"],
-        ['"INSERT INTO tests VALUES (1,2)"', 400, "unsupported statement"],
-        ['"DELETE FROM tests"', 400, "unsupported statement"],
-        ['""', 500, "could not expand sql statement"],
-        ['["SELECT * FROM tests WHERE id = ?",[1,2]]', 400, "column index out of range"],
-        ['"SELECT id FROM tests; SELECT id FROM tests2"', 400, "Multiple statements provided"],
-      ])("refuse %s", async (statement, status, error) => {
-        const answer = await http.ask("POST", "/v1/subscriptions", statement);
-        expect(answer).toMatchObject({
-          status,
-          contentType: null,
-          text: JSON.stringify({ error }),
-        });
-      });
-
-      test("end with an error line when the history no longer reaches", async () => {
-        if (!target.isPatina) return;
-        const id = keys();
-        const sql = `"SELECT id FROM tests WHERE id BETWEEN ${id} AND ${id + 999}"`;
-        await using first = await http.subscribe(sql);
-        await first.take(2);
-        const all = `INSERT INTO tests WITH RECURSIVE c(x) AS (SELECT 0 UNION ALL SELECT x + 1 FROM c WHERE x < 999) SELECT x + ${id}, '' FROM c`;
-        const none = `DELETE FROM tests WHERE id BETWEEN ${id} AND ${id + 999}`;
-        for (let round = 0; round < 6; round++) {
-          await http.transact(JSON.stringify([all]));
-          await http.transact(JSON.stringify([none]));
-        }
-        await first.take(12_000);
-        const path = `/v1/subscriptions/${first.headers.get("corro-query-id")}`;
-        await using late = await http.stream("GET", `${path}?from=1`);
-        expect(late.status).toBe(200);
-        expect(await late.next()).toMatch(
-          /^\{"error":"subscription already deleted older changes, min change id: \d+"\}$/,
-        );
-        await late.end();
-        await using near = await http.stream("GET", `${path}?from=11990`);
-        expect(await near.take(10)).toEqual(first.lines.slice(-10));
-      });
-
-      test("bind what is missing as NULL, and pass over unknown names", async () => {
-        for (const body of [
-          '"SELECT id FROM tests WHERE text IS ?"',
-          '["SELECT id FROM tests WHERE text IS :a",{":b":1}]',
-        ]) {
-          await using stream = await http.subscribe(body);
-          expect(await stream.next()).toBe('{"columns":["id"]}');
-          expect(await stream.next()).toContain("eoq");
-        }
-      });
-
-      test("tell of transactions only when they are asked to", async () => {
-        if (!target.isPatina) return;
-        const id = keys();
-        const sql = `"SELECT id - ${id} AS n FROM tests WHERE id BETWEEN ${id} AND ${id + 9}"`;
-        await using plain = await http.subscribe(sql);
-        await using telling = await http.subscribe(sql, "?tx=1");
-        expect(telling.headers.get("corro-query-id")).toBe(plain.headers.get("corro-query-id"));
-        await Promise.all([plain.take(2), telling.take(2)]);
-        const insert = `["INSERT INTO tests VALUES (${id}, ''), (${id + 1}, '')","INSERT INTO tests2 VALUES (${id}, '')"]`;
-        const { actor_id: site } = JSON.parse((await http.transact(insert)).text);
-        await http.transact(`["DELETE FROM tests WHERE id = ${id}"]`);
-        const changes = await plain.take(3);
-        const told = await telling.take(5);
-        expect([told[0], told[1], told[3]] as string[]).toEqual(changes);
-        const [first, second] = [told[2], told[4]].map((line) => JSON.parse(line as string).tx);
-        expect(first).toEqual({
-          changes: 2,
-          change_id: 2,
-          origins: [{ site, hlc: expect.stringMatching(/^\d{13}\.\d+$/) }],
-        });
-        expect(second).toMatchObject({ changes: 1, change_id: 3, origins: [{ site }] });
-        expect(plain.waiting).toBe(0);
-        // Taken up again, by id: from now on, as it says.
-        const path = `/v1/subscriptions/${plain.headers.get("corro-query-id")}`;
-        await using again = await http.stream("GET", `${path}?from=2&tx=true`);
-        expect(await again.next()).toBe(changes[2] as string);
-        await http.transact(`["INSERT INTO tests VALUES (${id + 2}, '')"]`);
-        expect((await again.take(2))[1]).toContain('{"tx":{"changes":1,"change_id":4,');
-        const wrong = await http.ask("GET", `${path}?tx=yes`);
-        expect([wrong.status, wrong.text]).toEqual([
-          400,
-          "Failed to deserialize query string: tx: provided string was not `1` or `0`",
-        ]);
-      });
-
-      test("keep the events of one transaction together and legal", async () => {
-        const id = keys();
-        await using stream = await http.subscribe(
-          `"SELECT id - ${id} AS n, text FROM tests WHERE id BETWEEN ${id} AND ${id + 99}"`,
-        );
-        await stream.take(2);
-        await http.transact(`["INSERT INTO tests VALUES (${id}, 'a'), (${id + 1}, 'b')"]`);
-        await http.transact(
-          `["DELETE FROM tests WHERE id = ${id}","INSERT INTO tests VALUES (${id + 2}, 'c')","UPDATE tests SET text = 'B' WHERE id = ${id + 1}"]`,
-        );
-        const events = (await stream.take(5)).map((line) => JSON.parse(line).change);
-        expect(events.map(([, , , changeId]) => changeId)).toEqual([1, 2, 3, 4, 5]);
-        expect(
-          events
-            .slice(2)
-            .map(([type, , [n]]) => `${type} ${n}`)
-            .sort(),
-        ).toEqual(["delete 0", "insert 2", "update 1"]);
-      });
-    });
-
-    describe("updates", () => {
-      test("tell the keys of changed rows", async () => {
-        const id = keys();
-        await using stream = await http.stream("POST", "/v1/updates/tests2");
-        expect(stream.status).toBe(200);
-        expect(stream.headers.get("corro-query-id")).toMatch(/^[0-9a-f-]{36}$/);
-        expect(stream.headers.get("corro-query-hash")).toBeNull();
-        await http.transact(`["INSERT INTO tests2 VALUES (${id}, 'a')"]`);
-        expect(await stream.next()).toBe(`{"notify":["update",[${id}]]}`);
-        if (!target.isPatina) return;
-        await http.transact(`["DELETE FROM tests2 WHERE id = ${id}"]`);
-        expect(await stream.next()).toBe(`{"notify":["delete",[${id}]]}`);
-      });
-
-      test("share one id for each table, and need neither a body nor a content type", async () => {
-        const ids: (string | null)[] = [];
-        for (const [table, body] of [
-          ["tests2", undefined],
-          ["tests2", ""],
-          ["tests3", "{}"],
-        ]) {
-          const response = await http.open("POST", `/v1/updates/${table}`, body, {});
-          expect([response.status, response.headers.get("content-type")]).toEqual([200, null]);
-          ids.push(response.headers.get("corro-query-id"));
-          await response.body?.cancel();
-        }
-        expect(ids[0]).toBe(ids[1] as string);
-        expect(ids[0]).not.toBe(ids[2] as string);
-      });
-
-      test("tell the last that became of a key in one transaction", async () => {
-        if (!target.isPatina) return;
-        const id = keys();
-        await using stream = await http.stream("POST", "/v1/updates/tests2");
-        await http.transact(
-          `["INSERT INTO tests2 VALUES (${id}, 'a')","DELETE FROM tests2 WHERE id = ${id}","INSERT INTO tests2 VALUES (${id + 1}, 'b')"]`,
-        );
-        // Corrosion tells a delete of a key that nobody has ever seen; there is nothing to tell.
-        expect(await stream.next()).toBe(`{"notify":["update",[${id + 1}]]}`);
-        await http.transact(
-          `["DELETE FROM tests2 WHERE id = ${id + 1}","INSERT INTO tests2 VALUES (${id + 1}, 'c')","DELETE FROM tests2 WHERE id = ${id + 1}"]`,
-        );
-        expect(await stream.next()).toBe(`{"notify":["delete",[${id + 1}]]}`);
-        // In the order of commits: an update after a delete means that it is back.
-        await http.transact(`["INSERT INTO tests2 VALUES (${id}, 'again')"]`);
-        await http.transact(`["DELETE FROM tests2 WHERE id = ${id}"]`);
-        expect(await stream.take(2)).toEqual([
-          `{"notify":["update",[${id}]]}`,
-          `{"notify":["delete",[${id}]]}`,
-        ]);
-      });
-
-      test("have keys of any kind", async () => {
-        if (!target.isPatina) return;
-        await using stream = await http.stream("POST", "/v1/updates/testsblob");
-        await http.transact('[["INSERT OR REPLACE INTO testsblob (id) VALUES (?)",[[0,255]]]]');
-        expect(await stream.next()).toBe('{"notify":["update",[[0,255]]]}');
-        await http.transact("[\"DELETE FROM testsblob WHERE id = x'00ff'\"]");
-        expect(await stream.next()).toBe('{"notify":["delete",[[0,255]]]}');
-      });
-
-      test("refuse an unknown table", async () => {
-        const answer = await http.ask("POST", "/v1/updates/nowhere", "");
-        expect(answer).toMatchObject({
-          status: 400,
-          text: '{"error":"table not found in schema: nowhere"}',
-          contentType: null,
-        });
-      });
-    });
+    liveContract(run);
 
     test("SQL has functions of its own, in queries, writes, subscriptions and views", async () => {
       if (!target.isPatina) return;
