@@ -16,6 +16,7 @@ export const benches: Readonly<Record<string, () => Promise<Bench>>> = {
   read: async () => (await import("./read.ts")).read,
   propagation: async () => (await import("./propagation.ts")).propagation,
   store: async () => (await import("./store.ts")).store,
+  write: async () => (await import("./write.ts")).write,
   udx: async () => (await import("./udx.ts")).udx,
 };
 
