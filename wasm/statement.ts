@@ -316,6 +316,16 @@ export class Statement implements SqlStatement, Disposable {
     return bytes === 0 ? new Uint8Array(0) : this.#module.heap.bytes(pointer, bytes);
   }
 
+  /**
+   * A BLOB's or a TEXT's bytes where they stand: good until the next call into SQLite, and not to be
+   * written. Empty for NULL.
+   */
+  view(column: number): Uint8Array {
+    const pointer = this.#exports.sqlite3_column_blob(this.#pointer, column);
+    const bytes = this.#exports.sqlite3_column_bytes(this.#pointer, column);
+    return this.#module.heap.u8.subarray(pointer, pointer + bytes);
+  }
+
   columnName(column: number): string {
     if (this.#columnNames === null) {
       this.#live();

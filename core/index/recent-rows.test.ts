@@ -16,6 +16,12 @@ function rowOf(number: number, stampMs: number, urgent = false): RecentRow {
   };
 }
 
+/** All rows kept, in the order of {@link RecentRows.since}. */
+function allOf(recent: RecentRows, aheadMsMax = 0, sinceMs = 0): RecentRow[] {
+  const recency = { sinceMs, ownSinceMs: Number.POSITIVE_INFINITY, rowsMax: 10_000 };
+  return recent.since(recency, () => false, aheadMsMax);
+}
+
 // The linked lists against a plain array of what was touched.
 test("what is kept is what was touched last, by age, by number and by range", () => {
   const options = { keepMs: 100, rowsMax: 8 };
@@ -35,7 +41,7 @@ test("what is kept is what was touched last, by age, by number and by range", ()
         model = model.filter(({ row: { id } }) => id !== row.id).concat({ row, atMs: nowMs });
         model = model.slice(-options.rowsMax).filter(({ atMs }) => atMs >= nowMs - options.keepMs);
         expect(recent.size).toBe(model.length);
-        expect(recent.since(0, 0).reverse()).toEqual(model.map(({ row: kept }) => kept));
+        expect(allOf(recent).reverse()).toEqual(model.map(({ row: kept }) => kept));
         for (const level of [0, 3, 4]) {
           for (const range of [0x0000, 0x0010, 0x0020]) {
             const node = nodeOfRange(range, level);
@@ -60,10 +66,41 @@ test("rows stamped since a time: urgent first, stamps ahead of their arrival inc
   recent.touch(rowOf(3, 3000, true), 3000);
   recent.touch(rowOf(4, 1500), 4000);
   const since = (ms: number, aheadMs: number) =>
-    recent.since(ms, aheadMs).map(({ digest }) => digest.d);
+    allOf(recent, aheadMs, ms).map(({ digest }) => digest.d);
   expect(since(2000, 1000)).toEqual([3, 1, 2]);
   expect(since(2000, 0)).toEqual([3, 2]);
   expect(since(5000, 4000)).toEqual([1]);
+});
+
+test("of the own rows those stamped earlier are named too, and of many the newest", () => {
+  const recent = new RecentRows();
+  for (let i = 1; i <= 6; i++) {
+    const stamp = { ms: 1000 * i, count: 0, site: siteOf(i % 2) };
+    recent.touch({ ...rowOf(i, 0), stamp }, 1000 * i);
+  }
+  const named = (ownSinceMs: number, rowsMax: number) =>
+    recent
+      .since({ sinceMs: 4000, ownSinceMs, rowsMax }, (site) => site === siteOf(1), 0)
+      .map(({ digest }) => digest.d);
+  expect(named(2000, 10)).toEqual([6, 5, 4, 3]);
+  expect(named(0, 10)).toEqual([6, 5, 4, 3, 1]);
+  expect(named(0, 2)).toEqual([6, 5]);
+});
+
+test("recalled rows come before those touched, and never take their room", () => {
+  const recent = new RecentRows({ keepMs: 100, rowsMax: 4 });
+  recent.touch(rowOf(1, 50), 1000);
+  recent.recall(rowOf(2, 40), 940);
+  // It changed meanwhile: what its change said stands.
+  recent.recall(rowOf(1, 30), 930);
+  recent.recall(rowOf(3, 30), 920);
+  recent.touch(rowOf(4, 60), 1001);
+  recent.recall(rowOf(5, 20), 910);
+  expect(allOf(recent, 1000).map(({ digest }) => digest.d)).toEqual([4, 1, 2, 3]);
+  recent.touch(rowOf(6, 70), 1002);
+  expect(recent.has(rowOf(3, 30).id)).toBe(false);
+  recent.expire(1041);
+  expect(allOf(recent).map(({ digest }) => digest.d)).toEqual([6, 4, 1]);
 });
 
 test("a row looked up, then forgotten and touched again is kept", () => {
@@ -73,7 +110,7 @@ test("a row looked up, then forgotten and touched again is kept", () => {
   recent.expire(1000);
   expect(recent.size).toBe(0);
   recent.touch(rowOf(1, 1000), 1000);
-  expect(recent.since(0, 0)).toEqual([rowOf(1, 1000)]);
+  expect(allOf(recent)).toEqual([rowOf(1, 1000)]);
   expect(recent.get(rowOf(1, 0).id)).toEqual(rowOf(1, 1000));
 });
 
@@ -81,7 +118,7 @@ test("places are used again, and the columns grow", () => {
   const recent = new RecentRows({ keepMs: 100, rowsMax: 2000 });
   for (let i = 0; i < 5000; i++) recent.touch(rowOf(i, i), i / 100);
   expect(recent.size).toBe(2000);
-  expect(recent.since(0, 0).map(({ digest }) => digest.d)).toEqual(
+  expect(allOf(recent).map(({ digest }) => digest.d)).toEqual(
     Array.from({ length: 2000 }, (_, i) => 4999 - i),
   );
   for (let i = 0; i < 5000; i++) {
@@ -90,7 +127,7 @@ test("places are used again, and the columns grow", () => {
   }
   recent.expire(145);
   recent.touch(rowOf(1, 1), 146);
-  expect(recent.since(0, 0).map(({ digest }) => digest.d)).toEqual([
+  expect(allOf(recent).map(({ digest }) => digest.d)).toEqual([
     ...Array.from({ length: 500 }, (_, i) => 4999 - i),
     1,
   ]);

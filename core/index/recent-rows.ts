@@ -39,6 +39,16 @@ export interface RecentRow {
   readonly urgent: boolean;
 }
 
+/** Which rows are meant, by when they were stamped. */
+export interface Recency {
+  /** Rows stamped at this or later, ms. */
+  readonly sinceMs: number;
+  /** The same for rows that this node stamped. */
+  readonly ownSinceMs: number;
+  /** Of more the first are meant: urgent ones, then the newest. */
+  readonly rowsMax: number;
+}
+
 /** Of a digest. */
 const lanes = 4;
 
@@ -76,6 +86,10 @@ export class RecentRows {
     return this.#ids.size;
   }
 
+  has(id: RowId): boolean {
+    return this.#ids.find(id) !== noPlace;
+  }
+
   get(id: RowId): RecentRow | undefined {
     const place = this.#ids.find(id);
     return place === noPlace ? undefined : this.#rowAt(place, id);
@@ -92,24 +106,25 @@ export class RecentRows {
     let place = this.#ids.find(row.id);
     if (place === noPlace) place = this.#add(row.id);
     else this.#unlinkAge(place);
-    const { a, b, c, d } = row.digest;
-    this.#digests[place * lanes] = a;
-    this.#digests[place * lanes + 1] = b;
-    this.#digests[place * lanes + 2] = c;
-    this.#digests[place * lanes + 3] = d;
-    this.#stampMs[place] = row.stamp.ms;
-    this.#stampCount[place] = row.stamp.count;
-    this.#stampSite[place] = this.#siteNumber(row.stamp.site);
-    this.#urgent[place] = row.urgent ? 1 : 0;
-    this.#tables[place] = row.ref.table;
-    this.#keys[place] = row.ref.key;
-    this.#touchedMs[place] = nowMs;
+    this.#put(place, row, nowMs);
     this.#older[place] = this.#newest;
     this.#newer[place] = noPlace;
     if (this.#newest === noPlace) this.#oldest = place;
     else this.#newer[this.#newest] = place;
     this.#newest = place;
     if (this.#ids.size > this.#options.rowsMax) this.#forget(this.#oldest);
+  }
+
+  /** Notes a row that changed before all that are here, if there is room and it isn't here itself. */
+  recall(row: RecentRow, touchedMs: number): void {
+    if (this.#ids.size >= this.#options.rowsMax || this.#ids.find(row.id) !== noPlace) return;
+    const place = this.#add(row.id);
+    this.#put(place, row, touchedMs);
+    this.#newer[place] = this.#oldest;
+    this.#older[place] = noPlace;
+    if (this.#oldest === noPlace) this.#newest = place;
+    else this.#older[this.#oldest] = place;
+    this.#oldest = place;
   }
 
   /** Forgets rows touched longer ago than is kept. */
@@ -132,27 +147,41 @@ export class RecentRows {
   }
 
   /**
-   * Rows stamped at `sinceMs` or later: urgent ones first, then those stamped last.
+   * Rows that were stamped lately: urgent ones first, then those stamped last.
    *
    * @param aheadMsMax How far a stamp may have been ahead when it was applied: what was touched earlier than
    * that isn't looked at.
    */
-  since(sinceMs: number, aheadMsMax: number): RecentRow[] {
-    const urgent: RecentRow[] = [];
-    const others: RecentRow[] = [];
-    const fromMs = sinceMs - aheadMsMax;
+  since(
+    { sinceMs, ownSinceMs, rowsMax }: Recency,
+    isOwn: (site: Site) => boolean,
+    aheadMsMax: number,
+  ): RecentRow[] {
+    const fromMs = Math.min(sinceMs, ownSinceMs) - aheadMsMax;
+    const isOwnByNumber = this.#sites.map(isOwn);
+    const urgent: number[] = [];
+    const others: number[] = [];
     let place = this.#newest;
     for (
       ;
       place !== noPlace && (this.#touchedMs[place] as number) >= fromMs;
       place = this.#older[place] as number
     ) {
-      if ((this.#stampMs[place] as number) < sinceMs) continue;
-      (this.#urgent[place] === 1 ? urgent : others).push(this.#rowAt(place, this.#ids.idAt(place)));
+      const isItsOwn = isOwnByNumber[this.#stampSite[place] as number] === true;
+      if ((this.#stampMs[place] as number) < (isItsOwn ? Math.min(sinceMs, ownSinceMs) : sinceMs))
+        continue;
+      (this.#urgent[place] === 1 ? urgent : others).push(place);
     }
-    // After a rebuild the order of touch is that of the scan; otherwise they are nearly in order already.
-    others.sort((a, b) => b.stamp.ms - a.stamp.ms || b.stamp.count - a.stamp.count);
-    return urgent.concat(others);
+    // Nearly in this order already: by time of touch.
+    others.sort(
+      (a, b) =>
+        (this.#stampMs[b] as number) - (this.#stampMs[a] as number) ||
+        (this.#stampCount[b] as number) - (this.#stampCount[a] as number),
+    );
+    return urgent
+      .concat(others)
+      .slice(0, rowsMax)
+      .map((found) => this.#rowAt(found, this.#ids.idAt(found)));
   }
 
   // ---- Rows -------------------------------------------------------------------------------------
@@ -169,6 +198,21 @@ export class RecentRows {
       digest: this.#digestAt(place),
       urgent: this.#urgent[place] === 1,
     };
+  }
+
+  #put(place: number, row: RecentRow, touchedMs: number): void {
+    const { a, b, c, d } = row.digest;
+    this.#digests[place * lanes] = a;
+    this.#digests[place * lanes + 1] = b;
+    this.#digests[place * lanes + 2] = c;
+    this.#digests[place * lanes + 3] = d;
+    this.#stampMs[place] = row.stamp.ms;
+    this.#stampCount[place] = row.stamp.count;
+    this.#stampSite[place] = this.#siteNumber(row.stamp.site);
+    this.#urgent[place] = row.urgent ? 1 : 0;
+    this.#tables[place] = row.ref.table;
+    this.#keys[place] = row.ref.key;
+    this.#touchedMs[place] = touchedMs;
   }
 
   #digestAt(place: number): Digest {

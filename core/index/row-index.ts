@@ -4,7 +4,8 @@
  * a scan at start, while writes and merges go on.
  *
  * During a rebuild a row is *counted* once the scan has met it or a change has touched it. A change of a row
- * not counted yet counts it at once, and the scan skips it when it gets there.
+ * not counted yet counts it at once, and the scan skips it when it gets there. What was changed lately
+ * is recalled before (`store/recent-pass.ts`): rows can be named long before all are counted.
  *
  * @module
  */
@@ -28,7 +29,6 @@ export class RowIndex {
   readonly image: SettledImage;
   readonly recent: RecentRows;
   readonly #digester: Digester;
-  readonly #recentMs: number;
   /** Rows that a change has counted; undefined once the index is built. */
   #countedByChange: Set<RowId> | undefined = new Set();
 
@@ -40,7 +40,6 @@ export class RowIndex {
     this.#digester = digester;
     this.image = new SettledImage(digester, cut);
     this.recent = new RecentRows(recentOptions);
-    this.#recentMs = recentOptions.keepMs;
   }
 
   /** False until {@link finishRebuild}. */
@@ -48,12 +47,20 @@ export class RowIndex {
     return this.#countedByChange === undefined;
   }
 
+  /**
+   * A row that was changed lately, and before this index was made: told before it is scanned, the newest
+   * first.
+   */
+  recall({ id, table, key, clocks }: ScannedRow, nowMs: number): void {
+    const stamp = stampOfRow(clocks);
+    const digest = this.#digester.rowDigest(id, clocks);
+    const row = { id, ref: { table, key }, stamp, digest, urgent: false };
+    this.recent.recall(row, Math.min(stamp.ms, nowMs));
+  }
+
   /** A row that the rebuilding scan met. */
-  scanned(row: ScannedRow, nowMs: number): void {
-    if (this.#countedByChange?.has(row.id)) return;
-    const stamp = stampOfRow(row.clocks);
-    const digest = this.#count(row.id, row.clocks);
-    if (stamp.ms >= nowMs - this.#recentMs) this.#touch(row, stamp, digest, false, nowMs);
+  scanned(row: ScannedRow): void {
+    if (!this.#countedByChange?.has(row.id)) this.#count(row.id, row.clocks);
   }
 
   /** The scan is through. */
@@ -86,12 +93,11 @@ export class RowIndex {
     this.image.take(row.id, range, before, row.incoming, row.after, beforeDigest, afterDigest);
   }
 
-  #count(id: RowId, clocks: ClockState): Digest {
+  #count(id: RowId, clocks: ClockState): void {
     const digest = this.#digester.rowDigest(id, clocks);
     const range = rangeOfRow(id);
     this.live.add(range, digest);
     this.image.take(id, range, undefined, clocks, clocks, undefined, digest);
-    return digest;
   }
 
   #touch(

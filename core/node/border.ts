@@ -18,6 +18,7 @@ import type { Lane } from "../change/changeset.ts";
 import type { Entry, FingerprintHex } from "../change/frame.ts";
 import type { TableShape } from "../change/hello.ts";
 import type { Hlc, Stamp } from "../clock/stamp.ts";
+import type { Recency } from "../index/recent-rows.ts";
 import type { RowId } from "../row/digest.ts";
 
 /** Names one request until its reply. */
@@ -94,8 +95,8 @@ export type StoreRequest =
       /** Of the answer before; empty to begin. */
       readonly cursor: Uint8Array;
     } & TreeNodes)
-  /** Entries stamped since, urgent ones first. */
-  | { readonly kind: "recent"; readonly ticket: Ticket; readonly sinceMs: number }
+  /** Entries stamped lately, urgent ones first. */
+  | ({ readonly kind: "recent"; readonly ticket: Ticket } & Recency)
   | {
       readonly kind: "members";
       readonly rows: readonly MemberRow[];
@@ -107,7 +108,7 @@ export type StoreRequest =
 
 /** Why a question has no answer now. */
 export type Unavailable =
-  /** The index is being rebuilt after a start. */
+  /** After a start: the index is being rebuilt, or what is recent isn't known yet. */
   | "starting"
   /** The cut is older or newer than what can still be asked for. */
   | "cut"

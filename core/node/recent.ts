@@ -1,7 +1,7 @@
 /**
  * The exchange of recent rows on every new connection (DESIGN §5): both sides name everything younger
  * than 10 s, urgent rows first, and fetch what they lack. After a start a node also names the rows that
- * its own site stamped in the last 30 s, which may have died with its last connection.
+ * its own sites stamped in the last 30 s, which may have died with its last connection.
  *
  * So a node that was away isn't blind for a settle time, and its verdicts may begin.
  *
@@ -109,19 +109,18 @@ export class RecentRows {
     const now = this.#world.nowMs;
     const startMs = now - this.#world.elapsedMs;
     const isEarly = this.#world.elapsedMs < 2 * recentOwnMs;
-    const allSinceMs = now - recentMs;
-    const ownSinceMs = isEarly ? Math.min(allSinceMs, startMs - recentOwnMs) : allSinceMs;
-    this.#world.ask({ kind: "recent", sinceMs: Math.max(0, Math.floor(ownSinceMs)) }, (answer) => {
+    const sinceMs = Math.max(0, Math.floor(now - recentMs));
+    const ownSinceMs = isEarly ? Math.max(0, Math.floor(startMs - recentOwnMs)) : sinceMs;
+    // Urgent ones first, then the newest: of a flood the rest is left to repair.
+    const rowsMax = this.#world.tuning.recentRowsMax;
+    this.#world.ask({ kind: "recent", sinceMs, ownSinceMs, rowsMax }, (answer) => {
       if (this.#exchanges.get(peer.id) !== exchange) return;
       if (answer.kind !== "recent") {
         exchange.wantsToSend = true;
         return;
       }
-      const { site, horizon, tuning } = this.#world;
-      // Urgent ones first, then the newest: of a flood the rest is left to repair.
-      const entries = answer.entries
-        .filter(({ stamp }) => stamp.ms >= allSinceMs || stamp.site === site)
-        .slice(0, tuning.recentRowsMax);
+      const { horizon } = this.#world;
+      const { entries } = answer;
       for (const chunk of entryChunks(entries)) {
         this.#world.send(peer, { kind: "recent", horizon, ...chunk });
       }

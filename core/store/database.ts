@@ -16,6 +16,8 @@ export interface SqlStatement extends Disposable {
   step(): boolean;
   /** Column `index` of the current row, from 0. BLOBs are copies. */
   column(index: number): SqlValue;
+  /** A BLOB's or a TEXT's bytes where they stand: good until the next call, and not to be written. */
+  view(index: number): Uint8Array;
   readonly columnCount: number;
   /** Back to the start; bindings stay. */
   reset(): void;

@@ -13,11 +13,12 @@ import { isLive } from "../clock/row-clock.ts";
 import { compareStamps, type Stamp } from "../clock/stamp.ts";
 import type { CellClock, ClockState, Digester, RowId } from "../row/digest.ts";
 import { deleteRow, insertRow, updateRow } from "../row/local-write.ts";
-import { type Cell, joinRows, type RowState } from "../row/row-state.ts";
+import { type Cell, joinRows, type RowState, stampOfRow } from "../row/row-state.ts";
 import { equalValues, type SqlValue } from "../row/value.ts";
 import type {
   MergedRow,
   MergeTransaction,
+  NewerRow,
   ReclockedRow,
   RowRef,
   RowStore,
@@ -108,13 +109,30 @@ export class MapStore implements RowStore {
   ): { readonly rows: readonly ScannedRow[]; readonly next: ScanPosition | undefined } {
     const start = position === undefined ? 0 : (position.after as number) + 1;
     const end = Math.min(start + rowsMax, this.#order.length);
-    const rows = this.#order.slice(start, end).map(({ id, state, clocks }) => ({
-      id,
-      table: state.table,
-      key: state.key,
-      clocks,
-    }));
+    const rows = this.#order.slice(start, end).map(scannedRowOf);
     return { rows, next: end < this.#order.length ? { part: 0, after: end - 1 } : undefined };
+  }
+
+  scanNewer(
+    position: ScanPosition | undefined,
+    rowsMax: number,
+    sinceMs: number,
+  ): { readonly rows: readonly NewerRow[]; readonly next: ScanPosition | undefined } {
+    const start = position === undefined ? 0 : (position.after as number) + 1;
+    const end = Math.min(start + rowsMax, this.#order.length);
+    const rows: NewerRow[] = [];
+    for (const { ordinal, clocks } of this.#order.slice(start, end)) {
+      const { ms } = stampOfRow(clocks);
+      if (ms >= sinceMs) rows.push({ place: { part: 0, after: ordinal }, ms });
+    }
+    return { rows, next: end < this.#order.length ? { part: 0, after: end - 1 } : undefined };
+  }
+
+  rowsAt(places: readonly ScanPosition[]): (ScannedRow | undefined)[] {
+    return places.map(({ after }) => {
+      const held = this.#order[after as number];
+      return held && scannedRowOf(held);
+    });
   }
 
   isPassed(position: ScanPosition, row: RowRef): boolean {
@@ -255,6 +273,10 @@ export class MapStore implements RowStore {
     this.#rows.set(nameOf(held.state), held);
     this.#order.push(held);
   }
+}
+
+function scannedRowOf({ id, state, clocks }: HeldRow): ScannedRow {
+  return { id, table: state.table, key: state.key, clocks };
 }
 
 /** What a write makes of a row; `held` itself when it changes nothing. */

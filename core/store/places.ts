@@ -18,12 +18,15 @@ import { compareBytes } from "../row/value.ts";
 import type { Ordinals } from "./clock-blob.ts";
 import type { SqlDatabase, SqlStatement } from "./database.ts";
 import { clocksOfHeld, decodeHeldRow, type HeldRow } from "./held-row.ts";
-import type { ScannedRow, ScanPosition } from "./row-store.ts";
-import type { Place, StoredTable } from "./stored-table.ts";
+import { newestMsOfClockBlob } from "./newest-stamp.ts";
+import type { NewerRow, ScannedRow, ScanPosition } from "./row-store.ts";
+import type { ClockedRow, Place, StoredTable } from "./stored-table.ts";
 
 interface Page {
   readonly rows: readonly ScannedRow[];
   readonly after: ScanPosition["after"];
+  /** Rows read, damaged ones too. */
+  readonly count: number;
   readonly isEnd: boolean;
 }
 
@@ -33,6 +36,7 @@ export class Places {
   readonly #ordinals: Ordinals;
   readonly #digester: Digester;
   readonly #scanAbsent: SqlStatement;
+  readonly #findAbsent: SqlStatement;
 
   /** @param tables Ascending by name. */
   constructor(
@@ -47,6 +51,9 @@ export class Places {
     this.#digester = digester;
     this.#scanAbsent = database.prepare(
       "SELECT tbl, key, clock, held FROM patina_absent WHERE (tbl, key) > (?1, ?2) ORDER BY tbl, key LIMIT ?3",
+    );
+    this.#findAbsent = database.prepare(
+      "SELECT tbl, key, clock, held FROM patina_absent WHERE tbl = ? AND key = ?",
     );
   }
 
@@ -72,22 +79,69 @@ export class Places {
     rowsMax: number,
   ): { readonly rows: readonly ScannedRow[]; readonly next: ScanPosition | undefined } {
     const rows: ScannedRow[] = [];
-    let { part, after } = position ?? { part: 0, after: null };
-    while (part <= this.#tables.length) {
-      const wanted = rowsMax - rows.length;
-      if (wanted <= 0) return { rows, next: { part, after } };
-      const table = this.#tables[part];
+    const next = this.#pages(position, rowsMax, (table, after, pageRowsMax) => {
       const page =
         table === undefined
-          ? this.#absentPage(after as Uint8Array | null, wanted)
-          : this.#tablePage(table, after as number | bigint | Uint8Array | null, wanted);
+          ? this.#absentPage(after as Uint8Array | null, pageRowsMax)
+          : this.#tablePage(table, after as number | bigint | Uint8Array | null, pageRowsMax);
       for (const row of page.rows) rows.push(row);
+      return page;
+    });
+    return { rows, next };
+  }
+
+  /** As `RowStore.scanNewer`. */
+  scanNewer(
+    position: ScanPosition | undefined,
+    rowsMax: number,
+    sinceMs: number,
+  ): { readonly rows: readonly NewerRow[]; readonly next: ScanPosition | undefined } {
+    const rows: NewerRow[] = [];
+    const next = this.#pages(position, rowsMax, (table, after, pageRowsMax) => {
+      const part = table === undefined ? this.#tables.length : this.#partByTable.get(table);
+      const visit = (clock: Uint8Array, place: () => ScanPosition["after"]) => {
+        const ms = newestMsOfClockBlob(clock);
+        if (ms >= sinceMs) rows.push({ place: { part: part as number, after: place() }, ms });
+      };
+      const page =
+        table === undefined
+          ? this.#visitAbsent(after as Uint8Array | null, pageRowsMax, visit)
+          : table.scanClocks(after as number | bigint | Uint8Array | null, pageRowsMax, visit);
+      return { ...page, isEnd: page.count < pageRowsMax };
+    });
+    return { rows, next };
+  }
+
+  /** Goes on page by page, from part to part, until there were `rowsMax` rows. */
+  #pages(
+    position: ScanPosition | undefined,
+    rowsMax: number,
+    read: (
+      table: StoredTable | undefined,
+      after: ScanPosition["after"],
+      rowsMax: number,
+    ) => Pick<Page, "after" | "count" | "isEnd">,
+  ): ScanPosition | undefined {
+    let { part, after } = position ?? { part: 0, after: null };
+    let wanted = rowsMax;
+    while (part <= this.#tables.length) {
+      if (wanted <= 0) return { part, after };
+      const page = read(this.#tables[part], after, wanted);
+      wanted -= page.count;
       if (page.isEnd) {
         part++;
         after = null;
       } else after = page.after;
     }
-    return { rows, next: undefined };
+    return undefined;
+  }
+
+  /** As `RowStore.rowsAt`, for one. */
+  rowAt({ part, after }: ScanPosition): ScannedRow | undefined {
+    const table = this.#tables[part];
+    if (table === undefined) return this.#absentAt(after as Uint8Array);
+    const found = table.rowAt(after as number | bigint | Uint8Array);
+    return found && this.#scannedOf(table, found);
   }
 
   #tablePage(
@@ -97,42 +151,87 @@ export class Places {
   ): Page {
     const found = table.scan(after, rowsMax);
     const rows: ScannedRow[] = [];
-    for (const { after: id, key: stored, clock, held } of found) {
-      const row = decodeHeldRow(clock, held, this.#ordinals);
-      const key = stored === undefined ? (id as Uint8Array) : encodeKey(stored);
-      // Damaged clocks count as nothing.
-      if (row !== undefined && key !== undefined) rows.push(this.#scanned(table.name, key, row));
+    for (const clocked of found) {
+      const row = this.#scannedOf(table, clocked);
+      if (row !== undefined) rows.push(row);
     }
-    return { rows, after: found.at(-1)?.after ?? after, isEnd: found.length < rowsMax };
+    const count = found.length;
+    return { rows, after: found.at(-1)?.after ?? after, count, isEnd: count < rowsMax };
+  }
+
+  /** Undefined where the clocks are damaged: they count as nothing. */
+  #scannedOf(table: StoredTable, { after, key: stored, clock, held }: ClockedRow) {
+    const row = decodeHeldRow(clock, held, this.#ordinals);
+    const key = stored === undefined ? (after as Uint8Array) : encodeKey(stored);
+    return row === undefined || key === undefined ? undefined : this.#scanned(table.name, key, row);
   }
 
   #absentPage(after: Uint8Array | null, rowsMax: number): Page {
+    const rows: ScannedRow[] = [];
+    const page = this.#stepAbsent(after, rowsMax, (statement) => {
+      const row = this.#absentOf(statement);
+      if (row !== undefined) rows.push(row);
+    });
+    return { rows, ...page, isEnd: page.count < rowsMax };
+  }
+
+  #visitAbsent(
+    after: Uint8Array | null,
+    rowsMax: number,
+    visit: (clock: Uint8Array, place: () => Uint8Array) => void,
+  ): { readonly after: Uint8Array | null; readonly count: number } {
+    return this.#stepAbsent(after, rowsMax, (statement) =>
+      visit(statement.view(2), () => absentPlaceOf(statement)),
+    );
+  }
+
+  #stepAbsent(
+    after: Uint8Array | null,
+    rowsMax: number,
+    visit: (statement: SqlStatement) => void,
+  ): { readonly after: Uint8Array | null; readonly count: number } {
     const statement = this.#scanAbsent;
     // Before every name and key: no table is called "".
     const from = after === null ? { table: "", key: new Uint8Array(0) } : decodeAbsent(after);
     statement.bind(1, from.table);
     statement.bind(2, from.key);
     statement.bind(3, rowsMax);
-    const rows: ScannedRow[] = [];
     let last = after;
     let count = 0;
     while (statement.step()) {
-      const table = statement.column(0) as string;
-      const key = statement.column(1) as Uint8Array;
-      const clock = statement.column(2) as Uint8Array;
-      const held = statement.column(3) as Uint8Array | null;
-      count++;
-      last = encodeAbsent(table, key);
-      const row = decodeHeldRow(clock, held, this.#ordinals);
-      if (row !== undefined) rows.push(this.#scanned(table, key, row));
+      visit(statement);
+      if (++count === rowsMax) last = absentPlaceOf(statement);
     }
     statement.reset();
-    return { rows, after: last, isEnd: count < rowsMax };
+    return { after: last, count };
+  }
+
+  #absentAt(place: Uint8Array): ScannedRow | undefined {
+    const { table, key } = decodeAbsent(place);
+    const statement = this.#findAbsent;
+    statement.bind(1, table);
+    statement.bind(2, key);
+    const row = statement.step() ? this.#absentOf(statement) : undefined;
+    statement.reset();
+    return row;
+  }
+
+  /** Undefined where the clocks are damaged. */
+  #absentOf(statement: SqlStatement): ScannedRow | undefined {
+    const clock = statement.column(2) as Uint8Array;
+    const held = statement.column(3) as Uint8Array | null;
+    const row = decodeHeldRow(clock, held, this.#ordinals);
+    const [table, key] = [statement.column(0) as string, statement.column(1) as Uint8Array];
+    return row && this.#scanned(table, key, row);
   }
 
   #scanned(table: string, key: Uint8Array, row: HeldRow): ScannedRow {
     return { table, key, id: this.#digester.rowId(table, key), clocks: clocksOfHeld(row) };
   }
+}
+
+function absentPlaceOf(statement: SqlStatement): Uint8Array {
+  return encodeAbsent(statement.column(0) as string, statement.column(1) as Uint8Array);
 }
 
 function encodeAbsent(table: string, key: Uint8Array): Uint8Array {

@@ -138,6 +138,11 @@ function rowAt(ms: number, row: number, value: SqlValue = "v"): RowState {
   };
 }
 
+/** All rows stamped since, whoever stamped them. */
+function recentSince(sinceMs: number) {
+  return { kind: "recent", sinceMs, ownSinceMs: sinceMs, rowsMax: 4096 } as const;
+}
+
 /** Walks both sides from the root and returns the ranges that differ. */
 function walk(a: Node, b: Node, moment: { live: boolean; cut: number }): number[] {
   let nodes = [0];
@@ -178,7 +183,7 @@ test("a new connection's exchange: recent entries, urgent first, and what is mis
   a.put(2, { x: 2 });
   a.put(1, { x: 3 });
   a.put(3, { status: "down" }, 0);
-  const { entries } = a.one("recent", { kind: "recent", sinceMs: a.nowMs - 10_000 });
+  const { entries } = a.one("recent", recentSince(a.nowMs - 10_000));
   expect(entries.map(({ id }) => id)).toEqual([
     digester.rowId("t", keyOf(3)),
     digester.rowId("t", keyOf(1)),
@@ -281,7 +286,7 @@ test("rows above the cut are no difference, unless nothing else explains one", (
   const entry = (row: number): Entry => {
     const id = digester.rowId("t", keyOf(row));
     return a
-      .one("recent", { kind: "recent", sinceMs: 0 })
+      .one("recent", recentSince(0))
       .entries.find((candidate) => candidate.id === id) as Entry;
   };
   a.put(1, { x: 1 });
@@ -509,7 +514,52 @@ test("while the index is rebuilt questions are answered `starting`, and merges g
   });
   expect(node.lastSlot().roots[0]?.rows).toBe(5);
   // Rows stamped within ten minutes are known as recent after a start.
-  expect(node.one("recent", { kind: "recent", sinceMs: startMs - 90_000 }).entries.length).toBe(5);
+  expect(node.one("recent", recentSince(startMs - 90_000)).entries.length).toBe(5);
+});
+
+test("what is recent is named, compared and sent before the index is built, in slices", () => {
+  const store = new MapStore(digester);
+  const ageMs = (row: number) => (row % 10 === 0 ? 5000 + row : 3_600_000);
+  for (let row = 0; row < 100; row++) store.merge([rowAt(startMs - ageMs(row), row)]);
+  const node = new Node(0, store, {
+    passRowsPerTick: 7,
+    recallRowsPerTick: 3,
+    rebuildRowsPerTick: 1,
+  }).start();
+  const starting = [{ kind: "unavailable", why: "starting" }];
+  expect(node.ask(recentSince(startMs - 10_000))).toMatchObject(starting);
+  const slots = () => node.replies.filter((reply) => reply.kind === "slot").length;
+  for (const before = slots(); slots() === before; ) node.replica.tick(startMs, node.replies);
+  expect(node.replica.isBuilt).toBe(false);
+  const { entries } = node.one("recent", recentSince(startMs - 10_000));
+  expect(entries.map(({ id }) => id)).toEqual(
+    Array.from({ length: 10 }, (_, i) => digester.rowId("t", keyOf(10 * i))),
+  );
+  // What a peer names is known here, but for what is another there.
+  const others = entries.map((entry, i) =>
+    i === 3 ? { ...entry, digest: "0".repeat(16) } : entry,
+  );
+  const { ids } = node.one("missing", { kind: "missing", entries: others });
+  expect(ids).toEqual([digester.rowId("t", keyOf(30))]);
+  expect(node.rowsOf({ kind: "rows", ids })).toEqual([rowAt(startMs - ageMs(30), 30)]);
+  const unknown = digester.rowId("t", keyOf(31));
+  expect(node.ask({ kind: "rows", ids: [unknown] })).toMatchObject(starting);
+  expect(node.replica.isBuilt).toBe(false);
+  node.pass(1000);
+  expect(node.lastSlot().live).toEqual(new Node(1, store).start().lastSlot().live);
+});
+
+test("of many recent rows the newest are kept, wherever they stand", () => {
+  const store = new MapStore(digester);
+  const order = [3, 9, 1, 7, 0, 8, 5, 2, 6, 4];
+  for (const row of order) store.merge([rowAt(startMs - 1000 * row, row)]);
+  const recentRows = { keepMs: 60_000, rowsMax: 3 };
+  const node = new Node(0, store, { recentRows, passRowsPerTick: 2 }).start();
+  node.pass(100);
+  const { entries } = node.one("recent", recentSince(0));
+  expect(entries.map(({ id }) => id)).toEqual(
+    [0, 1, 2].map((row) => digester.rowId("t", keyOf(row))),
+  );
 });
 
 test("a clock that comes late for its cut is reported at once, once for each call", () => {

@@ -6,8 +6,9 @@
  * next `tick` is wanted. The agent's store thread and the simulator run the same one.
  *
  * What it does of its own accord, in slices, one a tick:
- * - *Rebuild* of the index at start. Until it is done every question but `missing` is answered `starting`;
- *   merges and local writes go on.
+ * - After a start the rows stamped lately, so that they can be named and compared (`recent-pass.ts`), and then
+ *   the *rebuild* of the index. Until that is done all other questions are answered `starting`; merges and
+ *   local writes go on.
  * - Rows for peers, and the scan for those that recent rows don't know (`row-answers.ts`).
  * - The *cut*: it follows the store's HLC at {@link settleMs}, but not past a stamp that waits in a queue.
  *
@@ -45,13 +46,14 @@ import type {
 import type { Digester } from "../row/digest.ts";
 import { type RowState, stampOfRow } from "../row/row-state.ts";
 import { Drift, type DriftOptions, driftDefaults, type LocalWrites } from "./drift.ts";
+import { RecentPass, type RecentPassOptions, recentPassDefaults } from "./recent-pass.ts";
 import { LagSamples, type ReplicaStatus } from "./replica-status.ts";
 import { restamp, restampMs } from "./restamp.ts";
 import { RowAnswers, type RowAnswersOptions, rowAnswersDefaults } from "./row-answers.ts";
 import type { ReadSlice } from "./row-scan.ts";
 import type { MergedRow, RowRef, RowStore, ScanPosition } from "./row-store.ts";
 
-export interface ReplicaOptions extends DriftOptions, RowAnswersOptions {
+export interface ReplicaOptions extends DriftOptions, RowAnswersOptions, RecentPassOptions {
   /** Rows of one slice of the rebuild, some 2 µs each. A slice delays an urgent frame that comes meanwhile. */
   readonly rebuildRowsPerTick: number;
   /** A queue that doesn't say again what waits in it holds the cut no longer than this. */
@@ -62,6 +64,7 @@ export interface ReplicaOptions extends DriftOptions, RowAnswersOptions {
 export const replicaDefaults: ReplicaOptions = {
   ...driftDefaults,
   ...rowAnswersDefaults,
+  ...recentPassDefaults,
   rebuildRowsPerTick: 2000,
   holdMsMax: 30_000,
   recentRows: recentRowsDefaults,
@@ -92,6 +95,16 @@ export type MergedListener = (
 
 type Asked<Kind extends StoreRequest["kind"]> = Extract<StoreRequest, { kind: Kind }>;
 
+type Question =
+  | "walk"
+  | "list"
+  | "compare"
+  | "missing"
+  | "rows"
+  | "range-rows"
+  | "stream-rows"
+  | "recent";
+
 /** A rebuild whose scan failed goes on after this. */
 const readRetryMs = 1000;
 
@@ -106,6 +119,7 @@ export class Replica {
   #schema: readonly TableShape[];
 
   #index: RowIndex | undefined;
+  #recentPass: RecentPass | undefined;
   #rebuildAt: ScanPosition | undefined;
   #rebuildDueMs = Number.NEGATIVE_INFINITY;
 
@@ -148,7 +162,7 @@ export class Replica {
   }
 
   /**
-   * Begins: announces the store, and rebuilds the first slice of the index. Again: what the store holds became
+   * Begins: announces the store, and does the first slice of what a start has to do. Again: what the store holds became
    * another without a merge. Questions under way are ended.
    */
   start(nowMs: number, replies: StoreReply[]): void {
@@ -170,8 +184,16 @@ export class Replica {
       this.#options,
       this.#nextLife++,
     );
+    const { recentRows } = this.#options;
+    this.#recentPass = new RecentPass(
+      this.#store,
+      this.#index,
+      nowMs - recentRows.keepMs,
+      recentRows.rowsMax,
+      this.#options,
+    );
     this.announce(replies);
-    this.#rebuildSlice(nowMs, replies);
+    this.#startSlice(nowMs, replies);
   }
 
   /** Tells the net side what it has to know, also a net thread that was started again. */
@@ -295,8 +317,8 @@ export class Replica {
   tick(nowMs: number, replies: StoreReply[]): void {
     this.#nowMs = nowMs;
     if (this.#index === undefined) return;
-    if (!this.isBuilt) this.#rebuildSlice(nowMs, replies);
-    else this.#rowAnswers?.tick(nowMs, replies);
+    if (!this.isBuilt) this.#startSlice(nowMs, replies);
+    if (this.isBuilt || this.#rowAnswers?.isSending) this.#rowAnswers?.tick(nowMs, replies);
     this.#index.recent.expire(nowMs);
     this.#advance(nowMs, replies);
   }
@@ -523,10 +545,25 @@ export class Replica {
     );
   }
 
-  #rebuildSlice(nowMs: number, replies: StoreReply[]): void {
-    const index = this.#index;
-    if (index === undefined) return;
-    if (nowMs < this.#rebuildDueMs) return;
+  /** What is recent first, for others wait for it; then the index. */
+  #startSlice(nowMs: number, replies: StoreReply[]): void {
+    const pass = this.#recentPass;
+    if (this.#index === undefined || nowMs < this.#rebuildDueMs) return;
+    if (pass?.isDone !== false) {
+      this.#rebuildSlice(this.#index, nowMs, replies);
+      return;
+    }
+    const wasKnown = pass.isKnown;
+    const isRead = this.#trying(() => {
+      pass.tick(nowMs);
+      return true;
+    });
+    if (isRead === undefined) this.#rebuildDueMs = nowMs + readRetryMs;
+    else if (pass.isDone) this.#rebuildSlice(this.#index, nowMs, replies);
+    if (pass.isKnown && !wasKnown && !this.isBuilt) this.announce(replies);
+  }
+
+  #rebuildSlice(index: RowIndex, nowMs: number, replies: StoreReply[]): void {
     const slice = this.#read(this.#rebuildAt, this.#options.rebuildRowsPerTick);
     if (slice === undefined) {
       this.#rebuildDueMs = nowMs + readRetryMs;
@@ -535,7 +572,7 @@ export class Replica {
     const { rows, next } = slice;
     const limitMs = this.#drift.limitMs(nowMs);
     for (const row of rows) {
-      index.scanned(row, nowMs);
+      index.scanned(row);
       // What is kept was stamped before now, unless some clock was wrong; that one isn't followed.
       const stamp = stampOfRow(row.clocks);
       if (stamp.ms <= limitMs) this.#clock.observe(stamp);
@@ -551,18 +588,10 @@ export class Replica {
 
   // ---- Questions --------------------------------------------------------------------------------
 
-  #answer(
-    request: Asked<
-      "walk" | "list" | "compare" | "missing" | "rows" | "range-rows" | "stream-rows" | "recent"
-    >,
-    nowMs: number,
-    replies: StoreReply[],
-  ): void {
+  #answer(request: Asked<Question>, nowMs: number, replies: StoreReply[]): void {
     const index = this.#index;
     const answers = this.#rowAnswers;
-    // What a peer names as new is fetched before the index is built: a row that is here already does no harm.
-    const needsIndex = request.kind !== "missing";
-    if (index === undefined || answers === undefined || (needsIndex && !index.isBuilt)) {
+    if (index === undefined || answers === undefined || !this.#canAnswer(request, answers)) {
       unavailable(request.ticket, "starting", replies);
       return;
     }
@@ -592,7 +621,8 @@ export class Replica {
         return;
       }
       case "recent": {
-        const rows = index.recent.since(request.sinceMs, this.#options.driftFewPeersMsMax);
+        const aheadMsMax = this.#options.driftFewPeersMsMax;
+        const rows = index.recent.since(request, this.#isOwnSite, aheadMsMax);
         const entries = rows.map(({ id, stamp, digest }) => entryOf(id, stamp, digest));
         replies.push({ kind: "recent", ticket: request.ticket, entries });
         return;
@@ -609,6 +639,16 @@ export class Replica {
       default:
         unreachable(request);
     }
+  }
+
+  /** What is recent can be told before the index is built, and so can rows that were named. */
+  #canAnswer(request: Asked<Question>, answers: RowAnswers): boolean {
+    if (this.isBuilt) return true;
+    if (this.#recentPass?.isKnown !== true) return false;
+    const { kind } = request;
+    return (
+      kind === "recent" || kind === "missing" || (kind === "rows" && answers.knows(request.ids))
+    );
   }
 
   /** Does something with the store; undefined when it failed, and then `storeError` says why. */

@@ -113,6 +113,16 @@ export class RowAnswers {
     return this.#scan.questions + this.#streams.length;
   }
 
+  /** Rows that were asked for are on their way out. */
+  get isSending(): boolean {
+    return this.#streams.length > 0;
+  }
+
+  /** Whether these rows can be found without a scan. */
+  knows(ids: readonly RowId[]): boolean {
+    return ids.every((id) => this.#index.recent.has(id) || this.#places.has(id));
+  }
+
   /** One block of a stream, or one slice of the scan. */
   tick(nowMs: number, replies: StoreReply[]): void {
     this.#begin(nowMs, replies);

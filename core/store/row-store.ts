@@ -61,6 +61,13 @@ export interface MergeTransaction {
   rollback(): void;
 }
 
+/** A row that was stamped lately, as {@link RowStore.scanNewer} finds it. */
+export interface NewerRow {
+  readonly place: ScanPosition;
+  /** Of its largest stamp. */
+  readonly ms: number;
+}
+
 export interface RowStore {
   /**
    * Joins `rows` into what is held, in one transaction. Total: no row that decodes makes it throw,
@@ -82,6 +89,19 @@ export interface RowStore {
     position: ScanPosition | undefined,
     rowsMax: number,
   ): { readonly rows: readonly ScannedRow[]; readonly next: ScanPosition | undefined };
+
+  /**
+   * The same, quick: only tells which rows were stamped at `sinceMs` or later, and reads no key and no
+   * value. Tombstones too.
+   */
+  scanNewer(
+    position: ScanPosition | undefined,
+    rowsMax: number,
+    sinceMs: number,
+  ): { readonly rows: readonly NewerRow[]; readonly next: ScanPosition | undefined };
+
+  /** The rows that stand at these places now; undefined where none does. */
+  rowsAt(places: readonly ScanPosition[]): (ScannedRow | undefined)[];
 
   /**
    * Whether a scan that stands at `position` has already passed the place where the row was before a

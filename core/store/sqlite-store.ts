@@ -59,6 +59,7 @@ import { StoredOrdinals } from "./ordinals.ts";
 import { Places } from "./places.ts";
 import type {
   MergedRow,
+  NewerRow,
   ReclockedRow,
   RowRef,
   RowStore,
@@ -594,6 +595,18 @@ export class SqliteStore implements RowStore {
     rowsMax: number,
   ): { readonly rows: readonly ScannedRow[]; readonly next: ScanPosition | undefined } {
     return this.#parts.places.scan(position, rowsMax);
+  }
+
+  scanNewer(
+    position: ScanPosition | undefined,
+    rowsMax: number,
+    sinceMs: number,
+  ): { readonly rows: readonly NewerRow[]; readonly next: ScanPosition | undefined } {
+    return this.#parts.places.scanNewer(position, rowsMax, sinceMs);
+  }
+
+  rowsAt(places: readonly ScanPosition[]): (ScannedRow | undefined)[] {
+    return places.map((place) => this.#parts.places.rowAt(place));
   }
 
   /**

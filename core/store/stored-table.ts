@@ -352,35 +352,80 @@ export class StoredTable {
 
   /** Rows with clocks, after a place, in its order. */
   scan(after: number | bigint | Uint8Array | null, rowsMax: number): ClockedRow[] {
-    const { withoutRowid, rowidName, keyColumns } = this.plan;
-    const id = this.#clockId;
-    const statement = this.#statement(after === null ? "scan" : "scanAfter", () => {
-      const condition = after === null ? "" : `WHERE c.${id} > ?2`;
-      const order = `${condition} ORDER BY c.${id} LIMIT ?1`;
-      if (withoutRowid) return `SELECT c.clock, c.held, c.key FROM ${this.#clocks} c ${order}`;
-      const keys = keyColumns.map((column) => `t.${quoteName(column.sqlName)}`);
-      return (
-        `SELECT c.clock, c.held, c.id, ${keys.join(", ")} FROM ${this.#clocks} c ` +
-        `CROSS JOIN ${this.#base} t ON t.${rowidName} = c.id ${order}`
-      );
-    });
+    const statement = this.#statement(after === null ? "scan" : "scanAfter", () =>
+      this.#scanSql(after === null ? "" : `WHERE c.${this.#clockId} > ?2`),
+    );
     statement.bind(1, rowsMax);
     if (after !== null) statement.bind(2, after);
     const rows: ClockedRow[] = [];
-    while (statement.step()) {
-      const key: SqlValue[] = [];
-      if (!withoutRowid) {
-        for (let i = 0; i < keyColumns.length; i++) key.push(statement.column(3 + i));
-      }
-      rows.push({
-        clock: statement.column(0) as Uint8Array,
-        held: statement.column(1) as Uint8Array | null,
-        after: statement.column(2) as number | bigint | Uint8Array,
-        key: withoutRowid ? undefined : key,
-      });
-    }
+    while (statement.step()) rows.push(this.#clockedRow(statement));
     statement.reset();
     return rows;
+  }
+
+  /** The row that stands at a place of {@link scan}. */
+  rowAt(place: number | bigint | Uint8Array): ClockedRow | undefined {
+    const statement = this.#statement("scanAt", () =>
+      this.#scanSql(`WHERE c.${this.#clockId} = ?2`),
+    );
+    statement.bind(1, 1);
+    statement.bind(2, place);
+    const row = statement.step() ? this.#clockedRow(statement) : undefined;
+    statement.reset();
+    return row;
+  }
+
+  #scanSql(condition: string): string {
+    const { withoutRowid, rowidName, keyColumns } = this.plan;
+    const order = `${condition} ORDER BY c.${this.#clockId} LIMIT ?1`;
+    if (withoutRowid) return `SELECT c.clock, c.held, c.key FROM ${this.#clocks} c ${order}`;
+    const keys = keyColumns.map((column) => `t.${quoteName(column.sqlName)}`);
+    return (
+      `SELECT c.clock, c.held, c.id, ${keys.join(", ")} FROM ${this.#clocks} c ` +
+      `CROSS JOIN ${this.#base} t ON t.${rowidName} = c.id ${order}`
+    );
+  }
+
+  #clockedRow(statement: SqlStatement): ClockedRow {
+    const { withoutRowid, keyColumns } = this.plan;
+    const key: SqlValue[] = [];
+    if (!withoutRowid) {
+      for (let i = 0; i < keyColumns.length; i++) key.push(statement.column(3 + i));
+    }
+    return {
+      clock: statement.column(0) as Uint8Array,
+      held: statement.column(1) as Uint8Array | null,
+      after: statement.column(2) as number | bigint | Uint8Array,
+      key: withoutRowid ? undefined : key,
+    };
+  }
+
+  /**
+   * Clock blobs alone, after a place, in its order; they are views, good inside the call.
+   *
+   * @returns where the scan stands, and how many there were.
+   */
+  scanClocks(
+    after: number | bigint | Uint8Array | null,
+    rowsMax: number,
+    visit: (clock: Uint8Array, place: () => number | bigint | Uint8Array) => void,
+  ): { readonly after: number | bigint | Uint8Array | null; readonly count: number } {
+    const id = this.#clockId;
+    const statement = this.#statement(after === null ? "scanClocks" : "scanClocksAfter", () => {
+      const condition = after === null ? "" : `WHERE ${id} > ?2`;
+      return `SELECT clock, ${id} FROM ${this.#clocks} ${condition} ORDER BY ${id} LIMIT ?1`;
+    });
+    statement.bind(1, rowsMax);
+    if (after !== null) statement.bind(2, after);
+    const place = () => statement.column(1) as number | bigint | Uint8Array;
+    let last = after;
+    let count = 0;
+    while (statement.step()) {
+      visit(statement.view(0), place);
+      if (++count === rowsMax) last = place();
+    }
+    statement.reset();
+    return { after: last, count };
   }
 
   /** Base rows in the order of their places, for taking in and checking. */

@@ -11,9 +11,16 @@ import fc from "fast-check";
 import type { Site, Stamp } from "../../core/clock/stamp.ts";
 import type { Digester } from "../../core/row/digest.ts";
 import { encodeKey } from "../../core/row/key.ts";
-import { joinRows, type RowState } from "../../core/row/row-state.ts";
+import { joinRows, type RowState, stampOfRow } from "../../core/row/row-state.ts";
 import type { SqlValue } from "../../core/row/value.ts";
-import type { MergedRow, RowRef, RowStore, ScanPosition } from "../../core/store/row-store.ts";
+import type {
+  MergedRow,
+  NewerRow,
+  RowRef,
+  RowStore,
+  ScannedRow,
+  ScanPosition,
+} from "../../core/store/row-store.ts";
 import { rowState, sites } from "../generators/rows.ts";
 import { createDigester } from "../model/history.ts";
 
@@ -234,6 +241,7 @@ export function rowStoreContract(name: string, open: (digester: Digester) => Ope
                     }),
                   ).toEqual(digests);
                   expect(scanned.length).toBe(refs.length);
+                  expectNewer(store, scanned);
                 });
               }
             },
@@ -297,6 +305,23 @@ export function rowStoreContract(name: string, open: (digester: Digester) => Ope
       timeoutMs,
     );
   });
+}
+
+/** The quick scan finds what a whole one finds, and the places that it gives are those of the rows. */
+function expectNewer(store: RowStore, scanned: readonly ScannedRow[]): void {
+  const msOf = (row: ScannedRow) => stampOfRow(row.clocks).ms;
+  for (const since of [0, ...scanned.map(msOf)]) {
+    const newer: NewerRow[] = [];
+    let position: ScanPosition | undefined;
+    do {
+      const found = store.scanNewer(position, 2, since);
+      newer.push(...found.rows);
+      position = found.next;
+    } while (position !== undefined);
+    const wanted = scanned.filter((row) => msOf(row) >= since);
+    expect(store.rowsAt(newer.map(({ place }) => place))).toEqual(wanted);
+    expect(newer.map(({ ms }) => ms)).toEqual(wanted.map(msOf));
+  }
 }
 
 /** All rows of a store, read in pages. */
