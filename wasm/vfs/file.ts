@@ -134,6 +134,16 @@ export class FileVfs implements Vfs {
     }
   }
 
+  /**
+   * A copy of the wal-index of an open database, to be lent to another thread (lent.ts). It stays true for as long as
+   * a connection of this thread is in a read transaction that was begun in the same turn.
+   *
+   * @param heap of the connections
+   */
+  copyWalIndex(name: string, heap: Uint8Array): Uint8Array<ArrayBuffer>[] {
+    return lockedFiles.get(this.#fs.identityOf(name))?.shared.copyWalIndex(heap) ?? [];
+  }
+
   /** Has no name a moment later, so that it is gone when the process is. */
   #openTemporary(flags: number): OpenedFile {
     temporaryFiles += 1;

@@ -43,7 +43,33 @@ export interface HeapAllocator {
   free(pointer: number): void;
 }
 
-export class SharedFile {
+/** Locks and wal-index of one main database, as the glue asks for them. */
+export interface FileSharing {
+  lock(holder: FileHolder, level: number): boolean;
+  unlock(holder: FileHolder, level: number): void;
+  isReserved(): boolean;
+  shmLock(holder: FileHolder, first: number, count: number, exclusive: boolean): boolean;
+  shmUnlock(holder: FileHolder, first: number, count: number): void;
+  shmMap(
+    holder: FileHolder,
+    heap: HeapAllocator,
+    index: number,
+    bytes: number,
+    extend: boolean,
+  ): number | null;
+  shmUnmap(holder: FileHolder, heap: HeapAllocator): void;
+  release(holder: FileHolder, heap: HeapAllocator): void;
+}
+
+/**
+ * Offset of `mxFrame` in the wal-index, and how many frames its regions of 32 KiB tell of: 4,096 each, but
+ * for the first, which begins with the 136 bytes of the header (SQLite's wal.c, "WAL-INDEX FORMAT").
+ */
+const lastFrameOffset = 16;
+const framesInFirstRegion = 4062;
+const framesInRegion = 4096;
+
+export class SharedFile implements FileSharing {
   /** Holders at SHARED or above. */
   #sharedCount = 0;
   /** The one at RESERVED or above. */
@@ -54,6 +80,7 @@ export class SharedFile {
   readonly #shmLocks = new Int32Array(SQLITE_SHM_NLOCK);
   #shmMappers = 0;
   #shmRegions: number[] = [];
+  #shmRegionBytes = 0;
 
   /** Raises the lock. False: another connection is in the way, SQLITE_BUSY. */
   lock(holder: FileHolder, level: number): boolean {
@@ -150,11 +177,25 @@ export class SharedFile {
     }
     while (this.#shmRegions.length <= index) {
       if (!extend) return null;
+      this.#shmRegionBytes = bytes;
       const pointer = heap.allocate(bytes);
       if (pointer === 0) return 0;
       this.#shmRegions.push(pointer);
     }
     return this.#shmRegions[index] as number;
+  }
+
+  /** A copy of those regions of the wal-index that tell of frames of the last commit or older ones. */
+  copyWalIndex(heap: Uint8Array): Uint8Array<ArrayBuffer>[] {
+    const [first] = this.#shmRegions;
+    if (first === undefined) return [];
+    const view = new DataView(heap.buffer, heap.byteOffset);
+    const lastFrame = view.getUint32(first + lastFrameOffset, true);
+    const beyond = Math.max(0, lastFrame - framesInFirstRegion);
+    const count = 1 + Math.ceil(beyond / framesInRegion);
+    return this.#shmRegions
+      .slice(0, count)
+      .map((pointer) => new Uint8Array(heap.slice(pointer, pointer + this.#shmRegionBytes)));
   }
 
   /** The last connection to let go frees it: the next one rebuilds it from the WAL. */

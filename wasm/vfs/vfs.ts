@@ -11,7 +11,7 @@
  * @module
  */
 
-import type { SharedFile } from "./shared-file.ts";
+import type { FileSharing } from "./shared-file.ts";
 
 /** A refusal of the outside world. The message is for people and names the file. */
 export class VfsError extends Error {
@@ -34,7 +34,7 @@ export interface VfsFile {
    * What all connections to this file share (locks, wal-index). Null for everything but a main
    * database: journals and temporary files are never locked.
    */
-  readonly shared: SharedFile | null;
+  readonly shared: FileSharing | null;
   xClose(): void;
   /** Reads up to `bytes` to `heap[pointer]`. Returns how many there were. */
   xRead(heap: Uint8Array, pointer: number, bytes: number, offset: number): number;
