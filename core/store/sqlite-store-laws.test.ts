@@ -1,19 +1,18 @@
 import { expect, test } from "bun:test";
 import fc from "fast-check";
 import { sqlValue, stamp } from "../../test/generators/rows.ts";
+import { joined, selectRows, shownRows, sorted } from "../../test/generators/shown-rows.ts";
 import { problemsOf, SqliteNode, schemaOf } from "../../test/generators/sqlite-store.ts";
 import { createDigester } from "../../test/model/history.ts";
 import { MemoryVfs } from "../../wasm/vfs/memory.ts";
 import type { Changeset } from "../change/changeset.ts";
 import { decodeRowBlock, encodeRowBlock } from "../change/row-block.ts";
-import { isLive, type RowClock } from "../clock/row-clock.ts";
+import type { RowClock } from "../clock/row-clock.ts";
 import { compareStamps, type Stamp } from "../clock/stamp.ts";
 import type { ClockState, RowId } from "../row/digest.ts";
-import { decodeKey, encodeKey } from "../row/key.ts";
-import { joinRows, type RowState } from "../row/row-state.ts";
+import { encodeKey } from "../row/key.ts";
+import type { RowState } from "../row/row-state.ts";
 import { Real, type SqlValue } from "../row/value.ts";
-import { isKeptByAffinity, isKeyKept, shownKeyValue } from "../schema/affinity.ts";
-import type { PlannedSchema } from "../schema/schema.ts";
 import type { MergedRow } from "./row-store.ts";
 
 const digester = createDigester();
@@ -140,64 +139,6 @@ function row(): fc.Arbitrary<RowState> {
     });
 }
 
-/** What is held, by table and key: the naive join of all rows. */
-function joined(rows: readonly RowState[]): Map<string, RowState> {
-  const model = new Map<string, RowState>();
-  for (const state of rows) {
-    const id = digester.rowId(state.table, state.key);
-    const held = model.get(id);
-    model.set(id, held === undefined ? state : joinRows(held, state).state);
-  }
-  return model;
-}
-
-/** What `SELECT *` without generated columns must give: a function of what is held and the schema. */
-function shownRows(schema: PlannedSchema, name: string, states: Iterable<RowState>): SqlValue[][] {
-  const table = schema.tables.get(name);
-  if (table === undefined) return [];
-  const rows: SqlValue[][] = [];
-  for (const state of states) {
-    if (state.table !== name || !isLive(state.clock)) continue;
-    const key = decodeKey(state.key) as SqlValue[];
-    const isShown =
-      key.length === table.keyColumns.length &&
-      table.keyColumns.every((column, i) =>
-        isKeyKept(column.affinity, table.rowidAlias, key[i] as SqlValue),
-      );
-    if (!isShown) continue;
-    rows.push(
-      table.columns
-        .filter(({ generated }) => !generated)
-        .map((column) => {
-          if (column.key > 0) {
-            return shownKeyValue(column.affinity, key[column.key - 1] as SqlValue);
-          }
-          const cell = state.cells.find((one) => one.column === column.name);
-          if (cell === undefined) return column.defaultValue;
-          const isKept =
-            isKeptByAffinity(column.affinity, cell.value) &&
-            !(column.notNull && cell.value === null);
-          return isKept ? cell.value : column.defaultValue;
-        }),
-    );
-  }
-  return rows;
-}
-
-function selectRows(node: SqliteNode, name: string): SqlValue[][] {
-  const table = node.store.schema.tables.get(name);
-  const columns = table?.columns.filter(({ generated }) => !generated).map((column) => column.name);
-  return node.db.all(`SELECT ${columns?.join(", ")} FROM ${name}`);
-}
-
-function sorted(rows: readonly SqlValue[][]): SqlValue[][] {
-  const name = (cells: SqlValue[]): string => {
-    const bytes = cells.map((cell) => encodeKey([cell ?? "null"])?.join() ?? "");
-    return bytes.join(";");
-  };
-  return rows.toSorted((a, b) => (name(a) < name(b) ? -1 : 1));
-}
-
 /** Everything of a database can be read, and indexes and generated columns are what they must be. */
 function expectSound(node: SqliteNode): void {
   for (const name of ["t", "u"]) node.db.all(`SELECT * FROM ${name}`);
@@ -232,7 +173,7 @@ test(
             if (decoded.kind === "malformed") throw new Error(decoded.why);
             node.store.merge(decoded.rows);
           }
-          const model = joined(rows);
+          const model = joined(rows, digester);
           for (const name of ["t", "u"]) {
             expect(sorted(selectRows(node, name))).toEqual(
               sorted(shownRows(node.store.schema, name, model.values())),
@@ -416,7 +357,7 @@ test(
             if (result.changeset !== undefined) sent.push(result.changeset);
           }
           const rows = sent.flatMap((changeset) => [...changeset.rows]);
-          const model = joined(rows);
+          const model = joined(rows, digester);
           for (const [i, node] of nodes.entries()) {
             const order = i === 0 ? rows : i === 1 ? rows.toReversed() : [...rows, ...rows];
             tell(i, node.store.merge(order));
