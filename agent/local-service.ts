@@ -49,6 +49,8 @@ export interface LocalServiceHost<C extends WriteCommit> {
   readonly writesRefused: () => string | undefined;
   /** A local transaction was committed; called before live queries and the client hear of it. */
   readonly onCommitted: (commit: C) => void;
+  /** Resolves when what was committed before the call is as durable as an answer promises. Undefined: it is. */
+  readonly durable?: (() => Promise<void>) | undefined;
   /** Milliseconds since this node was last identical with a peer; undefined for never. */
   readonly agreedMs?: () => number | undefined;
   readonly health: () => Promise<HealthReport>;
@@ -103,7 +105,16 @@ export class LocalService<C extends WriteCommit = WriteCommit> implements StoreS
     const why = this.#host.writesRefused();
     if (why !== undefined) return { kind: "refused", status: 500, why };
     const onCommit = (commit: LocalCommit<C>): void => this.#committed(commit);
-    return this.#writer.transact(statements, timeoutMs, this.#host.nowMs, onCommit, access);
+    const { durable, nowMs } = this.#host;
+    const outcome = this.#writer.transact(statements, timeoutMs, nowMs, onCommit, access);
+    if (durable === undefined || outcome.kind === "refused") return outcome;
+    try {
+      await durable();
+      return outcome;
+    } catch (error) {
+      const what = "committed, but it isn't known whether it is on the disk";
+      return { kind: "refused", status: 500, why: `${what}: ${(error as Error).message}` };
+    }
   }
 
   async query(

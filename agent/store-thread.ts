@@ -38,6 +38,7 @@ import type { HealthReport, Operation, OperationOutcome } from "./api/store-serv
 import { Backup, backupEvents } from "./backup.ts";
 import { Chores } from "./chores.ts";
 import { guarded, openReader, openWriter, settleWriter } from "./database-files.ts";
+import { GroupCommit } from "./group-commit.ts";
 import type { LiveLimits } from "./live/live-queries.ts";
 import { LiveStore } from "./live/live-store.ts";
 import { LocalService } from "./local-service.ts";
@@ -149,6 +150,7 @@ export class StoreThread {
   #isStopped = false;
   #hasBeenReady = false;
   #backup: Backup | undefined;
+  #group: GroupCommit | undefined;
   readonly #names: SchemaNames;
   readonly #adoption: AdoptionChore;
   readonly #scrub: ScrubChore;
@@ -313,12 +315,15 @@ export class StoreThread {
       this.#options.log.warn("the last checkpoint failed", { why: (error as Error).message });
     }
     this.#writer.close();
+    void this.#group?.close();
   }
 
   #createService(): LocalService<CommitResult> {
     const { queryTimeoutMs, statementTimeoutMs, resultBytesMax } = this.#options;
     const reader = new QueryRunner(this.#reader, { timeoutMs: queryTimeoutMs, resultBytesMax });
-    const writer = new TransactionRunner<CommitResult>(this.#writer, this.#store, {
+    const group = this.#createGroup();
+    this.#group = group;
+    const writer = new TransactionRunner<CommitResult>(this.#writer, group ?? this.#store, {
       timeoutMs: statementTimeoutMs,
     });
     return new LocalService<CommitResult>(reader, writer, {
@@ -333,6 +338,7 @@ export class StoreThread {
         return allowed.kind === "refused" ? allowed.why : undefined;
       },
       onCommitted: (commit) => this.#committed(commit as Committed),
+      durable: group === undefined ? undefined : () => group.durable(),
       agreedMs: () => this.#options.agreements?.agoMs(),
       health: () => this.#health(),
       status: () => this.#status(),
@@ -343,6 +349,14 @@ export class StoreThread {
         ),
       operate: async (operation) => this.#operate(operation),
     });
+  }
+
+  /** Undefined where a commit alone is what an answer promises. */
+  #createGroup(): GroupCommit | undefined {
+    const { vfs, databasePath, durability } = this.#options;
+    if (durability === "normal" || vfs.openWalSync === undefined) return undefined;
+    const open = vfs.openWalSync.bind(vfs);
+    return new GroupCommit(this.#writer, this.#store, () => open(databasePath));
   }
 
   #operate(operation: Operation): OperationOutcome {

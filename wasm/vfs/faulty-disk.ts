@@ -280,6 +280,10 @@ export class FaultyDisk implements FileSystem {
     this.#setSize(inode, bytes, at, true);
   }
 
+  async fdatasyncLater(fd: number): Promise<void> {
+    this.fdatasync(fd);
+  }
+
   fdatasync(fd: number): void {
     const fault = this.#enter("fdatasync", true);
     const inode = this.#inode(fd);

@@ -9,6 +9,7 @@
  */
 
 import * as fs from "node:fs";
+import { promisify } from "node:util";
 import { type LockAttempt, lockDatabaseFile } from "./ofd-lock.ts";
 
 export interface FileSystem {
@@ -21,6 +22,8 @@ export interface FileSystem {
   ftruncate(fd: number, bytes: number): void;
   /** The file's content and size survive the loss of power once it returns. */
   fdatasync(fd: number): void;
+  /** The same on a thread of its own, of everything that was written before the call. */
+  fdatasyncLater(fd: number): Promise<void>;
   /** Of a directory: the names in it survive too. */
   fsync(fd: number): void;
   /** Size in bytes. */
@@ -43,6 +46,7 @@ export const systemFiles: FileSystem = {
   pwrite: (fd, from, at, bytes, offset) => fs.writeSync(fd, from, at, bytes, offset),
   ftruncate: (fd, bytes) => fs.ftruncateSync(fd, bytes),
   fdatasync: (fd) => fs.fdatasyncSync(fd),
+  fdatasyncLater: promisify(fs.fdatasync),
   fsync: (fd) => fs.fsyncSync(fd),
   size: (fd) => fs.fstatSync(fd).size,
   sizeOf: (path) => fs.statSync(path).size,

@@ -61,7 +61,7 @@ import {
 import { type FileSystem, systemFiles } from "./file-system.ts";
 import { FrameBuffer } from "./frame-buffer.ts";
 import { SharedFile } from "./shared-file.ts";
-import { type OpenedFile, type Vfs, VfsError, type VfsFile } from "./vfs.ts";
+import { type OpenedFile, type Vfs, VfsError, type VfsFile, type WalSync } from "./vfs.ts";
 
 /** What this process knows of one database file, by (device, inode). */
 interface LockedFile {
@@ -203,6 +203,36 @@ export class FileVfs implements Vfs {
   xSleep(microseconds: number): void {
     Bun.sleepSync(Math.ceil(microseconds / 1000));
   }
+
+  /** By a descriptor of its own: any of a file's syncs all of it, and each is told of a failure once. */
+  openWalSync(databasePath: string): WalSync {
+    const fs = this.#fs;
+    const name = `${this.xFullPathname(databasePath)}-wal`;
+    const fd = openDescriptor(fs, name, SQLITE_OPEN_READWRITE).fd;
+    const wal = openWals.get(fs.identity(fd));
+    syncDirectoryOf(fs, name);
+    return {
+      sync: async () => {
+        try {
+          await fs.fdatasyncLater(fd);
+        } catch (thrown) {
+          throw this.syncFailed(name, wal ?? null, thrown);
+        }
+        // Another descriptor's may have failed meanwhile, and the kernel has told only that one.
+        if (wal !== undefined && wal.failure !== null) throw distrusted(name, wal.failure);
+      },
+      close: () => fs.close(fd),
+    };
+  }
+
+  /** Takes note of a failed sync, and gives the error for it. */
+  syncFailed(name: string, wal: OpenWal | null, thrown: unknown): VfsError {
+    if (wal !== null && wal.failure === null) {
+      wal.failure = reasonOf(thrown);
+      this.onSyncFailed?.(name, wal.failure);
+    }
+    return failure(SQLITE_IOERR_FSYNC, "fdatasync", name, thrown);
+  }
 }
 
 class FileHandle implements VfsFile {
@@ -333,11 +363,7 @@ class FileHandle implements VfsFile {
     try {
       this.#fs.fdatasync(this.#fd);
     } catch (thrown) {
-      if (this.#wal !== null) {
-        this.#wal.failure = reasonOf(thrown);
-        this.#vfs.onSyncFailed?.(this.#name, this.#wal.failure);
-      }
-      throw failure(SQLITE_IOERR_FSYNC, "fdatasync", this.#name, thrown);
+      throw this.#vfs.syncFailed(this.#name, this.#wal, thrown);
     }
     if (this.#directorySyncDue) {
       syncDirectoryOf(this.#fs, this.#name);
@@ -347,8 +373,7 @@ class FileHandle implements VfsFile {
 
   #refuseDistrusted(): void {
     if (this.#wal === null || this.#wal.failure === null) return;
-    const why = `an earlier fdatasync failed (${this.#wal.failure}): what was written since the one before may not be on the disk; nothing is written until the database was closed and opened again`;
-    throw new VfsError(SQLITE_IOERR_FSYNC, `${this.#name}: ${why}`);
+    throw distrusted(this.#name, this.#wal.failure);
   }
 
   xFileSize(): number {
@@ -367,6 +392,11 @@ class FileHandle implements VfsFile {
       return true;
     }
   }
+}
+
+function distrusted(name: string, failed: string): VfsError {
+  const why = `an earlier fdatasync failed (${failed}): what was written since the one before may not be on the disk; nothing is written until the database was closed and opened again`;
+  return new VfsError(SQLITE_IOERR_FSYNC, `${name}: ${why}`);
 }
 
 /** As SQLite's own VFS does, a file that is there and can't be written is opened for reading. */

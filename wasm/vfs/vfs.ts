@@ -54,6 +54,17 @@ export interface OpenedFile {
   readonly flags: number;
 }
 
+/** Syncs of a WAL that don't hold up the thread. */
+export interface WalSync {
+  /**
+   * Resolves when what was written before the call survives the loss of power. Rejects with
+   * {@link VfsError} when that isn't known; nothing more is written to that WAL then.
+   */
+  sync(): Promise<void>;
+  /** No sync must be under way. */
+  close(): void;
+}
+
 export interface Vfs {
   /** Unique among the VFSs of this thread. Also the `vfs=` of a URI. */
   readonly name: string;
@@ -68,4 +79,6 @@ export interface Vfs {
   /** Milliseconds since 1970, for `datetime('now')` and friends. */
   xCurrentTimeMs(): number;
   xSleep(microseconds: number): void;
+  /** Of a database that is open in WAL mode. Undefined where nothing survives the process. */
+  openWalSync?(databasePath: string): WalSync;
 }
