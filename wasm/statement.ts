@@ -283,6 +283,10 @@ export class Statement implements SqlStatement, Disposable {
     return this.#exports.sqlite3_column_type(this.#pointer, column);
   }
 
+  isText(column: number): boolean {
+    return this.#exports.sqlite3_column_type(this.#pointer, column) === SQLITE_TEXT;
+  }
+
   isNull(column: number): boolean {
     return this.#exports.sqlite3_column_type(this.#pointer, column) === SQLITE_NULL;
   }

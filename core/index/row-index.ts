@@ -10,6 +10,7 @@
  * @module
  */
 
+import { bytesToHex } from "../bytes/hex.ts";
 import type { Stamp } from "../clock/stamp.ts";
 import {
   type ClockState,
@@ -19,10 +20,13 @@ import {
   rangeOfRow,
 } from "../row/digest.ts";
 import { stampOfRow } from "../row/row-state.ts";
+import type { RowColumns } from "../store/row-hasher.ts";
 import type { MergedRow, RowRef, ScannedRow } from "../store/row-store.ts";
 import { FingerprintTree } from "./fingerprint-tree.ts";
 import { RecentRows, type RecentRowsOptions, recentRowsDefaults } from "./recent-rows.ts";
 import { SettledImage } from "./settled-image.ts";
+
+const rowIdByteCount = 16;
 
 export class RowIndex {
   readonly live: FingerprintTree = new FingerprintTree();
@@ -61,6 +65,25 @@ export class RowIndex {
   /** A row that the rebuilding scan met. */
   scanned(row: ScannedRow): void {
     if (!this.#countedByChange?.has(row.id)) this.#count(row.id, row.clocks);
+  }
+
+  /** Rows that it met all of whose clocks lie before the oldest cut. */
+  scannedSettled(rows: RowColumns): void {
+    const { ids, digests, count } = rows;
+    const counted = this.#countedByChange;
+    const hasChanges = counted !== undefined && counted.size > 0;
+    const digest = { a: 0, b: 0, c: 0, d: 0 };
+    for (let row = 0; row < count; row++) {
+      const at = row * rowIdByteCount;
+      if (hasChanges && counted.has(bytesToHex(ids, at, at + rowIdByteCount) as RowId)) continue;
+      const range = ((ids[at] as number) << 8) | (ids[at + 1] as number);
+      digest.a = digests[row * 4] as number;
+      digest.b = digests[row * 4 + 1] as number;
+      digest.c = digests[row * 4 + 2] as number;
+      digest.d = digests[row * 4 + 3] as number;
+      this.live.add(range, digest);
+      this.image.addSettled(range, digest);
+    }
   }
 
   /** The scan is through. */

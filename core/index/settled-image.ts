@@ -183,6 +183,11 @@ export class SettledImage {
     }
   }
 
+  /** Takes in a row never counted here, all of whose clocks lie before the oldest cut. */
+  addSettled(range: number, digest: Digest): void {
+    this.#replaceAtAllCuts(range, undefined, digest);
+  }
+
   /**
    * Moves the newest cut forward to `cut`; a smaller or equal one does nothing. The caller keeps it below
    * stamps that wait in a queue: what waits when its cut is made is merely late.

@@ -107,6 +107,18 @@ export class Digester {
     return { d: u32At(hash, 0), c: u32At(hash, 4), b: u32At(hash, 8), a: u32At(hash, 12) };
   }
 
+  /** Bytes that begin with the key and a domain, for inputs that are written in place and hashed many times. */
+  newInput(domain: number, bytes: number): Uint8Array {
+    const input = new Uint8Array(bytes);
+    input.set(this.#begin(domain).peek());
+    return input;
+  }
+
+  /** The hash of an input that {@link newInput} began: 32 bytes, good until the next hash. */
+  hashInput(input: Uint8Array): Uint8Array {
+    return this.#sha256(input);
+  }
+
   /** The clocks of a row, with its values hashed. */
   clocksOf(row: RowState): ClockState {
     const cells: CellClock[] = [];

@@ -18,6 +18,7 @@ export interface SqlStatement extends Disposable {
   column(index: number): SqlValue;
   /** A BLOB's or a TEXT's bytes where they stand: good until the next call, and not to be written. */
   view(index: number): Uint8Array;
+  isText(index: number): boolean;
   readonly columnCount: number;
   /** Back to the start; bindings stay. */
   reset(): void;

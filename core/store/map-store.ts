@@ -15,6 +15,7 @@ import type { CellClock, ClockState, Digester, RowId } from "../row/digest.ts";
 import { deleteRow, insertRow, updateRow } from "../row/local-write.ts";
 import { type Cell, joinRows, type RowState, stampOfRow } from "../row/row-state.ts";
 import { equalValues, type SqlValue } from "../row/value.ts";
+import { RowColumns } from "./row-hasher.ts";
 import type {
   MergedRow,
   MergeTransaction,
@@ -25,6 +26,8 @@ import type {
   ScannedRow,
   ScanPosition,
 } from "./row-store.ts";
+
+const noColumns = new RowColumns(0);
 
 /** What a local transaction did to one row. Later writes of one row win inside a transaction. */
 export type LocalWrite =
@@ -126,6 +129,15 @@ export class MapStore implements RowStore {
       if (ms >= sinceMs) rows.push({ place: { part: 0, after: ordinal }, ms });
     }
     return { rows, next: end < this.#order.length ? { part: 0, after: end - 1 } : undefined };
+  }
+
+  /** All whole: they are in memory as they are. */
+  scanDigests(
+    position: ScanPosition | undefined,
+    rowsMax: number,
+  ): ReturnType<RowStore["scanDigests"]> {
+    const { rows, next } = this.scan(position, rowsMax);
+    return { columns: noColumns, rows, next };
   }
 
   rowsAt(places: readonly ScanPosition[]): (ScannedRow | undefined)[] {

@@ -19,8 +19,9 @@ import type { Ordinals } from "./clock-blob.ts";
 import type { SqlDatabase, SqlStatement } from "./database.ts";
 import { clocksOfHeld, decodeHeldRow, type HeldRow } from "./held-row.ts";
 import { newestMsOfClockBlob } from "./newest-stamp.ts";
+import { RowColumns, RowHasher } from "./row-hasher.ts";
 import type { NewerRow, ScannedRow, ScanPosition } from "./row-store.ts";
-import type { ClockedRow, Place, StoredTable } from "./stored-table.ts";
+import { type ClockedRow, type Place, type StoredTable, scannedKeyColumn } from "./stored-table.ts";
 
 interface Page {
   readonly rows: readonly ScannedRow[];
@@ -37,6 +38,8 @@ export class Places {
   readonly #digester: Digester;
   readonly #scanAbsent: SqlStatement;
   readonly #findAbsent: SqlStatement;
+  readonly #hasher: RowHasher;
+  #columns = new RowColumns(0);
 
   /** @param tables Ascending by name. */
   constructor(
@@ -49,6 +52,7 @@ export class Places {
     this.#partByTable = new Map(tables.map((table, part) => [table, part]));
     this.#ordinals = ordinals;
     this.#digester = digester;
+    this.#hasher = new RowHasher(digester, ordinals);
     this.#scanAbsent = database.prepare(
       "SELECT tbl, key, clock, held FROM patina_absent WHERE (tbl, key) > (?1, ?2) ORDER BY tbl, key LIMIT ?3",
     );
@@ -110,6 +114,61 @@ export class Places {
       return { ...page, isEnd: page.count < pageRowsMax };
     });
     return { rows, next };
+  }
+
+  /** As `RowStore.scanDigests`. */
+  scanDigests(
+    position: ScanPosition | undefined,
+    rowsMax: number,
+    beforeMs: number,
+  ): {
+    readonly columns: RowColumns;
+    readonly rows: readonly ScannedRow[];
+    readonly next: ScanPosition | undefined;
+  } {
+    if (this.#columns.rowsMax < rowsMax) this.#columns = new RowColumns(rowsMax);
+    const columns = this.#columns;
+    columns.count = 0;
+    const rows: ScannedRow[] = [];
+    const whole = (row: ScannedRow | undefined) => {
+      if (row !== undefined) rows.push(row);
+    };
+    const hasher = this.#hasher;
+    const next = this.#pages(position, rowsMax, (table, after, pageRowsMax) => {
+      const page =
+        table === undefined
+          ? this.#stepAbsent(after as Uint8Array | null, pageRowsMax, (statement) => {
+              const name = statement.column(0) as string;
+              const key = statement.view(1);
+              if (hasher.add(columns, name, key, false, statement.view(2), beforeMs)) return;
+              whole(this.#absentOf(statement));
+            })
+          : this.#eachOf(table, after, pageRowsMax, beforeMs, whole);
+      return { ...page, isEnd: page.count < pageRowsMax };
+    });
+    return { columns, rows, next };
+  }
+
+  #eachOf(
+    table: StoredTable,
+    after: ScanPosition["after"],
+    rowsMax: number,
+    beforeMs: number,
+    whole: (row: ScannedRow | undefined) => void,
+  ): { readonly after: ScanPosition["after"]; readonly count: number } {
+    const { name, plan } = table;
+    const [hasher, columns] = [this.#hasher, this.#columns];
+    const place = after as number | bigint | Uint8Array | null;
+    return table.scanEach(place, rowsMax, (statement, row) => {
+      const isText = table.isTextKey(statement);
+      let key: Uint8Array | undefined;
+      if (plan.withoutRowid) key = statement.view(scannedKeyColumn - 1);
+      else if (isText) key = statement.view(scannedKeyColumn);
+      else key = encodeKey(row().key ?? []);
+      const isAdded =
+        key !== undefined && hasher.add(columns, name, key, isText, statement.view(0), beforeMs);
+      if (!isAdded) whole(this.#scannedOf(table, row()));
+    });
   }
 
   /** Goes on page by page, from part to part, until there were `rowsMax` rows. */

@@ -564,19 +564,24 @@ export class Replica {
   }
 
   #rebuildSlice(index: RowIndex, nowMs: number, replies: StoreReply[]): void {
-    const slice = this.#read(this.#rebuildAt, this.#options.rebuildRowsPerTick);
+    const settledMs = index.image.oldestCut * slotMs;
+    const { rebuildRowsPerTick } = this.#options;
+    const slice = this.#trying(() =>
+      this.#store.scanDigests(this.#rebuildAt, rebuildRowsPerTick, settledMs),
+    );
     if (slice === undefined) {
       this.#rebuildDueMs = nowMs + readRetryMs;
       return;
     }
-    const { rows, next } = slice;
-    const limitMs = this.#drift.limitMs(nowMs);
+    const { columns, rows, next } = slice;
+    index.scannedSettled(columns);
+    for (let i = 0; i < columns.count; i++) {
+      this.#met(columns.stampMs[i] as number, columns.stampCount[i] as number, nowMs);
+    }
     for (const row of rows) {
       index.scanned(row);
-      // What is kept was stamped before now, unless some clock was wrong; that one isn't followed.
-      const stamp = stampOfRow(row.clocks);
-      if (stamp.ms <= limitMs) this.#clock.observe(stamp);
-      this.#largestMs = Math.max(this.#largestMs, stamp.ms);
+      const { ms, count } = stampOfRow(row.clocks);
+      this.#met(ms, count, nowMs);
     }
     this.#rebuildAt = next;
     if (next !== undefined) return;
@@ -584,6 +589,14 @@ export class Replica {
     index.image.advance(cutAt(this.#clock.read(nowMs).ms));
     index.image.takeChanged();
     this.announce(replies);
+  }
+
+  /** A stamp that is kept. It was given before now, unless some clock was wrong; that one isn't followed. */
+  #met(ms: number, count: number, nowMs: number): void {
+    if (ms > this.#largestMs) this.#largestMs = ms;
+    const { last } = this.#clock;
+    if (ms < last.ms || (ms === last.ms && count <= last.count)) return;
+    if (ms <= this.#drift.limitMs(nowMs)) this.#clock.observe({ ms, count });
   }
 
   // ---- Questions --------------------------------------------------------------------------------

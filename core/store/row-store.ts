@@ -8,6 +8,7 @@
 
 import type { ClockState, RowId } from "../row/digest.ts";
 import type { RowState } from "../row/row-state.ts";
+import type { RowColumns } from "./row-hasher.ts";
 
 export interface RowRef {
   /** In ASCII lower case. */
@@ -99,6 +100,21 @@ export interface RowStore {
     rowsMax: number,
     sinceMs: number,
   ): { readonly rows: readonly NewerRow[]; readonly next: ScanPosition | undefined };
+
+  /**
+   * The same scan for whoever needs digests alone: rows all of whose clocks were stamped before `beforeMs`
+   * may come in columns, with no object each; the others come whole. The columns are good until the next
+   * call.
+   */
+  scanDigests(
+    position: ScanPosition | undefined,
+    rowsMax: number,
+    beforeMs: number,
+  ): {
+    readonly columns: RowColumns;
+    readonly rows: readonly ScannedRow[];
+    readonly next: ScanPosition | undefined;
+  };
 
   /** The rows that stand at these places now; undefined where none does. */
   rowsAt(places: readonly ScanPosition[]): (ScannedRow | undefined)[];

@@ -446,3 +446,23 @@ test("a merge that can't be written changes nothing and can be done again", () =
   expect(node.store.merge(rows).map(({ changed }) => changed)).toEqual([true, true]);
   expect(rows.map((state) => held(node, state))).toEqual(rows);
 });
+
+test("a scan for digests makes no object of a plain row, whatever its key", () => {
+  using node = new SqliteNode(
+    "CREATE TABLE n (k INTEGER PRIMARY KEY NOT NULL, v); CREATE TABLE t (k TEXT PRIMARY KEY NOT NULL, v); CREATE TABLE w (a TEXT NOT NULL, b INTEGER NOT NULL, v, PRIMARY KEY (a, b)) WITHOUT ROWID",
+  );
+  const rows = [
+    row("n", 7, { v: "x" }),
+    row("t", "key", { v: 1 }, at(4000)),
+    row("t", "k".repeat(500), { v: 1 }),
+    row("w", ["a", 1], { v: null }),
+    row("elsewhere", "y", {}, at(5000), 2),
+  ];
+  node.store.merge(rows);
+  const { columns, rows: whole } = node.store.scanDigests(undefined, 100, 6000);
+  expect(columns.count).toBe(4);
+  expect(whole.map(({ table, key }) => ({ table, key }))).toEqual([
+    { table: "t", key: (rows[2] as RowState).key },
+  ]);
+  expect(node.store.scanDigests(undefined, 100, 4001).columns.count).toBe(1);
+});

@@ -605,6 +605,14 @@ export class SqliteStore implements RowStore {
     return this.#parts.places.scanNewer(position, rowsMax, sinceMs);
   }
 
+  scanDigests(
+    position: ScanPosition | undefined,
+    rowsMax: number,
+    beforeMs: number,
+  ): ReturnType<RowStore["scanDigests"]> {
+    return this.#parts.places.scanDigests(position, rowsMax, beforeMs);
+  }
+
   rowsAt(places: readonly ScanPosition[]): (ScannedRow | undefined)[] {
     return places.map((place) => this.#parts.places.rowAt(place));
   }

@@ -51,6 +51,9 @@ export interface ClockedRow {
   readonly held: Uint8Array | null;
 }
 
+/** Where a scan's statement has the key; WITHOUT ROWID its place, which is the key, is in the one before. */
+export const scannedKeyColumn = 3;
+
 /** UPDATE statements kept a table, one for each set of columns. */
 const updatesKeptMax = 64;
 
@@ -352,15 +355,42 @@ export class StoredTable {
 
   /** Rows with clocks, after a place, in its order. */
   scan(after: number | bigint | Uint8Array | null, rowsMax: number): ClockedRow[] {
-    const statement = this.#statement(after === null ? "scan" : "scanAfter", () =>
-      this.#scanSql(after === null ? "" : `WHERE c.${this.#clockId} > ?2`),
-    );
+    const statement = this.#scanStatement(after);
     statement.bind(1, rowsMax);
     if (after !== null) statement.bind(2, after);
     const rows: ClockedRow[] = [];
     while (statement.step()) rows.push(this.#clockedRow(statement));
     statement.reset();
     return rows;
+  }
+
+  /**
+   * The same, row by row: `visit` reads what it needs, in the order of {@link ClockedRow}, or asks for the row.
+   *
+   * @returns as {@link scanClocks}.
+   */
+  scanEach(
+    after: number | bigint | Uint8Array | null,
+    rowsMax: number,
+    visit: (statement: SqlStatement, row: () => ClockedRow) => void,
+  ): { readonly after: number | bigint | Uint8Array | null; readonly count: number } {
+    const statement = this.#scanStatement(after);
+    statement.bind(1, rowsMax);
+    if (after !== null) statement.bind(2, after);
+    const row = () => this.#clockedRow(statement);
+    let last = after;
+    let count = 0;
+    while (statement.step()) {
+      visit(statement, row);
+      if (++count === rowsMax) last = row().after;
+    }
+    statement.reset();
+    return { after: last, count };
+  }
+
+  /** Whether a scan's row has its key as one TEXT in column {@link scannedKeyColumn}. */
+  isTextKey(statement: SqlStatement): boolean {
+    return this.#hasTextKey && !this.plan.withoutRowid && statement.isText(scannedKeyColumn);
   }
 
   /** The row that stands at a place of {@link scan}. */
@@ -373,6 +403,12 @@ export class StoredTable {
     const row = statement.step() ? this.#clockedRow(statement) : undefined;
     statement.reset();
     return row;
+  }
+
+  #scanStatement(after: number | bigint | Uint8Array | null): SqlStatement {
+    return this.#statement(after === null ? "scan" : "scanAfter", () =>
+      this.#scanSql(after === null ? "" : `WHERE c.${this.#clockId} > ?2`),
+    );
   }
 
   #scanSql(condition: string): string {
@@ -390,7 +426,7 @@ export class StoredTable {
     const { withoutRowid, keyColumns } = this.plan;
     const key: SqlValue[] = [];
     if (!withoutRowid) {
-      for (let i = 0; i < keyColumns.length; i++) key.push(statement.column(3 + i));
+      for (let i = 0; i < keyColumns.length; i++) key.push(statement.column(scannedKeyColumn + i));
     }
     return {
       clock: statement.column(0) as Uint8Array,

@@ -8,6 +8,7 @@
 
 import { describe, expect, test } from "bun:test";
 import fc from "fast-check";
+import { bytesToHex } from "../../core/bytes/hex.ts";
 import type { Site, Stamp } from "../../core/clock/stamp.ts";
 import type { Digester } from "../../core/row/digest.ts";
 import { encodeKey } from "../../core/row/key.ts";
@@ -242,6 +243,7 @@ export function rowStoreContract(name: string, open: (digester: Digester) => Ope
                   ).toEqual(digests);
                   expect(scanned.length).toBe(refs.length);
                   expectNewer(store, scanned);
+                  expectDigests(store, scanned, digester);
                 });
               }
             },
@@ -321,6 +323,36 @@ function expectNewer(store: RowStore, scanned: readonly ScannedRow[]): void {
     const wanted = scanned.filter((row) => msOf(row) >= since);
     expect(store.rowsAt(newer.map(({ place }) => place))).toEqual(wanted);
     expect(newer.map(({ ms }) => ms)).toEqual(wanted.map(msOf));
+  }
+}
+
+/** Ids, digests and stamps come out the same, with and without objects, at any border between the two. */
+function expectDigests(store: RowStore, scanned: readonly ScannedRow[], digester: Digester): void {
+  const told = ({ id, clocks }: ScannedRow) => {
+    const { ms, count } = stampOfRow(clocks);
+    return [id, { ...digester.rowDigest(id, clocks), ms, count }] as const;
+  };
+  const wanted = new Map(scanned.map(told));
+  for (const beforeMs of [0, 1002, Number.POSITIVE_INFINITY]) {
+    const found = new Map<string, object>();
+    let position: ScanPosition | undefined;
+    do {
+      const { columns, rows, next } = store.scanDigests(position, 3, beforeMs);
+      for (let row = 0; row < columns.count; row++) {
+        const [a, b, c, d] = columns.digests.slice(row * 4) as unknown as [
+          number,
+          number,
+          number,
+          number,
+        ];
+        const [ms, count] = [columns.stampMs[row] as number, columns.stampCount[row] as number];
+        expect(ms).toBeLessThan(beforeMs);
+        found.set(bytesToHex(columns.ids, row * 16, row * 16 + 16), { a, b, c, d, ms, count });
+      }
+      for (const row of rows) found.set(...told(row));
+      position = next;
+    } while (position !== undefined);
+    expect(found).toEqual(wanted);
   }
 }
 

@@ -1,0 +1,249 @@
+/**
+ * Row id and digest of a row straight from the bytes of its key and its clock blob, for a scan of everything:
+ * no object a row, where the decoded way makes some thirty. A rebuild of the index would otherwise leave
+ * more garbage than the process has memory for.
+ *
+ * It knows the plain rows, which are nearly all. Of anything else (held values, a long key, a blob that isn't
+ * well-formed) it says so, and the caller goes the decoded way, which is the one that decides.
+ *
+ * The layouts are those of `row/digest.ts` and `clock-blob.ts`.
+ *
+ * @module
+ */
+
+import { ByteWriter } from "../bytes/writer.ts";
+import type { Site } from "../clock/stamp.ts";
+import { type Digester, digestKeyBytes, siteToBytes } from "../row/digest.ts";
+import { valueTagText } from "../row/value.ts";
+import { clockBlobVersion, type Ordinals } from "./clock-blob.ts";
+
+/** Rows in columns: those of one slice of a scan. Good until the next slice. */
+export class RowColumns {
+  count = 0;
+  /** 16 bytes a row. */
+  readonly ids: Uint8Array;
+  /** Four lanes a row, as of `Digest`, the lowest first. */
+  readonly digests: Uint32Array;
+  /** The largest stamp in the row. */
+  readonly stampMs: Float64Array;
+  readonly stampCount: Uint16Array;
+
+  constructor(rowsMax: number) {
+    this.ids = new Uint8Array(rowsMax * idBytes);
+    this.digests = new Uint32Array(rowsMax * 4);
+    this.stampMs = new Float64Array(rowsMax);
+    this.stampCount = new Uint16Array(rowsMax);
+  }
+
+  get rowsMax(): number {
+    return this.stampMs.length;
+  }
+}
+
+const idBytes = 16;
+const hlcBytes = 8;
+const stampBytes = hlcBytes + 16;
+const valueHashBytes = 8;
+/** A row of some hundred columns. */
+const inputBytes = 8192;
+/** Below this the lengths in a key take a byte each. */
+const shortKeyBytesMax = 120;
+const clockStart = digestKeyBytes + 1 + idBytes;
+const noBytes = new Uint8Array(0);
+
+export class RowHasher {
+  readonly #digester: Digester;
+  readonly #ordinals: Ordinals;
+  /** Key, domain, row id, and then clocks. */
+  readonly #clockInput: Uint8Array;
+  readonly #clockViews: (Uint8Array | undefined)[] = [];
+  /** Key, domain, table name, and then a row's key. */
+  readonly #keyInput: Uint8Array;
+  readonly #keyViews: (Uint8Array | undefined)[] = [];
+  #table: string | undefined;
+  #keyStart = 0;
+  readonly #siteBytes = new Map<Site, Uint8Array>();
+  readonly #columnBytes = new Map<string, Uint8Array>();
+  // Of the blob at hand.
+  #blob: Uint8Array = noBytes;
+  #at = 0;
+  #stampMs = 0;
+  #stampCount = 0;
+
+  constructor(digester: Digester, ordinals: Ordinals) {
+    this.#digester = digester;
+    this.#ordinals = ordinals;
+    this.#clockInput = digester.newInput(0x01, inputBytes);
+    this.#keyInput = digester.newInput(0x02, inputBytes);
+  }
+
+  /**
+   * Adds a row to `rows`, if all its clocks were stamped before `beforeMs` and it is a plain one.
+   *
+   * @param table In ASCII lower case.
+   * @param key As of `key.ts`; where `isText`, the bytes of the one TEXT that it consists of.
+   */
+  add(
+    rows: RowColumns,
+    table: string,
+    key: Uint8Array,
+    isText: boolean,
+    clock: Uint8Array,
+    beforeMs: number,
+  ): boolean {
+    if (key.length > shortKeyBytesMax) return false;
+    const end = this.#writeClocks(clock);
+    if (end === 0 || this.#stampMs >= beforeMs) return false;
+    const at = rows.count++;
+    const id = this.#hashKey(table, key, isText);
+    const { ids, digests } = rows;
+    const input = this.#clockInput;
+    for (let i = 0; i < idBytes; i++) {
+      const byte = id[i] as number;
+      ids[at * idBytes + i] = byte;
+      input[digestKeyBytes + 1 + i] = byte;
+    }
+    const hash = this.#digester.hashInput(viewOf(input, this.#clockViews, end));
+    for (let lane = 0; lane < 4; lane++) digests[at * 4 + lane] = u32At(hash, 12 - 4 * lane);
+    rows.stampMs[at] = this.#stampMs;
+    rows.stampCount[at] = this.#stampCount;
+    return true;
+  }
+
+  #hashKey(table: string, key: Uint8Array, isText: boolean): Uint8Array {
+    const input = this.#keyInput;
+    if (table !== this.#table) {
+      const writer = new ByteWriter(table.length + 8);
+      writer.text(table);
+      input.set(writer.peek(), digestKeyBytes + 1);
+      this.#keyStart = digestKeyBytes + 1 + writer.length;
+      this.#table = table;
+    }
+    let at = this.#keyStart;
+    if (isText) {
+      input[at++] = key.length + 3;
+      input[at++] = 1;
+      input[at++] = valueTagText;
+    }
+    input[at++] = key.length;
+    for (let i = 0; i < key.length; i++) input[at++] = key[i] as number;
+    return this.#digester.hashInput(viewOf(input, this.#keyViews, at));
+  }
+
+  /** Writes a row's clocks as they are hashed; where they end, 0 when this isn't a plain row. */
+  #writeClocks(blob: Uint8Array): number {
+    const input = this.#clockInput;
+    this.#blob = blob;
+    this.#stampMs = 0;
+    this.#stampCount = 0;
+    if (blob[0] !== clockBlobVersion) return 0;
+    this.#at = 1;
+    if (!this.#copyStamp(clockStart)) return 0;
+    let to = clockStart + stampBytes;
+    // Causal length and count of cells, as they are in the blob.
+    const causalLength = this.#varint();
+    if (causalLength < 0) return 0;
+    const countAt = this.#at;
+    const cells = this.#varint();
+    if (cells < 0) return 0;
+    const headAt = countAt - varintBytes(causalLength);
+    for (let at = headAt; at < this.#at; at++) input[to++] = blob[at] as number;
+    let before = clockStart;
+    for (let cell = 0; cell < cells; cell++) {
+      const column = this.#columnOf(this.#varint());
+      if (to + column.length + stampBytes + valueHashBytes > inputBytes) return 0;
+      for (let i = 0; i < column.length; i++) input[to++] = column[i] as number;
+      const flags = blob[this.#at++] as number;
+      // Held values and what isn't version 1; an unknown column has no bytes.
+      if (!(flags <= 2) || column.length === 0) return 0;
+      if (flags === 2) {
+        if (!this.#copyStamp(to)) return 0;
+      } else {
+        const from = flags === 0 ? clockStart : before;
+        for (let i = 0; i < stampBytes; i++) input[to + i] = input[from + i] as number;
+      }
+      before = to;
+      to += stampBytes;
+      if (this.#at + valueHashBytes > blob.length) return 0;
+      for (let i = 0; i < valueHashBytes; i++) input[to++] = blob[this.#at++] as number;
+    }
+    return this.#at === blob.length ? to : 0;
+  }
+
+  /** An hlc and a site, at `to`. */
+  #copyStamp(to: number): boolean {
+    const blob = this.#blob;
+    const input = this.#clockInput;
+    const at = this.#at;
+    if (at + hlcBytes >= blob.length) return false;
+    for (let i = 0; i < hlcBytes; i++) input[to + i] = blob[at + i] as number;
+    const ms =
+      (((blob[at] as number) << 8) | (blob[at + 1] as number)) * 2 ** 32 + u32At(blob, at + 2);
+    const count = ((blob[at + 6] as number) << 8) | (blob[at + 7] as number);
+    if (ms > this.#stampMs || (ms === this.#stampMs && count > this.#stampCount)) {
+      this.#stampMs = ms;
+      this.#stampCount = count;
+    }
+    this.#at = at + hlcBytes;
+    const site = this.#siteOf(this.#varint());
+    for (let i = 0; i < site.length; i++) input[to + hlcBytes + i] = site[i] as number;
+    return site.length > 0;
+  }
+
+  /** A number of at most two bytes, below zero for all others. */
+  #varint(): number {
+    const low = this.#blob[this.#at++] as number;
+    if (low < 0x80) return low;
+    const high = this.#blob[this.#at++] as number;
+    return high > 0 && high < 0x80 ? high * 0x80 + (low & 0x7f) : -1;
+  }
+
+  #siteOf(ordinal: number): Uint8Array {
+    const site = this.#ordinals.site(ordinal);
+    if (site === undefined) return noBytes;
+    let bytes = this.#siteBytes.get(site);
+    if (bytes === undefined) {
+      bytes = siteToBytes(site);
+      this.#siteBytes.set(site, bytes);
+    }
+    return bytes;
+  }
+
+  /** A column's name as text with its length. */
+  #columnOf(ordinal: number): Uint8Array {
+    const column = this.#ordinals.column(ordinal);
+    if (column === undefined) return noBytes;
+    let bytes = this.#columnBytes.get(column);
+    if (bytes === undefined) {
+      const writer = new ByteWriter(64);
+      writer.text(column);
+      bytes = writer.finish();
+      this.#columnBytes.set(column, bytes);
+    }
+    return bytes;
+  }
+}
+
+function varintBytes(value: number): number {
+  return value < 0x80 ? 1 : 2;
+}
+
+/** The first `length` bytes: views are kept, for making one costs as much as hashing what it shows. */
+function viewOf(input: Uint8Array, views: (Uint8Array | undefined)[], length: number): Uint8Array {
+  let view = views[length];
+  if (view === undefined) {
+    view = input.subarray(0, length);
+    views[length] = view;
+  }
+  return view;
+}
+
+function u32At(bytes: Uint8Array, at: number): number {
+  return (
+    (((bytes[at] as number) << 24) |
+      ((bytes[at + 1] as number) << 16) |
+      ((bytes[at + 2] as number) << 8) |
+      (bytes[at + 3] as number)) >>>
+    0
+  );
+}
