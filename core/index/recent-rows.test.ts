@@ -1,7 +1,8 @@
 import { expect, test } from "bun:test";
 import fc from "fast-check";
-import { keyOf, siteOf } from "../../test/model/history.ts";
+import { siteOf } from "../../test/model/history.ts";
 import type { RowId } from "../row/digest.ts";
+import { encodeKey } from "../row/key.ts";
 import { nodeOfRange } from "./fingerprint-tree.ts";
 import { type RecentRow, RecentRows } from "./recent-rows.ts";
 
@@ -9,7 +10,10 @@ import { type RecentRow, RecentRows } from "./recent-rows.ts";
 function rowOf(number: number, stampMs: number, urgent = false): RecentRow {
   return {
     id: `00${(number % 3).toString(16)}0${number.toString(16).padStart(28, "0")}` as RowId,
-    ref: { table: "t", key: keyOf(number) },
+    ref: {
+      table: `t${number % 2}`,
+      key: encodeKey(["k".repeat(7 * (number % 9)), number]) as Uint8Array,
+    },
     stamp: { ms: stampMs, count: 0, site: siteOf(0) },
     digest: { a: 0, b: 0, c: 0, d: number },
     urgent,
@@ -46,7 +50,10 @@ test("what is kept is what was touched last, by age, by number and by range", ()
           for (const range of [0x0000, 0x0010, 0x0020]) {
             const node = nodeOfRange(range, level);
             const found: RowId[] = [];
-            recent.forEachUnder(level, node, ({ id }) => found.push(id));
+            recent.forEachIn(
+              (of) => nodeOfRange(of, level) === node,
+              ({ id }) => found.push(id),
+            );
             const wanted = model.filter(
               ({ row: { id } }) => nodeOfRange(Number.parseInt(id.slice(0, 4), 16), level) === node,
             );

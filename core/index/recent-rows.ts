@@ -1,21 +1,22 @@
 /**
  * Rows changed lately: what explains nearly every difference between two nodes without a scan.
  *
- * For each row changed in the last ten minutes: where it is, its stamp and its live digest; by range, and
- * in the order in which they were touched. Bounded: beyond {@link RecentRowsOptions.rowsMax} the ones
- * touched longest ago go first, and a scan has to find them.
+ * For each row changed in the last ten minutes: where it is, its stamp and its live digest, in the order in
+ * which they were touched. Bounded: beyond {@link RecentRowsOptions.rowsMax} the ones touched longest ago
+ * go first, and a scan has to find them.
  *
- * A load of many rows fills it to its bound for ten minutes, so rows are kept in columns of numbers:
- * some 110 bytes a row and its key, a fifth of what objects take.
+ * A load of many rows fills it to its bound for ten minutes, so rows are kept in columns of numbers: some
+ * 120 bytes a row with its key, which are 4 MB at most. Looking for those of some ranges goes through all, which
+ * takes up to a millisecond and is rare: chains by range would cost as much memory as the keys, and every change time.
  *
  * @module
  */
 
 import type { Entry } from "../change/frame.ts";
 import type { Site, Stamp } from "../clock/stamp.ts";
-import { type Digest, type RowId, rangeOfRow } from "../row/digest.ts";
+import type { Digest, RowId } from "../row/digest.ts";
 import type { RowRef } from "../store/row-store.ts";
-import { laneToHex, rangeCount, rangesOfNode } from "./fingerprint-tree.ts";
+import { laneToHex } from "./fingerprint-tree.ts";
 import { grown, IdTable, noPlace } from "./id-table.ts";
 
 export interface RecentRowsOptions {
@@ -25,7 +26,7 @@ export interface RecentRowsOptions {
   readonly rowsMax: number;
 }
 
-export const recentRowsDefaults: RecentRowsOptions = { keepMs: 600_000, rowsMax: 200_000 };
+export const recentRowsDefaults: RecentRowsOptions = { keepMs: 600_000, rowsMax: 32_768 };
 
 /** A row touched lately, as it is now. */
 export interface RecentRow {
@@ -51,6 +52,8 @@ export interface Recency {
 
 /** Of a digest. */
 const lanes = 4;
+/** A UUID in text is a key of 39 bytes. */
+const inlineKeyBytes = 40;
 
 export class RecentRows {
   readonly #options: RecentRowsOptions;
@@ -65,18 +68,17 @@ export class RecentRows {
   /** By time of touch. */
   #older = new Int32Array(0);
   #newer = new Int32Array(0);
-  /** Neighbours in the row's range, in no order. */
-  #before = new Int32Array(0);
-  #after = new Int32Array(0);
-  readonly #tables: string[] = [];
-  readonly #keys: Uint8Array[] = [];
-
-  readonly #firstByRange = new Int32Array(rangeCount).fill(noPlace);
+  #tables = new Uint16Array(0);
+  /** {@link inlineKeyBytes} a row. */
+  #keys = new Uint8Array(0);
+  #keyBytes = new Uint8Array(0);
+  /** Longer keys, by place. */
+  readonly #longKeys = new Map<number, Uint8Array>();
   #oldest: number = noPlace;
   #newest: number = noPlace;
 
-  readonly #sites: Site[] = [];
-  readonly #siteNumbers = new Map<Site, number>();
+  readonly #sites = new Numbers<Site>();
+  readonly #tableNames = new Numbers<string>();
 
   constructor(options: RecentRowsOptions = recentRowsDefaults) {
     this.#options = options;
@@ -104,21 +106,23 @@ export class RecentRows {
   /** Notes that a row changed. @param nowMs Wall clock; a step back only delays forgetting. */
   touch(row: RecentRow, nowMs: number): void {
     let place = this.#ids.find(row.id);
-    if (place === noPlace) place = this.#add(row.id);
-    else this.#unlinkAge(place);
+    if (place === noPlace) {
+      // Before it is added: the columns needn't be longer than they are full.
+      if (this.#ids.size >= this.#options.rowsMax) this.#forget(this.#oldest);
+      place = this.#add(row);
+    } else this.#unlinkAge(place);
     this.#put(place, row, nowMs);
     this.#older[place] = this.#newest;
     this.#newer[place] = noPlace;
     if (this.#newest === noPlace) this.#oldest = place;
     else this.#newer[this.#newest] = place;
     this.#newest = place;
-    if (this.#ids.size > this.#options.rowsMax) this.#forget(this.#oldest);
   }
 
   /** Notes a row that changed before all that are here, if there is room and it isn't here itself. */
   recall(row: RecentRow, touchedMs: number): void {
     if (this.#ids.size >= this.#options.rowsMax || this.#ids.find(row.id) !== noPlace) return;
-    const place = this.#add(row.id);
+    const place = this.#add(row);
     this.#put(place, row, touchedMs);
     this.#newer[place] = this.#oldest;
     this.#older[place] = noPlace;
@@ -135,14 +139,10 @@ export class RecentRows {
     }
   }
 
-  /** Calls `visit` for the rows under a node of the fingerprint tree, in no order. */
-  forEachUnder(level: number, node: number, visit: (row: RecentRow) => void): void {
-    const { lower, upper } = rangesOfNode(level, node);
-    for (let range = lower; range < upper; range++) {
-      let place = this.#firstByRange[range] as number;
-      for (; place !== noPlace; place = this.#after[place] as number) {
-        visit(this.#rowAt(place, this.#ids.idAt(place)));
-      }
+  /** Calls `visit` for the rows of some ranges, in no order. */
+  forEachIn(isWanted: (range: number) => boolean, visit: (row: RecentRow) => void): void {
+    for (let place = this.#newest; place !== noPlace; place = this.#older[place] as number) {
+      if (isWanted(this.#ids.rangeAt(place))) visit(this.#rowAt(place, this.#ids.idAt(place)));
     }
   }
 
@@ -158,7 +158,7 @@ export class RecentRows {
     aheadMsMax: number,
   ): RecentRow[] {
     const fromMs = Math.min(sinceMs, ownSinceMs) - aheadMsMax;
-    const isOwnByNumber = this.#sites.map(isOwn);
+    const isOwnByNumber = this.#sites.values.map(isOwn);
     const urgent: number[] = [];
     const others: number[] = [];
     let place = this.#newest;
@@ -189,11 +189,14 @@ export class RecentRows {
   #rowAt(place: number, id: RowId): RecentRow {
     return {
       id,
-      ref: { table: this.#tables[place] as string, key: this.#keys[place] as Uint8Array },
+      ref: {
+        table: this.#tableNames.values[this.#tables[place] as number] as string,
+        key: this.#keyAt(place),
+      },
       stamp: {
         ms: this.#stampMs[place] as number,
         count: this.#stampCount[place] as number,
-        site: this.#sites[this.#stampSite[place] as number] as Site,
+        site: this.#sites.values[this.#stampSite[place] as number] as Site,
       },
       digest: this.#digestAt(place),
       urgent: this.#urgent[place] === 1,
@@ -208,11 +211,17 @@ export class RecentRows {
     this.#digests[place * lanes + 3] = d;
     this.#stampMs[place] = row.stamp.ms;
     this.#stampCount[place] = row.stamp.count;
-    this.#stampSite[place] = this.#siteNumber(row.stamp.site);
+    this.#stampSite[place] = this.#sites.of(row.stamp.site);
     this.#urgent[place] = row.urgent ? 1 : 0;
-    this.#tables[place] = row.ref.table;
-    this.#keys[place] = row.ref.key;
+    this.#tables[place] = this.#tableNames.of(row.ref.table);
     this.#touchedMs[place] = touchedMs;
+  }
+
+  #keyAt(place: number): Uint8Array {
+    const at = place * inlineKeyBytes;
+    return (
+      this.#longKeys.get(place) ?? this.#keys.slice(at, at + (this.#keyBytes[place] as number))
+    );
   }
 
   #digestAt(place: number): Digest {
@@ -225,40 +234,22 @@ export class RecentRows {
     };
   }
 
-  /** Sites are few: a number for each that a recent row ever had. */
-  #siteNumber(site: Site): number {
-    let number = this.#siteNumbers.get(site);
-    if (number === undefined) {
-      number = this.#sites.length;
-      this.#sites.push(site);
-      this.#siteNumbers.set(site, number);
-    }
-    return number;
-  }
-
-  /** A place for a row that has noPlace: linked into its range, not yet by age. */
-  #add(id: RowId): number {
+  /** A place for a row that has none, not yet linked by age. */
+  #add({ id, ref: { key } }: RecentRow): number {
     const place = this.#ids.add(id);
     if (this.#ids.capacity > this.#capacity) this.#grow();
-    const range = rangeOfRow(id);
-    const first = this.#firstByRange[range] as number;
-    this.#before[place] = noPlace;
-    this.#after[place] = first;
-    if (first !== noPlace) this.#before[first] = place;
-    this.#firstByRange[range] = place;
+    if (key.length > inlineKeyBytes) this.#longKeys.set(place, key);
+    else {
+      this.#keys.set(key, place * inlineKeyBytes);
+      this.#keyBytes[place] = key.length;
+    }
     return place;
   }
 
   #forget(place: number): void {
     this.#unlinkAge(place);
-    const before = this.#before[place] as number;
-    const after = this.#after[place] as number;
-    if (after !== noPlace) this.#before[after] = before;
-    if (before !== noPlace) this.#after[before] = after;
-    else this.#firstByRange[this.#ids.rangeAt(place)] = after;
     this.#ids.remove(place);
-    // The key's bytes go with it.
-    this.#keys[place] = noKey;
+    this.#longKeys.delete(place);
   }
 
   #unlinkAge(place: number): void {
@@ -281,12 +272,26 @@ export class RecentRows {
     this.#urgent = grown(this.#urgent, new Uint8Array(capacity));
     this.#older = grown(this.#older, new Int32Array(capacity));
     this.#newer = grown(this.#newer, new Int32Array(capacity));
-    this.#before = grown(this.#before, new Int32Array(capacity));
-    this.#after = grown(this.#after, new Int32Array(capacity));
+    this.#tables = grown(this.#tables, new Uint16Array(capacity));
+    this.#keys = grown(this.#keys, new Uint8Array(capacity * inlineKeyBytes));
+    this.#keyBytes = grown(this.#keyBytes, new Uint8Array(capacity));
   }
 }
 
-const noKey = new Uint8Array(0);
+/** Numbers for what is few and comes often. */
+class Numbers<Value> {
+  readonly values: Value[] = [];
+  readonly #numbers = new Map<Value, number>();
+
+  of(value: Value): number {
+    let number = this.#numbers.get(value);
+    if (number === undefined) {
+      number = this.values.push(value) - 1;
+      this.#numbers.set(value, number);
+    }
+    return number;
+  }
+}
 
 /** A row as lists name it. */
 export function entryOf(id: RowId, stamp: Stamp, digest: Digest): Entry {

@@ -10,7 +10,7 @@
 import type { Entry } from "../change/frame.ts";
 import { encodeRowBlock } from "../change/row-block.ts";
 import { compareEntries, isCovered, isUnder } from "../index/entry-comparison.ts";
-import { rangeCount, rangeLevel, rangesOfNode } from "../index/fingerprint-tree.ts";
+import { nodeOfRange, rangeCount, rangeLevel, rangesOfNode } from "../index/fingerprint-tree.ts";
 import { entryOf } from "../index/recent-rows.ts";
 import type { RowIndex } from "../index/row-index.ts";
 import type { StoreReply, StoreRequest, Ticket, TreeNodes } from "../node/border.ts";
@@ -368,12 +368,12 @@ export class RowAnswers {
 
   /** Entries of all rows changed lately under the nodes, whatever their stamps. */
   #recentEntries({ level, nodes }: TreeNodes): Entry[] {
+    const wanted = new Set(nodes);
     const entries: Entry[] = [];
-    for (const node of new Set(nodes)) {
-      this.#index.recent.forEachUnder(level, node, ({ id, stamp, digest }) => {
-        entries.push(entryOf(id, stamp, digest));
-      });
-    }
+    this.#index.recent.forEachIn(
+      (range) => wanted.has(nodeOfRange(range, level)),
+      ({ id, stamp, digest }) => entries.push(entryOf(id, stamp, digest)),
+    );
     return entries;
   }
 
