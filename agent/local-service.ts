@@ -27,8 +27,14 @@ import type {
 import type { InitialRowsSource } from "./live/initial-rows.ts";
 import { type LiveLimits, LiveQueries } from "./live/live-queries.ts";
 import type { LiveStore } from "./live/live-store.ts";
+import type { Commit } from "./live/live-teller.ts";
 import type { KeyColumnsOf } from "./live/query-planner.ts";
-import { type ChangedRow, type TableChanges, tableChanges } from "./live/table-changes.ts";
+import {
+  type ChangedRow,
+  type LocalWrites,
+  type TableChanges,
+  tableChanges,
+} from "./live/table-changes.ts";
 import { TableUpdates } from "./live/table-updates.ts";
 import { asciiLower } from "./sql/guard.ts";
 import { openedTables } from "./sql/opened-tables.ts";
@@ -75,9 +81,10 @@ export class LocalService<C extends WriteCommit = WriteCommit> implements StoreS
   readonly #updates: TableUpdates;
   readonly #host: LocalServiceHost<C>;
   #lastSubscriber = 0;
-  #changes: TableChanges = new Map();
-  /** The rows of the commit that live queries are being told of. */
-  #told: readonly MergedRow[] | undefined;
+  /** Of the transaction whose COMMIT is next. */
+  #committing: Committed | undefined;
+  /** Committed, and the listeners of single tables aren't told. */
+  #untold: Committed[] = [];
 
   constructor(reader: QueryRunner, writer: TransactionRunner<C>, host: LocalServiceHost<C>) {
     this.actorId = host.actorId;
@@ -211,25 +218,25 @@ export class LocalService<C extends WriteCommit = WriteCommit> implements StoreS
 
   /** A transaction of the store's wrote these rows, and only COMMIT is left. */
   committing(merged: readonly MergedRow[]): void {
-    const isHeard = this.live.count > 0 || this.#updates.hasListeners;
-    this.#changes = isHeard
-      ? tableChanges(merged, this.#writer.writes, this.#host.isReplicated)
-      : new Map();
-    this.#told = merged;
-    this.live.prepare(this.#changes);
+    this.#committing = new Committed(merged, this.#writer.writes, this.#host.isReplicated);
   }
 
-  /** It was committed. */
+  /** It was committed. Whoever committed it has others told, and then {@link tell} those here. */
   committed(): void {
-    this.live.storeCommitted();
+    const committed = this.#committing;
+    this.#committing = undefined;
+    if (committed === undefined) return;
+    this.live.committed(committed);
+    if (this.#updates.hasListeners) this.#untold.push(committed);
   }
 
-  /** Tells everybody of the last transaction. @param isUrgent of what others wrote, it overtakes */
+  /** Tells everybody of what was committed. @param isUrgent of what others wrote, it overtakes */
   tell(isUrgent: boolean): void {
     this.live.tell(isUrgent);
-    this.#told = undefined;
-    if (this.#changes.size > 0) this.#updates.changed(this.#changes);
-    this.#changes = new Map();
+    if (this.#untold.length === 0) return;
+    const untold = this.#untold;
+    this.#untold = [];
+    for (const committed of untold) this.#updates.changed(committed.changes());
   }
 
   /**
@@ -247,13 +254,12 @@ export class LocalService<C extends WriteCommit = WriteCommit> implements StoreS
     database.exec("BEGIN IMMEDIATE");
     try {
       write();
-      this.live.prepare(new Map([[table, rows]]));
       database.exec("COMMIT");
     } catch (error) {
       if (!database.autocommit) database.exec("ROLLBACK");
       throw error;
     }
-    this.live.storeCommitted();
+    this.live.committed({ changes: () => new Map([[table, rows]]), rows: undefined });
     this.live.tell(true);
   }
 
@@ -291,7 +297,7 @@ export class LocalService<C extends WriteCommit = WriteCommit> implements StoreS
       if (outcome.kind === "subscribed") id = outcome.id;
       return outcome;
     };
-    const outcome = open(withTransactionLines(listener, () => this.#told, tables));
+    const outcome = open(withTransactionLines(listener, () => this.live.toldRows, tables));
     return outcome instanceof Promise ? outcome.then(opened) : opened(outcome);
   }
 
@@ -324,6 +330,29 @@ export class LocalService<C extends WriteCommit = WriteCommit> implements StoreS
       return statement.step() ? Number(statement.column(0)) : undefined;
     });
   }
+}
+
+/** A transaction of the store's, for those who are told of it. */
+class Committed implements Commit {
+  readonly rows: readonly MergedRow[];
+  readonly #writes: LocalWrites | undefined;
+  readonly #isReplicated: (table: string) => boolean;
+  #changes: TableChanges | undefined;
+
+  constructor(
+    rows: readonly MergedRow[],
+    writes: LocalWrites | undefined,
+    isReplicated: (table: string) => boolean,
+  ) {
+    this.rows = rows;
+    this.#writes = writes;
+    this.#isReplicated = isReplicated;
+  }
+
+  readonly changes = (): TableChanges => {
+    this.#changes ??= tableChanges(this.rows, this.#writes, this.#isReplicated);
+    return this.#changes;
+  };
 }
 
 function mayNotRead(table: string): Refused {

@@ -80,16 +80,25 @@ export const subscriptions: Bench = {
       const growth = (unaffected.at(-1) as number) / (unaffected[0] as number);
       summary[form === "selection" ? "growth" : `growth_${form}`] = Number(growth.toFixed(3));
     }
-    const everyone = await commitForAll(small ? 50 : 1000, small ? 5 : 30);
-    cases.push(
-      plain(
-        `commit that concerns all of ${everyone.open}, with history`,
-        "ms",
-        everyone.storedMs,
-        everyone.open,
-      ),
-      plain(`commit with nobody subscribed`, "ms", everyone.aloneMs, everyone.open),
-    );
+    for (const open of small ? [50] : [6, 1000, 10_000]) {
+      const all = await commitForAll(open, small ? 5 : 30);
+      const name = `commit that concerns all of ${open}`;
+      cases.push(
+        plain(`${name}: answered`, "ms", all.answeredMs, open),
+        plain(`${name}: first event`, "ms", all.firstMs, open),
+        plain(`${name}: last event`, "ms", all.lastMs, open),
+        plain(`${name}: longest turn`, "ms", all.turnMs, open),
+      );
+      if (open <= 1000) {
+        cases.push(plain(`${name}, 20 ms apart: last event`, "ms", all.coldMs, open));
+      }
+      if (open === 6) {
+        cases.push(
+          plain("commit with nobody subscribed", "ms", all.aloneMs, open),
+          plain("commit with nobody subscribed, 20 ms apart", "ms", all.aloneColdMs, open),
+        );
+      }
+    }
     const initial = await initialRows(small ? 2000 : 100_000);
     cases.push(
       plain(`initial rows: ${initial.rows}`, "rows/s", initial.rowsPerSecond, initial.rows),
@@ -244,37 +253,65 @@ async function commitsWith(form: Form, open: number, rounds: number) {
   };
 }
 
-/** One commit of one row that all subscriptions show. */
+/** One commit of one row that all subscriptions show. Medians; of the turns the longest of each round. */
 async function commitForAll(open: number, rounds: number) {
   using opened = openThread();
   const { thread } = opened;
   await fill(thread, 10, 10);
+  let events = 0;
+  let firstAt = 0;
   const update = "UPDATE instances SET weight = weight + 1 WHERE id = 'i0'";
-  const timed = async (): Promise<number> => {
-    const times: number[] = [];
+  const timed = async (wanted: number, everyMs: number) => {
+    const answered: number[] = [];
+    const first: number[] = [];
+    const last: number[] = [];
+    const turns: number[] = [];
     for (let i = 0; i < rounds; i++) {
+      await (everyMs > 0 ? Bun.sleep(everyMs) : nextTurn());
+      events = 0;
       const begunMs = performance.now();
       await thread.service.transact([text(update)], undefined);
-      times.push(performance.now() - begunMs);
-      await nextTurn();
+      let nowMs = performance.now();
+      answered.push(nowMs - begunMs);
+      let turnMs = nowMs - begunMs;
+      const deadlineMs = nowMs + 10_000;
+      while (events < wanted && nowMs < deadlineMs) {
+        await nextTurn();
+        turnMs = Math.max(turnMs, performance.now() - nowMs);
+        nowMs = performance.now();
+      }
+      if (events !== wanted) throw new Error(`${wanted} events wanted, ${events} came`);
+      first.push(firstAt - begunMs);
+      last.push(nowMs - begunMs);
+      turns.push(turnMs);
     }
-    return median(times);
+    return { answered, first, last, turns };
   };
-  const aloneMs = await timed();
-  let events = 0;
+  const aloneMs = median((await timed(0, 0)).answered);
+  const aloneColdMs = median((await timed(0, 20)).answered);
   for (let i = 0; i < open; i++) {
     const sql = `SELECT id, weight FROM instances WHERE service = 's0' AND weight <> ${-1 - i}`;
     const outcome = await thread.service.subscribe(
       text(sql),
       { from: undefined, skipRows: true },
-      () => events++,
+      () => {
+        if (events++ === 0) firstAt = performance.now();
+      },
     );
     if (outcome.kind === "refused") throw new Error(outcome.why);
   }
   for (let i = 0; i < open / 50 + 10; i++) await nextTurn();
-  const storedMs = await timed();
-  if (events !== open * rounds) throw new Error(`${open * rounds} events wanted, ${events} came`);
-  return { open, aloneMs, storedMs };
+  const hot = await timed(open, 0);
+  const cold = await timed(open, 20);
+  return {
+    aloneMs,
+    aloneColdMs,
+    answeredMs: median(hot.answered),
+    firstMs: median(hot.first),
+    lastMs: median(hot.last),
+    turnMs: median(hot.turns),
+    coldMs: median(cold.last),
+  };
 }
 
 async function initialRows(rows: number) {

@@ -9,7 +9,7 @@ import { decodeKey } from "../../core/row/key.ts";
 import type { Dependencies } from "./dependencies.ts";
 import { keyText } from "./key-text.ts";
 import type { KeyedGroup } from "./keyed-group.ts";
-import type { Entry, LiveRegistry } from "./live-registry.ts";
+import type { Entry, LiveRegistry, Missed } from "./live-registry.ts";
 import type { QueryPlanner } from "./query-planner.ts";
 import type { Subscription } from "./subscription.ts";
 import { type ChangedRow, concerns, type TableChanges } from "./table-changes.ts";
@@ -26,17 +26,33 @@ export function affectedBy(
   planner: QueryPlanner,
 ): ReadonlyMap<Entry, TableChanges> {
   const affected = new Map<Entry, TableChanges>();
+  // One row that concerns thousands is one map for all of them, until another row comes along.
+  let shared: ReadonlyMap<string, readonly ChangedRow[] | "unknown"> = new Map();
+  const single = (table: string, row: ChangedRow | "unknown"): TableChanges => {
+    const rows = shared.get(table);
+    const isSame = row === "unknown" ? rows === row : rows?.[0] === row;
+    if (!isSame) shared = new Map([[table, row === "unknown" ? row : [row]]]);
+    return shared;
+  };
+  const owned = new Map<Entry, Map<string, ChangedRow[] | "unknown">>();
   const note: Note = (entry, table, row) => {
     if (entry === undefined || entry.isDropped || entry.starting !== undefined) return;
-    let own = affected.get(entry) as Map<string, ChangedRow[] | "unknown"> | undefined;
+    const known = affected.get(entry);
+    if (known === undefined) {
+      affected.set(entry, single(table, row));
+      return;
+    }
+    let own = owned.get(entry);
     if (own === undefined) {
       own = new Map();
+      for (const [name, rows] of known) own.set(name, rows === "unknown" ? rows : [...rows]);
+      owned.set(entry, own);
       affected.set(entry, own);
     }
     const rows = own.get(table);
-    if (row === "unknown") own.set(table, row);
+    if (row === "unknown" || rows === "unknown") own.set(table, "unknown");
     else if (rows === undefined) own.set(table, [row]);
-    else if (rows !== "unknown") rows.push(row);
+    else rows.push(row);
   };
   for (const [table, rows] of changes) {
     for (const entry of registry.rerunsOf(table)) {
@@ -62,8 +78,13 @@ export function affectedBy(
   return affected;
 }
 
-/** Both, one after the other. */
-export function joinChanges(first: TableChanges, second: TableChanges): TableChanges {
+/** What was missed before, and what a commit adds. */
+export function joinMissed(missed: Missed | undefined, commit: Missed): Missed {
+  if (missed === undefined) return commit;
+  return { changes: joinChanges(missed.changes, commit.changes), rows: undefined };
+}
+
+function joinChanges(first: TableChanges, second: TableChanges): TableChanges {
   const joined = new Map(first);
   for (const [table, rows] of second) {
     const before = first.get(table) ?? [];

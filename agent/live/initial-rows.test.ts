@@ -80,9 +80,8 @@ function open() {
       key: encodeKey([id]) as Uint8Array,
       columns: undefined,
     }));
-    live.prepare(new Map([["t", rows]]));
     database.exec("COMMIT");
-    live.storeCommitted();
+    live.committed({ changes: () => new Map([["t", rows]]), rows: undefined });
     live.tell(true);
   };
   const lines: string[] = [];

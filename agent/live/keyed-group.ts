@@ -168,6 +168,8 @@ export class KeyedGroup<M> {
     if (this.members.size < askedMin || affected === undefined) return undefined;
     const found = new Set<M>();
     const holders = this.#holders[source]?.get(key);
+    // Where half of all hold it, asking costs more than looking.
+    if (holders instanceof Set && holders.size * 2 > this.members.size) return undefined;
     if (holders instanceof Set) for (const holder of holders) found.add(holder);
     else if (holders !== undefined) found.add(holders);
     affected.bind(1, this.number);

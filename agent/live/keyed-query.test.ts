@@ -14,7 +14,7 @@ test("a selection from one table is maintained by key, and its values are parame
       {
         table: "t",
         keyColumns: 1,
-        one: `SELECT * FROM (${select}, ${key} FROM t WHERE a = ?1 OR b > ?2) WHERE patina_key_0 = ?3`,
+        one: `SELECT * FROM (${select}, ${key} FROM t WHERE a = +?1 OR b > +?2) WHERE patina_key_0 = ?3`,
         affected: `SELECT patina_member FROM (${select}, ${key}, patina_p.patina_member AS patina_member FROM temp.patina_parameter AS patina_p JOIN t WHERE (a = patina_p.patina_v1 OR b > patina_p.patina_v2) AND patina_p.patina_grp = ?1) WHERE patina_key_0 = ?2`,
       },
     ],

@@ -147,7 +147,10 @@ export function keyedQuery(
   const joined = (n: number) => `patina_p.patina_v${n}`;
   const select = textOf(0, from, bound);
   const head = `${select}, ${columns.join(", ")} `;
-  const unordered = head + textOf(from, order, bound);
+  // A bare parameter of LIKE or GLOB, or one that may imply a partial index's condition, has SQLite compile
+  // the statement again whenever it is bound anew. Where the key finds the row, neither helps.
+  const signed = (n: number) => `+?${n}`;
+  const unordered = `${textOf(0, from, signed)}, ${columns.join(", ")} ${textOf(from, order, signed)}`;
   const isFiltered = fromEnd < order;
   // A condition on the left of a LEFT JOIN's could mean another thing; here it stands behind all of them.
   const filter = isFiltered ? `(${textOf(fromEnd + 1, order, joined)}) AND ` : "";

@@ -1,15 +1,15 @@
 /**
- * Keeps the store of live queries (`live-store.ts`) in step with them: what a commit tells is written in
- * that commit's transaction; everything else (new subscriptions, those that are gone, a log that is too
- * long) has time, and goes in slices.
+ * Keeps the store of live queries (`live-store.ts`) in step with them: what is going to be told is written
+ * first, in a transaction of its own, so that a crash in between leaves what a restart finds out anew;
+ * everything else (new subscriptions, those that are gone, a log that is too long) has time, and goes in
+ * slices.
  *
  * @module
  */
 
 import type { Finding } from "./evaluation.ts";
 import type { Entry, LiveRegistry } from "./live-registry.ts";
-import type { LiveStore, LogRecord } from "./live-store.ts";
-import type { Change } from "./subscription.ts";
+import type { LiveStore, LogPart, LogRecord } from "./live-store.ts";
 
 /** Subscriptions that are written, or records that are dropped, in one slice. */
 const upkeepMax = 100;
@@ -24,9 +24,6 @@ export class LiveJournal {
   /** Commits that are in the store, oldest first. */
   #log: LogRecord[] = [];
   #logChars = 0;
-  #pendingRecord: LogRecord | undefined;
-  /** Saved by the transaction that is pending. */
-  #pendingSaved: Entry[] = [];
 
   /** @param logCharsMax changes of all subscriptions together */
   constructor(store: LiveStore, registry: LiveRegistry, logCharsMax: number) {
@@ -62,42 +59,37 @@ export class LiveJournal {
     this.#unremoved.add(ord);
   }
 
-  /** Writes down what is going to be told, in the transaction that is open. */
+  /** Writes down what is going to be told. @throws SqliteError when it isn't written: then nothing is */
   record(findings: readonly Finding[]): void {
-    const parts: { ord: number; changes: readonly Change[] }[] = [];
-    for (const finding of findings) {
-      const { entry } = finding;
-      if (finding.kind === "failed") this.#store.remove(entry.ord);
-      if (finding.kind !== "changes") continue;
-      if (entry.savedChangeId === undefined) {
-        this.#save(entry);
-        this.#pendingSaved.push(entry);
+    const parts: LogPart[] = [];
+    const saved: Entry[] = [];
+    let record: LogRecord | undefined;
+    try {
+      this.#store.within(() => {
+        for (const finding of findings) {
+          const { entry } = finding;
+          if (finding.kind === "failed") {
+            this.#store.remove(entry.ord);
+            continue;
+          }
+          if (entry.savedChangeId === undefined) {
+            this.#save(entry);
+            saved.push(entry);
+          }
+          const { ord, subscription } = entry;
+          const { changes } = finding;
+          parts.push({ ord, changes, lastChangeId: subscription.history.lastId + changes.length });
+        }
+        if (parts.length > 0) record = this.#store.append(parts);
+      });
+    } catch (error) {
+      for (const entry of saved) {
+        entry.savedChangeId = undefined;
+        this.#unsaved.add(entry);
       }
-      parts.push({ ord: entry.ord, changes: finding.changes });
+      throw error;
     }
-    if (parts.length > 0) this.#pendingRecord = this.#store.append(parts);
-  }
-
-  /** {@link record} in a transaction of its own. */
-  recordAlone(findings: readonly Finding[]): void {
-    this.#store.within(() => this.record(findings));
-  }
-
-  /** The transaction of the last {@link record} was committed, and is told now. */
-  told(): void {
-    if (this.#pendingRecord !== undefined) this.#keep(this.#pendingRecord);
-    this.#pendingRecord = undefined;
-    this.#pendingSaved = [];
-  }
-
-  /** It was rolled back. */
-  forget(): void {
-    for (const entry of this.#pendingSaved) {
-      entry.savedChangeId = undefined;
-      if (!entry.isDropped) this.#unsaved.add(entry);
-    }
-    this.#pendingSaved = [];
-    this.#pendingRecord = undefined;
+    if (record !== undefined) this.#keep(record);
   }
 
   /** Records of the last run; what restoring found out was recorded after them. */

@@ -1,19 +1,7 @@
 /**
  * All live queries of this node. A commit tells it what changed, in the same turn and with no timer
- * between, and everyone who listens hears of it at once; events of one transaction arrive together.
- *
- * A commit goes three steps:
- *
- * 1. {@link LiveQueries.prepare}, in the transaction, when only COMMIT is left: whom does it concern
- *    (`affected.ts`), and what becomes of their rows (`evaluation.ts`)? The answer is written in the same
- *    transaction (`live-journal.ts`), so that a crash loses both or neither.
- * 2. {@link LiveQueries.storeCommitted}: it is so.
- * 3. {@link LiveQueries.tell}: rows are taken in, and listeners hear of it.
- *
- * What costs more than a millisecond to find out (a large query that has to be run again) is found out
- * in the next turns, one query a turn: whoever is told quickly isn't kept waiting by it, and commits
- * that come meanwhile are told with it, as their net difference. Those that an urgent change concerns
- * come first.
+ * between, and everyone who listens hears of it at once; events of one transaction arrive together
+ * (`live-teller.ts`).
  *
  * A subscription without listeners is kept for ten minutes, so that its readers can come back. If it is
  * run again at every change, it isn't until one does.
@@ -21,6 +9,7 @@
  * @module
  */
 
+import type { MergedRow } from "../../core/store/row-store.ts";
 import { errorJson, utf8 } from "../api/http.ts";
 import type { SqlText } from "../api/statement.ts";
 import type {
@@ -30,9 +19,8 @@ import type {
   SubscribeOutcome,
 } from "../api/store-service.ts";
 import type { QueryRunner } from "../sql/query-runner.ts";
-import { affectedBy, joinChanges } from "./affected.ts";
 import { ChangeHistory, type HistoryLimits, historyLimits } from "./change-history.ts";
-import { Evaluation, type Finding, type LiveConnection } from "./evaluation.ts";
+import { Evaluation, type LiveConnection } from "./evaluation.ts";
 import { expandedText } from "./expanded-text.ts";
 import {
   eoqLine,
@@ -45,9 +33,9 @@ import { isUntold, rowsFrom, rowsFromStored } from "./known-rows.ts";
 import { LiveJournal } from "./live-journal.ts";
 import { createEntry, type Entry, LiveRegistry, type SubscriptionReport } from "./live-registry.ts";
 import type { LiveStore, StoredSubscription } from "./live-store.ts";
+import { type Commit, LiveTeller } from "./live-teller.ts";
 import { type KeyColumnsOf, QueryPlanner } from "./query-planner.ts";
-import type { Change, ReadRow } from "./subscription.ts";
-import type { TableChanges } from "./table-changes.ts";
+import type { ReadRow } from "./subscription.ts";
 
 export interface LiveQueriesOptions {
   /** Compiles what clients send, and bounds how long a query may run. */
@@ -76,7 +64,6 @@ const restoreMsMax = 2000;
 
 export class LiveQueries {
   readonly #reader: QueryRunner;
-  readonly #writer: LiveConnection;
   readonly #initialRows: InitialRowsSource | undefined;
   readonly #nextSubscriber: () => number;
   readonly #store: LiveStore | undefined;
@@ -85,19 +72,12 @@ export class LiveQueries {
   readonly #planner: QueryPlanner;
   readonly #evaluation: Evaluation;
   readonly #journal: LiveJournal | undefined;
-  /** Stale, with listeners: one has its turn after another. */
-  readonly #due = new Set<Entry>();
-  readonly #dueUrgent = new Set<Entry>();
-  #pending: readonly Finding[] = [];
-  #isPendingCommitted = false;
-  #isTurnAsked = false;
-  #isClosed = false;
+  readonly #teller: LiveTeller;
 
   constructor(options: LiveQueriesOptions) {
     const { reader, writer, keyColumnsOf, store, limits = liveLimits } = options;
     const { database, guard } = writer;
     this.#reader = reader;
-    this.#writer = writer;
     this.#initialRows = options.initialRows;
     this.#nextSubscriber = options.nextSubscriber;
     this.#store = store;
@@ -106,6 +86,14 @@ export class LiveQueries {
     this.#evaluation = new Evaluation(writer, () => reader.timeoutMs);
     this.#journal =
       store === undefined ? undefined : new LiveJournal(store, this.#registry, limits.logCharsMax);
+    this.#teller = new LiveTeller({
+      writer,
+      registry: this.#registry,
+      planner: this.#planner,
+      evaluation: this.#evaluation,
+      journal: this.#journal,
+      end: (entry, why) => this.#end(entry, why),
+    });
   }
 
   get count(): number {
@@ -135,6 +123,8 @@ export class LiveQueries {
     options: SubscribeOptions,
     listener: StreamListener,
   ): SubscribeOutcome | Promise<SubscribeOutcome> {
+    if (this.#teller.isOpen)
+      return this.#teller.closed().then(() => this.subscribe(text, options, listener));
     const { guard, prepared } = this.#reader;
     const expanded = guard.within("read", () => expandedText(prepared, text));
     if (typeof expanded !== "string") return expanded;
@@ -152,6 +142,8 @@ export class LiveQueries {
     options: SubscribeOptions,
     listener: StreamListener,
   ): SubscribeOutcome | Promise<SubscribeOutcome> {
+    if (this.#teller.isOpen)
+      return this.#teller.closed().then(() => this.attach(id, options, listener));
     const entry = this.#registry.byId(id);
     if (entry === undefined) return refused(404, `could not find subscription with id ${id}`);
     return this.#attach(entry, options, listener);
@@ -174,7 +166,7 @@ export class LiveQueries {
     listener: StreamListener,
   ): SubscribeOutcome | Promise<SubscribeOutcome> {
     if (/^\s*pragma/i.test(sql)) return refused(400, "unsupported statement");
-    if (this.#isPendingCommitted) this.tell(false);
+    this.#teller.note();
     const begunMs = performance.now();
     const subscription = this.#planner.build(sql, crypto.randomUUID());
     if ("kind" in subscription) return subscription;
@@ -194,7 +186,7 @@ export class LiveQueries {
   #created(entry: Entry): void {
     if (this.#journal === undefined) return;
     this.#journal.created(entry);
-    this.#askTurn();
+    this.#teller.askTurn();
   }
 
   /**
@@ -211,7 +203,7 @@ export class LiveQueries {
     const { subscription } = entry;
     const { promise: ended, resolve } = Promise.withResolvers<void>();
     this.#registry.add(entry);
-    this.#registry.setStarting(entry, { missed: new Map(), ended });
+    this.#registry.setStarting(entry, ended);
     const pieces = source[Symbol.asyncIterator]();
     let first: IteratorResult<readonly ReadRow[]>;
     try {
@@ -244,11 +236,9 @@ export class LiveQueries {
 
   /** All its rows are there: now for what was committed since they were asked for. */
   #started(entry: Entry): void {
-    if (this.#isPendingCommitted) this.tell(false);
-    const missed = entry.starting?.missed ?? new Map();
     this.#registry.setStarting(entry, undefined);
     this.#created(entry);
-    if (missed.size > 0) this.#findAlone(entry, () => entry.subscription.find(missed));
+    if (entry.missed !== undefined) this.#teller.add(entry);
   }
 
   #attach(
@@ -258,7 +248,7 @@ export class LiveQueries {
   ): SubscribeOutcome | Promise<SubscribeOutcome> {
     const { starting } = entry;
     if (starting === undefined) return this.#attachNow(entry, options, listener, 0);
-    return starting.ended.then(() => this.#attachNow(entry, options, listener, 0));
+    return starting.then(() => this.attach(entry.subscription.id, options, listener));
   }
 
   /** @param tookMs what running it took */
@@ -268,8 +258,8 @@ export class LiveQueries {
     listener: StreamListener,
     tookMs: number,
   ): SubscribeOutcome {
-    if (this.#isPendingCommitted) this.tell(false);
-    this.#freshen(entry);
+    this.#teller.note();
+    this.#teller.freshen(entry);
     const { subscription } = entry;
     if (entry.isDropped) {
       return refused(404, `could not find subscription with id ${subscription.id}`);
@@ -299,120 +289,19 @@ export class LiveQueries {
 
   // ---- A commit ---------------------------------------------------------------------------------
 
-  /**
-   * Finds out what a transaction comes to, and writes it down in the same transaction, of which only
-   * COMMIT is left. Nobody is told yet. What it throws is the file's, and the transaction's end.
-   */
-  prepare(changes: TableChanges): void {
-    if (this.#isPendingCommitted) this.tell(false);
-    else this.#forgetPending();
-    if (this.count === 0 || changes.size === 0) return;
-    this.#pending = this.#writer.guard.within("read", () =>
-      this.#evaluation.ofTransaction(affectedBy(changes, this.#registry, this.#planner)),
-    );
-    this.#journal?.record(this.#pending);
+  /** A transaction was committed. Whoever committed tells soon; otherwise it is told in a turn of its own. */
+  committed(commit: Commit): void {
+    this.#teller.committed(commit);
   }
 
-  /** The transaction of the last {@link prepare} was committed. */
-  storeCommitted(): void {
-    this.#isPendingCommitted = true;
-    // Whoever committed may have nobody told: then it is done before anything else.
-    if (this.#pending.length > 0) this.#askTurn();
-  }
-
-  /** Tells listeners what the last committed transaction came to. */
+  /** Tells listeners what was committed. To be called between transactions. */
   tell(isUrgent: boolean): void {
-    const pending = this.#pending;
-    this.#journal?.told();
-    this.#pending = [];
-    this.#isPendingCommitted = false;
-    for (const finding of pending) {
-      const { entry } = finding;
-      if (entry.isDropped) continue;
-      if (finding.kind === "changes") this.#take(entry, finding.changes);
-      // What was told before no longer leads to what is: the subscription ends, never lies.
-      else if (finding.kind === "failed") this.#end(entry, finding.why);
-      else if (finding.kind === "missed") this.#miss(entry, finding.changes);
-      else {
-        entry.isStale = true;
-        if (entry.listeners.size > 0) (isUrgent ? this.#dueUrgent : this.#due).add(entry);
-      }
-    }
-    if (this.#hasWork) this.#askTurn();
+    this.#teller.tell(isUrgent);
   }
 
-  /** The last transaction was rolled back. */
-  #forgetPending(): void {
-    this.#journal?.forget();
-    this.#pending = [];
-  }
-
-  #miss({ starting }: Entry, changes: TableChanges): void {
-    if (starting !== undefined) starting.missed = joinChanges(starting.missed, changes);
-  }
-
-  #take(entry: Entry, changes: readonly Change[]): void {
-    entry.told++;
-    entry.subscription.take(changes);
-    const { listeners } = entry;
-    if (listeners.size === 0) return;
-    let lines = "";
-    for (const { line } of changes) lines += line;
-    const bytes = utf8(lines);
-    for (const listener of listeners.values()) {
-      listener({ kind: "lines", bytes, isSnapshot: false });
-    }
-  }
-
-  // ---- In turns of their own --------------------------------------------------------------------
-
-  get #hasWork(): boolean {
-    return this.#due.size + this.#dueUrgent.size > 0 || this.#journal?.isBehind === true;
-  }
-
-  #askTurn(): void {
-    if (this.#isTurnAsked) return;
-    this.#isTurnAsked = true;
-    setImmediate(() => {
-      this.#isTurnAsked = false;
-      this.#turn();
-    });
-  }
-
-  #turn(): void {
-    if (this.#isClosed) return;
-    if (this.#isPendingCommitted) this.tell(false);
-    const [urgent] = this.#dueUrgent;
-    const [entry] = this.#due;
-    const due = urgent ?? entry;
-    if (due !== undefined) this.#freshen(due);
-    else this.#journal?.keepUp();
-    if (this.#hasWork) this.#askTurn();
-  }
-
-  /** Brings a stale one up to date. */
-  #freshen(entry: Entry): void {
-    this.#due.delete(entry);
-    this.#dueUrgent.delete(entry);
-    if (!entry.isStale || entry.isDropped) return;
-    entry.isStale = false;
-    this.#findAlone(entry, () => entry.subscription.find(undefined));
-  }
-
-  /** Finds out, writes down and tells, in a transaction of its own. */
-  #findAlone(entry: Entry, find: () => readonly Change[]): void {
-    const finding = this.#evaluation.of(entry, find, true);
-    if (finding.kind === "changes" && finding.changes.length === 0) return;
-    if (this.#isPendingCommitted) this.tell(false);
-    this.#forgetPending();
-    this.#pending = [finding];
-    try {
-      this.#journal?.recordAlone(this.#pending);
-      this.tell(false);
-    } catch (error) {
-      this.#forgetPending();
-      this.#end(entry, (error as Error).message);
-    }
+  /** All rows of the commit that a listener is being told of; undefined when it was several. */
+  get toldRows(): readonly MergedRow[] | undefined {
+    return this.#teller.toldRows;
   }
 
   // ---- Begin and end ----------------------------------------------------------------------------
@@ -437,7 +326,7 @@ export class LiveQueries {
       journal.lost(one.ord);
     }
     journal.restored(log);
-    if (this.#hasWork) this.#askTurn();
+    this.#teller.askTurn();
     return { restored: this.count, lost };
   }
 
@@ -460,7 +349,7 @@ export class LiveQueries {
     entry.savedChangeId = lastChangeId;
     entry.idleSinceMs = nowMs;
     this.#registry.add(entry);
-    if (found.changes.length > 0) this.#findAlone(entry, () => found.changes);
+    if (found.changes.length > 0) this.#teller.take([found]);
     return undefined;
   }
 
@@ -469,7 +358,7 @@ export class LiveQueries {
    * what it told doesn't lead to what it would tell. All others are looked at anew and go on.
    */
   schemaChanged(): void {
-    if (this.#isPendingCommitted) this.tell(false);
+    this.#teller.note();
     const entries = [...this.#registry.entries()];
     for (const entry of entries) {
       this.#registry.removeTables(entry);
@@ -492,9 +381,11 @@ export class LiveQueries {
       return;
     }
     entry.subscription = built;
-    entry.isStale = false;
+    entry.missed = undefined;
+    this.#teller.forget(entry);
     this.#registry.addTables(entry);
-    this.#findAlone(entry, () => rowsFrom(before, built));
+    const finding = this.#evaluation.of(entry, () => rowsFrom(before, built), true);
+    if (finding.kind === "failed" || finding.changes.length > 0) this.#teller.take([finding]);
   }
 
   /** Forgets what nobody has listened to for long. */
@@ -512,10 +403,12 @@ export class LiveQueries {
 
   /** Writes down what isn't yet; nothing happens any more. To be called before the database is closed. */
   close(): void {
-    if (this.#isPendingCommitted) this.tell(false);
-    this.#isClosed = true;
+    this.#teller.note();
+    this.#teller.close();
     if (this.#journal === undefined) return;
-    for (const entry of [...this.#registry.entries()]) if (entry.isStale) this.#freshen(entry);
+    for (const entry of [...this.#registry.entries()]) {
+      if (entry.starting === undefined) this.#teller.freshen(entry);
+    }
     this.#journal.close();
   }
 
@@ -528,13 +421,11 @@ export class LiveQueries {
   #drop(entry: Entry): void {
     if (entry.isDropped) return;
     entry.isDropped = true;
-    this.#due.delete(entry);
-    this.#dueUrgent.delete(entry);
     this.#registry.remove(entry);
     this.#journal?.dropped(entry);
     this.#registry.endStreams(entry, false);
     this.#planner.dispose(entry.subscription);
-    if (this.#hasWork) this.#askTurn();
+    this.#teller.forget(entry);
   }
 }
 

@@ -5,6 +5,7 @@
  * @module
  */
 
+import type { MergedRow } from "../../core/store/row-store.ts";
 import type { StreamListener } from "../api/store-service.ts";
 import type { Subscription } from "./subscription.ts";
 import type { TableChanges } from "./table-changes.ts";
@@ -17,10 +18,10 @@ export interface Entry {
   readonly ord: number;
   /** Since when nobody listens; undefined while somebody does. */
   idleSinceMs: number | undefined;
-  /** Its first rows are on their way. */
-  starting: Starting | undefined;
-  /** Its tables changed and it hasn't looked yet. */
-  isStale: boolean;
+  /** Its first rows are on their way; resolves when they are there, or never will be. */
+  starting: Promise<void> | undefined;
+  /** What was committed and concerns it, and it hasn't looked at yet. */
+  missed: Missed | undefined;
   /** What running it took the last time. */
   rerunMs: number;
   /** It is in the store, with its rows as of this change; undefined: not yet. */
@@ -32,11 +33,10 @@ export interface Entry {
   busyMs: number;
 }
 
-export interface Starting {
-  /** What was committed since its rows were asked for. */
-  missed: TableChanges;
-  /** Resolves when they are there, or never will be. */
-  readonly ended: Promise<void>;
+export interface Missed {
+  readonly changes: TableChanges;
+  /** All rows of the one commit that it was; undefined when it was several. */
+  readonly rows: readonly MergedRow[] | undefined;
 }
 
 export function createEntry(subscription: Subscription, ord: number): Entry {
@@ -46,7 +46,7 @@ export function createEntry(subscription: Subscription, ord: number): Entry {
     ord,
     idleSinceMs: undefined,
     starting: undefined,
-    isStale: false,
+    missed: undefined,
     rerunMs: 0,
     savedChangeId: undefined,
     isDropped: false,
@@ -113,7 +113,7 @@ export class LiveRegistry {
     return this.#starting;
   }
 
-  setStarting(entry: Entry, starting: Starting | undefined): void {
+  setStarting(entry: Entry, starting: Promise<void> | undefined): void {
     entry.starting = starting;
     if (starting === undefined) this.#starting.delete(entry);
     else this.#starting.add(entry);

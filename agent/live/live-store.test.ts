@@ -121,15 +121,22 @@ test("what somebody else wrote is told where it can be, and given up where it ca
   const updated = await subscribe(first, "SELECT id, v FROM t WHERE id = 1");
   const deleted = await subscribe(first, "SELECT id, v FROM t WHERE id = 2");
   const counted = await subscribe(first, "SELECT count(*) FROM t");
+  // So much that only hashes are kept of it.
+  await run(first, "INSERT INTO t VALUES (3, printf('%300000d', 1))");
+  const large = await subscribe(first, "SELECT id, v FROM t WHERE id = 3");
   first.stop();
   const database = openDatabase("/patina.db", { vfs });
-  database.exec("UPDATE t SET v = 'w' WHERE id = 1; DELETE FROM t WHERE id = 2");
+  database.exec("UPDATE t SET v = 'w' WHERE id = 1; DELETE FROM t WHERE id IN (2, 3)");
   database.close();
   const second = open(vfs);
-  const resumed = [updated, deleted, counted].map((id) => resume(second, id, 0));
-  const [one, two, three] = await Promise.all(resumed);
+  const resumed = [updated, deleted, counted, large].map((id) => resume(second, id, 0));
+  const [one, two, three, four] = await Promise.all(resumed);
   expect((one as string[]).slice(1)).toContain('{"row":[1,[1,"w"]]}');
-  expect(two).toBe(404);
+  expect(two).toEqual([
+    expect.stringContaining("columns"),
+    expect.stringContaining('"change_id":1}}'),
+  ]);
   expect((three as string[]).slice(1)).toContain('{"row":[1,[1]]}');
+  expect(four).toBe(404);
   second.stop();
 });

@@ -7,10 +7,10 @@
  * | table           | a row is                                                                         |
  * | --------------- | -------------------------------------------------------------------------------- |
  * | patina_live     | a subscription: its text, and its rows as of change `change_id`, in `rows`        |
- * | patina_live_log | what one commit changed, of all subscriptions; written in that very transaction   |
+ * | patina_live_log | what was told at once, of all subscriptions; written before anybody is told       |
  *
  * `rows`, for each row: its id (6 bytes), a hash of its identity (8) and of its cells (8), little-endian.
- * `cells` is a JSON list of the cells themselves in the same order, or NULL. `body`: a line `#ord` for
+ * `cells` is a JSON list of the cells themselves in the same order, or NULL where they are many. `body`: a line `#ord` for
  * each subscription, then for each of its changes 13 characters, a hash of the identity in base 36, and
  * the line as readers got it.
  *
@@ -45,20 +45,30 @@ export interface StoredSubscription {
   readonly lines: readonly string[];
 }
 
-/** One commit's part of the log. */
+/** What is told of one subscription. */
+export interface LogPart {
+  readonly ord: number;
+  readonly changes: readonly Change[];
+  /** Of the last of them. */
+  readonly lastChangeId: number;
+}
+
+/** What was told at once. */
 export interface LogRecord {
   readonly seq: number;
   readonly chars: number;
   readonly parts: readonly { readonly ord: number; readonly lastChangeId: number }[];
 }
 
-/** Of a subscription that is run again: up to here its cells are kept, so that any change can be told. */
+/** Up to here a subscription's cells are kept, so that any change can be told: what a row was that went. */
 const cellsCharsMax = 256 * 1024;
 const rowBytes = 22;
 const hashChars = 13;
 
 export class LiveStore {
   readonly #database: Database;
+  readonly #begin: Statement;
+  readonly #commit: Statement;
   readonly #save: Statement;
   readonly #remove: Statement;
   readonly #append: Statement;
@@ -75,6 +85,8 @@ export class LiveStore {
     database.exec(
       "CREATE TABLE IF NOT EXISTS patina_live_log (seq INTEGER PRIMARY KEY, body TEXT NOT NULL)",
     );
+    this.#begin = database.prepare("BEGIN IMMEDIATE");
+    this.#commit = database.prepare("COMMIT");
     this.#save = database.prepare(
       "INSERT OR REPLACE INTO patina_live VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
     );
@@ -91,12 +103,12 @@ export class LiveStore {
     this.#database.exec("DELETE FROM patina_live; DELETE FROM patina_live_log");
   }
 
-  /** Runs `use` in a transaction, unless there is nothing to write. */
+  /** Runs `use` in a transaction. @throws SqliteError, and what `use` throws: then nothing is written */
   within(use: () => void): void {
-    this.#database.exec("BEGIN IMMEDIATE");
+    runOnce(this.#begin);
     try {
       use();
-      this.#database.exec("COMMIT");
+      runOnce(this.#commit);
     } catch (error) {
       if (!this.#database.autocommit) this.#database.exec("ROLLBACK");
       throw error;
@@ -107,7 +119,7 @@ export class LiveStore {
   save(ord: number, subscription: Subscription): void {
     const bytes = new Uint8Array(subscription.rowCount * rowBytes);
     const view = new DataView(bytes.buffer);
-    const cells: string[] | undefined = subscription.plan.kind === "rerun" ? [] : undefined;
+    const cells: string[] = [];
     let cellsChars = 0;
     let at = 0;
     for (const { identity, row } of subscription.rows()) {
@@ -117,10 +129,10 @@ export class LiveStore {
       view.setBigUint64(at + 14, hashOf(row.cells), true);
       at += rowBytes;
       cellsChars += row.cells.length;
-      if (cellsChars <= cellsCharsMax) cells?.push(row.cells);
+      if (cellsChars <= cellsCharsMax) cells.push(row.cells);
     }
     const { id, sql, columnsJson, history, lastRowId } = subscription;
-    const kept = cells !== undefined && cellsChars <= cellsCharsMax ? JSON.stringify(cells) : null;
+    const kept = cellsChars <= cellsCharsMax ? JSON.stringify(cells) : null;
     this.#save.run(ord, id, sql, columnsJson, history.lastId, lastRowId, bytes, kept);
   }
 
@@ -128,26 +140,22 @@ export class LiveStore {
     this.#remove.run(ord);
   }
 
-  append(
-    parts: readonly { readonly ord: number; readonly changes: readonly Change[] }[],
-  ): LogRecord {
+  append(parts: readonly LogPart[]): LogRecord {
     let body = "";
-    const record: { ord: number; lastChangeId: number }[] = [];
     for (const { ord, changes } of parts) {
       body += `#${ord}\n`;
       for (const { identity, line } of changes) {
         body += hashOf(identity).toString(36).padStart(hashChars, "0") + line;
       }
-      const last = parseLine((changes.at(-1) as Change).line);
-      record.push({ ord, lastChangeId: last.changeId });
     }
     const seq = this.#lastSeq + 1;
     this.#append.bind(1, seq);
     this.#append.bind(2, body);
-    while (this.#append.step());
+    runOnce(this.#append);
     // A transaction that is rolled back leaves a gap.
     this.#lastSeq = seq;
-    return { seq, chars: body.length, parts: record };
+    const told = parts.map(({ ord, lastChangeId }) => ({ ord, lastChangeId }));
+    return { seq, chars: body.length, parts: told };
   }
 
   /** Keeps no record up to `seq`. */
@@ -183,6 +191,14 @@ export class LiveStore {
       log.push({ seq, chars: body.length, parts: replay(body, stored) });
     }
     return { stored: [...stored.values()], log };
+  }
+}
+
+function runOnce(statement: Statement): void {
+  try {
+    while (statement.step());
+  } finally {
+    statement.reset();
   }
 }
 

@@ -1,0 +1,239 @@
+/**
+ * Finds out what commits come to, writes it down and tells listeners, in this order.
+ *
+ * After a COMMIT, when it has been handed to the other nodes:
+ *
+ * 1. {@link LiveTeller.tell} notes what it may concern (`affected.ts`), with the rows that changed, and
+ *    puts these in line, urgent ones first (`live-queue.ts`).
+ * 2. One after another looks at what it missed (`evaluation.ts`). A slice of about a millisecond is written
+ *    down in one transaction (`live-journal.ts`), then its rows are taken in and its listeners hear of it:
+ *    what anybody was told is in the file.
+ * 3. After two milliseconds the rest waits for the next turn, so that a commit that concerns thousands
+ *    doesn't hold the thread; a large query that has to be run again gets a turn to itself.
+ *
+ * Whoever has its turn sees the database as it is then. So commits that came meanwhile are told with the
+ * one that it waited for, as their net difference: no subscription ever hears of half a transaction, nor
+ * of a later one before an earlier.
+ *
+ * @module
+ */
+
+import type { MergedRow } from "../../core/store/row-store.ts";
+import { utf8 } from "../api/http.ts";
+import { affectedBy, joinMissed } from "./affected.ts";
+import type { Evaluation, Finding, LiveConnection } from "./evaluation.ts";
+import type { LiveJournal } from "./live-journal.ts";
+import { LiveQueue } from "./live-queue.ts";
+import type { Entry, LiveRegistry } from "./live-registry.ts";
+import type { QueryPlanner } from "./query-planner.ts";
+import type { Change } from "./subscription.ts";
+import type { TableChanges } from "./table-changes.ts";
+
+/** A transaction of which only the COMMIT has been seen to. */
+export interface Commit {
+  /** Asked for when somebody may be concerned. */
+  readonly changes: () => TableChanges;
+  /** All that it merged or wrote. */
+  readonly rows: readonly MergedRow[] | undefined;
+}
+
+/** What is found out before it is written down and told, and in one turn. */
+const sliceMsMax = 1;
+const turnMsMax = 2;
+
+export interface LiveTellerOptions {
+  readonly writer: LiveConnection;
+  readonly registry: LiveRegistry;
+  readonly planner: QueryPlanner;
+  readonly evaluation: Evaluation;
+  readonly journal: LiveJournal | undefined;
+  /** A subscription can't go on, and its readers are to be told why. */
+  readonly end: (entry: Entry, why: string) => void;
+}
+
+export class LiveTeller {
+  readonly #writer: LiveConnection;
+  readonly #registry: LiveRegistry;
+  readonly #planner: QueryPlanner;
+  readonly #evaluation: Evaluation;
+  readonly #journal: LiveJournal | undefined;
+  readonly #end: (entry: Entry, why: string) => void;
+  readonly #queue = new LiveQueue();
+  /** Commits that aren't noted yet. */
+  #committed: Commit[] = [];
+  #toldRows: readonly MergedRow[] | undefined;
+  #isTurnAsked = false;
+  #isClosed = false;
+
+  constructor(options: LiveTellerOptions) {
+    this.#writer = options.writer;
+    this.#registry = options.registry;
+    this.#planner = options.planner;
+    this.#evaluation = options.evaluation;
+    this.#journal = options.journal;
+    this.#end = options.end;
+  }
+
+  /** A transaction was committed. Whoever committed tells soon; otherwise it is told in a turn of its own. */
+  committed(commit: Commit): void {
+    if (this.#registry.count === 0) return;
+    this.#committed.push(commit);
+    this.askTurn();
+  }
+
+  /**
+   * Tells listeners what was committed, as far as that is quick; the rest in the next turns. To be called
+   * between transactions.
+   */
+  tell(isUrgent: boolean): void {
+    if (this.#committed.length === 0 || this.isOpen) return;
+    this.note(isUrgent);
+    this.#work();
+  }
+
+  /** All rows of the commit that a listener is being told of; undefined when it was several. */
+  get toldRows(): readonly MergedRow[] | undefined {
+    return this.#toldRows;
+  }
+
+  /** A transaction is open, and what it wrote is to be seen on this connection and nowhere else. */
+  get isOpen(): boolean {
+    return !this.#writer.database.autocommit;
+  }
+
+  /** Resolves between transactions. */
+  async closed(): Promise<void> {
+    while (this.isOpen) await new Promise((resolve) => setImmediate(resolve));
+  }
+
+  /** Finds whom the commits concern that aren't noted yet. */
+  note(isUrgent = false): void {
+    const commits = this.#committed;
+    if (commits.length === 0) return;
+    this.#committed = [];
+    for (const commit of commits) {
+      const { rows } = commit;
+      const affected = this.#writer.guard.within("read", () =>
+        affectedBy(commit.changes(), this.#registry, this.#planner),
+      );
+      for (const [entry, changes] of affected) {
+        entry.missed = joinMissed(entry.missed, { changes, rows });
+        if (entry.starting !== undefined) continue;
+        const isIdle = entry.listeners.size === 0 && entry.subscription.plan.kind === "rerun";
+        if (!isIdle) this.#queue.add(entry, isUrgent);
+      }
+    }
+  }
+
+  /** Looks for those whose turn it is, as far as that is quick. */
+  #work(): void {
+    const begunMs = performance.now();
+    let nowMs = begunMs;
+    while (nowMs - begunMs < turnMsMax) {
+      const findings: Finding[] = [];
+      const sliceMs = nowMs + sliceMsMax;
+      let entry: Entry | undefined;
+      while (nowMs < sliceMs) {
+        entry = this.#queue.takeQuick();
+        if (entry === undefined) break;
+        const finding = this.#evaluation.ofMissed(entry);
+        if (finding !== undefined) findings.push(finding);
+        nowMs = performance.now();
+      }
+      this.take(findings);
+      if (entry === undefined) break;
+      nowMs = performance.now();
+    }
+    if (this.#hasWork) this.askTurn();
+  }
+
+  /** Writes down and tells. */
+  take(findings: readonly Finding[]): void {
+    if (findings.length === 0) return;
+    try {
+      this.#journal?.record(findings);
+    } catch (error) {
+      // Nobody is told what isn't written. A full disk, say: they may try again.
+      for (const { entry } of findings) this.#end(entry, (error as Error).message);
+      return;
+    }
+    for (const finding of findings) {
+      const { entry } = finding;
+      // What was told before no longer leads to what is: the subscription ends, never lies.
+      if (finding.kind === "failed") this.#end(entry, finding.why);
+      else this.#takeChanges(entry, finding.changes, finding.rows);
+    }
+  }
+
+  #takeChanges(
+    entry: Entry,
+    changes: readonly Change[],
+    rows: readonly MergedRow[] | undefined,
+  ): void {
+    entry.told++;
+    entry.subscription.take(changes);
+    const { listeners } = entry;
+    if (listeners.size === 0) return;
+    let lines = "";
+    for (const { line } of changes) lines += line;
+    const bytes = utf8(lines);
+    this.#toldRows = rows;
+    for (const listener of listeners.values()) {
+      listener({ kind: "lines", bytes, isSnapshot: false });
+    }
+    this.#toldRows = undefined;
+  }
+
+  // ---- In turns of their own --------------------------------------------------------------------
+
+  get #hasWork(): boolean {
+    return this.#committed.length + this.#queue.size > 0 || this.#journal?.isBehind === true;
+  }
+
+  /** There may be something to do: it is looked for in a turn of its own. */
+  askTurn(): void {
+    if (this.#isTurnAsked) return;
+    this.#isTurnAsked = true;
+    setImmediate(() => {
+      this.#isTurnAsked = false;
+      this.#turn();
+    });
+  }
+
+  #turn(): void {
+    if (this.#isClosed || !this.#hasWork) return;
+    if (this.isOpen) {
+      this.askTurn();
+      return;
+    }
+    this.note();
+    const slow = this.#queue.takeSlow();
+    if (slow !== undefined) this.freshen(slow);
+    else if (this.#queue.size === 0) this.#journal?.keepUp();
+    this.#work();
+  }
+
+  /** Brings one up to date that missed something. */
+  freshen(entry: Entry): void {
+    this.#queue.delete(entry);
+    if (entry.isDropped) return;
+    const finding = this.#evaluation.ofMissed(entry);
+    if (finding !== undefined) this.take([finding]);
+  }
+
+  /** It is in line again. */
+  add(entry: Entry): void {
+    this.#queue.add(entry, true);
+    this.askTurn();
+  }
+
+  forget(entry: Entry): void {
+    this.#queue.delete(entry);
+    this.askTurn();
+  }
+
+  /** No turns any more. */
+  close(): void {
+    this.#isClosed = true;
+  }
+}
