@@ -19,7 +19,7 @@ import { HlcClock } from "../core/clock/hlc-clock.ts";
 import type { Site } from "../core/clock/stamp.ts";
 import { hlcToText, hlcZero } from "../core/clock/stamp.ts";
 import type { MemberRow, PeerId, StoreReply, StoreRequest } from "../core/node/border.ts";
-import { Digester } from "../core/row/digest.ts";
+import { Digester, siteToBytes } from "../core/row/digest.ts";
 import type { PlannedSchema } from "../core/schema/schema.ts";
 import { problemToText } from "../core/schema/schema.ts";
 import { Replica } from "../core/store/replica.ts";
@@ -552,6 +552,13 @@ export class StoreThread {
           row.incarnation,
           Math.round(row.sinceMs),
           row.storeLag,
+        );
+        const site = row.key === this.#options.publicKey ? this.site : row.site;
+        if (site === undefined) continue;
+        this.#writer.run(
+          "INSERT OR REPLACE INTO patina_node_site (site, node) VALUES (?, ?)",
+          siteToBytes(site),
+          row.node,
         );
       }
     });

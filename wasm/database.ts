@@ -33,6 +33,7 @@ import { loadSqlite, type SqliteModule } from "./module.ts";
 import { Statement, type StatementOwner } from "./statement.ts";
 import { readValueAt, writeResult, writeResultError } from "./value.ts";
 import type { Vfs } from "./vfs/vfs.ts";
+import type { VirtualTable } from "./virtual-table.ts";
 
 export type { Authorizer } from "./connection-hooks.ts";
 
@@ -496,6 +497,12 @@ export class Database implements SqlDatabase, StatementOwner, Disposable {
       module.pointer("functionDestroy"),
     );
     module.free(zName);
+    if (code !== SQLITE_OK) throw this.error(code);
+  }
+
+  /** Makes a table that is computed: read-only, there without being created, and fit for views. */
+  createVirtualTable(name: string, table: VirtualTable): void {
+    const code = this.module.tables.add(this.#live(), name, table);
     if (code !== SQLITE_OK) throw this.error(code);
   }
 

@@ -21,6 +21,7 @@ import { HookGlue } from "./hooks.ts";
 import { createImports } from "./imports.ts";
 import { createTrampolines } from "./trampoline.ts";
 import { type VfsExports, VfsGlue } from "./vfs/glue.ts";
+import { VirtualTableGlue } from "./virtual-table.ts";
 
 /** Pointers, lengths and codes are i32; a 64-bit integer is a BigInt (but see {@link SqliteCalls}). */
 export interface SqliteExports extends VfsExports {
@@ -177,6 +178,7 @@ export class SqliteModule {
   readonly calls: SqliteCalls;
   readonly hooks: HookGlue;
   readonly vfs: VfsGlue;
+  readonly tables: VirtualTableGlue;
   /** For results that SQLite writes through a pointer, and for short strings during one call. */
   readonly scratch: number;
   readonly #pointers: ReadonlyMap<string, number>;
@@ -188,12 +190,13 @@ export class SqliteModule {
     this.heap = new Heap(HEAP_INITIAL_BYTES);
     this.hooks = new HookGlue();
     this.vfs = new VfsGlue(this.heap);
+    this.tables = new VirtualTableGlue();
     const instance = new WebAssembly.Instance(module, createImports(this.heap.memory, this.heap));
     this.exports = instance.exports as unknown as SqliteExports;
     this.exports.__wasm_call_ctors();
 
     const trampolines = createTrampolines(
-      new Map([...this.hooks.callbacks(), ...this.vfs.callbacks()]),
+      new Map([...this.hooks.callbacks(), ...this.vfs.callbacks(), ...this.tables.callbacks()]),
       new Map(
         wrappedCalls.map(([name, params, result]) => [
           name,
@@ -213,6 +216,7 @@ export class SqliteModule {
     this.#pointers = pointers;
 
     this.hooks.start(this.exports.sqlite3_user_data);
+    this.tables.start(this);
     const code = this.exports.sqlite3_initialize();
     if (code !== SQLITE_OK) throw new SqliteError(code, "SQLite doesn't start");
     this.vfs.start(this.exports, pointers);

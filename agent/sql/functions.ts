@@ -17,8 +17,12 @@
 import type { SqlValue } from "../../core/row/value.ts";
 import type { Database } from "../../wasm/database.ts";
 import { cidrMatch } from "./address-range.ts";
+import { addChangesTable } from "./changes-table.ts";
 
-/** Those that need nothing. To be called before a schema is looked at: views may use them. */
+/**
+ * Those that need nothing, and the table `patina_changes`. To be called before a schema is looked at:
+ * views may use them.
+ */
 export function addPureFunctions(database: Database): void {
   const options = { deterministic: true, innocuous: true };
   database.createFunction("cidr_match", 2, options, (range = null, address = null): SqlValue => {
@@ -26,6 +30,7 @@ export function addPureFunctions(database: Database): void {
     const isIn = cidrMatch(range, address);
     return isIn === undefined ? null : isIn ? 1 : 0;
   });
+  addChangesTable(database);
 }
 
 /** @param hlcMs the store's hybrid logical clock, read */

@@ -1,11 +1,12 @@
 /**
  * The tables that a compiled statement can read: every b-tree that its program opens (EXPLAIN), by the
- * table that it belongs to. SQLite's authorizer isn't asked about a table of which only columns of
- * USING or NATURAL are read; the program can't do without opening it.
+ * table that it belongs to, and the virtual tables that it opens. SQLite's authorizer isn't asked about a table of
+ * which only columns of USING or NATURAL are read; the program can't do without opening it.
  *
  * @module
  */
 
+import { tokenize } from "../../core/schema/sql-token.ts";
 import type { Database } from "../../wasm/database.ts";
 import { asciiLower } from "./guard.ts";
 
@@ -16,8 +17,8 @@ import { asciiLower } from "./guard.ts";
  * @returns names in ASCII lower case
  */
 export function openedTables(database: Database, sql: string): Set<string> {
-  const roots = openedRoots(database, sql);
-  const tables = new Set<string>();
+  const { roots, virtual } = openedObjects(database, sql);
+  const tables = new Set(virtual);
   if (roots.has(1)) tables.add("sqlite_schema");
   for (const [table, root] of database.all(
     "SELECT tbl_name, rootpage FROM main.sqlite_schema WHERE rootpage > 0",
@@ -29,15 +30,35 @@ export function openedTables(database: Database, sql: string): Set<string> {
   return tables;
 }
 
-function openedRoots(database: Database, sql: string): Set<number> {
+/** A virtual table of SQLite's own, where the authorizer may not have been asked about it: which one isn't told. */
+const hiddenVirtual = "pragma_… (in USING or NATURAL)";
+
+function openedObjects(
+  database: Database,
+  sql: string,
+): { readonly roots: Set<number>; readonly virtual: ReadonlySet<string> } {
   const roots = new Set<number>();
+  const virtual = new Set<string>();
   using program = database.prepare(`EXPLAIN ${sql}`);
   while (program.step()) {
     const opcode = program.columnText(1);
+    if (opcode === "VOpen") {
+      const address = Number.parseInt(program.columnText(5).replace(/^vtab:/, ""), 16);
+      const name = database.module.tables.nameAt(address);
+      if (name !== undefined) virtual.add(name);
+      else if (joinsByName(sql)) virtual.add(hiddenVirtual);
+      continue;
+    }
     const isMain = program.columnNumber(4) === 0;
     if (isMain && (opcode === "OpenRead" || opcode === "ReopenIdx")) {
       roots.add(program.columnNumber(3));
     }
   }
-  return roots;
+  return { roots, virtual };
+}
+
+function joinsByName(sql: string): boolean {
+  return tokenize(sql).some(
+    ({ kind, value }) => kind === "word" && (value === "using" || value === "natural"),
+  );
 }

@@ -17,7 +17,7 @@
 import type { Lane } from "../change/changeset.ts";
 import type { Entry, FingerprintHex } from "../change/frame.ts";
 import type { TableShape } from "../change/hello.ts";
-import type { Hlc, Stamp } from "../clock/stamp.ts";
+import type { Hlc, Site, Stamp } from "../clock/stamp.ts";
 import type { Recency } from "../index/recent-rows.ts";
 import type { RowId } from "../row/digest.ts";
 
@@ -53,6 +53,8 @@ export interface MemberRow {
   /** Wall clock of the change of state, ms since 1970. */
   readonly sinceMs: number;
   readonly storeLag: "ok" | "1s" | "10s" | "60s";
+  /** Under which its file writes now, where it has told. */
+  readonly site?: Site;
 }
 
 /** Net → store. */

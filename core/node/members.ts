@@ -12,6 +12,7 @@
  * @module
  */
 
+import type { Site } from "../clock/stamp.ts";
 import type { MemberRow, MemberState, PeerId } from "./border.ts";
 
 export interface MemberTimings {
@@ -29,6 +30,7 @@ export interface MemberIdentity {
   readonly region: string;
   readonly zone: string;
   readonly incarnation: number;
+  readonly site?: Site;
 }
 
 interface Member {
@@ -243,5 +245,6 @@ function rowOf(member: Member): MemberRow {
     incarnation: identity.incarnation,
     sinceMs: Math.floor(sinceMs),
     storeLag: lagNames[storeLag],
+    ...(identity.site === undefined ? {} : { site: identity.site }),
   };
 }

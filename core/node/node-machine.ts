@@ -847,8 +847,8 @@ export class NodeMachine {
 }
 
 function identityOf(key: PeerId, hello: Hello): MemberIdentity {
-  const { name, region, zone, incarnation } = hello;
-  return { key, name, region, zone, incarnation };
+  const { name, region, zone, incarnation, site } = hello;
+  return { key, name, region, zone, incarnation, site };
 }
 
 function firstOf<K, V>(map: ReadonlyMap<K, V>): V | undefined {

@@ -35,6 +35,10 @@ export const membersTable = `CREATE TABLE IF NOT EXISTS patina_members (
   store_lag TEXT NOT NULL
 )`;
 
+/** Which node a site is or was, of those that this node has met: for people. */
+export const nodeSitesTable =
+  "CREATE TABLE IF NOT EXISTS patina_node_site (site BLOB PRIMARY KEY NOT NULL, node TEXT NOT NULL) WITHOUT ROWID";
+
 const ownTables = [
   "CREATE TABLE IF NOT EXISTS patina_state (name TEXT PRIMARY KEY NOT NULL, value) WITHOUT ROWID",
   "CREATE TABLE IF NOT EXISTS patina_site (ord INTEGER PRIMARY KEY, site BLOB NOT NULL UNIQUE)",
@@ -43,6 +47,7 @@ const ownTables = [
   "CREATE TABLE IF NOT EXISTS patina_unshown (tbl TEXT NOT NULL, col TEXT NOT NULL, cells INTEGER NOT NULL, PRIMARY KEY (tbl, col)) WITHOUT ROWID",
   damagedTable,
   membersTable,
+  nodeSitesTable,
 ];
 
 export type FileHeader =

@@ -25,6 +25,7 @@ CREATE TABLE testsvalues (id TEXT NOT NULL PRIMARY KEY, any BLOB, number REAL);
 /** What Patina must have besides. */
 export const patinaSchema: string = `
 CREATE VIEW private_addresses AS SELECT id, text FROM tests WHERE cidr_match('10.0.0.0/8', text);
+CREATE VIEW last_writer AS SELECT key AS id, site, ms FROM patina_changes WHERE tbl = 'tests' AND col = 'text';
 `;
 
 const notJson = "Failed to parse the request body as JSON: ";
@@ -552,6 +553,32 @@ export function httpContract(
     });
 
     liveContract(run);
+
+    test("SQL tells who changed a cell, and when: in queries, joins, views and writes", async () => {
+      if (!target.isPatina) return;
+      const id = keys();
+      const insert = `["INSERT INTO tests VALUES (${id}, 'a')"]`;
+      const { actor_id: site } = JSON.parse((await http.transact(insert)).text);
+      const who = `SELECT col, state, site, abs(ms - hlc_time()) < 60000 FROM patina_changes WHERE tbl = 'tests' AND key = ${id}`;
+      expect(await http.cells(JSON.stringify(who))).toEqual([
+        `[null,"live","${site}",1]`,
+        `["text","shown","${site}",1]`,
+      ]);
+      const joined = `SELECT t.text, w.site FROM tests AS t JOIN last_writer AS w USING (id) WHERE t.id = ${id}`;
+      expect(await http.cells(JSON.stringify(joined))).toEqual([`["a","${site}"]`]);
+      const copy = `INSERT OR REPLACE INTO tests3 (id, text) SELECT key, site FROM patina_changes WHERE tbl = 'tests' AND key = ${id} AND col IS NULL`;
+      expect((await http.transact(JSON.stringify([copy]))).status).toBe(200);
+      await http.transact(`["DELETE FROM tests WHERE id = ${id}"]`);
+      expect(await http.cells(JSON.stringify(who))).toEqual([`[null,"deleted","${site}",1]`]);
+      // It is computed when it is asked for.
+      const live = await http.ask("POST", "/v1/subscriptions", JSON.stringify(who));
+      expect([live.status, live.text]).toEqual([
+        400,
+        '{"error":"patina_changes changes unseen: it can\'t be subscribed to"}',
+      ]);
+      const write = await refusedTransaction('["DELETE FROM patina_changes"]');
+      expect(write).toContain("table patina_changes may not be modified");
+    });
 
     test("SQL has functions of its own, in queries, writes, subscriptions and views", async () => {
       if (!target.isPatina) return;

@@ -155,6 +155,8 @@ describe("a bearer token", () => {
     "SELECT id FROM mine UNION ALL SELECT v FROM other",
     "SELECT * FROM both",
     "SELECT sql FROM sqlite_schema",
+    "SELECT tbl FROM patina_changes",
+    "SELECT id FROM mine JOIN patina_changes ON key = id WHERE tbl = 'mine'",
     "SELECT * FROM pragma_table_info('other')",
     "PRAGMA table_info(other)",
     "PRAGMA integrity_check",

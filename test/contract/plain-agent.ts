@@ -10,6 +10,7 @@ import { createFront, type Front, RouteRoom } from "../../agent/api/front.ts";
 import { type ApiHandler, apiLimits, createApi } from "../../agent/api/handlers.ts";
 import type { HealthReport } from "../../agent/api/store-service.ts";
 import { LocalService } from "../../agent/local-service.ts";
+import { addPureFunctions } from "../../agent/sql/functions.ts";
 import { QueryRunner } from "../../agent/sql/query-runner.ts";
 import { TransactionRunner, type WriteCommit } from "../../agent/sql/transaction-runner.ts";
 import { encodeKey } from "../../core/row/key.ts";
@@ -42,6 +43,7 @@ export function createPlainAgent(schema: string, options: PlainAgentOptions = {}
   writer.pragma("journal_mode", "wal");
   writer.exec(schema);
   const reader = openDatabase("/plain.db", { vfs, readonly: true });
+  for (const database of [writer, reader]) addPureFunctions(database);
   const keyColumns = new Map<string, readonly string[]>();
   const columnIndexes = new Map<string, readonly number[]>();
   for (const [name] of writer.all("SELECT name FROM sqlite_schema WHERE type = 'table'")) {
