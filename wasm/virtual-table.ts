@@ -32,6 +32,8 @@ export interface VirtualTable {
    * more rows than wanted may come.
    */
   readonly lookups: readonly string[];
+  /** Guesses for the planner: rows without a look-up, with the first column looked up, and so on. */
+  readonly rowsGuessed: readonly number[];
   /**
    * Its rows, each with a value for every column.
    *
@@ -62,10 +64,6 @@ const VTAB_WORDS = 4;
 const CURSOR_WORDS = 2;
 const CONSTRAINT_WORDS = 3;
 const USAGE_WORDS = 2;
-
-/** Guesses for the planner: rows of a whole table, and what each column looked up leaves of them. */
-const ROWS_GUESSED = 1_000_000;
-const LOOKUP_FACTOR = 1000;
 
 interface Cursor {
   readonly table: VirtualTable;
@@ -217,7 +215,7 @@ export class VirtualTableGlue {
 
   /** Takes the equalities that {@link VirtualTable.lookups} can use; `idxNum` says how many. */
   #bestIndex = (vtab: number, info: number): number => {
-    const { columns, lookups } = this.#tableOf(vtab);
+    const { columns, lookups, rowsGuessed } = this.#tableOf(vtab);
     const constraints = this.#word(info, 1);
     const usages = this.#word(info, 4);
     let used = 0;
@@ -228,10 +226,10 @@ export class VirtualTableGlue {
       this.#set(usages, at * USAGE_WORDS, used);
     }
     this.#set(info, 5, used);
-    const rows = ROWS_GUESSED / LOOKUP_FACTOR ** used;
+    const rows = rowsGuessed[used] as number;
     const view = new DataView(this.#module.heap.memory.buffer, info);
     view.setFloat64(40, rows, true);
-    view.setBigInt64(48, BigInt(Math.max(1, Math.round(rows))), true);
+    view.setBigInt64(48, BigInt(rows), true);
     return SQLITE_OK;
   };
 

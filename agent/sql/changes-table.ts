@@ -64,6 +64,7 @@ export function addChangesTable(database: Database): void {
 class ChangesTable implements VirtualTable {
   readonly columns = ["tbl", "key", "col", "state", "node", "site", "ms", "hlc"];
   readonly lookups = ["tbl", "key"];
+  readonly rowsGuessed = [20_000_000, 5_000_000, 6];
   readonly #database: Database;
 
   constructor(database: Database) {
