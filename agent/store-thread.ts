@@ -209,6 +209,7 @@ export class StoreThread {
         digester,
         schema: schema.shapes,
         isOwnSite: (site) => ownSites.has(site),
+        onPush: () => this.#postReplies(),
         onMembers: (rows, parted) => this.#writeMembers(rows, parted),
       });
     } catch (error) {
@@ -509,6 +510,8 @@ export class StoreThread {
       try {
         // What isn't needed now is given back: the WAL is as long as it ever was until it is cut.
         this.#writer.checkpoint(isIdle ? "TRUNCATE" : "PASSIVE");
+        // The first commit into a WAL that begins anew syncs the disk: it shan't be one that somebody waits for.
+        if (this.#writer.autocommit) this.#store.keepClock();
       } catch (error) {
         this.#options.log.error("checkpoint failed", { why: (error as Error).message });
       }

@@ -78,6 +78,8 @@ export interface ReplicaParts {
   readonly schema: readonly TableShape[];
   /** Takes rows of `patina_members`, which is a local table and none of the index's business. */
   readonly onMembers?: (rows: readonly MemberRow[], parted: readonly PeerId[]) => void;
+  /** A local commit stands among the replies: it may leave before the index takes note of it. */
+  readonly onPush?: () => void;
   /** Sites that this file wrote as, the clock's own among them; that one alone unless told. */
   readonly isOwnSite?: (site: Site) => boolean;
   readonly options?: Partial<ReplicaOptions>;
@@ -113,6 +115,7 @@ export class Replica {
   readonly #clock: HlcClock;
   readonly #digester: Digester;
   readonly #onMembers: ReplicaParts["onMembers"];
+  readonly #onPush: ReplicaParts["onPush"];
   readonly #isOwnSite: (site: Site) => boolean;
   readonly #options: ReplicaOptions;
   readonly #listeners: MergedListener[] = [];
@@ -151,6 +154,7 @@ export class Replica {
     this.#digester = parts.digester;
     this.#schema = parts.schema;
     this.#onMembers = parts.onMembers;
+    this.#onPush = parts.onPush;
     this.#isOwnSite = parts.isOwnSite ?? ((site) => site === parts.clock.site);
     this.#options = { ...replicaDefaults, ...parts.options };
     this.#drift = new Drift(this.#options);
@@ -306,10 +310,11 @@ export class Replica {
     if (changeset === undefined) return;
     const lane = commit.lane ?? changeset.lane;
     this.#clock.observe(changeset.stamp);
-    this.#take(merged, lane, "local", nowMs);
     if (changeset.stamp.ms <= this.#sentMsMax()) {
       this.#push(changeset, lane, encoded ?? encodeChangeset(changeset), replies);
+      this.#onPush?.();
     }
+    this.#take(merged, lane, "local", nowMs);
     this.#advance(nowMs, replies);
   }
 
@@ -460,13 +465,14 @@ export class Replica {
   }
 
   #take(merged: readonly MergedRow[], lane: Lane, origin: MergeOrigin, nowMs: number): void {
+    // Whoever waits for the news hears of it before the index does, which nobody waits for.
+    for (const listener of this.#listeners) listener(merged, lane, origin, nowMs);
     for (const row of merged) {
       this.#index?.merged(row, lane === 0, this.#isScanned(row), nowMs);
       if (!row.conflict) continue;
       this.#conflicts++;
       this.#lastConflict = { table: row.table, key: row.key };
     }
-    for (const listener of this.#listeners) listener(merged, lane, origin, nowMs);
   }
 
   #push({ stamp }: Changeset, lane: Lane, encoded: Uint8Array, replies: StoreReply[]): void {
