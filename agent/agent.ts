@@ -19,6 +19,7 @@ import { listenAddressToText } from "./api/listen-address.ts";
 import { idOf } from "./api/socket-owner.ts";
 import { claimSocketPath } from "./api/socket-path.ts";
 import { serveTcp, type TcpServer } from "./api/tcp-server.ts";
+import { TokenSet, type TokensChange } from "./api/token-set.ts";
 import { readTokensFile } from "./api/tokens.ts";
 import { serveUnix, type UnixServer } from "./api/unix-server.ts";
 import { type Cluster, readClusterFile, topicOf } from "./cluster-file.ts";
@@ -52,7 +53,7 @@ export interface RunningAgent {
 const restartMs = 10_000;
 
 /**
- * @param readConfig Reads it again, for a reload; only what it says of the schema is looked at.
+ * @param readConfig Reads it again, for a reload; only what it says of the schema and of tokens is looked at.
  * @throws StartFailure
  */
 export async function startAgent(
@@ -71,7 +72,7 @@ export async function startAgent(
   for (const { file, line, why } of schema.warnings) log.warn("schema", { file, line, why });
   const directory = new DataDirectory(config.node.dataDir);
   const key = openKey(config.node.keyFile, log);
-  const tokens = openTokens(config);
+  const tokens = config.api.token ? new TokenSet(readTokens(config)) : undefined;
   const socketIds = socketIdsOf(config);
 
   const claim = await claimSocketPath(config.api.socket);
@@ -95,6 +96,12 @@ export async function startAgent(
         const { schema: now, tables } = readConfig();
         return readSchemaFiles(now.paths, tables);
       },
+      readTokens:
+        tokens &&
+        (() => {
+          const list = readTokens(readConfig());
+          return () => tokens.replace(list);
+        }),
       durability: config.store.durability,
       queryTimeoutMs: config.store.queryTimeoutMs,
       statementTimeoutMs: config.store.statementTimeoutMs,
@@ -217,10 +224,9 @@ function openCluster(config: Config): Cluster | undefined {
   return read.cluster;
 }
 
-/** Undefined: TCP asks for none. @throws StartFailure */
-function openTokens(config: Config): readonly Token[] | undefined {
-  const { token, tokens, tokensFile } = config.api;
-  if (!token) return undefined;
+/** All that a TCP client may show. @throws StartFailure */
+function readTokens(config: Config): readonly Token[] {
+  const { tokens, tokensFile } = config.api;
   if (tokensFile === "") return tokens;
   const read = readTokensFile(tokensFile);
   if (read.kind === "refused") {
@@ -374,6 +380,9 @@ function logReload(line: OperationLine, log: Log): void {
     const { statements, warnings } = line.done as Record<string, readonly string[]>;
     log.info("reloaded", { statements: statements?.length });
     for (const why of warnings ?? []) log.warn("schema", { why });
+    const { added, revoked } = (line.done.tokens ?? {}) as Partial<TokensChange>;
+    for (const name of added ?? []) log.info("token added", { name });
+    for (const name of revoked ?? []) log.info("token taken back", { name });
   }
 }
 

@@ -15,8 +15,9 @@
  */
 
 import { createHash, randomBytes } from "node:crypto";
-import { readFileSync, statSync, writeFileSync } from "node:fs";
-import { parse, stringify, TomlError } from "smol-toml";
+import { writeFileSync } from "node:fs";
+import { stringify } from "smol-toml";
+import { readSecretFile } from "./secret-file.ts";
 
 export interface Cluster {
   readonly name: string;
@@ -60,28 +61,12 @@ export function createClusterFile(path: string, name: string): ClusterRead {
 
 export function readClusterFile(path: string): ClusterRead {
   const refused = (why: string): ClusterRead => ({ kind: "refused", why: `${path}: ${why}` });
-  let text: string;
-  try {
-    const mode = statSync(path).mode & 0o777;
-    if ((mode & 0o077) !== 0) {
-      return refused(`others can read it (mode 0${mode.toString(8)}): chmod 600 ${path}`);
-    }
-    text = readFileSync(path, "utf8");
-  } catch (error) {
-    const { code } = error as NodeJS.ErrnoException;
-    if (code === "ENOENT") {
-      return refused("not there: make it with 'patina cluster init', or copy it from another host");
-    }
-    return refused((error as Error).message);
+  const read = readSecretFile(path);
+  if (read.kind === "missing") {
+    return refused("not there: make it with 'patina cluster init', or copy it from another host");
   }
-  let file: Record<string, unknown>;
-  try {
-    file = parse(text) as Record<string, unknown>;
-  } catch (error) {
-    if (!(error instanceof TomlError)) throw error;
-    const [why] = error.message.split("\n");
-    return refused(`line ${error.line}, column ${error.column}: ${why}`);
-  }
+  if (read.kind === "refused") return refused(read.why);
+  const file = read.table;
   if (file.version !== clusterFileVersion) {
     return refused(`version ${clusterFileVersion} wanted, got ${file.version}`);
   }

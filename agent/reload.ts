@@ -1,5 +1,6 @@
 /**
- * Brings a running agent to what its schema files say now: `patina reload`, and SIGHUP.
+ * Brings a running agent to what its schema files and its file of tokens say now: `patina reload`, and SIGHUP.
+ * All of it or nothing.
  *
  * @module
  */
@@ -8,12 +9,15 @@ import { type PlannedSchema, problemToText, type SchemaProblem } from "../core/s
 import type { SchemaPlan } from "../core/schema/schema-plan.ts";
 import type { AdoptionProgress } from "../core/store/adoption.ts";
 import type { SchemaChanged } from "../core/store/sqlite-store.ts";
+import type { TokensChange } from "./api/token-set.ts";
 import type { OperationLine } from "./operations.ts";
 import { StartFailure } from "./start-failure.ts";
 
 export interface ReloadHost {
   /** Reads configuration and schema files. @throws StartFailure */
   readonly read: () => PlannedSchema;
+  /** Reads the API's tokens; what it returns makes them valid. Undefined: there are none. @throws StartFailure */
+  readonly readTokens: (() => () => TokensChange) | undefined;
   readonly plan: (schema: PlannedSchema) => SchemaPlan;
   /** @throws what SQLite throws; nothing was changed then */
   readonly change: (schema: PlannedSchema) => SchemaChanged;
@@ -26,8 +30,10 @@ const lookAgainMs = 100;
 /** Ends once the rows of tables that became replicated are taken in; left early, that goes on by itself. */
 export async function* reload(host: ReloadHost, dryRun: boolean): AsyncGenerator<OperationLine> {
   let schema: PlannedSchema;
+  let takeTokens: (() => TokensChange) | undefined;
   try {
     schema = host.read();
+    takeTokens = host.readTokens?.();
   } catch (error) {
     if (!(error instanceof StartFailure)) throw error;
     yield { error: error.message };
@@ -59,6 +65,7 @@ export async function* reload(host: ReloadHost, dryRun: boolean): AsyncGenerator
     yield refused(changed.problems);
     return;
   }
+  const tokens = takeTokens?.();
   for (;;) {
     const progress = host.adoption();
     if (progress === undefined) break;
@@ -72,6 +79,7 @@ export async function* reload(host: ReloadHost, dryRun: boolean): AsyncGenerator
       rows_taken_in: changed.adoptedRows,
       rows_shown: changed.surfacedRows,
       warnings,
+      ...(tokens === undefined ? {} : { tokens }),
     },
   };
 }

@@ -35,6 +35,7 @@ import type { Vfs } from "../wasm/vfs/vfs.ts";
 import { AdoptionChore } from "./adoption-chore.ts";
 import type { Agreements } from "./agreements.ts";
 import type { HealthReport, Operation, OperationOutcome } from "./api/store-service.ts";
+import type { TokensChange } from "./api/token-set.ts";
 import { Backup, backupEvents } from "./backup.ts";
 import { Chores } from "./chores.ts";
 import { guarded, openReader, openWriter, settleWriter } from "./database-files.ts";
@@ -80,6 +81,8 @@ export interface StoreThreadOptions {
   readonly schema: PlannedSchema;
   /** Reads configuration and schema files again, for a reload. @throws StartFailure */
   readonly readSchema?: () => PlannedSchema;
+  /** Reads the API's tokens for a reload; what it returns makes them valid. @throws StartFailure */
+  readonly readTokens?: (() => () => TokensChange) | undefined;
   readonly durability: "normal" | "full";
   readonly queryTimeoutMs: number;
   readonly statementTimeoutMs: number;
@@ -380,9 +383,10 @@ export class StoreThread {
 
   /** Reads the schema files again and does what they say. Nothing happens before the first line is asked for. */
   reload(dryRun = false): AsyncGenerator<OperationLine> {
-    const { readSchema = () => this.#options.schema } = this.#options;
+    const { readSchema = () => this.#options.schema, readTokens } = this.#options;
     const host: ReloadHost = {
       read: readSchema,
+      readTokens,
       plan: (schema) => this.#store.planSchema(schema),
       change: (schema) => this.#changeSchema(schema),
       adoption: () => {

@@ -8,13 +8,15 @@
  * @module
  */
 
-import { createHash, timingSafeEqual } from "node:crypto";
 import { type ApiResponse, emptyResponse, type RequestHead, textResponse } from "./http.ts";
+import type { TokenSet } from "./token-set.ts";
 
 export interface Access {
   readonly mayWrite: boolean;
   /** Names in ASCII lower case; undefined: every table. */
   readonly tables: ReadonlySet<string> | undefined;
+  /** Aborts when the token is taken back: what was begun with it ends. Undefined: it never is. */
+  readonly revoked?: AbortSignal;
 }
 
 export const fullAccess: Access = { mayWrite: true, tables: undefined };
@@ -49,16 +51,15 @@ const endpointHeader = "x-corrosion-requested-endpoint-name";
 
 export interface GateOptions {
   /** Undefined: whoever can connect may do everything. */
-  readonly tokens: readonly Token[] | undefined;
+  readonly tokens: TokenSet | undefined;
   /** What a client that names its endpoint must ask for; "" for anything. */
   readonly endpointName: string;
 }
 
 export function createGate({ tokens, endpointName }: GateOptions): Gate {
-  const known = tokens?.map(({ secret, access }) => ({ digest: digestOf(secret), access }));
   return (head) => {
     const admission: Admission =
-      known === undefined ? { kind: "admitted", access: fullAccess } : admit(head, known);
+      tokens === undefined ? { kind: "admitted", access: fullAccess } : admit(head, tokens);
     if (admission.kind === "refused" || endpointName === "") return admission;
     const asked = head.header(endpointHeader);
     if (asked === undefined || asked === endpointName) return admission;
@@ -67,25 +68,15 @@ export function createGate({ tokens, endpointName }: GateOptions): Gate {
   };
 }
 
-function admit(
-  head: RequestHead,
-  known: readonly { readonly digest: Buffer; readonly access: Access }[],
-): Admission {
+function admit(head: RequestHead, tokens: TokenSet): Admission {
   const header = head.header("authorization");
   if (header === undefined) return { kind: "refused", response: emptyResponse(401) };
   const bearer = /^bearer +(.*?) *$/i.exec(header);
   if (bearer === null) {
     return { kind: "refused", response: textResponse(400, "invalid HTTP header (authorization)") };
   }
-  const digest = digestOf(bearer[1] as string);
-  // Every one is compared, in constant time: how long it takes tells nothing.
-  let access: Access | undefined;
-  for (const one of known) if (timingSafeEqual(one.digest, digest)) access = one.access;
+  const access = tokens.accessOf(bearer[1] as string);
   return access === undefined
     ? { kind: "refused", response: emptyResponse(401) }
     : { kind: "admitted", access };
-}
-
-function digestOf(secret: string): Buffer {
-  return createHash("sha256").update(secret).digest();
 }

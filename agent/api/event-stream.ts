@@ -53,8 +53,7 @@ export class EventStream implements AsyncIterable<Uint8Array> {
       const isBehind = this.#queuedBytes > 0;
       if (isBehind && this.#queuedBytes + event.bytes.length > this.#bytesMax) {
         const why = `too slow: over ${this.#bytesMax} bytes of events were waiting to be read`;
-        this.#queue.push(utf8(`${errorJson(`${why}; go on with from=<last change id>`)}\n`));
-        this.#end();
+        this.refuse(`${why}; go on with from=<last change id>`);
         return;
       }
       this.#queuedBytes += event.bytes.length;
@@ -62,6 +61,13 @@ export class EventStream implements AsyncIterable<Uint8Array> {
     this.#queue.push(event.bytes);
     this.#wake?.();
   };
+
+  /** Ends it with a line that says why, after what was queued. */
+  refuse(why: string): void {
+    if (this.#ended) return;
+    this.#queue.push(utf8(`${errorJson(why)}\n`));
+    this.#end();
+  }
 
   get isEnded(): boolean {
     return this.#ended;

@@ -182,7 +182,7 @@ class Handlers {
     if (request.body === "too-large") return errorResponse(413, tooLarge(this.#limits));
     const parsed = parseStatementBody(request);
     if (parsed.kind === "refused") return parsed.response;
-    return this.#stream(request, (push) =>
+    return this.#stream(request, access, (push) =>
       this.#store.subscribe(parsed.value, options, push, access),
     );
   }
@@ -191,7 +191,9 @@ class Handlers {
     const uuid = parseUuid(text, "id");
     if (uuid.kind === "refused") return uuid.response;
     const options = subscribeOptions(request);
-    return this.#stream(request, (push) => this.#store.attach(uuid.value, options, push, access));
+    return this.#stream(request, access, (push) =>
+      this.#store.attach(uuid.value, options, push, access),
+    );
   }
 
   async #updates(request: ApiRequest, name: string, access: Access): Promise<ApiResponse> {
@@ -201,17 +203,21 @@ class Handlers {
     } catch {
       return errorResponse(400, `table not found in schema: ${name}`);
     }
-    return this.#stream(request, (push) => this.#store.updates(table, push, access));
+    return this.#stream(request, access, (push) => this.#store.updates(table, push, access));
   }
 
   async #stream(
     request: ApiRequest,
+    { revoked }: Access,
     open: (push: EventStream["push"]) => Promise<SubscribeOutcome>,
   ): Promise<ApiResponse> {
     let subscriber: number | undefined;
+    const onRevoked = (): void => stream.refuse("the token of this stream is no longer valid");
     const stream = new EventStream(this.#limits.subscriberBytesMax, request.signal, () => {
+      revoked?.removeEventListener("abort", onRevoked);
       if (subscriber !== undefined) this.#store.unsubscribe(subscriber);
     });
+    revoked?.addEventListener("abort", onRevoked, { once: true });
     const outcome = await open(stream.push);
     if (outcome.kind === "refused") {
       return outcome.status === 404
@@ -314,7 +320,9 @@ class Handlers {
 
   /** Answers in lines of JSON: `progress`, then `done` or `error`. */
   async #operate(request: ApiRequest, access: Access): Promise<ApiResponse> {
-    if (access !== fullAccess) return errorResponse(403, "this needs a token for everything");
+    // They act on this host and its files.
+    if (access !== fullAccess)
+      return errorResponse(403, "only over the Unix socket, not with a token");
     const parsed = request.body === "too-large" ? undefined : parseJsonBody(request);
     if (parsed === undefined) return errorResponse(413, tooLarge(this.#limits));
     if (parsed.kind === "refused") return parsed.response;

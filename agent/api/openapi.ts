@@ -313,7 +313,7 @@ export const openApi = {
     },
     "/v1/reload": {
       post: {
-        summary: "Reads the schema files again.",
+        summary: "Reads the schema files and the file of tokens again. Only over the Unix socket.",
         requestBody: body(object({ dry_run: { type: "boolean" } }, ["dry_run"])),
         responses: { 200: answer("", lines(ref("OperationLine"))), ...refused, ...common },
       },

@@ -15,8 +15,7 @@
  * @module
  */
 
-import { readFileSync, statSync } from "node:fs";
-import { parse, TomlError } from "smol-toml";
+import { readSecretFile } from "../secret-file.ts";
 import type { Token } from "./access.ts";
 
 export type TokensRead =
@@ -44,28 +43,13 @@ export function parseTokens(value: unknown): TokensRead {
 
 export function readTokensFile(path: string): TokensRead {
   const refused = (why: string): TokensRead => ({ kind: "refused", problems: [`${path}: ${why}`] });
-  let text: string;
-  try {
-    const mode = statSync(path).mode & 0o777;
-    if ((mode & 0o077) !== 0) {
-      return refused(`others can read it (mode 0${mode.toString(8)}): chmod 600 ${path}`);
-    }
-    text = readFileSync(path, "utf8");
-  } catch (error) {
-    return refused((error as Error).message);
-  }
-  let file: Record<string, unknown>;
-  try {
-    file = parse(text) as Record<string, unknown>;
-  } catch (error) {
-    if (!(error instanceof TomlError)) throw error;
-    // The rest of the message quotes the line.
-    const [why] = error.message.split("\n");
-    return refused(`line ${error.line}, column ${error.column}: ${why}`);
-  }
-  const unknown = Object.keys(file).find((key) => key !== "tokens");
+  const file = readSecretFile(path);
+  if (file.kind === "missing") return refused("there is no such file");
+  if (file.kind === "refused") return refused(file.why);
+  const { table } = file;
+  const unknown = Object.keys(table).find((key) => key !== "tokens");
   if (unknown !== undefined) return refused(`unknown key ${unknown}: it holds [[tokens]] only`);
-  const read = parseTokens(file.tokens ?? []);
+  const read = parseTokens(table.tokens ?? []);
   if (read.kind === "tokens") return read;
   return { kind: "refused", problems: read.problems.map((problem) => `${path}: ${problem}`) };
 }

@@ -132,7 +132,7 @@ export class LineStream implements AsyncDisposable {
   }
 
   async take(count: number): Promise<string[]> {
-    await this.#until(() => this.lines.length >= this.#taken + count || this.isEnded);
+    await this.until(() => this.lines.length >= this.#taken + count || this.isEnded);
     if (this.lines.length < this.#taken + count) {
       throw new Error(`the stream ended after ${JSON.stringify(this.lines.slice(-3))}`);
     }
@@ -143,7 +143,7 @@ export class LineStream implements AsyncDisposable {
 
   /** Resolves when the server has ended the stream. */
   end(): Promise<void> {
-    return this.#until(() => this.isEnded);
+    return this.until(() => this.isEnded);
   }
 
   get waiting(): number {
@@ -155,7 +155,8 @@ export class LineStream implements AsyncDisposable {
     await this.#done;
   }
 
-  async #until(isTrue: () => boolean): Promise<void> {
+  /** Looks again at every line, and at the end. @throws when that doesn't come within five seconds */
+  async until(isTrue: () => boolean): Promise<void> {
     const deadlineMs = performance.now() + 5000;
     while (!isTrue()) {
       const leftMs = deadlineMs - performance.now();

@@ -13,6 +13,7 @@ import { join } from "node:path";
 import { createGate, type Token } from "../../agent/api/access.ts";
 import { createFront, RouteRoom } from "../../agent/api/front.ts";
 import { serveTcp, type TcpServer } from "../../agent/api/tcp-server.ts";
+import { TokenSet } from "../../agent/api/token-set.ts";
 import { serveUnix } from "../../agent/api/unix-server.ts";
 import { runPatina, startTestAgent } from "../agent-process.ts";
 import { testIf } from "../real.ts";
@@ -43,7 +44,7 @@ beforeAll(async () => {
     INSERT INTO mine VALUES (1, 'm');
     INSERT INTO other VALUES (1, 'o');
   `);
-  const gate = createGate({ tokens, endpointName: "edge-1" });
+  const gate = createGate({ tokens: new TokenSet(tokens), endpointName: "edge-1" });
   const serving = await serveTcp({
     address: { host: "127.0.0.1", port: 0 },
     front: createFront({ handle: agent.handle, room: new RouteRoom(), gate }),
@@ -208,7 +209,7 @@ describe("a bearer token", () => {
       expect((await limited.ask("GET", inside)).status).toBe(403);
     }
     for (const operation of ["/v1/backup", "/v1/reload"]) {
-      for (const name of ["reader", "limited"]) {
+      for (const name of ["full", "reader", "limited"]) {
         expect((await as(name).ask("POST", operation, "{}")).status).toBe(403);
       }
     }
@@ -295,6 +296,73 @@ describe("an agent", () => {
     const broken = await runPatina(args);
     expect([broken.code, broken.stderr]).toEqual([2, expect.stringContaining("line 2")]);
     expect(broken.stderr).not.toContain(secret);
+  });
+
+  test("takes tokens back at a reload: their streams end, those of others go on", async () => {
+    const tokens = (text: string) => writeFile(join(at, "tokens.toml"), text, { mode: 0o600 });
+    const entry = (name: string, more = "") =>
+      `[[tokens]]\nname = "${name}"\nsecret = "secret-of-${name}-token"\n${more}`;
+    const { at, config } = await configured(
+      '[api]\nlisten = ["127.0.0.1:0"]\ntokens_file = "tokens.toml"\n',
+    );
+    await tokens(entry("kept") + entry("lost") + entry("narrowed"));
+    const agent = await startTestAgent({ folder: at, arguments: ["-c", config] });
+    try {
+      const of = (name: string, isH2c = false) =>
+        new HttpClient({
+          at: `http://${agent.listen[0]}`,
+          isPatina: true,
+          isH2c,
+          token: `secret-of-${name}-token`,
+        });
+      const reload = () => runPatina(["reload", "--json", "--socket", agent.socket]);
+      const streams = await Promise.all(
+        ["kept", "lost", "narrowed"].flatMap((name) => [
+          of(name).subscribe('"SELECT id FROM t"'),
+          of(name, true).subscribe('"SELECT id FROM t"'),
+          of(name).stream("POST", "/v1/updates/t"),
+        ]),
+      );
+      for (const stream of streams) expect(stream.status).toBe(200);
+
+      // One that can't be read changes nothing.
+      await tokens(`${entry("kept")}[[tokens]]\nsecret = "short"\n`);
+      const broken = await reload();
+      expect([broken.code, broken.stdout + broken.stderr]).toEqual([
+        1,
+        expect.stringContaining("16 to 512 visible ASCII characters"),
+      ]);
+      expect((await of("lost").query('"SELECT 1"')).status).toBe(200);
+
+      await tokens(entry("kept") + entry("narrowed", "read_only = true\n") + entry("fresh"));
+      const done = await reload();
+      expect(JSON.parse(done.stdout).tokens).toEqual({
+        kept: ["kept"],
+        added: ["narrowed", "fresh"],
+        revoked: ["lost", "narrowed"],
+      });
+      const line = '{"error":"the token of this stream is no longer valid"}';
+      for (const stream of streams.slice(3)) {
+        await stream.end();
+        expect([stream.lines.at(-1), stream.isBroken]).toEqual([line, false]);
+      }
+      expect((await of("lost").query('"SELECT 1"')).status).toBe(401);
+      expect((await of("narrowed").query('"SELECT 1"')).status).toBe(200);
+      const insert = `["INSERT INTO t VALUES (41, NULL)"]`;
+      expect((await of("narrowed").transact(insert)).status).toBe(403);
+      const written = await of("fresh", true).transact(insert);
+      expect([written.status, written.text]).toEqual([200, expect.stringContaining('"version":')]);
+      for (const stream of streams.slice(0, 3)) {
+        await stream.until(() => stream.lines.some((one) => one.includes("[41]")));
+        expect(stream.isEnded).toBe(false);
+      }
+      // SIGHUP does the same.
+      await tokens(entry("fresh"));
+      process.kill(agent.pid, "SIGHUP");
+      for (const stream of streams.slice(0, 3)) await stream.end();
+    } finally {
+      await agent.stop();
+    }
   });
 
   test("shows no secret in its log, its arguments or its environment, nor by --check", async () => {

@@ -1,5 +1,6 @@
 /** @module */
 
+import type { TokensChange } from "../../api/token-set.ts";
 import { clientOf } from "../agent-client.ts";
 import type { GlobalOptions } from "../program.ts";
 import { Progress } from "../progress.ts";
@@ -22,6 +23,9 @@ export async function reload(options: GlobalOptions & { dryRun?: boolean }): Pro
   for (const table of (done.newly_replicated ?? []) as readonly string[]) {
     console.log(`-- ${table} becomes replicated: its rows are taken in`);
   }
+  const { added, revoked } = (done.tokens ?? {}) as Partial<TokensChange>;
+  for (const name of added ?? []) console.log(`-- token ${name}: valid from now on`);
+  for (const name of revoked ?? []) console.log(`-- token ${name}: taken back`);
   if (statements.length === 0) console.log("the database is as the schema files say");
   else if (done.dry_run === true) console.log("-- nothing was done: this was a dry run");
 }
