@@ -202,7 +202,7 @@ export const merge: Bench = {
   },
 };
 
-class OurSide implements Side {
+export class OurSide implements Side {
   readonly #own: OwnStore;
 
   constructor(path: string) {
@@ -288,7 +288,7 @@ const rankByPhase = { new: 1, stale: 2, win: 3, narrow: 4 } as const;
  * All phases of one batch size. The values of a later time are larger, and those of a tie are larger still:
  * cr-sqlite, which is told of equal versions, decides by value.
  */
-function createInputs(rows: number, batch: number, seed: number): PhaseInput[] {
+export function createInputs(rows: number, batch: number, seed: number): PhaseInput[] {
   const random = seededRandom(seed);
   const keys = Array.from({ length: rows }, () => {
     const id = `i-${Math.floor(random() * 2 ** 48)

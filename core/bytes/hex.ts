@@ -6,7 +6,8 @@
  * @module
  */
 
-const pairByByte: readonly string[] = Array.from({ length: 256 }, (_, byte) =>
+/** Two digits for each byte. */
+export const pairByByte: readonly string[] = Array.from({ length: 256 }, (_, byte) =>
   byte.toString(16).padStart(2, "0"),
 );
 

@@ -30,7 +30,19 @@ export const slotMs = 1000;
  * stamp whose ms is below 1000 c.
  */
 export function slotOfStamp(stamp: Hlc): number {
-  return Math.floor(stamp.ms / slotMs) + 1;
+  return slotOfMs(stamp.ms);
+}
+
+export function slotOfMs(ms: number): number {
+  return Math.floor(ms / slotMs) + 1;
+}
+
+/** A state's clocks of one slot. */
+export function partOfSlot(state: ClockState, slot: number): ClockPart {
+  return {
+    clock: slotOfStamp(state.clock) === slot ? state.clock : undefined,
+    cells: state.cells.filter((cell) => slotOfStamp(cell.stamp) === slot),
+  };
 }
 
 /** The last slot that any of a state's clocks falls in. */
@@ -73,6 +85,19 @@ export function newsOf(
   }
   if (!isClockNew && cells === undefined) return undefined;
   return { clock: isClockNew ? incoming.clock : undefined, cells: cells ?? [] };
+}
+
+/** Whether all news are in the join of them with what was held. */
+export function isHeld(news: ClockPart | undefined, after: ClockState): boolean {
+  if (news === undefined) return true;
+  if (news.clock !== undefined && compareRowClocks(news.clock, after.clock) !== 0) return false;
+  let at = 0;
+  for (const cell of news.cells) {
+    while (at < after.cells.length && (after.cells[at] as CellClock).column < cell.column) at++;
+    const held = after.cells[at];
+    if (held === undefined || held.column !== cell.column || !isSameCell(held, cell)) return false;
+  }
+  return true;
 }
 
 function isSameCell(a: CellClock, b: CellClock): boolean {

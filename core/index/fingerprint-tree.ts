@@ -4,8 +4,9 @@
  * The space of row ids is cut into 65,536 *ranges* by the first two bytes of the id. A range has a count
  * and a *fingerprint*, the sum of its rows' digests mod 2^128; the sums of sixteen neighbours make their
  * parent, up to one root. Addition is commutative and has an inverse, so the tree is a function of
- * the set alone, and a changed row costs one subtraction and one addition on five levels. (An XOR would be
- * cheaper and weaker: a row counted twice would vanish. Digests are keyed, `row/digest.ts`.)
+ * the set alone. A changed row costs one addition to its range; the sums above follow when they are asked
+ * for. (An XOR would be cheaper and weaker: a row counted twice would vanish. Digests are keyed,
+ * `row/digest.ts`.)
  *
  * | level | nodes  | a node covers  |
  * | ----- | ------ | -------------- |
@@ -35,6 +36,9 @@ export const sumLanes = 5;
 const nodeCount = 1 + 16 + 256 + 4096 + 65536;
 /** Index of the first node of each level. */
 const levelStart: readonly number[] = [0, 1, 17, 273, 4369];
+const rangesStart = 4369;
+/** Nodes of the level above the ranges. */
+const parentCount = rangeCount / treeFanOut;
 
 /** Nodes at `level` (0 … 4). */
 export function nodesAtLevel(level: number): number {
@@ -56,7 +60,11 @@ export function rangesOfNode(
 }
 
 export class FingerprintTree {
+  /** Those of the ranges are always right, those above once {@link #sumUp} has run. */
   readonly #lanes = new Uint32Array(nodeCount * sumLanes);
+  /** By node of the level above the ranges: a range below it was changed since. */
+  readonly #isStale = new Uint8Array(parentCount);
+  readonly #stale: number[] = [];
   readonly #difference = new Uint32Array(sumLanes);
 
   /** Counts a row in. @param range As of `rangeOfRow`. */
@@ -73,10 +81,36 @@ export class FingerprintTree {
   replace(range: number, before: Digest | undefined, after: Digest | undefined): void {
     const difference = this.#difference;
     differenceOf(before, after, difference);
-    for (let level = 0; level <= rangeLevel; level++) {
-      const node = (levelStart[level] as number) + (range >>> (4 * (rangeLevel - level)));
-      addSum(this.#lanes, node * sumLanes, difference, 0);
+    addSum(this.#lanes, (rangesStart + range) * sumLanes, difference, 0);
+    const parent = range >>> 4;
+    if (this.#isStale[parent] === 1) return;
+    this.#isStale[parent] = 1;
+    this.#stale.push(parent);
+  }
+
+  /** Brings the sums above the ranges up to date: sixteen additions a node that has changed. */
+  #sumUp(): void {
+    let nodes = this.#stale;
+    if (nodes.length === 0) return;
+    for (const node of nodes) this.#isStale[node] = 0;
+    for (let level = rangeLevel - 1; level >= 0; level--) {
+      const above: number[] = [];
+      let last = -1;
+      // In order, so that a node is added up once for all that changed below it.
+      for (const node of nodes.sort((a, b) => a - b)) {
+        if (node === last) continue;
+        last = node;
+        const at = ((levelStart[level] as number) + node) * sumLanes;
+        const from = ((levelStart[level + 1] as number) + node * treeFanOut) * sumLanes;
+        this.#lanes.fill(0, at, at + sumLanes);
+        for (let child = 0; child < treeFanOut; child++) {
+          addSum(this.#lanes, at, this.#lanes, from + child * sumLanes);
+        }
+        above.push(node >>> 4);
+      }
+      nodes = above;
     }
+    this.#stale.length = 0;
   }
 
   /** Rows under a node. */
@@ -107,6 +141,7 @@ export class FingerprintTree {
   }
 
   #at(level: number, node: number): number {
+    if (level < rangeLevel) this.#sumUp();
     const start = levelStart[level];
     assert(
       start !== undefined && node >= 0 && node < nodesAtLevel(level),

@@ -9,8 +9,7 @@
  * @module
  */
 
-import type { RowId } from "../row/digest.ts";
-import { laneToHex } from "./fingerprint-tree.ts";
+import { type IdWords, type RowId, wordsToId } from "../row/digest.ts";
 
 /** No place. */
 export const noPlace = -1;
@@ -30,10 +29,9 @@ export class IdTable {
   /** Place by hash; twice as long as there are places. */
   #slots = new Int32Array(2 * capacityMin).fill(noPlace);
 
-  /** The id looked up last, its words, and its place: a change looks a row up and then adds it. */
-  #lookedId = "" as RowId;
-  #looked = noPlace;
-  readonly #lookedWords = new Uint32Array(words);
+  /** The id looked up last, and its place: a change looks a row up and then adds it. */
+  #looked: IdWords | undefined;
+  #lookedPlace: number = noPlace;
 
   get size(): number {
     return this.#size;
@@ -45,50 +43,48 @@ export class IdTable {
   }
 
   /** The place of an id, or {@link noPlace}. */
-  find(id: RowId): number {
-    if (id === this.#lookedId) return this.#looked;
-    const first = wordOf(id, 0);
-    const second = wordOf(id, 8);
-    const third = wordOf(id, 16);
-    const fourth = wordOf(id, 24);
-    const mask = this.#slots.length - 1;
+  find(id: IdWords): number {
+    if (id === this.#looked) return this.#lookedPlace;
+    const { first, second, third, fourth } = id;
+    const ids = this.#ids;
+    const slots = this.#slots;
+    const mask = slots.length - 1;
     let place: number = noPlace;
     // The first word names the range, which neighbours share; the second is as random as any.
     for (let slot = second & mask; ; slot = (slot + 1) & mask) {
-      place = this.#slots[slot] as number;
+      place = slots[slot] as number;
       if (place === noPlace) break;
       const at = place * words;
       if (
-        this.#ids[at + 1] === second &&
-        this.#ids[at] === first &&
-        this.#ids[at + 2] === third &&
-        this.#ids[at + 3] === fourth
+        ids[at + 1] === second &&
+        ids[at] === first &&
+        ids[at + 2] === third &&
+        ids[at + 3] === fourth
       ) {
         break;
       }
     }
-    this.#lookedId = id;
-    this.#looked = place;
-    this.#lookedWords[0] = first;
-    this.#lookedWords[1] = second;
-    this.#lookedWords[2] = third;
-    this.#lookedWords[3] = fourth;
+    this.#looked = id;
+    this.#lookedPlace = place;
     return place;
   }
 
   /** Gives a place to an id that has none. {@link capacity} may have grown. */
-  add(id: RowId): number {
-    // It was looked for just now, and its words are at hand.
-    this.find(id);
+  add(id: IdWords): number {
     let place = this.#free;
     if (place !== noPlace) this.#free = this.#nextFree[place] as number;
     else {
       place = this.#places++;
       if (place === this.#capacity) this.#grow();
     }
-    this.#ids.set(this.#lookedWords, place * words);
+    const at = place * words;
+    this.#ids[at] = id.first;
+    this.#ids[at + 1] = id.second;
+    this.#ids[at + 2] = id.third;
+    this.#ids[at + 3] = id.fourth;
     this.#slots[this.#slotOf(place)] = place;
-    this.#looked = place;
+    this.#looked = id;
+    this.#lookedPlace = place;
     this.#size++;
     return place;
   }
@@ -99,15 +95,21 @@ export class IdTable {
     this.#nextFree[place] = this.#free;
     this.#free = place;
     this.#size--;
-    if (this.#looked === place) this.#lookedId = "" as RowId;
+    if (this.#lookedPlace === place) this.#looked = undefined;
   }
 
   idAt(place: number): RowId {
-    let id = "";
-    for (let word = 0; word < words; word++) {
-      id += laneToHex(this.#ids[place * words + word] as number);
-    }
-    return id as RowId;
+    return wordsToId(this.wordsAt(place));
+  }
+
+  wordsAt(place: number): IdWords {
+    const at = place * words;
+    return {
+      first: this.#ids[at] as number,
+      second: this.#ids[at + 1] as number,
+      third: this.#ids[at + 2] as number,
+      fourth: this.#ids[at + 3] as number,
+    };
   }
 
   /** The range that the id at a place falls in. */
@@ -159,15 +161,4 @@ export function grown<T extends Float64Array | Int32Array | Uint32Array | Uint16
 ): T {
   to.set(from);
   return to;
-}
-
-/** Eight hex digits of an id as a number. */
-function wordOf(id: RowId, from: number): number {
-  let word = 0;
-  for (let i = from; i < from + 8; i++) {
-    const code = id.charCodeAt(i);
-    // '0'..'9' are 48..57 and 'a'..'f' 97..102.
-    word = (word << 4) | (code < 58 ? code - 48 : code - 87);
-  }
-  return word >>> 0;
 }

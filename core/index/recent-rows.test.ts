@@ -1,7 +1,7 @@
 import { expect, test } from "bun:test";
 import fc from "fast-check";
 import { siteOf } from "../../test/model/history.ts";
-import type { RowId } from "../row/digest.ts";
+import { idToWords, type RowId } from "../row/digest.ts";
 import { encodeKey } from "../row/key.ts";
 import { nodeOfRange } from "./fingerprint-tree.ts";
 import { type RecentRow, RecentRows } from "./recent-rows.ts";
@@ -26,6 +26,14 @@ function allOf(recent: RecentRows, aheadMsMax = 0, sinceMs = 0): RecentRow[] {
   return recent.since(recency, () => false, aheadMsMax);
 }
 
+function touch(recent: RecentRows, row: RecentRow, nowMs: number): void {
+  recent.touch(idToWords(row.id), row.ref, row.stamp, row.digest, row.urgent, nowMs);
+}
+
+function recall(recent: RecentRows, row: RecentRow, touchedMs: number): void {
+  recent.recall(idToWords(row.id), row.ref, row.stamp, row.digest, touchedMs);
+}
+
 // The linked lists against a plain array of what was touched.
 test("what is kept is what was touched last, by age, by number and by range", () => {
   const options = { keepMs: 100, rowsMax: 8 };
@@ -40,7 +48,7 @@ test("what is kept is what was touched last, by age, by number and by range", ()
         const row = rowOf(number, nowMs);
         // A look-up of another row just before must not matter.
         if (look) recent.get(model[0]?.row.id ?? row.id);
-        recent.touch(row, nowMs);
+        touch(recent, row, nowMs);
         recent.expire(nowMs);
         model = model.filter(({ row: { id } }) => id !== row.id).concat({ row, atMs: nowMs });
         model = model.slice(-options.rowsMax).filter(({ atMs }) => atMs >= nowMs - options.keepMs);
@@ -68,10 +76,10 @@ test("what is kept is what was touched last, by age, by number and by range", ()
 
 test("rows stamped since a time: urgent first, stamps ahead of their arrival included", () => {
   const recent = new RecentRows();
-  recent.touch(rowOf(1, 5000), 1000);
-  recent.touch(rowOf(2, 2000), 2000);
-  recent.touch(rowOf(3, 3000, true), 3000);
-  recent.touch(rowOf(4, 1500), 4000);
+  touch(recent, rowOf(1, 5000), 1000);
+  touch(recent, rowOf(2, 2000), 2000);
+  touch(recent, rowOf(3, 3000, true), 3000);
+  touch(recent, rowOf(4, 1500), 4000);
   const since = (ms: number, aheadMs: number) =>
     allOf(recent, aheadMs, ms).map(({ digest }) => digest.d);
   expect(since(2000, 1000)).toEqual([3, 1, 2]);
@@ -83,7 +91,7 @@ test("of the own rows those stamped earlier are named too, and of many the newes
   const recent = new RecentRows();
   for (let i = 1; i <= 6; i++) {
     const stamp = { ms: 1000 * i, count: 0, site: siteOf(i % 2) };
-    recent.touch({ ...rowOf(i, 0), stamp }, 1000 * i);
+    touch(recent, { ...rowOf(i, 0), stamp }, 1000 * i);
   }
   const named = (ownSinceMs: number, rowsMax: number) =>
     recent
@@ -96,15 +104,15 @@ test("of the own rows those stamped earlier are named too, and of many the newes
 
 test("recalled rows come before those touched, and never take their room", () => {
   const recent = new RecentRows({ keepMs: 100, rowsMax: 4 });
-  recent.touch(rowOf(1, 50), 1000);
-  recent.recall(rowOf(2, 40), 940);
+  touch(recent, rowOf(1, 50), 1000);
+  recall(recent, rowOf(2, 40), 940);
   // It changed meanwhile: what its change said stands.
-  recent.recall(rowOf(1, 30), 930);
-  recent.recall(rowOf(3, 30), 920);
-  recent.touch(rowOf(4, 60), 1001);
-  recent.recall(rowOf(5, 20), 910);
+  recall(recent, rowOf(1, 30), 930);
+  recall(recent, rowOf(3, 30), 920);
+  touch(recent, rowOf(4, 60), 1001);
+  recall(recent, rowOf(5, 20), 910);
   expect(allOf(recent, 1000).map(({ digest }) => digest.d)).toEqual([4, 1, 2, 3]);
-  recent.touch(rowOf(6, 70), 1002);
+  touch(recent, rowOf(6, 70), 1002);
   expect(recent.has(rowOf(3, 30).id)).toBe(false);
   recent.expire(1041);
   expect(allOf(recent).map(({ digest }) => digest.d)).toEqual([6, 4, 1]);
@@ -112,28 +120,28 @@ test("recalled rows come before those touched, and never take their room", () =>
 
 test("a row looked up, then forgotten and touched again is kept", () => {
   const recent = new RecentRows({ keepMs: 100, rowsMax: 8 });
-  recent.touch(rowOf(1, 0), 0);
+  touch(recent, rowOf(1, 0), 0);
   expect(recent.get(rowOf(1, 0).id)).toBeDefined();
   recent.expire(1000);
   expect(recent.size).toBe(0);
-  recent.touch(rowOf(1, 1000), 1000);
+  touch(recent, rowOf(1, 1000), 1000);
   expect(allOf(recent)).toEqual([rowOf(1, 1000)]);
   expect(recent.get(rowOf(1, 0).id)).toEqual(rowOf(1, 1000));
 });
 
 test("places are used again, and the columns grow", () => {
   const recent = new RecentRows({ keepMs: 100, rowsMax: 2000 });
-  for (let i = 0; i < 5000; i++) recent.touch(rowOf(i, i), i / 100);
+  for (let i = 0; i < 5000; i++) touch(recent, rowOf(i, i), i / 100);
   expect(recent.size).toBe(2000);
   expect(allOf(recent).map(({ digest }) => digest.d)).toEqual(
     Array.from({ length: 2000 }, (_, i) => 4999 - i),
   );
   for (let i = 0; i < 5000; i++) {
     expect(recent.get(rowOf(i, i).id)).toEqual(i < 3000 ? undefined : rowOf(i, i));
-    expect(recent.digestOf(rowOf(i, i).id)?.d).toBe(i < 3000 ? undefined : i);
+    expect(recent.digestOf(idToWords(rowOf(i, i).id))?.d).toBe(i < 3000 ? undefined : i);
   }
   recent.expire(145);
-  recent.touch(rowOf(1, 1), 146);
+  touch(recent, rowOf(1, 1), 146);
   expect(allOf(recent).map(({ digest }) => digest.d)).toEqual([
     ...Array.from({ length: 500 }, (_, i) => 4999 - i),
     1,

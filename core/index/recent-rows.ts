@@ -14,7 +14,7 @@
 
 import type { Entry } from "../change/frame.ts";
 import type { Site, Stamp } from "../clock/stamp.ts";
-import type { Digest, RowId } from "../row/digest.ts";
+import { type Digest, type IdWords, idToWords, type RowId } from "../row/digest.ts";
 import type { RowRef } from "../store/row-store.ts";
 import { laneToHex } from "./fingerprint-tree.ts";
 import { grown, IdTable, noPlace } from "./id-table.ts";
@@ -89,29 +89,40 @@ export class RecentRows {
   }
 
   has(id: RowId): boolean {
-    return this.#ids.find(id) !== noPlace;
+    return this.#ids.find(idToWords(id)) !== noPlace;
   }
 
   get(id: RowId): RecentRow | undefined {
-    const place = this.#ids.find(id);
+    const place = this.#ids.find(idToWords(id));
     return place === noPlace ? undefined : this.#rowAt(place, id);
   }
 
   /** The live digest of a row, without the rest. */
-  digestOf(id: RowId): Digest | undefined {
+  digestOf(id: IdWords): Digest | undefined {
     const place = this.#ids.find(id);
     return place === noPlace ? undefined : this.#digestAt(place);
   }
 
-  /** Notes that a row changed. @param nowMs Wall clock; a step back only delays forgetting. */
-  touch(row: RecentRow, nowMs: number): void {
-    let place = this.#ids.find(row.id);
+  /**
+   * Notes that a row changed: see {@link RecentRow}.
+   *
+   * @param nowMs Wall clock; a step back only delays forgetting.
+   */
+  touch(
+    id: IdWords,
+    ref: RowRef,
+    stamp: Stamp,
+    digest: Digest,
+    urgent: boolean,
+    nowMs: number,
+  ): void {
+    let place = this.#ids.find(id);
     if (place === noPlace) {
       // Before it is added: the columns needn't be longer than they are full.
       if (this.#ids.size >= this.#options.rowsMax) this.#forget(this.#oldest);
-      place = this.#add(row);
+      place = this.#add(id, ref.key);
     } else this.#unlinkAge(place);
-    this.#put(place, row, nowMs);
+    this.#put(place, ref.table, stamp, digest, urgent, nowMs);
     this.#older[place] = this.#newest;
     this.#newer[place] = noPlace;
     if (this.#newest === noPlace) this.#oldest = place;
@@ -120,10 +131,10 @@ export class RecentRows {
   }
 
   /** Notes a row that changed before all that are here, if there is room and it isn't here itself. */
-  recall(row: RecentRow, touchedMs: number): void {
-    if (this.#ids.size >= this.#options.rowsMax || this.#ids.find(row.id) !== noPlace) return;
-    const place = this.#add(row);
-    this.#put(place, row, touchedMs);
+  recall(id: IdWords, ref: RowRef, stamp: Stamp, digest: Digest, touchedMs: number): void {
+    if (this.#ids.size >= this.#options.rowsMax || this.#ids.find(id) !== noPlace) return;
+    const place = this.#add(id, ref.key);
+    this.#put(place, ref.table, stamp, digest, false, touchedMs);
     this.#newer[place] = this.#oldest;
     this.#older[place] = noPlace;
     if (this.#oldest === noPlace) this.#newest = place;
@@ -203,17 +214,24 @@ export class RecentRows {
     };
   }
 
-  #put(place: number, row: RecentRow, touchedMs: number): void {
-    const { a, b, c, d } = row.digest;
-    this.#digests[place * lanes] = a;
-    this.#digests[place * lanes + 1] = b;
-    this.#digests[place * lanes + 2] = c;
-    this.#digests[place * lanes + 3] = d;
-    this.#stampMs[place] = row.stamp.ms;
-    this.#stampCount[place] = row.stamp.count;
-    this.#stampSite[place] = this.#sites.of(row.stamp.site);
-    this.#urgent[place] = row.urgent ? 1 : 0;
-    this.#tables[place] = this.#tableNames.of(row.ref.table);
+  #put(
+    place: number,
+    table: string,
+    stamp: Stamp,
+    digest: Digest,
+    urgent: boolean,
+    touchedMs: number,
+  ): void {
+    const at = place * lanes;
+    this.#digests[at] = digest.a;
+    this.#digests[at + 1] = digest.b;
+    this.#digests[at + 2] = digest.c;
+    this.#digests[at + 3] = digest.d;
+    this.#stampMs[place] = stamp.ms;
+    this.#stampCount[place] = stamp.count;
+    this.#stampSite[place] = this.#sites.of(stamp.site);
+    this.#urgent[place] = urgent ? 1 : 0;
+    this.#tables[place] = this.#tableNames.of(table);
     this.#touchedMs[place] = touchedMs;
   }
 
@@ -235,7 +253,7 @@ export class RecentRows {
   }
 
   /** A place for a row that has none, not yet linked by age. */
-  #add({ id, ref: { key } }: RecentRow): number {
+  #add(id: IdWords, key: Uint8Array): number {
     const place = this.#ids.add(id);
     if (this.#ids.capacity > this.#capacity) this.#grow();
     if (key.length > inlineKeyBytes) this.#longKeys.set(place, key);

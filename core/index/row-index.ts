@@ -11,17 +11,18 @@
  */
 
 import { bytesToHex } from "../bytes/hex.ts";
-import type { Stamp } from "../clock/stamp.ts";
 import {
   type ClockState,
-  type Digest,
   type Digester,
+  type IdWords,
+  idToWords,
   type RowId,
-  rangeOfRow,
+  rangeOfWords,
 } from "../row/digest.ts";
 import { stampOfRow } from "../row/row-state.ts";
 import type { RowColumns } from "../store/row-hasher.ts";
-import type { MergedRow, RowRef, ScannedRow } from "../store/row-store.ts";
+import type { MergedRow, ScannedRow } from "../store/row-store.ts";
+import { slotMs } from "./clock-part.ts";
 import { FingerprintTree } from "./fingerprint-tree.ts";
 import { RecentRows, type RecentRowsOptions, recentRowsDefaults } from "./recent-rows.ts";
 import { SettledImage } from "./settled-image.ts";
@@ -55,16 +56,16 @@ export class RowIndex {
    * A row that was changed lately, and before this index was made: told before it is scanned, the newest
    * first.
    */
-  recall({ id, table, key, clocks }: ScannedRow, nowMs: number): void {
-    const stamp = stampOfRow(clocks);
-    const digest = this.#digester.rowDigest(id, clocks);
-    const row = { id, ref: { table, key }, stamp, digest, urgent: false };
-    this.recent.recall(row, Math.min(stamp.ms, nowMs));
+  recall(row: ScannedRow, nowMs: number): void {
+    const words = idToWords(row.id);
+    const stamp = stampOfRow(row.clocks);
+    const digest = this.#digester.digestOf(words, row.clocks);
+    this.recent.recall(words, row, stamp, digest, Math.min(stamp.ms, nowMs));
   }
 
   /** A row that the rebuilding scan met. */
   scanned(row: ScannedRow): void {
-    if (!this.#countedByChange?.has(row.id)) this.#count(row.id, row.clocks);
+    if (!this.#countedByChange?.has(row.id)) this.#count(idToWords(row.id), row.clocks);
   }
 
   /** Rows that it met all of whose clocks lie before the oldest cut. */
@@ -101,36 +102,31 @@ export class RowIndex {
     const counted = this.#countedByChange;
     if (counted !== undefined && !counted.has(row.id)) {
       counted.add(row.id);
-      if (row.before !== undefined && !isScanned) this.#count(row.id, row.before);
+      if (row.before !== undefined && !isScanned) this.#count(row.words, row.before);
     }
-    const { before } = row;
-    const range = rangeOfRow(row.id);
+    const { before, words } = row;
+    const quick = row.quickNews;
+    if (!row.changed && before !== undefined && quick !== undefined) {
+      // Nothing that a tree or a cut could show: what was sent is known, or lost to what is settled.
+      if (quick.msMax < 0) return;
+      if (quick.msMax < this.image.oldestCut * slotMs && !this.image.knows(words)) return;
+    }
     const beforeDigest =
-      before && (this.recent.digestOf(row.id) ?? this.#digester.rowDigest(row.id, before));
+      before && (this.recent.digestOf(words) ?? this.#digester.digestOf(words, before));
     let afterDigest = beforeDigest;
     if (row.changed || afterDigest === undefined) {
-      afterDigest = this.#digester.rowDigest(row.id, row.after);
-      this.live.replace(range, beforeDigest, afterDigest);
-      this.#touch(row, stampOfRow(row.after), afterDigest, urgent, nowMs);
+      afterDigest = this.#digester.digestOf(words, row.after);
+      this.live.replace(rangeOfWords(words), beforeDigest, afterDigest);
+      const stamp = row.after.largestStamp?.() ?? stampOfRow(row.after);
+      this.recent.touch(words, row, stamp, afterDigest, urgent, nowMs);
     }
-    this.image.take(row.id, range, before, row.incoming, row.after, beforeDigest, afterDigest);
+    this.image.take(row, beforeDigest, afterDigest);
   }
 
-  #count(id: RowId, clocks: ClockState): void {
-    const digest = this.#digester.rowDigest(id, clocks);
-    const range = rangeOfRow(id);
-    this.live.add(range, digest);
-    this.image.take(id, range, undefined, clocks, clocks, undefined, digest);
-  }
-
-  #touch(
-    row: RowRef & { readonly id: RowId },
-    stamp: Stamp,
-    digest: Digest,
-    urgent: boolean,
-    nowMs: number,
-  ): void {
-    const { id, table, key } = row;
-    this.recent.touch({ id, ref: { table, key }, stamp, digest, urgent }, nowMs);
+  #count(words: IdWords, clocks: ClockState): void {
+    const digest = this.#digester.digestOf(words, clocks);
+    this.live.add(rangeOfWords(words), digest);
+    const taken = { before: undefined, incoming: clocks, after: clocks, conflict: false };
+    this.image.take({ words, ...taken, quickNews: undefined }, undefined, digest);
   }
 }

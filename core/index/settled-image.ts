@@ -28,16 +28,21 @@ import {
   type Digest,
   type Digester,
   equalDigests,
-  type RowId,
+  type IdWords,
+  rangeOfWords,
 } from "../row/digest.ts";
+import type { QuickNews } from "../store/row-store.ts";
 import {
   type ClockPart,
   firstSlotOf,
+  isHeld,
   joinParts,
   lastSlotOf,
   newsOf,
   noClocks,
+  partOfSlot,
   slotMs,
+  slotOfMs,
   takeApart,
 } from "./clock-part.ts";
 import {
@@ -51,7 +56,8 @@ import {
   sumToShortHex,
   treeFanOut,
 } from "./fingerprint-tree.ts";
-import { FreshRows } from "./fresh-rows.ts";
+import { IdTable, noPlace } from "./id-table.ts";
+import { type OneSlotRow, OneSlotRows } from "./one-slot-rows.ts";
 
 /** The newest cut and four before it. */
 export const askableCuts = 5;
@@ -61,6 +67,16 @@ export const settleMs = 5000;
 /** The newest cut that a store may make whose HLC reads `hlcMs`. */
 export function cutAt(hlcMs: number): number {
   return Math.max(0, Math.floor((hlcMs - settleMs) / slotMs));
+}
+
+/** What a row was sent, and what that made of it: `MergedRow`, as far as the image goes. */
+export interface TakenRow {
+  readonly words: IdWords;
+  readonly before: ClockState | undefined;
+  readonly incoming: ClockState;
+  readonly after: ClockState;
+  readonly conflict: boolean;
+  readonly quickNews: QuickNews | undefined;
 }
 
 export interface ImageRoot {
@@ -83,7 +99,7 @@ interface TouchedSlot {
 
 /** A row touched lately. */
 interface TouchedRow {
-  readonly id: RowId;
+  readonly id: IdWords;
   readonly range: number;
   /** Its image at the oldest cut. */
   base: ClockPart;
@@ -100,8 +116,10 @@ export class SettledImage {
   readonly #digester: Digester;
   readonly #tree = new FingerprintTree();
   #cut: number;
-  readonly #rows = new Map<RowId, TouchedRow>();
-  readonly #fresh = new FreshRows();
+  readonly #ids = new IdTable();
+  /** By place of its id. */
+  readonly #rows: (TouchedRow | undefined)[] = [];
+  readonly #oneSlot = new OneSlotRows();
   /** By slot, for slots after the oldest cut: the rows that have clocks in it. */
   readonly #rowsBySlot = new Map<number, TouchedRow[]>();
   /** Steps between the askable cuts, oldest first: what each changed. */
@@ -126,41 +144,65 @@ export class SettledImage {
 
   /** Rows that have clocks after the oldest cut: what memory goes by. */
   get touchedRows(): number {
-    return this.#rows.size + this.#fresh.size;
+    return this.#ids.size + this.#oneSlot.size;
   }
 
   /**
    * Takes in clocks of a row, old ones and news alike.
    *
-   * @param range As of `rangeOfRow`.
-   * @param before The live state before; undefined for a row never counted here.
-   * @param incoming The clocks that came.
-   * @param after The live state now, the join of both.
+   * @param row `before`: the live state before; undefined for a row never counted here. `incoming`: the clocks
+   * that came. `after`: the live state now, the join of both.
    * @param beforeDigest Of `before`. @param afterDigest Of `after`.
    */
-  take(
-    id: RowId,
-    range: number,
-    before: ClockState | undefined,
-    incoming: ClockState,
-    after: ClockState,
-    beforeDigest: Digest | undefined,
-    afterDigest: Digest,
-  ): void {
-    const news = newsOf(incoming, before);
-    let row = this.#rows.get(id) ?? this.#refresh(id, range, news, before);
-    if (row === undefined) {
-      if (news === undefined || lastSlotOf(news) <= this.oldestCut) {
+  take(row: TakenRow, beforeDigest: Digest | undefined, afterDigest: Digest): void {
+    const { words: id, before, after } = row;
+    const range = rangeOfWords(id);
+    const place = this.#ids.find(id);
+    if (place !== noPlace) {
+      const news = newsOf(row.incoming, before);
+      if (news !== undefined) {
+        this.#takeNews(
+          this.#rows[place] as TouchedRow,
+          news,
+          before,
+          after,
+          beforeDigest,
+          afterDigest,
+        );
+      }
+      return;
+    }
+    const isOneSlot = this.#oneSlot.has(id);
+    const quick = row.quickNews;
+    let news: ClockPart | undefined;
+    let firstSlot: number;
+    let lastSlot: number;
+    if (quick !== undefined) {
+      firstSlot = slotOfMs(quick.msMin);
+      lastSlot = slotOfMs(quick.msMax);
+    } else {
+      news = newsOf(row.incoming, before);
+      firstSlot = news === undefined ? Number.POSITIVE_INFINITY : firstSlotOf(news);
+      lastSlot = news === undefined ? Number.NEGATIVE_INFINITY : lastSlotOf(news);
+    }
+    if (!isOneSlot) {
+      if (lastSlot <= this.oldestCut) {
         // Everything known of it lies before the oldest cut: the image at all of them is the live state.
         this.#replaceAtAllCuts(range, beforeDigest, afterDigest);
         return;
       }
-      const slot = lastSlotOf(news);
-      if (before === undefined && slot > this.#cut && firstSlotOf(news) === slot) {
-        this.#fresh.add(id, { slot, digest: afterDigest });
-        return;
+      if (firstSlot === lastSlot && lastSlot > this.#cut && !row.conflict) {
+        if (before === undefined || (quick !== undefined ? quick.isHeld : isHeld(news, after))) {
+          this.#oneSlot.add(id, lastSlot, before, beforeDigest, afterDigest);
+          return;
+        }
       }
-      row = {
+    } else if (lastSlot === Number.NEGATIVE_INFINITY) return;
+    news ??= newsOf(row.incoming, before) as ClockPart;
+    let touched: TouchedRow;
+    if (isOneSlot && before !== undefined) touched = this.#retake(id, range, before);
+    else {
+      touched = {
         id,
         range,
         base: before ?? noClocks,
@@ -171,9 +213,24 @@ export class SettledImage {
         cutImage: before ?? noClocks,
         cutDigest: beforeDigest,
       };
-      this.#rows.set(id, row);
+      this.#setRow(touched);
     }
-    if (news === undefined) return;
+    this.#takeNews(touched, news, before, after, beforeDigest, afterDigest);
+  }
+
+  /** Whether it keeps anything of a row: if not, its image at all cuts is the live row. */
+  knows(id: IdWords): boolean {
+    return this.#ids.find(id) !== noPlace || this.#oneSlot.has(id);
+  }
+
+  #takeNews(
+    row: TouchedRow,
+    news: ClockPart,
+    before: ClockState | undefined,
+    after: ClockState,
+    beforeDigest: Digest | undefined,
+    afterDigest: Digest,
+  ): void {
     const last = row.slots.at(-1);
     const lastEnd = before && beforeDigest && { image: before, digest: beforeDigest };
     this.#fold(row, news, after, afterDigest);
@@ -186,6 +243,10 @@ export class SettledImage {
   /** Takes in a row never counted here, all of whose clocks lie before the oldest cut. */
   addSettled(range: number, digest: Digest): void {
     this.#replaceAtAllCuts(range, undefined, digest);
+  }
+
+  #setRow(row: TouchedRow): void {
+    this.#rows[this.#ids.add(row.id)] = row;
   }
 
   /**
@@ -264,30 +325,24 @@ export class SettledImage {
     return fingerprints;
   }
 
-  /** A fresh row of which something else is heard now: it becomes one like the others. */
-  #refresh(
-    id: RowId,
-    range: number,
-    news: ClockPart | undefined,
-    before: ClockState | undefined,
-  ): TouchedRow | undefined {
-    if (news === undefined || before === undefined) return undefined;
-    const fresh = this.#fresh.take(id);
-    if (fresh === undefined) return undefined;
-    const { slot, digest } = fresh;
+  /** A row of one slot of which something else is heard now: it becomes one like the others. */
+  #retake(id: IdWords, range: number, live: ClockState): TouchedRow {
+    const known = this.#oneSlot.take(id) as OneSlotRow;
+    const { slot, digest } = known;
     const hasCut = slot <= this.#cut;
+    const base = known.before ?? noClocks;
     const row: TouchedRow = {
       id,
       range,
-      base: noClocks,
+      base,
       slots: [],
-      live: before,
+      live,
       liveDigest: digest,
-      cutImage: hasCut ? before : noClocks,
-      cutDigest: hasCut ? digest : undefined,
+      cutImage: hasCut ? live : base,
+      cutDigest: hasCut ? digest : known.beforeDigest,
     };
-    this.#rows.set(id, row);
-    this.#setSlot(row, slot, before);
+    this.#setRow(row);
+    this.#setSlot(row, slot, partOfSlot(live, slot));
     return row;
   }
 
@@ -381,7 +436,7 @@ export class SettledImage {
       return undefined;
     }
     if (next === row.slots.length) return row.liveDigest;
-    return this.#digester.rowDigest(row.id, { clock: image.clock, cells: image.cells });
+    return this.#digester.digestOf(row.id, { clock: image.clock, cells: image.cells });
   }
 
   #setSlot(row: TouchedRow, slot: number, part: ClockPart): void {
@@ -407,7 +462,7 @@ export class SettledImage {
   #skip(cut: number): void {
     let next = Number.POSITIVE_INFINITY;
     for (const slot of this.#rowsBySlot.keys()) next = Math.min(next, slot);
-    for (const slot of this.#fresh.slots()) next = Math.min(next, slot);
+    for (const slot of this.#oneSlot.slots()) next = Math.min(next, slot);
     const target = Math.min(cut, next - 1);
     if (next <= this.#cut || target - this.#cut < askableCuts) return;
     // The steps kept are empty: a row that made one not empty would still wait in a slot.
@@ -429,19 +484,22 @@ export class SettledImage {
       step.add(row.range, row.cutDigest, digest);
       row.cutDigest = digest;
     }
-    this.#fresh.forEachIn(cut, (range, digest) => {
-      this.#tree.replace(range, undefined, digest);
-      step.add(range, undefined, digest);
+    this.#oneSlot.forEachIn(cut, (range, before, digest) => {
+      this.#tree.replace(range, before, digest);
+      step.add(range, before, digest);
     });
     const gone = this.oldestCut + 1;
     for (const row of this.#rowsBySlot.get(gone) ?? []) {
       const first = row.slots.shift();
       assert(first?.slot === gone, "settled image: a row's first slot is the oldest");
       row.base = joinParts(row.base, first.part, row.live);
-      if (row.slots.length === 0) this.#rows.delete(row.id);
+      if (row.slots.length > 0) continue;
+      const place = this.#ids.find(row.id);
+      this.#rows[place] = undefined;
+      this.#ids.remove(place);
     }
     this.#rowsBySlot.delete(gone);
-    this.#fresh.forget(gone);
+    this.#oneSlot.forget(gone);
     this.#steps.shift();
     this.#steps.push(step);
     this.#cut = cut;

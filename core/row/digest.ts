@@ -18,7 +18,7 @@
  */
 
 import { assert } from "../assert.ts";
-import { bytesToHex, hexToBytes } from "../bytes/hex.ts";
+import { bytesToHex, hexToBytes, pairByByte } from "../bytes/hex.ts";
 import { ByteWriter } from "../bytes/writer.ts";
 import type { RowClock } from "../clock/row-clock.ts";
 import { type Site, type Stamp, writeHlc } from "../clock/stamp.ts";
@@ -31,6 +31,14 @@ export const digestKeyBytes = 32;
 
 /** 16 bytes of keyed hash of (table, primary key), as 32 hex digits. The first four name the range. */
 export type RowId = string & { readonly brand: "RowId" };
+
+/** A row id as four unsigned 32-bit numbers, in the order of its digits: what many rows are told apart by. */
+export interface IdWords {
+  readonly first: number;
+  readonly second: number;
+  readonly third: number;
+  readonly fourth: number;
+}
 
 /** A keyed hash of a value, eight bytes as two unsigned 32-bit numbers. */
 export interface ValueHash {
@@ -50,6 +58,10 @@ export interface ClockState {
   readonly clock: RowClock;
   /** Ascending by column name. */
   readonly cells: readonly CellClock[];
+  /** Appends the clocks as a row digest has them, where they needn't become objects for that. */
+  writeDigestInput?(writer: ByteWriter): void;
+  /** The largest stamp, where it is known without the objects. */
+  largestStamp?(): Stamp;
 }
 
 /** 128 bits as four unsigned 32-bit lanes, lane 0 lowest (little-endian lanes of a big number). */
@@ -66,6 +78,9 @@ export class Digester {
   /** Begins with the key, always. */
   readonly #writer = new ByteWriter(1024);
   readonly #siteBytes = new Map<Site, Uint8Array>();
+  /** Of the value hashed last. */
+  hashHigh = 0;
+  hashLow = 0;
   #lastSite = "" as Site;
   #lastSiteBytes: Uint8Array = new Uint8Array(0);
 
@@ -77,31 +92,60 @@ export class Digester {
 
   /** @param table In ASCII lower case. @param key As of `key.ts`. */
   rowId(table: string, key: Uint8Array): RowId {
+    return wordsToId(this.idWords(table, key));
+  }
+
+  /** {@link rowId} as numbers. */
+  idWords(table: string, key: Uint8Array): IdWords {
     const writer = this.#begin(0x02);
     writer.text(table);
     writer.blob(key);
-    return bytesToHex(this.#sha256(writer.peek()), 0, 16) as RowId;
+    const hash = this.#sha256(writer.peek());
+    return {
+      first: u32At(hash, 0),
+      second: u32At(hash, 4),
+      third: u32At(hash, 8),
+      fourth: u32At(hash, 12),
+    };
   }
 
   valueHash(value: SqlValue): ValueHash {
+    this.hashValue(value);
+    return { high: this.hashHigh, low: this.hashLow };
+  }
+
+  /** {@link valueHash}, left in {@link hashHigh} and {@link hashLow}. */
+  hashValue(value: SqlValue): void {
     const writer = this.#begin(0x03);
     writeValue(writer, value);
     const hash = this.#sha256(writer.peek());
-    return { high: u32At(hash, 0), low: u32At(hash, 4) };
+    this.hashHigh = u32At(hash, 0);
+    this.hashLow = u32At(hash, 4);
   }
 
   /** The digest of a row whose clocks are `state`. */
   rowDigest(id: RowId, state: ClockState): Digest {
+    return this.digestOf(idToWords(id), state);
+  }
+
+  /** {@link rowDigest} by the id's words. */
+  digestOf(id: IdWords, state: ClockState): Digest {
     const writer = this.#begin(0x01);
-    writer.hex(id);
-    this.#stamp(writer, state.clock);
-    writer.varint(state.clock.cl);
-    writer.varint(state.cells.length);
-    for (const cell of state.cells) {
-      writer.text(cell.column);
-      this.#stamp(writer, cell.stamp);
-      writer.u32(cell.hash.high);
-      writer.u32(cell.hash.low);
+    writer.u32(id.first);
+    writer.u32(id.second);
+    writer.u32(id.third);
+    writer.u32(id.fourth);
+    if (state.writeDigestInput !== undefined) state.writeDigestInput(writer);
+    else {
+      this.#stamp(writer, state.clock);
+      writer.varint(state.clock.cl);
+      writer.varint(state.cells.length);
+      for (const cell of state.cells) {
+        writer.text(cell.column);
+        this.#stamp(writer, cell.stamp);
+        writer.u32(cell.hash.high);
+        writer.u32(cell.hash.low);
+      }
     }
     const hash = this.#sha256(writer.peek());
     return { d: u32At(hash, 0), c: u32At(hash, 4), b: u32At(hash, 8), a: u32At(hash, 12) };
@@ -176,6 +220,44 @@ export function rowIdToBytes(id: RowId): Uint8Array {
 export function rowIdFromBytes(bytes: Uint8Array): RowId {
   assert(bytes.length === 16, `row id: 16 bytes, got ${bytes.length}`);
   return bytesToHex(bytes) as RowId;
+}
+
+export function idToWords(id: RowId): IdWords {
+  return {
+    first: wordAt(id, 0),
+    second: wordAt(id, 8),
+    third: wordAt(id, 16),
+    fourth: wordAt(id, 24),
+  };
+}
+
+export function wordsToId({ first, second, third, fourth }: IdWords): RowId {
+  return (wordToHex(first) + wordToHex(second) + wordToHex(third) + wordToHex(fourth)) as RowId;
+}
+
+function wordToHex(word: number): string {
+  return (
+    (pairByByte[word >>> 24] as string) +
+    pairByByte[(word >>> 16) & 0xff] +
+    pairByByte[(word >>> 8) & 0xff] +
+    pairByByte[word & 0xff]
+  );
+}
+
+/** Eight hex digits of an id as a number. */
+function wordAt(id: RowId, from: number): number {
+  let word = 0;
+  for (let i = from; i < from + 8; i++) {
+    const code = id.charCodeAt(i);
+    // '0'..'9' are 48..57 and 'a'..'f' 97..102.
+    word = (word << 4) | (code < 58 ? code - 48 : code - 87);
+  }
+  return word >>> 0;
+}
+
+/** The range of {@link rangeOfRow}, by the id's words. */
+export function rangeOfWords({ first }: IdWords): number {
+  return first >>> 16;
 }
 
 /** The range (0..65535) that a row falls in: the first two bytes of its id. */

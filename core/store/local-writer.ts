@@ -79,11 +79,9 @@ export class LocalWriter {
           ? this.#parts.places.ofAbsent(name, keyBytes)
           : this.#parts.places.ofRow(table, placeBefore(touched));
     }
-    const id = this.#parts.digester.rowId(name, keyBytes);
-    return new PlacedRow(
-      { table: name, key: keyBytes, id, before, incoming: after, after, changed, conflict: false },
-      place,
-    );
+    const words = this.#parts.digester.idWords(name, keyBytes);
+    const ref = { table: name, key: keyBytes };
+    return new PlacedRow(ref, words, before, after, after, changed, false, undefined, place);
   }
 
   /** Whether the change is to go in the urgent lane. */

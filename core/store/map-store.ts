@@ -11,7 +11,14 @@ import { assert } from "../assert.ts";
 import type { Changeset, Lane } from "../change/changeset.ts";
 import { isLive } from "../clock/row-clock.ts";
 import { compareStamps, type Stamp } from "../clock/stamp.ts";
-import type { CellClock, ClockState, Digester, RowId } from "../row/digest.ts";
+import {
+  type CellClock,
+  type ClockState,
+  type Digester,
+  type IdWords,
+  type RowId,
+  wordsToId,
+} from "../row/digest.ts";
 import { deleteRow, insertRow, updateRow } from "../row/local-write.ts";
 import { type Cell, joinRows, type RowState, stampOfRow } from "../row/row-state.ts";
 import { equalValues, type SqlValue } from "../row/value.ts";
@@ -51,6 +58,7 @@ export interface LocalCommit {
 
 interface HeldRow {
   readonly id: RowId;
+  readonly words: IdWords;
   /** Its place in the order of a scan. */
   readonly ordinal: number;
   state: RowState;
@@ -221,8 +229,15 @@ export class MapStore implements RowStore {
     const held = this.#rows.get(name);
     const incomingClocks = this.#clocksOf(incoming, held);
     if (held === undefined) {
-      const id = this.#digester.rowId(table, key);
-      this.#add({ id, ordinal: this.#order.length, state: incoming, clocks: incomingClocks });
+      const words = this.#digester.idWords(table, key);
+      const id = wordsToId(words);
+      this.#add({
+        id,
+        words,
+        ordinal: this.#order.length,
+        state: incoming,
+        clocks: incomingClocks,
+      });
       this.#undo?.push(() => {
         this.#rows.delete(name);
         this.#order.pop();
@@ -231,11 +246,13 @@ export class MapStore implements RowStore {
         table,
         key,
         id,
+        words,
         before: undefined,
         incoming: incomingClocks,
         after: incomingClocks,
         changed: true,
         conflict: false,
+        quickNews: undefined,
       };
     }
     const before = held.clocks;
@@ -255,11 +272,13 @@ export class MapStore implements RowStore {
       table,
       key,
       id: held.id,
+      words: held.words,
       before,
       incoming: incomingClocks,
       after: held.clocks,
       changed,
       conflict,
+      quickNews: undefined,
     };
   }
 

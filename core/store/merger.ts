@@ -13,22 +13,14 @@
 
 import { assert } from "../assert.ts";
 import { isLive } from "../clock/row-clock.ts";
-import type { ClockState, RowId } from "../row/digest.ts";
+import type { ClockState } from "../row/digest.ts";
 import type { RowState } from "../row/row-state.ts";
 import type { SqlValue } from "../row/value.ts";
-import { clocksOfHeld, type HeldRow, heldRowOf, joinHeld } from "./held-row.ts";
+import { clocksOfHeld, heldRowOf, joinHeld } from "./held-row.ts";
 import type { Intake } from "./intake.ts";
-import type { MergedRow, MergeTransaction, ReclockedRow, ScanPosition } from "./row-store.ts";
+import type { MergedRow, MergeTransaction, ReclockedRow } from "./row-store.ts";
 import type { Slot } from "./row-writer.ts";
 import { PlacedRow, positionOfSlot, putClocks, type StoreParts } from "./store-parts.ts";
-
-/** A row that some rows of one piece are joined into. */
-interface MergeGroup {
-  readonly slot: Slot;
-  row: HeldRow | undefined;
-  changed: boolean;
-  readonly position: ScanPosition | undefined;
-}
 
 export class Merger {
   readonly #parts: StoreParts;
@@ -46,38 +38,37 @@ export class Merger {
    * @param merged What it did to each is appended, in order, and before that what it took in first.
    */
   merge(rows: readonly RowState[], adopting: ReadonlySet<string>, merged: MergedRow[]): void {
+    for (const row of rows) merged.push(this.#mergeRow(row, adopting, merged));
+  }
+
+  #mergeRow(row: RowState, adopting: ReadonlySet<string>, merged: MergedRow[]): MergedRow {
     const { digester } = this.#parts;
-    const groups = new Map<RowId, MergeGroup>();
-    for (const row of rows) {
-      const id = digester.rowId(row.table, row.key);
-      let group = groups.get(id);
-      if (group === undefined) {
-        let slot = this.#parts.rows.find(row.table, row.key);
-        const adopted =
-          adopting.size > 0 ? this.#intake.adoptBeforeMerge(slot, adopting) : undefined;
-        if (adopted !== undefined) {
-          merged.push(adopted);
-          slot = this.#parts.rows.find(row.table, row.key);
-        }
-        const position = positionOfSlot(this.#parts, slot);
-        group = { slot, row: slot.held, changed: false, position };
-        groups.set(id, group);
-      }
-      const { slot, row: held } = group;
-      const incoming = digester.clocksOf(row);
-      const join = joinHeld(held, row, incoming, (column) => readShown(slot, column));
-      group.row = join.row;
-      group.changed ||= join.changed;
-      const before = held === undefined ? undefined : clocksOfHeld(held);
-      const { changed, conflict } = join;
-      const { table, key } = row;
-      const after = changed || before === undefined ? clocksOfHeld(join.row) : before;
-      const told = { table, key, id, before, incoming, after, changed, conflict };
-      merged.push(new PlacedRow(told, group.position));
+    let slot = this.#parts.rows.find(row.table, row.key);
+    const adopted = adopting.size > 0 ? this.#intake.adoptBeforeMerge(slot, adopting) : undefined;
+    if (adopted !== undefined) {
+      merged.push(adopted);
+      slot = this.#parts.rows.find(row.table, row.key);
     }
-    for (const { slot, row, changed } of groups.values()) {
-      if (changed) this.#parts.rows.write(slot, row as HeldRow);
-    }
+    const { held } = slot;
+    const position = positionOfSlot(this.#parts, slot);
+    const words = digester.idWords(row.table, row.key);
+    const incoming = digester.clocksOf(row);
+    const join = joinHeld(held, row, incoming, (column) => readShown(slot, column));
+    const before = held === undefined ? undefined : clocksOfHeld(held);
+    const { changed, conflict } = join;
+    const after = changed || before === undefined ? clocksOfHeld(join.row) : before;
+    if (changed) this.#parts.rows.write(slot, join.row);
+    return new PlacedRow(
+      row,
+      words,
+      before,
+      incoming,
+      after,
+      changed,
+      conflict,
+      undefined,
+      position,
+    );
   }
 
   /** Gives a row other clocks. The base row is untouched, and so is what of it is shown. */

@@ -6,7 +6,7 @@
  * @module
  */
 
-import type { ClockState, RowId } from "../row/digest.ts";
+import type { ClockState, IdWords, RowId } from "../row/digest.ts";
 import type { RowState } from "../row/row-state.ts";
 import type { RowColumns } from "./row-hasher.ts";
 
@@ -20,6 +20,8 @@ export interface RowRef {
 /** What taking in one row did. */
 export interface MergedRow extends RowRef {
   readonly id: RowId;
+  /** The id as numbers. */
+  readonly words: IdWords;
   /** Clocks held before; undefined for a row never heard of. */
   readonly before: ClockState | undefined;
   /** The clocks that came, also those that lost: the settled image counts them (DESIGN §5). */
@@ -30,6 +32,17 @@ export interface MergedRow extends RowRef {
   readonly changed: boolean;
   /** Two writers under one identity were seen. */
   readonly conflict: boolean;
+  /** What the store has seen of the news while it joined; undefined: to be found out. */
+  readonly quickNews: QuickNews | undefined;
+}
+
+/** The clocks that came and weren't held as they are. */
+export interface QuickNews {
+  /** Of their stamps, +Infinity and -Infinity when there are none. */
+  readonly msMin: number;
+  readonly msMax: number;
+  /** All of them are in the join. */
+  readonly isHeld: boolean;
 }
 
 /** A row as a scan sees it. */

@@ -96,14 +96,11 @@ export class Scrubber {
       );
     }
     const after = clocksOfHeld(row);
-    const id = this.#parts.digester.rowId(name, key);
-    return new PlacedRow(
-      {
-        ...{ table: name, key, id, before: clocksOfHeld(before), incoming: after, after },
-        ...{ changed: true, conflict: false },
-      },
-      positionOfSlot(this.#parts, slot),
-    );
+    const words = this.#parts.digester.idWords(name, key);
+    const ref = { table: name, key };
+    const position = positionOfSlot(this.#parts, slot);
+    const clocks = clocksOfHeld(before);
+    return new PlacedRow(ref, words, clocks, after, after, true, false, undefined, position);
   }
 
   /**

@@ -622,9 +622,10 @@ export class SqliteStore implements RowStore {
    * where the row is. A row that was nowhere is passed by no scan.
    */
   isPassed(position: ScanPosition, row: RowRef): boolean {
-    const place = PlacedRow.is(row)
-      ? row.placeBefore
-      : positionOfSlot(this.#parts, this.#parts.rows.find(row.table, row.key));
+    const place =
+      row instanceof PlacedRow
+        ? row.placeBefore
+        : positionOfSlot(this.#parts, this.#parts.rows.find(row.table, row.key));
     return place !== undefined && this.#parts.places.isPassed(position, place);
   }
 

@@ -5,12 +5,19 @@
  */
 
 import type { HlcClock } from "../clock/hlc-clock.ts";
-import type { ClockState, Digester, RowId } from "../row/digest.ts";
+import {
+  type ClockState,
+  type Digester,
+  type IdWords,
+  type RowId,
+  wordsToId,
+} from "../row/digest.ts";
+import type { RowState } from "../row/row-state.ts";
 import type { SqlDatabase } from "./database.ts";
 import { encodeClocks, encodeHeld, type HeldRow } from "./held-row.ts";
 import type { StoredOrdinals } from "./ordinals.ts";
 import type { Places } from "./places.ts";
-import type { MergedRow, RowRef, ScanPosition } from "./row-store.ts";
+import type { MergedRow, QuickNews, RowRef, ScanPosition } from "./row-store.ts";
 import type { RowWriter, Slot } from "./row-writer.ts";
 import type { Place, StoredTable } from "./stored-table.ts";
 
@@ -44,35 +51,58 @@ export function putClocks(
   table.putClocks(place, encodeClocks(held, ordinals), encodeHeld(held), isNew, true);
 }
 
-/** A row of a merge or commit of this store, which knows where it stood before; undefined: nowhere. */
+/** What came, where it isn't one of the two states that the store has made. */
+export type Incoming = { readonly row: RowState; readonly digester: Digester };
+
+/** A row of a merge or commit of this store, which knows where it stood before. */
 export class PlacedRow implements MergedRow {
   readonly table: string;
   readonly key: Uint8Array;
-  readonly id: RowId;
+  readonly words: IdWords;
   readonly before: ClockState | undefined;
-  readonly incoming: ClockState;
   readonly after: ClockState;
   readonly changed: boolean;
   readonly conflict: boolean;
-  readonly #placeBefore: ScanPosition | undefined;
+  readonly quickNews: QuickNews | undefined;
+  /** In the order of a scan; undefined: nowhere. */
+  readonly placeBefore: ScanPosition | undefined;
+  #incoming: ClockState | Incoming;
+  #id: RowId | undefined;
 
-  constructor(row: MergedRow, placeBefore: ScanPosition | undefined) {
-    this.table = row.table;
-    this.key = row.key;
-    this.id = row.id;
-    this.before = row.before;
-    this.incoming = row.incoming;
-    this.after = row.after;
-    this.changed = row.changed;
-    this.conflict = row.conflict;
-    this.#placeBefore = placeBefore;
+  constructor(
+    ref: RowRef,
+    words: IdWords,
+    before: ClockState | undefined,
+    incoming: ClockState | Incoming,
+    after: ClockState,
+    changed: boolean,
+    conflict: boolean,
+    quickNews: QuickNews | undefined,
+    placeBefore: ScanPosition | undefined,
+  ) {
+    this.table = ref.table;
+    this.key = ref.key;
+    this.words = words;
+    this.before = before;
+    this.after = after;
+    this.changed = changed;
+    this.conflict = conflict;
+    this.quickNews = quickNews;
+    this.placeBefore = placeBefore;
+    this.#incoming = incoming;
   }
 
-  static is(row: RowRef): row is PlacedRow {
-    return #placeBefore in row;
+  get id(): RowId {
+    this.#id ??= wordsToId(this.words);
+    return this.#id;
   }
 
-  get placeBefore(): ScanPosition | undefined {
-    return this.#placeBefore;
+  /** Its values are hashed when it is asked for: most of what comes again is never. */
+  get incoming(): ClockState {
+    const incoming = this.#incoming;
+    if (!("digester" in incoming)) return incoming;
+    const clocks = incoming.digester.clocksOf(incoming.row);
+    this.#incoming = clocks;
+    return clocks;
   }
 }

@@ -98,11 +98,13 @@ export function createPlainAgent(schema: string, options: PlainAgentOptions = {}
       table,
       key,
       id: "" as never,
+      words: { first: 0, second: 0, third: 0, fourth: 0 },
       before: undefined,
       incoming: state,
       after: state,
       changed: true,
       conflict: false,
+      quickNews: undefined,
     };
   };
 

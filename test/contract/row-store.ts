@@ -10,7 +10,7 @@ import { describe, expect, test } from "bun:test";
 import fc from "fast-check";
 import { bytesToHex } from "../../core/bytes/hex.ts";
 import type { Site, Stamp } from "../../core/clock/stamp.ts";
-import type { Digester } from "../../core/row/digest.ts";
+import type { ClockState, Digester } from "../../core/row/digest.ts";
 import { encodeKey } from "../../core/row/key.ts";
 import { joinRows, type RowState, stampOfRow } from "../../core/row/row-state.ts";
 import type { SqlValue } from "../../core/row/value.ts";
@@ -31,6 +31,20 @@ const timeoutMs = 120_000;
 export interface OpenedStore {
   readonly store: RowStore;
   close(): void;
+}
+
+/** What a merge did to a row, as plain objects: a store may hold clocks in a form of its own. */
+function told({ table, key, id, before, incoming, after, changed, conflict }: MergedRow) {
+  const states = {
+    before: before && plain(before),
+    incoming: plain(incoming),
+    after: plain(after),
+  };
+  return { table, key, id, ...states, changed, conflict };
+}
+
+function plain({ clock, cells }: ClockState): ClockState {
+  return { clock, cells };
 }
 
 /** As one merge, or as a transaction of several pieces. */
@@ -60,7 +74,7 @@ export function rowStoreContract(name: string, open: (digester: Digester) => Ope
       within((store) => {
         const row = rowOf("i-1", at(5), 1, { status: "up", port: 80 });
         const clocks = digester.clocksOf(row);
-        expect(store.merge([row])).toEqual([
+        expect(store.merge([row]).map(told)).toEqual([
           {
             ...refOf(row),
             id: digester.rowId(row.table, row.key),
@@ -83,7 +97,7 @@ export function rowStoreContract(name: string, open: (digester: Digester) => Ope
         const down = rowOf("i-1", at(5), 1, { status: ["down", at(9)] });
         store.merge([down]);
         const [merged] = store.merge([up]);
-        expect(merged).toEqual({
+        expect(told(merged as MergedRow)).toEqual({
           ...refOf(up),
           id: digester.rowId(up.table, up.key),
           before: digester.clocksOf(down),
@@ -147,7 +161,7 @@ export function rowStoreContract(name: string, open: (digester: Digester) => Ope
         const steps = [1, 2, 3].map((ms) => rowOf("i-1", at(1), 1, { a: [ms, at(ms)] }));
         const merged = store.merge(steps);
         const clocks = steps.map((step) => digester.clocksOf(step));
-        expect(merged.map(({ before, after }) => [before, after])).toEqual([
+        expect(merged.map(told).map(({ before, after }) => [before, after])).toEqual([
           [undefined, clocks[0]],
           [clocks[0], clocks[1]],
           [clocks[1], clocks[2]],
@@ -162,15 +176,18 @@ export function rowStoreContract(name: string, open: (digester: Digester) => Ope
         rowOf("i-2", at(4), 2, {}),
       ];
       const refs = steps.slice(0, 2).map(refOf);
-      const [merged, rows] = within((store) => [store.merge(steps), store.read(refs)]);
+      const { merged, rows } = within((store) => ({
+        merged: store.merge(steps),
+        rows: store.read(refs),
+      }));
       within((store) => {
         const transaction = store.beginMerge();
         transaction.add(steps.slice(0, 2));
         transaction.add([]);
         transaction.add(steps.slice(2));
-        expect(transaction.commit()).toEqual(merged as never);
+        expect(transaction.commit().map(told)).toEqual(merged.map(told));
         transaction.rollback();
-        expect(store.read(refs)).toEqual(rows as never);
+        expect(store.read(refs)).toEqual(rows);
       });
     });
 
@@ -223,7 +240,8 @@ export function rowStoreContract(name: string, open: (digester: Digester) => Ope
                   const last = new Map<string, unknown>();
                   for (let i = 0; i < order.length; ) {
                     const size = 1 + (draw() % 3);
-                    for (const merged of mergeInPieces(store, order.slice(i, i + size), draw())) {
+                    const steps = order.slice(i, i + size);
+                    for (const merged of mergeInPieces(store, steps, draw()).map(told)) {
                       // Every merge goes on from where the one before had ended.
                       expect(merged.before).toEqual(last.get(merged.id) as never);
                       if (!merged.changed) expect(merged.after).toEqual(merged.before as never);
@@ -282,7 +300,7 @@ export function rowStoreContract(name: string, open: (digester: Digester) => Ope
                   position = next;
                   isDone = next === undefined;
                   for (const merged of store.merge(later[step] ?? [])) {
-                    const { id, before, after } = merged;
+                    const { id, before, after } = told(merged);
                     const isScanned =
                       isDone || (position !== undefined && store.isPassed(position, merged));
                     if (!touched.has(id)) {

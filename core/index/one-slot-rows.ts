@@ -1,0 +1,172 @@
+/**
+ * Rows of which all that was heard since the oldest cut was stamped in one slot, and won: what nearly every
+ * load and every update consists of.
+ *
+ * The settled image needs of such a row the slot and two digests. Until the slot's cut its image is what it
+ * was before, from that cut on it is the live row; should anything else be heard of it, the live row's clocks
+ * of that slot are the slot's part. So 100,000 new rows in one commit cost it some 6 MB for nine seconds
+ * and not 60.
+ *
+ * @module
+ */
+
+import type { ClockState, Digest, IdWords } from "../row/digest.ts";
+import { grown, IdTable, noPlace } from "./id-table.ts";
+
+/** Of each digest. */
+const lanes = 4;
+
+export interface OneSlotRow {
+  readonly slot: number;
+  /** What was held before the slot; undefined for a row never heard of. */
+  readonly before: ClockState | undefined;
+  readonly beforeDigest: Digest | undefined;
+  /** Of the live row. */
+  readonly digest: Digest;
+}
+
+export class OneSlotRows {
+  readonly #ids = new IdTable();
+  #capacity = 0;
+  #digests = new Uint32Array(0);
+  #beforeDigests = new Uint32Array(0);
+  readonly #befores: (ClockState | undefined)[] = [];
+  #slot = new Float64Array(0);
+  /** The rows of a slot, chained both ways. */
+  #previous = new Int32Array(0);
+  #next = new Int32Array(0);
+  readonly #firstBySlot = new Map<number, number>();
+  #lastSlot = Number.NaN;
+  /** First of {@link #lastSlot}: a load is stamped in one slot or few. */
+  #lastFirst: number = noPlace;
+
+  get size(): number {
+    return this.#ids.size;
+  }
+
+  /** Slots that have rows. */
+  slots(): IterableIterator<number> {
+    this.#writeBack();
+    return this.#firstBySlot.keys();
+  }
+
+  has(id: IdWords): boolean {
+    return this.#ids.find(id) !== noPlace;
+  }
+
+  add(
+    id: IdWords,
+    slot: number,
+    before: ClockState | undefined,
+    beforeDigest: Digest | undefined,
+    digest: Digest,
+  ): void {
+    const place = this.#ids.add(id);
+    if (this.#ids.capacity > this.#capacity) this.#grow();
+    this.#slot[place] = slot;
+    const at = place * lanes;
+    writeDigest(this.#digests, at, digest);
+    this.#befores[place] = before;
+    if (beforeDigest !== undefined) writeDigest(this.#beforeDigests, at, beforeDigest);
+    const first = this.#firstOf(slot);
+    this.#previous[place] = noPlace;
+    this.#next[place] = first;
+    if (first !== noPlace) this.#previous[first] = place;
+    this.#lastFirst = place;
+  }
+
+  /** Takes a row out, if it is here: more than one slot is known of it now. */
+  take(id: IdWords): OneSlotRow | undefined {
+    const place = this.#ids.find(id);
+    if (place === noPlace) return undefined;
+    const slot = this.#slot[place] as number;
+    const row: OneSlotRow = {
+      slot,
+      before: this.#befores[place],
+      beforeDigest: this.#beforeDigestAt(place),
+      digest: digestAt(this.#digests, place * lanes),
+    };
+    const first = this.#firstOf(slot);
+    const previous = this.#previous[place] as number;
+    const next = this.#next[place] as number;
+    if (next !== noPlace) this.#previous[next] = previous;
+    if (previous !== noPlace) this.#next[previous] = next;
+    if (first === place) this.#lastFirst = next;
+    this.#forgetPlace(place);
+    return row;
+  }
+
+  /** The rows of a slot, by range and digests. */
+  forEachIn(
+    slot: number,
+    visit: (range: number, before: Digest | undefined, digest: Digest) => void,
+  ): void {
+    let place = this.#firstOf(slot);
+    for (; place !== noPlace; place = this.#next[place] as number) {
+      const digest = digestAt(this.#digests, place * lanes);
+      visit(this.#ids.rangeAt(place), this.#beforeDigestAt(place), digest);
+    }
+  }
+
+  /** Lets go of a slot's rows: they are settled. */
+  forget(slot: number): void {
+    let place = this.#firstOf(slot);
+    while (place !== noPlace) {
+      const next = this.#next[place] as number;
+      this.#forgetPlace(place);
+      place = next;
+    }
+    this.#lastFirst = noPlace;
+  }
+
+  #forgetPlace(place: number): void {
+    this.#ids.remove(place);
+    this.#befores[place] = undefined;
+  }
+
+  /** First row of a slot, which is the one at hand from now on. */
+  #firstOf(slot: number): number {
+    if (slot !== this.#lastSlot) {
+      this.#writeBack();
+      this.#lastSlot = slot;
+      this.#lastFirst = this.#firstBySlot.get(slot) ?? noPlace;
+    }
+    return this.#lastFirst;
+  }
+
+  #writeBack(): void {
+    if (this.#lastFirst !== noPlace) this.#firstBySlot.set(this.#lastSlot, this.#lastFirst);
+    else this.#firstBySlot.delete(this.#lastSlot);
+  }
+
+  #beforeDigestAt(place: number): Digest | undefined {
+    const isNew = this.#befores[place] === undefined;
+    return isNew ? undefined : digestAt(this.#beforeDigests, place * lanes);
+  }
+
+  #grow(): void {
+    const capacity = this.#ids.capacity;
+    this.#capacity = capacity;
+    this.#digests = grown(this.#digests, new Uint32Array(capacity * lanes));
+    this.#beforeDigests = grown(this.#beforeDigests, new Uint32Array(capacity * lanes));
+    this.#slot = grown(this.#slot, new Float64Array(capacity));
+    this.#previous = grown(this.#previous, new Int32Array(capacity));
+    this.#next = grown(this.#next, new Int32Array(capacity));
+  }
+}
+
+function writeDigest(into: Uint32Array, at: number, { a, b, c, d }: Digest): void {
+  into[at] = a;
+  into[at + 1] = b;
+  into[at + 2] = c;
+  into[at + 3] = d;
+}
+
+function digestAt(from: Uint32Array, at: number): Digest {
+  return {
+    a: from[at] as number,
+    b: from[at + 1] as number,
+    c: from[at + 2] as number,
+    d: from[at + 3] as number,
+  };
+}
