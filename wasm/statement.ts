@@ -169,6 +169,22 @@ export class Statement implements SqlStatement, Disposable {
     this.#check(code);
   }
 
+  /** TEXT of `value[from..]`, without a view on it. */
+  bindTextFrom(index1: number, value: Uint8Array, from: number): void {
+    const bytes = value.length - from;
+    if (bytes > SLOT_BYTES_MAX) {
+      this.bindTextBytes(index1, value.subarray(from));
+      return;
+    }
+    this.#atRest();
+    const pointer = this.#slot(index1, bytes);
+    const u8 = this.#module.heap.u8;
+    for (let at = 0; at < bytes; at++) u8[pointer + at] = value[from + at] as number;
+    this.#check(
+      this.#exports.sqlite3_bind_text(this.#pointer, index1, pointer, bytes, SQLITE_STATIC),
+    );
+  }
+
   /** All parameters become NULL. */
   clearBindings(): void {
     this.#atRest();

@@ -143,6 +143,15 @@ export class ByteWriter {
     this.#length += value.length;
   }
 
+  /** `source[from..to)`, without a view on it. */
+  copy(source: Uint8Array, from: number, to: number): void {
+    this.#room(to - from);
+    const bytes = this.#bytes;
+    let at = this.#length;
+    for (let i = from; i < to; i++) bytes[at++] = source[i] as number;
+    this.#length = at;
+  }
+
   /** A varint length, then the bytes. */
   blob(value: Uint8Array): void {
     this.varint(value.length);

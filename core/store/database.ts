@@ -12,6 +12,8 @@ import type { SqlValue } from "../row/value.ts";
 export interface SqlStatement extends Disposable {
   /** Binds parameter `index`, from 1. */
   bind(index: number, value: SqlValue): void;
+  /** Binds the TEXT of `bytes[from..]` to parameter `index`, from 1, whether it is UTF-8 or not. */
+  bindTextFrom(index: number, bytes: Uint8Array, from: number): void;
   /** Runs to the next row; false when done. */
   step(): boolean;
   /** Column `index` of the current row, from 0. BLOBs are copies. */

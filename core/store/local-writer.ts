@@ -79,9 +79,21 @@ export class LocalWriter {
           ? this.#parts.places.ofAbsent(name, keyBytes)
           : this.#parts.places.ofRow(table, placeBefore(touched));
     }
-    const words = this.#parts.digester.idWords(name, keyBytes);
+    const { digester } = this.#parts;
+    const words = digester.idWords(name, keyBytes);
     const ref = { table: name, key: keyBytes };
-    return new PlacedRow(ref, words, before, after, after, changed, false, undefined, place);
+    return new PlacedRow(
+      ref,
+      words,
+      before,
+      after,
+      digester,
+      after,
+      changed,
+      false,
+      undefined,
+      place,
+    );
   }
 
   /** Whether the change is to go in the urgent lane. */

@@ -2,11 +2,11 @@
  * The merge of a SQLite store: remote rows in, joined with what is held, inside a transaction that the
  * store has opened.
  *
- * | step                      | file            |
- * | ------------------------- | --------------- |
- * | find row and clocks       | `row-writer.ts` |
- * | join                      | `held-row.ts`   |
- * | write base row and clocks | `row-writer.ts` |
+ * | step                      | nearly every row | any row         |
+ * | ------------------------- | ---------------- | --------------- |
+ * | find row and clocks       | `quick-merge.ts` | `row-writer.ts` |
+ * | join                      | `quick-merge.ts` | `held-row.ts`   |
+ * | write base row and clocks | `quick-merge.ts` | `row-writer.ts` |
  *
  * @module
  */
@@ -18,6 +18,7 @@ import type { RowState } from "../row/row-state.ts";
 import type { SqlValue } from "../row/value.ts";
 import { clocksOfHeld, heldRowOf, joinHeld } from "./held-row.ts";
 import type { Intake } from "./intake.ts";
+import { QuickMerge } from "./quick-merge.ts";
 import type { MergedRow, MergeTransaction, ReclockedRow } from "./row-store.ts";
 import type { Slot } from "./row-writer.ts";
 import { PlacedRow, positionOfSlot, putClocks, type StoreParts } from "./store-parts.ts";
@@ -25,10 +26,12 @@ import { PlacedRow, positionOfSlot, putClocks, type StoreParts } from "./store-p
 export class Merger {
   readonly #parts: StoreParts;
   readonly #intake: Intake;
+  readonly #quick: QuickMerge;
 
   constructor(parts: StoreParts, intake: Intake) {
     this.#parts = parts;
     this.#intake = intake;
+    this.#quick = new QuickMerge(parts);
   }
 
   /**
@@ -38,7 +41,10 @@ export class Merger {
    * @param merged What it did to each is appended, in order, and before that what it took in first.
    */
   merge(rows: readonly RowState[], adopting: ReadonlySet<string>, merged: MergedRow[]): void {
-    for (const row of rows) merged.push(this.#mergeRow(row, adopting, merged));
+    for (const row of rows) {
+      const quick = adopting.size === 0 ? this.#quick.merge(row) : undefined;
+      merged.push(quick ?? this.#mergeRow(row, adopting, merged));
+    }
   }
 
   #mergeRow(row: RowState, adopting: ReadonlySet<string>, merged: MergedRow[]): MergedRow {
@@ -63,6 +69,7 @@ export class Merger {
       words,
       before,
       incoming,
+      digester,
       after,
       changed,
       conflict,

@@ -5,6 +5,7 @@
  * @module
  */
 
+import { ByteWriter } from "../bytes/writer.ts";
 import type { Site } from "../clock/stamp.ts";
 import { siteFromBytes, siteToBytes } from "../row/digest.ts";
 import type { Ordinals } from "./clock-blob.ts";
@@ -27,6 +28,33 @@ export class StoredOrdinals implements Ordinals {
     this.keep();
     this.#insertSite = database.prepare("INSERT INTO patina_site (ord, site) VALUES (?, ?)");
     this.#insertColumn = database.prepare("INSERT INTO patina_column (ord, name) VALUES (?, ?)");
+  }
+
+  /** Another number after each {@link forget}: what was known of ordinals may be wrong then. */
+  life = 0;
+  readonly #siteBytes: (Uint8Array | undefined)[] = [];
+  readonly #columnTexts: (Uint8Array | undefined)[] = [];
+
+  /** Of a known site, 16. */
+  siteBytes(ordinal: number): Uint8Array {
+    let bytes = this.#siteBytes[ordinal];
+    if (bytes === undefined) {
+      bytes = siteToBytes(this.#sites.names[ordinal] as Site);
+      this.#siteBytes[ordinal] = bytes;
+    }
+    return bytes;
+  }
+
+  /** The name of a known column as bytes: varint length, UTF-8. */
+  columnText(ordinal: number): Uint8Array {
+    let bytes = this.#columnTexts[ordinal];
+    if (bytes === undefined) {
+      const writer = new ByteWriter(64);
+      writer.text(this.#columns.names[ordinal] as string);
+      bytes = writer.finish();
+      this.#columnTexts[ordinal] = bytes;
+    }
+    return bytes;
   }
 
   site(ordinal: number): Site | undefined {
@@ -65,6 +93,9 @@ export class StoredOrdinals implements Ordinals {
   forget(): void {
     this.#sites.forget();
     this.#columns.forget();
+    this.#siteBytes.length = 0;
+    this.#columnTexts.length = 0;
+    this.life++;
   }
 }
 

@@ -65,6 +65,11 @@ export class Places {
     return { part: this.#partByTable.get(table) as number, after: rowid ?? keyBytes };
   }
 
+  /** @param after Its rowid, or its key's bytes. */
+  ofFound(table: StoredTable, after: number | bigint | Uint8Array): ScanPosition {
+    return { part: this.#partByTable.get(table) as number, after };
+  }
+
   ofAbsent(table: string, key: Uint8Array): ScanPosition {
     return { part: this.#tables.length, after: encodeAbsent(table, key) };
   }

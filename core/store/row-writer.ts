@@ -110,6 +110,17 @@ export class RowWriter {
     return { held: decodeHeldRow(clock, held, this.#ordinals) };
   }
 
+  /** Whether anything is kept of a row that stands in no table. */
+  hasAbsent(name: string, key: Uint8Array): boolean {
+    if (!this.#absentTables.has(name)) return false;
+    const statement = this.#findAbsent;
+    statement.bind(1, name);
+    statement.bind(2, key);
+    const has = statement.step();
+    if (has) statement.reset();
+    return has;
+  }
+
   /** Reads the values of all cells of `row`, which are those that the slot's base row shows. */
   readValues(slot: Slot, row: HeldRow): void {
     if (row.cells.every(({ value }) => value !== undefined)) return;

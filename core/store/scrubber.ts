@@ -96,11 +96,23 @@ export class Scrubber {
       );
     }
     const after = clocksOfHeld(row);
-    const words = this.#parts.digester.idWords(name, key);
+    const { digester } = this.#parts;
+    const words = digester.idWords(name, key);
     const ref = { table: name, key };
     const position = positionOfSlot(this.#parts, slot);
     const clocks = clocksOfHeld(before);
-    return new PlacedRow(ref, words, clocks, after, after, true, false, undefined, position);
+    return new PlacedRow(
+      ref,
+      words,
+      clocks,
+      after,
+      digester,
+      after,
+      true,
+      false,
+      undefined,
+      position,
+    );
   }
 
   /**

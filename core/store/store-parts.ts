@@ -51,9 +51,6 @@ export function putClocks(
   table.putClocks(place, encodeClocks(held, ordinals), encodeHeld(held), isNew, true);
 }
 
-/** What came, where it isn't one of the two states that the store has made. */
-export type Incoming = { readonly row: RowState; readonly digester: Digester };
-
 /** A row of a merge or commit of this store, which knows where it stood before. */
 export class PlacedRow implements MergedRow {
   readonly table: string;
@@ -66,14 +63,17 @@ export class PlacedRow implements MergedRow {
   readonly quickNews: QuickNews | undefined;
   /** In the order of a scan; undefined: nowhere. */
   readonly placeBefore: ScanPosition | undefined;
-  #incoming: ClockState | Incoming;
+  readonly #digester: Digester;
+  #incoming: ClockState | RowState;
   #id: RowId | undefined;
 
+  /** @param incoming As rows when it isn't one of the states that the store has made. */
   constructor(
     ref: RowRef,
     words: IdWords,
     before: ClockState | undefined,
-    incoming: ClockState | Incoming,
+    incoming: ClockState | RowState,
+    digester: Digester,
     after: ClockState,
     changed: boolean,
     conflict: boolean,
@@ -90,6 +90,7 @@ export class PlacedRow implements MergedRow {
     this.quickNews = quickNews;
     this.placeBefore = placeBefore;
     this.#incoming = incoming;
+    this.#digester = digester;
   }
 
   get id(): RowId {
@@ -100,8 +101,8 @@ export class PlacedRow implements MergedRow {
   /** Its values are hashed when it is asked for: most of what comes again is never. */
   get incoming(): ClockState {
     const incoming = this.#incoming;
-    if (!("digester" in incoming)) return incoming;
-    const clocks = incoming.digester.clocksOf(incoming.row);
+    if (!("table" in incoming)) return incoming;
+    const clocks = this.#digester.clocksOf(incoming);
     this.#incoming = clocks;
     return clocks;
   }

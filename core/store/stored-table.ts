@@ -113,19 +113,28 @@ export class StoredTable {
    * a string. Undefined: decode it.
    */
   textKey(keyBytes: Uint8Array): readonly SqlValue[] | undefined {
-    const isText =
+    return this.isTextKey(keyBytes) ? [new RawText(keyBytes.subarray(3))] : undefined;
+  }
+
+  /** Whether a key of these bytes is one TEXT of ordinary length, which starts at byte 3. */
+  isTextKey(keyBytes: Uint8Array): boolean {
+    return (
       this.#hasTextKey &&
       keyBytes[0] === 1 &&
       keyBytes[1] === valueTagText &&
       (keyBytes[2] as number) < 0x80 &&
-      keyBytes[2] === keyBytes.length - 3;
-    return isText ? [new RawText(keyBytes.subarray(3))] : undefined;
+      keyBytes[2] === keyBytes.length - 3
+    );
   }
 
   /** Whether the column named gives the value back unchanged. */
   isShown(column: string, value: SqlValue): boolean {
     const index = this.valueIndex.get(column);
-    if (index === undefined) return false;
+    return index !== undefined && this.isShownAt(index, value);
+  }
+
+  /** {@link isShown} by the column's index in `plan.valueColumns`. */
+  isShownAt(index: number, value: SqlValue): boolean {
     const { affinity, notNull } = this.plan.valueColumns[index] as PlannedColumn;
     return value === null ? !notNull : isKeptByAffinity(affinity, value);
   }
@@ -145,6 +154,97 @@ export class StoredTable {
     };
     statement.reset();
     return found;
+  }
+
+  // ---- The same for a merge that makes no objects (`quick-merge.ts`). A key that is undefined is a
+  // ---- text key: see `isTextKey`.
+
+  /** The row found last. Undefined for WITHOUT ROWID. */
+  foundRowid: number | bigint | undefined;
+  /** Its clocks; null when it has none. */
+  foundClock: Uint8Array | null = null;
+  foundHeld: Uint8Array | null = null;
+
+  /** {@link find}: false when there is no row. */
+  findQuick(key: readonly SqlValue[] | undefined, keyBytes: Uint8Array): boolean {
+    const { withoutRowid } = this.plan;
+    this.#find ??= this.#database.prepare(this.#findSql());
+    const statement = this.#find;
+    const next = bindKey(statement, 1, key, keyBytes);
+    if (withoutRowid) statement.bind(next, keyBytes);
+    if (!statement.step()) return false;
+    this.foundRowid = withoutRowid ? undefined : (statement.column(0) as number | bigint);
+    this.foundClock = statement.column(1) as Uint8Array | null;
+    this.foundHeld = statement.column(2) as Uint8Array | null;
+    statement.reset();
+    return true;
+  }
+
+  /** Inserts a row, and leaves its rowid in {@link foundRowid}. @param values By index. */
+  insertQuick(
+    key: readonly SqlValue[] | undefined,
+    keyBytes: Uint8Array,
+    values: readonly SqlValue[],
+  ): void {
+    const { withoutRowid, rowidAlias, valueColumns } = this.plan;
+    this.#insert ??= this.#database.prepare(this.#insertSql());
+    const statement = this.#insert;
+    const next = bindKey(statement, 1, key, keyBytes);
+    for (let i = 0; i < valueColumns.length; i++) statement.bind(next + i, values[i] as SqlValue);
+    runBound(statement);
+    if (withoutRowid) this.foundRowid = undefined;
+    else if (rowidAlias) this.foundRowid = key?.[0] as number | bigint;
+    else this.foundRowid = this.#database.lastInsertRowid;
+  }
+
+  /** Writes columns of the row found last. @param columns A bit for each index. @param values By index. */
+  updateQuick(
+    columns: number,
+    values: readonly SqlValue[],
+    key: readonly SqlValue[] | undefined,
+    keyBytes: Uint8Array,
+  ): void {
+    const statement = this.#updates.get(columns) ?? this.#prepareUpdate(columns);
+    let at = 1;
+    for (let i = 0; columns >>> i !== 0; i++) {
+      if (((columns >>> i) & 1) === 1) statement.bind(at++, values[i] as SqlValue);
+    }
+    if (this.foundRowid !== undefined) statement.bind(at, this.foundRowid);
+    else bindKey(statement, at, key, keyBytes);
+    runBound(statement);
+  }
+
+  #prepareUpdate(columns: number): SqlStatement {
+    const indexes: number[] = [];
+    for (let i = 0; columns >>> i !== 0; i++) if (((columns >>> i) & 1) === 1) indexes.push(i);
+    return this.#keepUpdate(columns, indexes);
+  }
+
+  /** Replaces the clocks of the row found last, none of whose values are held. */
+  putClocksQuick(clock: Uint8Array, keyBytes: Uint8Array): void {
+    this.#updateClocksAlone ??= this.#database.prepare(
+      `UPDATE ${this.#clocks} SET clock = ? WHERE ${this.#clockId} = ?`,
+    );
+    this.#updateClocksAlone.bind(1, clock);
+    this.#updateClocksAlone.bind(2, this.foundRowid ?? keyBytes);
+    runBound(this.#updateClocksAlone);
+  }
+
+  /** Writes the clocks of the row inserted last. */
+  insertClocksQuick(clock: Uint8Array, keyBytes: Uint8Array): void {
+    const statement = this.#insertClocks ?? this.#prepareInsertClocks();
+    statement.bind(1, clock);
+    statement.bind(2, null);
+    statement.bind(3, this.foundRowid ?? keyBytes);
+    runBound(statement);
+  }
+
+  #prepareInsertClocks(): SqlStatement {
+    // Clocks without a row may be in the way, where SQLite uses a rowid again.
+    this.#insertClocks = this.#database.prepare(
+      `INSERT OR REPLACE INTO ${this.#clocks} (clock, held, ${this.#clockId}) VALUES (?, ?, ?)`,
+    );
+    return this.#insertClocks;
   }
 
   #findSql(): string {
@@ -239,20 +339,22 @@ export class StoredTable {
   /** @param columns Indexes in `valueColumns`, ascending, at least one. */
   update(place: Place, columns: readonly number[], values: readonly SqlValue[]): void {
     const name = this.plan.valueColumns.length <= 30 ? bitsOf(columns) : columns.join();
-    let statement = this.#updates.get(name);
-    if (statement === undefined) {
-      if (this.#updates.size >= updatesKeptMax) this.#disposeUpdates();
-      const sets = columns.map(
-        (index) => `${quoteName(this.plan.valueColumns[index]?.sqlName as string)} = ?`,
-      );
-      statement = this.#database.prepare(
-        `UPDATE ${this.#base} SET ${sets.join(", ")} WHERE ${this.#placeIs}`,
-      );
-      this.#updates.set(name, statement);
-    }
+    const statement = this.#updates.get(name) ?? this.#keepUpdate(name, columns);
     bindAll(statement, values);
     this.#bindPlace(statement, values.length + 1, place);
     runBound(statement);
+  }
+
+  #keepUpdate(name: number | string, columns: readonly number[]): SqlStatement {
+    if (this.#updates.size >= updatesKeptMax) this.#disposeUpdates();
+    const sets = columns.map(
+      (index) => `${quoteName(this.plan.valueColumns[index]?.sqlName as string)} = ?`,
+    );
+    const statement = this.#database.prepare(
+      `UPDATE ${this.#base} SET ${sets.join(", ")} WHERE ${this.#placeIs}`,
+    );
+    this.#updates.set(name, statement);
+    return statement;
   }
 
   /**
@@ -310,11 +412,7 @@ export class StoredTable {
     }
     let statement: SqlStatement;
     if (isNew) {
-      // Clocks without a row may be in the way, where SQLite uses a rowid again.
-      this.#insertClocks ??= this.#database.prepare(
-        `INSERT OR REPLACE INTO ${this.#clocks} (clock, held, ${this.#clockId}) VALUES (?, ?, ?)`,
-      );
-      statement = this.#insertClocks;
+      statement = this.#insertClocks ?? this.#prepareInsertClocks();
     } else {
       this.#updateClocks ??= this.#database.prepare(
         `UPDATE ${this.#clocks} SET clock = ?, held = ? WHERE ${this.#clockId} = ?`,
@@ -588,6 +686,21 @@ function baseRowOf(
   for (let i = 0; i < values; i++) columns.push(statement.column(keys + i));
   const rowid = hasRowid ? (statement.column(keys + values) as number | bigint) : undefined;
   return { rowid, key, values: columns };
+}
+
+/** @returns the next parameter */
+function bindKey(
+  statement: SqlStatement,
+  from: number,
+  key: readonly SqlValue[] | undefined,
+  keyBytes: Uint8Array,
+): number {
+  if (key === undefined) {
+    statement.bindTextFrom(from, keyBytes, 3);
+    return from + 1;
+  }
+  for (let i = 0; i < key.length; i++) statement.bind(from + i, key[i] as SqlValue);
+  return from + key.length;
 }
 
 function bindAll(statement: SqlStatement, values: readonly SqlValue[]): void {

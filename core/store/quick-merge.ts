@@ -1,0 +1,338 @@
+/**
+ * The ways that nearly all merged rows go, each with the least of work: clocks stay bytes and numbers.
+ *
+ * - *Nothing changes*: what came is held already or is older. One look-up; a value is hashed only under a
+ *   stamp that is held, and that hash says that it is the same.
+ * - *Cells change*: some came with later stamps, in the life that is held or an older one. One look-up, one
+ *   UPDATE of these columns, one of the clocks.
+ * - *New*: nothing was held. One look-up and two INSERTs.
+ *
+ * Everything else (another life, a tombstone, what can't be shown, two writers under one stamp, damaged
+ * clocks) is left to `held-row.ts` and `row-writer.ts`. Nothing was written then.
+ *
+ * @module
+ */
+
+import { ByteWriter } from "../bytes/writer.ts";
+import { isLive } from "../clock/row-clock.ts";
+import { type Site, type Stamp, writeHlc } from "../clock/stamp.ts";
+import { decodeKey } from "../row/key.ts";
+import type { Cell, RowState } from "../row/row-state.ts";
+import type { SqlValue } from "../row/value.ts";
+import { clockBlobVersion } from "./clock-blob.ts";
+import { EncodedClocks } from "./encoded-clocks.ts";
+import { FlatClocks, flatCellsMax } from "./flat-clocks.ts";
+import type { QuickNews } from "./row-store.ts";
+import { PlacedRow, type StoreParts } from "./store-parts.ts";
+import type { StoredTable } from "./stored-table.ts";
+
+/** A table with what its columns' ordinals stand for. */
+interface QuickTable {
+  readonly table: StoredTable;
+  /** Index in the table's value columns by column ordinal; -1: it has no such column. */
+  readonly indexByOrdinal: number[];
+}
+
+/** More columns than a set of bits has. */
+const columnsMax = 30;
+
+export class QuickMerge {
+  readonly #parts: StoreParts;
+  readonly #held = new FlatClocks();
+  readonly #writer = new ByteWriter(1024);
+  #lastName = "";
+  #last: QuickTable | undefined;
+  readonly #tables = new Map<string, QuickTable>();
+  /** The ordinals' life that these are good for. */
+  #life = 0;
+  #lastSite: Site | undefined;
+  #lastSiteOrdinal = 0;
+  /** By index of the table's value columns; those that are written. */
+  readonly #values: SqlValue[] = [];
+  // Of the row that is being written: what was put together last decides.
+  readonly #taken = new Int32Array(2 * flatCellsMax);
+  readonly #hashHigh = new Float64Array(flatCellsMax);
+  readonly #hashLow = new Float64Array(flatCellsMax);
+  #before: Stamp | undefined;
+  #largest: Stamp | undefined;
+
+  constructor(parts: StoreParts) {
+    this.#parts = parts;
+  }
+
+  /** Joins a row in and writes it. Undefined: it isn't one of these; nothing was done. */
+  merge(row: RowState): PlacedRow | undefined {
+    const { ordinals } = this.#parts;
+    if (ordinals.life !== this.#life) this.#forget();
+    const known = this.#tableOf(row.table);
+    if (known === undefined || !isLive(row.clock) || row.cells.length > flatCellsMax) {
+      return undefined;
+    }
+    const { table } = known;
+    const keyBytes = row.key;
+    let key: readonly SqlValue[] | undefined;
+    if (!table.isTextKey(keyBytes)) {
+      key = decodeKey(keyBytes);
+      if (key === undefined || !table.isKey(key)) return undefined;
+    }
+    if (!table.findQuick(key, keyBytes)) {
+      return this.#parts.rows.hasAbsent(row.table, keyBytes)
+        ? undefined
+        : this.#insert(known, key, row);
+    }
+    const clock = table.foundClock;
+    if (clock === null || !this.#held.decode(clock, ordinals)) return undefined;
+    return this.#join(known, key, clock, row);
+  }
+
+  #join(
+    known: QuickTable,
+    key: readonly SqlValue[] | undefined,
+    clock: Uint8Array,
+    row: RowState,
+  ): PlacedRow | undefined {
+    const { digester, ordinals } = this.#parts;
+    const held = this.#held;
+    const order = held.compareClock(row.clock, ordinals);
+    if (order < 0 || held.cl % 2 === 0 || (order === 0 && held.cl !== row.clock.cl)) {
+      return undefined;
+    }
+    const taken = this.#taken;
+    let takenCount = 0;
+    let freshCount = 0;
+    let msMin = Number.POSITIVE_INFINITY;
+    let msMax = Number.NEGATIVE_INFINITY;
+    let isNewsHeld = true;
+    if (order > 0) {
+      msMin = row.clock.ms;
+      msMax = msMin;
+      isNewsHeld = false;
+    }
+    const { cells } = row;
+    let i = 0;
+    for (let j = 0; j < cells.length; j++) {
+      const { column, stamp, value } = cells[j] as Cell;
+      let name = i < held.count ? ordinals.column(held.column[i] as number) : undefined;
+      while (name !== undefined && name !== column && name < column) {
+        taken[takenCount++] = i++;
+        name = i < held.count ? ordinals.column(held.column[i] as number) : undefined;
+      }
+      let isTaken: boolean;
+      if (name === column) {
+        const stampOrder = held.compareCell(i, stamp, ordinals);
+        if (stampOrder === 0) {
+          digester.hashValue(value);
+          // Two writers under one stamp.
+          if (held.high[i] !== digester.hashHigh || held.low[i] !== digester.hashLow) {
+            return undefined;
+          }
+          taken[takenCount++] = i++;
+          continue;
+        }
+        isTaken = stampOrder < 0;
+        if (isTaken) i++;
+        else taken[takenCount++] = i++;
+      } else isTaken = order === 0 || held.compareClock(stamp, ordinals) <= 0;
+      if (stamp.ms < msMin) msMin = stamp.ms;
+      if (stamp.ms > msMax) msMax = stamp.ms;
+      if (!isTaken) isNewsHeld = false;
+      else {
+        freshCount++;
+        taken[takenCount++] = -1 - j;
+      }
+    }
+    const before = new EncodedClocks(clock, ordinals, undefined);
+    const news: QuickNews = { msMin, msMax, isHeld: isNewsHeld };
+    if (freshCount === 0) return this.#placed(known, row, before, before, false, news);
+    if (held.hasHeld || known.table.foundHeld !== null) return undefined;
+    while (i < held.count) taken[takenCount++] = i++;
+    if (takenCount > flatCellsMax) return undefined;
+    const mask = this.#prepare(known, row, takenCount);
+    if (mask === undefined) return undefined;
+    const { table } = known;
+    const after = this.#encodeJoin(row, takenCount);
+    const placed = this.#placed(known, row, before, after, true, news);
+    table.updateQuick(mask, this.#values, key, row.key);
+    table.putClocksQuick(this.#writer.peek(), row.key);
+    return placed;
+  }
+
+  /** Values and hashes of the cells that are taken. @returns the set of their columns; undefined: not here. */
+  #prepare(known: QuickTable, row: RowState, takenCount: number): number | undefined {
+    const { digester } = this.#parts;
+    let mask = 0;
+    for (let k = 0; k < takenCount; k++) {
+      const at = this.#taken[k] as number;
+      if (at >= 0) continue;
+      const { column, value } = row.cells[-1 - at] as Cell;
+      const index = this.#indexOf(known, column);
+      if (index < 0 || !known.table.isShownAt(index, value)) return undefined;
+      this.#values[index] = value;
+      mask |= 1 << index;
+      digester.hashValue(value);
+      this.#hashHigh[k] = digester.hashHigh;
+      this.#hashLow[k] = digester.hashLow;
+    }
+    return mask;
+  }
+
+  #encodeJoin(row: RowState, takenCount: number): EncodedClocks {
+    const { ordinals } = this.#parts;
+    const held = this.#held;
+    const site = ordinals.site(held.site) as Site;
+    const clock: Stamp = { ms: held.ms, count: held.clockCount, site };
+    const writer = this.#beginBlob(clock, held.cl, takenCount);
+    for (let k = 0; k < takenCount; k++) {
+      const at = this.#taken[k] as number;
+      if (at < 0) {
+        const { column, stamp } = row.cells[-1 - at] as Cell;
+        this.#writeCell(writer, ordinals.columnOrdinal(column), stamp, clock);
+        writer.u32(this.#hashHigh[k] as number);
+        writer.u32(this.#hashLow[k] as number);
+      } else {
+        this.#writeCell(writer, held.column[at] as number, held.stampAt(at, ordinals), clock);
+        writer.u32(held.high[at] as number);
+        writer.u32(held.low[at] as number);
+      }
+    }
+    return new EncodedClocks(writer.finish(), ordinals, this.#largest);
+  }
+
+  #insert(
+    known: QuickTable,
+    key: readonly SqlValue[] | undefined,
+    row: RowState,
+  ): PlacedRow | undefined {
+    const { digester, ordinals } = this.#parts;
+    const { table } = known;
+    const { clock, cells } = row;
+    const { valueColumns } = table.plan;
+    const values = this.#values;
+    if (cells.length < valueColumns.length) {
+      for (let i = 0; i < valueColumns.length; i++) {
+        values[i] = (valueColumns[i] as (typeof valueColumns)[number]).defaultValue;
+      }
+    }
+    let msMin = clock.ms;
+    let msMax = clock.ms;
+    const writer = this.#beginBlob(clock, clock.cl, cells.length);
+    for (let j = 0; j < cells.length; j++) {
+      const { column, stamp, value } = cells[j] as Cell;
+      const index = this.#indexOf(known, column);
+      if (index < 0 || !table.isShownAt(index, value)) return undefined;
+      values[index] = value;
+      if (stamp.ms < msMin) msMin = stamp.ms;
+      if (stamp.ms > msMax) msMax = stamp.ms;
+      this.#writeCell(writer, ordinals.columnOrdinal(column), stamp, clock);
+      digester.hashValue(value);
+      writer.u32(digester.hashHigh);
+      writer.u32(digester.hashLow);
+    }
+    const after = new EncodedClocks(writer.finish(), ordinals, this.#largest);
+    table.insertQuick(key, row.key, values);
+    table.insertClocksQuick(writer.peek(), row.key);
+    const words = digester.idWords(row.table, row.key);
+    const news: QuickNews = { msMin, msMax, isHeld: true };
+    const place = undefined;
+    return new PlacedRow(row, words, undefined, after, digester, after, true, false, news, place);
+  }
+
+  #placed(
+    { table }: QuickTable,
+    row: RowState,
+    before: EncodedClocks,
+    after: EncodedClocks,
+    changed: boolean,
+    news: QuickNews,
+  ): PlacedRow {
+    const { digester, places } = this.#parts;
+    const words = digester.idWords(row.table, row.key);
+    const place = places.ofFound(table, table.foundRowid ?? row.key);
+    return new PlacedRow(row, words, before, row, digester, after, changed, false, news, place);
+  }
+
+  // ---- Clock blobs (`clock-blob.ts`) ------------------------------------------------------------
+
+  #beginBlob(clock: Stamp, cl: number, cells: number): ByteWriter {
+    const writer = this.#writer;
+    writer.clear();
+    writer.u8(clockBlobVersion);
+    writeHlc(writer, clock);
+    writer.varint(this.#siteOrdinal(clock.site));
+    writer.varint(cl);
+    writer.varint(cells);
+    this.#before = clock;
+    this.#largest = clock;
+    return writer;
+  }
+
+  /** A cell without its hash. */
+  #writeCell(writer: ByteWriter, column: number, stamp: Stamp, clock: Stamp): void {
+    const where = isSameStamp(stamp, clock) ? 0 : isSameStamp(stamp, this.#before as Stamp) ? 1 : 2;
+    writer.varint(column);
+    writer.u8(where);
+    if (where === 2) {
+      writeHlc(writer, stamp);
+      writer.varint(this.#siteOrdinal(stamp.site));
+      if (isLater(stamp, this.#largest as Stamp)) this.#largest = stamp;
+    }
+    this.#before = stamp;
+  }
+
+  // ---- Names --------------------------------------------------------------------------------------
+
+  #siteOrdinal(site: Site): number {
+    if (site === this.#lastSite) return this.#lastSiteOrdinal;
+    const ordinal = this.#parts.ordinals.siteOrdinal(site);
+    this.#lastSite = site;
+    this.#lastSiteOrdinal = ordinal;
+    return ordinal;
+  }
+
+  #indexOf({ table, indexByOrdinal }: QuickTable, column: string): number {
+    const ordinal = this.#parts.ordinals.columnOrdinal(column);
+    let index = indexByOrdinal[ordinal];
+    if (index === undefined) {
+      index = table.valueIndex.get(column) ?? -1;
+      while (indexByOrdinal.length <= ordinal) indexByOrdinal.push(-2);
+      indexByOrdinal[ordinal] = index;
+    } else if (index === -2) {
+      index = table.valueIndex.get(column) ?? -1;
+      indexByOrdinal[ordinal] = index;
+    }
+    return index;
+  }
+
+  #tableOf(name: string): QuickTable | undefined {
+    if (name === this.#lastName) return this.#last;
+    let known = this.#tables.get(name);
+    if (known === undefined) {
+      const table = this.#parts.tables.get(name);
+      if (table !== undefined && table.plan.valueColumns.length <= columnsMax) {
+        known = { table, indexByOrdinal: [] };
+        this.#tables.set(name, known);
+      }
+    }
+    this.#lastName = name;
+    this.#last = known;
+    return known;
+  }
+
+  /** A rollback took ordinals back. */
+  #forget(): void {
+    this.#life = this.#parts.ordinals.life;
+    this.#tables.clear();
+    this.#last = undefined;
+    this.#lastName = "";
+    this.#lastSite = undefined;
+  }
+}
+
+function isSameStamp(a: Stamp, b: Stamp): boolean {
+  return a === b || (a.ms === b.ms && a.count === b.count && a.site === b.site);
+}
+
+function isLater(a: Stamp, b: Stamp): boolean {
+  if (a.ms !== b.ms) return a.ms > b.ms;
+  return a.count !== b.count ? a.count > b.count : a.site > b.site;
+}
