@@ -71,7 +71,7 @@ export class QuickMerge {
     const { table } = known;
     const keyBytes = row.key;
     let key: readonly SqlValue[] | undefined;
-    if (!table.isTextKey(keyBytes)) {
+    if (!table.isTextKeyBytes(keyBytes)) {
       key = decodeKey(keyBytes);
       if (key === undefined || !table.isKey(key)) return undefined;
     }

@@ -113,11 +113,11 @@ export class StoredTable {
    * a string. Undefined: decode it.
    */
   textKey(keyBytes: Uint8Array): readonly SqlValue[] | undefined {
-    return this.isTextKey(keyBytes) ? [new RawText(keyBytes.subarray(3))] : undefined;
+    return this.isTextKeyBytes(keyBytes) ? [new RawText(keyBytes.subarray(3))] : undefined;
   }
 
   /** Whether a key of these bytes is one TEXT of ordinary length, which starts at byte 3. */
-  isTextKey(keyBytes: Uint8Array): boolean {
+  isTextKeyBytes(keyBytes: Uint8Array): boolean {
     return (
       this.#hasTextKey &&
       keyBytes[0] === 1 &&
@@ -157,7 +157,7 @@ export class StoredTable {
   }
 
   // ---- The same for a merge that makes no objects (`quick-merge.ts`). A key that is undefined is a
-  // ---- text key: see `isTextKey`.
+  // ---- text key: see `isTextKeyBytes`.
 
   /** The row found last. Undefined for WITHOUT ROWID. */
   foundRowid: number | bigint | undefined;
