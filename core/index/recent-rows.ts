@@ -300,13 +300,19 @@ export class RecentRows {
 class Numbers<Value> {
   readonly values: Value[] = [];
   readonly #numbers = new Map<Value, number>();
+  #last: Value | undefined;
+  #lastNumber = -1;
 
   of(value: Value): number {
+    // Most rows come from where the one before came.
+    if (value === this.#last) return this.#lastNumber;
     let number = this.#numbers.get(value);
     if (number === undefined) {
       number = this.values.push(value) - 1;
       this.#numbers.set(value, number);
     }
+    this.#last = value;
+    this.#lastNumber = number;
     return number;
   }
 }

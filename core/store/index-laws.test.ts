@@ -252,7 +252,11 @@ class World implements Disposable {
     }
     const result = node.store.commit(this.nowMs);
     if (result.kind === "refused") throw new Error(result.why);
-    if (result.changeset !== undefined) this.told.push(...result.changeset.rows);
+    for (const { table, key, clock, cells } of result.changeset?.rows ?? []) {
+      // A cell of a local commit has more to it than what is sent.
+      const sent = cells.map(({ column, stamp, value }) => ({ column, stamp, value }));
+      this.told.push({ table, key, clock, cells: sent });
+    }
     replica.committed(result, this.nowMs, this.replies);
   }
 
