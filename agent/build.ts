@@ -43,7 +43,10 @@ const repository = resolve(import.meta.dir, "..");
 
 export const buildDefaults: BuildOptions = {
   entry: join(import.meta.dir, "main.ts"),
-  workers: [join(import.meta.dir, "net-thread.ts")],
+  workers: [
+    join(import.meta.dir, "net-thread.ts"),
+    join(import.meta.dir, "readers", "reader-thread.ts"),
+  ],
   outfile: join(repository, "dist", "patina"),
   minify: false,
 };

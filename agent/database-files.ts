@@ -66,14 +66,25 @@ export function settleWriter(writer: Database, path: string, durability: "normal
   });
 }
 
+export interface ReaderMemory {
+  readonly cacheKib: number;
+  /** Of all connections of the thread together. The heap never shrinks, so one bad query must not grow it for good. */
+  readonly heapBytesMax: number;
+}
+
+const storeThreadMemory: ReaderMemory = { cacheKib: 8 * 1024, heapBytesMax: 512 * 1024 * 1024 };
+
 /** @throws StartFailure */
-export function openReader(path: string, vfs: Vfs): Database {
+export function openReader(
+  path: string,
+  vfs: Vfs,
+  { cacheKib, heapBytesMax }: ReaderMemory = storeThreadMemory,
+): Database {
   return guarded(path, () => {
     const reader = openDatabase(path, { vfs, readonly: true });
     addPureFunctions(reader);
     reader.pragma("query_only", 1);
-    reader.pragma("cache_size", -readerCacheKib);
-    // Of all connections together. The heap never shrinks, so one bad query must not grow it for good.
+    reader.pragma("cache_size", -cacheKib);
     reader.pragma("hard_heap_limit", heapBytesMax);
     harden(reader);
     return reader;
@@ -81,8 +92,6 @@ export function openReader(path: string, vfs: Vfs): Database {
 }
 
 const writerCacheKib = 16 * 1024;
-const readerCacheKib = 8 * 1024;
-const heapBytesMax = 512 * 1024 * 1024;
 /** Of a value or a row, in any step of a statement. Twice the largest row that replicates. */
 const lengthBytesMax = 64 * 1024 * 1024;
 

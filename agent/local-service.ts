@@ -10,6 +10,7 @@ import type { SqlValue } from "../core/row/value.ts";
 import { quoteName } from "../core/schema/sql-token.ts";
 import type { MergedRow } from "../core/store/row-store.ts";
 import { type Access, foreignTable, fullAccess } from "./api/access.ts";
+import { errorJson, utf8 } from "./api/http.ts";
 import type { SqlText } from "./api/statement.ts";
 import type {
   HealthReport,
@@ -36,10 +37,12 @@ import {
   tableChanges,
 } from "./live/table-changes.ts";
 import { TableUpdates } from "./live/table-updates.ts";
+import type { ReadJob } from "./readers/read-job.ts";
+import { budget, type ReaderPool } from "./readers/reader-pool.ts";
 import { asciiLower } from "./sql/guard.ts";
 import { openedTables } from "./sql/opened-tables.ts";
 import { SqlRefused } from "./sql/prepared.ts";
-import type { QueryRunner } from "./sql/query-runner.ts";
+import { columnsLine, type QueryRunner } from "./sql/query-runner.ts";
 import type { LocalCommit, TransactionRunner, WriteCommit } from "./sql/transaction-runner.ts";
 import { withTransactionLines } from "./transaction-lines.ts";
 
@@ -69,6 +72,8 @@ export interface LocalServiceHost<C extends WriteCommit> {
   readonly liveLimits?: LiveLimits;
   /** Why CREATE statements aren't accepted; undefined when they change nothing. */
   readonly migrationProblem?: (statements: readonly string[]) => string | undefined;
+  /** Runs what is long in another thread; undefined: it is run here. */
+  readonly readers?: ReaderPool | undefined;
   /** What an operator may ask for; undefined where nothing can be asked. */
   readonly operate?: (operation: Operation) => Promise<OperationOutcome>;
 }
@@ -129,7 +134,26 @@ export class LocalService<C extends WriteCommit = WriteCommit> implements StoreS
     timeoutMs: number | undefined,
     access: Access = fullAccess,
   ): Promise<QueryOutcome> {
-    return this.#mayNotRead(statement, access) ?? this.#reader.query(statement, timeoutMs);
+    return this.#mayNotRead(statement, access) ?? this.#query(statement, timeoutMs);
+  }
+
+  /** Here, if it is short; one that isn't is begun anew in the reader thread. */
+  #query(text: SqlText, timeoutMs: number | undefined): QueryOutcome {
+    const { readers } = this.#host;
+    if (readers === undefined) return this.#reader.query(text, timeoutMs);
+    if (!readers.known.has(text.sql)) {
+      const outcome = this.#reader.query(text, timeoutMs, budget);
+      if (outcome !== "long") return outcome;
+      readers.known.add(text.sql);
+    }
+    const checked = this.#reader.check(text);
+    if (checked.kind !== "checked") return checked;
+    const head = columnsLine(checked.prepared);
+    const job = readers.query(text, this.#reader.limitMs(timeoutMs));
+    if (job === undefined) {
+      return { kind: "refused", status: 500, why: "too many long queries are waiting" };
+    }
+    return { kind: "stream", chunks: linesOf(head, job), cancel: () => job.leave() };
   }
 
   async subscribe(
@@ -353,6 +377,16 @@ class Committed implements Commit {
     this.#changes ??= tableChanges(this.rows, this.#writes, this.#isReplicated);
     return this.#changes;
   };
+
+async function* linesOf(head: string, job: ReadJob): AsyncGenerator<Uint8Array> {
+  try {
+    yield utf8(head);
+    for await (const piece of job) yield piece as Uint8Array;
+  } catch (error) {
+    yield utf8(`${errorJson((error as Error).message)}\n`);
+  } finally {
+    job.leave();
+  }
 }
 
 function mayNotRead(table: string): Refused {

@@ -31,6 +31,7 @@ import {
 } from "../core/store/sqlite-store.ts";
 import type { Database } from "../wasm/database.ts";
 import type { Statement } from "../wasm/statement.ts";
+import { FileVfs } from "../wasm/vfs/file.ts";
 import type { Vfs } from "../wasm/vfs/vfs.ts";
 import { AdoptionChore } from "./adoption-chore.ts";
 import type { Agreements } from "./agreements.ts";
@@ -47,6 +48,8 @@ import type { Log } from "./log.ts";
 import { migrationProblem } from "./migrations.ts";
 import { backupLines, type OperationLine, toLines } from "./operations.ts";
 import { recordOwnSite } from "./own-sites.ts";
+import { ReaderPool } from "./readers/reader-pool.ts";
+import { SnapshotLender } from "./readers/snapshot-lender.ts";
 import { type ReloadHost, reload } from "./reload.ts";
 import { SchemaNames } from "./schema-names.ts";
 import { ScrubChore } from "./scrub-chore.ts";
@@ -121,6 +124,8 @@ const checkpointFramesCatchingUp = 16_000;
 const aloneMs = 10_000;
 /** All of them are copied once nothing has happened for so long. */
 const idleMs = 500;
+/** A page and the header of its frame. */
+const walFrameBytes = 4096 + 24;
 /** setTimeout fires at once above this. */
 const timeoutMsMax = 2 ** 31 - 1;
 
@@ -131,6 +136,9 @@ export class StoreThread {
   /** Which start of this database it is, from 1. */
   readonly incarnation: number;
   readonly service: LocalService<CommitResult>;
+  /** Snapshots of the database that another thread reads; undefined without a file. */
+  readonly #lender: SnapshotLender | undefined;
+  readonly #readers: ReaderPool | undefined;
   readonly #options: StoreThreadOptions;
   readonly #writer: Database;
   readonly #reader: Database;
@@ -140,6 +148,7 @@ export class StoreThread {
   readonly #startedMs = Date.now();
   readonly #walFrames: Statement;
   readonly #liveStore: LiveStore;
+  readonly #hlcMs: () => number;
   readonly #report: OpenReport;
   #link: StoreLink | undefined;
   readonly #waiting: StoreRequest[] = [];
@@ -203,8 +212,8 @@ export class StoreThread {
       // What readers were told may be ahead of another file, and of one that lost its last commits.
       if ("newBecause" in previous) this.#liveStore.clear();
       this.#reader = openReader(databasePath, vfs);
-      const hlcMs = (): number => clock.read(this.#clock.nowMs()).ms;
-      for (const database of [writer, this.#reader]) addClockFunctions(database, hlcMs);
+      this.#hlcMs = () => clock.read(this.#clock.nowMs()).ms;
+      for (const database of [writer, this.#reader]) addClockFunctions(database, this.#hlcMs);
       this.#walFrames = writer.prepare("PRAGMA wal_checkpoint(NOOP)");
       this.#replica = new Replica({
         store: this.#store,
@@ -241,7 +250,21 @@ export class StoreThread {
     this.#chores = new Chores([this.#adoption, this.#vacuum, this.#scrub], (name, error) =>
       log.error(`${name} failed, and is tried again`, { why: error.message }),
     );
-    this.service = this.#createService();
+    const { queryTimeoutMs, resultBytesMax } = options;
+    const runner = new QueryRunner(this.#reader, { timeoutMs: queryTimeoutMs, resultBytesMax });
+    if (vfs instanceof FileVfs) {
+      this.#lender = new SnapshotLender(databasePath, vfs);
+      this.#readers = new ReaderPool(runner, {
+        databasePath,
+        lender: this.#lender,
+        hlcMs: this.#hlcMs,
+        onLoanEnded: () => {
+          if (!this.#isStopped) this.#afterWork();
+        },
+        log,
+      });
+    }
+    this.service = this.#createService(runner);
     this.#store.watch(this.service);
     this.#replica.onMerged((_rows, lane, origin) => {
       if (origin !== "local") this.service.tell(lane === 0);
@@ -296,6 +319,7 @@ export class StoreThread {
     if (this.#isStopped) return;
     this.#isStopped = true;
     clearTimeout(this.#timer);
+    this.#readers?.stop();
     this.service.endStreams();
     this.#backup?.abort("the agent is stopping");
     try {
@@ -312,6 +336,7 @@ export class StoreThread {
       });
     }
     this.#reader.close();
+    this.#lender?.close();
     try {
       this.#writer.checkpoint("TRUNCATE");
     } catch (error) {
@@ -322,9 +347,8 @@ export class StoreThread {
     void this.#group?.close();
   }
 
-  #createService(): LocalService<CommitResult> {
-    const { queryTimeoutMs, statementTimeoutMs, resultBytesMax } = this.#options;
-    const reader = new QueryRunner(this.#reader, { timeoutMs: queryTimeoutMs, resultBytesMax });
+  #createService(reader: QueryRunner): LocalService<CommitResult> {
+    const { statementTimeoutMs } = this.#options;
     const group = this.#createGroup();
     this.#group = group;
     const writer = new TransactionRunner<CommitResult>(this.#writer, group ?? this.#store, {
@@ -336,6 +360,9 @@ export class StoreThread {
       keyColumnsOf: this.#names.keyColumnsOf,
       isReplicated: this.#names.isReplicated,
       liveStore: this.#liveStore,
+      ...(this.#readers === undefined
+        ? {}
+        : { readers: this.#readers, initialRows: this.#readers }),
       ...(this.#options.liveLimits === undefined ? {} : { liveLimits: this.#options.liveLimits }),
       writesRefused: () => {
         const allowed = this.#replica.localWrites();
@@ -508,6 +535,7 @@ export class StoreThread {
     if (!this.#hasUncheckpointed) return;
     const isIdle = this.#clock.nowMs() - this.#lastWorkMs >= idleMs;
     const { frames: walFrames, waiting } = this.#walState();
+    this.#readers?.walGrew(walFrames * walFrameBytes);
     const framesMax = this.#isReady() ? this.#checkpointFrames : checkpointFramesCatchingUp;
     if (isIdle ? walFrames > 0 : waiting >= framesMax) {
       const begunMs = performance.now();
@@ -664,6 +692,7 @@ export class StoreThread {
       taking_in: this.#adoption.tables,
       scrub: this.#scrub.describe(),
       subscriptions: this.service.live.summary(),
+      reader_thread: this.#readers?.describe() ?? null,
       queue: this.#bodiesWaiting(),
       durability,
       database: this.#options.databasePath,

@@ -172,6 +172,10 @@ class Handlers {
     if (parsed.kind === "refused") return parsed.response;
     const outcome = await this.#store.query(parsed.value, timeoutMs, access);
     if (outcome.kind === "refused") return errorResponse(outcome.status, outcome.why);
+    if (outcome.kind === "stream") {
+      request.signal.addEventListener("abort", outcome.cancel, { once: true });
+      return { status: 200, headers: this.#agreed(), body: outcome.chunks };
+    }
     const { chunks } = outcome;
     const body = chunks.length === 1 ? (chunks[0] as Uint8Array) : inTurn(chunks);
     return { status: 200, headers: this.#agreed(), body };

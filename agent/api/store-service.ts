@@ -34,6 +34,13 @@ export type QueryOutcome =
       /** All lines: `columns`, each `row`, then `eoq` or `error`. */
       readonly chunks: readonly Uint8Array[];
     }
+  | {
+      readonly kind: "stream";
+      /** The same lines as they come, the first at once. */
+      readonly chunks: AsyncIterable<Uint8Array>;
+      /** Nobody wants the rest. */
+      readonly cancel: () => void;
+    }
   | Refused;
 
 export interface SubscribeOptions {

@@ -13,8 +13,9 @@ const stepsBetweenLooks = 4096;
 export class Deadline {
   #atMs = Number.POSITIVE_INFINITY;
 
-  constructor(database: Database) {
-    database.onProgress(stepsBetweenLooks, () => performance.now() > this.#atMs);
+  /** @param isCancelled asked as often: whether it is to end for another reason */
+  constructor(database: Database, isCancelled: () => boolean = () => false) {
+    database.onProgress(stepsBetweenLooks, () => performance.now() > this.#atMs || isCancelled());
   }
 
   /** Runs `use` for at most `durationMs`; then the statement in it fails with SQLITE_INTERRUPT. */

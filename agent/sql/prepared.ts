@@ -30,6 +30,8 @@ export interface Prepared {
   readonly moves: ReadonlySet<string>;
   /** `["id","name"]`; made when it is first asked for. */
   columnsJson: string | undefined;
+  /** As SQLite says. */
+  readonly isReadonly: boolean;
 }
 
 export type Lookup = Prepared | "empty";
@@ -81,6 +83,7 @@ export class PreparedStatements {
       writes: written,
       moves: moved,
       columnsJson: undefined,
+      isReadonly: statement.readonly,
     };
     this.#bySql.set(sql, prepared);
     if (this.#bySql.size > this.#countMax) {

@@ -1,14 +1,16 @@
 /**
  * Runs read-only statements of clients, on a connection of their own.
  *
- * A query runs from its first to its last row in one go, and its lines are kept in memory, up to a
- * bound: so no read transaction outlives its turn of the event loop, and no checkpoint waits for a slow
- * client. (Paging long results by key, with flat memory, comes with the reader threads.)
+ * A query runs from its first to its last row in one go, and its lines are kept in memory: so no read
+ * transaction outlives its turn of the event loop, and nobody waits for a slow client. One that takes more
+ * than a small budget is given up before anything of it was sent, and is another thread's (agent/readers/).
  *
  * @module
  */
 
+import { SQLITE_INTERRUPT } from "../../wasm/constants.ts";
 import type { Database } from "../../wasm/database.ts";
+import { SqliteError } from "../../wasm/error.ts";
 import type { Statement } from "../../wasm/statement.ts";
 import { errorJson, utf8 } from "../api/http.ts";
 import { NotUtf8Error, secondsToJson, sqlValueToJson } from "../api/json-writer.ts";
@@ -32,6 +34,19 @@ export interface QueryLimits {
   readonly resultBytesMax: number;
 }
 
+/** What a query may take of the store thread where another thread can run it. */
+export interface QueryBudget {
+  readonly ms: number;
+  /** Characters of its lines. */
+  readonly chars: number;
+}
+
+/** One that is compiled, read-only and bound. */
+export interface CheckedQuery {
+  readonly kind: "checked";
+  readonly prepared: Prepared;
+}
+
 /** Lines are handed on in pieces of about this size. */
 const chunkCharsMin = 64 * 1024;
 
@@ -43,10 +58,10 @@ export class QueryRunner {
   readonly #limits: QueryLimits;
 
   /** @param database read-only; nobody else uses it, or sets its callbacks */
-  constructor(database: Database, limits: QueryLimits) {
+  constructor(database: Database, limits: QueryLimits, isCancelled?: () => boolean) {
     this.database = database;
     this.guard = new SqlGuard(database);
-    this.deadline = new Deadline(database);
+    this.deadline = new Deadline(database, isCancelled);
     this.prepared = new PreparedStatements(database, this.guard, "read");
     this.#limits = limits;
   }
@@ -55,57 +70,84 @@ export class QueryRunner {
     return this.#limits.timeoutMs;
   }
 
-  query(text: SqlText, timeoutMs: number | undefined): QueryOutcome {
+  get resultBytesMax(): number {
+    return this.#limits.resultBytesMax;
+  }
+
+  /** What a client may have at most, with its own limit or without. */
+  limitMs(timeoutMs: number | undefined): number {
+    return Math.min(timeoutMs ?? Number.POSITIVE_INFINITY, this.#limits.timeoutMs);
+  }
+
+  /** @returns `"long"` when it was given up for `budget` */
+  query(text: SqlText, timeoutMs: number | undefined): QueryOutcome;
+  query(text: SqlText, timeoutMs: number | undefined, budget: QueryBudget): QueryOutcome | "long";
+  query(text: SqlText, timeoutMs: number | undefined, budget?: QueryBudget): QueryOutcome | "long" {
     return this.guard.within("read", () => {
-      let prepared: Prepared | "empty";
-      try {
-        prepared = this.prepared.get(text.sql);
-      } catch (error) {
-        if (!(error instanceof SqlRefused)) throw error;
-        return { kind: "refused", status: 400, why: error.message };
-      }
-      if (prepared === "empty") {
-        const lines = `{"columns":[]}\n${errorJson(misuseText)}\n`;
-        return { kind: "rows", chunks: [utf8(lines)] };
-      }
-      const { statement } = prepared;
-      if (!statement.readonly) {
-        return { kind: "refused", status: 400, why: "statement is not readonly" };
-      }
-      try {
-        bindParameters(statement, text.parameters);
-      } catch (error) {
-        if (!(error instanceof SqlRefused)) throw error;
-        return { kind: "refused", status: 500, why: error.message };
-      }
-      const limitMs = Math.min(timeoutMs ?? Number.POSITIVE_INFINITY, this.#limits.timeoutMs);
-      return this.deadline.within(limitMs, () => this.#run(prepared, statement));
+      const checked = this.#check(text);
+      if (checked.kind !== "checked") return checked;
+      const limitMs = this.limitMs(timeoutMs);
+      const ms = Math.min(limitMs, budget?.ms ?? limitMs);
+      return this.deadline.within(ms, () =>
+        this.#run(checked.prepared, budget?.chars, ms < limitMs),
+      );
     });
   }
 
-  #run(prepared: Prepared, statement: Statement): QueryOutcome {
+  /** Whether it can be run: everything that can be said of it before its first row. */
+  check(text: SqlText): CheckedQuery | QueryOutcome {
+    return this.guard.within("read", () => this.#check(text));
+  }
+
+  #check(text: SqlText): CheckedQuery | QueryOutcome {
+    let prepared: Prepared | "empty";
+    try {
+      prepared = this.prepared.get(text.sql);
+    } catch (error) {
+      if (!(error instanceof SqlRefused)) throw error;
+      return { kind: "refused", status: 400, why: error.message };
+    }
+    if (prepared === "empty") {
+      const lines = `{"columns":[]}\n${errorJson(misuseText)}\n`;
+      return { kind: "rows", chunks: [utf8(lines)] };
+    }
+    if (!prepared.isReadonly) {
+      return { kind: "refused", status: 400, why: "statement is not readonly" };
+    }
+    try {
+      bindParameters(prepared.statement, text.parameters);
+    } catch (error) {
+      if (!(error instanceof SqlRefused)) throw error;
+      return { kind: "refused", status: 500, why: error.message };
+    }
+    return { kind: "checked", prepared };
+  }
+
+  #run(
+    prepared: Prepared,
+    charsMax: number | undefined,
+    isBudgeted: boolean,
+  ): QueryOutcome | "long" {
     const begunMs = performance.now();
     const chunks: Uint8Array[] = [];
-    prepared.columnsJson ??= JSON.stringify(statement.columnNames());
-    let text = `{"columns":${prepared.columnsJson}}\n`;
+    const { statement } = prepared;
+    let text = columnsLine(prepared);
     let bytes = 0;
     const columnCount = statement.columnCount;
     try {
       for (let row = 1; statement.step(); row++) {
         text += `{"row":[${row},${cellsJson(statement, columnCount)}]}\n`;
         if (text.length < chunkCharsMin) continue;
+        if (charsMax !== undefined && text.length >= charsMax) return "long";
         const chunk = utf8(text);
         bytes += chunk.length;
-        if (bytes > this.#limits.resultBytesMax) {
-          throw new SqlRefused(
-            `the result is larger than ${this.#limits.resultBytesMax} bytes: use LIMIT, or ask in parts`,
-          );
-        }
+        if (bytes > this.#limits.resultBytesMax) throw tooManyBytes(this.#limits.resultBytesMax);
         chunks.push(chunk);
         text = "";
       }
       text += `{"eoq":{"time":${secondsToJson(performance.now() - begunMs)}}}\n`;
     } catch (error) {
+      if (isBudgeted && isInterrupt(error)) return "long";
       const isOurs = error instanceof NotUtf8Error;
       text += `${errorJson(isOurs ? error.message : errorText(error, this.guard))}\n`;
     } finally {
@@ -114,6 +156,20 @@ export class QueryRunner {
     chunks.push(utf8(text));
     return { kind: "rows", chunks };
   }
+}
+
+/** `{"columns":…}`, the first line of every result. */
+export function columnsLine(prepared: Prepared): string {
+  prepared.columnsJson ??= JSON.stringify(prepared.statement.columnNames());
+  return `{"columns":${prepared.columnsJson}}\n`;
+}
+
+export function tooManyBytes(bytesMax: number): SqlRefused {
+  return new SqlRefused(`the result is larger than ${bytesMax} bytes: use LIMIT, or ask in parts`);
+}
+
+function isInterrupt(error: unknown): boolean {
+  return error instanceof SqliteError && error.code === SQLITE_INTERRUPT;
 }
 
 /** The row at hand as a JSON array. @throws NotUtf8Error */

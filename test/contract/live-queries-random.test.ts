@@ -61,7 +61,7 @@ async function run(seed: number): Promise<void> {
   const fresh = async (sql: string): Promise<string[]> => {
     const outcome = await service.query({ sql, parameters: undefined }, undefined);
     if (outcome.kind === "refused") throw new Error(`${sql}: ${outcome.why}`);
-    const text = Buffer.concat(outcome.chunks).toString();
+    const text = Buffer.concat(await Array.fromAsync(outcome.chunks)).toString();
     const rows = [...text.matchAll(/^\{"row":\[\d+,(.*)\]\}$/gm)];
     return rows.map((match) => match[1] as string).sort();
   };

@@ -41,7 +41,7 @@ const queries = [
 async function fresh(agent: PlainAgent, sql: string): Promise<string[]> {
   const outcome = await agent.service.query({ sql, parameters: undefined }, undefined);
   if (outcome.kind === "refused") throw new Error(outcome.why);
-  const text = Buffer.concat(outcome.chunks).toString();
+  const text = Buffer.concat(await Array.fromAsync(outcome.chunks)).toString();
   return [...text.matchAll(/^\{"row":\[\d+,(.*)\]\}$/gm)].map((match) => match[1] as string).sort();
 }
 

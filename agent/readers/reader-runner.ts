@@ -1,0 +1,217 @@
+/**
+ * The reader thread's work: runs one statement after another on lent snapshots, and hands its rows on in
+ * pieces.
+ *
+ * A statement runs until it has a piece or its time is over, which nothing can interrupt but the word that
+ * cancels it. Between pieces others have their turn, and one that has no credit waits on its row.
+ *
+ * @module
+ */
+
+import type { Database } from "../../wasm/database.ts";
+import { loadSqlite } from "../../wasm/module.ts";
+import type { Statement } from "../../wasm/statement.ts";
+import { LentVfs } from "../../wasm/vfs/lent.ts";
+import { NotUtf8Error, secondsToJson } from "../api/json-writer.ts";
+import { openReader } from "../database-files.ts";
+import { type ReadRow, readRow } from "../live/subscription.ts";
+import { addClockFunctions } from "../sql/functions.ts";
+import { bindParameters, errorText, SqlRefused } from "../sql/prepared.ts";
+import { cellsJson, QueryRunner, tooManyBytes } from "../sql/query-runner.ts";
+import type { ReaderOptions, ToReader } from "./messages.ts";
+import { type FromReader, fromPlain, type Piece, type ReadRequest } from "./messages.ts";
+
+/** A piece of lines has about this size, one of rows this many. */
+const pieceCharsMin = 64 * 1024;
+const pieceRows = 500;
+
+/** One connection. */
+interface Lane {
+  readonly vfs: LentVfs;
+  readonly database: Database;
+  readonly runner: QueryRunner;
+  hlcMs: number;
+  schemaVersion: number;
+}
+
+interface Running {
+  readonly request: ReadRequest;
+  credit: number;
+  wake: (() => void) | undefined;
+}
+
+export class ReaderRunner {
+  readonly #post: (message: FromReader, transfer: ArrayBuffer[]) => void;
+  #options: ReaderOptions | undefined;
+  readonly #lanes: (Lane | undefined)[] = [];
+  readonly #running = new Map<number, Running>();
+  #cancelled: Int32Array<ArrayBufferLike> = new Int32Array(0);
+
+  constructor(post: (message: FromReader, transfer: ArrayBuffer[]) => void) {
+    this.#post = post;
+  }
+
+  onMessage(message: ToReader): void {
+    switch (message.kind) {
+      case "start":
+        this.#options = message.options;
+        this.#cancelled = new Int32Array(message.options.cancelled);
+        return;
+      case "read":
+        void this.#run(message.request);
+        return;
+      case "credit": {
+        const running = this.#running.get(message.id);
+        if (running === undefined) return;
+        running.credit += message.pieces;
+        running.wake?.();
+        return;
+      }
+      default:
+        message satisfies never;
+    }
+  }
+
+  async #run(request: ReadRequest): Promise<void> {
+    const { id, timeoutMs } = request;
+    const running: Running = { request, credit: request.credit, wake: undefined };
+    this.#running.set(id, running);
+    let why: string | undefined;
+    let runMs = 0;
+    try {
+      const lane = this.#lane(request);
+      lane.hlcMs = request.hlcMs;
+      const { guard, deadline } = lane.runner;
+      this.#heedSchema(lane, request);
+      const pieces = this.#pieces(lane, request);
+      try {
+        for (;;) {
+          const begunMs = performance.now();
+          const { value, done } = guard.within("read", () =>
+            deadline.within(timeoutMs - runMs, () => this.#next(pieces, lane)),
+          );
+          runMs += performance.now() - begunMs;
+          if (done === true) break;
+          const transfer = value instanceof Uint8Array ? [value.buffer] : [];
+          this.#post({ kind: "piece", id, piece: value }, transfer);
+          running.credit--;
+          // Others have their turn, and what was said meanwhile is heard.
+          await new Promise((resolve) => setImmediate(resolve));
+          while (running.credit <= 0 && !this.#isCancelled(request.lane)) {
+            await new Promise<void>((resolve) => (running.wake = resolve));
+          }
+        }
+      } finally {
+        // Gives up the read transaction.
+        pieces.return(undefined);
+      }
+    } catch (error) {
+      why = error instanceof Error ? error.message : String(error);
+    }
+    this.#running.delete(id);
+    const { heap, trap } = loadSqlite();
+    if (trap !== null) this.#post({ kind: "broken", why: trap.message }, []);
+    else this.#post({ kind: "ended", id, why, runMs, heapBytes: heap.u8.length }, []);
+  }
+
+  /** What goes wrong while SQLite runs, in words for the client. */
+  #next(pieces: Iterator<Piece>, lane: Lane): IteratorResult<Piece> {
+    try {
+      return pieces.next();
+    } catch (error) {
+      if (error instanceof NotUtf8Error) throw error;
+      throw new Error(errorText(error, lane.runner.guard), { cause: error });
+    }
+  }
+
+  *#pieces(lane: Lane, request: ReadRequest): Generator<Piece, undefined, undefined> {
+    const prepared = lane.runner.prepared.get(request.sql);
+    if (prepared === "empty") throw new SqlRefused("there is no statement in this text");
+    const { statement } = prepared;
+    if (!statement.readonly) throw new SqlRefused("statement is not readonly");
+    bindParameters(statement, fromPlain(request.parameters));
+    try {
+      yield* request.shape === undefined
+        ? linePieces(statement, request.bytesMax)
+        : rowPieces(statement, request.shape);
+    } finally {
+      statement.reset();
+    }
+  }
+
+  /** SQLite compiles a statement anew by itself, but what is known of its columns is kept here. */
+  #heedSchema(lane: Lane, request: ReadRequest): void {
+    const schemaVersion = Number(lane.database.pragma("schema_version"));
+    if (schemaVersion !== lane.schemaVersion) lane.runner.prepared.clear();
+    lane.schemaVersion = schemaVersion;
+    const checked = request.schemaVersion;
+    if (checked !== undefined && checked !== schemaVersion) {
+      throw new SqlRefused("the schema changed: ask again");
+    }
+  }
+
+  #isCancelled(lane: number): boolean {
+    return Atomics.load(this.#cancelled, lane) !== 0;
+  }
+
+  /** The lane's connection, on the snapshot. */
+  #lane({ lane: number, regions }: ReadRequest): Lane {
+    const known = this.#lanes[number];
+    if (known !== undefined) {
+      known.vfs.lend(regions);
+      return known;
+    }
+    const { databasePath, module } = this.#options as ReaderOptions;
+    const vfs = new LentVfs(`lent-${number}`, loadSqlite(module).heap);
+    // Before it is opened: it reads the schema then.
+    vfs.lend(regions);
+    const database = openReader(databasePath, vfs, readerThreadMemory);
+    const runner = new QueryRunner(database, { timeoutMs: 0, resultBytesMax: 0 }, () =>
+      this.#isCancelled(number),
+    );
+    const lane: Lane = { vfs, database, runner, hlcMs: 0, schemaVersion: -1 };
+    addClockFunctions(database, () => lane.hlcMs);
+    this.#lanes[number] = lane;
+    return lane;
+  }
+}
+
+/** Sorting and grouping take what they need beside the cache; the limit is for all lanes together. */
+const readerThreadMemory = { cacheKib: 2048, heapBytesMax: 256 * 1024 * 1024 };
+
+function* linePieces(statement: Statement, bytesMax: number): Generator<Piece, undefined> {
+  const begunMs = performance.now();
+  const { columnCount } = statement;
+  let text = "";
+  let bytes = 0;
+  for (let row = 1; statement.step(); row++) {
+    text += `{"row":[${row},${cellsJson(statement, columnCount)}]}\n`;
+    if (text.length < pieceCharsMin) continue;
+    const piece = encoder.encode(text);
+    bytes += piece.length;
+    if (bytes > bytesMax) throw tooManyBytes(bytesMax);
+    yield piece;
+    text = "";
+  }
+  text += `{"eoq":{"time":${secondsToJson(performance.now() - begunMs)}}}\n`;
+  yield encoder.encode(text);
+  return undefined;
+}
+
+function* rowPieces(
+  statement: Statement,
+  shape: NonNullable<ReadRequest["shape"]>,
+): Generator<Piece, undefined> {
+  let rows: ReadRow[] = [];
+  while (statement.step()) {
+    rows.push(readRow(statement, shape));
+    if (rows.length < pieceRows) continue;
+    yield rows;
+    rows = [];
+  }
+  if (rows.length > 0) yield rows;
+  return undefined;
+}
+
+/** Its bytes are in a buffer of their own, which can be given away. */
+const encoder = new TextEncoder();

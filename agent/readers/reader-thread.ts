@@ -1,0 +1,14 @@
+/**
+ * The reader thread's entry: a Worker with a SQLite of its own, for queries and results that are long. An
+ * error that nobody catches ends it, on purpose: the pool sees it and starts another.
+ *
+ * @module
+ */
+
+import type { ToReader } from "./messages.ts";
+import { ReaderRunner } from "./reader-runner.ts";
+
+declare const self: Worker;
+
+const runner = new ReaderRunner((message, transfer) => self.postMessage(message, transfer));
+self.onmessage = (event: MessageEvent<ToReader>) => runner.onMessage(event.data);
