@@ -48,7 +48,7 @@ import type { Log } from "./log.ts";
 import { migrationProblem } from "./migrations.ts";
 import { backupLines, type OperationLine, toLines } from "./operations.ts";
 import { recordOwnSite } from "./own-sites.ts";
-import { ReaderPool } from "./readers/reader-pool.ts";
+import { type ReaderLimits, ReaderPool } from "./readers/reader-pool.ts";
 import { SnapshotLender } from "./readers/snapshot-lender.ts";
 import { type ReloadHost, reload } from "./reload.ts";
 import { SchemaNames } from "./schema-names.ts";
@@ -90,6 +90,8 @@ export interface StoreThreadOptions {
   readonly queryTimeoutMs: number;
   readonly statementTimeoutMs: number;
   readonly resultBytesMax: number;
+  /** Of what runs in the reader thread. For tests. */
+  readonly readerLimits?: ReaderLimits;
   /** How much of live queries' past is kept. */
   readonly liveLimits?: LiveLimits;
   /** Default 0: none. */
@@ -262,6 +264,7 @@ export class StoreThread {
           if (!this.#isStopped) this.#afterWork();
         },
         log,
+        ...(options.readerLimits === undefined ? {} : { limits: options.readerLimits }),
       });
     }
     this.service = this.#createService(runner);
@@ -293,6 +296,11 @@ export class StoreThread {
 
   get report(): OpenReport {
     return this.#report;
+  }
+
+  /** What the reader thread does; undefined where there is none. */
+  readersReport(): ReturnType<ReaderPool["describe"]> | undefined {
+    return this.#readers?.describe();
   }
 
   /** Begins to rebuild the index. Requests are taken by {@link request}, replies go to `link`. */

@@ -48,6 +48,8 @@ export interface ReaderOptions {
   readonly databasePath: string;
   /** Compiled SQLite. */
   readonly module: WebAssembly.Module;
+  /** Of all queries of the thread together: sorting and grouping take what they need. */
+  readonly heapBytesMax: number;
   /** One int32 for each lane; not 0: stop. */
   readonly cancelled: SharedArrayBuffer;
 }

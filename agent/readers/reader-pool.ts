@@ -46,6 +46,8 @@ export interface ReaderLimits {
   readonly walBytesMax: number;
   /** Without work the thread is ended after so long. */
   readonly idleMs: number;
+  /** What the thread's SQLite may take. */
+  readonly heapBytesMax: number;
   /** Above this the thread is ended as soon as it has no work: its memory never shrinks. */
   readonly heapBytesKept: number;
   /** Beyond its time, before a query that can't be interrupted takes the thread with it. */
@@ -58,6 +60,7 @@ export const readerLimits: ReaderLimits = {
   stallMsMax: 10_000,
   walBytesMax: 256 * 1024 * 1024,
   idleMs: 60_000,
+  heapBytesMax: 256 * 1024 * 1024,
   heapBytesKept: 64 * 1024 * 1024,
   graceMs: 2000,
 };
@@ -283,7 +286,8 @@ export class ReaderPool implements InitialRowsSource {
     this.#thread = thread;
     const cancelled = this.#cancelled.buffer as SharedArrayBuffer;
     const { databasePath } = this.#options;
-    const options = { databasePath, module: compileSqlite(), cancelled };
+    const { heapBytesMax } = this.#limits;
+    const options = { databasePath, module: compileSqlite(), cancelled, heapBytesMax };
     thread.post({ kind: "start", options }, []);
     return thread;
   }

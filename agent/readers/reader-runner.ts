@@ -8,7 +8,9 @@
  * @module
  */
 
+import { SQLITE_NOMEM } from "../../wasm/constants.ts";
 import type { Database } from "../../wasm/database.ts";
+import { SqliteError } from "../../wasm/error.ts";
 import { loadSqlite } from "../../wasm/module.ts";
 import type { Statement } from "../../wasm/statement.ts";
 import { LentVfs } from "../../wasm/vfs/lent.ts";
@@ -120,6 +122,10 @@ export class ReaderRunner {
       return pieces.next();
     } catch (error) {
       if (error instanceof NotUtf8Error) throw error;
+      if (error instanceof SqliteError && error.code === SQLITE_NOMEM) {
+        const megabytes = (this.#options?.heapBytesMax ?? 0) / 2 ** 20;
+        throw new Error(`out of memory: a query may take ${megabytes} MB`, { cause: error });
+      }
       throw new Error(errorText(error, lane.runner.guard), { cause: error });
     }
   }
@@ -161,11 +167,11 @@ export class ReaderRunner {
       known.vfs.lend(regions);
       return known;
     }
-    const { databasePath, module } = this.#options as ReaderOptions;
+    const { databasePath, module, heapBytesMax } = this.#options as ReaderOptions;
     const vfs = new LentVfs(`lent-${number}`, loadSqlite(module).heap);
     // Before it is opened: it reads the schema then.
     vfs.lend(regions);
-    const database = openReader(databasePath, vfs, readerThreadMemory);
+    const database = openReader(databasePath, vfs, { cacheKib, heapBytesMax });
     const runner = new QueryRunner(database, { timeoutMs: 0, resultBytesMax: 0 }, () =>
       this.#isCancelled(number),
     );
@@ -176,8 +182,8 @@ export class ReaderRunner {
   }
 }
 
-/** Sorting and grouping take what they need beside the cache; the limit is for all lanes together. */
-const readerThreadMemory = { cacheKib: 2048, heapBytesMax: 256 * 1024 * 1024 };
+/** Of each lane. */
+const cacheKib = 2048;
 
 function* linePieces(statement: Statement, bytesMax: number): Generator<Piece, undefined> {
   const begunMs = performance.now();

@@ -1,0 +1,186 @@
+import { afterEach, beforeEach, expect, test } from "bun:test";
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { type Database, openDatabase } from "../../wasm/database.ts";
+import { FileVfs } from "../../wasm/vfs/file.ts";
+import { createLog } from "../log.ts";
+import { QueryRunner } from "../sql/query-runner.ts";
+import type { ReadRequest, ToReader } from "./messages.ts";
+import { creditMax } from "./read-job.ts";
+import { ReaderPool, readerLimits, type ThreadHooks } from "./reader-pool.ts";
+import { SnapshotLender } from "./snapshot-lender.ts";
+
+/** A reader thread that does what the test says. */
+class FakeThread {
+  readonly messages: ToReader[] = [];
+  readonly hooks: ThreadHooks;
+  isEnded = false;
+
+  constructor(hooks: ThreadHooks) {
+    this.hooks = hooks;
+  }
+
+  post(message: ToReader): void {
+    this.messages.push(message);
+  }
+
+  end(): void {
+    this.isEnded = true;
+  }
+
+  get reads(): ReadRequest[] {
+    return this.messages.flatMap((message) => (message.kind === "read" ? [message.request] : []));
+  }
+
+  get cancelled(): Int32Array {
+    const [start] = this.messages;
+    if (start?.kind !== "start") throw new Error("start comes first");
+    return new Int32Array(start.options.cancelled);
+  }
+
+  piece(id: number): void {
+    this.hooks.onMessage({ kind: "piece", id, piece: new TextEncoder().encode("x\n") });
+  }
+
+  ended(id: number, why?: string, heapBytes = 0): void {
+    this.hooks.onMessage({ kind: "ended", id, why, runMs: 100, heapBytes });
+  }
+}
+
+let folder: string;
+let writer: Database;
+let reader: Database;
+let lender: SnapshotLender;
+let pool: ReaderPool;
+const threads: FakeThread[] = [];
+
+const text = (sql: string) => ({ sql, parameters: undefined });
+
+beforeEach(() => {
+  folder = mkdtempSync(join(tmpdir(), "patina-readers-"));
+  const path = join(folder, "a.db");
+  const vfs = new FileVfs();
+  writer = openDatabase(path, { vfs });
+  writer.exec("PRAGMA journal_mode = wal; CREATE TABLE t (n); INSERT INTO t VALUES (1)");
+  reader = openDatabase(path, { vfs, readonly: true });
+  lender = new SnapshotLender(path, vfs);
+  const runner = new QueryRunner(reader, { timeoutMs: 1000, resultBytesMax: 2 ** 20 });
+  threads.length = 0;
+  pool = new ReaderPool(runner, {
+    databasePath: path,
+    lender,
+    hlcMs: () => 5,
+    onLoanEnded: () => {},
+    log: createLog({ level: "fatal" as never, format: "text" }),
+    limits: { ...readerLimits, lanes: 2, waitingMax: 3, walBytesMax: 1000 },
+    startThread: (hooks) => {
+      const thread = new FakeThread(hooks);
+      threads.push(thread);
+      return thread;
+    },
+  });
+});
+
+afterEach(() => {
+  pool.stop();
+  lender.close();
+  reader.close();
+  writer.close();
+  rmSync(folder, { recursive: true });
+});
+
+const running = (): FakeThread => threads.at(-1) as FakeThread;
+
+test("one computes at a time, first come, first served, and only that one has a snapshot", () => {
+  expect(threads.length).toBe(0);
+  const jobs = ["a", "b", "c"].map((sql) => pool.query(text(sql), 1000));
+  expect(running().reads.map(({ sql }) => sql)).toEqual(["a"]);
+  expect(jobs.map((job) => job?.loan !== undefined)).toEqual([true, false, false]);
+  running().ended(jobs[0]?.id as number);
+  expect(running().reads.map(({ sql }) => sql)).toEqual(["a", "b"]);
+  expect(pool.describe()).toEqual({ running: 1, waiting: 1, starts: 1, alive: true });
+});
+
+test("one that waits for its reader lets another compute, and goes on when pieces are taken", async () => {
+  const slow = pool.query(text("slow"), 1000);
+  pool.query(text("next"), 1000);
+  for (let i = 0; i < creditMax; i++) {
+    expect(running().reads.length).toBe(1);
+    running().piece(slow?.id as number);
+  }
+  expect(running().reads.map(({ sql, lane }) => [sql, lane])).toEqual([
+    ["slow", 0],
+    ["next", 1],
+  ]);
+  await slow?.next();
+  expect(running().messages.at(-1)).toEqual({ kind: "credit", id: slow?.id as number, pieces: 1 });
+});
+
+test("what is left early is cancelled, also before its turn, and its snapshot is given back", async () => {
+  const first = pool.query(text("first"), 1000);
+  const second = pool.query(text("second"), 1000);
+  const waiting = first?.next();
+  second?.leave();
+  first?.leave();
+  expect(await waiting).toEqual({ done: true, value: undefined });
+  expect(running().cancelled[0]).toBe(1);
+  // The thread is still at it: until it says so, the snapshot stays.
+  expect(lender.isPinned).toBe(true);
+  running().ended(first?.id as number, "interrupted");
+  expect(lender.isPinned).toBe(false);
+  expect(pool.describe()).toEqual({ running: 0, waiting: 0, starts: 1, alive: true });
+});
+
+test("a thread that dies takes its queries along, and the next query starts another", async () => {
+  const first = pool.query(text("first"), 1000);
+  const second = pool.query(text("second"), 1000);
+  running().hooks.onEnd("out of luck");
+  expect(first?.next()).rejects.toThrow("the reader thread died: ask again");
+  // The one that was waiting has its turn in a new one.
+  expect(threads.length).toBe(2);
+  expect(running().reads.map(({ sql }) => sql)).toEqual(["second"]);
+  running().piece(second?.id as number);
+  running().ended(second?.id as number);
+  expect((await second?.next())?.done).toBe(false);
+  expect((await second?.next())?.done).toBe(true);
+  // What an ended thread says late is nobody's.
+  threads[0]?.ended(second?.id as number);
+  expect(lender.isPinned).toBe(false);
+});
+
+test("where the WAL grows too large under a snapshot, the oldest query is ended and told why", async () => {
+  const first = pool.query(text("first"), 1000);
+  pool.walGrew(1000);
+  expect(running().cancelled[0]).toBe(0);
+  pool.walGrew(1001);
+  expect(running().cancelled[0]).toBe(1);
+  running().ended(first?.id as number, "interrupted");
+  expect(first?.next()).rejects.toThrow(
+    "ended: its snapshot had kept 1001 bytes of the write-ahead log, over 1000",
+  );
+});
+
+test("too many that wait are refused", () => {
+  const jobs = Array.from({ length: 5 }, () => pool.query(text("a"), 1000));
+  expect(jobs.map((job) => job !== undefined)).toEqual([true, true, true, true, false]);
+});
+
+test("a thread whose memory has grown is ended when it has no work", () => {
+  const first = pool.query(text("first"), 1000);
+  running().ended(first?.id as number, undefined, readerLimits.heapBytesKept + 1);
+  expect([running().isEnded, pool.describe().alive]).toEqual([true, false]);
+});
+
+test("a statement that was short in the end is tried in the store thread again", () => {
+  pool.known.add("sometimes");
+  const job = pool.query(text("sometimes"), 1000);
+  running().hooks.onMessage({
+    kind: "ended",
+    id: job?.id as number,
+    why: undefined,
+    runMs: 0.5,
+    heapBytes: 0,
+  });
+  expect(pool.known.has("sometimes")).toBe(false);
+});

@@ -1,0 +1,243 @@
+/**
+ * Long queries and long results, on the real store and the real reader thread.
+ *
+ * @module
+ */
+
+import { afterEach, beforeEach, expect, test } from "bun:test";
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { createApi } from "../../agent/api/handlers.ts";
+import type { StreamEvent } from "../../agent/api/store-service.ts";
+import { createLog } from "../../agent/log.ts";
+import { type ReaderLimits, readerLimits } from "../../agent/readers/reader-pool.ts";
+import { StoreThread } from "../../agent/store-thread.ts";
+import { readSchema } from "../../core/schema/schema-reader.ts";
+import { openDatabase } from "../../wasm/database.ts";
+import { FileVfs } from "../../wasm/vfs/file.ts";
+import { MemoryVfs } from "../../wasm/vfs/memory.ts";
+
+const rows = 8000;
+const schemaSql = `CREATE TABLE t (id INTEGER NOT NULL PRIMARY KEY, v TEXT NOT NULL DEFAULT '', n INTEGER);
+  CREATE TABLE secret (id INTEGER NOT NULL PRIMARY KEY);`;
+const endless =
+  "WITH RECURSIVE c(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM c) SELECT max(x) FROM c";
+
+let folder: string;
+let thread: StoreThread;
+
+function open(limits: Partial<ReaderLimits> = {}, queryTimeoutMs = 10_000): void {
+  using scratch = openDatabase("/schema.db", { vfs: new MemoryVfs() });
+  const read = readSchema(scratch, [{ name: "a.sql", text: schemaSql }], new Map());
+  if (read.kind === "refused") throw new Error("the schema is refused");
+  thread = new StoreThread({
+    vfs: new FileVfs(),
+    databasePath: join(folder, "patina.db"),
+    publicKey: "ab".repeat(32),
+    node: { name: "n", region: "r", zone: "z" },
+    digestKey: new Uint8Array(32),
+    schema: read.schema,
+    durability: "normal",
+    queryTimeoutMs,
+    statementTimeoutMs: 10_000,
+    resultBytesMax: 2 ** 26,
+    readerLimits: { ...readerLimits, ...limits },
+    nonce: "",
+    renewNonce: () => "nonce",
+    standsAlone: true,
+    log: createLog({ level: "error", format: "text" }),
+    swarm: async () => ({}),
+    bodiesWaiting: async () => 0,
+  });
+  thread.start(undefined);
+}
+
+beforeEach(() => {
+  folder = mkdtempSync(join(tmpdir(), "patina-long-"));
+});
+
+afterEach(() => {
+  thread.stop();
+  rmSync(folder, { recursive: true });
+});
+
+const write = (sql: string) => thread.service.transact([{ sql, parameters: undefined }], undefined);
+
+const fill = () =>
+  write(
+    `INSERT INTO t (id, v, n) WITH RECURSIVE c(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM c WHERE x < ${rows}) SELECT x, 'value ' || x, 1 FROM c`,
+  );
+
+async function query(sql: string): Promise<AsyncIterator<Uint8Array>> {
+  const outcome = await thread.service.query({ sql, parameters: undefined }, undefined);
+  if (outcome.kind === "refused") throw new Error(outcome.why);
+  return (async function* () {
+    yield* outcome.chunks;
+  })();
+}
+
+async function whole(sql: string): Promise<string> {
+  return rest(await query(sql));
+}
+
+async function rest(chunks: AsyncIterator<Uint8Array>): Promise<string> {
+  const all: Uint8Array[] = [];
+  for (let one = await chunks.next(); !one.done; one = await chunks.next()) all.push(one.value);
+  return Buffer.concat(all).toString();
+}
+
+const readers = () =>
+  JSON.parse(JSON.stringify(thread.readersReport())) as { running: number; alive: boolean };
+
+async function until(is: () => boolean | Promise<boolean>): Promise<void> {
+  const deadlineMs = performance.now() + 10_000;
+  while (!(await is())) {
+    if (performance.now() > deadlineMs) throw new Error("it didn't come to be in time");
+    await Bun.sleep(5);
+  }
+}
+
+test("a long result is a snapshot: commits, checkpoints and the end of the WAL don't reach it", async () => {
+  open();
+  await fill();
+  const chunks = await query("SELECT id, n FROM t");
+  const head = await chunks.next();
+  const first = await chunks.next();
+  expect(Buffer.from(head.value).toString()).toBe('{"columns":["id","n"]}\n');
+  for (let n = 2; n < 12; n++) {
+    expect((await write(`UPDATE t SET n = ${n} WHERE id % 50 = 0`)).kind).toBe("committed");
+    await Bun.sleep(1);
+  }
+  const lines = (Buffer.from(first.value).toString() + (await rest(chunks))).trim().split("\n");
+  expect(lines.length).toBe(rows + 1);
+  expect(lines[0]).toBe('{"row":[1,[1,1]]}');
+  expect(lines.filter((line) => !/,1\]\]\}$/.test(line)).length).toBe(1);
+  expect(lines.at(-1)).toMatch(/^\{"eoq":\{"time":/);
+  expect(await whole("SELECT min(n), max(n) FROM t")).toContain("[1,11]");
+});
+
+test("a query that never ends holds up neither reads nor commits, and is interrupted at its time", async () => {
+  open({}, 700);
+  await fill();
+  let isOver = false;
+  const ending = whole(endless).finally(() => {
+    isOver = true;
+  });
+  await until(() => readers().running === 1);
+  for (let i = 0; i < 20; i++) {
+    await write(`UPDATE t SET n = ${i} WHERE id = 7`);
+    expect(await whole("SELECT n FROM t WHERE id = 7")).toContain(`[1,[${i}]]`);
+  }
+  expect(isOver).toBe(false);
+  expect(await ending).toBe('{"columns":["max(x)"]}\n{"error":"interrupted"}\n');
+});
+
+test("a client that doesn't read is ended with a line that says so, and lets go of its snapshot", async () => {
+  open({ stallMsMax: 100 });
+  await fill();
+  const chunks = await query("SELECT a.id, b.id FROM t a, t b");
+  await chunks.next();
+  await until(() => readers().running === 0);
+  expect(await rest(chunks)).toMatch(
+    /\n\{"error":"too slow: a piece of the result was not read within 100 ms"\}\n$/,
+  );
+});
+
+test("where the WAL grows too large under it, a query is ended with a line that says so", async () => {
+  open({ walBytesMax: 1024 * 1024 });
+  await fill();
+  const chunks = await query("SELECT a.id, b.id FROM t a, t b");
+  await chunks.next();
+  for (let n = 0; readers().running > 0; n++) {
+    await write(`UPDATE t SET n = ${n}`);
+    // The store looks when it has a turn.
+    await Bun.sleep(5);
+    if (n > 200) throw new Error("the WAL is bounded by nothing");
+  }
+  expect(await rest(chunks)).toMatch(/\{"error":"ended: its snapshot had kept \d+ bytes of the/);
+});
+
+test("a client that goes cancels its query", async () => {
+  open();
+  await fill();
+  const handle = createApi(thread.service);
+  const gone = new AbortController();
+  const response = await handle({
+    method: "POST",
+    path: "/v1/queries",
+    query: "",
+    header: () => "application/json",
+    signal: gone.signal,
+    body: Buffer.from(JSON.stringify(endless)),
+  });
+  expect(response.status).toBe(200);
+  const chunks = (response.body as AsyncIterable<Uint8Array>)[Symbol.asyncIterator]();
+  await chunks.next();
+  const next = chunks.next();
+  await until(() => readers().running === 1);
+  gone.abort();
+  expect((await next).done).toBe(true);
+  await until(() => readers().running === 0);
+});
+
+test("what a token may not read, and what isn't read-only, is refused there as here", async () => {
+  open();
+  await fill();
+  const access = { mayWrite: false, tables: new Set(["t"]) };
+  const long = "SELECT count(*) FROM t a, t b WHERE a.n + b.n > length(a.v)";
+  const asked = (sql: string, parameters?: readonly number[]) =>
+    thread.service.query({ sql, parameters }, 50, access);
+  expect((await asked(long)).kind).toBe("stream");
+  // Known to be long now: it is looked at all the same.
+  expect(await asked(`${long} AND a.id < (SELECT count(*) FROM secret)`)).toEqual({
+    kind: "refused",
+    status: 403,
+    why: "this token may not read secret",
+  });
+  expect(await asked(long, [1])).toEqual({
+    kind: "refused",
+    status: 500,
+    why: "Wrong number of parameters passed to query. Got 1, needed 0",
+  });
+  expect((await asked("DELETE FROM t")).kind).toBe("refused");
+});
+
+test("a query over its memory ends with an error, and the next one runs", async () => {
+  open({ heapBytesMax: 32 * 1024 * 1024 });
+  await fill();
+  const hungry = "SELECT count(*) FROM (SELECT DISTINCT zeroblob(10000) || id FROM t)";
+  expect(await whole(hungry)).toContain('{"error":"out of memory: a query may take 32 MB"}');
+  expect(await whole("SELECT count(*) FROM t a JOIN t b USING (n) WHERE a.id < 100")).toContain(
+    `[${99 * rows}]`,
+  );
+});
+
+test("a live query over a large result begins at one commit, and what came meanwhile follows", async () => {
+  open();
+  await fill();
+  let text = "";
+  const listen = (event: StreamEvent): void => {
+    if (event.kind === "lines") text += Buffer.from(event.bytes).toString();
+  };
+  const options = { from: undefined, skipRows: false };
+  const statement = { sql: "SELECT id, n FROM t WHERE n > 0", parameters: undefined };
+  const subscribing = thread.service.subscribe(statement, options, listen);
+  for (let i = 2; i < 12; i++) await write(`UPDATE t SET n = ${i} WHERE id = ${i}`);
+  expect((await subscribing).kind).toBe("subscribed");
+  await until(() => text.includes('{"eoq"'));
+  await write("UPDATE t SET n = 99 WHERE id = 99");
+  await until(() => text.includes(",99],"));
+  const folded = new Map<number, string>();
+  for (const line of text.trim().split("\n")) {
+    const row = /^\{"row":\[(\d+),(.*)\]\}$/.exec(line);
+    const change = /^\{"change":\["update",(\d+),(.*),\d+\]\}$/.exec(line);
+    const found = row ?? change;
+    if (found !== null) folded.set(Number(found[1]), found[2] as string);
+  }
+  const fresh = await whole("SELECT id, n FROM t WHERE n > 0");
+  const wanted = [...fresh.matchAll(/^\{"row":\[\d+,(.*)\]\}$/gm)].map(
+    (match) => match[1] as string,
+  );
+  expect([...folded.values()].sort()).toEqual(wanted.sort());
+});
