@@ -5,7 +5,7 @@
  * @module
  */
 
-import { afterEach, beforeEach, expect, test } from "bun:test";
+import { afterEach, beforeEach, expect, setDefaultTimeout, test } from "bun:test";
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -14,6 +14,9 @@ import { loadSqlite } from "../../wasm/module.ts";
 import { FileVfs } from "../../wasm/vfs/file.ts";
 import { LentVfs } from "../../wasm/vfs/lent.ts";
 import { accounts, createAccounts, snapshotSeen, transfer } from "./lent-world.ts";
+
+// On a busy machine.
+setDefaultTimeout(30_000);
 
 let folder: string;
 let path: string;
