@@ -377,6 +377,7 @@ class Committed implements Commit {
     this.#changes ??= tableChanges(this.rows, this.#writes, this.#isReplicated);
     return this.#changes;
   };
+}
 
 async function* linesOf(head: string, job: ReadJob): AsyncGenerator<Uint8Array> {
   try {
