@@ -9,6 +9,9 @@
  * A node that ran late itself (a pause, a loaded machine) can't tell silence from its own sleep: it
  * judges only by the time since it woke (Lifeguard's lesson: Dadgar et al., DSN 2018).
  *
+ * Two nodes may go by one name, by mistake. The table has one row a name: of the node that is most alive, for
+ * the end of the one must not take the other, or this very node, out of use.
+ *
  * @module
  */
 
@@ -50,17 +53,22 @@ interface Member {
 }
 
 const lagNames = ["ok", "1s", "10s", "60s"] as const;
+/** The most alive first. */
+const liveliness: readonly MemberState[] = ["ALIVE", "SUSPECT", "UNREACHABLE", "DOWN", "GONE"];
 
 export class Members {
   readonly #timings: MemberTimings;
+  readonly #ownName: string;
   readonly #byKey = new Map<PeerId, Member>();
   #judgeFromMs = 0;
   #deadlineMs = Number.POSITIVE_INFINITY;
   #changed = new Set<PeerId>();
   #parted: PeerId[] = [];
 
-  constructor(timings: MemberTimings) {
+  /** @param ownName This node's: it has a row of its own. */
+  constructor(timings: MemberTimings, ownName: string) {
     this.#timings = timings;
+    this.#ownName = ownName;
   }
 
   /** When `check` has something to look at again, elapsed time. May be early, never late. */
@@ -69,7 +77,7 @@ export class Members {
   }
 
   rows(): MemberRow[] {
-    return [...this.#byKey.values()].map(rowOf);
+    return this.#shown(this.#byKey.keys());
   }
 
   state(key: PeerId): MemberState | undefined {
@@ -129,9 +137,14 @@ export class Members {
    * member is forgotten, and neither suspect nor down.
    */
   parted(key: PeerId): void {
+    const name = this.#byKey.get(key)?.identity.name;
     if (!this.#byKey.delete(key)) return;
     this.#changed.delete(key);
     this.#parted.push(key);
+    // Its row goes; a namesake's may take its place.
+    for (const { identity } of this.#byKey.values()) {
+      if (identity.name === name) this.#changed.add(identity.key);
+    }
   }
 
   /** Who was forgotten since the last call. */
@@ -171,9 +184,23 @@ export class Members {
       for (const member of this.#byKey.values()) this.#judge(member, elapsedMs, nowMs);
     }
     if (this.#changed.size === 0) return [];
-    const rows = [...this.#changed].map((key) => rowOf(this.#byKey.get(key) as Member));
+    const rows = this.#shown(this.#changed);
     this.#changed.clear();
     return rows;
+  }
+
+  /** The rows of these members' names. */
+  #shown(keys: Iterable<PeerId>): MemberRow[] {
+    const best = new Map<string, Member | undefined>();
+    for (const key of keys) best.set((this.#byKey.get(key) as Member).identity.name, undefined);
+    best.delete(this.#ownName);
+    for (const member of this.#byKey.values()) {
+      const { name } = member.identity;
+      if (!best.has(name)) continue;
+      const other = best.get(name);
+      if (other === undefined || isMoreAlive(member, other)) best.set(name, member);
+    }
+    return [...best.values()].map((member) => rowOf(member as Member));
   }
 
   /** A node that came back under a new key takes the place of the old one, unless that still speaks. */
@@ -232,6 +259,11 @@ export class Members {
   #wake(elapsedMs: number): void {
     if (elapsedMs < this.#deadlineMs) this.#deadlineMs = elapsedMs;
   }
+}
+
+function isMoreAlive(a: Member, b: Member): boolean {
+  const byState = liveliness.indexOf(a.state) - liveliness.indexOf(b.state);
+  return byState !== 0 ? byState < 0 : a.identity.key < b.identity.key;
 }
 
 function rowOf(member: Member): MemberRow {

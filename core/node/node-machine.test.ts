@@ -671,6 +671,43 @@ describe("members", () => {
     expect(states(a)).toEqual(["b DOWN"]);
   });
 
+  test("the end of a node takes no other of its name out of use, this node neither", () => {
+    const a = new Bench("a");
+    a.start(1);
+    const meet = (key: string, name: string) => {
+      const peer = keyOf(key);
+      a.do({ kind: "connected", peer });
+      a.receive(peer, helloOf(name));
+      return peer;
+    };
+    const end = (peer: PeerId) => {
+      a.receive(peer, { kind: "stop", untilMs: 0, reason: "stopped" });
+      a.do({ kind: "disconnected", peer });
+    };
+    const rows = () =>
+      a.asked("members").flatMap((request) => (request as unknown as { rows: object[] }).rows);
+    meet("first", "b");
+    expect(rows()).toMatchObject([{ node: "b", key: keyOf("first"), state: "ALIVE" }]);
+    const second = meet("second", "b");
+    const namesake = meet("namesake", "a");
+    expect(rows()).toEqual([]);
+    end(namesake);
+    expect(rows()).toEqual([]);
+    end(second);
+    expect(rows()).toMatchObject([{ node: "b", key: keyOf("first"), state: "ALIVE" }]);
+    // The other one goes, too; and one of them comes back.
+    end(keyOf("first"));
+    expect(rows()).toMatchObject([{ node: "b", state: "DOWN" }]);
+    meet("second", "b");
+    expect(rows()).toMatchObject([{ node: "b", key: keyOf("second"), state: "ALIVE" }]);
+    // Who is shown makes room, and the other is back: he takes the row.
+    meet("first", "b");
+    a.do({ kind: "parting", peer: keyOf("first") });
+    expect(a.asked("members")).toMatchObject([
+      { parted: [keyOf("first")], rows: [{ node: "b", key: keyOf("second"), state: "ALIVE" }] },
+    ]);
+  });
+
   test("a node that slept doesn't judge the others by its own sleep", () => {
     const a = new Bench("a");
     a.start(1);

@@ -171,7 +171,7 @@ export class NodeMachine {
     this.#tuning = { ...nodeDefaults, ...options.tuning };
     const { seenMs, seenMax, members, apply } = this.#tuning;
     this.#seen = new SeenIds(seenMs, seenMax);
-    this.#members = new Members(members);
+    this.#members = new Members(members, options.name);
     this.#applyQueue = new ApplyQueue(apply);
     // Answers to an earlier life of this machine must not look like answers to this one.
     this.#nextTicket = 1 + Math.floor(options.random() * 2 ** 48);
