@@ -4,24 +4,24 @@
  * @module
  */
 
-import { expect, test } from "bun:test";
+import { expect } from "bun:test";
 import { mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { startTestAgent } from "../agent-process.ts";
+import { testIf } from "../real.ts";
 import { contractSchema } from "./http.ts";
 
-/**
- * HTTP/2 without TLS is in Go's own library since 1.24, which most distributions don't have yet. So this one is
- * skipped, and counted as such, where it is missing, also in CI.
- */
-const hasGo = (() => {
-  if (Bun.which("go") === null) return false;
-  const [, minor] = /go1\.(\d+)/.exec(Bun.spawnSync(["go", "version"]).stdout.toString()) ?? [];
-  return Number(minor) >= 24;
+/** HTTP/2 without TLS is in Go's own library since 1.24. */
+const missing = (() => {
+  if (Bun.which("go") === null) return "go is not installed";
+  const version = Bun.spawnSync(["go", "env", "GOVERSION"]).stdout.toString().trim();
+  const [, minor] = /^go1\.(\d+)/.exec(version) ?? [];
+  return Number(minor) >= 24 ? undefined : `Go 1.24 or later is needed, this is ${version}`;
 })();
 
-test.skipIf(!hasGo)(
+testIf(
+  missing,
   "a Go program (1.24 or later) over h2c finds the contract kept",
   async () => {
     const folder = await mkdtemp(join(tmpdir(), "patina-go-"));
