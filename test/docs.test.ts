@@ -41,3 +41,15 @@ test("examples are looked for in README and every source file", () => {
   expect(files.length).toBeGreaterThan(20);
   expect(examples).toBeGreaterThan(0);
 });
+
+// Each difference from Corrosion is listed with the test that shows it; a list that names what isn't there is worth nothing.
+test("every test that ARCHITECTURE names is there", () => {
+  const text = readFileSync(join(root, "ARCHITECTURE.md"), "utf8");
+  const named = [...text.matchAll(/`([\w./-]+\.ts)` "([^"]+)"/g)];
+  const lost = named.filter(([, file, name]) => {
+    const source = readFileSync(join(root, file as string), "utf8");
+    return !source.includes(name as string);
+  });
+  expect(lost.map(([whole]) => whole)).toEqual([]);
+  expect(named.length).toBeGreaterThan(20);
+});
