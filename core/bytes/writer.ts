@@ -109,8 +109,16 @@ export class ByteWriter {
       this.#bytes[this.#length++] = value;
       return;
     }
-    assert(value >= 0 && Number.isSafeInteger(value), `varint: a safe count, got ${value}`);
     let rest = value;
+    if (value >>> 0 === value) {
+      while (rest >= 0x80) {
+        this.#bytes[this.#length++] = (rest & 0x7f) | 0x80;
+        rest >>>= 7;
+      }
+      this.#bytes[this.#length++] = rest;
+      return;
+    }
+    assert(value >= 0 && Number.isSafeInteger(value), `varint: a safe count, got ${value}`);
     while (rest >= 0x80) {
       this.#bytes[this.#length++] = (rest % 0x80) | 0x80;
       rest = Math.floor(rest / 0x80);

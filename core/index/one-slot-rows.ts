@@ -75,6 +75,14 @@ export class OneSlotRows {
     this.#lastFirst = place;
   }
 
+  /** More of a row's slot came: the live row is another. False when it isn't that slot. */
+  grow(id: IdWords, slot: number, digest: Digest): boolean {
+    const place = this.#ids.find(id);
+    if (place === noPlace || this.#slot[place] !== slot) return false;
+    writeDigest(this.#digests, place * lanes, digest);
+    return true;
+  }
+
   /** Takes a row out, if it is here: more than one slot is known of it now. */
   take(id: IdWords): OneSlotRow | undefined {
     const place = this.#ids.find(id);

@@ -104,13 +104,15 @@ export class RowIndex {
       counted.add(row.id);
       if (row.before !== undefined && !isScanned) this.#count(row.words, row.before);
     }
-    const { before, words } = row;
+    const { before } = row;
     const quick = row.quickNews;
     if (!row.changed && before !== undefined && quick !== undefined) {
       // Nothing that a tree or a cut could show: what was sent is known, or lost to what is settled.
       if (quick.msMax < 0) return;
-      if (quick.msMax < this.image.oldestCut * slotMs && !this.image.knows(words)) return;
+      const isSettled = quick.msMax < this.image.oldestCut * slotMs;
+      if (isSettled && (this.image.touchedRows === 0 || !this.image.knows(row.words))) return;
     }
+    const { words } = row;
     const beforeDigest =
       before && (this.recent.digestOf(words) ?? this.#digester.digestOf(words, before));
     let afterDigest = beforeDigest;

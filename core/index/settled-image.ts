@@ -197,7 +197,15 @@ export class SettledImage {
           return;
         }
       }
-    } else if (lastSlot === Number.NEGATIVE_INFINITY) return;
+    } else {
+      if (lastSlot === Number.NEGATIVE_INFINITY) return;
+      // More of the same slot, which won as well.
+      if (firstSlot === lastSlot && lastSlot > this.#cut && !row.conflict) {
+        if (quick !== undefined ? quick.isHeld : isHeld(news, after)) {
+          if (this.#oneSlot.grow(id, lastSlot, afterDigest)) return;
+        }
+      }
+    }
     news ??= newsOf(row.incoming, before) as ClockPart;
     let touched: TouchedRow;
     if (isOneSlot && before !== undefined) touched = this.#retake(id, range, before);

@@ -56,4 +56,6 @@ export interface SqlDatabase {
   readonly lastInsertRowid: number | bigint;
   /** Installs the preupdate hook, before the statements that it is to see are prepared; null removes it. */
   onPreupdate(listener: ((change: Preupdate) => void) | null): void;
+  /** Whether the preupdate hook is told nothing for now. Nothing may be prepared meanwhile that it is to see. */
+  mutePreupdate(isMuted: boolean): void;
 }

@@ -65,9 +65,9 @@ export class Places {
     return { part: this.#partByTable.get(table) as number, after: rowid ?? keyBytes };
   }
 
-  /** @param after Its rowid, or its key's bytes. */
-  ofFound(table: StoredTable, after: number | bigint | Uint8Array): ScanPosition {
-    return { part: this.#partByTable.get(table) as number, after };
+  /** The part of a position that stands in a table. */
+  partOf(table: StoredTable): number {
+    return this.#partByTable.get(table) as number;
   }
 
   ofAbsent(table: string, key: Uint8Array): ScanPosition {

@@ -31,6 +31,8 @@ interface QuickTable {
   readonly table: StoredTable;
   /** Index in the table's value columns by column ordinal; -1: it has no such column. */
   readonly indexByOrdinal: number[];
+  /** Of the table in a scan. */
+  readonly part: number;
 }
 
 /** More columns than a set of bits has. */
@@ -53,6 +55,8 @@ export class QuickMerge {
   readonly #taken = new Int32Array(2 * flatCellsMax);
   readonly #hashHigh = new Float64Array(flatCellsMax);
   readonly #hashLow = new Float64Array(flatCellsMax);
+  /** The row before was. */
+  #wasNew = false;
   #before: Stamp | undefined;
   #largest: Stamp | undefined;
 
@@ -75,11 +79,20 @@ export class QuickMerge {
       key = decodeKey(keyBytes);
       if (key === undefined || !table.isKey(key)) return undefined;
     }
-    if (!table.findQuick(key, keyBytes)) {
-      return this.#parts.rows.hasAbsent(row.table, keyBytes)
-        ? undefined
-        : this.#insert(known, key, row);
+    // Rows that are new come together: it is tried at once then, and SQLite looks the key up itself.
+    if (this.#wasNew) {
+      if (this.#parts.rows.hasAbsent(row.table, keyBytes)) return undefined;
+      const placed = this.#insert(known, key, row);
+      if (placed !== undefined) return placed;
     }
+    const isFound = table.findQuick(key, keyBytes);
+    if (!isFound) {
+      if (this.#parts.rows.hasAbsent(row.table, keyBytes)) return undefined;
+      const placed = this.#insert(known, key, row);
+      this.#wasNew = placed !== undefined;
+      return placed;
+    }
+    this.#wasNew = false;
     const clock = table.foundClock;
     if (clock === null || !this.#held.decode(clock, ordinals)) return undefined;
     return this.#join(known, key, clock, row);
@@ -229,26 +242,35 @@ export class QuickMerge {
       writer.u32(digester.hashLow);
     }
     const after = new EncodedClocks(writer.finish(), ordinals, this.#largest);
-    table.insertQuick(key, row.key, values);
+    if (!table.insertQuick(key, row.key, values)) return undefined;
     table.insertClocksQuick(writer.peek(), row.key);
-    const words = digester.idWords(row.table, row.key);
     const news: QuickNews = { msMin, msMax, isHeld: true };
-    const place = undefined;
-    return new PlacedRow(row, words, undefined, after, digester, after, true, false, news, place);
+    const nowhere = undefined;
+    return new PlacedRow(
+      row,
+      undefined,
+      nowhere,
+      after,
+      digester,
+      after,
+      true,
+      false,
+      news,
+      nowhere,
+    );
   }
 
   #placed(
-    { table }: QuickTable,
+    { table, part }: QuickTable,
     row: RowState,
     before: EncodedClocks,
     after: EncodedClocks,
     changed: boolean,
     news: QuickNews,
   ): PlacedRow {
-    const { digester, places } = this.#parts;
-    const words = digester.idWords(row.table, row.key);
-    const place = places.ofFound(table, table.foundRowid ?? row.key);
-    return new PlacedRow(row, words, before, row, digester, after, changed, false, news, place);
+    const { digester } = this.#parts;
+    const place = { part, after: table.foundRowid ?? row.key };
+    return new PlacedRow(row, undefined, before, row, digester, after, changed, false, news, place);
   }
 
   // ---- Clock blobs (`clock-blob.ts`) ------------------------------------------------------------
@@ -309,7 +331,7 @@ export class QuickMerge {
     if (known === undefined) {
       const table = this.#parts.tables.get(name);
       if (table !== undefined && table.plan.valueColumns.length <= columnsMax) {
-        known = { table, indexByOrdinal: [] };
+        known = { table, indexByOrdinal: [], part: this.#parts.places.partOf(table) };
         this.#tables.set(name, known);
       }
     }

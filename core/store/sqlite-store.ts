@@ -515,7 +515,15 @@ export class SqliteStore implements RowStore {
   }
 
   readonly #mergeHost: MergeHost = {
-    mergePiece: (rows, merged) => this.#merger.merge(rows, this.#adopting, merged),
+    mergePiece: (rows, merged) => {
+      // What a merge writes is nobody's local change.
+      this.#writer.mutePreupdate(true);
+      try {
+        this.#merger.merge(rows, this.#adopting, merged);
+      } finally {
+        this.#writer.mutePreupdate(false);
+      }
+    },
     commitMerge: (merged) => {
       // The clock follows what was merged as the replica judges it; the rows themselves hold their stamps.
       if (this.#clock.last.ms >= this.#kept.hlc.ms + hlcStoreStepMs) {

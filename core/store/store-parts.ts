@@ -55,7 +55,6 @@ export function putClocks(
 export class PlacedRow implements MergedRow {
   readonly table: string;
   readonly key: Uint8Array;
-  readonly words: IdWords;
   readonly before: ClockState | undefined;
   readonly after: ClockState;
   readonly changed: boolean;
@@ -65,12 +64,13 @@ export class PlacedRow implements MergedRow {
   readonly placeBefore: ScanPosition | undefined;
   readonly #digester: Digester;
   #incoming: ClockState | RowState;
+  #words: IdWords | undefined;
   #id: RowId | undefined;
 
-  /** @param incoming As rows when it isn't one of the states that the store has made. */
+  /** @param words Undefined: to be hashed when asked for. @param incoming As rows when it isn't one of the states that the store has made. */
   constructor(
     ref: RowRef,
-    words: IdWords,
+    words: IdWords | undefined,
     before: ClockState | undefined,
     incoming: ClockState | RowState,
     digester: Digester,
@@ -82,7 +82,7 @@ export class PlacedRow implements MergedRow {
   ) {
     this.table = ref.table;
     this.key = ref.key;
-    this.words = words;
+    this.#words = words;
     this.before = before;
     this.after = after;
     this.changed = changed;
@@ -91,6 +91,11 @@ export class PlacedRow implements MergedRow {
     this.placeBefore = placeBefore;
     this.#incoming = incoming;
     this.#digester = digester;
+  }
+
+  get words(): IdWords {
+    this.#words ??= this.#digester.idWords(this.table, this.key);
+    return this.#words;
   }
 
   get id(): RowId {

@@ -75,6 +75,7 @@ export class StoredTable {
   // Those of a merge, which looking up by name would cost as much as they take.
   #find: SqlStatement | undefined;
   #insert: SqlStatement | undefined;
+  #insertNew: SqlStatement | undefined;
   #insertClocks: SqlStatement | undefined;
   #updateClocks: SqlStatement | undefined;
   #updateClocksAlone: SqlStatement | undefined;
@@ -180,21 +181,27 @@ export class StoredTable {
     return true;
   }
 
-  /** Inserts a row, and leaves its rowid in {@link foundRowid}. @param values By index. */
+  /**
+   * Inserts a row, and leaves its rowid in {@link foundRowid}; false when there is one of that key.
+   *
+   * @param values By index.
+   */
   insertQuick(
     key: readonly SqlValue[] | undefined,
     keyBytes: Uint8Array,
     values: readonly SqlValue[],
-  ): void {
+  ): boolean {
     const { withoutRowid, rowidAlias, valueColumns } = this.plan;
-    this.#insert ??= this.#database.prepare(this.#insertSql());
-    const statement = this.#insert;
+    this.#insertNew ??= this.#database.prepare(this.#insertSql("INSERT OR IGNORE"));
+    const statement = this.#insertNew;
     const next = bindKey(statement, 1, key, keyBytes);
     for (let i = 0; i < valueColumns.length; i++) statement.bind(next + i, values[i] as SqlValue);
     runBound(statement);
+    if (this.#database.changes === 0) return false;
     if (withoutRowid) this.foundRowid = undefined;
     else if (rowidAlias) this.foundRowid = key?.[0] as number | bigint;
     else this.foundRowid = this.#database.lastInsertRowid;
+    return true;
   }
 
   /** Writes columns of the row found last. @param columns A bit for each index. @param values By index. */
@@ -316,7 +323,9 @@ export class StoredTable {
   /** Inserts a row, all columns given. @returns its rowid. */
   insert(key: readonly SqlValue[], values: readonly SqlValue[]): number | bigint | undefined {
     const { withoutRowid, rowidAlias } = this.plan;
-    this.#insert ??= this.#database.prepare(this.#insertSql());
+    // A row without clocks may be in the way, if somebody wrote to the file behind our back.
+    const verb = withoutRowid ? "INSERT OR REPLACE" : "INSERT";
+    this.#insert ??= this.#database.prepare(this.#insertSql(verb));
     const statement = this.#insert;
     bindAll(statement, key);
     for (let i = 0; i < values.length; i++) {
@@ -327,12 +336,10 @@ export class StoredTable {
     return rowidAlias ? (key[0] as number | bigint) : this.#database.lastInsertRowid;
   }
 
-  #insertSql(): string {
-    const { keyColumns, valueColumns, withoutRowid } = this.plan;
+  #insertSql(verb: string): string {
+    const { keyColumns, valueColumns } = this.plan;
     const columns = [...keyColumns, ...valueColumns].map((column) => quoteName(column.sqlName));
     const marks = columns.map(() => "?").join(", ");
-    // A row without clocks may be in the way, if somebody wrote to the file behind our back.
-    const verb = withoutRowid ? "INSERT OR REPLACE" : "INSERT";
     return `${verb} INTO ${this.#base} (${columns.join(", ")}) VALUES (${marks})`;
   }
 
@@ -619,6 +626,7 @@ export class StoredTable {
     this.#statements.clear();
     this.#find?.[Symbol.dispose]();
     this.#insert?.[Symbol.dispose]();
+    this.#insertNew?.[Symbol.dispose]();
     this.#insertClocks?.[Symbol.dispose]();
     this.#updateClocks?.[Symbol.dispose]();
     this.#updateClocksAlone?.[Symbol.dispose]();
