@@ -32,6 +32,7 @@ import type { OperationLine } from "./operations.ts";
 import { readSchemaFiles } from "./schema-files.ts";
 import { exitCodes, StartFailure } from "./start-failure.ts";
 import { StoreThread } from "./store-thread.ts";
+import { warmUp } from "./warm-up.ts";
 
 export interface RunningAgent {
   readonly site: string;
@@ -51,6 +52,8 @@ export interface RunningAgent {
 
 /** How long peers hold a place for an agent that was stopped in an orderly way: it may be restarting. */
 const restartMs = 10_000;
+/** What comes with the start goes first. */
+const warmUpAfterMs = 500;
 
 /**
  * @param readConfig Reads it again, for a reload; only what it says of the schema and of tokens is looked at.
@@ -171,6 +174,8 @@ export async function startAgent(
     const port = await net?.listening;
     if (port instanceof StartFailure) throw port;
     const running = { store, link, servers: [server, ...tcpServers] };
+    const warming = new AbortController();
+    if (!standsAlone) warmUpSoon(warming.signal, log);
     let stopping: Promise<void> | undefined;
     return {
       site: store.site,
@@ -183,6 +188,7 @@ export async function startAgent(
         for await (const line of running.store.reload()) logReload(line, log);
       },
       stop: (reason) => {
+        warming.abort();
         stopping ??= stop(running, claim.release, reason, log);
         return stopping;
       },
@@ -194,6 +200,14 @@ export async function startAgent(
     claim.release();
     throw error;
   }
+}
+
+/** Whoever stands alone tells nobody. */
+function warmUpSoon(signal: AbortSignal, log: Log): void {
+  const timer = setTimeout(() => {
+    warmUp(signal).catch((error) => log.warn("the warm-up failed", { why: faultText(error) }));
+  }, warmUpAfterMs);
+  signal.addEventListener("abort", () => clearTimeout(timer));
 }
 
 async function stop(
