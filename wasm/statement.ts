@@ -336,14 +336,17 @@ export class Statement implements SqlStatement, Disposable {
     return bytes === 0 ? new Uint8Array(0) : this.#module.heap.bytes(pointer, bytes);
   }
 
-  /**
-   * A BLOB's or a TEXT's bytes where they stand: good until the next call into SQLite, and not to be
-   * written. Empty for NULL.
-   */
-  view(column: number): Uint8Array {
-    const pointer = this.#exports.sqlite3_column_blob(this.#pointer, column);
-    const bytes = this.#exports.sqlite3_column_bytes(this.#pointer, column);
-    return this.#module.heap.u8.subarray(pointer, pointer + bytes);
+  get memory(): Uint8Array {
+    return this.#module.heap.u8;
+  }
+
+  /** Where in {@link memory} a BLOB's or a TEXT's bytes begin: good until the next call into SQLite. */
+  bytesStart(column: number): number {
+    return this.#exports.sqlite3_column_blob(this.#pointer, column);
+  }
+
+  bytesLength(column: number): number {
+    return this.#exports.sqlite3_column_bytes(this.#pointer, column);
   }
 
   columnName(column: number): string {

@@ -18,8 +18,11 @@ export interface SqlStatement extends Disposable {
   step(): boolean;
   /** Column `index` of the current row, from 0. BLOBs are copies. */
   column(index: number): SqlValue;
-  /** A BLOB's or a TEXT's bytes where they stand: good until the next call, and not to be written. */
-  view(index: number): Uint8Array;
+  /** What {@link bytesStart} is in: never to be written, nor kept over a call. */
+  readonly memory: Uint8Array;
+  /** Where the bytes of a BLOB or TEXT begin, without a copy: good until the next step. */
+  bytesStart(index: number): number;
+  bytesLength(index: number): number;
   isText(index: number): boolean;
   readonly columnCount: number;
   /** Back to the start; bindings stay. */

@@ -26,7 +26,7 @@ import { RowColumns } from "./row-hasher.ts";
 import type {
   MergedRow,
   MergeTransaction,
-  NewerRow,
+  NewerRowVisitor,
   ReclockedRow,
   RowRef,
   RowStore,
@@ -128,15 +128,15 @@ export class MapStore implements RowStore {
     position: ScanPosition | undefined,
     rowsMax: number,
     sinceMs: number,
-  ): { readonly rows: readonly NewerRow[]; readonly next: ScanPosition | undefined } {
+    visit: NewerRowVisitor,
+  ): ScanPosition | undefined {
     const start = position === undefined ? 0 : (position.after as number) + 1;
     const end = Math.min(start + rowsMax, this.#order.length);
-    const rows: NewerRow[] = [];
     for (const { ordinal, clocks } of this.#order.slice(start, end)) {
       const { ms } = stampOfRow(clocks);
-      if (ms >= sinceMs) rows.push({ place: { part: 0, after: ordinal }, ms });
+      if (ms >= sinceMs) visit(0, ordinal, ms);
     }
-    return { rows, next: end < this.#order.length ? { part: 0, after: end - 1 } : undefined };
+    return end < this.#order.length ? { part: 0, after: end - 1 } : undefined;
   }
 
   /** All whole: they are in memory as they are. */

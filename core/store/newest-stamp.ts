@@ -10,29 +10,29 @@
 
 import { clockBlobVersion } from "./clock-blob.ts";
 
-/** The largest ms of any stamp in a clock blob, row clock and cells. */
-export function newestMsOfClockBlob(blob: Uint8Array): number {
-  if (blob[0] !== clockBlobVersion || blob.length < rowHeadBytesMin) return 0;
-  let newestMs = msAt(blob, 1);
+/** The largest ms of any stamp in the clock blob `bytes[start..end)`, row clock and cells. */
+export function newestMsOfClockBlob(bytes: Uint8Array, start: number, end: number): number {
+  if (end - start < rowHeadBytesMin || bytes[start] !== clockBlobVersion) return 0;
+  let newestMs = msAt(bytes, start + 1);
   // Site ordinal and causal length.
-  let at = varintEnd(blob, varintEnd(blob, 1 + hlcBytes));
+  let at = varintEnd(bytes, varintEnd(bytes, start + 1 + hlcBytes, end), end);
   let cells = 0;
-  for (let factor = 1; at < blob.length; factor *= 0x80) {
-    const byte = blob[at++] as number;
+  for (let factor = 1; at < end; factor *= 0x80) {
+    const byte = bytes[at++] as number;
     cells += (byte & 0x7f) * factor;
     if (byte < 0x80) break;
   }
-  for (; cells > 0 && at < blob.length; cells--) {
-    at = varintEnd(blob, at);
-    const hasOwnStamp = ((blob[at++] as number) & 3) === 2;
+  for (; cells > 0 && at < end; cells--) {
+    at = varintEnd(bytes, at, end);
+    const hasOwnStamp = ((bytes[at++] as number) & 3) === 2;
     if (hasOwnStamp) {
-      if (at + hlcBytes > blob.length) return 0;
-      newestMs = Math.max(newestMs, msAt(blob, at));
-      at = varintEnd(blob, at + hlcBytes);
+      if (at + hlcBytes > end) return 0;
+      newestMs = Math.max(newestMs, msAt(bytes, at));
+      at = varintEnd(bytes, at + hlcBytes, end);
     }
     at += valueHashBytes;
   }
-  return cells === 0 && at === blob.length ? newestMs : 0;
+  return cells === 0 && at === end ? newestMs : 0;
 }
 
 const hlcBytes = 8;
@@ -51,9 +51,9 @@ function msAt(bytes: Uint8Array, at: number): number {
   return high * 2 ** 32 + low;
 }
 
-/** Where a varint ends that begins at `at`. */
-function varintEnd(bytes: Uint8Array, at: number): number {
-  let end = at;
-  while (end < bytes.length && (bytes[end] as number) >= 0x80) end++;
-  return end + 1;
+/** Where a varint ends that begins at `from`. */
+function varintEnd(bytes: Uint8Array, from: number, end: number): number {
+  let at = from;
+  while (at < end && (bytes[at] as number) >= 0x80) at++;
+  return at + 1;
 }

@@ -20,7 +20,7 @@ import type { SqlDatabase, SqlStatement } from "./database.ts";
 import { clocksOfHeld, decodeHeldRow, type HeldRow } from "./held-row.ts";
 import { newestMsOfClockBlob } from "./newest-stamp.ts";
 import { RowColumns, RowHasher } from "./row-hasher.ts";
-import type { NewerRow, ScannedRow, ScanPosition } from "./row-store.ts";
+import type { NewerRowVisitor, ScannedRow, ScanPosition } from "./row-store.ts";
 import { type ClockedRow, type Place, type StoredTable, scannedKeyColumn } from "./stored-table.ts";
 
 interface Page {
@@ -104,21 +104,33 @@ export class Places {
     position: ScanPosition | undefined,
     rowsMax: number,
     sinceMs: number,
-  ): { readonly rows: readonly NewerRow[]; readonly next: ScanPosition | undefined } {
-    const rows: NewerRow[] = [];
-    const next = this.#pages(position, rowsMax, (table, after, pageRowsMax) => {
-      const part = table === undefined ? this.#tables.length : this.#partByTable.get(table);
-      const visit = (clock: Uint8Array, place: () => ScanPosition["after"]) => {
-        const ms = newestMsOfClockBlob(clock);
-        if (ms >= sinceMs) rows.push({ place: { part: part as number, after: place() }, ms });
-      };
+    visit: NewerRowVisitor,
+  ): ScanPosition | undefined {
+    return this.#pages(position, rowsMax, (table, after, pageRowsMax) => {
       const page =
         table === undefined
-          ? this.#visitAbsent(after as Uint8Array | null, pageRowsMax, visit)
-          : table.scanClocks(after as number | bigint | Uint8Array | null, pageRowsMax, visit);
+          ? this.#stepAbsent(after as Uint8Array | null, pageRowsMax, (statement) => {
+              const ms = newestMsAt(statement, 2);
+              if (ms >= sinceMs) visit(this.#tables.length, absentPlaceOf(statement), ms);
+            })
+          : this.#newerOf(table, after, pageRowsMax, sinceMs, visit);
       return { ...page, isEnd: page.count < pageRowsMax };
     });
-    return { rows, next };
+  }
+
+  #newerOf(
+    table: StoredTable,
+    after: ScanPosition["after"],
+    rowsMax: number,
+    sinceMs: number,
+    visit: NewerRowVisitor,
+  ): { readonly after: ScanPosition["after"]; readonly count: number } {
+    const part = this.#partByTable.get(table) as number;
+    const place = after as number | bigint | Uint8Array | null;
+    return table.scanClocks(place, rowsMax, (statement) => {
+      const ms = newestMsAt(statement, 0);
+      if (ms >= sinceMs) visit(part, statement.column(1) as ScanPosition["after"], ms);
+    });
   }
 
   /** As `RowStore.scanDigests`. */
@@ -144,8 +156,17 @@ export class Places {
         table === undefined
           ? this.#stepAbsent(after as Uint8Array | null, pageRowsMax, (statement) => {
               const name = statement.column(0) as string;
-              const key = statement.view(1);
-              if (hasher.add(columns, name, key, false, statement.view(2), beforeMs)) return;
+              const isAdded =
+                this.#readsBefore(statement, 2, beforeMs) &&
+                hasher.add(
+                  columns,
+                  name,
+                  statement.memory,
+                  statement.bytesStart(1),
+                  statement.bytesLength(1),
+                  false,
+                );
+              if (isAdded) return;
               whole(this.#absentOf(statement));
             })
           : this.#eachOf(table, after, pageRowsMax, beforeMs, whole);
@@ -165,15 +186,29 @@ export class Places {
     const [hasher, columns] = [this.#hasher, this.#columns];
     const place = after as number | bigint | Uint8Array | null;
     return table.scanEach(place, rowsMax, (statement, row) => {
-      const isText = table.isTextKey(statement);
-      let key: Uint8Array | undefined;
-      if (plan.withoutRowid) key = statement.view(scannedKeyColumn - 1);
-      else if (isText) key = statement.view(scannedKeyColumn);
-      else key = encodeKey(row().key ?? []);
-      const isAdded =
-        key !== undefined && hasher.add(columns, name, key, isText, statement.view(0), beforeMs);
+      let isAdded = false;
+      if (this.#readsBefore(statement, 0, beforeMs)) {
+        const isText = table.isTextKey(statement);
+        if (isText || plan.withoutRowid) {
+          const column = isText ? scannedKeyColumn : scannedKeyColumn - 1;
+          const start = statement.bytesStart(column);
+          const length = statement.bytesLength(column);
+          isAdded = hasher.add(columns, name, statement.memory, start, length, isText);
+        } else {
+          const key = encodeKey(row().key ?? []);
+          isAdded = key !== undefined && hasher.add(columns, name, key, 0, key.length, false);
+        }
+      }
       if (!isAdded) whole(this.#scannedOf(table, row()));
     });
+  }
+
+  /** Whether these are clocks of a plain row that were all stamped before a time; they are read then. */
+  #readsBefore(statement: SqlStatement, column: number, beforeMs: number): boolean {
+    const start = statement.bytesStart(column);
+    const end = start + statement.bytesLength(column);
+    const hasher = this.#hasher;
+    return hasher.readClocks(statement.memory, start, end) && hasher.stampMs < beforeMs;
   }
 
   /** Goes on page by page, from part to part, until there were `rowsMax` rows. */
@@ -239,16 +274,6 @@ export class Places {
     return { rows, ...page, isEnd: page.count < rowsMax };
   }
 
-  #visitAbsent(
-    after: Uint8Array | null,
-    rowsMax: number,
-    visit: (clock: Uint8Array, place: () => Uint8Array) => void,
-  ): { readonly after: Uint8Array | null; readonly count: number } {
-    return this.#stepAbsent(after, rowsMax, (statement) =>
-      visit(statement.view(2), () => absentPlaceOf(statement)),
-    );
-  }
-
   #stepAbsent(
     after: Uint8Array | null,
     rowsMax: number,
@@ -292,6 +317,11 @@ export class Places {
   #scanned(table: string, key: Uint8Array, row: HeldRow): ScannedRow {
     return { table, key, id: this.#digester.rowId(table, key), clocks: clocksOfHeld(row) };
   }
+}
+
+function newestMsAt(statement: SqlStatement, column: number): number {
+  const start = statement.bytesStart(column);
+  return newestMsOfClockBlob(statement.memory, start, start + statement.bytesLength(column));
 }
 
 function absentPlaceOf(statement: SqlStatement): Uint8Array {

@@ -188,14 +188,8 @@ export class Replica {
       this.#options,
       this.#nextLife++,
     );
-    const { recentRows } = this.#options;
-    this.#recentPass = new RecentPass(
-      this.#store,
-      this.#index,
-      nowMs - recentRows.keepMs,
-      recentRows.rowsMax,
-      this.#options,
-    );
+    const sinceMs = nowMs - this.#options.recentRows.keepMs;
+    this.#recentPass = new RecentPass(this.#store, this.#index, sinceMs, this.#options);
     this.announce(replies);
     this.#startSlice(nowMs, replies);
   }

@@ -65,10 +65,12 @@ export class RowHasher {
   readonly #siteBytes = new Map<Site, Uint8Array>();
   readonly #columnBytes = new Map<string, Uint8Array>();
   // Of the blob at hand.
-  #blob: Uint8Array = noBytes;
+  #bytes: Uint8Array = noBytes;
   #at = 0;
+  #end = 0;
   #stampMs = 0;
   #stampCount = 0;
+  #clockEnd = 0;
 
   constructor(digester: Digester, ordinals: Ordinals) {
     this.#digester = digester;
@@ -77,25 +79,34 @@ export class RowHasher {
     this.#keyInput = digester.newInput(0x02, inputBytes);
   }
 
+  /** Reads the clock blob `bytes[start..end)`: false when this isn't a plain row. */
+  readClocks(bytes: Uint8Array, start: number, end: number): boolean {
+    this.#clockEnd = this.#writeClocks(bytes, start, end);
+    return this.#clockEnd > 0;
+  }
+
+  /** The largest stamp's, of the clocks read last. */
+  get stampMs(): number {
+    return this.#stampMs;
+  }
+
   /**
-   * Adds a row to `rows`, if all its clocks were stamped before `beforeMs` and it is a plain one.
+   * Adds the row of the clocks read last, if its key is a short one.
    *
    * @param table In ASCII lower case.
-   * @param key As of `key.ts`; where `isText`, the bytes of the one TEXT that it consists of.
+   * @param bytes The key, from `start` on: as of `key.ts`, or where `isText` the one TEXT that it consists of.
    */
   add(
     rows: RowColumns,
     table: string,
-    key: Uint8Array,
+    bytes: Uint8Array,
+    start: number,
+    length: number,
     isText: boolean,
-    clock: Uint8Array,
-    beforeMs: number,
   ): boolean {
-    if (key.length > shortKeyBytesMax) return false;
-    const end = this.#writeClocks(clock);
-    if (end === 0 || this.#stampMs >= beforeMs) return false;
+    if (length > shortKeyBytesMax) return false;
     const at = rows.count++;
-    const id = this.#hashKey(table, key, isText);
+    const id = this.#hashKey(table, bytes, start, length, isText);
     const { ids, digests } = rows;
     const input = this.#clockInput;
     for (let i = 0; i < idBytes; i++) {
@@ -103,14 +114,20 @@ export class RowHasher {
       ids[at * idBytes + i] = byte;
       input[digestKeyBytes + 1 + i] = byte;
     }
-    const hash = this.#digester.hashInput(viewOf(input, this.#clockViews, end));
+    const hash = this.#digester.hashInput(viewOf(input, this.#clockViews, this.#clockEnd));
     for (let lane = 0; lane < 4; lane++) digests[at * 4 + lane] = u32At(hash, 12 - 4 * lane);
     rows.stampMs[at] = this.#stampMs;
     rows.stampCount[at] = this.#stampCount;
     return true;
   }
 
-  #hashKey(table: string, key: Uint8Array, isText: boolean): Uint8Array {
+  #hashKey(
+    table: string,
+    bytes: Uint8Array,
+    start: number,
+    length: number,
+    isText: boolean,
+  ): Uint8Array {
     const input = this.#keyInput;
     if (table !== this.#table) {
       const writer = new ByteWriter(table.length + 8);
@@ -121,41 +138,40 @@ export class RowHasher {
     }
     let at = this.#keyStart;
     if (isText) {
-      input[at++] = key.length + 3;
+      input[at++] = length + 3;
       input[at++] = 1;
       input[at++] = valueTagText;
     }
-    input[at++] = key.length;
-    for (let i = 0; i < key.length; i++) input[at++] = key[i] as number;
+    input[at++] = length;
+    for (let i = 0; i < length; i++) input[at++] = bytes[start + i] as number;
     return this.#digester.hashInput(viewOf(input, this.#keyViews, at));
   }
 
   /** Writes a row's clocks as they are hashed; where they end, 0 when this isn't a plain row. */
-  #writeClocks(blob: Uint8Array): number {
+  #writeClocks(bytes: Uint8Array, start: number, end: number): number {
     const input = this.#clockInput;
-    this.#blob = blob;
+    this.#bytes = bytes;
+    this.#end = end;
     this.#stampMs = 0;
     this.#stampCount = 0;
-    if (blob[0] !== clockBlobVersion) return 0;
-    this.#at = 1;
+    if (bytes[start] !== clockBlobVersion) return 0;
+    this.#at = start + 1;
     if (!this.#copyStamp(clockStart)) return 0;
     let to = clockStart + stampBytes;
     // Causal length and count of cells, as they are in the blob.
-    const causalLength = this.#varint();
-    if (causalLength < 0) return 0;
-    const countAt = this.#at;
+    const headAt = this.#at;
+    if (this.#varint() < 0) return 0;
     const cells = this.#varint();
     if (cells < 0) return 0;
-    const headAt = countAt - varintBytes(causalLength);
-    for (let at = headAt; at < this.#at; at++) input[to++] = blob[at] as number;
+    for (let at = headAt; at < this.#at; at++) input[to++] = bytes[at] as number;
     let before = clockStart;
     for (let cell = 0; cell < cells; cell++) {
       const column = this.#columnOf(this.#varint());
       if (to + column.length + stampBytes + valueHashBytes > inputBytes) return 0;
       for (let i = 0; i < column.length; i++) input[to++] = column[i] as number;
-      const flags = blob[this.#at++] as number;
+      const flags = bytes[this.#at++] as number;
       // Held values and what isn't version 1; an unknown column has no bytes.
-      if (!(flags <= 2) || column.length === 0) return 0;
+      if (flags > 2 || column.length === 0) return 0;
       if (flags === 2) {
         if (!this.#copyStamp(to)) return 0;
       } else {
@@ -164,22 +180,22 @@ export class RowHasher {
       }
       before = to;
       to += stampBytes;
-      if (this.#at + valueHashBytes > blob.length) return 0;
-      for (let i = 0; i < valueHashBytes; i++) input[to++] = blob[this.#at++] as number;
+      if (this.#at + valueHashBytes > end) return 0;
+      for (let i = 0; i < valueHashBytes; i++) input[to++] = bytes[this.#at++] as number;
     }
-    return this.#at === blob.length ? to : 0;
+    return this.#at === end ? to : 0;
   }
 
   /** An hlc and a site, at `to`. */
   #copyStamp(to: number): boolean {
-    const blob = this.#blob;
+    const bytes = this.#bytes;
     const input = this.#clockInput;
     const at = this.#at;
-    if (at + hlcBytes >= blob.length) return false;
-    for (let i = 0; i < hlcBytes; i++) input[to + i] = blob[at + i] as number;
+    if (at + hlcBytes >= this.#end) return false;
+    for (let i = 0; i < hlcBytes; i++) input[to + i] = bytes[at + i] as number;
     const ms =
-      (((blob[at] as number) << 8) | (blob[at + 1] as number)) * 2 ** 32 + u32At(blob, at + 2);
-    const count = ((blob[at + 6] as number) << 8) | (blob[at + 7] as number);
+      (((bytes[at] as number) << 8) | (bytes[at + 1] as number)) * 2 ** 32 + u32At(bytes, at + 2);
+    const count = ((bytes[at + 6] as number) << 8) | (bytes[at + 7] as number);
     if (ms > this.#stampMs || (ms === this.#stampMs && count > this.#stampCount)) {
       this.#stampMs = ms;
       this.#stampCount = count;
@@ -192,9 +208,9 @@ export class RowHasher {
 
   /** A number of at most two bytes, below zero for all others. */
   #varint(): number {
-    const low = this.#blob[this.#at++] as number;
+    const low = this.#bytes[this.#at++] as number;
     if (low < 0x80) return low;
-    const high = this.#blob[this.#at++] as number;
+    const high = this.#bytes[this.#at++] as number;
     return high > 0 && high < 0x80 ? high * 0x80 + (low & 0x7f) : -1;
   }
 
@@ -222,10 +238,6 @@ export class RowHasher {
     }
     return bytes;
   }
-}
-
-function varintBytes(value: number): number {
-  return value < 0x80 ? 1 : 2;
 }
 
 /** The first `length` bytes: views are kept, for making one costs as much as hashing what it shows. */

@@ -75,12 +75,12 @@ export interface MergeTransaction {
   rollback(): void;
 }
 
-/** A row that was stamped lately, as {@link RowStore.scanNewer} finds it. */
-export interface NewerRow {
-  readonly place: ScanPosition;
-  /** Of its largest stamp. */
-  readonly ms: number;
-}
+/** Told of a row that was stamped lately: where it stands, and the ms of its largest stamp. */
+export type NewerRowVisitor = (
+  part: ScanPosition["part"],
+  after: ScanPosition["after"],
+  ms: number,
+) => void;
 
 export interface RowStore {
   /**
@@ -106,13 +106,16 @@ export interface RowStore {
 
   /**
    * The same, quick: only tells which rows were stamped at `sinceMs` or later, and reads no key and no
-   * value. Tombstones too.
+   * value. Tombstones too. When it throws it may have told of some.
+   *
+   * @returns where it goes on.
    */
   scanNewer(
     position: ScanPosition | undefined,
     rowsMax: number,
     sinceMs: number,
-  ): { readonly rows: readonly NewerRow[]; readonly next: ScanPosition | undefined };
+    visit: NewerRowVisitor,
+  ): ScanPosition | undefined;
 
   /**
    * The same scan for whoever needs digests alone: rows all of whose clocks were stamped before `beforeMs`

@@ -59,7 +59,7 @@ import { StoredOrdinals } from "./ordinals.ts";
 import { Places } from "./places.ts";
 import type {
   MergedRow,
-  NewerRow,
+  NewerRowVisitor,
   ReclockedRow,
   RowRef,
   RowStore,
@@ -609,8 +609,9 @@ export class SqliteStore implements RowStore {
     position: ScanPosition | undefined,
     rowsMax: number,
     sinceMs: number,
-  ): { readonly rows: readonly NewerRow[]; readonly next: ScanPosition | undefined } {
-    return this.#parts.places.scanNewer(position, rowsMax, sinceMs);
+    visit: NewerRowVisitor,
+  ): ScanPosition | undefined {
+    return this.#parts.places.scanNewer(position, rowsMax, sinceMs, visit);
   }
 
   scanDigests(

@@ -542,14 +542,14 @@ export class StoredTable {
   }
 
   /**
-   * Clock blobs alone, after a place, in its order; they are views, good inside the call.
+   * Clock blobs alone, after a place, in its order: in column 0, and the place in column 1.
    *
    * @returns where the scan stands, and how many there were.
    */
   scanClocks(
     after: number | bigint | Uint8Array | null,
     rowsMax: number,
-    visit: (clock: Uint8Array, place: () => number | bigint | Uint8Array) => void,
+    visit: (statement: SqlStatement) => void,
   ): { readonly after: number | bigint | Uint8Array | null; readonly count: number } {
     const id = this.#clockId;
     const statement = this.#statement(after === null ? "scanClocks" : "scanClocksAfter", () => {
@@ -558,12 +558,11 @@ export class StoredTable {
     });
     statement.bind(1, rowsMax);
     if (after !== null) statement.bind(2, after);
-    const place = () => statement.column(1) as number | bigint | Uint8Array;
     let last = after;
     let count = 0;
     while (statement.step()) {
-      visit(statement.view(0), place);
-      if (++count === rowsMax) last = place();
+      visit(statement);
+      if (++count === rowsMax) last = statement.column(1) as number | bigint | Uint8Array;
     }
     statement.reset();
     return { after: last, count };

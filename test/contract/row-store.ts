@@ -16,7 +16,6 @@ import { joinRows, type RowState, stampOfRow } from "../../core/row/row-state.ts
 import type { SqlValue } from "../../core/row/value.ts";
 import type {
   MergedRow,
-  NewerRow,
   RowRef,
   RowStore,
   ScannedRow,
@@ -331,12 +330,12 @@ export function rowStoreContract(name: string, open: (digester: Digester) => Ope
 function expectNewer(store: RowStore, scanned: readonly ScannedRow[]): void {
   const msOf = (row: ScannedRow) => stampOfRow(row.clocks).ms;
   for (const since of [0, ...scanned.map(msOf)]) {
-    const newer: NewerRow[] = [];
+    const newer: { place: ScanPosition; ms: number }[] = [];
     let position: ScanPosition | undefined;
     do {
-      const found = store.scanNewer(position, 2, since);
-      newer.push(...found.rows);
-      position = found.next;
+      position = store.scanNewer(position, 2, since, (part, after, ms) =>
+        newer.push({ place: { part, after }, ms }),
+      );
     } while (position !== undefined);
     const wanted = scanned.filter((row) => msOf(row) >= since);
     expect(store.rowsAt(newer.map(({ place }) => place))).toEqual(wanted);
