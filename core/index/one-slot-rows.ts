@@ -13,6 +13,8 @@
 import type { ClockState, Digest, IdWords } from "../row/digest.ts";
 import { grown, IdTable, noPlace } from "./id-table.ts";
 
+/** Less room than this, some 90 bytes a row, isn't worth giving back. */
+const sparseCapacityMin = 16_384;
 /** Of each digest. */
 const lanes = 4;
 
@@ -42,6 +44,32 @@ export class OneSlotRows {
 
   get size(): number {
     return this.#ids.size;
+  }
+
+  /** It has room for many times as many rows as there are. */
+  get isSparse(): boolean {
+    return this.#capacity > sparseCapacityMin && 8 * this.#ids.size < this.#capacity;
+  }
+
+  /** The same rows in no more room than they need. */
+  compacted(): OneSlotRows {
+    const compacted = new OneSlotRows();
+    for (const slot of [...this.slots()]) {
+      for (
+        let place = this.#firstOf(slot);
+        place !== noPlace;
+        place = this.#next[place] as number
+      ) {
+        compacted.add(
+          this.#ids.wordsAt(place),
+          slot,
+          this.#befores[place],
+          this.#beforeDigestAt(place),
+          digestAt(this.#digests, place * lanes),
+        );
+      }
+    }
+    return compacted;
   }
 
   /** Slots that have rows. */

@@ -10,7 +10,6 @@
  * @module
  */
 
-import { bytesToHex } from "../bytes/hex.ts";
 import {
   type ClockState,
   type Digester,
@@ -22,12 +21,10 @@ import {
 import { stampOfRow } from "../row/row-state.ts";
 import type { RowColumns } from "../store/row-hasher.ts";
 import type { MergedRow, ScannedRow } from "../store/row-store.ts";
-import { slotMs } from "./clock-part.ts";
+import { slotMs, slotOfMs } from "./clock-part.ts";
 import { FingerprintTree } from "./fingerprint-tree.ts";
 import { RecentRows, type RecentRowsOptions, recentRowsDefaults } from "./recent-rows.ts";
 import { SettledImage } from "./settled-image.ts";
-
-const rowIdByteCount = 16;
 
 export class RowIndex {
   readonly live: FingerprintTree = new FingerprintTree();
@@ -68,22 +65,27 @@ export class RowIndex {
     if (!this.#countedByChange?.has(row.id)) this.#count(idToWords(row.id), row.clocks);
   }
 
-  /** Rows that it met all of whose clocks lie before the oldest cut. */
-  scannedSettled(rows: RowColumns): void {
-    const { ids, digests, count } = rows;
+  /**
+   * Whether a row that the scan meets needn't bring its clocks: they lie before the oldest cut, or in one
+   * slot. Ms of the first and the last of them.
+   */
+  readonly isDigestEnough = (firstMs: number, lastMs: number): boolean =>
+    lastMs < this.image.oldestCut * slotMs || slotOfMs(firstMs) === slotOfMs(lastMs);
+
+  /** Such rows. */
+  scannedDigests(rows: RowColumns): void {
     const counted = this.#countedByChange;
     const hasChanges = counted !== undefined && counted.size > 0;
+    const { oldestCut } = this.image;
     const digest = { a: 0, b: 0, c: 0, d: 0 };
-    for (let row = 0; row < count; row++) {
-      const at = row * rowIdByteCount;
-      if (hasChanges && counted.has(bytesToHex(ids, at, at + rowIdByteCount) as RowId)) continue;
-      const range = ((ids[at] as number) << 8) | (ids[at + 1] as number);
-      digest.a = digests[row * 4] as number;
-      digest.b = digests[row * 4 + 1] as number;
-      digest.c = digests[row * 4 + 2] as number;
-      digest.d = digests[row * 4 + 3] as number;
+    for (let row = 0; row < rows.count; row++) {
+      if (hasChanges && counted.has(rows.idAt(row))) continue;
+      rows.readDigest(row, digest);
+      const range = rows.rangeAt(row);
       this.live.add(range, digest);
-      this.image.addSettled(range, digest);
+      const slot = slotOfMs(rows.stampMs[row] as number);
+      if (slot <= oldestCut) this.image.addSettled(range, digest);
+      else this.image.addOneSlot(rows.wordsAt(row), slot, digest);
     }
   }
 

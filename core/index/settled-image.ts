@@ -119,7 +119,7 @@ export class SettledImage {
   readonly #ids = new IdTable();
   /** By place of its id. */
   readonly #rows: (TouchedRow | undefined)[] = [];
-  readonly #oneSlot = new OneSlotRows();
+  #oneSlot = new OneSlotRows();
   /** By slot, for slots after the oldest cut: the rows that have clocks in it. */
   readonly #rowsBySlot = new Map<number, TouchedRow[]>();
   /** Steps between the askable cuts, oldest first: what each changed. */
@@ -251,6 +251,17 @@ export class SettledImage {
   /** Takes in a row never counted here, all of whose clocks lie before the oldest cut. */
   addSettled(range: number, digest: Digest): void {
     this.#replaceAtAllCuts(range, undefined, digest);
+  }
+
+  /** Takes in a row never counted here, all of whose clocks were stamped in one slot after the oldest cut. */
+  addOneSlot(id: IdWords, slot: number, digest: Digest): void {
+    this.#oneSlot.add(id, slot, undefined, undefined, digest);
+    if (slot > this.#cut) return;
+    const range = rangeOfWords(id);
+    this.#tree.replace(range, undefined, digest);
+    // The step that made the slot's cut.
+    (this.#steps[slot - 1 - this.oldestCut] as RangeSums).add(range, undefined, digest);
+    this.#changed = true;
   }
 
   #setRow(row: TouchedRow): void {
@@ -508,6 +519,8 @@ export class SettledImage {
     }
     this.#rowsBySlot.delete(gone);
     this.#oneSlot.forget(gone);
+    // After a load there is room for all of it, and nobody who needs it.
+    if (this.#oneSlot.isSparse) this.#oneSlot = this.#oneSlot.compacted();
     this.#steps.shift();
     this.#steps.push(step);
     this.#cut = cut;

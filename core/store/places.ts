@@ -20,7 +20,7 @@ import type { SqlDatabase, SqlStatement } from "./database.ts";
 import { clocksOfHeld, decodeHeldRow, type HeldRow } from "./held-row.ts";
 import { newestMsOfClockBlob } from "./newest-stamp.ts";
 import { RowColumns, RowHasher } from "./row-hasher.ts";
-import type { NewerRowVisitor, ScannedRow, ScanPosition } from "./row-store.ts";
+import type { DigestsEnough, NewerRowVisitor, ScannedRow, ScanPosition } from "./row-store.ts";
 import { type ClockedRow, type Place, type StoredTable, scannedKeyColumn } from "./stored-table.ts";
 
 interface Page {
@@ -137,7 +137,7 @@ export class Places {
   scanDigests(
     position: ScanPosition | undefined,
     rowsMax: number,
-    beforeMs: number,
+    isEnough: DigestsEnough,
   ): {
     readonly columns: RowColumns;
     readonly rows: readonly ScannedRow[];
@@ -157,7 +157,7 @@ export class Places {
           ? this.#stepAbsent(after as Uint8Array | null, pageRowsMax, (statement) => {
               const name = statement.column(0) as string;
               const isAdded =
-                this.#readsBefore(statement, 2, beforeMs) &&
+                this.#readsEnough(statement, 2, isEnough) &&
                 hasher.add(
                   columns,
                   name,
@@ -169,7 +169,7 @@ export class Places {
               if (isAdded) return;
               whole(this.#absentOf(statement));
             })
-          : this.#eachOf(table, after, pageRowsMax, beforeMs, whole);
+          : this.#eachOf(table, after, pageRowsMax, isEnough, whole);
       return { ...page, isEnd: page.count < pageRowsMax };
     });
     return { columns, rows, next };
@@ -179,7 +179,7 @@ export class Places {
     table: StoredTable,
     after: ScanPosition["after"],
     rowsMax: number,
-    beforeMs: number,
+    isEnough: DigestsEnough,
     whole: (row: ScannedRow | undefined) => void,
   ): { readonly after: ScanPosition["after"]; readonly count: number } {
     const { name, plan } = table;
@@ -187,7 +187,7 @@ export class Places {
     const place = after as number | bigint | Uint8Array | null;
     return table.scanEach(place, rowsMax, (statement, row) => {
       let isAdded = false;
-      if (this.#readsBefore(statement, 0, beforeMs)) {
+      if (this.#readsEnough(statement, 0, isEnough)) {
         const isText = table.isTextKey(statement);
         if (isText || plan.withoutRowid) {
           const column = isText ? scannedKeyColumn : scannedKeyColumn - 1;
@@ -203,12 +203,14 @@ export class Places {
     });
   }
 
-  /** Whether these are clocks of a plain row that were all stamped before a time; they are read then. */
-  #readsBefore(statement: SqlStatement, column: number, beforeMs: number): boolean {
+  /** Whether these are clocks of a plain row, of which its digest is enough; they are read then. */
+  #readsEnough(statement: SqlStatement, column: number, isEnough: DigestsEnough): boolean {
     const start = statement.bytesStart(column);
     const end = start + statement.bytesLength(column);
     const hasher = this.#hasher;
-    return hasher.readClocks(statement.memory, start, end) && hasher.stampMs < beforeMs;
+    return (
+      hasher.readClocks(statement.memory, start, end) && isEnough(hasher.firstMs, hasher.lastMs)
+    );
   }
 
   /** Goes on page by page, from part to part, until there were `rowsMax` rows. */

@@ -564,17 +564,16 @@ export class Replica {
   }
 
   #rebuildSlice(index: RowIndex, nowMs: number, replies: StoreReply[]): void {
-    const settledMs = index.image.oldestCut * slotMs;
     const { rebuildRowsPerTick } = this.#options;
     const slice = this.#trying(() =>
-      this.#store.scanDigests(this.#rebuildAt, rebuildRowsPerTick, settledMs),
+      this.#store.scanDigests(this.#rebuildAt, rebuildRowsPerTick, index.isDigestEnough),
     );
     if (slice === undefined) {
       this.#rebuildDueMs = nowMs + readRetryMs;
       return;
     }
     const { columns, rows, next } = slice;
-    index.scannedSettled(columns);
+    index.scannedDigests(columns);
     for (let i = 0; i < columns.count; i++) {
       this.#met(columns.stampMs[i] as number, columns.stampCount[i] as number, nowMs);
     }

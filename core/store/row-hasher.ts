@@ -11,9 +11,16 @@
  * @module
  */
 
+import { bytesToHex } from "../bytes/hex.ts";
 import { ByteWriter } from "../bytes/writer.ts";
 import type { Site } from "../clock/stamp.ts";
-import { type Digester, digestKeyBytes, siteToBytes } from "../row/digest.ts";
+import {
+  type Digester,
+  digestKeyBytes,
+  type IdWords,
+  type RowId,
+  siteToBytes,
+} from "../row/digest.ts";
 import { valueTagText } from "../row/value.ts";
 import { clockBlobVersion, type Ordinals } from "./clock-blob.ts";
 
@@ -37,6 +44,34 @@ export class RowColumns {
 
   get rowsMax(): number {
     return this.stampMs.length;
+  }
+
+  idAt(row: number): RowId {
+    return bytesToHex(this.ids, row * idBytes, (row + 1) * idBytes) as RowId;
+  }
+
+  /** An object of its own. */
+  wordsAt(row: number): IdWords {
+    const at = row * idBytes;
+    return {
+      first: u32At(this.ids, at),
+      second: u32At(this.ids, at + 4),
+      third: u32At(this.ids, at + 8),
+      fourth: u32At(this.ids, at + 12),
+    };
+  }
+
+  /** The range that the row falls in. */
+  rangeAt(row: number): number {
+    return ((this.ids[row * idBytes] as number) << 8) | (this.ids[row * idBytes + 1] as number);
+  }
+
+  /** Writes the row's digest to `into`. */
+  readDigest(row: number, into: { a: number; b: number; c: number; d: number }): void {
+    into.a = this.digests[row * 4] as number;
+    into.b = this.digests[row * 4 + 1] as number;
+    into.c = this.digests[row * 4 + 2] as number;
+    into.d = this.digests[row * 4 + 3] as number;
   }
 }
 
@@ -70,6 +105,7 @@ export class RowHasher {
   #end = 0;
   #stampMs = 0;
   #stampCount = 0;
+  #firstMs = 0;
   #clockEnd = 0;
 
   constructor(digester: Digester, ordinals: Ordinals) {
@@ -85,9 +121,14 @@ export class RowHasher {
     return this.#clockEnd > 0;
   }
 
-  /** The largest stamp's, of the clocks read last. */
-  get stampMs(): number {
+  /** Of the largest stamp among the clocks read last. */
+  get lastMs(): number {
     return this.#stampMs;
+  }
+
+  /** Of the smallest. */
+  get firstMs(): number {
+    return this.#firstMs;
   }
 
   /**
@@ -154,6 +195,7 @@ export class RowHasher {
     this.#end = end;
     this.#stampMs = 0;
     this.#stampCount = 0;
+    this.#firstMs = Number.POSITIVE_INFINITY;
     if (bytes[start] !== clockBlobVersion) return 0;
     this.#at = start + 1;
     if (!this.#copyStamp(clockStart)) return 0;
@@ -200,6 +242,7 @@ export class RowHasher {
       this.#stampMs = ms;
       this.#stampCount = count;
     }
+    if (ms < this.#firstMs) this.#firstMs = ms;
     this.#at = at + hlcBytes;
     const site = this.#siteOf(this.#varint());
     for (let i = 0; i < site.length; i++) input[to + hlcBytes + i] = site[i] as number;

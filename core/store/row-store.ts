@@ -82,6 +82,9 @@ export type NewerRowVisitor = (
   ms: number,
 ) => void;
 
+/** Whether of a row whose clocks were stamped in this span, ms, both ends included, its digest is enough. */
+export type DigestsEnough = (firstMs: number, lastMs: number) => boolean;
+
 export interface RowStore {
   /**
    * Joins `rows` into what is held, in one transaction. Total: no row that decodes makes it throw,
@@ -118,14 +121,13 @@ export interface RowStore {
   ): ScanPosition | undefined;
 
   /**
-   * The same scan for whoever needs digests alone: rows all of whose clocks were stamped before `beforeMs`
-   * may come in columns, with no object each; the others come whole. The columns are good until the next
-   * call.
+   * The same scan for whoever needs little more than digests: rows for which `isEnough` may come in
+   * columns, with no object each; the others come whole. The columns are good until the next call.
    */
   scanDigests(
     position: ScanPosition | undefined,
     rowsMax: number,
-    beforeMs: number,
+    isEnough: DigestsEnough,
   ): {
     readonly columns: RowColumns;
     readonly rows: readonly ScannedRow[];

@@ -58,6 +58,7 @@ import { type MergeHost, Merger, OpenMerge } from "./merger.ts";
 import { StoredOrdinals } from "./ordinals.ts";
 import { Places } from "./places.ts";
 import type {
+  DigestsEnough,
   MergedRow,
   NewerRowVisitor,
   ReclockedRow,
@@ -617,9 +618,9 @@ export class SqliteStore implements RowStore {
   scanDigests(
     position: ScanPosition | undefined,
     rowsMax: number,
-    beforeMs: number,
+    isEnough: DigestsEnough,
   ): ReturnType<RowStore["scanDigests"]> {
-    return this.#parts.places.scanDigests(position, rowsMax, beforeMs);
+    return this.#parts.places.scanDigests(position, rowsMax, isEnough);
   }
 
   rowsAt(places: readonly ScanPosition[]): (ScannedRow | undefined)[] {

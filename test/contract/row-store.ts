@@ -354,7 +354,11 @@ function expectDigests(store: RowStore, scanned: readonly ScannedRow[], digester
     const found = new Map<string, object>();
     let position: ScanPosition | undefined;
     do {
-      const { columns, rows, next } = store.scanDigests(position, 3, beforeMs);
+      const { columns, rows, next } = store.scanDigests(
+        position,
+        3,
+        (_, lastMs) => lastMs < beforeMs,
+      );
       for (let row = 0; row < columns.count; row++) {
         const [a, b, c, d] = columns.digests.slice(row * 4) as unknown as [
           number,
