@@ -102,10 +102,18 @@ export class Backup {
   }
 }
 
-/** Steps until the end, with a turn for everybody else between. Left early, it is aborted. */
-export async function* backupEvents(backup: Backup): AsyncGenerator<BackupEvent> {
+/**
+ * Steps until the end, with a turn for everybody else between. Left early, it is aborted.
+ *
+ * @param whenFree undefined when the source is in no transaction; otherwise to be asked again once it is kept
+ */
+export async function* backupEvents(
+  backup: Backup,
+  whenFree: () => Promise<void> | undefined = () => undefined,
+): AsyncGenerator<BackupEvent> {
   try {
     for (;;) {
+      for (let busy = whenFree(); busy !== undefined; busy = whenFree()) await busy;
       const event = backup.step();
       yield event;
       if (event.kind !== "progress") return;

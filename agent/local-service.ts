@@ -60,6 +60,15 @@ export interface LocalServiceHost<C extends WriteCommit> {
   readonly onCommitted: (commit: C) => void;
   /** Resolves when what was committed before the call is as durable as an answer promises. Undefined: it is. */
   readonly durable?: (() => Promise<void>) | undefined;
+  /**
+   * Undefined when the connection that writes is free; otherwise to be asked again once the promise is kept.
+   * Left out where it always is.
+   */
+  readonly whenFree?: () => Promise<void> | undefined;
+  /** Runs what a client asked for, and takes note of how long it takes. */
+  readonly measured?: <T>(kind: "query" | "write", work: () => T) => T;
+  /** A client was served. */
+  readonly served?: () => void;
   /** Milliseconds since this node was last identical with a peer; undefined for never. */
   readonly agreedMs?: () => number | undefined;
   readonly health: () => Promise<HealthReport>;
@@ -116,9 +125,12 @@ export class LocalService<C extends WriteCommit = WriteCommit> implements StoreS
   ): Promise<TransactOutcome> {
     const why = this.#host.writesRefused();
     if (why !== undefined) return { kind: "refused", status: 500, why };
+    await this.#free();
     const onCommit = (commit: LocalCommit<C>): void => this.#committed(commit);
     const { durable, nowMs } = this.#host;
-    const outcome = this.#writer.transact(statements, timeoutMs, nowMs, onCommit, access);
+    const outcome = this.#measured("write", () =>
+      this.#writer.transact(statements, timeoutMs, nowMs, onCommit, access),
+    );
     if (durable === undefined || outcome.kind === "refused") return outcome;
     try {
       await durable();
@@ -134,7 +146,11 @@ export class LocalService<C extends WriteCommit = WriteCommit> implements StoreS
     timeoutMs: number | undefined,
     access: Access = fullAccess,
   ): Promise<QueryOutcome> {
-    return this.#mayNotRead(statement, access) ?? this.#query(statement, timeoutMs);
+    this.#host.served?.();
+    return (
+      this.#mayNotRead(statement, access) ??
+      this.#measured("query", () => this.#query(statement, timeoutMs))
+    );
   }
 
   /** Here, if it is short; one that isn't is begun anew in the reader thread. */
@@ -300,6 +316,19 @@ export class LocalService<C extends WriteCommit = WriteCommit> implements StoreS
   endStreams(): void {
     this.live.endAll();
     this.#updates.endAll();
+  }
+
+  #measured<T>(kind: "query" | "write", work: () => T): T {
+    return this.#host.measured?.(kind, work) ?? work();
+  }
+
+  /** Returns at once, in most cases: `await` on nothing costs no turn of the event loop. */
+  async #free(): Promise<void> {
+    for (;;) {
+      const busy = this.#host.whenFree?.();
+      if (busy === undefined) return;
+      await busy;
+    }
   }
 
   #committed({ commit }: LocalCommit<C>): void {

@@ -2,11 +2,13 @@
  * The store thread: owns the database, the commit clock and the index, and joins them to the HTTP
  * handlers on one side and to the net thread on the other.
  *
- * Everything here is synchronous and ends within its turn of the event loop. What comes from the net
- * side is done in this order:
+ * Everything here is synchronous and ends within its turn of the event loop, but for one thing: a changeset
+ * too large for one turn is a transaction that stays open over some (`core/store/apply-work.ts`). Nobody
+ * else may use the connection that writes meanwhile: see {@link StoreThread.whenFree}.
+ * What comes from the net side is done in this order:
  *
  * 1. urgent changesets at once, in the turn in which they arrive;
- * 2. everything else one request a turn, so that HTTP and urgent ones come between;
+ * 2. everything else one request, or one slice of it, a turn, so that HTTP and urgent ones come between;
  * 3. checkpoints, a slice of the rebuild or of a scan, when nothing else waits.
  *
  * Live queries hear of a commit in the turn that committed it.
@@ -66,6 +68,8 @@ import { addClockFunctions } from "./sql/functions.ts";
 import { QueryRunner } from "./sql/query-runner.ts";
 import { TransactionRunner } from "./sql/transaction-runner.ts";
 import { exitCodes, StartFailure } from "./start-failure.ts";
+import { type TurnKind, TurnMeter } from "./turn-meter.ts";
+import { TurnPace } from "./turn-pace.ts";
 import { VacuumChore } from "./vacuum-chore.ts";
 import { WallClock } from "./wall-clock.ts";
 
@@ -147,6 +151,8 @@ export class StoreThread {
   readonly #store: SqliteStore;
   readonly #replica: Replica;
   readonly #clock = new WallClock();
+  readonly #pace = new TurnPace();
+  readonly #meter = new TurnMeter();
   readonly #startedMs = Date.now();
   readonly #walFrames: Statement;
   readonly #liveStore: LiveStore;
@@ -161,7 +167,10 @@ export class StoreThread {
   #lastWorkMs = 0;
   #hasUncheckpointed = true;
   #checkpointFrames = checkpointFramesMin;
+  #lastWalState = { frames: 0, waiting: 0 };
   #isStopped = false;
+  /** Those who wait for the connection that writes. */
+  #waitingForStore: (() => void)[] = [];
   #hasBeenReady = false;
   #backup: Backup | undefined;
   #group: GroupCommit | undefined;
@@ -225,6 +234,7 @@ export class StoreThread {
         isOwnSite: (site) => ownSites.has(site),
         onPush: () => this.#postReplies(),
         onMembers: (rows, parted) => this.#writeMembers(rows, parted),
+        pace: this.#pace,
       });
     } catch (error) {
       writer.close();
@@ -330,6 +340,7 @@ export class StoreThread {
     this.#readers?.stop();
     this.service.endStreams();
     this.#backup?.abort("the agent is stopping");
+    this.#replica.abandon();
     try {
       this.#store.keepClock();
       recordStop(this.#writer);
@@ -378,6 +389,9 @@ export class StoreThread {
       },
       onCommitted: (commit) => this.#committed(commit as Committed),
       durable: group === undefined ? undefined : () => group.durable(),
+      whenFree: () => this.whenFree(),
+      served: () => this.#pace.served(),
+      measured: (kind, work) => this.#meter.measure(kind, work),
       agreedMs: () => this.#options.agreements?.agoMs(),
       health: () => this.#health(),
       status: () => this.#status(),
@@ -407,7 +421,8 @@ export class StoreThread {
         }
         this.#backup = new Backup(this.#writer, this.#options.vfs, operation.path);
         this.#options.log.info("backup", { path: operation.path });
-        return { kind: "started", lines: toLines(backupLines(backupEvents(this.#backup))) };
+        const events = backupEvents(this.#backup, () => this.#whenNotBusy());
+        return { kind: "started", lines: toLines(backupLines(events)) };
       }
       case "reload":
         return { kind: "started", lines: toLines(this.reload(operation.dryRun)) };
@@ -436,6 +451,7 @@ export class StoreThread {
 
   #changeSchema(schema: PlannedSchema): SchemaChanged {
     if (this.#isStopped) throw new Error("the agent is stopping");
+    this.#replica.abandon();
     const nowMs = this.#clock.nowMs();
     const changed = this.#store.changeSchema(schema, nowMs);
     if (changed.kind === "refused") return changed;
@@ -458,11 +474,35 @@ export class StoreThread {
   }
 
   #handle(request: StoreRequest): void {
-    this.#replica.handle(request, this.#clock.nowMs(), this.#replies);
+    this.#meter.measure(turnKind(request), () =>
+      this.#replica.handle(request, this.#clock.nowMs(), this.#replies),
+    );
     // Peers' clocks come several times a second, and write nothing.
     if (request.kind !== "peers") this.#noteWork();
     this.#postReplies();
+    this.#tellFree();
     this.#arm(this.#clock.nowMs());
+  }
+
+  /**
+   * Undefined when the connection that writes is free, now and until the end of this turn; otherwise to be
+   * asked again once the promise is kept. Whoever asks may make a merge begin again.
+   */
+  whenFree(): Promise<void> | undefined {
+    return this.#replica.claim() ? undefined : this.#whenNotBusy();
+  }
+
+  /** The same without disturbing a merge. */
+  #whenNotBusy(): Promise<void> | undefined {
+    if (!this.#replica.isBusy) return undefined;
+    return new Promise((resolve) => this.#waitingForStore.push(resolve));
+  }
+
+  #tellFree(): void {
+    if (this.#waitingForStore.length === 0 || this.#replica.isBusy) return;
+    const waiting = this.#waitingForStore;
+    this.#waitingForStore = [];
+    for (const resolve of waiting) resolve();
   }
 
   /** Posts what there is to post, and sees to it that what is due gets a turn. */
@@ -494,6 +534,11 @@ export class StoreThread {
 
   /** One slice of whatever is due. */
   #turn(): void {
+    if (this.#replica.isBusy) {
+      this.#tick();
+      this.#arm(this.#clock.nowMs());
+      return;
+    }
     const request = this.#waiting.shift();
     if (request !== undefined) this.#handle(request);
     // A flood of changes doesn't keep the index from being built: without it nobody hears what is here.
@@ -505,12 +550,17 @@ export class StoreThread {
   #tickOrChore(): void {
     const nowMs = this.#clock.nowMs();
     if (this.#replica.pollTimeout() > nowMs) {
-      this.#chores.run(nowMs);
+      this.#meter.measure("chore", () => this.#chores.run(nowMs));
       return;
     }
-    this.#replica.tick(nowMs, this.#replies);
+    this.#tick();
+    if (!this.#replica.isBusy) this.service.live.sweep(this.#clock.nowMs());
+  }
+
+  #tick(): void {
+    this.#meter.measure("tick", () => this.#replica.tick(this.#clock.nowMs(), this.#replies));
     this.#postReplies();
-    this.service.live.sweep(this.#clock.nowMs());
+    this.#tellFree();
   }
 
   #arm(nowMs: number): void {
@@ -540,7 +590,7 @@ export class StoreThread {
    * Copies the WAL into the database in pieces that nobody notices, and the rest when there is no work. No reader stands in its way, since none outlives its turn.
    */
   #checkpointWhenDue(): void {
-    if (!this.#hasUncheckpointed) return;
+    if (!this.#hasUncheckpointed || this.#replica.isBusy) return;
     const isIdle = this.#clock.nowMs() - this.#lastWorkMs >= idleMs;
     const { frames: walFrames, waiting } = this.#walState();
     this.#readers?.walGrew(walFrames * walFrameBytes);
@@ -549,9 +599,11 @@ export class StoreThread {
       const begunMs = performance.now();
       try {
         // What isn't needed now is given back: the WAL is as long as it ever was until it is cut.
-        this.#writer.checkpoint(isIdle ? "TRUNCATE" : "PASSIVE");
-        // The first commit into a WAL that begins anew syncs the disk: it shan't be one that somebody waits for.
-        if (this.#writer.autocommit) this.#store.keepClock();
+        this.#meter.measure("checkpoint", () => {
+          this.#writer.checkpoint(isIdle ? "TRUNCATE" : "PASSIVE");
+          // The first commit into a WAL that begins anew syncs the disk: it shan't be one that somebody waits for.
+          if (this.#writer.autocommit) this.#store.keepClock();
+        });
       } catch (error) {
         this.#options.log.error("checkpoint failed", { why: (error as Error).message });
       }
@@ -564,12 +616,15 @@ export class StoreThread {
 
   /** Frames in the WAL, and those of them that aren't in the database yet. */
   #walState(): { readonly frames: number; readonly waiting: number } {
+    // Not inside a transaction.
+    if (this.#replica.isBusy) return this.#lastWalState;
     const statement = this.#walFrames;
     statement.step();
     const frames = statement.columnNumber(1);
     const waiting = frames - statement.columnNumber(2);
     statement.reset();
-    return { frames, waiting };
+    this.#lastWalState = { frames, waiting };
+    return this.#lastWalState;
   }
 
   #fileBytes(): number {
@@ -708,6 +763,13 @@ export class StoreThread {
       file_bytes: this.#fileBytes(),
       pages_freed: this.#vacuum.pagesFreed,
       rss_bytes: process.memoryUsage.rss(),
+      longest_turns_ms: this.#meter.longest(),
     };
   }
+}
+
+function turnKind(request: StoreRequest): TurnKind {
+  if (request.kind === "members" || request.kind === "peers") return "urgent";
+  if (request.kind !== "apply") return "question";
+  return request.lane === 0 ? "urgent" : "apply";
 }

@@ -12,7 +12,7 @@ import { benches } from "./main.ts";
 const root = join(import.meta.dir, "..");
 
 /** Benches that run the executable. */
-const needBinary = new Set(["catch-up", "propagation", "store"]);
+const needBinary = new Set(["catch-up", "propagation", "read-under-merge", "store"]);
 
 for (const [name, load] of Object.entries(benches)) {
   test(`bench ${name} runs on small inputs`, async () => {

@@ -15,6 +15,7 @@ export const benches: Readonly<Record<string, () => Promise<Bench>>> = {
   subscriptions: async () => (await import("./subscriptions.ts")).subscriptions,
   read: async () => (await import("./read.ts")).read,
   propagation: async () => (await import("./propagation.ts")).propagation,
+  "read-under-merge": async () => (await import("./read-under-merge.ts")).readUnderMerge,
   store: async () => (await import("./store.ts")).store,
   write: async () => (await import("./write.ts")).write,
   udx: async () => (await import("./udx.ts")).udx,

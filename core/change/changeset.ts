@@ -18,7 +18,7 @@ import { ByteWriter } from "../bytes/writer.ts";
 import { readHlc, type Site, type Stamp, writeHlc } from "../clock/stamp.ts";
 import { siteFromBytes } from "../row/digest.ts";
 import type { RowState } from "../row/row-state.ts";
-import { readRowBlock, writeRowBlock } from "./row-block.ts";
+import { RowBlockReader, readRowBlock, writeRowBlock } from "./row-block.ts";
 
 export const changesetVersion = 1;
 /** Largest changeset, checked at the origin's commit and by every decoder. */
@@ -63,6 +63,39 @@ export function withLane(encoded: Uint8Array, lane: Lane): Uint8Array {
   const bytes = encoded.slice();
   bytes[laneOffset] = lane;
   return bytes;
+}
+
+/** Reads a changeset row by row: what it holds is void as soon as `why` says something. */
+export class ChangesetReader {
+  readonly stamp: Stamp;
+  readonly lane: Lane;
+  readonly #reader: ByteReader;
+  readonly #rows: RowBlockReader;
+
+  constructor(bytes: Uint8Array) {
+    this.#reader = new ByteReader(bytes);
+    const { stamp, lane } = readHeader(this.#reader);
+    this.stamp = stamp;
+    this.lane = lane;
+    this.#rows = new RowBlockReader(this.#reader);
+  }
+
+  /** Rows still to be read. */
+  get left(): number {
+    return this.#rows.left;
+  }
+
+  /** Up to `count` more rows. */
+  read(count: number): RowState[] {
+    const rows = this.#rows.read(count);
+    if (this.left === 0) this.#reader.end("changeset");
+    return rows;
+  }
+
+  /** What is malformed; undefined while nothing is. */
+  get why(): string | undefined {
+    return this.#reader.ok ? undefined : this.#reader.why;
+  }
 }
 
 export function decodeChangeset(bytes: Uint8Array): ChangesetDecoded {

@@ -191,62 +191,87 @@ export function encodeRowBlock(rows: readonly RowState[]): Uint8Array {
 }
 
 /**
- * Reads a block to the end of `reader`. On malformed bytes the reader fails and the rows are void.
- * Allocation is bounded by the input: every count is checked against the bytes left.
+ * Reads a block row by row, up to the end of its bytes. On malformed ones the reader fails, and all rows
+ * are void. Allocation is bounded by the input: every count is checked against the bytes left.
  */
-export function readRowBlock(reader: ByteReader): RowState[] {
-  const version = reader.u8("row block version");
-  if (reader.ok && version !== rowBlockVersion) {
-    reader.fail(`row block: version ${rowBlockVersion}, got ${version}`);
+export class RowBlockReader {
+  readonly #reader: ByteReader;
+  readonly #stamps: readonly Stamp[];
+  readonly #tables: readonly { readonly name: string; readonly columns: readonly string[] }[];
+  #left: number;
+
+  constructor(reader: ByteReader) {
+    this.#reader = reader;
+    const version = reader.u8("row block version");
+    if (reader.ok && version !== rowBlockVersion) {
+      reader.fail(`row block: version ${rowBlockVersion}, got ${version}`);
+    }
+    const sites = readMany(reader, "sites", 16, () => {
+      const bytes = reader.bytes(16, "site");
+      return reader.ok ? siteFromBytes(bytes) : ("" as Site);
+    });
+    this.#stamps = readMany(reader, "stamps", 9, (): Stamp => {
+      const hlc = readHlc(reader, "stamp");
+      return { ...hlc, site: indexed(reader, sites, "stamp site") as Site };
+    });
+    this.#tables = readMany(reader, "tables", 2, () => ({
+      name: readName(reader, "table name"),
+      columns: readMany(reader, "columns", 1, () => readName(reader, "column name"), columnsMax),
+    }));
+    this.#left = readCount(reader, "rows", 6, rowsMax);
   }
-  const sites = readMany(reader, "sites", 16, () => {
-    const bytes = reader.bytes(16, "site");
-    return reader.ok ? siteFromBytes(bytes) : ("" as Site);
-  });
-  const stamps = readMany(reader, "stamps", 9, (): Stamp => {
-    const hlc = readHlc(reader, "stamp");
-    return { ...hlc, site: indexed(reader, sites, "stamp site") as Site };
-  });
-  const tables = readMany(reader, "tables", 2, () => ({
-    name: readName(reader, "table name"),
-    columns: readMany(reader, "columns", 1, () => readName(reader, "column name"), columnsMax),
-  }));
-  return readMany(
-    reader,
-    "rows",
-    6,
-    (): RowState => {
-      const table = indexed(reader, tables, "row table");
-      const flags = reader.u8("row flags");
-      if (flags !== 0) reader.fail(`row flags: 0 in version 1, got ${flags}`);
-      const key = reader.blob("key", keyBytesMax).slice();
-      if (reader.ok && decodeKey(key) === undefined) reader.fail("key: not a canonical key");
-      const stamp = indexed(reader, stamps, "row stamp");
-      const cl = reader.varint("causal length", causalLengthMax);
-      if (reader.ok && cl < 1) reader.fail("causal length: at least 1, got 0");
-      let before = "";
-      const cells = readMany(
-        reader,
-        "cells",
-        3,
-        (): Cell => {
-          const column = indexed(reader, table?.columns ?? [], "cell column") ?? "";
-          const cellStamp = indexed(reader, stamps, "cell stamp") as Stamp;
-          const value = readValue(reader, "cell value");
-          if (reader.ok && column <= before) {
-            reader.fail(`cells: ascending by column, got "${column}" after "${before}"`);
-          } else if (reader.ok && compareStamps(cellStamp, stamp as Stamp) < 0) {
-            reader.fail(`cell "${column}": stamp below its row's`);
-          }
-          before = column;
-          return { column, stamp: cellStamp, value };
-        },
-        columnsMax,
-      );
-      return { table: table?.name ?? "", key, clock: { ...(stamp as Stamp), cl }, cells };
-    },
-    rowsMax,
-  );
+
+  /** Rows still to be read; 0 after a failure. */
+  get left(): number {
+    return this.#reader.ok ? this.#left : 0;
+  }
+
+  /** Up to `count` more rows. */
+  read(count: number): RowState[] {
+    const rows: RowState[] = [];
+    const reader = this.#reader;
+    for (; rows.length < count && this.#left > 0 && reader.ok; this.#left--) {
+      rows.push(this.#readRow(reader));
+    }
+    return rows;
+  }
+
+  #readRow(reader: ByteReader): RowState {
+    const stamps = this.#stamps;
+    const table = indexed(reader, this.#tables, "row table");
+    const flags = reader.u8("row flags");
+    if (flags !== 0) reader.fail(`row flags: 0 in version 1, got ${flags}`);
+    const key = reader.blob("key", keyBytesMax).slice();
+    if (reader.ok && decodeKey(key) === undefined) reader.fail("key: not a canonical key");
+    const stamp = indexed(reader, stamps, "row stamp");
+    const cl = reader.varint("causal length", causalLengthMax);
+    if (reader.ok && cl < 1) reader.fail("causal length: at least 1, got 0");
+    let before = "";
+    const cells = readMany(
+      reader,
+      "cells",
+      3,
+      (): Cell => {
+        const column = indexed(reader, table?.columns ?? [], "cell column") ?? "";
+        const cellStamp = indexed(reader, stamps, "cell stamp") as Stamp;
+        const value = readValue(reader, "cell value");
+        if (reader.ok && column <= before) {
+          reader.fail(`cells: ascending by column, got "${column}" after "${before}"`);
+        } else if (reader.ok && compareStamps(cellStamp, stamp as Stamp) < 0) {
+          reader.fail(`cell "${column}": stamp below its row's`);
+        }
+        before = column;
+        return { column, stamp: cellStamp, value };
+      },
+      columnsMax,
+    );
+    return { table: table?.name ?? "", key, clock: { ...(stamp as Stamp), cl }, cells };
+  }
+}
+
+/** Reads a block to the end of `reader`, as {@link RowBlockReader} does. */
+export function readRowBlock(reader: ByteReader): RowState[] {
+  return new RowBlockReader(reader).read(Number.POSITIVE_INFINITY);
 }
 
 export function decodeRowBlock(
@@ -268,14 +293,17 @@ export function readMany<T>(
   read: () => T,
   countMax: number = Number.MAX_SAFE_INTEGER,
 ): T[] {
-  const count = reader.varint(`${what} count`, countMax);
-  if (count * bytesMin > reader.left) {
-    reader.fail(`${what}: ${count} don't fit in the ${reader.left} bytes left`);
-    return [];
-  }
+  const count = readCount(reader, what, bytesMin, countMax);
   const items: T[] = [];
   for (let i = 0; i < count && reader.ok; i++) items.push(read());
   return items;
+}
+
+function readCount(reader: ByteReader, what: string, bytesMin: number, countMax: number): number {
+  const count = reader.varint(`${what} count`, countMax);
+  if (count * bytesMin <= reader.left) return count;
+  reader.fail(`${what}: ${count} don't fit in the ${reader.left} bytes left`);
+  return 0;
 }
 
 function indexed<T>(reader: ByteReader, items: readonly T[], what: string): T | undefined {

@@ -6,9 +6,14 @@
  * next `tick` is wanted. The agent's store thread and the simulator run the same one.
  *
  * What it does of its own accord, in slices, one a tick:
- * - After a start the rows stamped lately, so that they can be named and compared (`recent-pass.ts`), and then
- *   the *rebuild* of the index. Until that is done all other questions are answered `starting`; merges and
- *   local writes go on.
+    // Work and the rest take turns.
+    this.#isWorkTurn = !this.#isWorkTurn || this.#work.isBusy;
+    if (this.#work.hasWork && this.#isWorkTurn) {
+      this.#workSlice(nowMs, replies);
+      return;
+    }
+    if (!this.isBuilt) this.#startSlice(nowMs, replies);
+    if (this.isBuilt || this.#rowAnswers?.isSending) this.#rowAnswers?.tick(nowMs, replies);
  * - Rows for peers, and the scan for those that recent rows don't know (`row-answers.ts`).
  * - The *cut*: it follows the store's HLC at {@link settleMs}, but not past a stamp that waits in a queue.
  *
@@ -21,15 +26,14 @@
 import { unreachable } from "../assert.ts";
 import {
   type Changeset,
-  decodeChangeset,
+  decodeChangesetHeader,
   encodeChangeset,
   type Lane,
   withLane,
 } from "../change/changeset.ts";
 import type { TableShape } from "../change/hello.ts";
-import { decodeRowBlock } from "../change/row-block.ts";
 import type { HlcClock } from "../clock/hlc-clock.ts";
-import { compareHlc, type Hlc, hlcZero, type Site, type Stamp } from "../clock/stamp.ts";
+import { hlcZero, type Site, type Stamp } from "../clock/stamp.ts";
 import { slotMs, slotOfStamp } from "../index/clock-part.ts";
 import { entryOf, type RecentRowsOptions, recentRowsDefaults } from "../index/recent-rows.ts";
 import { RowIndex } from "../index/row-index.ts";
@@ -45,6 +49,7 @@ import type {
 } from "../node/border.ts";
 import type { Digester } from "../row/digest.ts";
 import { type RowState, stampOfRow } from "../row/row-state.ts";
+import { type ApplyHost, ApplyWork, type Pace, RowPace } from "./apply-work.ts";
 import { Drift, type DriftOptions, driftDefaults, type LocalWrites } from "./drift.ts";
 import { RecentPass, type RecentPassOptions, recentPassDefaults } from "./recent-pass.ts";
 import { LagSamples, type ReplicaStatus } from "./replica-status.ts";
@@ -56,6 +61,8 @@ import type { MergedRow, RowRef, RowStore, ScanPosition } from "./row-store.ts";
 export interface ReplicaOptions extends DriftOptions, RowAnswersOptions, RecentPassOptions {
   /** Rows of one slice of the rebuild, some 2 µs each. A slice delays an urgent frame that comes meanwhile. */
   readonly rebuildRowsPerTick: number;
+  /** Rows of one slice of a merge, where nothing else says how long one is. */
+  readonly sliceRows: number;
   /** A queue that doesn't say again what waits in it holds the cut no longer than this. */
   readonly holdMsMax: number;
   readonly recentRows: RecentRowsOptions;
@@ -66,6 +73,7 @@ export const replicaDefaults: ReplicaOptions = {
   ...rowAnswersDefaults,
   ...recentPassDefaults,
   rebuildRowsPerTick: 2000,
+  sliceRows: 1000,
   holdMsMax: 30_000,
   recentRows: recentRowsDefaults,
 };
@@ -82,6 +90,8 @@ export interface ReplicaParts {
   readonly onPush?: () => void;
   /** Sites that this file wrote as, the clock's own among them; that one alone unless told. */
   readonly isOwnSite?: (site: Site) => boolean;
+  /** How long a slice of a merge is; by rows unless told. */
+  readonly pace?: Pace;
   readonly options?: Partial<ReplicaOptions>;
 }
 
@@ -135,9 +145,10 @@ export class Replica {
 
   readonly #drift: Drift;
   readonly #lag = new LagSamples();
-  #malformed = 0;
-  #ahead = 0;
-  #storeFailed = 0;
+  readonly #work: ApplyWork;
+  #isWorkTurn = false;
+  /** What came while the store was busy, in order. */
+  readonly #deferred: StoreRequest[] = [];
   #driftWarnings = 0;
   #conflicts = 0;
   #lastConflict: RowRef | undefined;
@@ -158,6 +169,8 @@ export class Replica {
     this.#isOwnSite = parts.isOwnSite ?? ((site) => site === parts.clock.site);
     this.#options = { ...replicaDefaults, ...parts.options };
     this.#drift = new Drift(this.#options);
+    const pace = parts.pace ?? new RowPace(this.#options.sliceRows);
+    this.#work = new ApplyWork(this.#applyHost(), pace);
   }
 
   /** Calls `listener` after each transaction that merged or committed rows, in order. */
@@ -171,6 +184,7 @@ export class Replica {
    */
   start(nowMs: number, replies: StoreReply[]): void {
     this.#nowMs = nowMs;
+    this.#work.abandon();
     this.#rowAnswers?.end(replies, this.#nextLife++);
     this.#rebuildAt = undefined;
     this.#rebuildDueMs = Number.NEGATIVE_INFINITY;
@@ -217,6 +231,7 @@ export class Replica {
     nowMs: number,
     replies: StoreReply[],
   ): void {
+    this.#work.abandon();
     this.#schema = schema;
     if (clocksChanged || !this.isBuilt) {
       this.start(nowMs, replies);
@@ -262,24 +277,59 @@ export class Replica {
           };
   }
 
-  /** Takes one request. Never throws on what a peer sent; a failed write of the store is reported. */
+  /**
+   * Takes one request. Never throws on what a peer sent; a failed write of the store is reported. What isn't
+   * urgent is applied in slices: the first at once, the others by {@link tick}.
+   */
   handle(request: StoreRequest, nowMs: number, replies: StoreReply[]): void {
     this.#nowMs = nowMs;
+    if (request.kind === "apply" && request.lane !== 0) {
+      this.#work.push(request);
+      if (!this.#work.isBusy) this.#workSlice(nowMs, replies);
+      return;
+    }
+    if (request.kind !== "peers" && this.#work.isBusy) {
+      const mayClaim = request.kind === "apply" || request.kind === "members";
+      // Whoever waits goes first.
+      if (this.#deferred.length > 0 || !mayClaim || !this.#work.claim()) {
+        this.#deferred.push(request);
+        return;
+      }
+    }
+    this.#handleNow(request, nowMs, replies);
+  }
+
+  #handleNow(request: StoreRequest, nowMs: number, replies: StoreReply[]): void {
     switch (request.kind) {
       case "members":
         this.#onMembers?.(request.rows, request.parted ?? []);
         return;
       case "peers":
         this.#drift.setOffsets(request.offsetsMs, request.count);
-        this.#restampWhenDue(nowMs, replies);
+        if (!this.#work.isBusy) this.#restampWhenDue(nowMs, replies);
         return;
       case "apply":
-        this.#apply(request, nowMs, replies);
+        this.#work.now(request, replies);
         this.#advance(nowMs, replies);
         return;
       default:
         this.#answer(request, nowMs, replies);
     }
+  }
+
+  /** A large changeset is being applied: nothing else may be asked of the store. See {@link claim}. */
+  get isBusy(): boolean {
+    return this.#work.isBusy;
+  }
+
+  /** Makes the store free for a transaction of somebody else's, if that may be: see `apply-work.ts`. */
+  claim(): boolean {
+    return this.#work.claim();
+  }
+
+  /** Makes it free in any case; what was being applied begins again later. */
+  abandon(): void {
+    this.#work.abandon();
   }
 
   /**
@@ -316,6 +366,12 @@ export class Replica {
   tick(nowMs: number, replies: StoreReply[]): void {
     this.#nowMs = nowMs;
     if (this.#index === undefined) return;
+    // Work and the rest take turns.
+    this.#isWorkTurn = !this.#isWorkTurn || this.#work.isBusy;
+    if (this.#work.hasWork && this.#isWorkTurn) {
+      this.#workSlice(nowMs, replies);
+      return;
+    }
     if (!this.isBuilt) this.#startSlice(nowMs, replies);
     if (this.isBuilt || this.#rowAnswers?.isSending) this.#rowAnswers?.tick(nowMs, replies);
     this.#index.recent.expire(nowMs);
@@ -325,6 +381,7 @@ export class Replica {
   /** Wall clock in ms at which `tick` is wanted; a time in the past means as soon as others had a turn. */
   pollTimeout(): number {
     if (this.#index === undefined) return Number.POSITIVE_INFINITY;
+    if (this.#work.hasWork) return this.#nowMs;
     if (!this.isBuilt) return Math.max(this.#nowMs, this.#rebuildDueMs);
     let dueMs = (this.#index.image.cut + 1) * slotMs + settleMs;
     if (this.#hold !== undefined && this.#hold.slot === this.#index.image.cut + 1) {
@@ -348,7 +405,11 @@ export class Replica {
       roots: this.isBuilt ? (index?.image.roots() ?? []) : [],
       hlc: this.#clock.read(this.#nowMs),
       lagMs: this.#lag.summary(),
-      refused: { malformed: this.#malformed, ahead: this.#ahead, storeFailed: this.#storeFailed },
+      refused: {
+        malformed: this.#work.malformed,
+        ahead: this.#work.ahead,
+        storeFailed: this.#work.storeFailed,
+      },
       driftWarnings: this.#driftWarnings,
       conflicts: this.#conflicts,
       lastConflict: this.#lastConflict,
@@ -368,100 +429,62 @@ export class Replica {
 
   // ---- Applying ---------------------------------------------------------------------------------
 
-  #apply(request: Asked<"apply">, nowMs: number, replies: StoreReply[]): void {
-    const refused: { body: number; why: string }[] = [];
-    const taken: number[] = [];
-    const rows: RowState[] = [];
-    const stamps: Stamp[] = [];
-    let latest: Hlc = hlcZero;
-    const limitMs = this.#drift.limitMs(nowMs);
-    request.bodies.forEach((body, i) => {
-      const decoded = request.what === "changesets" ? decodeChangeset(body) : decodeRowBlock(body);
-      if (decoded.kind === "malformed") {
-        this.#malformed++;
-        refused.push({ body: i, why: decoded.why });
-        return;
-      }
-      if (decoded.kind === "changeset") {
-        const { stamp, rows: changed } = decoded.changeset;
-        const last = changed.reduce((so, row) => laterHlc(so, stampOfRow(row)), stamp as Hlc);
-        if (last.ms > limitMs) {
-          this.#ahead++;
-          refused.push({ body: i, why: this.#drift.aheadText(last.ms, nowMs) });
-          return;
+  /** What the work on peers' changes has of this replica. */
+  #applyHost(): ApplyHost {
+    return {
+      limitMs: () => this.#drift.limitMs(this.#nowMs),
+      aheadText: (stampMs) => this.#drift.aheadText(stampMs, this.#nowMs),
+      begin: () => this.#store.beginMerge(),
+      failed: (error) => this.#failed(error),
+      committed: ({ request, merged, latest, stamps }) => {
+        this.#storeError = undefined;
+        this.#clock.observe(latest);
+        for (const { ms } of stamps) {
+          this.#lag.add(this.#nowMs - ms);
+          if (this.#drift.isWarning(ms, this.#nowMs)) this.#driftWarnings++;
         }
-        latest = laterHlc(latest, last);
-        stamps.push(stamp);
-        taken.push(i);
-        for (const row of changed) rows.push(row);
-        return;
-      }
-      // Repair's rows stand each for itself: one that is ahead doesn't keep the others away.
-      let ahead = 0;
-      let worstMs = 0;
-      for (const row of decoded.rows) {
-        const stamp = stampOfRow(row);
-        if (stamp.ms <= limitMs) {
-          rows.push(row);
-          latest = laterHlc(latest, stamp);
-          continue;
-        }
-        ahead++;
-        worstMs = Math.max(worstMs, stamp.ms);
-      }
-      if (ahead > 0) {
-        this.#ahead += ahead;
-        const worst = this.#drift.aheadText(worstMs, nowMs);
-        refused.push({ body: i, why: `${ahead} of ${decoded.rows.length} rows: ${worst}` });
-      }
-      taken.push(i);
-    });
-    const merged = rows.length === 0 ? [] : this.#merge(rows, latest, request, nowMs);
-    if (typeof merged === "string") {
-      for (const body of taken) refused.push({ body, why: merged });
-      this.#storeFailed += taken.length;
-      refused.sort((a, b) => a.body - b.body);
-      replies.push({ kind: "applied", ticket: request.ticket, rows: 0, changed: 0, refused });
-      return;
-    }
-    for (const { ms } of stamps) {
-      this.#lag.add(nowMs - ms);
-      if (this.#drift.isWarning(ms, nowMs)) this.#driftWarnings++;
-    }
-    let changed = 0;
-    for (const row of merged) if (row.changed) changed++;
-    replies.push({
-      kind: "applied",
-      ticket: request.ticket,
-      rows: rows.length,
-      changed,
-      refused,
-    });
+        // Whoever waits for the news hears of it before the index does, which nobody waits for.
+        this.#tell(merged, request.lane, request.peer, this.#nowMs);
+      },
+      take: ({ merged, request }, from, to) =>
+        this.#takeRows(merged, from, to, request.lane, this.#nowMs),
+    };
   }
 
-  /**
-   * One transaction. On a failed write nothing has changed, and the text says why.
-   *
-   * @param latest The largest stamp in `rows`.
-   */
-  #merge(
-    rows: readonly RowState[],
-    latest: Hlc,
-    request: Asked<"apply">,
-    nowMs: number,
-  ): readonly MergedRow[] | string {
-    const merged = this.#trying(() => this.#store.merge(rows));
-    if (merged === undefined) return this.#storeError as string;
-    this.#storeError = undefined;
-    this.#clock.observe(latest);
-    this.#take(merged, request.lane, request.peer, nowMs);
-    return merged;
+  /** One slice of what waits to be applied, and then what waited for the store. */
+  #workSlice(nowMs: number, replies: StoreReply[]): void {
+    this.#work.slice(replies);
+    this.#handleDeferred(nowMs, replies);
+    this.#advance(nowMs, replies);
+  }
+
+  #handleDeferred(nowMs: number, replies: StoreReply[]): void {
+    while (!this.#work.isBusy) {
+      const request = this.#deferred.shift();
+      if (request === undefined) return;
+      this.#handleNow(request, nowMs, replies);
+    }
   }
 
   #take(merged: readonly MergedRow[], lane: Lane, origin: MergeOrigin, nowMs: number): void {
     // Whoever waits for the news hears of it before the index does, which nobody waits for.
+    this.#tell(merged, lane, origin, nowMs);
+    this.#takeRows(merged, 0, merged.length, lane, nowMs);
+  }
+
+  #tell(merged: readonly MergedRow[], lane: Lane, origin: MergeOrigin, nowMs: number): void {
     for (const listener of this.#listeners) listener(merged, lane, origin, nowMs);
-    for (const row of merged) {
+  }
+
+  #takeRows(
+    merged: readonly MergedRow[],
+    from: number,
+    to: number,
+    lane: Lane,
+    nowMs: number,
+  ): void {
+    for (let at = from; at < to; at++) {
+      const row = merged[at] as MergedRow;
       this.#index?.merged(row, lane === 0, this.#isScanned(row), nowMs);
       if (!row.conflict) continue;
       this.#conflicts++;
@@ -514,6 +537,12 @@ export class Replica {
     let cut = cutAt(this.#clock.read(nowMs).ms);
     if (this.#hold !== undefined && this.#hold.slot > index.image.cut) {
       cut = Math.min(cut, this.#hold.slot - 1);
+    }
+    // Nor past a stamp that is here and not applied yet.
+    const oldestMs = Math.min(this.#work.oldestMs, oldestDeferredMs(this.#deferred));
+    if (oldestMs < Number.POSITIVE_INFINITY) {
+      const slot = slotOfStamp({ ms: oldestMs, count: 0 });
+      if (slot > index.image.cut) cut = Math.min(cut, slot - 1);
     }
     index.image.advance(cut);
     if (index.isBuilt && index.image.takeChanged()) replies.push(this.#slotReport());
@@ -668,9 +697,14 @@ export class Replica {
     try {
       return work();
     } catch (error) {
-      this.#storeError = `store: ${error instanceof Error ? error.message : String(error)}`;
+      this.#failed(error);
       return undefined;
     }
+  }
+
+  #failed(error: unknown): string {
+    this.#storeError = `store: ${error instanceof Error ? error.message : String(error)}`;
+    return this.#storeError;
   }
 
   #read(position: ScanPosition | undefined, rowsMax: number): ReturnType<ReadSlice> {
@@ -678,8 +712,15 @@ export class Replica {
   }
 }
 
-function laterHlc(a: Hlc, b: Hlc): Hlc {
-  return compareHlc(a, b) >= 0 ? a : b;
+function oldestDeferredMs(requests: readonly StoreRequest[]): number {
+  let oldest = Number.POSITIVE_INFINITY;
+  for (const request of requests) {
+    if (request.kind !== "apply" || request.what !== "changesets") continue;
+    for (const body of request.bodies) {
+      oldest = Math.min(oldest, decodeChangesetHeader(body)?.stamp.ms ?? oldest);
+    }
+  }
+  return oldest;
 }
 
 function unavailable(ticket: Ticket, why: Unavailable, replies: StoreReply[]): void {

@@ -219,6 +219,8 @@ export class SimNode implements Endpoint {
     if (!this.isUp || this.#isStopping) return;
     this.#inStore(this.#o.costs.changesetMs, (replies) => {
       if (this.replica.localWrites().kind === "refused") return;
+      // An agent waits; here a merge begins again.
+      this.replica.abandon();
       const nowMs = this.wallMs();
       const { changeset, merged } = this.store.commit(commands, nowMs, lane);
       if (changeset === undefined) return;

@@ -1,0 +1,248 @@
+import { expect, test } from "bun:test";
+import fc from "fast-check";
+import { type Changeset, encodeChangeset, type Lane } from "../change/changeset.ts";
+import { encodeRowBlock } from "../change/row-block.ts";
+import { HlcClock } from "../clock/hlc-clock.ts";
+import { hlcZero, type Site } from "../clock/stamp.ts";
+import type { PeerId, StoreReply } from "../node/border.ts";
+import { Digester } from "../row/digest.ts";
+import { encodeKey } from "../row/key.ts";
+import type { RowState } from "../row/row-state.ts";
+import { MapStore } from "./map-store.ts";
+import { Replica } from "./replica.ts";
+
+const digester = new Digester(
+  (input) => Bun.SHA256.hash(input) as unknown as Uint8Array,
+  new Uint8Array(32),
+);
+const site = "11".repeat(16) as Site;
+const peer = "22".repeat(32) as PeerId;
+const startMs = 1_700_000_000_000;
+
+/** Rows `from` up to `from + count`, with one cell, stamped at `ms`. */
+function rows(from: number, count: number, ms: number): RowState[] {
+  const stamp = { ms, count: 0, site };
+  return Array.from({ length: count }, (_, i) => ({
+    table: "t",
+    key: encodeKey([from + i]) as Uint8Array,
+    clock: { ...stamp, cl: 1 },
+    cells: [{ column: "a", stamp, value: ms + i }],
+  }));
+}
+
+function changeset(lane: Lane, from: number, count: number, ms = startMs): Uint8Array {
+  const made: Changeset = { stamp: { ms, count: 0, site }, lane, rows: rows(from, count, ms) };
+  return encodeChangeset(made);
+}
+
+class World {
+  readonly store = new MapStore(digester);
+  readonly replies: StoreReply[] = [];
+  /** Rows of each transaction, as listeners heard of them. */
+  readonly told: number[] = [];
+  readonly replica: Replica;
+  nowMs = startMs;
+  #ticket = 0;
+
+  constructor(sliceRows: number) {
+    this.replica = new Replica({
+      store: this.store,
+      clock: new HlcClock("33".repeat(16) as Site, hlcZero),
+      digester,
+      schema: [],
+      options: { sliceRows },
+    });
+    this.replica.onMerged((merged) => this.told.push(merged.length));
+    this.replica.start(this.nowMs, this.replies);
+    while (!this.replica.isBuilt) this.tick();
+  }
+
+  apply(lane: Lane, bodies: readonly Uint8Array[], what: "changesets" | "rows" = "changesets") {
+    const ticket = this.#ticket++;
+    const request = { kind: "apply", ticket, lane, peer, what, bodies } as const;
+    this.replica.handle(request, this.nowMs, this.replies);
+    return ticket;
+  }
+
+  tick(): void {
+    this.replica.tick(this.nowMs, this.replies);
+  }
+
+  applied(ticket: number) {
+    return this.replies.find((reply) => reply.kind === "applied" && reply.ticket === ticket);
+  }
+
+  drain(): void {
+    while (this.replica.pollTimeout() <= this.nowMs) this.tick();
+  }
+
+  /** Of everything applied so far, as the net side is told. */
+  fingerprint(): string {
+    const replies: StoreReply[] = [];
+    this.replica.announce(replies);
+    const slot = replies.find((reply) => reply.kind === "slot");
+    return slot?.kind === "slot" ? slot.live.fingerprint : "";
+  }
+
+  get held(): number {
+    return [...this.store.states()].length;
+  }
+}
+
+test("small changesets are committed in slices, and answered when the last of them is", () => {
+  const world = new World(64);
+  const ticket = world.apply(
+    1,
+    Array.from({ length: 20 }, (_, i) => changeset(1, i * 10, 10)),
+  );
+  expect(world.replica.isBusy).toBe(false);
+  expect(world.applied(ticket)).toBeUndefined();
+  expect(world.told).toEqual([70]);
+  world.drain();
+  expect(world.told).toEqual([70, 70, 60]);
+  const [body] = [world.applied(ticket)];
+  expect(body).toEqual({ kind: "applied", ticket, rows: 200, changed: 200, refused: [] });
+});
+
+test("a large changeset is one transaction over many slices, heard of once", () => {
+  const world = new World(100);
+  const ticket = world.apply(2, [changeset(2, 0, 2000)]);
+  for (let slices = 0; world.replica.isBusy; slices++) {
+    expect(world.applied(ticket)).toBeUndefined();
+    expect(world.told).toEqual([]);
+    expect(slices).toBeLessThan(100);
+    world.tick();
+  }
+  expect(world.told).toEqual([2000]);
+  expect(world.applied(ticket)).toMatchObject({ rows: 2000, changed: 2000 });
+  expect(world.replica.status().rows).toBe(2000);
+});
+
+test("an urgent change rolls a large one back once; the second one waits for it", () => {
+  const world = new World(100);
+  const large = world.apply(2, [changeset(2, 0, 2000)]);
+  world.tick();
+  expect(world.replica.isBusy).toBe(true);
+
+  const first = world.apply(0, [changeset(0, 10_000, 1)]);
+  expect(world.applied(first)).toMatchObject({ changed: 1 });
+  expect(world.held).toBe(1);
+  expect(world.told).toEqual([1]);
+
+  world.tick();
+  world.tick();
+  expect(world.replica.isBusy).toBe(true);
+  const second = world.apply(0, [changeset(0, 10_001, 1)]);
+  expect(world.applied(second)).toBeUndefined();
+  // A question waits behind it.
+  world.replica.handle({ kind: "missing", ticket: 99, entries: [] }, world.nowMs, world.replies);
+  expect(world.replies.some(({ kind }) => kind === "missing")).toBe(false);
+
+  world.drain();
+  expect(world.told).toEqual([1, 2000, 1]);
+  expect(world.applied(large)).toMatchObject({ rows: 2000, changed: 2000 });
+  expect(world.applied(second)).toMatchObject({ changed: 1 });
+  expect(world.replies.some(({ kind }) => kind === "missing")).toBe(true);
+});
+
+test("a local write claims the store once, and is told to wait the second time", () => {
+  const world = new World(100);
+  world.apply(2, [changeset(2, 0, 2000)]);
+  expect(world.replica.claim()).toBe(true);
+  expect(world.held).toBe(0);
+  world.tick();
+  world.tick();
+  expect(world.replica.claim()).toBe(false);
+  world.drain();
+  expect(world.replica.claim()).toBe(true);
+  expect(world.held).toBe(2000);
+});
+
+test("the cut stays below a changeset that is being applied", () => {
+  const world = new World(100);
+  const ticket = world.apply(2, [changeset(2, 0, 2000, startMs)]);
+  world.nowMs += 20_000;
+  world.tick();
+  expect(world.applied(ticket)).toBeUndefined();
+  expect(world.replica.status().cut).toBeLessThanOrEqual(startMs / 1000);
+  world.drain();
+  world.tick();
+  expect(world.replica.status().cut).toBeGreaterThan(startMs / 1000);
+});
+
+test("a large changeset whose end is malformed leaves nothing", () => {
+  const world = new World(100);
+  const bytes = changeset(2, 0, 2000);
+  const ticket = world.apply(2, [bytes.subarray(0, bytes.length - 1), changeset(2, 5000, 5)]);
+  world.drain();
+  expect(world.held).toBe(5);
+  expect(world.applied(ticket)).toMatchObject({ rows: 5, changed: 5, refused: [{ body: 0 }] });
+  expect(world.replica.status().refused).toEqual({ malformed: 1, ahead: 0, storeFailed: 0 });
+});
+
+test("a large changeset of which a row is stamped too far ahead leaves nothing", () => {
+  const world = new World(100);
+  const stamp = { ms: startMs, count: 0, site };
+  const late = [...rows(0, 1500, startMs), ...rows(1500, 1, startMs + 3_600_000)];
+  const ticket = world.apply(2, [encodeChangeset({ stamp, lane: 2, rows: late })]);
+  world.drain();
+  expect(world.held).toBe(0);
+  expect(world.applied(ticket)).toMatchObject({ rows: 0, refused: [{ body: 0 }] });
+});
+
+// However it is sliced and interrupted: the same rows, the same answer for each request, the same index.
+test("slices change nothing of what a merge comes to", () => {
+  const body = fc.record({
+    from: fc.nat(100),
+    count: fc.oneof(fc.nat(20), fc.integer({ min: 80, max: 160 })),
+    ms: fc.integer({ min: startMs - 1000, max: startMs }),
+  });
+  const step = fc.oneof(
+    fc.record({ kind: fc.constant("apply" as const), bodies: fc.array(body, { maxLength: 3 }) }),
+    fc.record({ kind: fc.constant("rows" as const), bodies: fc.array(body, { maxLength: 2 }) }),
+    fc.record({ kind: fc.constant("urgent" as const), bodies: fc.array(body, { maxLength: 1 }) }),
+    fc.record({ kind: fc.constant("tick" as const), times: fc.nat(10) }),
+    fc.record({ kind: fc.constant("claim" as const) }),
+    fc.record({ kind: fc.constant("abandon" as const) }),
+  );
+  fc.assert(
+    fc.property(
+      fc.array(step, { maxLength: 12 }),
+      fc.integer({ min: 16, max: 60 }),
+      (steps, slice) => {
+        const sliced = new World(slice);
+        const whole = new World(Number.POSITIVE_INFINITY);
+        const tickets: number[] = [];
+        for (const one of steps) {
+          if (one.kind === "tick") for (let i = 0; i < one.times; i++) sliced.tick();
+          else if (one.kind === "claim") sliced.replica.claim();
+          else if (one.kind === "abandon") sliced.replica.abandon();
+          else {
+            const lane = one.kind === "urgent" ? 0 : 2;
+            const bodies = one.bodies.map(({ from, count, ms }) =>
+              one.kind === "rows"
+                ? encodeRowBlock(rows(from, count, ms))
+                : changeset(lane, from, count, ms),
+            );
+            const what = one.kind === "rows" ? "rows" : "changesets";
+            tickets.push(sliced.apply(lane, bodies, what));
+            whole.apply(lane, bodies, what);
+          }
+        }
+        sliced.drain();
+        whole.drain();
+        for (const ticket of tickets) {
+          const [ours, theirs] = [sliced.applied(ticket), whole.applied(ticket)];
+          if (ours?.kind !== "applied" || theirs?.kind !== "applied") throw new Error("unanswered");
+          // What an urgent change overtook may have changed more or less.
+          expect({ ...ours, changed: 0 }).toEqual({ ...theirs, changed: 0 });
+        }
+        const states = ({ store }: World) =>
+          [...store.states()].sort((a, b) => Buffer.compare(a.key, b.key));
+        expect(states(sliced)).toEqual(states(whole));
+        expect(sliced.fingerprint()).toBe(whole.fingerprint());
+      },
+    ),
+    { numRuns: 40 },
+  );
+}, 20_000);
