@@ -30,7 +30,9 @@ CREATE TABLE sheets (
 );
 CREATE TABLE ballast (n INTEGER NOT NULL PRIMARY KEY, generation INTEGER, payload BLOB);
 `;
-export const rulesToml = "[tables.ballast]\nreplicated = false\n";
+/** Kills are what this is about, and not what a busy machine makes of a deadline. */
+export const configToml =
+  "[tables.ballast]\nreplicated = false\n[store]\nquery_timeout_ms = 60000\nstatement_timeout_ms = 60000\n";
 
 const accounts = 20;
 const sheets = 3000;

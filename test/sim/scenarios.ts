@@ -473,6 +473,37 @@ function settledImage(seconds: number, about: string, watched: number): Scenario
 /** Of an exchange that finds two nodes in sync, each way (DESIGN §12). */
 const exchangeBytesMax = 64;
 
+const allCrash: Scenario = {
+  about:
+    "every agent is killed within 100 ms, three times, under writes: what was acknowledged is there",
+  nodes: 5,
+  run: ({ seed, nodes }) => {
+    using cluster = new Cluster({
+      ...{ seed, nodes, store: seed % 2 === 0 ? "sqlite" : "map" },
+      network: { delayMsMin: 1, delayMsMax: 60 },
+    });
+    cluster.startAll();
+    load(cluster.node(0), 0, 300);
+    cluster.run(5000);
+    const untilMs = cluster.timeline.nowMs + 15_000;
+    startClients(cluster, { rows: 300, commitsPerSecond: 60, untilMs, deleteChance: 0.05 });
+    const random = cluster.random("crashes");
+    for (let crash = 0; crash < 3; crash++) {
+      cluster.run(random.between(1000, 3000));
+      const atMs = cluster.timeline.nowMs;
+      for (const node of cluster.nodes) {
+        cluster.timeline.at(atMs + random.between(0, 100), () => node.kill(200));
+        // The first are back before the last are gone from their sight.
+        cluster.timeline.at(atMs + random.between(150, 2500), () => node.start());
+      }
+      cluster.run(2600);
+    }
+    cluster.timeline.runUntil(untilMs);
+    // The model has every commit, and a kill takes none.
+    return measured(cluster, { ...finish(cluster, 30_000), ...fetched(cluster) });
+  },
+};
+
 const olderSchema = "CREATE TABLE instances (id TEXT PRIMARY KEY NOT NULL, status TEXT)";
 /** Three versions that one after the other was rolled out, and one that gives no number back as it was. */
 const schemas = [
@@ -730,6 +761,7 @@ export const scenarios: Readonly<Record<string, Scenario>> = {
   "repair-bytes": repairBytesScenario,
   "mostly-different": mostlyDifferent,
   "schema-versions": schemaVersions,
+  "all-crash": allCrash,
   "cut-noise": cutNoise,
   "settled-bytes": settledBytes,
   "two-writers": twoWriters,
