@@ -54,6 +54,8 @@ export interface LocalServiceHost<C extends WriteCommit> {
   readonly keyColumnsOf: KeyColumnsOf;
   /** @param table in ASCII lower case */
   readonly isReplicated: (table: string) => boolean;
+  /** The table may have rows that the store has never heard of. */
+  readonly isAdopting?: (table: string) => boolean;
   /** Why local writes are refused now; undefined when they aren't. */
   readonly writesRefused: () => string | undefined;
   /** A local transaction was committed; called before live queries and the client hear of it. */
@@ -111,6 +113,7 @@ export class LocalService<C extends WriteCommit = WriteCommit> implements StoreS
       writer,
       keyColumnsOf: host.keyColumnsOf,
       nextSubscriber,
+      isAdopting: host.isAdopting,
       initialRows: host.initialRows,
       store: host.liveStore,
       limits: host.liveLimits,
@@ -259,6 +262,7 @@ export class LocalService<C extends WriteCommit = WriteCommit> implements StoreS
   /** A transaction of the store's wrote these rows, and only COMMIT is left. */
   committing(merged: readonly MergedRow[]): void {
     this.#committing = new Committed(merged, this.#writer.writes, this.#host.isReplicated);
+    this.live.committing(this.#committing);
   }
 
   /** It was committed. Whoever committed it has others told, and then {@link tell} those here. */

@@ -378,6 +378,7 @@ export class StoreThread {
       nowMs: () => this.#clock.nowMs(),
       keyColumnsOf: this.#names.keyColumnsOf,
       isReplicated: this.#names.isReplicated,
+      isAdopting: (table) => this.#store.adopting.has(table),
       liveStore: this.#liveStore,
       ...(this.#readers === undefined
         ? {}

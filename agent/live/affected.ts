@@ -58,6 +58,7 @@ export function affectedBy(
     for (const entry of registry.rerunsOf(table)) {
       if (isConcerned(rows, table, entry.subscription.dependencies)) note(entry, table, "unknown");
     }
+    noteFiltering(table, rows, registry, note);
     for (const group of planner.groupsOf(table)) {
       if (isConcerned(rows, table, group.dependencies)) {
         findMembers(group, table, rows, registry, note);
@@ -93,6 +94,31 @@ function joinChanges(first: TableChanges, second: TableChanges): TableChanges {
     joined.set(table, isUnknown ? "unknown" : [...before, ...rows]);
   }
   return joined;
+}
+
+/** Those that see only rows with one value. */
+function noteFiltering(
+  table: string,
+  rows: readonly ChangedRow[] | "unknown",
+  { filters }: LiveRegistry,
+  note: Note,
+): void {
+  const all = () => filters.forAll(table, (entry) => note(entry, table, "unknown"));
+  if (rows === "unknown" || rows.length > rowsMax) {
+    all();
+    return;
+  }
+  try {
+    for (const row of rows) {
+      filters.forRow(row, (entry) => {
+        const dependency = entry.subscription.dependencies.get(table);
+        if (dependency === undefined || concerns(row, dependency)) note(entry, table, "unknown");
+      });
+    }
+  } catch {
+    // Interrupted.
+    all();
+  }
 }
 
 function findMembers(

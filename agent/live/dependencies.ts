@@ -133,7 +133,28 @@ function describeTable(database: Database, table: string): KnownTable {
   return { stored, indexed };
 }
 
-/** Whether no column of a table compares otherwise than byte by byte. */
+/**
+ * Affinity of a table's columns that are stored as they are written and compare byte by byte, by name in
+ * ASCII lower case; undefined for what is no ordinary table.
+ */
+export function plainColumnsOf(
+  database: Database,
+  table: string,
+): ReadonlyMap<string, "text" | "integer"> | undefined {
+  const columns = new Map<string, "text" | "integer">();
+  if (!isPlainlyCompared(database, table)) return undefined;
+  const rows = database.all("SELECT name, type, hidden FROM pragma_table_xinfo(?)", table);
+  for (const [name, type, hidden] of rows) {
+    const declared = String(type).toUpperCase();
+    if (Number(hidden) !== 0) continue;
+    const column = asciiLower(String(name));
+    if (declared.includes("INT")) columns.set(column, "integer");
+    else if (/CHAR|CLOB|TEXT/.test(declared)) columns.set(column, "text");
+  }
+  return columns;
+}
+
+/** Whether it is an ordinary table, and no column of it compares otherwise than byte by byte. */
 export function isPlainlyCompared(database: Database, table: string): boolean {
   const found = database.all(
     "SELECT sql FROM main.sqlite_schema WHERE type = 'table' AND name = ? COLLATE NOCASE",
@@ -141,5 +162,8 @@ export function isPlainlyCompared(database: Database, table: string): boolean {
   );
   const [[sql] = [null]] = found;
   if (typeof sql !== "string") return false;
-  return !tokenize(sql).some(({ kind, value }) => kind === "word" && value === "collate");
+  const tokens = tokenize(sql);
+  // CREATE VIRTUAL TABLE
+  if (tokens[1]?.value === "virtual") return false;
+  return !tokens.some(({ kind, value }) => kind === "word" && value === "collate");
 }

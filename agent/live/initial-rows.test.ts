@@ -72,7 +72,7 @@ function open() {
     nextSubscriber: () => ++last,
     initialRows: source,
   });
-  const write = (sql: string, ...ids: number[]): void => {
+  const write = async (sql: string, ...ids: number[]): Promise<void> => {
     database.exec("BEGIN");
     database.exec(sql);
     const rows = ids.map((id) => ({
@@ -83,6 +83,7 @@ function open() {
     database.exec("COMMIT");
     live.committed({ changes: () => new Map([["t", rows]]), rows: undefined });
     live.tell(true);
+    while (live.isBehind) await new Promise((resolve) => setImmediate(resolve));
   };
   const lines: string[] = [];
   const listener = (event: StreamEvent): void => {
@@ -100,14 +101,14 @@ for (const sql of ["SELECT id, v FROM t WHERE v <> 'x'", "SELECT DISTINCT id, v 
   test(`rows come in pieces, and commits in between are told after them: ${sql}`, async () => {
     const { live, source, write, lines, subscribe } = open();
     const outcome = subscribe(sql);
-    write("UPDATE t SET v = 'B' WHERE id = 2", 2);
+    await write("UPDATE t SET v = 'B' WHERE id = 2", 2);
     await source.step();
     const head = await outcome;
     if (head.kind === "refused") throw new Error(head.why);
     expect(lines).toEqual(['{"columns":["id","v"]}', '{"row":[1,[1,"a"]]}']);
     // Seen and not yet seen by the source; gone and come since.
-    write("DELETE FROM t WHERE id IN (1, 3)", 1, 3);
-    write("INSERT INTO t VALUES (4, 'd')", 4);
+    await write("DELETE FROM t WHERE id IN (1, 3)", 1, 3);
+    await write("INSERT INTO t VALUES (4, 'd')", 4);
     // Another who asks the same waits for the first.
     const others: string[] = [];
     const second = subscribe(sql, (event) => {
@@ -123,7 +124,7 @@ for (const sql of ["SELECT id, v FROM t WHERE v <> 'x'", "SELECT DISTINCT id, v 
       expect.stringContaining('{"change":["update",2,[2,"B"],'),
     ]);
     expect(others.join("")).toContain('{"row":[2,[2,"B"]]}\n{"row":[4,[4,"d"]]}\n{"eoq"');
-    write("UPDATE t SET v = 'D' WHERE id = 4", 4);
+    await write("UPDATE t SET v = 'D' WHERE id = 4", 4);
     expect(lines.at(-1)).toContain('{"change":["update",4,[4,"D"],5]}');
     expect(live.listenerCount).toBe(2);
   });

@@ -235,7 +235,7 @@ function findClauses(
   return { from, fromEnd: where >= 0 ? where : end, order: end };
 }
 
-interface Source {
+export interface Source {
   /** In ASCII lower case. */
   readonly table: string;
   readonly alias: string;
@@ -246,7 +246,7 @@ interface Source {
 const joinWords = new Set(["left", "outer", "inner", "cross", "natural", "join"]);
 
 /** The tables of a FROM clause; undefined for anything but plain tables and joins of them. */
-function parseFrom(tokens: readonly SqlToken[]): Source[] | undefined {
+export function parseFrom(tokens: readonly SqlToken[]): Source[] | undefined {
   const sources: Source[] = [];
   let at = 0;
   let isOptional = false;
@@ -291,6 +291,6 @@ function isJoinWord(token: SqlToken | undefined): boolean {
   return token?.kind === "word" && joinWords.has(token.value);
 }
 
-function isWordOf(token: SqlToken | undefined, word: string): boolean {
+export function isWordOf(token: SqlToken | undefined, word: string): boolean {
   return token?.kind === "word" && token.value === word;
 }

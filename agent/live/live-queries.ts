@@ -22,6 +22,7 @@ import type { QueryRunner } from "../sql/query-runner.ts";
 import { ChangeHistory, type HistoryLimits, historyLimits } from "./change-history.ts";
 import { Evaluation, type LiveConnection } from "./evaluation.ts";
 import { expandedText } from "./expanded-text.ts";
+import { FilterIndex } from "./filter-index.ts";
 import {
   eoqLine,
   type InitialRowsSource,
@@ -42,6 +43,8 @@ export interface LiveQueriesOptions {
   readonly reader: QueryRunner;
   readonly writer: LiveConnection;
   readonly keyColumnsOf: KeyColumnsOf;
+  /** The table may have rows that the store has never heard of. */
+  readonly isAdopting?: ((table: string) => boolean) | undefined;
   /** Where new subscriptions get their rows; undefined: from the writer's connection, in one turn. */
   readonly initialRows?: InitialRowsSource | undefined;
   /** Numbers that are unique among all listeners of the store. */
@@ -68,7 +71,7 @@ export class LiveQueries {
   readonly #nextSubscriber: () => number;
   readonly #store: LiveStore | undefined;
   readonly #limits: LiveLimits;
-  readonly #registry = new LiveRegistry();
+  readonly #registry: LiveRegistry;
   readonly #planner: QueryPlanner;
   readonly #evaluation: Evaluation;
   readonly #journal: LiveJournal | undefined;
@@ -82,6 +85,10 @@ export class LiveQueries {
     this.#nextSubscriber = options.nextSubscriber;
     this.#store = store;
     this.#limits = limits;
+    const isAdopting = options.isAdopting ?? (() => false);
+    this.#registry = new LiveRegistry(
+      new FilterIndex({ writer: database, reader: reader.database, keyColumnsOf, isAdopting }),
+    );
     this.#planner = new QueryPlanner({ database, guard, keyColumnsOf, limits });
     this.#evaluation = new Evaluation(writer, () => reader.timeoutMs);
     this.#journal =
@@ -102,6 +109,11 @@ export class LiveQueries {
 
   get listenerCount(): number {
     return this.#registry.listenerCount;
+  }
+
+  /** Something was committed that somebody who listens isn't told of yet. */
+  get isBehind(): boolean {
+    return this.#teller.isBehind;
   }
 
   /** For `patina subs` and `patina status`. */
@@ -288,6 +300,17 @@ export class LiveQueries {
   }
 
   // ---- A commit ---------------------------------------------------------------------------------
+
+  /** Of a transaction only COMMIT is left. Must be cheap: it waits. */
+  committing({ changes }: Commit): void {
+    const { filters } = this.#registry;
+    if (filters.isEmpty) return;
+    try {
+      filters.committing(changes());
+    } catch {
+      // What wasn't read isn't known: then more of them look.
+    }
+  }
 
   /** A transaction was committed. Whoever committed tells soon; otherwise it is told in a turn of its own. */
   committed(commit: Commit): void {

@@ -7,6 +7,7 @@
 
 import type { MergedRow } from "../../core/store/row-store.ts";
 import type { StreamListener } from "../api/store-service.ts";
+import type { FilterIndex } from "./filter-index.ts";
 import type { Subscription } from "./subscription.ts";
 import type { TableChanges } from "./table-changes.ts";
 
@@ -82,7 +83,13 @@ export class LiveRegistry {
   readonly #byOrd = new Map<number, Entry>();
   readonly #bySubscriber = new Map<number, Entry>();
   readonly #rerunsByTable = new Map<string, Set<Entry>>();
+  /** Those of them that see only some rows of the table. */
+  readonly filters: FilterIndex<Entry>;
   readonly #starting = new Set<Entry>();
+
+  constructor(filters: FilterIndex<Entry>) {
+    this.filters = filters;
+  }
 
   get count(): number {
     return this.#byId.size;
@@ -119,7 +126,7 @@ export class LiveRegistry {
     else this.#starting.add(entry);
   }
 
-  /** Those that read a table, and are run again when it changes. */
+  /** Those that read all of a table, and are run again when it changes. */
   rerunsOf(table: string): Iterable<Entry> {
     return this.#rerunsByTable.get(table) ?? [];
   }
@@ -146,13 +153,21 @@ export class LiveRegistry {
   addTables(entry: Entry): void {
     const { plan, dependencies } = entry.subscription;
     if (plan.kind === "keyed") return;
-    for (const table of dependencies.keys()) addTo(this.#rerunsByTable, table, entry);
+    for (const table of dependencies.keys()) {
+      const filter = plan.filters.find((one) => one.table === table);
+      if (filter === undefined) addTo(this.#rerunsByTable, table, entry);
+      else this.filters.add(entry, filter);
+    }
   }
 
   removeTables(entry: Entry): void {
     const { plan, dependencies } = entry.subscription;
     if (plan.kind === "keyed") return;
-    for (const table of dependencies.keys()) removeFrom(this.#rerunsByTable, table, entry);
+    for (const table of dependencies.keys()) {
+      const filter = plan.filters.find((one) => one.table === table);
+      if (filter === undefined) removeFrom(this.#rerunsByTable, table, entry);
+      else this.filters.remove(entry, filter);
+    }
   }
 
   listen(entry: Entry, subscriber: number, listener: StreamListener): void {
@@ -189,9 +204,9 @@ function reportOf(entry: Entry): SubscriptionReport {
   const { subscription, listeners, looked, told, busyMs, rerunMs } = entry;
   const { plan, history, dependencies } = subscription;
   const isByValue =
-    plan.kind === "keyed" &&
-    plan.values.length > 0 &&
-    plan.group.sources.some(({ affected }) => affected !== undefined);
+    plan.kind === "rerun"
+      ? plan.filters.length > 0
+      : plan.values.length > 0 && plan.group.sources.some(({ affected }) => affected !== undefined);
   const isByColumn = [...dependencies.values()].some(({ columns }) => columns !== undefined);
   return {
     id: subscription.id,

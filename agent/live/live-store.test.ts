@@ -33,8 +33,11 @@ function open(vfs: MemoryVfs, boot = "b"): StoreThread {
   return thread;
 }
 
-const run = (thread: StoreThread, sql: string) =>
-  thread.service.transact([{ sql, parameters: undefined }], undefined);
+async function run(thread: StoreThread, sql: string): Promise<void> {
+  const outcome = await thread.service.transact([{ sql, parameters: undefined }], undefined);
+  expect(outcome.kind).toBe("committed");
+  while (thread.service.live.isBehind) await new Promise((resolve) => setImmediate(resolve));
+}
 
 function listen(): { lines: string[]; take: (event: StreamEvent) => void } {
   const lines: string[] = [];

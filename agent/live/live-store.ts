@@ -62,11 +62,14 @@ export interface LogRecord {
 
 /** Up to here a subscription's cells are kept, so that any change can be told: what a row was that went. */
 const cellsCharsMax = 256 * 1024;
+const synchronousFull = 2;
 const rowBytes = 22;
 const hashChars = 13;
 
 export class LiveStore {
   readonly #database: Database;
+  /** Every COMMIT of others is synced. */
+  readonly #isFull: boolean;
   readonly #begin: Statement;
   readonly #commit: Statement;
   readonly #save: Statement;
@@ -85,6 +88,7 @@ export class LiveStore {
     database.exec(
       "CREATE TABLE IF NOT EXISTS patina_live_log (seq INTEGER PRIMARY KEY, body TEXT NOT NULL)",
     );
+    this.#isFull = Number(database.all("PRAGMA synchronous")[0]?.[0]) >= synchronousFull;
     this.#begin = database.prepare("BEGIN IMMEDIATE");
     this.#commit = database.prepare("COMMIT");
     this.#save = database.prepare(
@@ -103,8 +107,25 @@ export class LiveStore {
     this.#database.exec("DELETE FROM patina_live; DELETE FROM patina_live_log");
   }
 
-  /** Runs `use` in a transaction. @throws SqliteError, and what `use` throws: then nothing is written */
+  /**
+   * Runs `use` in a transaction. It isn't synced: what is here is forgotten once the machine went down.
+   *
+   * @throws SqliteError, and what `use` throws: then nothing is written
+   */
   within(use: () => void): void {
+    if (!this.#isFull) {
+      this.#within(use);
+      return;
+    }
+    this.#database.exec("PRAGMA synchronous = NORMAL");
+    try {
+      this.#within(use);
+    } finally {
+      this.#database.exec("PRAGMA synchronous = FULL");
+    }
+  }
+
+  #within(use: () => void): void {
     runOnce(this.#begin);
     try {
       use();

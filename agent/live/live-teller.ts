@@ -186,8 +186,12 @@ export class LiveTeller {
 
   // ---- In turns of their own --------------------------------------------------------------------
 
+  get isBehind(): boolean {
+    return this.#committed.length + this.#queue.size > 0;
+  }
+
   get #hasWork(): boolean {
-    return this.#committed.length + this.#queue.size > 0 || this.#journal?.isBehind === true;
+    return this.isBehind || this.#journal?.isBehind === true;
   }
 
   /** There may be something to do: it is looked for in a turn of its own. */

@@ -11,7 +11,8 @@ import type { Refused } from "../api/store-service.ts";
 import type { SqlGuard } from "../sql/guard.ts";
 import { errorText, SqlRefused } from "../sql/prepared.ts";
 import type { HistoryLimits } from "./change-history.ts";
-import { dependenciesOf, isPlainlyCompared } from "./dependencies.ts";
+import { constantFilters } from "./constant-filter.ts";
+import { dependenciesOf, isPlainlyCompared, plainColumnsOf } from "./dependencies.ts";
 import { KeyedGroup, type KeyedSource, ParameterTable } from "./keyed-group.ts";
 import { type KeyedQuery, keyedQuery } from "./keyed-query.ts";
 import { seaHashHex } from "./seahash.ts";
@@ -99,7 +100,15 @@ export class QueryPlanner {
     if (dependencies.size === 0) {
       throw new SqlRefused("at least 1 table is required in FROM / JOIN clause");
     }
-    return { kind: "rerun", all: plain, dependencies, identity: this.#identityColumns(plain) };
+    const identity = this.#identityColumns(plain);
+    const filters = constantFilters(sql, (table) => this.#plainColumnsOf(table));
+    return { kind: "rerun", all: plain, dependencies, identity, filters };
+  }
+
+  #plainColumnsOf(table: string): ReadonlyMap<string, "text" | "integer"> | undefined {
+    // Changes of a table without a key name no rows.
+    if ((this.#keyColumnsOf(table) ?? []).length === 0) return undefined;
+    return plainColumnsOf(this.#database, table);
   }
 
   #createGroup(

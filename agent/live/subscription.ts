@@ -19,6 +19,7 @@ import type { SqlValue } from "../../core/row/value.ts";
 import type { Statement } from "../../wasm/statement.ts";
 import { cellsJson } from "../sql/query-runner.ts";
 import { ChangeHistory, type HistoryLimits } from "./change-history.ts";
+import type { ConstantFilter } from "./constant-filter.ts";
 import type { Dependencies } from "./dependencies.ts";
 import { keySeparator, keyText } from "./key-text.ts";
 import type { KeyedGroup } from "./keyed-group.ts";
@@ -46,6 +47,8 @@ export type Plan =
       readonly dependencies: Dependencies;
       /** Columns of the result that make the identity; empty: all. */
       readonly identity: readonly number[];
+      /** Rows of some of its tables that it can't see. */
+      readonly filters: readonly ConstantFilter[];
     };
 
 /** What became of the rows, in the order in which it is told. */

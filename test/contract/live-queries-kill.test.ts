@@ -132,7 +132,7 @@ test("a reader finds its subscription again after an orderly stop, before and af
     const shown = (await runPatina(["subs", ...at])).stdout.trim().split("\n");
     expect(shown.map((line) => JSON.parse(line))).toMatchObject([
       { id: reader.id, how: "keyed", found_by: "value", rows: 1, listeners: 1, looked: 0 },
-      { id: never.id, how: "rerun", found_by: "column", rows: 1, listeners: 1, change_id: 0 },
+      { id: never.id, how: "rerun", found_by: "value", rows: 1, listeners: 1, change_id: 0 },
     ]);
     const one = await runPatina(["subs", reader.id, ...at]);
     expect(JSON.parse(one.stdout)).toMatchObject({ sql: reader.sql, tables: ["instances"] });

@@ -45,8 +45,17 @@ async function fresh(agent: PlainAgent, sql: string): Promise<string[]> {
   return [...text.matchAll(/^\{"row":\[\d+,(.*)\]\}$/gm)].map((match) => match[1] as string).sort();
 }
 
-/** What costs more than a millisecond is told in turns of its own. */
-const nextTurn = () => new Promise((resolve) => setImmediate(resolve));
+/** What takes long, on this machine and at this moment, is told in turns of its own. */
+async function told(agent: PlainAgent): Promise<void> {
+  while (agent.service.live.isBehind) await new Promise((resolve) => setImmediate(resolve));
+}
+
+/** Runs a transaction, and waits until everyone has heard of it. */
+async function transact(agent: PlainAgent, ...statements: readonly string[]): Promise<void> {
+  const list = statements.map((sql) => ({ sql, parameters: undefined }));
+  expect(await agent.service.transact(list, undefined)).toMatchObject({ kind: "committed" });
+  await told(agent);
+}
 
 const id = fc.integer({ min: 0, max: 4 });
 const name = fc.constantFrom("'n1'", "'n2'", "'other'", "NULL", "''");
@@ -78,13 +87,7 @@ describe("live queries", () => {
     await fc.assert(
       fc.asyncProperty(history, history, async (before, after) => {
         using agent = createPlainAgent(schema);
-        const transact = async (statements: readonly string[]) => {
-          const list = statements.map((sql) => ({ sql, parameters: undefined }));
-          expect(await agent.service.transact(list, undefined)).toMatchObject({
-            kind: "committed",
-          });
-        };
-        for (const statements of before) await transact(statements);
+        for (const statements of before) await transact(agent, ...statements);
         const subscribed = await Promise.all(
           queries.map(async (sql) => {
             const folded = new Folded();
@@ -98,8 +101,7 @@ describe("live queries", () => {
           }),
         );
         for (const statements of [[], ...after]) {
-          if (statements.length > 0) await transact(statements);
-          for (let turn = 0; turn <= queries.length; turn++) await nextTurn();
+          if (statements.length > 0) await transact(agent, ...statements);
           for (const { sql, folded } of subscribed) {
             expect([sql, folded.sorted()]).toEqual([sql, await fresh(agent, sql)]);
           }
@@ -111,8 +113,7 @@ describe("live queries", () => {
 
   test("an update keeps its row id, in queries by key and in joins that show the keys", async () => {
     using agent = createPlainAgent(schema);
-    const run = (sql: string) =>
-      agent.service.transact([{ sql, parameters: undefined }], undefined);
+    const run = (sql: string) => transact(agent, sql);
     await run("INSERT INTO a VALUES (1, 'x', 0)");
     await run("INSERT INTO b VALUES ('k', 1, 1, 1.0)");
     const lines: string[] = [];
@@ -143,8 +144,7 @@ describe("live queries", () => {
 
   test("one that can no longer be told ends with an error, and the others go on", async () => {
     using agent = createPlainAgent(schema);
-    const run = (sql: string) =>
-      agent.service.transact([{ sql, parameters: undefined }], undefined);
+    const run = (sql: string) => transact(agent, sql);
     const subscribe = async (sql: string) => {
       const got: string[] = [];
       await agent.service.subscribe(
@@ -167,8 +167,7 @@ describe("live queries", () => {
     ["the net difference of what is run again", "SELECT DISTINCT id, name, n FROM a", 2],
   ])("who comes back after everybody was gone gets %s", async (_what, sql, changes) => {
     using agent = createPlainAgent(schema);
-    const run = (sql: string) =>
-      agent.service.transact([{ sql, parameters: undefined }], undefined);
+    const run = (sql: string) => transact(agent, sql);
     const lines: string[] = [];
     const listen = (event: StreamEvent) => {
       if (event.kind === "lines") lines.push(Buffer.from(event.bytes).toString());
@@ -217,8 +216,7 @@ describe("live queries", () => {
     ["an integer", "SELECT id, n FROM a WHERE 10 * id = ?", "UPDATE a SET n = 7 WHERE id = 2"],
   ])("a commit looks at no subscription whose %s it doesn't touch", async (_what, sql, update) => {
     using agent = createPlainAgent(schema);
-    const run = (text: string) =>
-      agent.service.transact([{ sql: text, parameters: undefined }], undefined);
+    const run = (text: string) => transact(agent, text);
     for (let i = 0; i < 10; i++) {
       await run(`INSERT INTO a VALUES (${i}, 'n${i}', 0)`);
       await run(`INSERT INTO b VALUES ('k', ${i}, ${i}, 0.5)`);
@@ -252,8 +250,7 @@ describe("live queries", () => {
 
   test("a text column compares with a number as with its text, and so is it found", async () => {
     using agent = createPlainAgent(schema);
-    const run = (text: string) =>
-      agent.service.transact([{ sql: text, parameters: undefined }], undefined);
+    const run = (text: string) => transact(agent, text);
     const told: number[] = [];
     for (let i = 0; i < 10; i++) {
       await agent.service.subscribe(
@@ -268,8 +265,7 @@ describe("live queries", () => {
 
   test("a table that isn't concerned costs nothing: no event, no change id", async () => {
     using agent = createPlainAgent(schema);
-    const run = (sql: string) =>
-      agent.service.transact([{ sql, parameters: undefined }], undefined);
+    const run = (sql: string) => transact(agent, sql);
     const folded = new Folded();
     await agent.service.subscribe(
       { sql: "SELECT count(*) FROM a", parameters: undefined },

@@ -1,0 +1,68 @@
+import { expect, test } from "bun:test";
+import { constantFilters, type PlainColumnsOf } from "./constant-filter.ts";
+
+const tables: Record<string, ReadonlyMap<string, "text" | "integer">> = {
+  t: new Map([
+    ["id", "text"],
+    ["region", "text"],
+    ["n", "integer"],
+  ]),
+  u: new Map([
+    ["k", "text"],
+    ["region", "text"],
+  ]),
+};
+const plainColumnsOf: PlainColumnsOf = (table) => tables[table];
+const filters = (sql: string) => constantFilters(sql, plainColumnsOf);
+
+const fra = { table: "t", column: "region", value: "fra" };
+
+test.each([
+  "SELECT n, count(*) FROM t WHERE region = 'fra' GROUP BY n HAVING count(*) > 1",
+  "SELECT id FROM t WHERE n > 1 AND 'fra' == Region AND (n = 1 OR n = 2) ORDER BY n LIMIT 3;",
+  "SELECT count(*) FROM u LEFT JOIN t x ON x.id = u.k OR 1 WHERE x.region = 'fra'",
+  `SELECT DISTINCT x.n FROM T AS "x" JOIN u ON u.k = x.id WHERE "x"."region"='fra'`,
+  "SELECT count(*) FILTER (WHERE n = 1) FROM t WHERE region = 'fra'",
+])("%s sees one region", (sql) => {
+  expect(filters(sql)).toEqual([fra]);
+});
+
+test("each table has its own, and values are as the column holds them", () => {
+  const sql = "SELECT count(*) FROM t, u WHERE t.n = 7 AND u.region = 5 AND t.region = 'it''s'";
+  expect(filters(sql)).toEqual([
+    { table: "t", column: "n", value: 7 },
+    { table: "u", column: "region", value: "5" },
+  ]);
+});
+
+test.each([
+  "SELECT count(*) FROM t",
+  "SELECT count(*) FROM t WHERE region = 'fra' OR n = 1",
+  "SELECT count(*) FROM t WHERE (region = 'fra')",
+  "SELECT count(*) FROM t WHERE NOT region = 'fra'",
+  "SELECT count(*) FROM t WHERE region <> 'fra'",
+  "SELECT count(*) FROM t WHERE region = 'fra' COLLATE NOCASE",
+  "SELECT count(*) FROM t WHERE region = 'f' || 'ra'",
+  "SELECT count(*) FROM t WHERE n BETWEEN 1 AND n = 1",
+  "SELECT count(*) FROM t WHERE CASE WHEN 1 THEN 0 AND n = 1 END",
+  "SELECT count(*) FROM t WHERE n = '1'",
+  "SELECT count(*) FROM t WHERE n = 1.0",
+  "SELECT count(*) FROM t WHERE n = -1",
+  "SELECT count(*) FROM t WHERE other = 'fra'",
+  "SELECT count(*) FROM t WHERE region IS NOT DISTINCT FROM n AND region = 'fra'",
+  "SELECT count(*) FROM t, t x WHERE t.region = 'fra'",
+  "SELECT count(*) FROM t, u WHERE region = 'fra'",
+  "SELECT count(*) FROM t, a_view WHERE t.region = 'fra'",
+  "SELECT count(*) FROM t WHERE region = 'fra' AND id IN t",
+  "SELECT count(*) FROM t WHERE region = 'fra' AND id IN (SELECT id FROM t)",
+  "SELECT count(*) FROM t RIGHT JOIN u ON u.k = t.id WHERE t.region = 'fra'",
+  "SELECT count(*) FROM t FULL JOIN u ON u.k = t.id WHERE t.region = 'fra'",
+  "SELECT count(*) FROM t LEFT JOIN u ON t.region = 'fra'",
+  "SELECT count(*) FROM t JOIN u USING (region) WHERE region = 'fra'",
+  "SELECT id FROM t WHERE region = 'fra' UNION SELECT id FROM t",
+  "WITH t AS (SELECT 1) SELECT count(*) FROM t WHERE region = 'fra'",
+  "SELECT sum(n) OVER w FROM t WHERE region = 'fra' WINDOW w AS ()",
+  "SELECT count(*) FROM json_each('[]') t WHERE t.region = 'fra'",
+])("%s may see all", (sql) => {
+  expect(filters(sql)).toEqual([]);
+});

@@ -1,0 +1,187 @@
+/**
+ * Which rows of a table a query can see at all, read off its WHERE: those with one value in one column.
+ *
+ * ```sql
+ * SELECT service, count(*) FROM instances WHERE region = 'fra' GROUP BY service
+ * ```
+ *
+ * A row of another region, before and after a change, is nothing to this query, whatever it does with the
+ * rows that pass: aggregates, DISTINCT, ORDER BY and LIMIT come after WHERE. This holds when
+ *
+ * - the statement is one SELECT without another in it, and each table stands once in its FROM, so that
+ *   nothing reads the table past this WHERE;
+ * - `column = constant` is one of the terms that a WHERE without OR ANDs together;
+ * - no join is RIGHT or FULL. On the right of a LEFT JOIN it holds as well: a row that fails the term and
+ *   one that is missing both leave a result that fails it, since NULL equals nothing.
+ *
+ * And the equality has to be one that is known here: a TEXT column with BINARY collation and a string (or
+ * an integer, which SQLite turns into text then), or an INTEGER column and a small integer. When in doubt
+ * there is no filter: then the query is looked at more often, which is never wrong.
+ *
+ * @module
+ */
+
+import { isSymbol, type SqlToken, tokenize } from "../../core/schema/sql-token.ts";
+import { isWordOf, parseFrom } from "./keyed-query.ts";
+
+export interface ConstantFilter {
+  /** Both in ASCII lower case. */
+  readonly table: string;
+  readonly column: string;
+  /** What the column holds in rows that count: text, or an integer. */
+  readonly value: string | number;
+}
+
+/** Affinity of columns that are stored and compared plainly, by name in ASCII lower case; undefined: no table of that kind. */
+export type PlainColumnsOf = (table: string) => ReadonlyMap<string, "text" | "integer"> | undefined;
+
+/** Any of these, anywhere: the words mean more than is looked at here. */
+const stopWords = new Set([
+  "except",
+  "full",
+  "indexed",
+  "intersect",
+  "natural",
+  "right",
+  "select",
+  "union",
+  "using",
+  "values",
+  "window",
+  "with",
+]);
+
+/**
+ * At most one for each table.
+ *
+ * @param sql one statement without parameters, which SQLite has compiled
+ */
+export function constantFilters(sql: string, plainColumnsOf: PlainColumnsOf): ConstantFilter[] {
+  const tokens = tokenize(sql);
+  if (isSymbol(tokens.at(-1), ";")) tokens.pop();
+  const clauses = findClauses(tokens);
+  if (clauses === undefined) return [];
+  const sources = parseFrom(clauses.from);
+  if (sources === undefined || new Set(sources.map(({ table }) => table)).size < sources.length) {
+    return [];
+  }
+  const columns = sources.map(({ table }) => plainColumnsOf(table));
+  // A view may read the tables beside it.
+  if (columns.includes(undefined)) return [];
+  const filters = new Map<string, ConstantFilter>();
+  for (const term of termsOf(clauses.where)) {
+    const equality = equalityOf(term);
+    if (equality === undefined) continue;
+    const { alias, column, constant } = equality;
+    const place =
+      alias === undefined
+        ? sources.length === 1
+          ? 0
+          : -1
+        : sources.findIndex((source) => source.alias === alias);
+    const table = sources[place]?.table;
+    const affinity = columns[place]?.get(column);
+    if (table === undefined || affinity === undefined || filters.has(table)) continue;
+    if (affinity === "text") filters.set(table, { table, column, value: String(constant) });
+    else if (typeof constant === "number") filters.set(table, { table, column, value: constant });
+  }
+  return [...filters.values()];
+}
+
+interface Clauses {
+  readonly from: readonly SqlToken[];
+  readonly where: readonly SqlToken[];
+}
+
+function findClauses(tokens: readonly SqlToken[]): Clauses | undefined {
+  if (!isWordOf(tokens[0], "select")) return undefined;
+  let depth = 0;
+  let from = -1;
+  let where = -1;
+  let end = -1;
+  for (let i = 1; i < tokens.length; i++) {
+    const token = tokens[i] as SqlToken;
+    if (isSymbol(token, "(")) depth++;
+    else if (isSymbol(token, ")")) depth--;
+    if (token.kind !== "word") continue;
+    const { value } = token;
+    if (stopWords.has(value)) return undefined;
+    // `x IN table` reads a table that stands in no FROM.
+    if (value === "in" && !isSymbol(tokens[i + 1], "(")) return undefined;
+    if (depth > 0) continue;
+    if (value === "from") {
+      // IS DISTINCT FROM has one too.
+      if (from >= 0) return undefined;
+      from = i;
+    } else if (value === "where") where = i;
+    else if (value === "group" || value === "having" || value === "order" || value === "limit") {
+      if (end < 0) end = i;
+    }
+  }
+  if (from < 0 || where < from || depth !== 0) return undefined;
+  if (end < 0) end = tokens.length;
+  if (end < where) return undefined;
+  return { from: tokens.slice(from + 1, where), where: tokens.slice(where + 1, end) };
+}
+
+/** Outside of parentheses these leave no terms, or have an AND of their own. */
+const termWords = new Set(["or", "case", "end", "between"]);
+
+/** What is between ANDs that stand in no parentheses. */
+function termsOf(where: readonly SqlToken[]): SqlToken[][] {
+  const terms: SqlToken[][] = [];
+  let term: SqlToken[] = [];
+  let depth = 0;
+  for (const token of where) {
+    if (isSymbol(token, "(")) depth++;
+    else if (isSymbol(token, ")")) depth--;
+    if (depth === 0 && token.kind === "word" && termWords.has(token.value)) return [];
+    if (depth === 0 && isWordOf(token, "and")) {
+      terms.push(term);
+      term = [];
+    } else term.push(token);
+  }
+  terms.push(term);
+  return terms;
+}
+
+/** `column = constant`, either way round, and nothing else. */
+function equalityOf(term: readonly SqlToken[]):
+  | {
+      readonly alias: string | undefined;
+      readonly column: string;
+      readonly constant: string | number;
+    }
+  | undefined {
+  const at = term.findIndex((token) => isSymbol(token, "=") || isSymbol(token, "=="));
+  if (at < 0) return undefined;
+  const sides = [term.slice(0, at), term.slice(at + 1)];
+  const [name = [], other = []] =
+    sides[0]?.length === 1 && isConstant(sides[0][0]) ? sides.reverse() : sides;
+  const [token] = other;
+  if (other.length !== 1 || token === undefined) return undefined;
+  const constant = constantOf(token);
+  if (constant === undefined) return undefined;
+  const [first, dot, last] = name;
+  if (name.length === 1 && isName(first))
+    return { alias: undefined, column: first.value, constant };
+  if (name.length === 3 && isName(first) && isSymbol(dot, ".") && isName(last)) {
+    return { alias: first.value, column: last.value, constant };
+  }
+  return undefined;
+}
+
+function isName(token: SqlToken | undefined): token is SqlToken {
+  return token?.kind === "word" || token?.kind === "quoted";
+}
+
+function isConstant(token: SqlToken | undefined): boolean {
+  return token?.kind === "string" || token?.kind === "number";
+}
+
+function constantOf({ kind, text }: SqlToken): string | number | undefined {
+  if (kind === "number") return /^(0|[1-9][0-9]{0,14})$/.test(text) ? Number(text) : undefined;
+  if (kind !== "string") return undefined;
+  const value = text.slice(1, -1).replaceAll("''", "'");
+  return value.includes("\0") || !value.isWellFormed() ? undefined : value;
+}

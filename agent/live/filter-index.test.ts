@@ -1,0 +1,80 @@
+import { expect, test } from "bun:test";
+import { SqliteNode, schemaOf } from "../../test/generators/sqlite-store.ts";
+import { openDatabase } from "../../wasm/database.ts";
+import { MemoryVfs } from "../../wasm/vfs/memory.ts";
+import { FilterIndex } from "./filter-index.ts";
+import { type TableChanges, tableChanges } from "./table-changes.ts";
+
+const schema = schemaOf(
+  "CREATE TABLE t (id TEXT NOT NULL PRIMARY KEY, region TEXT, n INTEGER, note TEXT);",
+);
+
+function open() {
+  const vfs = new MemoryVfs();
+  const node = new SqliteNode(schema, { vfs });
+  node.db.exec("PRAGMA journal_mode = wal");
+  const reader = openDatabase("test.db", { vfs, readonly: true });
+  let adopting = false;
+  const index = new FilterIndex<string>({
+    writer: node.db,
+    reader,
+    keyColumnsOf: () => ["id"],
+    isAdopting: () => adopting,
+  });
+  const regions = ["fra", "ams", "1"];
+  for (const value of regions) index.add(value, { table: "t", column: "region", value });
+  for (const value of [1, 2]) index.add(`n${value}`, { table: "t", column: "n", value });
+  let changes: TableChanges = new Map();
+  node.store.watch({
+    committing(merged) {
+      changes = tableChanges(merged, undefined, () => true);
+      index.committing(changes);
+    },
+    committed() {},
+  });
+  const concerned = (...statements: string[]): string[] => {
+    node.write(...statements);
+    const found = new Set<string>();
+    const rows = changes.get("t") ?? [];
+    if (rows === "unknown") throw new Error("rows are known");
+    for (const row of rows) index.forRow(row, (member) => found.add(member));
+    return [...found].sort();
+  };
+  const adopt = (): void => {
+    adopting = true;
+  };
+  return { index, concerned, adopt, all: ["1", "ams", "fra", "n1", "n2"] };
+}
+
+test("a row concerns those who saw it before its change, or see it now", () => {
+  const { concerned } = open();
+  expect(concerned("INSERT INTO t VALUES ('a', 'fra', 1, '')")).toEqual(["fra", "n1"]);
+  expect(concerned("UPDATE t SET note = 'x'")).toEqual(["fra", "n1"]);
+  expect(concerned("UPDATE t SET region = 'ams'")).toEqual(["ams", "fra", "n1"]);
+  expect(concerned("UPDATE t SET region = 'other', n = 7")).toEqual(["ams", "n1"]);
+  expect(concerned("UPDATE t SET note = 'y'")).toEqual([]);
+  expect(concerned("UPDATE t SET region = 1, n = 2.0")).toEqual(["1", "n2"]);
+  expect(concerned("DELETE FROM t")).toEqual(["1", "n2"]);
+  expect(concerned("INSERT INTO t VALUES ('a', NULL, NULL, x'00')")).toEqual([]);
+});
+
+test("many rows, and rows that the store hasn't heard of, concern everyone", () => {
+  const { concerned, adopt, all } = open();
+  const rows = Array.from({ length: 100 }, (_, i) => `('r${i}', 'other', 7, '')`);
+  expect(concerned(`INSERT INTO t VALUES ${rows.join(", ")}`)).toEqual([]);
+  expect(concerned("UPDATE t SET note = 'x'")).toEqual([]);
+  // What they were isn't read.
+  expect(concerned("UPDATE t SET region = 'else'")).toEqual(["1", "ams", "fra"]);
+  adopt();
+  expect(concerned("UPDATE t SET note = 'y' WHERE id = 'r1'")).toEqual([]);
+  expect(concerned("UPDATE t SET note = 'z'")).toEqual(all);
+});
+
+test("who filters no more isn't concerned", () => {
+  const { index, concerned } = open();
+  index.remove("fra", { table: "t", column: "region", value: "fra" });
+  expect(concerned("INSERT INTO t VALUES ('a', 'fra', 1, '')")).toEqual(["n1"]);
+  for (const value of ["ams", "1"]) index.remove(value, { table: "t", column: "region", value });
+  for (const value of [1, 2]) index.remove(`n${value}`, { table: "t", column: "n", value });
+  expect(index.isEmpty).toBe(true);
+});
