@@ -38,8 +38,8 @@ const accounts = 20;
 const sheets = 3000;
 /** Two rows a page: 20 MB, of which the agent's writer caches 16. */
 const ballast = 10_000;
-/** What a large transaction adds to the WAL, about. */
-export const largeBytes = 20e6;
+/** Of a large transaction, about, that stand in the WAL before its `sheets` are written. */
+export const spilledFrames = 800;
 const batchRowsMax = 20;
 
 export interface FileFindings {
@@ -134,6 +134,9 @@ export class KillModel {
             sql: "UPDATE sheets SET generation = ? WHERE node = ?",
             parameters: [generation, name],
           },
+          // It stays open a while, and changes nothing.
+          `UPDATE ballast SET generation = 0 WHERE n = 1 AND (WITH RECURSIVE k(i) AS (SELECT 1
+           UNION ALL SELECT i + 1 FROM k WHERE i < 400000) SELECT count(*) FROM k) < 0`,
         );
       } catch (error) {
         if (isDead()) return;

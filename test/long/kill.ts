@@ -19,23 +19,15 @@
  * @module
  */
 
-import {
-  copyFileSync,
-  existsSync,
-  mkdirSync,
-  mkdtempSync,
-  rmSync,
-  statSync,
-  writeFileSync,
-} from "node:fs";
+import { copyFileSync, existsSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { parseArgs } from "node:util";
 import { Cluster, type ClusterNode, until } from "../../examples/cluster.ts";
 import { fresh, open, type Reader, resume } from "../contract/live-queries-reader.ts";
 import { seeded } from "../contract/live-queries-world.ts";
-import { checkFile, configToml, KillModel, largeBytes, schemaSql } from "./kill-model.ts";
-import { readWalFrames } from "./wal-frames.ts";
+import { checkFile, configToml, KillModel, schemaSql, spilledFrames } from "./kill-model.ts";
+import { countUncommitted, readWalFrames } from "./wal-frames.ts";
 
 const { values } = parseArgs({
   options: {
@@ -90,8 +82,13 @@ for (let kill = 1; kill <= kills; kill++) {
   );
   await until("writes are going on", 60_000, () => model.acknowledged(victim) > before + 30);
   const large = model.writeLarge(isOwn ? victim : other, () => isOwn && isDead);
-  if (isOwn) await grown(victim, random() * largeBytes, () => large.isAnswered);
-  else {
+  if (isOwn) {
+    // From then on it stands in the WAL in part, for as long as the rest of it takes.
+    const wal = join(victim.dataDirectory, "patina.db-wal");
+    const wanted = random() * spilledFrames;
+    while (!large.isAnswered && countUncommitted(wal) <= wanted) await Bun.sleep(1);
+    await Bun.sleep(random() * 40);
+  } else {
     // It is merged once the other has committed it and its bytes have come.
     await large.done;
     await Bun.sleep(random() * 80);
@@ -157,14 +154,6 @@ if (inside < openMin) {
   throw new Error(`${inside} of ${kills} kills fell inside an open transaction, not ${openMin}`);
 }
 console.log(`${kills} kills, nothing lost, nothing half there, both agents identical`);
-
-/** Waits until the WAL has so many bytes more, or until it is too late. */
-async function grown(node: ClusterNode, bytes: number, isOver: () => boolean): Promise<void> {
-  const path = join(node.dataDirectory, "patina.db-wal");
-  const size = () => (existsSync(path) ? statSync(path).size : 0);
-  const wanted = size() + bytes;
-  while (size() < wanted && !isOver()) await Bun.sleep(1);
-}
 
 /** The files as the kill left them, in a folder of their own. */
 function copyOf(node: ClusterNode): string {
