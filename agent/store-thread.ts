@@ -40,6 +40,12 @@ import type { Agreements } from "./agreements.ts";
 import type { HealthReport, Operation, OperationOutcome } from "./api/store-service.ts";
 import type { TokensChange } from "./api/token-set.ts";
 import { Backup, backupEvents } from "./backup.ts";
+import {
+  checkpointFramesCatchingUp,
+  checkpointFramesMax,
+  checkpointFramesMin,
+  checkpointMsMax,
+} from "./checkpoint-frames.ts";
 import { Chores } from "./chores.ts";
 import { guarded, openReader, openWriter, settleWriter } from "./database-files.ts";
 import { GroupCommit } from "./group-commit.ts";
@@ -116,16 +122,6 @@ export interface StoreThreadOptions {
   readonly bodiesWaiting: () => Promise<number>;
 }
 
-/**
- * Frames in the WAL that wait to be copied before a checkpoint is due, while there is other work. A
- * checkpoint can't be interrupted, and costs two fsyncs and the distinct pages among its frames: so the
- * number follows from what the last ones took.
- */
-const checkpointFramesMin = 200;
-const checkpointFramesMax = 1600;
-const checkpointMsMax = 8;
-/** While this node catches up nobody is served by it yet, and syncs would be most of its time: 64 MB of WAL. */
-const checkpointFramesCatchingUp = 16_000;
 /** Without a verdict and without any other member alive for so long, this node is on its own. */
 const aloneMs = 10_000;
 /** All of them are copied once nothing has happened for so long. */

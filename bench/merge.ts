@@ -20,12 +20,16 @@
  * the phase once it is old enough. *Measured, peer*: binding and running one INSERT into `crsql_changes` a
  * change, in the same transactions. *Not measured*: making the input, and the codecs of both.
  *
- * Both on a file (WAL, NORMAL, checkpoint at 1,000 frames) or both in memory, with pages of 4 KB and the same
- * cache. After each phase the tables must be equal, or the bench fails.
+ * Both on a file (WAL, NORMAL) or both in memory, with pages of 4 KB and the same cache. Checkpoints are each
+ * side's own: cr-sqlite has SQLite's default, 1,000 frames; ours the agent's while it catches up, 16,000 frames
+ * (`--checkpoint-frames N` for another), and the last one of each phase is inside what is measured. After each
+ * phase the tables must be equal, or the bench fails.
+ *
+ * *Index upkeep* is the part of ours that comes after COMMIT, and the cuts, by row.
  *
  * `--crsqlite PATH` is a native extension; without one the peer is the WASM build, in memory.
- * `--rows N` (20,000), `--rounds N` (5), `--batch N` and `--phase NAME` for one only (earlier phases
- * run unmeasured), `--memory` with a native extension too.
+ * `--rows N` (20,000; 200,000 wants `--batch` and `--rounds 1`), `--rounds N` (5), `--batch N` and
+ * `--phase NAME` for one only (earlier phases run unmeasured), `--memory` with a native extension too.
  *
  * @module
  */
@@ -33,6 +37,7 @@
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { checkpointFramesCatchingUp as catchingUpFrames } from "../agent/checkpoint-frames.ts";
 import { type Site, type Stamp, siteOfHex } from "../core/clock/stamp.ts";
 import { cutAt } from "../core/index/settled-image.ts";
 import { siteToBytes } from "../core/row/digest.ts";
@@ -47,7 +52,7 @@ import {
   packKey,
 } from "./crsqlite.ts";
 import { type Bench, type BenchCase, type BenchResult, median, seededRandom } from "./harness.ts";
-import { cacheKb, checkpointFrames, OwnStore } from "./own-store.ts";
+import { cacheKb, OwnStore, checkpointFrames as peerFrames } from "./own-store.ts";
 
 const table = "instances";
 const columns = ["address", "host", "port", "status", "updated"];
@@ -75,6 +80,8 @@ interface PhaseInput {
   readonly phase: Phase;
   readonly batches: readonly Batch[];
   readonly changes: number;
+  /** Row states: of a row's cells, all together or one by one. */
+  readonly states: number;
   /** Wall clock while it runs. */
   readonly nowMs: number;
 }
@@ -91,6 +98,8 @@ interface MergeCase extends BenchCase {
   readonly ours_max: number;
   readonly peer_min: number | null;
   readonly peer_max: number | null;
+  /** Of ours: what the index took, µs a row. */
+  readonly index_us_per_row: number;
 }
 
 export const merge: Bench = {
@@ -124,15 +133,15 @@ export const merge: Bench = {
     let peerVersion = "";
     const cases: MergeCase[] = [];
     for (const batch of batchSizes) {
-      const inputs = createInputs(rows, batch, 42);
       const ours = new Map<Phase, number[]>(phases.map((phase) => [phase, []]));
       const peers = new Map<Phase, number[]>(phases.map((phase) => [phase, []]));
+      const indexes = new Map<Phase, number[]>(phases.map((phase) => [phase, []]));
       const checksums = new Map<Phase, string>();
       for (let round = 0; round < rounds; round++) {
         using peer = await openPeer();
-        using own = new OurSide(path());
+        using own = new OurSide(path(), Number(option("checkpoint-frames") ?? catchingUpFrames));
         ({ name: peerName, version: peerVersion } = peer);
-        for (const input of inputs) {
+        for (const input of createInputs(rows, batch, 42)) {
           const sides: [Side, Map<Phase, number[]>][] = [
             [own, ours],
             [peer, peers],
@@ -142,6 +151,7 @@ export const merge: Bench = {
             Bun.gc(true);
             rates.get(input.phase)?.push(input.changes / side.run(input));
           }
+          indexes.get(input.phase)?.push((own.indexSeconds * 1e6) / input.states);
           const checksum = own.checksum();
           const other = peer.checksum();
           if (checksum !== other) {
@@ -170,9 +180,13 @@ export const merge: Bench = {
           ours_max: Math.max(...own),
           peer_min: Math.min(...peer),
           peer_max: Math.max(...peer),
+          index_us_per_row: median(indexes.get(phase) as number[]),
         });
       }
     }
+    // In larger ones: a transaction of one change has more of a timer's than of an index.
+    const largest = batchSizes.at(-1) as number;
+    const indexed = cases.filter((one) => one.case.endsWith(` × ${largest}`));
     const ratios = cases.map(({ ratio }) => ratio as number);
     const geomean = Math.exp(
       ratios.reduce((sum, ratio) => sum + Math.log(ratio), 0) / ratios.length,
@@ -185,6 +199,7 @@ export const merge: Bench = {
       summary: {
         geomean,
         worst: Math.min(...ratios),
+        index_us_per_row: Math.max(...indexed.map(({ index_us_per_row }) => index_us_per_row)),
         rows,
         rounds,
         storage: inMemory ? "memory" : "file, WAL, NORMAL",
@@ -196,31 +211,44 @@ export const merge: Bench = {
               "No native extension was given (--crsqlite PATH): both sides ran as WASM in memory, and nothing is claimed about native cr-sqlite.",
             ]
           : []),
+        `Index upkeep, µs a row at ${largest} changes a transaction: ${indexed
+          .map((one) => `${one.case.split(" ")[0]} ${one.index_us_per_row.toFixed(2)}`)
+          .join(", ")}.`,
         `${rows} rows × ${columns.length} columns, medians of ${rounds} alternating rounds; value hashes and index in ours, codecs in neither. spread is the median of (max - min) / median.`,
       ],
     };
   },
 };
 
-export class OurSide implements Side {
+class OurSide implements Side {
   readonly #own: OwnStore;
+  /** Of the last run: what came after COMMIT, and the cuts. */
+  indexSeconds = 0;
 
-  constructor(path: string) {
+  constructor(path: string, checkpointFrames: number) {
     this.#own = new OwnStore(path, tableSql, startMs);
+    this.#own.db.pragma("wal_autocheckpoint", checkpointFrames);
   }
 
   /** As `Replica` does with what it has decoded. */
   run({ batches, nowMs }: PhaseInput): number {
-    const { store, clock, index } = this.#own;
+    const { store, clock, index, db } = this.#own;
+    let indexMs = 0;
     const began = performance.now();
     for (const { rows } of batches) {
       const merged = store.merge(rows);
       for (const row of rows) clock.observe(stampOfRow(row));
+      const indexBegan = performance.now();
       for (const row of merged) index.merged(row, false, false, nowMs);
       index.recent.expire(nowMs);
       index.image.advance(cutAt(nowMs));
+      indexMs += performance.now() - indexBegan;
     }
+    const cutsBegan = performance.now();
     index.image.advance(cutAt(nowMs + phaseMs - 1));
+    indexMs += performance.now() - cutsBegan;
+    this.indexSeconds = indexMs / 1000;
+    db.checkpoint("PASSIVE");
     return (performance.now() - began) / 1000;
   }
 
@@ -243,7 +271,7 @@ class PeerSide implements Side {
     if (!inMemory) {
       peer.exec("PRAGMA journal_mode = WAL");
       peer.exec("PRAGMA synchronous = NORMAL");
-      peer.exec(`PRAGMA wal_autocheckpoint = ${checkpointFrames}`);
+      peer.exec(`PRAGMA wal_autocheckpoint = ${peerFrames}`);
     }
     peer.exec(tableSql);
     peer.exec(`SELECT crsql_as_crr('${table}')`);
@@ -288,7 +316,11 @@ const rankByPhase = { new: 1, stale: 2, win: 3, narrow: 4 } as const;
  * All phases of one batch size. The values of a later time are larger, and those of a tie are larger still:
  * cr-sqlite, which is told of equal versions, decides by value.
  */
-export function createInputs(rows: number, batch: number, seed: number): PhaseInput[] {
+function* createInputs(
+  rows: number,
+  batch: number,
+  seed: number,
+): IterableIterator<PhaseInput, void> {
   const random = seededRandom(seed);
   const keys = Array.from({ length: rows }, () => {
     const id = `i-${Math.floor(random() * 2 ** 48)
@@ -340,7 +372,7 @@ export function createInputs(rows: number, batch: number, seed: number): PhaseIn
     return cells;
   };
 
-  return phases.map((phase) => {
+  for (const phase of phases) {
     const order = shuffled(rows, random);
     const cellsMax = batch === 1 ? 1 : Number.POSITIVE_INFINITY;
     const states: RowState[] = [];
@@ -382,8 +414,8 @@ export function createInputs(rows: number, batch: number, seed: number): PhaseIn
     }
     const changes = states.reduce((sum, { cells }) => sum + cells.length, 0);
     const nowMs = startMs + phaseMs * timeByPhase[phase];
-    return { phase, batches: transactions, changes, nowMs };
-  });
+    yield { phase, batches: transactions, changes, states: states.length, nowMs };
+  }
 }
 
 function shuffled(count: number, random: () => number): number[] {

@@ -146,7 +146,9 @@ export class ByteWriter {
     this.#room(value.length);
     if (value.length <= 32) {
       // Keys, sites and hashes: a call of `set` costs more than it copies.
-      for (let i = 0; i < value.length; i++) this.#bytes[this.#length + i] = value[i] as number;
+      const bytes = this.#bytes;
+      const at = this.#length;
+      for (let i = 0; i < value.length; i++) bytes[at + i] = value[i] as number;
     } else this.#bytes.set(value, this.#length);
     this.#length += value.length;
   }

@@ -81,6 +81,11 @@ export class FingerprintTree {
   replace(range: number, before: Digest | undefined, after: Digest | undefined): void {
     const difference = this.#difference;
     differenceOf(before, after, difference);
+    this.addDifference(range, difference);
+  }
+
+  /** {@link replace} by what {@link differenceOf} says. */
+  addDifference(range: number, difference: Uint32Array): void {
     addSum(this.#lanes, (rangesStart + range) * sumLanes, difference, 0);
     const parent = range >>> 4;
     if (this.#isStale[parent] === 1) return;

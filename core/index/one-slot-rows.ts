@@ -11,6 +11,7 @@
  */
 
 import type { ClockState, Digest, IdWords } from "../row/digest.ts";
+import { subtractSum, sumLanes } from "./fingerprint-tree.ts";
 import { grown, IdTable, noPlace } from "./id-table.ts";
 
 /** Less room than this, some 90 bytes a row, isn't worth giving back. */
@@ -41,6 +42,8 @@ export class OneSlotRows {
   #lastSlot = Number.NaN;
   /** First of {@link #lastSlot}: a load is stamped in one slot or few. */
   #lastFirst: number = noPlace;
+
+  readonly #before = new Uint32Array(sumLanes);
 
   get size(): number {
     return this.#ids.size;
@@ -132,15 +135,23 @@ export class OneSlotRows {
     return row;
   }
 
-  /** The rows of a slot, by range and digests. */
-  forEachIn(
-    slot: number,
-    visit: (range: number, before: Digest | undefined, digest: Digest) => void,
-  ): void {
+  /** The rows of a slot: their range, and what the slot adds to it, which is good inside the call. */
+  forEachIn(slot: number, visit: (range: number, difference: Uint32Array) => void): void {
+    const difference = new Uint32Array(sumLanes);
     let place = this.#firstOf(slot);
     for (; place !== noPlace; place = this.#next[place] as number) {
-      const digest = digestAt(this.#digests, place * lanes);
-      visit(this.#ids.rangeAt(place), this.#beforeDigestAt(place), digest);
+      const at = place * lanes;
+      const digests = this.#digests;
+      for (let lane = 0; lane < lanes; lane++) difference[lane] = digests[at + lane] as number;
+      difference[lanes] = 1;
+      if (this.#befores[place] !== undefined) {
+        const before = this.#before;
+        const befores = this.#beforeDigests;
+        for (let lane = 0; lane < lanes; lane++) before[lane] = befores[at + lane] as number;
+        before[lanes] = 1;
+        subtractSum(difference, 0, before, 0);
+      }
+      visit(this.#ids.rangeAt(place), difference);
     }
   }
 

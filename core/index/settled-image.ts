@@ -503,9 +503,9 @@ export class SettledImage {
       step.add(row.range, row.cutDigest, digest);
       row.cutDigest = digest;
     }
-    this.#oneSlot.forEachIn(cut, (range, before, digest) => {
-      this.#tree.replace(range, before, digest);
-      step.add(range, before, digest);
+    this.#oneSlot.forEachIn(cut, (range, difference) => {
+      this.#tree.addDifference(range, difference);
+      step.addDifference(range, difference);
     });
     const gone = this.oldestCut + 1;
     for (const row of this.#rowsBySlot.get(gone) ?? []) {
@@ -544,6 +544,11 @@ class RangeSums {
   #lanes = new Uint32Array(16 * sumLanes);
 
   add(range: number, before: Digest | undefined, after: Digest | undefined): void {
+    differenceOf(before, after, scratchDifference);
+    this.addDifference(range, scratchDifference);
+  }
+
+  addDifference(range: number, difference: Uint32Array): void {
     let place = this.#placeByRange.get(range);
     if (place === undefined) {
       place = this.#placeByRange.size * sumLanes;
@@ -554,9 +559,8 @@ class RangeSums {
       }
       this.#placeByRange.set(range, place);
     }
-    differenceOf(before, after, scratchDifference);
-    addSum(this.#lanes, place, scratchDifference, 0);
-    addSum(this.total, 0, scratchDifference, 0);
+    addSum(this.#lanes, place, difference, 0);
+    addSum(this.total, 0, difference, 0);
   }
 
   forEach(visit: (range: number, lanes: Uint32Array, at: number) => void): void {

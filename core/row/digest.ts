@@ -32,6 +32,9 @@ export const digestKeyBytes = 32;
 /** 16 bytes of keyed hash of (table, primary key), as 32 hex digits. The first four name the range. */
 export type RowId = string & { readonly brand: "RowId" };
 
+/** Where an input goes on after the key and the domain. */
+const inputStart = digestKeyBytes + 1;
+
 /** A row id as four unsigned 32-bit numbers, in the order of its digits: what many rows are told apart by. */
 export interface IdWords {
   readonly first: number;
@@ -75,8 +78,13 @@ export interface Digest {
 /** Digests of one cluster. Not re-entrant; one per thread. */
 export class Digester {
   readonly #sha256: Sha256;
-  /** Begins with the key, always. */
-  readonly #writer = new ByteWriter(1024);
+  // One a domain, which begins with the key and the domain, always.
+  readonly #rows = new ByteWriter(1024);
+  readonly #ids = new ByteWriter(1024);
+  readonly #values = new ByteWriter(1024);
+  /** The table whose name {@link #ids} has next: rows of one table come together. */
+  #idTable: string | undefined;
+  #idStart = 0;
   readonly #siteBytes = new Map<Site, Uint8Array>();
   /** Of the value hashed last. */
   hashHigh = 0;
@@ -87,7 +95,14 @@ export class Digester {
   constructor(sha256: Sha256, digestKey: Uint8Array) {
     assert(digestKey.length === digestKeyBytes, `digest key: 32 bytes, got ${digestKey.length}`);
     this.#sha256 = sha256;
-    this.#writer.bytes(digestKey);
+    for (const [writer, domain] of [
+      [this.#rows, 0x01],
+      [this.#ids, 0x02],
+      [this.#values, 0x03],
+    ] as const) {
+      writer.bytes(digestKey);
+      writer.u8(domain);
+    }
   }
 
   /** @param table In ASCII lower case. @param key As of `key.ts`. */
@@ -97,8 +112,14 @@ export class Digester {
 
   /** {@link rowId} as numbers. */
   idWords(table: string, key: Uint8Array): IdWords {
-    const writer = this.#begin(0x02);
-    writer.text(table);
+    const writer = this.#ids;
+    if (table === this.#idTable) writer.truncate(this.#idStart);
+    else {
+      writer.truncate(inputStart);
+      writer.text(table);
+      this.#idTable = table;
+      this.#idStart = writer.length;
+    }
     writer.blob(key);
     const hash = this.#sha256(writer.peek());
     return {
@@ -116,7 +137,8 @@ export class Digester {
 
   /** {@link valueHash}, left in {@link hashHigh} and {@link hashLow}. */
   hashValue(value: SqlValue): void {
-    const writer = this.#begin(0x03);
+    const writer = this.#values;
+    writer.truncate(inputStart);
     writeValue(writer, value);
     const hash = this.#sha256(writer.peek());
     this.hashHigh = u32At(hash, 0);
@@ -130,7 +152,8 @@ export class Digester {
 
   /** {@link rowDigest} by the id's words. */
   digestOf(id: IdWords, state: ClockState): Digest {
-    const writer = this.#begin(0x01);
+    const writer = this.#rows;
+    writer.truncate(inputStart);
     writer.u32(id.first);
     writer.u32(id.second);
     writer.u32(id.third);
@@ -154,7 +177,10 @@ export class Digester {
   /** Bytes that begin with the key and a domain, for inputs that are written in place and hashed many times. */
   newInput(domain: number, bytes: number): Uint8Array {
     const input = new Uint8Array(bytes);
-    input.set(this.#begin(domain).peek());
+    this.#rows.truncate(digestKeyBytes);
+    input.set(this.#rows.peek());
+    input[digestKeyBytes] = domain;
+    this.#rows.u8(0x01);
     return input;
   }
 
@@ -170,12 +196,6 @@ export class Digester {
       cells.push({ column, stamp, hash: this.valueHash(value) });
     }
     return { clock: row.clock, cells };
-  }
-
-  #begin(domain: number): ByteWriter {
-    this.#writer.truncate(digestKeyBytes);
-    this.#writer.u8(domain);
-    return this.#writer;
   }
 
   #stamp(writer: ByteWriter, stamp: Stamp): void {

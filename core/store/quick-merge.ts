@@ -246,18 +246,8 @@ export class QuickMerge {
     table.insertClocksQuick(writer.peek(), row.key);
     const news: QuickNews = { msMin, msMax, isHeld: true };
     const nowhere = undefined;
-    return new PlacedRow(
-      row,
-      undefined,
-      nowhere,
-      after,
-      digester,
-      after,
-      true,
-      false,
-      news,
-      nowhere,
-    );
+    const words = digester.idWords(row.table, row.key);
+    return new PlacedRow(row, words, nowhere, after, digester, after, true, false, news, nowhere);
   }
 
   #placed(
@@ -270,7 +260,9 @@ export class QuickMerge {
   ): PlacedRow {
     const { digester } = this.#parts;
     const place = { part, after: table.foundRowid ?? row.key };
-    return new PlacedRow(row, undefined, before, row, digester, after, changed, false, news, place);
+    // While its key is at hand. A row that stays as it is, is hardly ever asked for its id.
+    const words = changed ? digester.idWords(row.table, row.key) : undefined;
+    return new PlacedRow(row, words, before, row, digester, after, changed, false, news, place);
   }
 
   // ---- Clock blobs (`clock-blob.ts`) ------------------------------------------------------------
