@@ -166,8 +166,8 @@ export class LocalService<C extends WriteCommit = WriteCommit> implements StoreS
       readers.known.add(text.sql);
     }
     const checked = this.#reader.check(text);
-    if (checked.kind !== "checked") return checked;
-    const head = columnsLine(checked.prepared);
+    if (!("statement" in checked)) return checked;
+    const head = columnsLine(checked);
     const job = readers.query(text, this.#reader.limitMs(timeoutMs));
     if (job === undefined) {
       return { kind: "refused", status: 500, why: "too many long queries are waiting" };
@@ -412,9 +412,9 @@ class Committed implements Commit {
   };
 }
 
-async function* linesOf(head: string, job: ReadJob): AsyncGenerator<Uint8Array> {
+async function* linesOf(head: Uint8Array, job: ReadJob): AsyncGenerator<Uint8Array> {
   try {
-    yield utf8(head);
+    yield head;
     for await (const piece of job) yield piece as Uint8Array;
   } catch (error) {
     yield utf8(`${errorJson((error as Error).message)}\n`);

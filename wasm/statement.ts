@@ -329,6 +329,21 @@ export class Statement implements SqlStatement, Disposable {
     return this.#module.heap.lossyText(pointer, bytes);
   }
 
+  /** Address of a TEXT column's bytes in {@link heapBytes}, until the next call. Before {@link columnLength}. */
+  columnPointer(column: number): number {
+    return this.#exports.sqlite3_column_text(this.#pointer, column);
+  }
+
+  /** Bytes at {@link columnPointer}. */
+  columnLength(column: number): number {
+    return this.#exports.sqlite3_column_bytes(this.#pointer, column);
+  }
+
+  /** SQLite's heap as it is now: any call may replace it. */
+  get heapBytes(): Uint8Array {
+    return this.#module.heap.u8;
+  }
+
   /** A copy of a BLOB's or a TEXT's bytes. Empty for NULL. */
   columnBytes(column: number): Uint8Array {
     const pointer = this.#exports.sqlite3_column_blob(this.#pointer, column);

@@ -37,11 +37,37 @@ const noVariant = "data did not match any variant of untagged enum Statement";
 
 /** A body that is one statement. */
 export function parseStatementBody(request: ApiRequest): Parsed<SqlText> {
-  return parseBody(request, (reader) => {
-    const json = reader.value();
-    reader.end();
-    return toStatement(json) ?? textResponse(422, wrongShape + noVariant);
-  });
+  return parseBody(
+    request,
+    (reader) => {
+      const json = reader.value();
+      reader.end();
+      return toStatement(json) ?? textResponse(422, wrongShape + noVariant);
+    },
+    plainStatement,
+  );
+}
+
+/**
+ * The commonest bodies, by the engine's own parser: `"SELECT …"` and `["SELECT … ?", ["text", null]]`. Undefined for
+ * all that it doesn't read exactly as ours does (numbers, escapes), and for all that is wrong.
+ */
+function plainStatement(text: string): SqlText | undefined {
+  if (text.includes("\\")) return undefined;
+  let json: unknown;
+  try {
+    json = JSON.parse(text);
+  } catch {
+    return undefined;
+  }
+  if (typeof json === "string") return { sql: json, parameters: undefined };
+  if (!Array.isArray(json) || json.length !== 2) return undefined;
+  const [sql, parameters] = json as unknown[];
+  if (typeof sql !== "string" || !Array.isArray(parameters)) return undefined;
+  for (const value of parameters) {
+    if (typeof value !== "string" && value !== null) return undefined;
+  }
+  return { sql, parameters: parameters as (string | null)[] };
 }
 
 /** A body that is a list of statements. */
@@ -89,6 +115,7 @@ export function parseJsonBody(request: ApiRequest): Parsed<JsonValue> {
 function parseBody<T extends object>(
   request: ApiRequest,
   parse: (reader: JsonReader) => T | ApiResponse,
+  parsePlain?: (text: string) => T | undefined,
 ): Parsed<T> {
   if (!isJson(request.header("content-type"))) {
     const text = "Expected request with `Content-Type: application/json`";
@@ -102,6 +129,8 @@ function parseBody<T extends object>(
     const message = `${notJson}invalid unicode code point`;
     return { kind: "refused", response: textResponse(400, message) };
   }
+  const plain = parsePlain?.(text);
+  if (plain !== undefined) return { kind: "parsed", value: plain };
   try {
     const result = parse(new JsonReader(text));
     return "status" in result && "headers" in result

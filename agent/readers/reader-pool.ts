@@ -338,7 +338,7 @@ export class ReaderPool implements InitialRowsSource {
 }
 
 /** What a query may take of the store thread before it is another's. */
-export const budget = { ms: 2, chars: 64 * 1024 } as const;
+export const budget = { ms: 2, bytes: 64 * 1024 } as const;
 
 function startWorker({ onMessage, onEnd }: ThreadHooks): ReaderThread {
   const worker = new Worker(new URL("./reader-thread.ts", import.meta.url), {

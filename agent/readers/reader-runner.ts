@@ -14,17 +14,18 @@ import { SqliteError } from "../../wasm/error.ts";
 import { loadSqlite } from "../../wasm/module.ts";
 import type { Statement } from "../../wasm/statement.ts";
 import { LentVfs } from "../../wasm/vfs/lent.ts";
-import { NotUtf8Error, secondsToJson } from "../api/json-writer.ts";
+import { NotUtf8Error } from "../api/json-writer.ts";
 import { openReader } from "../database-files.ts";
 import { type ReadRow, readRow } from "../live/subscription.ts";
 import { addClockFunctions } from "../sql/functions.ts";
+import { LineWriter } from "../sql/line-writer.ts";
 import { bindParameters, errorText, SqlRefused } from "../sql/prepared.ts";
-import { cellsJson, QueryRunner, tooManyBytes } from "../sql/query-runner.ts";
+import { eoqLine, QueryRunner, tooManyBytes } from "../sql/query-runner.ts";
 import type { ReaderOptions, ToReader } from "./messages.ts";
 import { type FromReader, fromPlain, type Piece, type ReadRequest } from "./messages.ts";
 
 /** A piece of lines has about this size, one of rows this many. */
-const pieceCharsMin = 64 * 1024;
+const pieceBytesMin = 64 * 1024;
 const pieceRows = 500;
 
 /** One connection. */
@@ -187,20 +188,17 @@ const cacheKib = 2048;
 
 function* linePieces(statement: Statement, bytesMax: number): Generator<Piece, undefined> {
   const begunMs = performance.now();
-  const { columnCount } = statement;
-  let text = "";
+  const lines = new LineWriter();
   let bytes = 0;
   for (let row = 1; statement.step(); row++) {
-    text += `{"row":[${row},${cellsJson(statement, columnCount)}]}\n`;
-    if (text.length < pieceCharsMin) continue;
-    const piece = encoder.encode(text);
-    bytes += piece.length;
+    lines.row(row, statement);
+    if (lines.length < pieceBytesMin) continue;
+    bytes += lines.length;
     if (bytes > bytesMax) throw tooManyBytes(bytesMax);
-    yield piece;
-    text = "";
+    yield lines.take();
   }
-  text += `{"eoq":{"time":${secondsToJson(performance.now() - begunMs)}}}\n`;
-  yield encoder.encode(text);
+  lines.ascii(eoqLine(performance.now() - begunMs));
+  yield lines.take();
   return undefined;
 }
 
@@ -218,6 +216,3 @@ function* rowPieces(
   if (rows.length > 0) yield rows;
   return undefined;
 }
-
-/** Its bytes are in a buffer of their own, which can be given away. */
-const encoder = new TextEncoder();

@@ -18,6 +18,15 @@ export class Deadline {
     database.onProgress(stepsBetweenLooks, () => performance.now() > this.#atMs || isCancelled());
   }
 
+  /** From now on, until {@link end}. */
+  begin(durationMs: number): void {
+    this.#atMs = performance.now() + durationMs;
+  }
+
+  end(): void {
+    this.#atMs = Number.POSITIVE_INFINITY;
+  }
+
   /** Runs `use` for at most `durationMs`; then the statement in it fails with SQLITE_INTERRUPT. */
   within<T>(durationMs: number, use: () => T): T {
     this.#atMs = performance.now() + durationMs;

@@ -93,14 +93,24 @@ export class SqlGuard {
 
   /** Runs `use` with `mode`, and says what it found. */
   within<T>(mode: GuardMode, use: () => T): T {
-    const before = this.#mode;
-    this.#mode = mode;
-    if (mode !== "own") this.#why = undefined;
+    const before = this.enter(mode);
     try {
       return use();
     } finally {
-      this.#mode = before;
+      this.leave(before);
     }
+  }
+
+  /** @returns the mode before, to be given to {@link leave} */
+  enter(mode: GuardMode): GuardMode {
+    const before = this.#mode;
+    this.#mode = mode;
+    if (mode !== "own") this.#why = undefined;
+    return before;
+  }
+
+  leave(before: GuardMode): void {
+    this.#mode = before;
   }
 
   /** Why the last refusal; undefined when there was none since the last {@link within} began. */

@@ -28,8 +28,8 @@ export interface Prepared {
   readonly writes: ReadonlySet<string>;
   /** Tables whose rows it may give another rowid. */
   readonly moves: ReadonlySet<string>;
-  /** `["id","name"]`; made when it is first asked for. */
-  columnsJson: string | undefined;
+  /** `{"columns":["id","name"]}` and a newline; made when it is first asked for. */
+  columnsLine: Uint8Array | undefined;
   /** As SQLite says. */
   readonly isReadonly: boolean;
 }
@@ -82,7 +82,7 @@ export class PreparedStatements {
       reads: read,
       writes: written,
       moves: moved,
-      columnsJson: undefined,
+      columnsLine: undefined,
       isReadonly: statement.readonly,
     };
     this.#bySql.set(sql, prepared);

@@ -18,6 +18,7 @@ import type { SqlText } from "../api/statement.ts";
 import type { QueryOutcome } from "../api/store-service.ts";
 import { Deadline } from "./deadline.ts";
 import { SqlGuard } from "./guard.ts";
+import { LineWriter } from "./line-writer.ts";
 import {
   bindParameters,
   errorText,
@@ -37,18 +38,12 @@ export interface QueryLimits {
 /** What a query may take of the store thread where another thread can run it. */
 export interface QueryBudget {
   readonly ms: number;
-  /** Characters of its lines. */
-  readonly chars: number;
-}
-
-/** One that is compiled, read-only and bound. */
-export interface CheckedQuery {
-  readonly kind: "checked";
-  readonly prepared: Prepared;
+  /** Of its lines. */
+  readonly bytes: number;
 }
 
 /** Lines are handed on in pieces of about this size. */
-const chunkCharsMin = 64 * 1024;
+const chunkBytesMin = 64 * 1024;
 
 export class QueryRunner {
   readonly database: Database;
@@ -56,6 +51,7 @@ export class QueryRunner {
   readonly deadline: Deadline;
   readonly prepared: PreparedStatements;
   readonly #limits: QueryLimits;
+  readonly #lines = new LineWriter();
 
   /** @param database read-only; nobody else uses it, or sets its callbacks */
   constructor(database: Database, limits: QueryLimits, isCancelled?: () => boolean) {
@@ -83,23 +79,27 @@ export class QueryRunner {
   query(text: SqlText, timeoutMs: number | undefined): QueryOutcome;
   query(text: SqlText, timeoutMs: number | undefined, budget: QueryBudget): QueryOutcome | "long";
   query(text: SqlText, timeoutMs: number | undefined, budget?: QueryBudget): QueryOutcome | "long" {
-    return this.guard.within("read", () => {
+    const { guard, deadline } = this;
+    const before = guard.enter("read");
+    try {
       const checked = this.#check(text);
-      if (checked.kind !== "checked") return checked;
+      if (!("statement" in checked)) return checked;
       const limitMs = this.limitMs(timeoutMs);
       const ms = Math.min(limitMs, budget?.ms ?? limitMs);
-      return this.deadline.within(ms, () =>
-        this.#run(checked.prepared, budget?.chars, ms < limitMs),
-      );
-    });
+      deadline.begin(ms);
+      return this.#run(checked, budget?.bytes, ms < limitMs);
+    } finally {
+      deadline.end();
+      guard.leave(before);
+    }
   }
 
   /** Whether it can be run: everything that can be said of it before its first row. */
-  check(text: SqlText): CheckedQuery | QueryOutcome {
+  check(text: SqlText): Prepared | QueryOutcome {
     return this.guard.within("read", () => this.#check(text));
   }
 
-  #check(text: SqlText): CheckedQuery | QueryOutcome {
+  #check(text: SqlText): Prepared | QueryOutcome {
     let prepared: Prepared | "empty";
     try {
       prepared = this.prepared.get(text.sql);
@@ -120,48 +120,54 @@ export class QueryRunner {
       if (!(error instanceof SqlRefused)) throw error;
       return { kind: "refused", status: 500, why: error.message };
     }
-    return { kind: "checked", prepared };
+    return prepared;
   }
 
   #run(
     prepared: Prepared,
-    charsMax: number | undefined,
+    bytesMax: number | undefined,
     isBudgeted: boolean,
   ): QueryOutcome | "long" {
     const begunMs = performance.now();
     const chunks: Uint8Array[] = [];
     const { statement } = prepared;
-    let text = columnsLine(prepared);
+    const lines = this.#lines;
+    lines.clear();
+    lines.bytes(columnsLine(prepared));
     let bytes = 0;
-    const columnCount = statement.columnCount;
     try {
       for (let row = 1; statement.step(); row++) {
-        text += `{"row":[${row},${cellsJson(statement, columnCount)}]}\n`;
-        if (text.length < chunkCharsMin) continue;
-        if (charsMax !== undefined && text.length >= charsMax) return "long";
-        const chunk = utf8(text);
-        bytes += chunk.length;
+        lines.row(row, statement);
+        if (lines.length < chunkBytesMin) continue;
+        if (bytesMax !== undefined && lines.length >= bytesMax) return "long";
+        bytes += lines.length;
         if (bytes > this.#limits.resultBytesMax) throw tooManyBytes(this.#limits.resultBytesMax);
-        chunks.push(chunk);
-        text = "";
+        chunks.push(lines.take());
       }
-      text += `{"eoq":{"time":${secondsToJson(performance.now() - begunMs)}}}\n`;
+      lines.ascii(eoqLine(performance.now() - begunMs));
     } catch (error) {
       if (isBudgeted && isInterrupt(error)) return "long";
       const isOurs = error instanceof NotUtf8Error;
-      text += `${errorJson(isOurs ? error.message : errorText(error, this.guard))}\n`;
+      lines.text(`${errorJson(isOurs ? error.message : errorText(error, this.guard))}\n`);
     } finally {
       statement.reset();
     }
-    chunks.push(utf8(text));
+    chunks.push(lines.take());
     return { kind: "rows", chunks };
   }
 }
 
+/** The last line of a result that is whole. */
+export function eoqLine(tookMs: number): string {
+  return `{"eoq":{"time":${secondsToJson(tookMs)}}}\n`;
+}
+
 /** `{"columns":…}`, the first line of every result. */
-export function columnsLine(prepared: Prepared): string {
-  prepared.columnsJson ??= JSON.stringify(prepared.statement.columnNames());
-  return `{"columns":${prepared.columnsJson}}\n`;
+export function columnsLine(prepared: Prepared): Uint8Array {
+  prepared.columnsLine ??= utf8(
+    `{"columns":${JSON.stringify(prepared.statement.columnNames())}}\n`,
+  );
+  return prepared.columnsLine;
 }
 
 export function tooManyBytes(bytesMax: number): SqlRefused {
