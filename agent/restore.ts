@@ -6,13 +6,25 @@
  * and gets from its peers what the backup doesn't have.
  *
  * Both files are locked from before the exchange until after it, so that no agent can start in the
- * middle. The old database goes before its WAL, and the new one comes last: a crash in between leaves no
- * database, never one with another's WAL.
+ * middle. The old database gets its second name first, then its WAL goes, which was copied into it, and the new
+ * one takes its place in one step: a crash in between leaves one of the two, never one with another's WAL.
  *
  * @module
  */
 
-import { chmodSync, constants, copyFileSync, existsSync, renameSync, rmSync } from "node:fs";
+import {
+  chmodSync,
+  closeSync,
+  constants,
+  copyFileSync,
+  existsSync,
+  fsyncSync,
+  linkSync,
+  openSync,
+  renameSync,
+  rmSync,
+} from "node:fs";
+import { dirname } from "node:path";
 import { readFileHeader, readState, writeState } from "../core/store/file-header.ts";
 import { type Database, openDatabase } from "../wasm/database.ts";
 import type { Vfs } from "../wasm/vfs/vfs.ts";
@@ -66,13 +78,32 @@ export function restore(
     let kept: string | undefined;
     if (old !== undefined) {
       kept = `${databasePath}.before-restore-${nowMs}`;
-      renameSync(databasePath, kept);
+      keep(databasePath, kept);
       if (existsSync(`${databasePath}-wal`)) renameSync(`${databasePath}-wal`, `${kept}-wal`);
     } else rmSync(`${databasePath}-wal`, { force: true });
     renameSync(incoming, databasePath);
+    syncFolder(dirname(databasePath));
     return { bytes, kept };
   } finally {
     for (const end of ["", "-wal", "-journal"]) rmSync(`${incoming}${end}`, { force: true });
+  }
+}
+
+/** Under a second name; where the file system has no links, under that alone. */
+function keep(path: string, kept: string): void {
+  try {
+    linkSync(path, kept);
+  } catch {
+    renameSync(path, kept);
+  }
+}
+
+function syncFolder(path: string): void {
+  const folder = openSync(path, "r");
+  try {
+    fsyncSync(folder);
+  } finally {
+    closeSync(folder);
   }
 }
 

@@ -1,10 +1,11 @@
+import { Database } from "bun:sqlite";
 import { afterAll, beforeAll, expect, test } from "bun:test";
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { PatinaClient } from "../../agent/client/client.ts";
 import { freeUdpPort } from "../../agent/swarm/free-port.ts";
-import { runPatina, startTestAgent, type TestAgent } from "../agent-process.ts";
+import { patinaCommand, runPatina, startTestAgent, type TestAgent } from "../agent-process.ts";
 
 const schema =
   "CREATE TABLE instances (id TEXT NOT NULL PRIMARY KEY, node TEXT NOT NULL DEFAULT '', n INTEGER);\n";
@@ -133,3 +134,39 @@ test("a stale backup is restored into a busy cluster: no write of a peer's is lo
   for (const id of removed) expect(rows.has(id)).toBe(false);
   expect([rows.get("after"), rows.get("new-life")]).toEqual([1, 2]);
 }, 180_000);
+
+test("a restore that is killed leaves the old database or the new one, whole", async () => {
+  const place = join(folder, "killed");
+  mkdirSync(place);
+  writeFileSync(join(place, "schema.sql"), schema);
+  const agent = await startTestAgent({ folder: place });
+  const client = new PatinaClient(agent.socket);
+  await client.transact("INSERT INTO instances VALUES ('x', 'backed up', 1)");
+  const backup = join(place, "killed.backup");
+  expect((await runPatina(["backup", backup, "--socket", agent.socket])).code).toBe(0);
+  await client.transact("UPDATE instances SET node = 'later'");
+  expect(await agent.stop()).toBe(0);
+  const path = join(place, "data", "patina.db");
+  const command = [...patinaCommand, "restore", backup, "--data-dir", join(place, "data")];
+  // How long one takes, and then each time a little longer.
+  const began = performance.now();
+  expect(Bun.spawnSync(command).exitCode).toBe(0);
+  const tookMs = performance.now() - began;
+  const found = new Set<unknown>();
+  for (let i = 0; i < 12; i++) {
+    {
+      using old = new Database(path);
+      old.run("UPDATE instances SET node = 'later'");
+    }
+    const running = Bun.spawn(command, { stdout: "ignore", stderr: "ignore" });
+    await Bun.sleep(tookMs * (0.4 + (i % 6) * 0.15));
+    running.kill("SIGKILL");
+    await running.exited;
+    using database = new Database(path, { create: false, readwrite: true });
+    expect(database.query("PRAGMA integrity_check").values()).toEqual([["ok"]]);
+    const [row] = database.query("SELECT node FROM instances").values();
+    expect(["later", "backed up"]).toContain(row?.[0] as string);
+    found.add(row?.[0]);
+  }
+  expect(found).toContain("later");
+}, 120_000);
