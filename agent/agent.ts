@@ -175,7 +175,7 @@ export async function startAgent(
     if (port instanceof StartFailure) throw port;
     const running = { store, link, servers: [server, ...tcpServers] };
     const warming = new AbortController();
-    if (!standsAlone) warmUpSoon(warming.signal, log);
+    if (!standsAlone) warmUpSoon(store, warming.signal, log);
     let stopping: Promise<void> | undefined;
     return {
       site: store.site,
@@ -203,9 +203,11 @@ export async function startAgent(
 }
 
 /** Whoever stands alone tells nobody. */
-function warmUpSoon(signal: AbortSignal, log: Log): void {
+function warmUpSoon(store: StoreThread, signal: AbortSignal, log: Log): void {
   const timer = setTimeout(() => {
-    warmUp(signal).catch((error) => log.warn("the warm-up failed", { why: faultText(error) }));
+    warmUp(signal, undefined, () => store.isCatchingUp).catch((error) =>
+      log.warn("the warm-up failed", { why: faultText(error) }),
+    );
   }, warmUpAfterMs);
   signal.addEventListener("abort", () => clearTimeout(timer));
 }

@@ -122,6 +122,8 @@ export interface StoreThreadOptions {
   readonly bodiesWaiting: () => Promise<number>;
 }
 
+/** Bulk that doesn't go on for so long has ended. */
+const bulkPauseMs = 200;
 /** Without a verdict and without any other member alive for so long, this node is on its own. */
 const aloneMs = 10_000;
 /** All of them are copied once nothing has happened for so long. */
@@ -158,6 +160,7 @@ export class StoreThread {
   readonly #waiting: StoreRequest[] = [];
   readonly #replies: StoreReply[] = [];
   #isTurnAsked = false;
+  #bulkAtMs = Number.NEGATIVE_INFINITY;
   #timer: ReturnType<typeof setTimeout> | undefined;
   #timerMs = Number.POSITIVE_INFINITY;
   #lastWorkMs = 0;
@@ -323,9 +326,15 @@ export class StoreThread {
     if (isUrgent || request.kind === "members" || request.kind === "peers") {
       this.#handle(request);
     } else {
+      if (request.kind === "apply" && request.lane === 2) this.#bulkAtMs = performance.now();
       this.#waiting.push(request);
       this.#askTurn();
     }
+  }
+
+  /** The index is being built, or rows come in bulk. */
+  get isCatchingUp(): boolean {
+    return !this.#replica.isBuilt || performance.now() - this.#bulkAtMs < bulkPauseMs;
   }
 
   /** Ends subscriptions, copies the WAL and closes. The net side has been stopped. */

@@ -34,15 +34,26 @@ const schemaText = `CREATE TABLE warm (id TEXT PRIMARY KEY NOT NULL, service TEX
 
 const liveSql = "SELECT id, address, status FROM warm WHERE service = 's'";
 
-/** Resolves when it is done, or soon after the signal aborts. Rejects when something isn't as it is meant to be. */
-export async function warmUp(signal: AbortSignal, steps: number = stepsDefault): Promise<void> {
+/**
+ * Resolves when it is done, or soon after the signal aborts. Rejects when something isn't as it is meant to be.
+ *
+ * @param isBusy The thread is needed for something better: it waits. What comes in bulk warms up as well.
+ */
+export async function warmUp(
+  signal: AbortSignal,
+  steps: number = stepsDefault,
+  isBusy: () => boolean = () => false,
+): Promise<void> {
+  while (isBusy() && !signal.aborted) await Bun.sleep(pauseMs);
+  if (signal.aborted) return;
   const store = createStore();
   try {
     store.start({ post: () => {} });
     const run = createStep(store, signal);
     for (let step = 0; step < steps && !signal.aborted; step++) {
       await run(step);
-      await Bun.sleep(pauseMs);
+      do await Bun.sleep(pauseMs);
+      while (isBusy() && !signal.aborted);
     }
   } finally {
     store.stop();

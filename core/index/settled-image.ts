@@ -191,8 +191,12 @@ export class SettledImage {
         this.#replaceAtAllCuts(range, beforeDigest, afterDigest);
         return;
       }
-      if (firstSlot === lastSlot && lastSlot > this.#cut && !row.conflict) {
-        if (before === undefined || (quick !== undefined ? quick.isHeld : isHeld(news, after))) {
+      if (firstSlot === lastSlot && !row.conflict) {
+        if (before === undefined) {
+          this.addOneSlot(id, lastSlot, afterDigest);
+          return;
+        }
+        if (lastSlot > this.#cut && (quick !== undefined ? quick.isHeld : isHeld(news, after))) {
           this.#oneSlot.add(id, lastSlot, before, beforeDigest, afterDigest);
           return;
         }
@@ -253,7 +257,10 @@ export class SettledImage {
     this.#replaceAtAllCuts(range, undefined, digest);
   }
 
-  /** Takes in a row never counted here, all of whose clocks were stamped in one slot after the oldest cut. */
+  /**
+   * Takes in a row never counted here, all of whose clocks were stamped in one slot after the oldest cut: its
+   * image is the live row from that slot's cut on, also where that was made already.
+   */
   addOneSlot(id: IdWords, slot: number, digest: Digest): void {
     this.#oneSlot.add(id, slot, undefined, undefined, digest);
     if (slot > this.#cut) return;
