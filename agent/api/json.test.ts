@@ -167,3 +167,16 @@ function toPlain(json: JsonValue): unknown {
   if (Array.isArray(json)) return json.map(toPlain);
   return typeof json === "bigint" ? Number(json) : json;
 }
+
+test("a duration is the same text as the same REAL", () => {
+  fc.assert(
+    fc.property(
+      fc.integer({ min: 0, max: 2_000_000_000 }),
+      fc.integer({ min: 0, max: 9 }),
+      (n, shift) => {
+        const ns = Math.floor(n / 10 ** shift);
+        expect(secondsToJson(ns / 1e6)).toBe(realToJson(ns / 1e9));
+      },
+    ),
+  );
+});

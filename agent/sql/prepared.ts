@@ -43,6 +43,8 @@ export class PreparedStatements {
   readonly #mode: GuardMode;
   readonly #countMax: number;
   readonly #bySql = new Map<string, Prepared>();
+  #lastSql: string | undefined;
+  #last: Prepared | undefined;
 
   constructor(database: Database, guard: SqlGuard, mode: GuardMode, countMax = 256) {
     this.#database = database;
@@ -58,8 +60,12 @@ export class PreparedStatements {
    * @throws SqlRefused
    */
   get(sql: string): Lookup {
+    // Often the same text comes again and again; it is the youngest already.
+    if (sql === this.#lastSql) return this.#last as Prepared;
     const known = this.#bySql.get(sql);
     if (known !== undefined) {
+      this.#lastSql = sql;
+      this.#last = known;
       this.#bySql.delete(sql);
       this.#bySql.set(sql, known);
       return known;
@@ -86,6 +92,8 @@ export class PreparedStatements {
       isReadonly: statement.readonly,
     };
     this.#bySql.set(sql, prepared);
+    this.#lastSql = sql;
+    this.#last = prepared;
     if (this.#bySql.size > this.#countMax) {
       const [[oldSql, old]] = this.#bySql as unknown as [[string, Prepared]];
       this.#bySql.delete(oldSql);
@@ -98,6 +106,8 @@ export class PreparedStatements {
   clear(): void {
     for (const { statement } of this.#bySql.values()) statement.finalize();
     this.#bySql.clear();
+    this.#lastSql = undefined;
+    this.#last = undefined;
   }
 
   get mode(): GuardMode {
