@@ -70,11 +70,14 @@ export interface Config {
   readonly store: {
     /** `normal`: a commit survives kill -9; a power loss may lose the last ones. `full`: it survives that too, for an fsync each. */
     readonly durability: "normal" | "full";
-    /** Store time of one query; then it is interrupted. While it runs nothing else does, so keep it small. */
+    /**
+     * Computing time of one query; then it is interrupted. Short ones run on the store thread, those over 2 ms in the
+     * reader thread, one after another: ten that never end make the eleventh wait ten times this.
+     */
     readonly queryTimeoutMs: number;
     /** Store time of one transaction. Larger than `query_timeout_ms`: a write that is cut off was for nothing. */
     readonly statementTimeoutMs: number;
-    /** Of one query's result, which is kept in memory until it is sent. */
+    /** Of one query's result. It is streamed, so this bounds time and traffic, not memory. */
     readonly resultBytesMax: number;
     /**
      * Rows a second whose values are held against their hashes, while there is nothing else to do; some 10 µs
