@@ -167,6 +167,8 @@ export class StoreThread {
   #hasUncheckpointed = true;
   #checkpointFrames = checkpointFramesMin;
   #lastWalState = { frames: 0, waiting: 0 };
+  /** The last checkpoint left frames that a lent snapshot doesn't have. */
+  #isHeldByLoan = false;
   #isStopped = false;
   /** Those who wait for the connection that writes. */
   #waitingForStore: (() => void)[] = [];
@@ -270,6 +272,7 @@ export class StoreThread {
         lender: this.#lender,
         hlcMs: this.#hlcMs,
         onLoanEnded: () => {
+          this.#isHeldByLoan = false;
           if (!this.#isStopped) this.#afterWork();
         },
         log,
@@ -593,20 +596,24 @@ export class StoreThread {
   }
 
   /**
-   * Copies the WAL into the database in pieces that nobody notices, and the rest when there is no work. No reader stands in its way, since none outlives its turn.
+   * Copies the WAL into the database in pieces that nobody notices, and the rest when there is no work. A snapshot that
+   * is lent stands in its way: what is younger waits until it is given back.
    */
   #checkpointWhenDue(): void {
     if (!this.#hasUncheckpointed || this.#replica.isBusy) return;
     const isIdle = this.#clock.nowMs() - this.#lastWorkMs >= idleMs;
     const { frames: walFrames, waiting } = this.#walState();
     this.#readers?.walGrew(walFrames * walFrameBytes);
+    // Trying costs time in proportion to the WAL, and nothing has changed for it.
+    if (this.#isHeldByLoan && this.#lender?.isPinned === true) return;
     const framesMax = this.#isReady() ? this.#checkpointFrames : checkpointFramesCatchingUp;
     if (isIdle ? walFrames > 0 : waiting >= framesMax) {
       const begunMs = performance.now();
       try {
         // What isn't needed now is given back: the WAL is as long as it ever was until it is cut.
         this.#meter.measure("checkpoint", () => {
-          this.#writer.checkpoint(isIdle ? "TRUNCATE" : "PASSIVE");
+          const done = this.#writer.checkpoint(isIdle ? "TRUNCATE" : "PASSIVE");
+          this.#isHeldByLoan = done.checkpointedFrames < done.walFrames;
           // The first commit into a WAL that begins anew syncs the disk: it shan't be one that somebody waits for.
           if (this.#writer.autocommit) this.#store.keepClock();
         });
