@@ -154,7 +154,7 @@ export class Cluster implements AsyncDisposable {
       this.nodes.push(node);
       node.spawn();
     }
-    await Promise.all(this.nodes.map((node) => node.answers()));
+    await Promise.all(this.nodes.map((node) => node.answers(60_000)));
   }
 
   /** Waits until every agent holds every other one alive. */
