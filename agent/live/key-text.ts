@@ -18,6 +18,19 @@ export function keyText(values: readonly SqlValue[]): string {
   return text;
 }
 
+/** The values of a key's text; undefined for others than strings and integers that a number holds. */
+export function parseKeyText(text: string): (string | number)[] | undefined {
+  let values: unknown[];
+  try {
+    values = JSON.parse(`[${text.slice(0, -1)}]`) as unknown[];
+  } catch {
+    return undefined;
+  }
+  const isPlain = (value: unknown): value is string | number =>
+    typeof value === "string" || Number.isSafeInteger(value);
+  return values.every(isPlain) ? values : undefined;
+}
+
 function valueText(value: SqlValue): string {
   // JSON has no infinity, and NULL has its word.
   if (value instanceof Real && !Number.isFinite(value.real)) return String(value.real);

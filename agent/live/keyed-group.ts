@@ -27,6 +27,8 @@ export interface KeyedSource {
   readonly keyColumns: number;
   /** The results of one of its rows; undefined where a change concerns others too. */
   readonly one: Statement | undefined;
+  /** Then: keys of the first table whose results it concerns; undefined where that isn't known. */
+  readonly left: Statement | undefined;
   /** Undefined: any member. */
   readonly affected: Statement | undefined;
 }
@@ -187,8 +189,9 @@ export class KeyedGroup<M> {
 
   dispose(): void {
     this.all.finalize();
-    for (const { one, affected } of this.sources) {
+    for (const { one, left, affected } of this.sources) {
       one?.finalize();
+      left?.finalize();
       affected?.finalize();
     }
   }

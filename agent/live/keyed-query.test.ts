@@ -15,6 +15,7 @@ test("a selection from one table is maintained by key, and its values are parame
         table: "t",
         keyColumns: 1,
         one: `SELECT * FROM (${select}, ${key} FROM t WHERE a = +?1 OR b > +?2) WHERE patina_key_0 = ?3`,
+        left: undefined,
         affected: `SELECT patina_member FROM (${select}, ${key}, patina_p.patina_member AS patina_member FROM temp.patina_parameter AS patina_p JOIN t WHERE (a = patina_p.patina_v1 OR b > patina_p.patina_v2) AND patina_p.patina_grp = ?1) WHERE patina_key_0 = ?2`,
       },
     ],
@@ -36,10 +37,40 @@ test("a join is maintained by the key of each table that isn't on the right of a
         keyColumns: 2,
         one: `SELECT * FROM (${unordered}) WHERE patina_key_1 = ?1 AND patina_key_2 = ?2`,
       },
-      { table: "v", keyColumns: 1, one: undefined, affected: undefined },
+      { table: "v", keyColumns: 1, one: undefined, left: undefined, affected: undefined },
     ],
   });
   expect(query?.tables[1]?.affected).toEndWith(") WHERE patina_key_1 = ?2 AND patina_key_2 = ?3");
+});
+
+const leftOf = (sql: string) => keyed(sql)?.tables.at(-1)?.left;
+
+test("a row on the right of a LEFT JOIN tells the rows on the left that it matches", () => {
+  const keys = `"x"."id" AS patina_key_0, "u"."k" AS patina_key_1, "u"."q""" AS patina_key_2`;
+  const from = "FROM t x LEFT JOIN u ON u.k = x.a AND u.b > ";
+  expect(leftOf(`SELECT x.a, u.b ${from}1 WHERE x.a = 'a'`)).toBe(
+    `SELECT DISTINCT patina_key_0 FROM (SELECT x.a, u.b, ${keys} ${from}+?1 WHERE x.a = +?2) WHERE patina_key_1 = ?3 AND patina_key_2 = ?4`,
+  );
+});
+
+test.each([
+  "SELECT t.a FROM t LEFT JOIN u ON u.k = a",
+  "SELECT t.a FROM v JOIN t ON t.a = v.id LEFT JOIN u ON u.k = t.a AND lower(b) = 'b'",
+  "SELECT t.a FROM t, v LEFT JOIN u ON 1 WHERE t.a = v.id OR (v.id IN (1, 2) AND NOT t.b LIKE 'x')",
+])("%s: right rows are known by the left ones", (sql) => {
+  expect(leftOf(sql)).toBeDefined();
+});
+
+test.each([
+  "SELECT t.a FROM t LEFT JOIN u ON u.k = t.a WHERE u.b IS NULL",
+  "SELECT t.a FROM t LEFT JOIN u ON u.k = t.a WHERE a = 1",
+  "SELECT t.a FROM t LEFT JOIN u ON u.k = t.a WHERE lower(t.a) = 'a'",
+  'SELECT t.a FROM t LEFT JOIN u ON u.k = t.a WHERE t.a = "b"',
+  "SELECT t.a FROM t LEFT JOIN u USING (a)",
+  "SELECT t.a FROM t JOIN v ON v.id = u.b LEFT JOIN u ON u.k = t.a",
+  "SELECT t.a FROM t JOIN v ON v.id = b LEFT JOIN u ON u.k = t.a",
+])("%s: right rows may change more", (sql) => {
+  expect([keyed(sql) === undefined, leftOf(sql)]).toEqual([false, undefined]);
 });
 
 test("further values, long numbers and reals stay in the text", () => {

@@ -9,7 +9,10 @@
  * row of its result comes from one row of each table (or none, on the right of a LEFT JOIN), so that the
  * keys of those rows name it; and after a change of a row it is enough to look at the results in which
  * its key stands. That holds for all tables but those on the right of a LEFT JOIN, where a row that
- * comes or goes also changes results in which it doesn't stand.
+ * comes or goes also changes results in which it doesn't stand: those of the rows on the left that it
+ * matched, or matches now. Where WHERE looks at the left alone, a row that matches stands in a result; so
+ * these left rows are known, before by the results that are held and now by a query, and all their
+ * results are looked at. Where WHERE looks at the right, too, the query is run again.
  *
  * Everything else is run again and compared (`subscription.ts`). The words are read off SQLite's tokens.
  * When in doubt a query isn't of this shape: that is slower, never wrong.
@@ -34,6 +37,11 @@ export interface KeyedTable {
    * {@link KeyedQuery.values}. Undefined right of a LEFT JOIN.
    */
   readonly one: string | undefined;
+  /**
+   * Right of a LEFT JOIN: keys of the first table in whose results one of its rows stands. The parameters
+   * are those of {@link one}. Undefined where that doesn't tell all.
+   */
+  readonly left: string | undefined;
   /**
    * Which members of the group, by number, have results of one of its rows: ?1 is the group, ?2 and so
    * on the key's values. A member may come several times, and one without results may come too.
@@ -156,6 +164,8 @@ export function keyedQuery(
   const filter = isFiltered ? `(${textOf(fromEnd + 1, order, joined)}) AND ` : "";
   const affected = `${select}, ${columns.join(", ")}, patina_p.patina_member AS patina_member FROM ${parameterTable} AS patina_p JOIN ${textOf(from + 1, fromEnd, joined)} WHERE ${filter}patina_p.patina_grp = ?1`;
   const values = [...places.values()];
+  const isPlainLeft = whereIsOfLeft(tokens.slice(from + 1, order), fromEnd - from - 1, sources);
+  const firstKey = columns.slice(0, keys[0]?.count).map((_, i) => `patina_key_${i}`);
   return {
     all: head + textOf(from, tokens.length, bound),
     values,
@@ -164,16 +174,95 @@ export function keyedQuery(
         Array.from({ length: count }, (_, i) => `patina_key_${first + i} = ?${offset + i + 1}`);
       const isKey = is(values.length).join(" AND ");
       const isAffectedKey = is(1).join(" AND ");
+      const { table, isOptional } = source;
+      const found = `(${unordered}) WHERE ${isKey}`;
       return {
-        table: source.table,
+        table,
         keyColumns: count,
-        one: source.isOptional ? undefined : `SELECT * FROM (${unordered}) WHERE ${isKey}`,
-        affected: source.isOptional
-          ? undefined
-          : `SELECT patina_member FROM (${affected}) WHERE ${isAffectedKey}`,
+        one: isOptional ? undefined : `SELECT * FROM ${found}`,
+        left:
+          isOptional && isPlainLeft
+            ? `SELECT DISTINCT ${firstKey.join(", ")} FROM ${found}`
+            : undefined,
+        affected:
+          isOptional && !isPlainLeft
+            ? undefined
+            : `SELECT patina_member FROM (${affected}) WHERE ${isAffectedKey}`,
       };
     }),
   };
+}
+
+/** Words of a WHERE that name no column. */
+const plainWords = new Set([
+  "and",
+  "between",
+  "glob",
+  "in",
+  "is",
+  "isnull",
+  "like",
+  "not",
+  "notnull",
+  "null",
+  "or",
+]);
+
+/**
+ * Whether, of a FROM with LEFT JOINs at its end, the WHERE looks at the tables before them alone: at
+ * columns that are written `alias.column`, and at nothing else that has a name. The same for what stands in
+ * ON before the first LEFT JOIN, which SQLite takes for a part of the WHERE.
+ *
+ * @param tokens from after FROM to the end of WHERE
+ * @param fromEnd where FROM ends in them
+ */
+function whereIsOfLeft(
+  tokens: readonly SqlToken[],
+  fromEnd: number,
+  sources: readonly Source[],
+): boolean {
+  const first = sources.findIndex(({ isOptional }) => isOptional);
+  if (first < 0 || sources.slice(first).some(({ isOptional }) => !isOptional)) return false;
+  const from = tokens.slice(0, fromEnd);
+  if (from.some((token) => isWordOf(token, "using") || isWordOf(token, "natural"))) return false;
+  const left = new Set(sources.slice(0, first).map(({ alias }) => alias));
+  const inner = from.slice(
+    0,
+    from.findIndex((token) => isWordOf(token, "left")),
+  );
+  return (
+    areOf(left, tokens.slice(fromEnd + 1)) && conditionsOf(inner).every((on) => areOf(left, on))
+  );
+}
+
+/** Whether all that has a name in an expression is a column of these tables. */
+function areOf(aliases: ReadonlySet<string>, tokens: readonly SqlToken[]): boolean {
+  for (let i = 0; i < tokens.length; i++) {
+    const token = tokens[i] as SqlToken;
+    if (token.kind !== "word" && token.kind !== "quoted") continue;
+    if (isSymbol(tokens[i + 1], ".")) {
+      if (!aliases.has(token.value) || isSymbol(tokens[i + 3], "(")) return false;
+      i += 2;
+    } else if (token.kind === "quoted" || !plainWords.has(token.value)) return false;
+  }
+  return true;
+}
+
+/** What stands behind each ON of a FROM clause. */
+function conditionsOf(from: readonly SqlToken[]): SqlToken[][] {
+  const conditions: SqlToken[][] = [];
+  let condition: SqlToken[] | undefined;
+  let depth = 0;
+  for (const token of from) {
+    if (isSymbol(token, "(")) depth++;
+    else if (isSymbol(token, ")")) depth--;
+    if (isWordOf(token, "on")) {
+      condition = [];
+      conditions.push(condition);
+    } else if (depth === 0 && (isJoinWord(token) || isSymbol(token, ","))) condition = undefined;
+    else condition?.push(token);
+  }
+  return conditions;
 }
 
 /**

@@ -132,17 +132,20 @@ export class QueryPlanner {
     };
     try {
       const all = prepare(query.all);
-      const sources = query.tables.map(({ table, keyColumns, one, affected }): KeyedSource => {
-        return {
-          table,
-          keyColumns,
-          one: one === undefined ? undefined : prepare(one),
-          affected:
-            affected === undefined || !isPlain || query.values.length === 0
-              ? undefined
-              : tried(() => prepare(affected)),
-        };
-      });
+      const sources = query.tables.map(
+        ({ table, keyColumns, one, left, affected }): KeyedSource => {
+          return {
+            table,
+            keyColumns,
+            one: one === undefined ? undefined : prepare(one),
+            left: left === undefined ? undefined : prepare(left),
+            affected:
+              affected === undefined || !isPlain || query.values.length === 0
+                ? undefined
+                : tried(() => prepare(affected)),
+          };
+        },
+      );
       const number = ++this.#lastGroup;
       const parameters = this.#parameters;
       const group = new KeyedGroup<Subscription>({

@@ -21,8 +21,8 @@ import { cellsJson } from "../sql/query-runner.ts";
 import { ChangeHistory, type HistoryLimits } from "./change-history.ts";
 import type { ConstantFilter } from "./constant-filter.ts";
 import type { Dependencies } from "./dependencies.ts";
-import { keySeparator, keyText } from "./key-text.ts";
-import type { KeyedGroup } from "./keyed-group.ts";
+import { keySeparator, keyText, parseKeyText } from "./key-text.ts";
+import type { KeyedGroup, KeyedSource } from "./keyed-group.ts";
 import type { ChangedRow, TableChanges } from "./table-changes.ts";
 
 export interface Row {
@@ -232,7 +232,7 @@ export class Subscription {
     let lookups = 0;
     for (const [table, rows] of changes) {
       const source = plan.group.sources.find((one) => one.table === table);
-      if (rows === "unknown" || source?.one === undefined) return false;
+      if (rows === "unknown" || (source?.one ?? source?.left) === undefined) return false;
       lookups += rows.length;
     }
     return lookups <= lookupsAlways || (lookups <= lookupsMax && lookups * 4 < this.#rows.size);
@@ -281,24 +281,71 @@ export class Subscription {
   }
 
   #lookUp(changes: TableChanges): readonly Change[] {
-    const { group, values } = this.plan as Plan & { kind: "keyed" };
+    const { group } = this.plan as Plan & { kind: "keyed" };
     const fresh: Fresh = new Map();
-    for (const [i, { table, one, keyColumns }] of group.sources.entries()) {
-      for (const { key } of (changes.get(table) ?? []) as readonly ChangedRow[]) {
+    /** Of the first table, by their text. */
+    const leftKeys = new Map<string, readonly SqlValue[]>();
+    for (const [i, source] of group.sources.entries()) {
+      for (const { key } of (changes.get(source.table) ?? []) as readonly ChangedRow[]) {
         const parts = decodeKey(key);
-        if (parts === undefined || parts.length !== keyColumns || one === undefined) continue;
-        const text = keyText(parts);
-        const held = this.#byKey.length === 0 ? [text] : (this.#byKey[i]?.get(text) ?? []);
-        for (const identity of held) if (!fresh.has(identity)) fresh.set(identity, []);
-        bindValues(one, values);
-        for (let n = 0; n < keyColumns; n++) {
-          one.bind(values.length + n + 1, parts[n] as SqlValue);
-        }
-        // A key that its column's affinity would change finds another row, which is what it is.
-        this.#forEachRow(one, (identity, cells) => fresh.set(identity, [cells]));
+        if (parts === undefined || parts.length !== source.keyColumns) continue;
+        if (source.one !== undefined) this.#lookUpKey(i, parts, fresh);
+        else if (!this.#findLeftKeys(i, parts, leftKeys)) return this.#runAgain();
       }
     }
+    const { size } = leftKeys;
+    if (size > lookupsMax || (size > lookupsAlways && size * 4 > this.#rows.size)) {
+      return this.#runAgain();
+    }
+    for (const parts of leftKeys.values()) this.#lookUpKey(0, parts, fresh);
     return this.#compare(fresh);
+  }
+
+  /** All results of one row. */
+  #lookUpKey(place: number, parts: readonly SqlValue[], fresh: Fresh): void {
+    const { group, values } = this.plan as Plan & { kind: "keyed" };
+    const { one } = group.sources[place] as KeyedSource;
+    if (one === undefined) return;
+    const text = keyText(parts);
+    const held = this.#byKey.length === 0 ? [text] : (this.#byKey[place]?.get(text) ?? []);
+    for (const identity of held) if (!fresh.has(identity)) fresh.set(identity, []);
+    bindValues(one, values);
+    for (const [n, part] of parts.entries()) one.bind(values.length + n + 1, part);
+    // A key that its column's affinity would change finds another row, which is what it is.
+    this.#forEachRow(one, (identity, cells) => fresh.set(identity, [cells]));
+  }
+
+  /**
+   * Keys of the first table in whose results a row on the right of a LEFT JOIN stands, or stood.
+   *
+   * @returns false when they can't be named
+   */
+  #findLeftKeys(
+    place: number,
+    parts: readonly SqlValue[],
+    keys: Map<string, readonly SqlValue[]>,
+  ): boolean {
+    const { group, values } = this.plan as Plan & { kind: "keyed" };
+    const { left } = group.sources[place] as KeyedSource;
+    if (left === undefined) return false;
+    for (const identity of this.#byKey[place]?.get(keyText(parts)) ?? []) {
+      const [text] = identity.split(keySeparator) as [string];
+      if (keys.has(text)) continue;
+      const key = parseKeyText(text);
+      if (key === undefined) return false;
+      keys.set(text, key);
+    }
+    bindValues(left, values);
+    for (const [n, part] of parts.entries()) left.bind(values.length + n + 1, part);
+    try {
+      while (left.step()) {
+        const key = Array.from({ length: left.columnCount }, (_, n) => left.column(n));
+        keys.set(keyText(key), key);
+      }
+    } finally {
+      left.reset();
+    }
+    return true;
   }
 
   #runAgain(): readonly Change[] {

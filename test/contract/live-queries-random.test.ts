@@ -112,8 +112,9 @@ async function run(seed: number): Promise<void> {
     const taking = (folded: Folded) => (event: StreamEvent) => {
       if (!gone.has(folded)) folded.take(event);
     };
-    for (let i = 0; i < 24; i++) {
-      const sql = world.query();
+    const singles = Array.from({ length: 12 }, () => world.query());
+    const families = Array.from({ length: 3 }, () => world.family());
+    for (const sql of [...singles, ...families.flat()]) {
       const folded = new Folded();
       const outcome = await service.subscribe(
         { sql, parameters: undefined },

@@ -30,6 +30,8 @@ export interface World {
   readonly schema: string;
   readonly local: readonly string[];
   query(): string;
+  /** A query, and others that differ from it in one constant only. */
+  family(): string[];
   /** One writing statement. `isLocal` ones may write local tables. */
   write(isLocal: boolean): string;
 }
@@ -251,6 +253,18 @@ export function createWorld(random: Random): World {
         return `UPDATE ${table.name} SET ${pick(settable)} = ${value()}${where}`;
     }
   };
+  const family = (): string[] => {
+    for (;;) {
+      const sql = query();
+      const place = / (?:=|==|IS|LIKE) (?:'[^']*'|[0-3])(?![.\d])/.exec(sql);
+      if (place === null) continue;
+      const end = place.index + place[0].length;
+      const start = place[0].lastIndexOf(" ") + 1 + place.index;
+      return ["1", "2", "'a'", "'b'", "'A'", "'1'"].map(
+        (constant) => sql.slice(0, start) + constant + sql.slice(end),
+      );
+    }
+  };
   void t1;
-  return { schema, local: ["l", "bare"], query, write };
+  return { schema, local: ["l", "bare"], query, family, write };
 }
