@@ -145,7 +145,8 @@ export interface CommitWatcher {
 const hlcStoreStepMs = 1000;
 /** How far it may be ahead while local commits follow each other: less than what peers warn of. */
 const hlcReserveMs = 250;
-const versionsReserved = 256;
+/** How far the stored version may be ahead with it. */
+export const versionsReserved = 256;
 
 interface KeptClock {
   readonly hlc: Hlc;

@@ -36,7 +36,7 @@ import { type RowState, stampOfRow } from "../../core/row/row-state.ts";
 import type { SqlValue } from "../../core/row/value.ts";
 import { type LocalWrite, MapStore } from "../../core/store/map-store.ts";
 import type { ScanPosition } from "../../core/store/row-store.ts";
-import { SqliteStore } from "../../core/store/sqlite-store.ts";
+import { SqliteStore, versionsReserved } from "../../core/store/sqlite-store.ts";
 import { SQLITE_CANTOPEN, SQLITE_FULL, SQLITE_IOERR } from "../../wasm/constants.ts";
 import type { Database } from "../../wasm/database.ts";
 import { SqliteError } from "../../wasm/error.ts";
@@ -104,7 +104,7 @@ const tables: Readonly<Record<string, TableModel>> = {
 /** After a commit. */
 interface State {
   readonly rows: MapStore;
-  /** Commits of this site. */
+  /** As this site counts its commits. */
   readonly version: number;
   /** A value that the agent keeps beside the rows. */
   readonly probe: number;
@@ -556,6 +556,7 @@ class World {
     }
     this.#say(`at state ${index} of ${last}, at least ${first}`);
     this.#history.length = index + 1;
+    this.#goOnCounting(index);
     // After a power cut what is there is what was on the disk.
     if (this.#mayHaveLost || index !== last) this.#unanswered = [];
     this.#floor = Math.min(this.#floor, index);
@@ -563,18 +564,27 @@ class World {
     this.#checkTables();
   }
 
+  /** After a crash the count goes on above all that were given, with a gap that is bounded. */
+  #goOnCounting(index: number): void {
+    const state = this.#history[index] as State;
+    const { version } = this.#store;
+    const gap = version - state.version;
+    if (gap < 0 || gap > versionsReserved) throw new Error(`version ${version}, gap ${gap}`);
+    this.#history[index] = { ...state, version };
+  }
+
   // What is there, against the model.
 
   #check(): void {
     this.#disk.calm();
     same("rows held", this.#found(), textOfState(this.#state));
+    same("version", this.#store.version, this.#state.version);
     this.#checkTables();
   }
 
   #found(): string {
     return textOfState({
       rows: scanStates(this.#store),
-      version: this.#store.version,
       probe: Number(this.#store.state("probe") ?? 0),
     });
   }
@@ -762,18 +772,17 @@ function scanStates(store: SqliteStore): RowState[] {
 
 interface StateLike {
   readonly rows: MapStore | readonly RowState[];
-  readonly version: number;
   readonly probe: number;
 }
 
 const texts = new WeakMap<StateLike, string>();
 
-/** The same for equal states. */
+/** The same for states that are equal but for the version. */
 function textOfState(state: StateLike): string {
   let text = texts.get(state);
   if (text === undefined) {
     const rows = state.rows instanceof MapStore ? [...state.rows.states()] : state.rows;
-    text = `version ${state.version} probe ${state.probe} rows ${textOfRows(rows)}`;
+    text = `probe ${state.probe} rows ${textOfRows(rows)}`;
     texts.set(state, text);
   }
   return text;
