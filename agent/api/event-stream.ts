@@ -3,7 +3,7 @@
  * carrier that may.
  *
  * A reader that falls behind by more than the bound is let go: it gets what was queued, one line that
- * says why, and the end. It never holds up another.
+ * says why and from which change to go on, and the end. It never holds up another.
  *
  * An answer that is over ends; one that the end of the agent breaks off is cut, so that a client which takes
  * streams up again by itself does so (Corrosion's does only when it sees its connection break).
@@ -53,7 +53,8 @@ export class EventStream implements AsyncIterable<Uint8Array> {
       const isBehind = this.#queuedBytes > 0;
       if (isBehind && this.#queuedBytes + event.bytes.length > this.#bytesMax) {
         const why = `too slow: over ${this.#bytesMax} bytes of events were waiting to be read`;
-        this.refuse(`${why}; go on with from=<last change id>`);
+        const from = lastChangeId(this.#queue.at(-1) as Uint8Array);
+        this.refuse(from === undefined ? `${why}; ask anew` : `${why}; go on with from=${from}`);
         return;
       }
       this.#queuedBytes += event.bytes.length;
@@ -97,4 +98,12 @@ export class EventStream implements AsyncIterable<Uint8Array> {
     this.#onEnd();
     this.#wake?.();
   }
+}
+
+/** Of the last change in these lines, or of the rows or the transaction that they end; undefined for table updates. */
+function lastChangeId(lines: Uint8Array): string | undefined {
+  const tail = Buffer.from(
+    lines.subarray(lines.lastIndexOf(0x0a, lines.length - 2) + 1),
+  ).toString();
+  return /^\{"change":.*,(\d+)\]\}\n$/s.exec(tail)?.[1] ?? /"change_id":(\d+)/.exec(tail)?.[1];
 }

@@ -76,23 +76,23 @@ export function liveContract(run: ContractRun): void {
     test("count their rows and changes each by itself, from 1", async () => {
       const id = run.keys();
       await run.http.transact(`["INSERT INTO tests VALUES (${id}, 'a'), (${id + 1}, 'b')"]`);
-      const all = `"SELECT id - ${id} AS n FROM tests WHERE id BETWEEN ${id} AND ${id + 9}"`;
+      const all = `"SELECT id - ${id} AS n, text FROM tests WHERE id BETWEEN ${id} AND ${id + 9}"`;
       await using first = await run.http.subscribe(all);
       await first.take(4);
       await run.http.transact(`["INSERT INTO tests VALUES (${id + 2}, 'c')"]`);
-      expect(await first.next()).toBe('{"change":["insert",3,[2],1]}');
+      expect(await first.next()).toBe('{"change":["insert",3,[2,"c"],1]}');
       await using second = await run.http.subscribe(
-        `"SELECT id - ${id} AS n FROM tests WHERE id BETWEEN ${id + 2} AND ${id + 9}"`,
+        `"SELECT id - ${id} AS n, text FROM tests WHERE id BETWEEN ${id + 2} AND ${id + 9}"`,
       );
-      expect((await second.take(3))[1]).toBe('{"row":[1,[2]]}');
+      expect((await second.take(3))[1]).toBe('{"row":[1,[2,"c"]]}');
       await run.http.transact(`["INSERT INTO tests VALUES (${id + 3}, 'd')"]`);
-      expect(await first.next()).toBe('{"change":["insert",4,[3],2]}');
-      expect(await second.next()).toBe('{"change":["insert",2,[3],1]}');
+      expect(await first.next()).toBe('{"change":["insert",4,[3,"d"],2]}');
+      expect(await second.next()).toBe('{"change":["insert",2,[3,"d"],1]}');
     });
 
     test("go on when all who listened have left", async () => {
       const id = run.keys();
-      const sql = `"SELECT id - ${id} AS n FROM tests WHERE id BETWEEN ${id} AND ${id + 9}"`;
+      const sql = `"SELECT id - ${id} AS n, text FROM tests WHERE id BETWEEN ${id} AND ${id + 9}"`;
       let path = "";
       {
         await using stream = await run.http.subscribe(sql);
@@ -105,12 +105,12 @@ export function liveContract(run: ContractRun): void {
       await run.http.transact(`["DELETE FROM tests WHERE id = ${id}"]`);
       await using again = await run.http.stream("GET", `${path}?from=1`);
       expect(await again.take(2)).toEqual([
-        '{"change":["insert",2,[1],2]}',
-        '{"change":["delete",1,[0],3]}',
+        '{"change":["insert",2,[1,""],2]}',
+        '{"change":["delete",1,[0,""],3]}',
       ]);
       await using fresh = await run.http.subscribe(sql);
       const rows = await fresh.take(3);
-      expect(rows[1]).toBe('{"row":[2,[1]]}');
+      expect(rows[1]).toBe('{"row":[2,[1,""]]}');
       expect(rows[2]).toContain('"change_id":3}}');
     });
 
@@ -122,7 +122,7 @@ export function liveContract(run: ContractRun): void {
       ["?from=3&skip_rows=false", []],
     ])("taken up again with %s begin with %j", async (query, first) => {
       const id = run.keys();
-      const sql = `"SELECT id FROM tests WHERE id BETWEEN ${id} AND ${id + 9}"`;
+      const sql = `"SELECT id, text FROM tests WHERE id BETWEEN ${id} AND ${id + 9}"`;
       await using stream = await run.http.subscribe(sql);
       await stream.take(2);
       for (let n = 0; n < 3; n++) {
@@ -138,6 +138,18 @@ export function liveContract(run: ContractRun): void {
         const lines = await again.take(first.length + 1);
         expect(lines.map((line) => JSON.parse(line).change[3])).toEqual([...first, 4]);
       }
+    });
+
+    test("tell of inserts where only key columns are asked for", async () => {
+      // Corrosion doesn't: an insert writes clocks of the other columns only.
+      if (!run.target.isPatina) return;
+      const id = run.keys();
+      await using stream = await run.http.subscribe(
+        `"SELECT id - ${id} AS n FROM tests WHERE id BETWEEN ${id} AND ${id + 9}"`,
+      );
+      await stream.take(2);
+      await run.http.transact(`["INSERT INTO tests VALUES (${id}, 'a')"]`);
+      expect(await stream.next()).toBe('{"change":["insert",1,[0],1]}');
     });
 
     test("tell nothing of what doesn't concern them", async () => {
@@ -279,7 +291,7 @@ export function liveContract(run: ContractRun): void {
         await run.http.transact(JSON.stringify([none]));
       }
       const ids = (await first.take(12_000)).map((line) => JSON.parse(line).change[3]);
-      expect(ids).toEqual(Array.from(ids, (_, index) => index + 1));
+      expect(ids).toEqual(Array.from(ids, (_, index) => (ids[0] as number) + index));
       const path = `/v1/subscriptions/${first.headers.get("corro-query-id")}`;
       await using late = await run.http.stream("GET", `${path}?from=1`);
       expect(late.status).toBe(200);
@@ -344,10 +356,13 @@ export function liveContract(run: ContractRun): void {
       );
       await stream.take(2);
       await run.http.transact(`["INSERT INTO tests VALUES (${id}, 'a'), (${id + 1}, 'b')"]`);
+      // Corrosion would tell two transactions within 600 ms as one.
+      const first = await stream.take(2);
       await run.http.transact(
         `["DELETE FROM tests WHERE id = ${id}","INSERT INTO tests VALUES (${id + 2}, 'c')","UPDATE tests SET text = 'B' WHERE id = ${id + 1}"]`,
       );
-      const events = (await stream.take(5)).map((line) => JSON.parse(line).change);
+      const later = await stream.take(3);
+      const events = [...first, ...later].map((line) => JSON.parse(line).change);
       expect(events.map(([, , , changeId]) => changeId)).toEqual([1, 2, 3, 4, 5]);
       expect(
         events

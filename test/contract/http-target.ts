@@ -25,6 +25,8 @@ export interface Answer {
 }
 
 const json = { "content-type": "application/json" };
+/** Within which what is waited for must come, on a machine that does other things, too. */
+const deadlineMs = 20_000;
 
 export class HttpClient {
   readonly #target: HttpTarget;
@@ -125,7 +127,7 @@ export class LineStream implements AsyncDisposable {
     this.#done = this.#read(response);
   }
 
-  /** The next line. @throws when there is none within five seconds, or the stream ended */
+  /** The next line. @throws when there is none in time, or the stream ended */
   async next(): Promise<string> {
     const lines = await this.take(1);
     return lines[0] as string;
@@ -155,14 +157,14 @@ export class LineStream implements AsyncDisposable {
     await this.#done;
   }
 
-  /** Looks again at every line, and at the end. @throws when that doesn't come within five seconds */
+  /** Looks again at every line, and at the end. @throws when that doesn't come in time */
   async until(isTrue: () => boolean): Promise<void> {
-    const deadlineMs = performance.now() + 5000;
+    const untilMs = performance.now() + deadlineMs;
     while (!isTrue()) {
-      const leftMs = deadlineMs - performance.now();
+      const leftMs = untilMs - performance.now();
       if (leftMs <= 0) {
         const last = JSON.stringify(this.lines.slice(-3));
-        throw new Error(`no more lines within 5 s; the last were ${last}`);
+        throw new Error(`no more lines within 20 s; the last were ${last}`);
       }
       await new Promise<void>((resolve) => {
         const timer = setTimeout(resolve, leftMs);

@@ -81,6 +81,19 @@ test("a reader that doesn't read is let go with a line that says so; others and 
   await until(() => read.includes('{"error":"too slow: '));
   await until(() => read.endsWith("0\r\n\r\n"));
   slow.destroy();
+  // All that comes before it is whole, and it says where to go on: nothing is lost.
+  const ids = [...read.matchAll(/"x+",\d+\],(\d+)\]\}/g)].map(([, change]) => Number(change));
+  expect(ids).toEqual(Array.from(ids, (_, index) => index + 1));
+  const [, from] = /too slow: [^"]*; go on with from=(\d+)"\}/.exec(read) as unknown as [
+    string,
+    string,
+  ];
+  expect(Number(from)).toBe(ids.length);
+  await using again = await http.subscribe('"SELECT v, id FROM t"', `?from=${from}`);
+  const rest = await again.take(id - ids.length);
+  expect(rest.map((line) => JSON.parse(line).change[3])).toEqual(
+    Array.from(rest, (_, index) => ids.length + 1 + index),
+  );
 });
 
 test("a reader that keeps up gets a transaction that is larger than the bound", async () => {

@@ -232,8 +232,16 @@ describe.each([false, true])("with HTTP/2: %p", (isH2c) => {
     expect(id).toBeLessThan(1000);
     expect(listeners()).toBe(1);
     const text = await slow.read();
-    expect(text).toMatch(/"error":"too slow: over 65536 bytes of events were waiting to be read; /);
+    const [, from] =
+      /"error":"too slow: over 65536 bytes of events were waiting to be read; go on with from=(\d+)"/.exec(
+        text,
+      ) ?? [];
     slow.close();
+    // Nothing is lost.
+    await using again = await http.subscribe('"SELECT v FROM t"', `?from=${from}`);
+    const rest = await again.take(id - Number(from));
+    expect(JSON.parse(rest[0] as string).change[3]).toBe(Number(from) + 1);
+    expect(JSON.parse(rest.at(-1) as string).change[3]).toBe(id);
   }, 30_000);
 
   test("the end of the agent ends streams, and no new ones begin", async () => {
