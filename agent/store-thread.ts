@@ -40,12 +40,7 @@ import type { Agreements } from "./agreements.ts";
 import type { HealthReport, Operation, OperationOutcome } from "./api/store-service.ts";
 import type { TokensChange } from "./api/token-set.ts";
 import { Backup, backupEvents } from "./backup.ts";
-import {
-  checkpointFramesCatchingUp,
-  checkpointFramesMax,
-  checkpointFramesMin,
-  checkpointMsMax,
-} from "./checkpoint-frames.ts";
+import { Checkpointer, type WalState } from "./checkpointer.ts";
 import { Chores } from "./chores.ts";
 import { guarded, openReader, openWriter, settleWriter } from "./database-files.ts";
 import { GroupCommit } from "./group-commit.ts";
@@ -165,10 +160,8 @@ export class StoreThread {
   #timerMs = Number.POSITIVE_INFINITY;
   #lastWorkMs = 0;
   #hasUncheckpointed = true;
-  #checkpointFrames = checkpointFramesMin;
-  #lastWalState = { frames: 0, waiting: 0 };
-  /** The last checkpoint left frames that a lent snapshot doesn't have. */
-  #isHeldByLoan = false;
+  readonly #checkpointer: Checkpointer;
+  #lastWalState: WalState = { frames: 0, waiting: 0 };
   #isStopped = false;
   /** Those who wait for the connection that writes. */
   #waitingForStore: (() => void)[] = [];
@@ -227,6 +220,7 @@ export class StoreThread {
       this.#hlcMs = () => clock.read(this.#clock.nowMs()).ms;
       for (const database of [writer, this.#reader]) addClockFunctions(database, this.#hlcMs);
       this.#walFrames = writer.prepare("PRAGMA wal_checkpoint(NOOP)");
+      this.#checkpointer = this.#createCheckpointer();
       this.#replica = new Replica({
         store: this.#store,
         clock,
@@ -364,6 +358,7 @@ export class StoreThread {
     }
     this.#reader.close();
     this.#lender?.close();
+    this.#checkpointer.close();
     try {
       this.#writer.checkpoint("TRUNCATE");
     } catch (error) {
@@ -543,8 +538,11 @@ export class StoreThread {
 
   /** One slice of whatever is due. */
   #turn(): void {
+    // The end of the round asks for a turn.
+    if (this.#checkpointer.holdsBack) return;
     if (this.#replica.isBusy) {
       this.#tick();
+      this.#checkpointWhenDue();
       this.#arm(this.#clock.nowMs());
       return;
     }
@@ -573,7 +571,7 @@ export class StoreThread {
   }
 
   #arm(nowMs: number): void {
-    if (this.#isStopped) return;
+    if (this.#isStopped || this.#checkpointer.holdsBack) return;
     const dueMs = Math.min(this.#replica.pollTimeout(), this.#chores.dueMs);
     if (this.#waiting.length > 0 || dueMs <= nowMs) {
       this.#askTurn();
@@ -595,42 +593,39 @@ export class StoreThread {
     );
   }
 
-  /**
-   * Copies the WAL into the database in pieces that nobody notices, and the rest when there is no work. A snapshot that
-   * is lent stands in its way: what is younger waits until it is given back.
-   */
   #checkpointWhenDue(): void {
-    if (!this.#hasUncheckpointed || this.#replica.isBusy) return;
-    const isIdle = this.#clock.nowMs() - this.#lastWorkMs >= idleMs;
-    const { frames: walFrames, waiting } = this.#walState();
-    this.#readers?.walGrew(walFrames * walFrameBytes);
-    // Trying costs time in proportion to the WAL, and nothing has changed for it.
-    if (this.#isHeldByLoan && this.#lender?.isPinned === true) return;
-    const framesMax = this.#isReady() ? this.#checkpointFrames : checkpointFramesCatchingUp;
-    if (isIdle ? walFrames > 0 : waiting >= framesMax) {
-      const begunMs = performance.now();
-      try {
-        // What isn't needed now is given back: the WAL is as long as it ever was until it is cut.
-        this.#meter.measure("checkpoint", () => {
-          const done = this.#writer.checkpoint(isIdle ? "TRUNCATE" : "PASSIVE");
-          this.#isHeldByLoan = done.checkpointedFrames < done.walFrames;
-          // The first commit into a WAL that begins anew syncs the disk: it shan't be one that somebody waits for.
-          if (this.#writer.autocommit) this.#store.keepClock();
-        });
-      } catch (error) {
-        this.#options.log.error("checkpoint failed", { why: (error as Error).message });
-      }
-      const tookMs = performance.now() - begunMs;
-      const frames = this.#checkpointFrames * (tookMs > checkpointMsMax ? 0.5 : isIdle ? 1 : 1.5);
-      this.#checkpointFrames = Math.min(checkpointFramesMax, Math.max(checkpointFramesMin, frames));
-    }
-    if (isIdle) this.#hasUncheckpointed = false;
+    if (!this.#hasUncheckpointed) return;
+    const isIdle = this.#clock.nowMs() - this.#lastWorkMs >= idleMs && !this.#replica.isBusy;
+    const wal = this.#walState();
+    this.#readers?.walGrew(wal.frames * walFrameBytes);
+    const isDone = this.#checkpointer.work(wal, isIdle, this.#isReady());
+    if (isIdle && isDone) this.#hasUncheckpointed = false;
+  }
+
+  #createCheckpointer(): Checkpointer {
+    const { vfs, databasePath, log } = this.#options;
+    return new Checkpointer({
+      path: databasePath,
+      vfs,
+      checkpoint: (mode) => {
+        this.#writer.checkpoint(mode);
+        // The first commit into a WAL that begins anew syncs the disk: it shan't be one that somebody waits for.
+        this.#store.keepClock();
+      },
+      isBusy: () => !this.#writer.autocommit,
+      isPinned: () => this.#lender?.isPinned === true,
+      measured: (work) => this.#meter.measure("checkpoint", work),
+      onFailure: (why) => log.error("checkpoint failed", { why }),
+      onEnd: () => this.#askTurn(),
+    });
   }
 
   /** Frames in the WAL, and those of them that aren't in the database yet. */
-  #walState(): { readonly frames: number; readonly waiting: number } {
-    // Not inside a transaction.
-    if (this.#replica.isBusy) return this.#lastWalState;
+  #walState(): WalState {
+    const state = this.#checkpointer.state;
+    if (state !== undefined) return state;
+    // The connection that writes can't say it inside a transaction.
+    if (!this.#writer.autocommit) return this.#lastWalState;
     const statement = this.#walFrames;
     statement.step();
     const frames = statement.columnNumber(1);

@@ -21,8 +21,8 @@ describe("the SQLite store on a disk that fails keeps what its durability promis
   let torn = 0;
 
   for (let first = 1; first <= seeds; first += perTest) {
-    test(`seeds ${first} to ${first + perTest - 1}`, () => {
-      for (let seed = first; seed < first + perTest; seed++) add(seed);
+    test(`seeds ${first} to ${first + perTest - 1}`, async () => {
+      for (let seed = first; seed < first + perTest; seed++) await add(seed);
     }, 60_000);
   }
 
@@ -33,8 +33,8 @@ describe("the SQLite store on a disk that fails keeps what its durability promis
     }
   });
 
-  function add(seed: number): void {
-    const report = runFaultyHistory({ seed });
+  async function add(seed: number): Promise<void> {
+    const report = await runFaultyHistory({ seed });
     for (const name of Object.keys(counts) as (keyof HistoryCounts)[]) {
       counts[name] += report.counts[name];
     }
@@ -42,8 +42,8 @@ describe("the SQLite store on a disk that fails keeps what its durability promis
   }
 });
 
-test("a seed is a history: the same one each time", () => {
-  expect(runFaultyHistory({ seed: 17 })).toEqual(runFaultyHistory({ seed: 17 }));
+test("a seed is a history: the same one each time", async () => {
+  expect(await runFaultyHistory({ seed: 17 })).toEqual(await runFaultyHistory({ seed: 17 }));
 });
 
 // Patina copies such a file (`auto_vacuum` can't be added otherwise), adds its tables and turns WAL on.

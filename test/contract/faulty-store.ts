@@ -38,10 +38,11 @@ import { type LocalWrite, MapStore } from "../../core/store/map-store.ts";
 import type { ScanPosition } from "../../core/store/row-store.ts";
 import { SqliteStore, versionsReserved } from "../../core/store/sqlite-store.ts";
 import { SQLITE_CANTOPEN, SQLITE_FULL, SQLITE_IOERR } from "../../wasm/constants.ts";
-import type { Database } from "../../wasm/database.ts";
+import { type Database, openDatabase } from "../../wasm/database.ts";
 import { SqliteError } from "../../wasm/error.ts";
 import { FaultyVfs } from "../../wasm/vfs/faulty.ts";
 import { type DiskCall, type DiskCounts, FaultyDisk } from "../../wasm/vfs/faulty-disk.ts";
+import { type CheckpointSync, VfsError } from "../../wasm/vfs/vfs.ts";
 import { schemaOf } from "../generators/sqlite-store.ts";
 import { createDigester, siteOf } from "../model/history.ts";
 
@@ -58,6 +59,8 @@ export interface HistoryCounts {
   commits: number;
   merges: number;
   checkpoints: number;
+  /** Checkpoints in steps that came to their end. */
+  rounds: number;
   /** Transactions that a fault undid, and the store went on. */
   undone: number;
   refusedFull: number;
@@ -110,13 +113,20 @@ interface State {
   readonly probe: number;
 }
 
+/** What a checkpoint in steps needs. */
+interface Round {
+  readonly sync: CheckpointSync;
+  readonly proxy: Database;
+  readonly copier: Database;
+}
+
 const path = "/data/patina.db";
 
 /** Runs one history. Throws on the first thing that isn't as promised; the message names the seed. */
-export function runFaultyHistory(options: HistoryOptions): HistoryReport {
+export async function runFaultyHistory(options: HistoryOptions): Promise<HistoryReport> {
   const world = new World(options);
   try {
-    return world.run(options.steps ?? 60);
+    return await world.run(options.steps ?? 60);
   } catch (thrown) {
     const why = thrown instanceof Error ? (thrown.stack ?? thrown.message) : String(thrown);
     throw new Error(`seed ${options.seed}, after ${world.lastLines()}\n${why}`);
@@ -148,6 +158,14 @@ class World {
   #isDistrusted = false;
   #strangers = 0;
   #clock!: HlcClock;
+  #round: Round | undefined;
+  /** Steps of the round that have been done. */
+  #stage = 0;
+  get #syncedTo(): number {
+    return this.#stage;
+  }
+  /** The state at its mark. */
+  #mark = 0;
   #writer: Database | undefined;
   #reader: Database | undefined;
   #store!: SqliteStore;
@@ -180,10 +198,10 @@ class World {
     return this.#lines.slice(-25).join("\n  ");
   }
 
-  run(steps: number): HistoryReport {
+  async run(steps: number): Promise<HistoryReport> {
     try {
       this.#start(this.#below(2) === 0);
-      for (let step = 0; step < steps; step++) this.#step();
+      for (let step = 0; step < steps; step++) await this.#step();
       // In the end the disk is a good one again, and the store as new.
       this.#restart("process", false);
       this.#commitForSure();
@@ -195,7 +213,7 @@ class World {
     return { durability: this.#durability, counts: this.#counts, disk: this.#disk.counts };
   }
 
-  #step(): void {
+  async #step(): Promise<void> {
     this.#nowMs += 1 + this.#below(800);
     if (this.#isDistrusted) this.#leaveDistrust();
     if (this.#disk.bytesMax < Number.POSITIVE_INFINITY && this.#below(4) === 0)
@@ -206,8 +224,9 @@ class World {
     else if (draw < 62) this.#merge();
     else if (draw < 66) this.#writeProbe();
     else if (draw < 69) this.#rollback();
-    else if (draw < 76) this.#read();
-    else if (draw < 85) this.#checkpoint("PASSIVE");
+    else if (draw < 72) this.#read();
+    else if (draw < 82) await this.#roundSteps(1 + this.#below(4));
+    else if (draw < 86) this.#checkpoint("PASSIVE");
     else if (draw < 88) this.#checkpoint("TRUNCATE");
     else if (draw < 91) this.#vacuum();
     else if (draw < 93) this.#stopInOrder();
@@ -332,7 +351,78 @@ class World {
     this.#attempt("read", () => this.#checkTables());
   }
 
+  /**
+   * Checkpoints as the agent does (`agent/checkpointer.ts`): in steps, between which everything else happens,
+   * and any of which may be the last.
+   */
+  async #roundSteps(count: number): Promise<void> {
+    for (let step = 0; step < count && !this.#isDistrusted; step++) {
+      const before = this.#stage;
+      await this.#roundStep();
+      if (this.#stage !== before + 1) this.#endRound();
+    }
+  }
+
+  /** Goes on to the next stage, if it succeeds. */
+  async #roundStep(): Promise<void> {
+    const { proxy, copier, sync } = this.#round as Round;
+    switch (this.#stage) {
+      case 0:
+        this.#attempt("round: mark", () => {
+          proxy.exec("BEGIN");
+          proxy.all("SELECT 1 FROM sqlite_schema LIMIT 1");
+          this.#mark = this.#history.length - 1;
+          this.#stage = 1;
+        });
+        return;
+      case 1:
+        await this.#attemptSync("round: the WAL is synced", () => sync.syncWal());
+        if (this.#syncedTo === 2) this.#floor = Math.max(this.#floor, this.#mark);
+        return;
+      case 2:
+        this.#attempt("round: checkpoint", () => {
+          sync.withoutSyncs(() => copier.checkpoint("PASSIVE"));
+          this.#stage = 3;
+        });
+        return;
+      case 3:
+        await this.#attemptSync("round: the database is synced", () => sync.syncDatabase());
+        if (this.#syncedTo === 4) this.#counts.rounds += 1;
+        return;
+      default:
+        return;
+    }
+  }
+
+  async #attemptSync(what: string, request: () => Promise<void>): Promise<void> {
+    const { failedSyncs } = this.#disk.counts;
+    let failed: unknown;
+    try {
+      await request();
+    } catch (thrown) {
+      failed = thrown;
+    }
+    // An attempt that is made in the same turn in which it is known how it went.
+    this.#attempt(what, () => {
+      if (failed !== undefined) {
+        if (this.#disk.counts.failedSyncs > failedSyncs) this.#isDistrusted = true;
+        const why = (failed as Error).message;
+        throw new SqliteError(SQLITE_IOERR, why);
+      }
+      this.#stage += 1;
+    });
+    if (this.#isDistrusted && this.#failedPages === "reverted") this.#mayHaveLost = true;
+  }
+
+  /** Before its end too: what it owes the disk is paid by whoever cuts the WAL. */
+  #endRound(): void {
+    this.#stage = 0;
+    const proxy = this.#round?.proxy;
+    if (proxy?.autocommit === false) proxy.exec("COMMIT");
+  }
+
   #checkpoint(mode: "PASSIVE" | "TRUNCATE"): void {
+    if (this.#stage > 0) this.#endRound();
     this.#attempt(`checkpoint ${mode}`, () => {
       const { busy, walFrames, checkpointedFrames } = this.#connection.checkpoint(mode);
       same("busy", busy, false);
@@ -471,6 +561,11 @@ class World {
   }
 
   #close(): void {
+    this.#stage = 0;
+    this.#round?.proxy.close();
+    this.#round?.copier.close();
+    this.#round?.sync.close();
+    this.#round = undefined;
     this.#reader?.close();
     this.#writer?.close();
     this.#reader = undefined;
@@ -485,7 +580,10 @@ class World {
         this.#open();
         break;
       } catch (thrown) {
-        if (!(thrown instanceof SqliteError || thrown instanceof StartFailure)) throw thrown;
+        const isKnown = [SqliteError, StartFailure, VfsError].some(
+          (kind) => thrown instanceof kind,
+        );
+        if (!isKnown || !(thrown instanceof Error)) throw thrown;
         if (tries >= 3) throw thrown;
         this.#say(`start failed: ${thrown.message}`);
         this.#counts.failedStarts += 1;
@@ -519,6 +617,12 @@ class World {
     writer.pragma("cache_size", this.#cachePages);
     writer.pragma("journal_size_limit", this.#walBytesKept);
     this.#reader = openReader(path, this.#vfs);
+    const sync = this.#vfs.openCheckpointSync(path);
+    const [proxy, copier] = [true, false].map((readonly) =>
+      openDatabase(path, { vfs: this.#vfs, readonly }),
+    ) as [Database, Database];
+    this.#round = { sync, proxy, copier };
+    copier.pragma("wal_autocheckpoint", 0);
     this.#say(`mode ${writer.pragma("journal_mode")}`);
     const { clocksWithoutRows, rowsWithoutClocks } = opened.report;
     same("rows and clocks apart", [clocksWithoutRows, rowsWithoutClocks].join(), "0,0");
@@ -812,6 +916,7 @@ export function createCounts(): HistoryCounts {
     commits: 0,
     merges: 0,
     checkpoints: 0,
+    rounds: 0,
     undone: 0,
     refusedFull: 0,
     deaths: 0,

@@ -28,7 +28,7 @@ const began = performance.now();
 
 for (let seed = first; seed < first + count; seed++) {
   try {
-    const { counts, disk } = runFaultyHistory({ seed, steps, ...(log && { log }) });
+    const { counts, disk } = await runFaultyHistory({ seed, steps, ...(log && { log }) });
     for (const [name, value] of Object.entries({ ...counts, ...disk })) {
       totals[name] = (totals[name] ?? 0) + value;
     }

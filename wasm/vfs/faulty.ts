@@ -8,7 +8,7 @@
 
 import type { FaultyDisk } from "./faulty-disk.ts";
 import { FileVfs } from "./file.ts";
-import type { OpenedFile, Vfs } from "./vfs.ts";
+import type { CheckpointSync, OpenedFile, Vfs } from "./vfs.ts";
 
 export interface FaultyVfsOptions {
   /** Fills with random bytes. Default: the system's. */
@@ -56,6 +56,10 @@ export class FaultyVfs implements Vfs {
 
   xCurrentTimeMs(): number {
     return this.#options.nowMs?.() ?? this.#files.xCurrentTimeMs();
+  }
+
+  openCheckpointSync(databasePath: string): CheckpointSync {
+    return this.#files.openCheckpointSync(databasePath);
   }
 
   /** Nobody else could run meanwhile. */

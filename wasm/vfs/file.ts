@@ -58,10 +58,18 @@ import {
   SQLITE_OPEN_WAL,
   SQLITE_READONLY_DIRECTORY,
 } from "../constants.ts";
+import { Owed } from "./checkpoint-sync.ts";
 import { type FileSystem, systemFiles } from "./file-system.ts";
 import { FrameBuffer } from "./frame-buffer.ts";
 import { SharedFile } from "./shared-file.ts";
-import { type OpenedFile, type Vfs, VfsError, type VfsFile, type WalSync } from "./vfs.ts";
+import {
+  type CheckpointSync,
+  type OpenedFile,
+  type Vfs,
+  VfsError,
+  type VfsFile,
+  type WalSync,
+} from "./vfs.ts";
 
 /** What this process knows of one database file, by (device, inode). */
 interface LockedFile {
@@ -84,8 +92,29 @@ const lockedFiles = new Map<string, LockedFile>();
 interface OpenWal {
   /** Open handles. */
   count: number;
+  /** What its database owes the disk. */
+  readonly owed: Owed;
   /** Why it may not be relied on; null while it may. */
   failure: string | null;
+}
+
+const walSuffix = "-wal";
+
+/** By disk and path of the database: its WAL comes and goes. */
+const owedByDisk = new WeakMap<FileSystem, Map<string, Owed>>();
+
+function owedOf(fs: FileSystem, databasePath: string): Owed {
+  let byPath = owedByDisk.get(fs);
+  if (byPath === undefined) {
+    byPath = new Map();
+    owedByDisk.set(fs, byPath);
+  }
+  let owed = byPath.get(databasePath);
+  if (owed === undefined) {
+    owed = new Owed();
+    byPath.set(databasePath, owed);
+  }
+  return owed;
 }
 
 /** By (device, inode). */
@@ -160,6 +189,7 @@ export class FileVfs implements Vfs {
   }
 
   xDelete(name: string, syncDirectory: boolean): boolean {
+    if (name.endsWith(walSuffix)) this.payOwed(name.slice(0, -walSuffix.length));
     try {
       this.#fs.unlink(name);
     } catch (thrown) {
@@ -225,6 +255,59 @@ export class FileVfs implements Vfs {
     };
   }
 
+  /** By descriptors of its own, as {@link openWalSync}. */
+  openCheckpointSync(databasePath: string): CheckpointSync {
+    const fs = this.#fs;
+    const name = this.xFullPathname(databasePath);
+    const owed = owedOf(fs, name);
+    const walSync = this.openWalSync(databasePath);
+    const { fd } = openDescriptor(fs, name, SQLITE_OPEN_READWRITE);
+    owed.descriptor = fd;
+    return {
+      syncWal: walSync.sync,
+      withoutSyncs: (checkpoint) => owed.withoutSyncs(checkpoint),
+      syncDatabase: async () => {
+        const paid = owed.begin();
+        try {
+          await fs.fdatasyncLater(fd);
+        } catch (thrown) {
+          throw this.#databaseSyncFailed(name, thrown);
+        }
+        paid();
+      },
+      close: () => {
+        walSync.close();
+        owed.descriptor = undefined;
+        fs.close(fd);
+      },
+    };
+  }
+
+  /** The WAL of a database is about to go or to begin anew: what its checkpoints wrote has to be on the disk. */
+  payOwed(databasePath: string): void {
+    const owed = owedOf(this.#fs, databasePath);
+    if (!owed.owes) return;
+    const paid = owed.begin();
+    try {
+      const known = owed.descriptor;
+      const fd = known ?? openDescriptor(this.#fs, databasePath, SQLITE_OPEN_READWRITE).fd;
+      try {
+        this.#fs.fdatasync(fd);
+      } finally {
+        if (known === undefined) this.#fs.close(fd);
+      }
+    } catch (thrown) {
+      throw this.#databaseSyncFailed(databasePath, thrown);
+    }
+    paid();
+  }
+
+  /** Of a sync that was owed. It counts as one of the WAL's: see `checkpoint-sync.ts`. */
+  #databaseSyncFailed(databasePath: string, thrown: unknown): VfsError {
+    const name = `${databasePath}${walSuffix}`;
+    return this.syncFailed(name, openWalOf(this.#fs, name), thrown);
+  }
+
   /** Takes note of a failed sync, and gives the error for it. */
   syncFailed(name: string, wal: OpenWal | null, thrown: unknown): VfsError {
     if (wal !== null && wal.failure === null) {
@@ -249,6 +332,9 @@ class FileHandle implements VfsFile {
   #directorySyncDue: boolean;
   /** Of a WAL: frames of a transaction that isn't committed yet (frame-buffer.ts). */
   readonly #frames: FrameBuffer | null;
+  readonly #databasePath: string;
+  /** Of a database and its WAL. */
+  readonly #owed: Owed | undefined;
   /** Where the last call read, if that was the last call: what SQLite writes there it writes again. */
   #readAt = -1;
 
@@ -272,6 +358,8 @@ class FileHandle implements VfsFile {
     this.shared = locked?.shared ?? null;
     this.#wal = wal;
     this.#frames = wal === null ? null : new FrameBuffer();
+    this.#databasePath = wal === null ? name : name.slice(0, -walSuffix.length);
+    this.#owed = wal?.owed ?? (locked === null ? undefined : owedOf(fs, name));
     this.#directorySyncDue = mayHaveMade;
   }
 
@@ -306,6 +394,8 @@ class FileHandle implements VfsFile {
 
   xWrite(heap: Uint8Array, pointer: number, bytes: number, offset: number): void {
     this.#refuseDistrusted();
+    // Its header: it begins anew.
+    if (offset === 0 && this.#wal !== null) this.#vfs.payOwed(this.#databasePath);
     const frames = this.#frames;
     if (frames === null) {
       this.#write(heap, pointer, bytes, offset);
@@ -349,6 +439,7 @@ class FileHandle implements VfsFile {
 
   xTruncate(bytes: number): void {
     this.#refuseDistrusted();
+    if (this.#wal !== null) this.#vfs.payOwed(this.#databasePath);
     this.#writeFrames();
     try {
       this.#fs.ftruncate(this.#fd, bytes);
@@ -360,11 +451,15 @@ class FileHandle implements VfsFile {
   xSync(): void {
     this.#refuseDistrusted();
     this.#writeFrames();
+    const owed = this.#owed;
+    if (owed?.isRelaxed === true) return;
+    const paid = this.#wal === null ? owed?.begin() : undefined;
     try {
       this.#fs.fdatasync(this.#fd);
     } catch (thrown) {
       throw this.#vfs.syncFailed(this.#name, this.#wal, thrown);
     }
+    paid?.();
     if (this.#directorySyncDue) {
       syncDirectoryOf(this.#fs, this.#name);
       this.#directorySyncDue = false;
@@ -493,11 +588,19 @@ function joinWal(
   let wal = openWals.get(key);
   if (wal === undefined) {
     if (writable) rewrite(fs, fd, name);
-    wal = { count: 0, failure: null };
+    wal = { count: 0, failure: null, owed: owedOf(fs, name.slice(0, -walSuffix.length)) };
     openWals.set(key, wal);
   }
   wal.count += 1;
   return wal;
+}
+
+function openWalOf(fs: FileSystem, name: string): OpenWal | null {
+  try {
+    return openWals.get(fs.identityOf(name)) ?? null;
+  } catch {
+    return null;
+  }
 }
 
 function leaveWal(key: string, wal: OpenWal): void {

@@ -65,6 +65,23 @@ export interface WalSync {
   close(): void;
 }
 
+/**
+ * Checkpoints whose syncs don't hold up the thread. What makes them safe is written in `checkpoint-sync.ts`.
+ */
+export interface CheckpointSync {
+  /** As {@link WalSync.sync}. */
+  syncWal(): Promise<void>;
+  /**
+   * Runs a checkpoint without the syncs that SQLite asks for: the frames that it copies are on the disk
+   * already, and the database's sync is owed.
+   */
+  withoutSyncs<T>(checkpoint: () => T): T;
+  /** Pays what is owed. Rejects as `syncWal` does. */
+  syncDatabase(): Promise<void>;
+  /** No sync must be under way. */
+  close(): void;
+}
+
 export interface Vfs {
   /** Unique among the VFSs of this thread. Also the `vfs=` of a URI. */
   readonly name: string;
@@ -81,4 +98,6 @@ export interface Vfs {
   xSleep(microseconds: number): void;
   /** Of a database that is open in WAL mode. Undefined where nothing survives the process. */
   openWalSync?(databasePath: string): WalSync;
+  /** Likewise. */
+  openCheckpointSync?(databasePath: string): CheckpointSync;
 }

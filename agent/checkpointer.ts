@@ -1,0 +1,201 @@
+/**
+ * Copies the WAL into the database without the thread that everybody waits for standing still.
+ *
+ * A checkpoint is two fsyncs and a copy of some pages. The copy takes 3 µs a page, the fsyncs from a
+ * millisecond to a tenth of a second, and in SQLite's own checkpoint the thread waits for both. Here they run on another
+ * thread, one after the other, in a *round*: `wasm/vfs/checkpoint-sync.ts` has the steps, and why no crash and
+ * no power cut in between does harm.
+ *
+ * The WAL begins anew only when a commit finds all of it copied, and while commits follow each other none
+ * does: the round has left behind what came meanwhile. So when the WAL has grown long, bulk merges
+ * are held back for a round ({@link Checkpointer.holdsBack}), reads and all other writes aren't, and what came in
+ * spite of that is copied by an ordinary checkpoint, whose syncs then have little to do.
+ *
+ * @module
+ */
+
+import { assert } from "../core/assert.ts";
+import { type Database, openDatabase } from "../wasm/database.ts";
+import type { Statement } from "../wasm/statement.ts";
+import type { CheckpointSync, Vfs } from "../wasm/vfs/vfs.ts";
+
+export interface CheckpointerOptions {
+  readonly path: string;
+  readonly vfs: Vfs;
+  /** Copies and syncs in one go, on the connection that writes; not in a transaction. Throws what SQLite throws. */
+  readonly checkpoint: (mode: "PASSIVE" | "TRUNCATE") => void;
+  /** The connection that writes is in a transaction. */
+  readonly isBusy: () => boolean;
+  /** A snapshot is lent: what is younger can't be copied. */
+  readonly isPinned?: () => boolean;
+  /** Runs a step that takes time, and takes note of how much. */
+  readonly measured: (work: () => void) => void;
+  readonly onFailure: (why: string) => void;
+  /** A round has ended: there may be more to do. */
+  readonly onEnd: () => void;
+}
+
+export interface WalState {
+  /** In the WAL. */
+  readonly frames: number;
+  /** Of those, not yet in the database. */
+  readonly waiting: number;
+}
+
+/** Frames that a round is begun for: a millisecond of copying. */
+const roundFrames = 300;
+/** While this node catches up nobody is served by it yet. */
+const roundFramesCatchingUp = 4000;
+/** Of a round that holds merges back: each leaves less than the one before. */
+const passesMax = 3;
+/** 64 MB. A longer WAL is brought to its beginning. */
+const framesMax = 16_000;
+/** Copied by an ordinary checkpoint, so few that its syncs are short. */
+const restFramesMax = 64;
+/** A failed round isn't followed by another at once. */
+const afterFailureMs = 1000;
+
+export class Checkpointer {
+  readonly #options: CheckpointerOptions;
+  readonly #sync: CheckpointSync | undefined;
+  /** Holds the mark of a round. */
+  readonly #proxy: Database | undefined;
+  /** Copies, also while the connection that writes is in a transaction. */
+  readonly #copier: Database | undefined;
+  readonly #state: Statement | undefined;
+  #isUnderWay = false;
+  #holdsBack = false;
+  /** The last round left frames that a lent snapshot doesn't have. */
+  #isHeld = false;
+  /** Nothing happens any more, and what there was has been copied as far as readers let it. */
+  #isIdleDone = false;
+  #isClosed = false;
+  #notBeforeMs = 0;
+
+  constructor(options: CheckpointerOptions) {
+    this.#options = options;
+    const { vfs, path } = options;
+    if (vfs.openCheckpointSync === undefined) return;
+    this.#sync = vfs.openCheckpointSync(path);
+    this.#proxy = openDatabase(path, { vfs, readonly: true });
+    this.#copier = openDatabase(path, { vfs });
+    for (const database of [this.#proxy, this.#copier]) database.pragma("cache_size", 10);
+    this.#copier.pragma("wal_autocheckpoint", 0);
+    this.#state = this.#copier.prepare("PRAGMA wal_checkpoint(NOOP)");
+  }
+
+  /** A round is under way in which bulk merges had better wait. */
+  get holdsBack(): boolean {
+    return this.#holdsBack;
+  }
+
+  /**
+   * Does what is due, or begins it.
+   *
+   * @param isIdle nothing has happened for a while: all of it is copied, and the WAL cut
+   * @param isServed somebody may be disturbed
+   * @returns whether there is no more to do until something happens
+   */
+  work(wal: WalState, isIdle: boolean, isServed: boolean): boolean {
+    if (this.#isUnderWay) return false;
+    // Trying costs time in proportion to the WAL, and nothing has changed for it.
+    if (this.#isHeld && this.#options.isPinned?.() === true) return false;
+    if (this.#isClosed || performance.now() < this.#notBeforeMs) return true;
+    const { frames, waiting } = wal;
+    if (isIdle && (waiting === 0 || this.#isIdleDone || this.#sync === undefined)) {
+      this.#isIdleDone = false;
+      // What isn't needed now is given back: the WAL is as long as it ever was until it is cut.
+      if (frames > 0) this.#now("TRUNCATE");
+      return true;
+    }
+    if (!isIdle && waiting < (isServed ? roundFrames : roundFramesCatchingUp)) return true;
+    this.#isIdleDone = isIdle;
+    if (this.#sync === undefined) {
+      this.#now("PASSIVE");
+      return true;
+    }
+    const isLong = frames >= framesMax && !this.#options.isBusy();
+    this.#holdsBack = isLong;
+    void this.#round(isLong);
+    return false;
+  }
+
+  /** At any time, with a file system that syncs elsewhere. */
+  get state(): WalState | undefined {
+    const statement = this.#state;
+    if (statement === undefined || this.#isClosed) return undefined;
+    statement.step();
+    const frames = statement.columnNumber(1);
+    const waiting = frames - statement.columnNumber(2);
+    statement.reset();
+    return { frames, waiting };
+  }
+
+  /** Nothing is begun any more. What a round has left undone or owes the disk, the next checkpoint does. */
+  close(): void {
+    this.#isClosed = true;
+    this.#proxy?.close();
+    this.#copier?.close();
+    if (!this.#isUnderWay) this.#sync?.close();
+  }
+
+  async #round(isLong: boolean): Promise<void> {
+    const sync = this.#sync as CheckpointSync;
+    const proxy = this.#proxy as Database;
+    const copier = this.#copier as Database;
+    this.#isUnderWay = true;
+    let isDone = false;
+    try {
+      for (let passes = 0; passes < passesMax; passes++) {
+        proxy.exec("BEGIN");
+        // It begins with the first read.
+        proxy.all("SELECT 1 FROM sqlite_schema LIMIT 1");
+        const mark = (this.state as WalState).frames;
+        await sync.syncWal();
+        if (this.#isClosed) return;
+        this.#options.measured(() => {
+          const { checkpointedFrames } = sync.withoutSyncs(() => copier.checkpoint("PASSIVE"));
+          assert(checkpointedFrames <= mark, "checkpoint: no frame beyond the mark");
+          this.#isHeld = checkpointedFrames < mark;
+        });
+        await sync.syncDatabase();
+        if (this.#isClosed) return;
+        proxy.exec("COMMIT");
+        if (!isLong || this.state?.waiting === 0) break;
+      }
+      isDone = true;
+    } catch (error) {
+      this.#failed(error);
+    } finally {
+      this.#isUnderWay = false;
+      this.#holdsBack = false;
+      if (this.#isClosed) sync.close();
+      else this.#end(proxy, isLong && isDone);
+    }
+  }
+
+  #end(proxy: Database, isLong: boolean): void {
+    try {
+      if (!proxy.autocommit) proxy.exec("COMMIT");
+      // What came during a round, if it isn't much: the next commit begins the WAL anew.
+      if (isLong && (this.state as WalState).waiting <= restFramesMax) this.#now("PASSIVE");
+    } catch (error) {
+      this.#failed(error);
+    }
+    this.#options.onEnd();
+  }
+
+  #now(mode: "PASSIVE" | "TRUNCATE"): void {
+    if (this.#options.isBusy()) return;
+    try {
+      this.#options.measured(() => this.#options.checkpoint(mode));
+    } catch (error) {
+      this.#failed(error);
+    }
+  }
+
+  #failed(error: unknown): void {
+    this.#notBeforeMs = performance.now() + afterFailureMs;
+    this.#options.onFailure((error as Error).message);
+  }
+}
