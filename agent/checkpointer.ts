@@ -18,6 +18,12 @@ import { assert } from "../core/assert.ts";
 import { type Database, openDatabase } from "../wasm/database.ts";
 import type { Statement } from "../wasm/statement.ts";
 import type { CheckpointSync, Vfs } from "../wasm/vfs/vfs.ts";
+import {
+  restFramesMax,
+  roundFrames,
+  roundFramesCatchingUp,
+  walFramesMax,
+} from "./checkpoint-frames.ts";
 
 export interface CheckpointerOptions {
   readonly path: string;
@@ -42,16 +48,8 @@ export interface WalState {
   readonly waiting: number;
 }
 
-/** Frames that a round is begun for: a millisecond of copying. */
-const roundFrames = 300;
-/** While this node catches up nobody is served by it yet. */
-const roundFramesCatchingUp = 4000;
 /** Of a round that holds merges back: each leaves less than the one before. */
 const passesMax = 3;
-/** 64 MB. A longer WAL is brought to its beginning. */
-const framesMax = 16_000;
-/** Copied by an ordinary checkpoint, so few that its syncs are short. */
-const restFramesMax = 64;
 /** A failed round isn't followed by another at once. */
 const afterFailureMs = 1000;
 
@@ -98,8 +96,8 @@ export class Checkpointer {
    */
   work(wal: WalState, isIdle: boolean, isServed: boolean): boolean {
     if (this.#isUnderWay) return false;
-    // Trying costs time in proportion to the WAL, and nothing has changed for it.
-    if (this.#isHeld && this.#options.isPinned?.() === true) return false;
+    // Trying costs time in proportion to the WAL, and nothing has changed for it. The end of the loan is work.
+    if (this.#isHeld && this.#options.isPinned?.() === true) return true;
     if (this.#isClosed || performance.now() < this.#notBeforeMs) return true;
     const { frames, waiting } = wal;
     if (isIdle && (waiting === 0 || this.#isIdleDone || this.#sync === undefined)) {
@@ -114,7 +112,7 @@ export class Checkpointer {
       this.#now("PASSIVE");
       return true;
     }
-    const isLong = frames >= framesMax && !this.#options.isBusy();
+    const isLong = frames >= walFramesMax && !this.#options.isBusy();
     this.#holdsBack = isLong;
     void this.#round(isLong);
     return false;

@@ -266,7 +266,6 @@ export class StoreThread {
         lender: this.#lender,
         hlcMs: this.#hlcMs,
         onLoanEnded: () => {
-          this.#isHeldByLoan = false;
           if (!this.#isStopped) this.#afterWork();
         },
         log,

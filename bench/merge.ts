@@ -37,7 +37,7 @@
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { checkpointFramesCatchingUp as catchingUpFrames } from "../agent/checkpoint-frames.ts";
+import { walFramesMax as catchingUpFrames } from "../agent/checkpoint-frames.ts";
 import { type Site, type Stamp, siteOfHex } from "../core/clock/stamp.ts";
 import { cutAt } from "../core/index/settled-image.ts";
 import { siteToBytes } from "../core/row/digest.ts";
