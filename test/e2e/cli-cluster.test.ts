@@ -113,7 +113,8 @@ test("health counts both, and has a lag", async () => {
     const { status, body } = await new PatinaClient(b.socket).health();
     return status === 200 && JSON.parse(body).response.members === 2;
   });
-});
+  // It is ready once it was found equal, which takes some five seconds.
+}, 60_000);
 
 test("an agent that is killed becomes DOWN, comes back with its port, and catches up", async () => {
   await a.kill();
