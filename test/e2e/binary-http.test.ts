@@ -60,6 +60,13 @@ testIf(
         // A stream, for a second: its lines come while it is open.
         const live = ["-N", "-m", "1", `${url}/subscriptions`, ...json, ...token];
         expect(await curl(...live, "-d", '"SELECT v FROM t"')).toContain('{"row":[1,["x"]]}');
+        // Longer than the store thread has time for: the reader thread is in the executable.
+        const count =
+          "WITH RECURSIVE c(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM c WHERE x < 200000) SELECT count(*) FROM c";
+        const long = await curl(`${url}/queries`, ...json, ...token, "-d", JSON.stringify(count));
+        expect(long).toContain('{"row":[1,[200000]]}');
+        const status = JSON.parse((await curl(`${url}/status`, ...token)).split("\n")[0] as string);
+        expect(status.reader_thread).toMatchObject({ starts: 1, alive: true });
       }
       agent.kill("SIGTERM");
       expect(await agent.exited).toBe(0);
