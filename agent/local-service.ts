@@ -144,11 +144,11 @@ export class LocalService<C extends WriteCommit = WriteCommit> implements StoreS
     }
   }
 
-  async query(
+  query(
     statement: SqlText,
     timeoutMs: number | undefined,
     access: Access = fullAccess,
-  ): Promise<QueryOutcome> {
+  ): QueryOutcome {
     this.#host.served?.();
     return (
       this.#mayNotRead(statement, access) ??

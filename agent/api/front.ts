@@ -86,7 +86,8 @@ export function createFront({ handle, room, gate }: FrontOptions): Front {
     const route = room.enter(incoming.path);
     if (route === undefined) return textResponse(503, "max concurrency limit reached");
     try {
-      return await handle(incoming.withBody(await incoming.readBody()), access);
+      const answer = handle(incoming.withBody(await incoming.readBody()), access);
+      return answer instanceof Promise ? await answer : answer;
     } finally {
       room.leave(route);
     }

@@ -41,6 +41,7 @@ import { QueryString, QueryStringError } from "./query-string.ts";
 import { parseJsonBody, parseStatementBody, parseStatementListBody } from "./statement.ts";
 import type {
   Operation,
+  QueryOutcome,
   StoreService,
   SubscribeOptions,
   SubscribeOutcome,
@@ -64,20 +65,34 @@ export const apiLimits: ApiLimits = {
   statementsMax: 100_000,
 };
 
-/** @param access what the client may do; everything, unless a carrier knows better */
-export type ApiHandler = (request: ApiRequest, access?: Access) => Promise<ApiResponse>;
+/**
+ * An answer that is there at once is no promise: each one that is waited for costs a short read a good part of
+ * a microsecond.
+ *
+ * @param access what the client may do; everything, unless a carrier knows better
+ */
+export type ApiHandler = (
+  request: ApiRequest,
+  access?: Access,
+) => Promise<ApiResponse> | ApiResponse;
 
 /** One function that answers every request. It doesn't throw but for faults of ours. */
 export function createApi(store: StoreService, limits: ApiLimits = apiLimits): ApiHandler {
   const handlers = new Handlers(store, limits);
-  return async (request, access = fullAccess) => {
+  return (request, access = fullAccess) => {
     try {
-      return await handlers.handle(request, access);
+      const answer = handlers.handle(request, access);
+      return answer instanceof Promise ? answer.catch(refusedQueryString) : answer;
     } catch (error) {
-      if (error instanceof QueryStringError) return error.response;
-      throw error;
+      return refusedQueryString(error);
     }
   };
+}
+
+/** @throws anything else */
+function refusedQueryString(error: unknown): ApiResponse {
+  if (error instanceof QueryStringError) return error.response;
+  throw error;
 }
 
 const subscriptionsPath = "/v1/subscriptions/";
@@ -165,12 +180,20 @@ class Handlers {
     return jsonResponse(status, `{"results":[${errorJson(why)}],${tail}}`);
   }
 
-  async #query(request: ApiRequest, access: Access): Promise<ApiResponse> {
-    const timeoutMs = secondsToMs(new QueryString(request.query).unsigned("timeout"));
+  #query(request: ApiRequest, access: Access): Promise<ApiResponse> | ApiResponse {
+    const { query } = request;
+    const timeoutMs =
+      query === "" ? undefined : secondsToMs(new QueryString(query).unsigned("timeout"));
     if (request.body === "too-large") return errorResponse(413, tooLarge(this.#limits));
     const parsed = parseStatementBody(request);
     if (parsed.kind === "refused") return parsed.response;
-    const outcome = await this.#store.query(parsed.value, timeoutMs, access);
+    const outcome = this.#store.query(parsed.value, timeoutMs, access);
+    return outcome instanceof Promise
+      ? outcome.then((one) => this.#queried(request, one))
+      : this.#queried(request, outcome);
+  }
+
+  #queried(request: ApiRequest, outcome: QueryOutcome): ApiResponse {
     if (outcome.kind === "refused") return errorResponse(outcome.status, outcome.why);
     if (outcome.kind === "stream") {
       request.signal.addEventListener("abort", outcome.cancel, { once: true });

@@ -107,7 +107,12 @@ export interface StoreService {
     timeoutMs: number | undefined,
     access: Access,
   ): Promise<TransactOutcome>;
-  query(statement: SqlText, timeoutMs: number | undefined, access: Access): Promise<QueryOutcome>;
+  /** At once, where it can be. */
+  query(
+    statement: SqlText,
+    timeoutMs: number | undefined,
+    access: Access,
+  ): Promise<QueryOutcome> | QueryOutcome;
   /** The listener is called first during this call, in order, and until `end` or `unsubscribe`. */
   subscribe(
     statement: SqlText,
