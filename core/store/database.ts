@@ -14,7 +14,7 @@ export interface SqlStatement extends Disposable {
   bind(index: number, value: SqlValue): void;
   /** Binds the TEXT of `bytes[from..]` to parameter `index`, from 1, whether it is UTF-8 or not. */
   bindTextFrom(index: number, bytes: Uint8Array, from: number): void;
-  /** Runs to the next row; false when done. */
+  /** Runs to the next row; false when done: it is at rest then, as after {@link reset}. */
   step(): boolean;
   /** Column `index` of the current row, from 0. BLOBs are copies. */
   column(index: number): SqlValue;

@@ -99,14 +99,6 @@ export class FlatClocks {
     );
   }
 
-  stampAt(i: number, ordinals: StoredOrdinals): Stamp {
-    return {
-      ms: this.cellMs[i] as number,
-      count: this.cellCount[i] as number,
-      site: ordinals.site(this.cellSite[i] as number) as Site,
-    };
-  }
-
   /** Past the end it is NaN, which nothing is equal to. */
   #varint(): number {
     let value = this.#bytes[this.#at++] as number;

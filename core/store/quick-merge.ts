@@ -15,7 +15,7 @@
 
 import { ByteWriter } from "../bytes/writer.ts";
 import { isLive } from "../clock/row-clock.ts";
-import { type Site, type Stamp, writeHlc } from "../clock/stamp.ts";
+import type { Site, Stamp } from "../clock/stamp.ts";
 import { decodeKey } from "../row/key.ts";
 import type { Cell, RowState } from "../row/row-state.ts";
 import type { SqlValue } from "../row/value.ts";
@@ -57,8 +57,16 @@ export class QuickMerge {
   readonly #hashLow = new Float64Array(flatCellsMax);
   /** The row before was. */
   #wasNew = false;
-  #before: Stamp | undefined;
-  #largest: Stamp | undefined;
+  // Of the blob that is being written: the row clock's stamp, the cell's before, and the largest.
+  #clockMs = 0;
+  #clockCount = 0;
+  #clockSite = 0;
+  #beforeMs = 0;
+  #beforeCount = 0;
+  #beforeSite = 0;
+  #largestMs = 0;
+  #largestCount = 0;
+  #largestSite = 0;
 
   constructor(parts: StoreParts) {
     this.#parts = parts;
@@ -192,23 +200,25 @@ export class QuickMerge {
   #encodeJoin(row: RowState, takenCount: number): EncodedClocks {
     const { ordinals } = this.#parts;
     const held = this.#held;
-    const site = ordinals.site(held.site) as Site;
-    const clock: Stamp = { ms: held.ms, count: held.clockCount, site };
-    const writer = this.#beginBlob(clock, held.cl, takenCount);
+    const writer = this.#beginBlob(held.ms, held.clockCount, held.site, held.cl, takenCount);
     for (let k = 0; k < takenCount; k++) {
       const at = this.#taken[k] as number;
       if (at < 0) {
         const { column, stamp } = row.cells[-1 - at] as Cell;
-        this.#writeCell(writer, ordinals.columnOrdinal(column), stamp, clock);
+        const site = this.#siteOrdinal(stamp.site);
+        this.#writeCell(writer, ordinals.columnOrdinal(column), stamp.ms, stamp.count, site);
         writer.u32(this.#hashHigh[k] as number);
         writer.u32(this.#hashLow[k] as number);
       } else {
-        this.#writeCell(writer, held.column[at] as number, held.stampAt(at, ordinals), clock);
+        const ms = held.cellMs[at] as number;
+        const count = held.cellCount[at] as number;
+        const site = held.cellSite[at] as number;
+        this.#writeCell(writer, held.column[at] as number, ms, count, site);
         writer.u32(held.high[at] as number);
         writer.u32(held.low[at] as number);
       }
     }
-    return new EncodedClocks(writer.finish(), ordinals, this.#largest);
+    return this.#finishBlob();
   }
 
   #insert(
@@ -228,7 +238,8 @@ export class QuickMerge {
     }
     let msMin = clock.ms;
     let msMax = clock.ms;
-    const writer = this.#beginBlob(clock, clock.cl, cells.length);
+    const clockSite = this.#siteOrdinal(clock.site);
+    const writer = this.#beginBlob(clock.ms, clock.count, clockSite, clock.cl, cells.length);
     for (let j = 0; j < cells.length; j++) {
       const { column, stamp, value } = cells[j] as Cell;
       const index = this.#indexOf(known, column);
@@ -236,12 +247,13 @@ export class QuickMerge {
       values[index] = value;
       if (stamp.ms < msMin) msMin = stamp.ms;
       if (stamp.ms > msMax) msMax = stamp.ms;
-      this.#writeCell(writer, ordinals.columnOrdinal(column), stamp, clock);
+      const site = this.#siteOrdinal(stamp.site);
+      this.#writeCell(writer, ordinals.columnOrdinal(column), stamp.ms, stamp.count, site);
       digester.hashValue(value);
       writer.u32(digester.hashHigh);
       writer.u32(digester.hashLow);
     }
-    const after = new EncodedClocks(writer.finish(), ordinals, this.#largest);
+    const after = this.#finishBlob();
     if (!table.insertQuick(key, row.key, values)) return undefined;
     table.insertClocksQuick(writer.peek(), row.key);
     const news: QuickNews = { msMin, msMax, isHeld: true };
@@ -267,30 +279,63 @@ export class QuickMerge {
 
   // ---- Clock blobs (`clock-blob.ts`) ------------------------------------------------------------
 
-  #beginBlob(clock: Stamp, cl: number, cells: number): ByteWriter {
+  /** @param site Of the row clock: an ordinal, as all sites here. */
+  #beginBlob(ms: number, count: number, site: number, cl: number, cells: number): ByteWriter {
     const writer = this.#writer;
     writer.clear();
     writer.u8(clockBlobVersion);
-    writeHlc(writer, clock);
-    writer.varint(this.#siteOrdinal(clock.site));
+    writer.u48(ms);
+    writer.u16(count);
+    writer.varint(site);
     writer.varint(cl);
     writer.varint(cells);
-    this.#before = clock;
-    this.#largest = clock;
+    this.#clockMs = ms;
+    this.#clockCount = count;
+    this.#clockSite = site;
+    this.#beforeMs = ms;
+    this.#beforeCount = count;
+    this.#beforeSite = site;
+    this.#largestMs = ms;
+    this.#largestCount = count;
+    this.#largestSite = site;
     return writer;
   }
 
   /** A cell without its hash. */
-  #writeCell(writer: ByteWriter, column: number, stamp: Stamp, clock: Stamp): void {
-    const where = isSameStamp(stamp, clock) ? 0 : isSameStamp(stamp, this.#before as Stamp) ? 1 : 2;
+  #writeCell(writer: ByteWriter, column: number, ms: number, count: number, site: number): void {
     writer.varint(column);
-    writer.u8(where);
-    if (where === 2) {
-      writeHlc(writer, stamp);
-      writer.varint(this.#siteOrdinal(stamp.site));
-      if (isLater(stamp, this.#largest as Stamp)) this.#largest = stamp;
+    if (ms === this.#clockMs && count === this.#clockCount && site === this.#clockSite) {
+      writer.u8(0);
+    } else if (ms === this.#beforeMs && count === this.#beforeCount && site === this.#beforeSite) {
+      writer.u8(1);
+    } else {
+      writer.u8(2);
+      writer.u48(ms);
+      writer.u16(count);
+      writer.varint(site);
+      if (this.#isLargest(ms, count, site)) {
+        this.#largestMs = ms;
+        this.#largestCount = count;
+        this.#largestSite = site;
+      }
     }
-    this.#before = stamp;
+    this.#beforeMs = ms;
+    this.#beforeCount = count;
+    this.#beforeSite = site;
+  }
+
+  #isLargest(ms: number, count: number, site: number): boolean {
+    if (ms !== this.#largestMs) return ms > this.#largestMs;
+    if (count !== this.#largestCount) return count > this.#largestCount;
+    const { ordinals } = this.#parts;
+    return (ordinals.site(site) as Site) > (ordinals.site(this.#largestSite) as Site);
+  }
+
+  #finishBlob(): EncodedClocks {
+    const { ordinals } = this.#parts;
+    const site = ordinals.site(this.#largestSite) as Site;
+    const largest: Stamp = { ms: this.#largestMs, count: this.#largestCount, site };
+    return new EncodedClocks(this.#writer.finish(), ordinals, largest);
   }
 
   // ---- Names --------------------------------------------------------------------------------------
@@ -340,13 +385,4 @@ export class QuickMerge {
     this.#lastName = "";
     this.#lastSite = undefined;
   }
-}
-
-function isSameStamp(a: Stamp, b: Stamp): boolean {
-  return a === b || (a.ms === b.ms && a.count === b.count && a.site === b.site);
-}
-
-function isLater(a: Stamp, b: Stamp): boolean {
-  if (a.ms !== b.ms) return a.ms > b.ms;
-  return a.count !== b.count ? a.count > b.count : a.site > b.site;
 }

@@ -720,7 +720,7 @@ function bitsOf(columns: readonly number[]): number {
   return bits;
 }
 
+/** One that returns no rows: it is at rest again when its step has ended. */
 function runBound(statement: SqlStatement): void {
   statement.step();
-  statement.reset();
 }
