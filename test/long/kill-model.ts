@@ -9,6 +9,8 @@
  *   `ballast`, whose pages are more than SQLite's cache holds: so it stands in the WAL long before it
  *   commits. Both tables have one generation, the same.
  *
+ * And now and then one node rewrites its `tomes`, which are more than the cache of those who merge them.
+ *
  * @module
  */
 
@@ -28,6 +30,9 @@ CREATE TABLE accounts (
 CREATE TABLE sheets (
   id TEXT NOT NULL PRIMARY KEY, node TEXT NOT NULL DEFAULT '', generation INTEGER NOT NULL DEFAULT 0
 );
+CREATE TABLE tomes (
+  id TEXT NOT NULL PRIMARY KEY, generation INTEGER NOT NULL DEFAULT 0, payload BLOB
+);
 CREATE TABLE ballast (n INTEGER NOT NULL PRIMARY KEY, generation INTEGER, payload BLOB);
 `;
 /** Kills are what this is about, and not what a busy machine makes of a deadline. */
@@ -38,6 +43,8 @@ const accounts = 20;
 const sheets = 3000;
 /** Two rows a page: 20 MB, of which the agent's writer caches 16. */
 const ballast = 10_000;
+/** A page each, and a little. */
+const tomes = 5500;
 /** Of a large transaction, about, that stand in the WAL before its `sheets` are written. */
 export const spilledFrames = 800;
 const batchRowsMax = 20;
@@ -88,6 +95,18 @@ export class KillModel {
       `${count(sheets)} INSERT INTO sheets SELECT '${name}-' || i, '${name}', 0 FROM k`,
       `${count(ballast)} INSERT INTO ballast SELECT i, 0, zeroblob(2000) FROM k`,
     );
+  }
+
+  async fillTomes(node: ClusterNode): Promise<void> {
+    await node.client.transact(
+      `WITH RECURSIVE k(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM k WHERE i < ${tomes})
+       INSERT INTO tomes SELECT 'tome-' || i, 0, zeroblob(3900) FROM k`,
+    );
+  }
+
+  /** So much that whoever merges it has it in its WAL before it is all there. Returns once it is committed. */
+  async writeTomes(node: ClusterNode): Promise<void> {
+    await node.client.transact("UPDATE tomes SET generation = generation + 1");
   }
 
   /** Small transactions until told to stop: a batch of rows and a transfer in each. */

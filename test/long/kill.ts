@@ -62,6 +62,7 @@ await cluster.connected(60_000);
 
 const model = new KillModel(random);
 await Promise.all([model.fill(victim), model.fill(other)]);
+await model.fillTomes(other);
 let readers = await Promise.all(queries.map((sql) => open(victim.socket, sql)));
 let isOver = false;
 const othersWriter = model.writeUntil(other, "other", () => isOver);
@@ -81,17 +82,22 @@ for (let kill = 1; kill <= kills; kill++) {
     model.writeUntil(victim, `victim-${kill}-${n}`, () => isDead),
   );
   await until("writes are going on", 60_000, () => model.acknowledged(victim) > before + 30);
-  const large = model.writeLarge(isOwn ? victim : other, () => isOwn && isDead);
+  const isTomes = kill % 10 === 4;
+  const large = isTomes
+    ? { isAnswered: true, done: model.writeTomes(other) }
+    : model.writeLarge(isOwn ? victim : other, () => isOwn && isDead);
+  const wal = join(victim.dataDirectory, "patina.db-wal");
   if (isOwn) {
     // From then on it stands in the WAL in part, for as long as the rest of it takes.
-    const wal = join(victim.dataDirectory, "patina.db-wal");
     const wanted = random() * spilledFrames;
     while (!large.isAnswered && countUncommitted(wal) <= wanted) await Bun.sleep(1);
     await Bun.sleep(random() * 40);
   } else {
     // It is merged once the other has committed it and its bytes have come.
     await large.done;
-    await Bun.sleep(random() * 80);
+    const lookMs = performance.now() + (isTomes ? 20_000 : random() * 80);
+    const isInWal = () => isTomes && countUncommitted(wal) > 50;
+    while (performance.now() < lookMs && !isInWal()) await Bun.sleep(1);
   }
   const isUnanswered = isOwn && !large.isAnswered;
   isDead = true;
@@ -129,7 +135,7 @@ for (let kill = 1; kill <= kills; kill++) {
   );
   for (const reader of readers) await isAsFresh(reader);
   console.log(
-    `kill ${kill}: in ${isOwn ? "a large transaction" : "a large merge"}${isUnanswered ? ", unanswered" : ""}; ` +
+    `kill ${kill}: in ${isOwn ? "a large transaction" : isTomes ? "a very large merge" : "a large merge"}${isUnanswered ? ", unanswered" : ""}; ` +
       `${uncommitted} frames without commit; integrity ok, ${found.rows} rows, all that were acknowledged`,
   );
 }
@@ -184,8 +190,10 @@ async function isAsFresh({ sql, folded }: Reader): Promise<void> {
 }
 
 async function contents(node: ClusterNode): Promise<string> {
-  const tables = ["batches", "accounts", "sheets"].map(async (table) => {
-    const { rows } = await node.client.query(`SELECT * FROM ${table} ORDER BY id`);
+  const tables = ["batches", "accounts", "sheets", "tomes"].map(async (table) => {
+    const { rows } = await node.client.query(
+      `SELECT ${table === "tomes" ? "id, generation" : "*"} FROM ${table} ORDER BY id`,
+    );
     return rows.map((row) => row.join("|")).join("\n");
   });
   const { root, cut } = JSON.parse(await node.client.get("/v1/status"));
