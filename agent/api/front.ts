@@ -13,35 +13,9 @@ import { fullAccess, type Gate } from "./access.ts";
 import type { ApiHandler } from "./handlers.ts";
 import { type ApiRequest, type ApiResponse, type RequestHead, textResponse } from "./http.ts";
 
-/** On one agent, over all its carriers. */
-export class RouteRoom {
-  readonly #running = new Map<string, number>();
-
-  /** The route, to be given to {@link leave}; undefined when it is full. */
-  enter(path: string): string | undefined {
-    const route = routeOf(path);
-    const running = this.#running.get(route) ?? 0;
-    if (running >= (fewRoutes.has(route) ? fewMax : manyMax)) return undefined;
-    this.#running.set(route, running + 1);
-    return route;
-  }
-
-  leave(route: string): void {
-    this.#running.set(route, (this.#running.get(route) as number) - 1);
-  }
-}
-
-const manyMax = 128;
-const fewMax = 4;
+const many = 128;
+const few = 4;
 const fewRoutes: ReadonlySet<string> = new Set(["/v1/table_stats", "/v1/health"]);
-
-/** Without what stands for an id or a table; unknown paths share one. */
-function routeOf(path: string): string {
-  if (knownRoutes.has(path)) return path;
-  if (path.startsWith("/v1/subscriptions/")) return "/v1/subscriptions/:id";
-  if (path.startsWith("/v1/updates/")) return "/v1/updates/:table";
-  return "";
-}
 
 const knownRoutes: ReadonlySet<string> = new Set([
   "/v1/queries",
@@ -54,10 +28,44 @@ const knownRoutes: ReadonlySet<string> = new Set([
   "/v1/swarm",
   "/v1/subs",
   "/v1/openapi.json",
-  "/v1/subs",
   "/v1/backup",
   "/v1/reload",
 ]);
+
+/** Requests of one route that are between their head and the head of their answer. */
+interface Route {
+  running: number;
+  readonly max: number;
+}
+
+/** On one agent, over all its carriers. */
+export class RouteRoom {
+  readonly #routes: ReadonlyMap<string, Route> = new Map(
+    [...knownRoutes].map((path) => [path, { running: 0, max: fewRoutes.has(path) ? few : many }]),
+  );
+  readonly #byId: Route = { running: 0, max: many };
+  readonly #updates: Route = { running: 0, max: many };
+  /** Unknown paths share one. */
+  readonly #other: Route = { running: 0, max: many };
+
+  /** The route, to be given to {@link leave}; undefined when it is full. */
+  enter(path: string): Route | undefined {
+    const route = this.#routes.get(path) ?? this.#routeOf(path);
+    if (route.running >= route.max) return undefined;
+    route.running++;
+    return route;
+  }
+
+  leave(route: Route): void {
+    route.running--;
+  }
+
+  /** Without what stands for an id or a table. */
+  #routeOf(path: string): Route {
+    if (path.startsWith("/v1/subscriptions/")) return this.#byId;
+    return path.startsWith("/v1/updates/") ? this.#updates : this.#other;
+  }
+}
 
 export interface FrontOptions {
   readonly handle: ApiHandler;
