@@ -149,7 +149,11 @@ export class ReaderRunner {
   /** SQLite compiles a statement anew by itself, but what is known of its columns is kept here. */
   #heedSchema(lane: Lane, request: ReadRequest): void {
     const schemaVersion = Number(lane.database.pragma("schema_version"));
-    if (schemaVersion !== lane.schemaVersion) lane.runner.prepared.clear();
+    if (schemaVersion !== lane.schemaVersion) {
+      // A connection hears of it at the next step of a statement, and not when one is compiled.
+      lane.database.all("SELECT 1 FROM sqlite_schema LIMIT 1");
+      lane.runner.prepared.clear();
+    }
     lane.schemaVersion = schemaVersion;
     const checked = request.schemaVersion;
     if (checked !== undefined && checked !== schemaVersion) {

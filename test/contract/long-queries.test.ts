@@ -13,6 +13,7 @@ import type { StreamEvent } from "../../agent/api/store-service.ts";
 import { createLog } from "../../agent/log.ts";
 import { type ReaderLimits, readerLimits } from "../../agent/readers/reader-pool.ts";
 import { StoreThread } from "../../agent/store-thread.ts";
+import type { PlannedSchema } from "../../core/schema/schema.ts";
 import { readSchema } from "../../core/schema/schema-reader.ts";
 import { openDatabase } from "../../wasm/database.ts";
 import { FileVfs } from "../../wasm/vfs/file.ts";
@@ -30,17 +31,22 @@ const endless =
 let folder: string;
 let thread: StoreThread;
 
-function open(limits: Partial<ReaderLimits> = {}, queryTimeoutMs = 10_000): void {
+function planned(text: string): PlannedSchema {
   using scratch = openDatabase("/schema.db", { vfs: new MemoryVfs() });
-  const read = readSchema(scratch, [{ name: "a.sql", text: schemaSql }], new Map());
+  const read = readSchema(scratch, [{ name: "a.sql", text }], new Map());
   if (read.kind === "refused") throw new Error("the schema is refused");
+  return read.schema;
+}
+
+function open(limits: Partial<ReaderLimits> = {}, queryTimeoutMs = 10_000): void {
   thread = new StoreThread({
     vfs: new FileVfs(),
     databasePath: join(folder, "patina.db"),
     publicKey: "ab".repeat(32),
     node: { name: "n", region: "r", zone: "z" },
     digestKey: new Uint8Array(32),
-    schema: read.schema,
+    schema: planned(schemaSql),
+    readSchema: () => planned(schemaSql.replace("n INTEGER", "n INTEGER, extra TEXT")),
     durability: "normal",
     queryTimeoutMs,
     statementTimeoutMs: 10_000,
@@ -204,6 +210,23 @@ test("what a token may not read, and what isn't read-only, is refused there as h
     why: "Wrong number of parameters passed to query. Got 1, needed 0",
   });
   expect((await asked("DELETE FROM t")).kind).toBe("refused");
+});
+
+test("another schema is heeded, by statements that were compiled before too", async () => {
+  open();
+  await fill();
+  const all = "SELECT * FROM t WHERE id > 10";
+  const begin = async () => (await whole(all)).split("\n").slice(0, 2);
+  expect(await begin()).toEqual(['{"columns":["id","v","n"]}', '{"row":[1,[11,"value 11",1]]}']);
+  for await (const line of thread.reload()) expect(line).not.toHaveProperty("error");
+  expect(await begin()).toEqual([
+    '{"columns":["id","v","n","extra"]}',
+    '{"row":[1,[11,"value 11",1,null]]}',
+  ]);
+  // What is asked beside SQL's own tables is there too.
+  const changes = "SELECT count(*), min(node) FROM patina_changes WHERE tbl = 't'";
+  expect(await whole(changes)).toMatch(/\{"row":\[1,\[\d{4,},/);
+  expect(readers().alive).toBe(true);
 });
 
 test("a query over its memory ends with an error, and the next one runs", async () => {
