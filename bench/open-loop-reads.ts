@@ -31,7 +31,7 @@ export interface OpenLoopResult {
 
 /** A timer of Bun's has a millisecond, and what was due just after it fired waits for the next. */
 export const lateMs = 2;
-const connections = 768;
+const connections = 2000;
 
 interface Request {
   readonly index: number;

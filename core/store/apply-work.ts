@@ -135,8 +135,8 @@ interface Taking {
 
 /** Rows between two looks at the pace: some tenths of a millisecond. */
 const pieceRows = 16;
-/** A changeset of which no more is left is brought to its end. */
-const nearlyDoneRows = 16;
+/** A changeset of which no more is left is brought to its end: a millisecond or two. */
+const nearlyDoneRows = 100;
 /** Larger ones are read piece by piece, in a transaction of their own. */
 const smallBytesMax = 32 * 1024;
 /** Rows whose way into the index isn't worth a slice of its own. */
