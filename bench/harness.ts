@@ -29,6 +29,8 @@ export interface BenchResult {
   readonly summary: Readonly<Record<string, number | string | null>>;
   /** What bounds it, what is not measured: printed below the table. */
   readonly notes?: readonly string[];
+  /** Why nothing may be concluded from this run: the machine was too busy to measure on. */
+  readonly voided?: string;
 }
 
 export interface Bench {

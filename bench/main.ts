@@ -2,6 +2,8 @@
  * `npm run bench` lists the benchmarks; `npm run bench -- NAME` prints a table, with `--json` one object on
  * one line.
  *
+ * Exit codes: 0 measured, 1 failed, 2 no such benchmark, 3 measured but void (stderr says why).
+ *
  * @module
  */
 
@@ -38,8 +40,13 @@ if (import.meta.main) {
   const json = args.includes("--json");
   const bench = await load();
   const result = await bench.run({ small: args.includes("--small"), args });
+  const { cases, summary, voided } = result;
   if (json) {
-    const { cases, summary } = result;
-    console.log(JSON.stringify({ bench: name, machine: machine(), cases, ...summary }));
+    const reason = voided === undefined ? {} : { void: voided };
+    console.log(JSON.stringify({ bench: name, machine: machine(), cases, ...summary, ...reason }));
   } else printTable(name, result);
+  if (voided !== undefined) {
+    console.error(`bench: void: ${voided}`);
+    process.exitCode = 3;
+  }
 }

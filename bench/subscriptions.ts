@@ -323,9 +323,14 @@ async function initialRows(rows: number) {
   await fill(thread, 1, rows);
   let bytes = 0;
   const begunMs = performance.now();
+  const end = Promise.withResolvers<void>();
+  const eoq = Buffer.from('{"eoq":');
   await subscribe(thread, "selection", "s0", (event) => {
-    if (event.kind === "lines") bytes += event.bytes.length;
+    if (event.kind !== "lines") return;
+    bytes += event.bytes.length;
+    if (Buffer.from(event.bytes).lastIndexOf(eoq) >= 0) end.resolve();
   });
+  await end.promise;
   const turnMs = performance.now() - begunMs;
   if (bytes < rows * 10) throw new Error("rows are missing");
   return { rows, rowsPerSecond: rows / (turnMs / 1000), turnMs };

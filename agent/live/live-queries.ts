@@ -428,11 +428,12 @@ export class LiveQueries {
   close(): void {
     this.#teller.note();
     this.#teller.close();
-    if (this.#journal === undefined) return;
     for (const entry of [...this.#registry.entries()]) {
-      if (entry.starting === undefined) this.#teller.freshen(entry);
+      // Whose first rows are still being read was told nothing that it could go on from.
+      if (entry.starting !== undefined) this.#drop(entry);
+      else if (this.#journal !== undefined) this.#teller.freshen(entry);
     }
-    this.#journal.close();
+    this.#journal?.close();
   }
 
   #end(entry: Entry, why: string): void {
