@@ -19,12 +19,16 @@ const rowsMax = 2000;
 
 type Note = (entry: Entry | undefined, table: string, row: ChangedRow | "unknown") => void;
 
-/** With each the changes that concern it. Runs statements of groups on their connection. */
-export function affectedBy(
+/**
+ * With each the changes that concern it. Runs statements of groups on their connection. Between two rows it
+ * may rest, for as long as nobody looks at what it missed: commits may come meanwhile, since each of them
+ * names whom it concerns, and what is read here is the same or is news of theirs.
+ */
+export function* affectedBy(
   changes: TableChanges,
   registry: LiveRegistry,
   planner: QueryPlanner,
-): ReadonlyMap<Entry, TableChanges> {
+): Generator<void, ReadonlyMap<Entry, TableChanges>> {
   const affected = new Map<Entry, TableChanges>();
   // One row that concerns thousands is one map for all of them, until another row comes along.
   let shared: ReadonlyMap<string, readonly ChangedRow[] | "unknown"> = new Map();
@@ -58,10 +62,10 @@ export function affectedBy(
     for (const entry of registry.rerunsOf(table)) {
       if (isConcerned(rows, table, entry.subscription.dependencies)) note(entry, table, "unknown");
     }
-    noteFiltering(table, rows, registry, note);
+    yield* noteFiltering(table, rows, registry, note);
     for (const group of planner.groupsOf(table)) {
       if (isConcerned(rows, table, group.dependencies)) {
-        findMembers(group, table, rows, registry, note);
+        yield* findMembers(group, table, rows, registry, note);
       }
     }
   }
@@ -97,12 +101,12 @@ function joinChanges(first: TableChanges, second: TableChanges): TableChanges {
 }
 
 /** Those that see only rows with one value. */
-function noteFiltering(
+function* noteFiltering(
   table: string,
   rows: readonly ChangedRow[] | "unknown",
   { filters }: LiveRegistry,
   note: Note,
-): void {
+): Generator<void, void> {
   const all = () => filters.forAll(table, (entry) => note(entry, table, "unknown"));
   if (rows === "unknown" || rows.length > rowsMax) {
     all();
@@ -114,6 +118,7 @@ function noteFiltering(
         const dependency = entry.subscription.dependencies.get(table);
         if (dependency === undefined || concerns(row, dependency)) note(entry, table, "unknown");
       });
+      yield;
     }
   } catch {
     // Interrupted.
@@ -121,13 +126,13 @@ function noteFiltering(
   }
 }
 
-function findMembers(
+function* findMembers(
   group: KeyedGroup<Subscription>,
   table: string,
   rows: readonly ChangedRow[] | "unknown",
   registry: LiveRegistry,
   note: Note,
-): void {
+): Generator<void, void> {
   const all = (row: ChangedRow | "unknown"): void => {
     for (const member of group.members.values()) note(registry.byId(member.id), table, row);
   };
@@ -144,6 +149,7 @@ function findMembers(
       const members = group.affected(source, keyText(values), values);
       if (members === undefined) all(row);
       else for (const member of members) note(registry.byId(member.id), table, row);
+      yield;
     }
   } catch {
     // Interrupted, or a key that has no text: then everyone looks.

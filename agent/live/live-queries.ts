@@ -236,8 +236,9 @@ export class LiveQueries {
     };
     this.#registry.listen(entry, head.subscriber, listener);
     takeInitialRows(entry, first, pieces, tell)
-      .then((isWhole) => {
-        if (!isWhole) return;
+      .then(async (isWhole) => {
+        if (this.#teller.isOpen) await this.#teller.closed();
+        if (!isWhole || entry.isDropped) return;
         tell(eoqLine(subscription, performance.now() - begunMs));
         this.#started(entry);
       })
@@ -248,6 +249,7 @@ export class LiveQueries {
 
   /** All its rows are there: now for what was committed since they were asked for. */
   #started(entry: Entry): void {
+    this.#teller.note();
     this.#registry.setStarting(entry, undefined);
     this.#created(entry);
     if (entry.missed !== undefined) this.#teller.add(entry);

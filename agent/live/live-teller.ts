@@ -4,7 +4,8 @@
  * After a COMMIT, when it has been handed to the other nodes:
  *
  * 1. {@link LiveTeller.tell} notes what it may concern (`affected.ts`), with the rows that changed, and
- *    puts these in line, urgent ones first (`live-queue.ts`).
+ *    puts these in line, urgent ones first (`live-queue.ts`). Of thousands of rows this is done in slices,
+ *    too, and nobody looks before it is done.
  * 2. One after another looks at what it missed (`evaluation.ts`). A slice of about a millisecond is written
  *    down in one transaction (`live-journal.ts`), then its rows are taken in and its listeners hear of it:
  *    what anybody was told is in the file.
@@ -41,6 +42,15 @@ export interface Commit {
 const sliceMsMax = 1;
 const turnMsMax = 2;
 
+interface Unnoted {
+  readonly commit: Commit;
+  isUrgent: boolean;
+}
+
+interface Noting extends Unnoted {
+  readonly steps: ReturnType<typeof affectedBy>;
+}
+
 export interface LiveTellerOptions {
   readonly writer: LiveConnection;
   readonly registry: LiveRegistry;
@@ -59,8 +69,9 @@ export class LiveTeller {
   readonly #journal: LiveJournal | undefined;
   readonly #end: (entry: Entry, why: string) => void;
   readonly #queue = new LiveQueue();
-  /** Commits that aren't noted yet. */
-  #committed: Commit[] = [];
+  /** Commits that aren't noted yet, and the one that is being noted. */
+  readonly #committed: Unnoted[] = [];
+  #noting: Noting | undefined;
   #toldRows: readonly MergedRow[] | undefined;
   #isTurnAsked = false;
   #isClosed = false;
@@ -77,7 +88,7 @@ export class LiveTeller {
   /** A transaction was committed. Whoever committed tells soon; otherwise it is told in a turn of its own. */
   committed(commit: Commit): void {
     if (this.#registry.count === 0) return;
-    this.#committed.push(commit);
+    this.#committed.push({ commit, isUrgent: false });
     this.askTurn();
   }
 
@@ -87,8 +98,9 @@ export class LiveTeller {
    */
   tell(isUrgent: boolean): void {
     if (this.#committed.length === 0 || this.isOpen) return;
-    this.note(isUrgent);
-    this.#work();
+    if (isUrgent) for (const one of this.#committed) one.isUrgent = true;
+    if (this.#noteUntil(performance.now() + turnMsMax)) this.#work();
+    else this.askTurn();
   }
 
   /** All rows of the commit that a listener is being told of; undefined when it was several. */
@@ -106,22 +118,40 @@ export class LiveTeller {
     while (this.isOpen) await new Promise((resolve) => setImmediate(resolve));
   }
 
-  /** Finds whom the commits concern that aren't noted yet. */
-  note(isUrgent = false): void {
-    const commits = this.#committed;
-    if (commits.length === 0) return;
-    this.#committed = [];
-    for (const commit of commits) {
-      const { rows } = commit;
-      const affected = this.#writer.guard.within("read", () =>
-        affectedBy(commit.changes(), this.#registry, this.#planner),
-      );
-      for (const [entry, changes] of affected) {
-        entry.missed = joinMissed(entry.missed, { changes, rows });
-        if (entry.starting !== undefined) continue;
-        const isIdle = entry.listeners.size === 0 && entry.subscription.plan.kind === "rerun";
-        if (!isIdle) this.#queue.add(entry, isUrgent);
-      }
+  /** Finds all whom the commits concern that aren't noted yet. */
+  note(): void {
+    this.#noteUntil(Number.POSITIVE_INFINITY);
+  }
+
+  /** The same, for so long; nobody looks at anything before it is done. @returns whether it is */
+  #noteUntil(untilMs: number): boolean {
+    for (;;) {
+      const noting = this.#noting ?? this.#nextNoting();
+      this.#noting = noting;
+      if (noting === undefined) return true;
+      const step = this.#writer.guard.within("read", () => noting.steps.next());
+      if (step.done === true) {
+        this.#noting = undefined;
+        this.#noted(noting, step.value);
+      } else if (performance.now() > untilMs) return false;
+    }
+  }
+
+  #nextNoting(): Noting | undefined {
+    const next = this.#committed.shift();
+    if (next === undefined) return undefined;
+    const changes = next.commit.changes();
+    return { ...next, steps: affectedBy(changes, this.#registry, this.#planner) };
+  }
+
+  #noted({ commit, isUrgent }: Noting, affected: ReadonlyMap<Entry, TableChanges>): void {
+    const { rows } = commit;
+    for (const [entry, changes] of affected) {
+      if (entry.isDropped) continue;
+      entry.missed = joinMissed(entry.missed, { changes, rows });
+      if (entry.starting !== undefined) continue;
+      const isIdle = entry.listeners.size === 0 && entry.subscription.plan.kind === "rerun";
+      if (!isIdle) this.#queue.add(entry, isUrgent);
     }
   }
 
@@ -187,7 +217,7 @@ export class LiveTeller {
   // ---- In turns of their own --------------------------------------------------------------------
 
   get isBehind(): boolean {
-    return this.#committed.length + this.#queue.size > 0;
+    return this.#noting !== undefined || this.#committed.length + this.#queue.size > 0;
   }
 
   get #hasWork(): boolean {
@@ -210,7 +240,10 @@ export class LiveTeller {
       this.askTurn();
       return;
     }
-    this.note();
+    if (!this.#noteUntil(performance.now() + turnMsMax)) {
+      this.askTurn();
+      return;
+    }
     const slow = this.#queue.takeSlow();
     if (slow !== undefined) this.freshen(slow);
     else if (this.#queue.size === 0) this.#journal?.keepUp();
