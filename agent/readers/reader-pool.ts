@@ -2,7 +2,7 @@
  * Queries and results that are long, run in a thread of their own on lent snapshots: the store thread goes on
  * meanwhile, whatever they ask.
  *
- * One thread, which starts with the first of them (some 60 ms) and ends a minute after the last. One query is
+ * One thread, which starts with the first of them (7 MB, some 0.15 s) and ends a minute after the last. One query is
  * computing at a time, first come, first served, each for at most its time; those that wait for a slow
  * client wait beside it, on a lane of their own, and keep their snapshot. A snapshot that is kept keeps the WAL from
  * beginning anew, so this is bounded three ways: by the query's time, by how long a client may take over a piece,
