@@ -21,9 +21,10 @@
  * change, in the same transactions. *Not measured*: making the input, and the codecs of both.
  *
  * Both on a file (WAL, NORMAL) or both in memory, with pages of 4 KB and the same cache. Checkpoints are each
- * side's own: cr-sqlite has SQLite's default, 1,000 frames; ours the agent's while it catches up, 16,000 frames
- * (`--checkpoint-frames N` for another), and the last one of each phase is inside what is measured. After each
- * phase the tables must be equal, or the bench fails.
+ * side's own: cr-sqlite has SQLite's default, every 1,000 frames; ours comes at 16,000, the longest WAL that the agent
+ * lets grow (`--checkpoint-frames N` for another). The agent's run on another thread; here it is in the way, with
+ * its syncs, and one more at the end of each phase is inside what is measured. After each phase the tables
+ * must be equal, or the bench fails.
  *
  * *Index upkeep* is the part of ours that comes after COMMIT, and the cuts, by row.
  *
