@@ -221,7 +221,7 @@ export class LocalService<C extends WriteCommit = WriteCommit> implements StoreS
     const invalidTables: string[] = [];
     for (const table of tables) {
       const isForeign = foreignTable(access, [asciiLower(table)]) !== undefined;
-      const count = isForeign ? undefined : this.#countRows(table);
+      const count = isForeign ? undefined : await this.#countRows(table);
       if (count === undefined) invalidTables.push(table);
       else totalRowCount += count;
     }
@@ -375,17 +375,20 @@ export class LocalService<C extends WriteCommit = WriteCommit> implements StoreS
     }
   }
 
-  #countRows(table: string): number | undefined {
-    const { database, deadline, timeoutMs } = this.#reader;
-    const isTable = database.all(
+  /** Undefined: there is no such table. */
+  async #countRows(table: string): Promise<number | undefined> {
+    const isTable = this.#reader.database.all(
       "SELECT 1 FROM sqlite_schema WHERE type = 'table' AND name = ? COLLATE NOCASE",
       table,
     );
     if (isTable.length === 0) return undefined;
-    return deadline.within(timeoutMs, () => {
-      using statement = database.prepare(`SELECT count(*) FROM ${quoteName(table)}`);
-      return statement.step() ? Number(statement.column(0)) : undefined;
-    });
+    const sql = `SELECT count(*) FROM ${quoteName(table)}`;
+    const outcome = this.#query({ sql, parameters: undefined }, undefined);
+    if (outcome.kind === "refused") throw new Error(outcome.why);
+    const lines = Buffer.concat(await Array.fromAsync(outcome.chunks)).toString();
+    const row = /^\{"row":\[1,\[(\d+)\]\]\}$/m.exec(lines);
+    if (row === null) throw new Error(lines);
+    return Number(row[1]);
   }
 }
 
