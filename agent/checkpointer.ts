@@ -148,7 +148,9 @@ export class Checkpointer {
         proxy.exec("BEGIN");
         // It begins with the first read.
         proxy.all("SELECT 1 FROM sqlite_schema LIMIT 1");
-        const mark = (this.state as WalState).frames;
+        const { frames: mark, waiting } = this.state as WalState;
+        // With all of them copied a read transaction keeps nothing from anybody.
+        assert(waiting > 0, "checkpoint: a mark needs frames that wait");
         await sync.syncWal();
         if (this.#isClosed) return;
         this.#options.measured(() => {
