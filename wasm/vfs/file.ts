@@ -377,7 +377,8 @@ class FileHandle implements VfsFile {
   }
 
   xRead(heap: Uint8Array, pointer: number, bytes: number, offset: number): number {
-    this.#writeFrames();
+    // Only what is asked for: what waits may be of a transaction that was rolled back because the disk is full.
+    if (this.#frames?.overlaps(bytes, offset) === true) this.#writeFrames();
     this.#readAt = offset;
     try {
       let done = this.#fs.pread(this.#fd, heap, pointer, bytes, offset);
@@ -408,7 +409,9 @@ class FileHandle implements VfsFile {
       if (frames.take(heap, pointer, bytes, offset)) this.#writeFrames();
       return;
     }
-    this.#writeFrames();
+    // Written again from where they begin: those that wait were rolled back.
+    if (!isAgain && frames.isBegunAgain(bytes, offset)) frames.clear();
+    else this.#writeFrames();
     if (!isAgain && frames.fits(bytes, offset)) frames.take(heap, pointer, bytes, offset);
     else this.#write(heap, pointer, bytes, offset);
   }

@@ -54,6 +54,16 @@ export class FrameBuffer {
     return this.#wantsPage || bytes === HEADER_BYTES;
   }
 
+  /** Whether bytes of the file at `offset` are among those that wait, or are behind them. */
+  overlaps(bytes: number, offset: number): boolean {
+    return this.#length > 0 && offset + bytes > this.#offset;
+  }
+
+  /** Whether a write is the header of a frame in the place of the first that waits. */
+  isBegunAgain(bytes: number, offset: number): boolean {
+    return this.#length > 0 && bytes === HEADER_BYTES && offset === this.#offset;
+  }
+
   /** Takes a copy of a write that {@link fits}. @returns whether all of them are to be written now */
   take(heap: Uint8Array, pointer: number, bytes: number, offset: number): boolean {
     if (this.#length === 0) this.#offset = offset;
