@@ -135,8 +135,8 @@ interface Taking {
 
 /** Rows between two looks at the pace: some tenths of a millisecond. */
 const pieceRows = 16;
-/** A changeset of which no more is left is brought to its end: a millisecond or two. */
-const nearlyDoneRows = 100;
+/** A changeset of which no more is left is brought to its end: of a small one a millisecond or two. */
+const nearlyDoneRows = { small: 100, large: 16 };
 /** Larger ones are read piece by piece, in a transaction of their own. */
 const smallBytesMax = 32 * 1024;
 /** Rows whose way into the index isn't worth a slice of its own. */
@@ -243,7 +243,8 @@ export class ApplyWork {
   }
 
   #isNearlyDone(body: OpenBody): boolean {
-    return body instanceof ChangesetBody && body.left <= nearlyDoneRows;
+    if (!(body instanceof ChangesetBody)) return false;
+    return body.left <= (body.isSmall ? nearlyDoneRows.small : nearlyDoneRows.large);
   }
 
   #openBody(job: Job): void {

@@ -74,7 +74,8 @@ export class Cluster implements Disposable {
           },
           costs: { ...storeCosts, ...options.costs },
           tuning: options.tuning ?? {},
-          replica: options.replica ?? {},
+          // So small that what comes in bulk is applied in many.
+          replica: { sliceRows: 20, ...options.replica },
           peerOfIndex: (peer) => this.nodes[peer] as SimNode,
           fail: (what) => this.fail(what),
           trace: (what) => this.#note(what),

@@ -10,6 +10,7 @@
 import { zstd } from "../../agent/zstd.ts";
 import { frameKind, partBytesMax } from "../../core/change/frame.ts";
 import { nodeDefaults } from "../../core/node/options.ts";
+import { replicaDefaults } from "../../core/store/replica.ts";
 import { Cluster } from "./cluster.ts";
 import { ExchangeBytes } from "./exchange-bytes.ts";
 import { startFaults } from "./faults.ts";
@@ -421,6 +422,8 @@ function settledImage(seconds: number, about: string, watched: number): Scenario
       using cluster = new Cluster({
         ...{ seed, nodes, watched },
         network: { delayMsMin: 20, delayMsMax: 150, jitter: 0.9 },
+        // Slices of an agent: with some hundred in the catch-up of a restart, one more exchange comes to 84 bytes.
+        replica: { sliceRows: replicaDefaults.sliceRows },
       });
       cluster.startAll();
       load(cluster.node(0), 0, 3000);
