@@ -7,11 +7,8 @@
 
 import type { ToReader } from "./messages.ts";
 import { ReaderRunner } from "./reader-runner.ts";
-import { runBehind } from "./thread-priority.ts";
 
 declare const self: Worker;
-
-runBehind();
 
 const runner = new ReaderRunner((message, transfer) => self.postMessage(message, transfer));
 self.onmessage = (event: MessageEvent<ToReader>) => runner.onMessage(event.data);
