@@ -10,7 +10,7 @@ import { hlcZero, siteOfHex } from "../core/clock/stamp.ts";
 import { RowIndex } from "../core/index/row-index.ts";
 import { cutAt } from "../core/index/settled-image.ts";
 import { Digester } from "../core/row/digest.ts";
-import { problemToText } from "../core/schema/schema.ts";
+import { type PlannedSchema, problemToText } from "../core/schema/schema.ts";
 import { readSchema } from "../core/schema/schema-reader.ts";
 import { SqliteStore } from "../core/store/sqlite-store.ts";
 import { type Database, openDatabase } from "../wasm/database.ts";
@@ -37,6 +37,15 @@ function settle(db: Database, path: string): void {
   db.pragma("wal_autocheckpoint", checkpointFrames);
 }
 
+export const digestKey: Uint8Array = new Uint8Array(32).fill(7);
+
+export function schemaOf(sql: string): PlannedSchema {
+  using scratch = openDatabase(":memory:", { vfs: new MemoryVfs() });
+  const read = readSchema(scratch, [{ name: "bench.sql", text: sql }], new Map());
+  if (read.kind === "refused") throw new Error(read.problems.map(problemToText).join("\n"));
+  return read.schema;
+}
+
 export class OwnStore implements Disposable {
   readonly db: Database;
   readonly store: SqliteStore;
@@ -46,11 +55,8 @@ export class OwnStore implements Disposable {
   constructor(path: string, schemaSql: string, nowMs: number) {
     const vfs = path === ":memory:" ? new MemoryVfs() : new FileVfs();
     this.db = openDatabase(path, { vfs });
-    using scratch = openDatabase(":memory:", { vfs });
-    const read = readSchema(scratch, [{ name: "bench.sql", text: schemaSql }], new Map());
-    if (read.kind === "refused") throw new Error(read.problems.map(problemToText).join("\n"));
-    const digester = new Digester(sha256, new Uint8Array(32).fill(7));
-    const { schema } = read;
+    const digester = new Digester(sha256, digestKey);
+    const schema = schemaOf(schemaSql);
     const opened = SqliteStore.open({
       writer: this.db,
       schema,

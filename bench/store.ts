@@ -2,9 +2,10 @@
  * What rows cost when there are many: the same table at several sizes, in a real agent that stands alone.
  *
  * For each size: bytes on disk (the agent stopped, so without a WAL) against plain SQLite with the same rows;
- * from the spawn of the process until its first answer, and until its index is built; resident memory then;
- * a write in commits of 1,000 rows and a point read over the Unix socket. Ten times the rows should cost the
- * same or a little more: the summary says by how much.
+ * from the spawn of the process until its first answer, and until its index is built; resident memory then, and
+ * once more with as many tombstones as rows, when all is settled; a write in commits of 1,000 rows and a point read over the Unix
+ * socket. Then, from inside (`store-inside.ts`): the rebuild of the index alone, a merge, a listing of one range,
+ * and a column more. Ten times the rows should cost the same or a little more: the last column says which.
  *
  * 1,000,000 rows take minutes: only with `--million`. `--chart FILE.svg` draws what it measured.
  *
@@ -12,11 +13,13 @@
  */
 
 import { Database } from "bun:sqlite";
-import { existsSync, mkdtempSync, rmSync, statSync } from "node:fs";
+import { existsSync, mkdtempSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { ClusterNode, until } from "../examples/cluster.ts";
 import { type Bench, type BenchCase, type BenchResult, median, seededRandom } from "./harness.ts";
+import { digestKey } from "./own-store.ts";
+import { type Inside, measureInside } from "./store-inside.ts";
 
 const root = join(import.meta.dir, "..");
 /** Rows of one commit. */
@@ -24,6 +27,8 @@ const batch = 1000;
 /** How often an agent is started for its median. */
 const starts = 3;
 const reads = 2000;
+/** Twice what the settled image looks back. */
+const settledAfterMs = 18_000;
 
 const schemaSql = `CREATE TABLE services (
   id TEXT NOT NULL PRIMARY KEY,
@@ -34,6 +39,7 @@ const schemaSql = `CREATE TABLE services (
   updated_ms INTEGER NOT NULL DEFAULT 0
 );
 `;
+const columnSql = schemaSql.replace("\n);", ",\n  note TEXT NOT NULL DEFAULT 'x'\n);");
 const insertSql =
   "INSERT INTO services (id, app, address, port, status, updated_ms) VALUES (?, ?, ?, ?, ?, ?)";
 
@@ -48,6 +54,9 @@ interface Measured {
   readonly builtMs: number;
   readonly writeMicroseconds: number;
   readonly readMicroseconds: number;
+  /** With as many tombstones as rows. */
+  readonly tombstonesRssBytes: number;
+  readonly inside: Inside;
 }
 
 export const store: Bench = {
@@ -62,27 +71,54 @@ export const store: Bench = {
     for (const rows of sizes) measured.push(await measure(binary, rows, small));
     const chart = option(args, "--chart");
     if (chart !== undefined) await Bun.write(chart, chartOf(measured));
-    const [first, last] = [measured[0] as Measured, measured.at(-1) as Measured];
-    const growth = (of: (at: Measured) => number) => Number((of(last) / of(first)).toFixed(2));
+    const last = measured.at(-1) as Measured;
     return {
       cases: measured.flatMap(casesOf),
       summary: {
         rows_max: last.rows,
-        disk_ratio: Number((last.diskBytes / last.plainBytes).toFixed(2)),
-        rss_mb: Number((last.rssBytes / 1e6).toFixed(1)),
-        first_answer_ms: Number(last.startMs.toFixed(1)),
-        index_built_ms: Number(last.builtMs.toFixed(1)),
-        write_growth: growth((at) => at.writeMicroseconds),
-        read_growth: growth((at) => at.readMicroseconds),
-        disk_per_row_growth: growth((at) => at.diskBytes / at.rows),
+        disk_ratio: rounded(last.diskBytes / last.plainBytes),
+        rss_mb: rounded(last.rssBytes / 1e6),
+        rss_with_tombstones_mb: rounded(last.tombstonesRssBytes / 1e6),
+        first_answer_ms: rounded(last.startMs),
+        index_built_ms: rounded(last.builtMs),
+        rebuild_ms: rounded(last.inside.rebuildMs),
+        list_s: rounded(last.inside.listMs / 1000),
+        list_share: rounded(last.inside.listShare),
+        column_ms: rounded(last.inside.columnMs),
+        ...Object.fromEntries(figures.map(({ field, of }) => [field, growthOf(measured, of)])),
       },
       notes: [
-        "growth: the largest size over the smallest, a row or a request; 1 is flat",
-        "writes are the agent's own commits over the socket, not merges: `bench merge` has those",
+        `growth, from ${measured[0]?.rows} to ${last.rows} rows: flat is less than 1.3 times as much, logarithmic at most as much again for each tenfold, linear is more`,
+        "writes are the agent's own commits over the socket; merge is 1,000 newer rows in a transaction, with the index",
+        "resident: right after the index was built, rows written seconds before; with tombstones: 18 s later, when all is settled",
+        "list: one of 65,536 ranges in full, by a scan that rests 9 ms after each slice; the longest slice is what a read may wait",
       ],
     };
   },
 };
+
+/** What should stay as it is however many rows there are: figures of a row or of a request. */
+const figures: readonly { readonly field: string; readonly of: (at: Measured) => number }[] = [
+  { field: "growth_disk_per_row", of: (at) => at.diskBytes / at.rows },
+  { field: "growth_resident", of: (at) => at.rssBytes },
+  { field: "growth_first_answer", of: (at) => at.startMs },
+  { field: "growth_write", of: (at) => at.writeMicroseconds },
+  { field: "growth_read", of: (at) => at.readMicroseconds },
+  { field: "growth_merge", of: (at) => at.inside.mergeMicroseconds },
+  { field: "growth_column", of: (at) => at.inside.columnMs },
+];
+
+function growthOf(measured: readonly Measured[], of: (at: Measured) => number): string {
+  const [first, last] = [measured[0] as Measured, measured.at(-1) as Measured];
+  const growth = of(last) / of(first);
+  const tenfolds = Math.log10(last.rows / first.rows);
+  const word = growth < 1.3 ? "flat" : growth <= 1 + tenfolds ? "logarithmic" : "linear";
+  return `${word} (${growth.toFixed(2)} ×)`;
+}
+
+function rounded(value: number): number {
+  return Number(value.toPrecision(3));
+}
 
 function option(args: readonly string[], name: string): string | undefined {
   const at = args.indexOf(name);
@@ -101,6 +137,10 @@ async function measure(binary: string, rows: number, small: boolean): Promise<Me
       `[schema]\npaths = ${JSON.stringify([schema])}`,
       "",
     ].join("\n"),
+  });
+  // As `OwnStore` has it, which is to read this file.
+  writeFileSync(join(node.dataDirectory, "secrets"), Buffer.from(digestKey).toString("hex"), {
+    mode: 0o600,
   });
   try {
     node.spawn();
@@ -129,7 +169,20 @@ async function measure(binary: string, rows: number, small: boolean): Promise<Me
     const readAtMs = performance.now();
     for (const key of keys) await node.client.query("SELECT * FROM services WHERE id = ?", key);
     const readMicroseconds = ((performance.now() - readAtMs) * 1000) / keys.length;
+    await leaveTombstones(node, rows);
+    await node.kill("SIGTERM");
+    node.spawn();
+    await polled(async () => JSON.parse(await node.client.get("/v1/status")).ready === true);
+    const held = JSON.parse(await node.client.get("/v1/status")).rows_held;
+    if (held !== 2 * rows) throw new Error(`${rows} rows and as many tombstones, not ${held}`);
+    // What was written seconds ago is in memory until it is settled, and the engine gives back what is free.
+    if (!small) await Bun.sleep(settledAfterMs);
+    const tombstonesRssBytes = node.rssBytes();
+    await node.kill("SIGTERM");
+    const database = join(node.dataDirectory, "patina.db");
+    const inside = await measureInside(database, schemaSql, columnSql, keys);
     return {
+      ...{ tombstonesRssBytes, inside },
       ...{ rows, diskBytes, plainBytes: plainBytes(join(folder, "plain.db"), rows), rssBytes },
       ...{ startMs: median(startMs), builtMs: median(builtMs) },
       ...{ writeMicroseconds, readMicroseconds },
@@ -137,6 +190,21 @@ async function measure(binary: string, rows: number, small: boolean): Promise<Me
   } finally {
     await node.kill();
     rmSync(folder, { recursive: true, force: true });
+  }
+}
+
+/** Inserts so many rows more, and deletes them. */
+async function leaveTombstones(node: ClusterNode, count: number): Promise<void> {
+  const idOf = (i: number) => `x-${String(i).padStart(8, "0")}`;
+  const partRows = 5000;
+  for (let at = 0; at < count; at += partRows) {
+    const ids = Array.from({ length: Math.min(partRows, count - at) }, (_, i) => idOf(at + i));
+    const sql = "INSERT INTO services (id) SELECT value FROM json_each(CAST(? AS TEXT))";
+    await node.client.transact({ sql, parameters: [JSON.stringify(ids)] });
+  }
+  for (let at = 0; at < count; at += partRows) {
+    const sql = "DELETE FROM services WHERE id >= ? AND id < ?";
+    await node.client.transact({ sql, parameters: [idOf(at), idOf(at + partRows)] });
   }
 }
 
@@ -174,20 +242,33 @@ function plainBytes(path: string, rows: number): number {
 
 function casesOf(at: Measured): BenchCase[] {
   const size = at.rows.toLocaleString("en");
-  const item = (name: string, unit: string, ours: number, peer: number | null): BenchCase => ({
+  const item = (
+    name: string,
+    unit: string,
+    ours: number,
+    peer: number | null = null,
+  ): BenchCase => ({
     ...{ case: `${size} rows: ${name}`, unit, ours, peer },
     peer_name: peer === null ? null : "plain SQLite",
     peer_version: peer === null ? null : "bun:sqlite",
     ratio: peer === null ? null : peer / ours,
     checksum: String(at.rows),
   });
+  const { inside } = at;
   return [
     item("on disk", "B", at.diskBytes, at.plainBytes),
-    item("resident", "B", at.rssBytes, null),
-    item("start to first answer", "ms", at.startMs, null),
-    item("start to a built index", "ms", at.builtMs, null),
-    item("write, 1,000 a commit", "µs/row", at.writeMicroseconds, null),
-    item("point read", "µs", at.readMicroseconds, null),
+    item("resident", "B", at.rssBytes),
+    item("resident, as many tombstones", "B", at.tombstonesRssBytes),
+    item("start to first answer", "ms", at.startMs),
+    item("start to a built index", "ms", at.builtMs),
+    item("rebuild of the index alone", "ms", inside.rebuildMs),
+    item("write, 1,000 a commit", "µs/row", at.writeMicroseconds),
+    item("merge, 1,000 a batch", "µs/row", inside.mergeMicroseconds),
+    item("point read", "µs", at.readMicroseconds),
+    item("listing one range", "ms", inside.listMs),
+    item("listing: share of the thread", "%", inside.listShare * 100),
+    item("listing: longest slice", "ms", inside.listSliceMs),
+    item("one column more", "ms", inside.columnMs),
   ];
 }
 
@@ -197,8 +278,8 @@ function chartOf(measured: readonly Measured[]): string {
     ["disk ÷ plain SQLite", (at) => at.diskBytes / at.plainBytes, 2],
     ["resident, MB", (at) => at.rssBytes / 1e6, 0],
     ["first answer, ms", (at) => at.startMs, 0],
-    ["index built, ms", (at) => at.builtMs, 0],
     ["write, µs a row", (at) => at.writeMicroseconds, 1],
+    ["merge, µs a row", (at) => at.inside.mergeMicroseconds, 1],
     ["point read, µs", (at) => at.readMicroseconds, 0],
   ];
   const [width, height, bar] = [200, 170, 36];
@@ -211,7 +292,7 @@ function chartOf(measured: readonly Measured[]): string {
       const left = x + 24 + i * (bar + 16);
       const middle = left + bar / 2;
       return [
-        `<rect x="${left}" y="${y + 135 - tall}" width="${bar}" height="${tall}" fill="#2a7f8e"/>`,
+        `<rect x="${left}" y="${y + 135 - tall}" width="${bar}" height="${tall}" fill="#3793a3"/>`,
         `<text x="${middle}" y="${y + 130 - tall}">${of(at).toFixed(digits)}</text>`,
         `<text x="${middle}" y="${y + 150}">${at.rows.toExponential(0).replace("e+", "e")}</text>`,
       ].join("");
@@ -222,7 +303,8 @@ function chartOf(measured: readonly Measured[]): string {
   return [
     `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 ${3 * width} ${2 * height}"`,
     ` font-family="sans-serif" font-size="11" text-anchor="middle">`,
-    `<rect width="100%" height="100%" fill="white"/>`,
+    // Readable on light and on dark.
+    "<style>text{fill:#1f2328}@media(prefers-color-scheme:dark){text{fill:#e6edf3}}</style>",
     ...drawn,
     "</svg>\n",
   ].join("");
