@@ -303,6 +303,7 @@ function chartOf(measured: readonly Measured[]): string {
   return [
     `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 ${3 * width} ${2 * height}"`,
     ` font-family="sans-serif" font-size="11" text-anchor="middle">`,
+    "<title>What rows cost at several sizes</title>",
     // Readable on light and on dark.
     "<style>text{fill:#1f2328}@media(prefers-color-scheme:dark){text{fill:#e6edf3}}</style>",
     ...drawn,
