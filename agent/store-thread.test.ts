@@ -163,8 +163,12 @@ test("members are an ordinary table: read, joined, subscribed to, and never writ
     sinceMs: 1.5,
     storeLag: "ok",
   };
+  // Changes that come while others wait to be told are told as one.
+  await until(() => lines.length === 3);
   thread.request({ kind: "members", rows: [member] });
+  await until(() => lines.length === 4);
   thread.request({ kind: "members", rows: [{ ...member, state: "DOWN" }] });
+  await until(() => lines.length === 5);
   expect(lines.slice(2)).toEqual([
     '{"change":["insert",1,[1,"ALIVE"],1]}',
     '{"change":["insert",2,[2,"SUSPECT"],2]}',
