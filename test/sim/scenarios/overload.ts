@@ -1,0 +1,119 @@
+/**
+ * More comes than a store or a link can take.
+ *
+ * @module
+ */
+
+import { partBytesMax } from "../../../core/change/frame.ts";
+import { nodeDefaults } from "../../../core/node/options.ts";
+import { Cluster } from "../cluster.ts";
+import { nameOfRow } from "../model.ts";
+import { startClients } from "./clients.ts";
+import { fetched, finish, measured, type Scenario } from "./scenario.ts";
+
+export const credit: Scenario = {
+  about: "2,000 queued bulk messages of 1 ms delay an urgent one by one slice at most",
+  nodes: 2,
+  run: ({ seed, nodes }) => {
+    const costs = { changesetMs: 1, rowMs: 0, requestMs: 0.05 };
+    using cluster = new Cluster({ seed, nodes, costs });
+    cluster.startAll();
+    cluster.run(3000);
+    const [a, b] = [cluster.node(0), cluster.node(1)];
+    for (let i = 0; i < 2000; i++) cluster.put(a, `bulk${i}`, { weight: i }, 2);
+    // b is fed faster than it applies: it was busy with other things.
+    b.pause(2200, "store");
+    cluster.run(2300);
+    b.urgentDelaysMs = [];
+    cluster.put(a, "i1", { status: "down" }, 0);
+    cluster.run(500);
+    const delaysMs = b.urgentDelaysMs;
+    const waiting = b.machine.snapshot().applyBytes.bulk;
+    const delayMs = delaysMs[0] ?? Number.POSITIVE_INFINITY;
+    if (waiting === 0) cluster.fail("the bulk messages weren't waiting");
+    if (delaysMs.length === 0) cluster.fail("the urgent message wasn't applied");
+    const sliceMs = 64 * costs.changesetMs + 2;
+    if (delayMs > sliceMs + 2)
+      cluster.fail(`an urgent apply waited ${delayMs} ms, a slice is ${sliceMs}`);
+    return measured(cluster, { delayMs, ...finish(cluster, 20_000) });
+  },
+};
+
+export const flood: Scenario = {
+  about: "more is written than the link carries: urgent goes first, what is dropped is repaired",
+  nodes: 2,
+  run: ({ seed, nodes }) => {
+    const bytesPerMs = 500;
+    const lanes = {
+      windowBytes: nodeDefaults.lanes.windowBytes,
+      queueBytesMax: [64e6, 512e3, 2e6],
+    } as const;
+    using cluster = new Cluster({
+      ...{ seed, nodes, tuning: { lanes } },
+      network: { bytesPerMs, delayMsMin: 10, delayMsMax: 20 },
+    });
+    cluster.startAll();
+    cluster.run(3000);
+    const [a, b] = [cluster.node(0), cluster.node(1)];
+    const sentMs = new Map<string, number>();
+    let [slowestMs, urgent] = [0, 0];
+    b.replica.onMerged((rows) => {
+      for (const { key } of rows) {
+        const wroteMs = sentMs.get(nameOfRow(key));
+        if (wroteMs === undefined) continue;
+        sentMs.delete(nameOfRow(key));
+        urgent++;
+        slowestMs = Math.max(slowestMs, cluster.timeline.nowMs - wroteMs);
+      }
+    });
+    const { timeline } = cluster;
+    const startMs = timeline.nowMs;
+    for (let i = 0; i < 4000; i++) {
+      timeline.at(startMs + 2 * i, () => {
+        cluster.put(a, `big${i % 300}`, { address: `${i} ${"x".repeat(2000)}` });
+      });
+      if (i % 50 !== 0) continue;
+      timeline.at(startMs + 2 * i, () => {
+        sentMs.set(`urgent${i}`, timeline.nowMs);
+        cluster.put(a, `urgent${i}`, { status: "down" }, 0);
+      });
+    }
+    cluster.run(9000);
+    const { sendDropped } = cluster.counters();
+    if (sendDropped === 0) cluster.fail("nothing was dropped: it was no flood");
+    if (sentMs.size > 0) cluster.fail(`${sentMs.size} of 80 urgent changes didn't come`);
+    const [, normal, bulk] = lanes.windowBytes;
+    const boundMs = (normal + bulk + partBytesMax) / bytesPerMs + 50;
+    if (slowestMs > boundMs) cluster.fail(`an urgent change took ${slowestMs} ms, not ${boundMs}`);
+    const finished = finish(cluster, 40_000);
+    return measured(cluster, { ...finished, urgent, slowestMs, sendDropped, ...fetched(cluster) });
+  },
+};
+
+export const backlog: Scenario = {
+  about: "a store stands still for 9 s: exchanges are refused, nobody takes what waits for damage",
+  nodes: 3,
+  run: ({ seed, nodes }) => {
+    using cluster = new Cluster({ seed, nodes, costs: { changesetMs: 2 } });
+    cluster.startAll();
+    cluster.run(8000);
+    const untilMs = cluster.timeline.nowMs + 12_000;
+    startClients(cluster, { rows: 500, commitsPerSecond: 200, untilMs });
+    cluster.run(1000);
+    const stuck = cluster.node(nodes - 1);
+    stuck.pause(9000, "store");
+    cluster.run(5000);
+    const { isStuck, storeLagMs } = stuck.machine.snapshot();
+    if (!isStuck || storeLagMs < 4000) cluster.fail(`the store isn't seen as stuck: ${storeLagMs}`);
+    for (const node of cluster.nodes) {
+      const state = cluster.stateSeen(node, stuck);
+      if (state !== "ALIVE") cluster.fail(`a host with a stuck store is seen as ${state}`);
+    }
+    cluster.timeline.runUntil(untilMs);
+    const finished = finish(cluster, 20_000);
+    const { verdictsEqual, verdictsDifferent, exchangesBusy } = cluster.counters();
+    if (verdictsDifferent > 0) cluster.fail(`${verdictsDifferent} verdicts say different`);
+    if (exchangesBusy === 0) cluster.fail("no exchange was answered busy");
+    return measured(cluster, { ...finished, verdictsEqual, exchangesBusy, ...fetched(cluster) });
+  },
+};
