@@ -328,11 +328,15 @@ describe("an agent that starts and stops", () => {
   test("keeps its site, its versions and every acknowledged write over kill -9", async () => {
     let agent = await startTestAgent({ folder });
     const { site } = agent;
+    let last = 0;
     for (let round = 1; round <= 3; round++) {
       const { version } = await new PatinaClient(agent.socket).transact(
         `INSERT INTO services (name) VALUES ('${round}')`,
       );
-      expect(version).toBe(round);
+      // What was reserved for a burst that never came is left out.
+      expect(version).toBeGreaterThan(last);
+      expect(version).toBeLessThanOrEqual(Number(last) + 257);
+      last = Number(version);
       await agent.kill();
       agent = await startTestAgent({ folder });
       const { rows } = await new PatinaClient(agent.socket).query("SELECT count(*) FROM services");
