@@ -121,7 +121,7 @@ export class Intake {
       if (table === undefined || !this.#hasHeldCells(table)) continue;
       let after: number | bigint | Uint8Array | null = null;
       for (;;) {
-        const page = table.scan(after, 1000);
+        const page = table.scan.page(after, 1000);
         for (const { after: id, key: stored, clock, held } of page) {
           after = id;
           if (held === null) continue;

@@ -21,7 +21,8 @@ import { clocksOfHeld, decodeHeldRow, type HeldRow } from "./held-row.ts";
 import { newestMsOfClockBlob } from "./newest-stamp.ts";
 import { RowColumns, RowHasher } from "./row-hasher.ts";
 import type { DigestsEnough, NewerRowVisitor, ScannedRow, ScanPosition } from "./row-store.ts";
-import { type ClockedRow, type Place, type StoredTable, scannedKeyColumn } from "./stored-table.ts";
+import type { Place, StoredTable } from "./stored-table.ts";
+import { type ClockedRow, scannedKeyColumn } from "./table-scan.ts";
 
 interface Page {
   readonly rows: readonly ScannedRow[];
@@ -127,7 +128,7 @@ export class Places {
   ): { readonly after: ScanPosition["after"]; readonly count: number } {
     const part = this.#partByTable.get(table) as number;
     const place = after as number | bigint | Uint8Array | null;
-    return table.scanClocks(place, rowsMax, (statement) => {
+    return table.scan.clocks(place, rowsMax, (statement) => {
       const ms = newestMsAt(statement, 0);
       if (ms >= sinceMs) visit(part, statement.column(1) as ScanPosition["after"], ms);
     });
@@ -185,10 +186,10 @@ export class Places {
     const { name, plan } = table;
     const [hasher, columns] = [this.#hasher, this.#columns];
     const place = after as number | bigint | Uint8Array | null;
-    return table.scanEach(place, rowsMax, (statement, row) => {
+    return table.scan.each(place, rowsMax, (statement, row) => {
       let isAdded = false;
       if (this.#readsEnough(statement, 0, isEnough)) {
-        const isText = table.isTextKey(statement);
+        const isText = table.scan.isTextKey(statement);
         if (isText || plan.withoutRowid) {
           const column = isText ? scannedKeyColumn : scannedKeyColumn - 1;
           const start = statement.bytesStart(column);
@@ -241,7 +242,7 @@ export class Places {
   rowAt({ part, after }: ScanPosition): ScannedRow | undefined {
     const table = this.#tables[part];
     if (table === undefined) return this.#absentAt(after as Uint8Array);
-    const found = table.rowAt(after as number | bigint | Uint8Array);
+    const found = table.scan.rowAt(after as number | bigint | Uint8Array);
     return found && this.#scannedOf(table, found);
   }
 
@@ -250,7 +251,7 @@ export class Places {
     after: number | bigint | Uint8Array | null,
     rowsMax: number,
   ): Page {
-    const found = table.scan(after, rowsMax);
+    const found = table.scan.page(after, rowsMax);
     const rows: ScannedRow[] = [];
     for (const clocked of found) {
       const row = this.#scannedOf(table, clocked);

@@ -93,7 +93,7 @@ export class QuickMerge {
       const placed = this.#insert(known, key, row);
       if (placed !== undefined) return placed;
     }
-    const isFound = table.findQuick(key, keyBytes);
+    const isFound = table.quick.find(key, keyBytes);
     if (!isFound) {
       if (this.#parts.rows.hasAbsent(row.table, keyBytes)) return undefined;
       const placed = this.#insert(known, key, row);
@@ -101,7 +101,7 @@ export class QuickMerge {
       return placed;
     }
     this.#wasNew = false;
-    const clock = table.foundClock;
+    const clock = table.quick.foundClock;
     if (clock === null || !this.#held.decode(clock, ordinals)) return undefined;
     return this.#join(known, key, clock, row);
   }
@@ -165,7 +165,7 @@ export class QuickMerge {
     const before = new EncodedClocks(clock, ordinals, undefined);
     const news: QuickNews = { msMin, msMax, isHeld: isNewsHeld };
     if (freshCount === 0) return this.#placed(known, row, before, before, false, news);
-    if (held.hasHeld || known.table.foundHeld !== null) return undefined;
+    if (held.hasHeld || known.table.quick.foundHeld !== null) return undefined;
     while (i < held.count) taken[takenCount++] = i++;
     if (takenCount > flatCellsMax) return undefined;
     const mask = this.#prepare(known, row, takenCount);
@@ -173,8 +173,8 @@ export class QuickMerge {
     const { table } = known;
     const after = this.#encodeJoin(row, takenCount);
     const placed = this.#placed(known, row, before, after, true, news);
-    table.updateQuick(mask, this.#values, key, row.key);
-    table.putClocksQuick(this.#writer.peek(), row.key);
+    table.quick.update(mask, this.#values, key, row.key);
+    table.quick.putClocks(this.#writer.peek(), row.key);
     return placed;
   }
 
@@ -254,8 +254,8 @@ export class QuickMerge {
       writer.u32(digester.hashLow);
     }
     const after = this.#finishBlob();
-    if (!table.insertQuick(key, row.key, values)) return undefined;
-    table.insertClocksQuick(writer.peek(), row.key);
+    if (!table.quick.insert(key, row.key, values)) return undefined;
+    table.quick.insertClocks(writer.peek(), row.key);
     const news: QuickNews = { msMin, msMax, isHeld: true };
     const nowhere = undefined;
     const words = digester.idWords(row.table, row.key);
@@ -271,7 +271,7 @@ export class QuickMerge {
     news: QuickNews,
   ): PlacedRow {
     const { digester } = this.#parts;
-    const place = { part, after: table.foundRowid ?? row.key };
+    const place = { part, after: table.quick.foundRowid ?? row.key };
     // While its key is at hand. A row that stays as it is, is hardly ever asked for its id.
     const words = changed ? digester.idWords(row.table, row.key) : undefined;
     return new PlacedRow(row, words, before, row, digester, after, changed, false, news, place);

@@ -1,0 +1,115 @@
+/**
+ * Rows of one table as a merge finds and writes them that makes no objects (`quick-merge.ts`): what was found
+ * last stands in the fields.
+ *
+ * A key that is undefined is a text key, bound from its bytes: see `StoredTable.isTextKeyBytes`.
+ *
+ * @module
+ */
+
+import type { SqlValue } from "../row/value.ts";
+import type { PlannedTable } from "../schema/schema.ts";
+import type { SqlDatabase, SqlStatement } from "./database.ts";
+import { runBound, type TableStatements } from "./table-statements.ts";
+
+export class QuickRows {
+  readonly #database: SqlDatabase;
+  readonly #plan: PlannedTable;
+  readonly #statements: TableStatements;
+  /** The row found last. Undefined for WITHOUT ROWID. */
+  foundRowid: number | bigint | undefined;
+  /** Its clocks; null when it has none. */
+  foundClock: Uint8Array | null = null;
+  foundHeld: Uint8Array | null = null;
+
+  constructor(database: SqlDatabase, plan: PlannedTable, statements: TableStatements) {
+    this.#database = database;
+    this.#plan = plan;
+    this.#statements = statements;
+  }
+
+  /** Looks a row up, with its clocks; false when there is none. */
+  find(key: readonly SqlValue[] | undefined, keyBytes: Uint8Array): boolean {
+    const { withoutRowid } = this.#plan;
+    const statement = this.#statements.find;
+    const next = bindKey(statement, 1, key, keyBytes);
+    if (withoutRowid) statement.bind(next, keyBytes);
+    if (!statement.step()) return false;
+    this.foundRowid = withoutRowid ? undefined : (statement.column(0) as number | bigint);
+    this.foundClock = statement.column(1) as Uint8Array | null;
+    this.foundHeld = statement.column(2) as Uint8Array | null;
+    statement.reset();
+    return true;
+  }
+
+  /**
+   * Inserts a row, and leaves its rowid in {@link foundRowid}; false when there is one of that key.
+   *
+   * @param values By index.
+   */
+  insert(
+    key: readonly SqlValue[] | undefined,
+    keyBytes: Uint8Array,
+    values: readonly SqlValue[],
+  ): boolean {
+    const { withoutRowid, rowidAlias, valueColumns } = this.#plan;
+    const statement = this.#statements.insertNew;
+    const next = bindKey(statement, 1, key, keyBytes);
+    for (let i = 0; i < valueColumns.length; i++) statement.bind(next + i, values[i] as SqlValue);
+    runBound(statement);
+    if (this.#database.changes === 0) return false;
+    if (withoutRowid) this.foundRowid = undefined;
+    else if (rowidAlias) this.foundRowid = key?.[0] as number | bigint;
+    else this.foundRowid = this.#database.lastInsertRowid;
+    return true;
+  }
+
+  /** Writes columns of the row found last. @param columns A bit for each index. @param values By index. */
+  update(
+    columns: number,
+    values: readonly SqlValue[],
+    key: readonly SqlValue[] | undefined,
+    keyBytes: Uint8Array,
+  ): void {
+    const statement = this.#statements.updateOfBits(columns);
+    let at = 1;
+    for (let i = 0; columns >>> i !== 0; i++) {
+      if (((columns >>> i) & 1) === 1) statement.bind(at++, values[i] as SqlValue);
+    }
+    if (this.foundRowid !== undefined) statement.bind(at, this.foundRowid);
+    else bindKey(statement, at, key, keyBytes);
+    runBound(statement);
+  }
+
+  /** Replaces the clocks of the row found last, none of whose values are held. */
+  putClocks(clock: Uint8Array, keyBytes: Uint8Array): void {
+    const statement = this.#statements.updateClocksAlone;
+    statement.bind(1, clock);
+    statement.bind(2, this.foundRowid ?? keyBytes);
+    runBound(statement);
+  }
+
+  /** Writes the clocks of the row inserted last. */
+  insertClocks(clock: Uint8Array, keyBytes: Uint8Array): void {
+    const statement = this.#statements.insertClocks;
+    statement.bind(1, clock);
+    statement.bind(2, null);
+    statement.bind(3, this.foundRowid ?? keyBytes);
+    runBound(statement);
+  }
+}
+
+/** @returns the next parameter */
+function bindKey(
+  statement: SqlStatement,
+  from: number,
+  key: readonly SqlValue[] | undefined,
+  keyBytes: Uint8Array,
+): number {
+  if (key === undefined) {
+    statement.bindTextFrom(from, keyBytes, 3);
+    return from + 1;
+  }
+  for (let i = 0; i < key.length; i++) statement.bind(from + i, key[i] as SqlValue);
+  return from + key.length;
+}

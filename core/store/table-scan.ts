@@ -1,0 +1,152 @@
+/**
+ * Scans of one table: its rows that have clocks, or the clocks alone, in the order of their places.
+ *
+ * @module
+ */
+
+import type { SqlValue } from "../row/value.ts";
+import type { PlannedTable } from "../schema/schema.ts";
+import { quoteName } from "../schema/sql-token.ts";
+import type { SqlStatement } from "./database.ts";
+import type { TableStatements } from "./table-statements.ts";
+
+export interface ClockedRow {
+  /** The rowid, or the key's bytes: where a scan goes on. */
+  readonly after: number | bigint | Uint8Array;
+  /** As stored. Undefined where `after` is the key. */
+  readonly key: readonly SqlValue[] | undefined;
+  readonly clock: Uint8Array;
+  readonly held: Uint8Array | null;
+}
+
+/** Where a scan's statement has the key; WITHOUT ROWID its place, which is the key, is in the one before. */
+export const scannedKeyColumn = 3;
+
+export class TableScan {
+  readonly #plan: PlannedTable;
+  readonly #hasTextKey: boolean;
+  readonly #statements: TableStatements;
+
+  /** @param hasTextKey The key is one TEXT. */
+  constructor(plan: PlannedTable, hasTextKey: boolean, statements: TableStatements) {
+    this.#plan = plan;
+    this.#hasTextKey = hasTextKey;
+    this.#statements = statements;
+  }
+
+  /** Rows with clocks, after a place, in its order. */
+  page(after: number | bigint | Uint8Array | null, rowsMax: number): ClockedRow[] {
+    const statement = this.#scanStatement(after);
+    statement.bind(1, rowsMax);
+    if (after !== null) statement.bind(2, after);
+    const rows: ClockedRow[] = [];
+    while (statement.step()) rows.push(this.#clockedRow(statement));
+    statement.reset();
+    return rows;
+  }
+
+  /**
+   * The same, row by row: `visit` reads what it needs, in the order of {@link ClockedRow}, or asks for the row.
+   *
+   * @returns as {@link clocks}.
+   */
+  each(
+    after: number | bigint | Uint8Array | null,
+    rowsMax: number,
+    visit: (statement: SqlStatement, row: () => ClockedRow) => void,
+  ): { readonly after: number | bigint | Uint8Array | null; readonly count: number } {
+    const statement = this.#scanStatement(after);
+    statement.bind(1, rowsMax);
+    if (after !== null) statement.bind(2, after);
+    const row = () => this.#clockedRow(statement);
+    let last = after;
+    let count = 0;
+    while (statement.step()) {
+      visit(statement, row);
+      if (++count === rowsMax) last = row().after;
+    }
+    statement.reset();
+    return { after: last, count };
+  }
+
+  /** Whether a scan's row has its key as one TEXT in column {@link scannedKeyColumn}. */
+  isTextKey(statement: SqlStatement): boolean {
+    return this.#hasTextKey && !this.#plan.withoutRowid && statement.isText(scannedKeyColumn);
+  }
+
+  /** The row that stands at a place of {@link page}. */
+  rowAt(place: number | bigint | Uint8Array): ClockedRow | undefined {
+    const { clockId } = this.#statements;
+    const statement = this.#statements.kept("scanAt", () =>
+      this.#scanSql(`WHERE c.${clockId} = ?2`),
+    );
+    statement.bind(1, 1);
+    statement.bind(2, place);
+    const row = statement.step() ? this.#clockedRow(statement) : undefined;
+    statement.reset();
+    return row;
+  }
+
+  #scanStatement(after: number | bigint | Uint8Array | null): SqlStatement {
+    const { clockId } = this.#statements;
+    return this.#statements.kept(after === null ? "scan" : "scanAfter", () =>
+      this.#scanSql(after === null ? "" : `WHERE c.${clockId} > ?2`),
+    );
+  }
+
+  #scanSql(condition: string): string {
+    const { withoutRowid, rowidName, keyColumns } = this.#plan;
+    const { base, clocks, clockId } = this.#statements;
+    const order = `${condition} ORDER BY c.${clockId} LIMIT ?1`;
+    if (withoutRowid) return `SELECT c.clock, c.held, c.key FROM ${clocks} c ${order}`;
+    const keys = keyColumns.map((column) => `t.${quoteName(column.sqlName)}`);
+    return (
+      `SELECT c.clock, c.held, c.id, ${keys.join(", ")} FROM ${clocks} c ` +
+      `CROSS JOIN ${base} t ON t.${rowidName} = c.id ${order}`
+    );
+  }
+
+  #clockedRow(statement: SqlStatement): ClockedRow {
+    const { withoutRowid, keyColumns } = this.#plan;
+    const key: SqlValue[] = [];
+    if (!withoutRowid) {
+      for (let i = 0; i < keyColumns.length; i++) key.push(statement.column(scannedKeyColumn + i));
+    }
+    return {
+      clock: statement.column(0) as Uint8Array,
+      held: statement.column(1) as Uint8Array | null,
+      after: statement.column(2) as number | bigint | Uint8Array,
+      key: withoutRowid ? undefined : key,
+    };
+  }
+
+  /**
+   * Clock blobs alone, after a place, in its order: in column 0, and the place in column 1.
+   *
+   * @returns where the scan stands, and how many there were.
+   */
+  clocks(
+    after: number | bigint | Uint8Array | null,
+    rowsMax: number,
+    visit: (statement: SqlStatement) => void,
+  ): { readonly after: number | bigint | Uint8Array | null; readonly count: number } {
+    const { clockId: id, clocks } = this.#statements;
+    const statement = this.#statements.kept(
+      after === null ? "scanClocks" : "scanClocksAfter",
+      () => {
+        const condition = after === null ? "" : `WHERE ${id} > ?2`;
+        return `SELECT clock, ${id} FROM ${clocks} ${condition} ORDER BY ${id} LIMIT ?1`;
+      },
+    );
+    statement.bind(1, rowsMax);
+    if (after !== null) statement.bind(2, after);
+    let last = after;
+    let count = 0;
+    while (statement.step()) {
+      visit(statement);
+      if (++count === rowsMax) last = statement.column(1) as number | bigint | Uint8Array;
+    }
+    statement.reset();
+    return { after: last, count };
+  }
+}
