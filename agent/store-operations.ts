@@ -1,0 +1,97 @@
+/**
+ * What an operator has the store thread do: a backup, and a reload of schema and tokens.
+ *
+ * @module
+ */
+
+import type { PlannedSchema } from "../core/schema/schema.ts";
+import type { Replica } from "../core/store/replica.ts";
+import type { SchemaChanged, SqliteStore } from "../core/store/sqlite-store.ts";
+import type { Database } from "../wasm/database.ts";
+import type { AdoptionChore } from "./adoption-chore.ts";
+import type { Operation, OperationOutcome } from "./api/store-service.ts";
+import { Backup, backupEvents } from "./backup.ts";
+import { backupLines, type OperationLine, toLines } from "./operations.ts";
+import { type ReloadHost, reload } from "./reload.ts";
+import type { StoreThreadOptions } from "./store-thread-options.ts";
+import type { StoreTurns } from "./store-turns.ts";
+import type { WallClock } from "./wall-clock.ts";
+
+export interface StoreOperationsParts {
+  readonly options: StoreThreadOptions;
+  readonly writer: Database;
+  readonly store: SqliteStore;
+  readonly replica: Replica;
+  readonly clock: WallClock;
+  readonly turns: StoreTurns;
+  readonly adoption: AdoptionChore;
+  /** The store has another schema; the index doesn't yet. */
+  readonly onSchemaChanged: (schema: PlannedSchema) => void;
+}
+
+export class StoreOperations {
+  readonly #parts: StoreOperationsParts;
+  #backup: Backup | undefined;
+
+  constructor(parts: StoreOperationsParts) {
+    this.#parts = parts;
+  }
+
+  operate(operation: Operation): OperationOutcome {
+    const { options, turns, writer } = this.#parts;
+    if (turns.isStopped) return { kind: "refused", status: 500, why: "the agent is stopping" };
+    switch (operation.kind) {
+      case "backup": {
+        if (this.#backup?.isEnded === false) {
+          return { kind: "refused", status: 500, why: "another backup is under way" };
+        }
+        this.#backup = new Backup(writer, options.vfs, operation.path);
+        options.log.info("backup", { path: operation.path });
+        const events = backupEvents(this.#backup, () => turns.whenNotBusy());
+        return { kind: "started", lines: toLines(backupLines(events)) };
+      }
+      case "reload":
+        return { kind: "started", lines: toLines(this.reload(operation.dryRun)) };
+      default:
+        return operation satisfies never;
+    }
+  }
+
+  /** Reads the schema files again and does what they say. Nothing happens before the first line is asked for. */
+  reload(dryRun: boolean): AsyncGenerator<OperationLine> {
+    const { options, store, turns, adoption } = this.#parts;
+    const host: ReloadHost = {
+      read: options.readSchema ?? (() => options.schema),
+      readTokens: options.readTokens,
+      plan: (schema) => store.planSchema(schema),
+      change: (schema) => this.#changeSchema(schema),
+      adoption: () => {
+        const [table] = turns.isStopped ? [] : adoption.tables;
+        return table === undefined
+          ? undefined
+          : (adoption.progress ?? { table, rows: 0, of: 0, skipped: 0 });
+      },
+    };
+    return reload(host, dryRun);
+  }
+
+  /** A backup that is under way ends, and says so. */
+  stop(): void {
+    this.#backup?.abort("the agent is stopping");
+  }
+
+  #changeSchema(schema: PlannedSchema): SchemaChanged {
+    const { options, store, replica, clock, turns, onSchemaChanged } = this.#parts;
+    if (turns.isStopped) throw new Error("the agent is stopping");
+    replica.abandon();
+    const nowMs = clock.nowMs();
+    const changed = store.changeSchema(schema, nowMs);
+    if (changed.kind === "refused") return changed;
+    for (const statement of changed.statements) options.log.info("schema applied", { statement });
+    onSchemaChanged(schema);
+    turns.run((replies) =>
+      replica.changeSchema(schema.shapes, changed.adoptedRows > 0, nowMs, replies),
+    );
+    return changed;
+  }
+}

@@ -1,0 +1,120 @@
+/**
+ * When the WAL is copied into the database: after enough has been written, and all of it once nothing has
+ * happened for a while. How it is copied is `checkpointer.ts`.
+ *
+ * @module
+ */
+
+import type { SqliteStore } from "../core/store/sqlite-store.ts";
+import type { Database } from "../wasm/database.ts";
+import type { Statement } from "../wasm/statement.ts";
+import type { Vfs } from "../wasm/vfs/vfs.ts";
+import { Checkpointer, type WalState } from "./checkpointer.ts";
+import type { Log } from "./log.ts";
+import type { WallClock } from "./wall-clock.ts";
+
+export interface WalUpkeepParts {
+  readonly path: string;
+  readonly vfs: Vfs;
+  readonly writer: Database;
+  readonly store: SqliteStore;
+  readonly clock: WallClock;
+  readonly log: Log;
+  /** A merge is under way. */
+  readonly isMerging: () => boolean;
+  /** This node is ready: somebody may be disturbed. */
+  readonly isServed: () => boolean;
+  /** A snapshot is lent to another thread. */
+  readonly isPinned: () => boolean;
+  /** The WAL's size, whenever it may have grown. */
+  readonly onGrown: (bytes: number) => void;
+  /** Runs a step that takes time, and takes note of how much. */
+  readonly measured: (work: () => void) => void;
+  /** A round has ended: there may be more to do. */
+  readonly onEnd: () => void;
+}
+
+/** All of them are copied once nothing has happened for so long. */
+const idleMs = 500;
+/** A page and the header of its frame. */
+const walFrameBytes = 4096 + 24;
+
+export class WalUpkeep {
+  readonly #parts: WalUpkeepParts;
+  readonly #walFrames: Statement;
+  readonly #checkpointer: Checkpointer;
+  #lastState: WalState = { frames: 0, waiting: 0 };
+  #lastWorkMs = 0;
+  #hasUncheckpointed = true;
+
+  constructor(parts: WalUpkeepParts) {
+    this.#parts = parts;
+    const { path, vfs, writer, store, log } = parts;
+    this.#walFrames = writer.prepare("PRAGMA wal_checkpoint(NOOP)");
+    this.#checkpointer = new Checkpointer({
+      path,
+      vfs,
+      checkpoint: (mode) => {
+        writer.checkpoint(mode);
+        // The first commit into a WAL that begins anew syncs the disk: it shan't be one that somebody waits for.
+        store.keepClock();
+      },
+      isBusy: () => !writer.autocommit,
+      isPinned: parts.isPinned,
+      measured: parts.measured,
+      onFailure: (why) => log.error("checkpoint failed", { why }),
+      onEnd: parts.onEnd,
+    });
+  }
+
+  /** The WAL may have grown, and soon more may come. */
+  noteWork(): void {
+    this.#lastWorkMs = this.#parts.clock.nowMs();
+    this.#hasUncheckpointed = true;
+  }
+
+  /** A round is under way in which bulk merges had better wait. Its end is told. */
+  get holdsBack(): boolean {
+    return this.#checkpointer.holdsBack;
+  }
+
+  /** Wall clock in ms at which the rest is copied unless something happens; infinite when there is none. */
+  get idleAtMs(): number {
+    return this.#hasUncheckpointed ? this.#lastWorkMs + idleMs : Number.POSITIVE_INFINITY;
+  }
+
+  /** Frames in the WAL that aren't in the database yet. */
+  get framesWaiting(): number {
+    return this.#state().waiting;
+  }
+
+  /** Does what is due, or begins it. */
+  checkpointWhenDue(): void {
+    if (!this.#hasUncheckpointed) return;
+    const { clock, isMerging, isServed, onGrown } = this.#parts;
+    const isIdle = clock.nowMs() - this.#lastWorkMs >= idleMs && !isMerging();
+    const state = this.#state();
+    onGrown(state.frames * walFrameBytes);
+    const isDone = this.#checkpointer.work(state, isIdle, isServed());
+    if (isIdle && isDone) this.#hasUncheckpointed = false;
+  }
+
+  /** Nothing is begun any more. */
+  close(): void {
+    this.#checkpointer.close();
+  }
+
+  #state(): WalState {
+    const state = this.#checkpointer.state;
+    if (state !== undefined) return state;
+    // The connection that writes can't say it inside a transaction.
+    if (!this.#parts.writer.autocommit) return this.#lastState;
+    const statement = this.#walFrames;
+    statement.step();
+    const frames = statement.columnNumber(1);
+    const waiting = frames - statement.columnNumber(2);
+    statement.reset();
+    this.#lastState = { frames, waiting };
+    return this.#lastState;
+  }
+}
