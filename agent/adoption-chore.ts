@@ -5,7 +5,8 @@
  */
 
 import { Adoption, type AdoptionProgress } from "../core/store/adoption.ts";
-import type { CommitResult, SqliteStore } from "../core/store/sqlite-store.ts";
+import type { SqliteStore } from "../core/store/sqlite-store.ts";
+import type { CommitResult } from "../core/store/store-outcomes.ts";
 import type { Database } from "../wasm/database.ts";
 import type { Chore } from "./chores.ts";
 

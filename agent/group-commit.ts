@@ -19,7 +19,8 @@
  * @module
  */
 
-import type { CommitResult, SqliteStore } from "../core/store/sqlite-store.ts";
+import type { SqliteStore } from "../core/store/sqlite-store.ts";
+import type { CommitResult } from "../core/store/store-outcomes.ts";
 import type { Database } from "../wasm/database.ts";
 import type { WalSync } from "../wasm/vfs/vfs.ts";
 import type { WriteStore } from "./sql/transaction-runner.ts";

@@ -6,7 +6,8 @@
 
 import type { PlannedSchema } from "../core/schema/schema.ts";
 import type { Replica } from "../core/store/replica.ts";
-import type { SchemaChanged, SqliteStore } from "../core/store/sqlite-store.ts";
+import type { SqliteStore } from "../core/store/sqlite-store.ts";
+import type { SchemaChanged } from "../core/store/store-outcomes.ts";
 import type { Database } from "../wasm/database.ts";
 import type { AdoptionChore } from "./adoption-chore.ts";
 import type { Operation, OperationOutcome } from "./api/store-service.ts";

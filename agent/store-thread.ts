@@ -20,7 +20,7 @@ import type { Lane } from "../core/change/changeset.ts";
 import type { Site } from "../core/clock/stamp.ts";
 import type { StoreRequest } from "../core/node/border.ts";
 import { Replica } from "../core/store/replica.ts";
-import type { CommitResult, OpenReport } from "../core/store/sqlite-store.ts";
+import type { CommitResult, OpenReport } from "../core/store/store-outcomes.ts";
 import { FileVfs } from "../wasm/vfs/file.ts";
 import { AdoptionChore } from "./adoption-chore.ts";
 import { Chores } from "./chores.ts";

@@ -137,12 +137,3 @@ export class Adoption<Commit extends { readonly kind: string; readonly why?: str
 function marks(count: number, from: number): string {
   return Array.from({ length: count }, (_, i) => `?${from + i}`).join(", ");
 }
-
-/** Names of tables under adoption, as they are kept in the file. */
-export function namesToText(names: Iterable<string>): string {
-  return [...names].sort().join("\n");
-}
-
-export function namesFromText(text: SqlValue | undefined): string[] {
-  return typeof text === "string" && text !== "" ? text.split("\n") : [];
-}

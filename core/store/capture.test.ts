@@ -1,6 +1,6 @@
 import { expect, test } from "bun:test";
 import { SqliteNode } from "../../test/generators/sqlite-store.ts";
-import type { CommitResult } from "./sqlite-store.ts";
+import type { CommitResult } from "./store-outcomes.ts";
 
 const schema = `
   CREATE TABLE t (k TEXT PRIMARY KEY NOT NULL, a, b TEXT NOT NULL DEFAULT 'none', n INTEGER);

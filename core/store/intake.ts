@@ -10,11 +10,15 @@
 import { compareHlc, type Stamp } from "../clock/stamp.ts";
 import { canonicalKeyValue, decodeKey, encodeKey } from "../row/key.ts";
 import type { SqlValue } from "../row/value.ts";
+import type { SchemaPlan } from "../schema/schema-plan.ts";
+import type { AdoptingTables } from "./adopting-tables.ts";
+import { adoptedAtOnceMax } from "./adoption.ts";
 import { decodeHeldRow } from "./held-row.ts";
 import { type LocalChange, largestHlcBefore, problemOfSize, stampChanges } from "./local-commit.ts";
 import type { LocalWriter } from "./local-writer.ts";
 import type { MergedRow } from "./row-store.ts";
 import type { Slot } from "./row-writer.ts";
+import type { OpenReport } from "./store-outcomes.ts";
 import type { StoreParts } from "./store-parts.ts";
 import type { BaseRow, StoredTable } from "./stored-table.ts";
 
@@ -27,8 +31,30 @@ export class Intake {
     this.#localWriter = localWriter;
   }
 
+  /**
+   * After a plan was run: takes in what was there, or notes that it is to be, and shows what was held.
+   *
+   * @param tables Those under adoption; some may be added.
+   */
+  takeIn(
+    plan: SchemaPlan & { readonly kind: "plan" },
+    tables: AdoptingTables,
+    nowMs: number,
+  ): Pick<OpenReport, "adoptedRows" | "surfacedRows"> {
+    const isLater = (name: string): boolean =>
+      (this.#parts.tables.get(name) as StoredTable).countRows() > adoptedAtOnceMax;
+    const later = plan.adopted.filter(isLater);
+    const known = tables.read();
+    const adopting = [...known, ...later].filter((name) => this.#parts.tables.has(name));
+    if (adopting.length > 0 || known.length > 0) tables.set(adopting);
+    const atOnce = plan.adopted.filter((name) => !later.includes(name));
+    const adoptedRows = this.#adopt(atOnce, nowMs) + this.#adoptHeld(later, nowMs);
+    const surfacedRows = this.#surfaceRows(plan.adopted) + this.#surfaceCells(plan.grown);
+    return { adoptedRows, surfacedRows };
+  }
+
   /** Takes in the rows of tables that are new to replication, all under one stamp. */
-  adopt(names: readonly string[], nowMs: number): number {
+  #adopt(names: readonly string[], nowMs: number): number {
     let stamp: Stamp | undefined;
     let count = 0;
     for (const name of names) {
@@ -42,7 +68,7 @@ export class Intake {
   }
 
   /** Rows of tables to be taken in later whose key is held already: peers have them. */
-  adoptHeld(names: readonly string[], nowMs: number): number {
+  #adoptHeld(names: readonly string[], nowMs: number): number {
     let count = 0;
     for (const name of names) {
       const table = this.#parts.tables.get(name) as StoredTable;
@@ -99,7 +125,7 @@ export class Intake {
   }
 
   /** Puts held rows into tables that this database has only now. */
-  surfaceRows(names: readonly string[]): number {
+  #surfaceRows(names: readonly string[]): number {
     let count = 0;
     for (const name of names) {
       const found = this.#parts.database.all("SELECT key FROM patina_absent WHERE tbl = ?", name);
@@ -114,7 +140,7 @@ export class Intake {
   }
 
   /** Shows held cells in columns that their tables have only now. */
-  surfaceCells(names: readonly string[]): number {
+  #surfaceCells(names: readonly string[]): number {
     let count = 0;
     for (const name of names) {
       const table = this.#parts.tables.get(name);

@@ -8,7 +8,7 @@ import { encodeKey } from "../row/key.ts";
 import type { RowState } from "../row/row-state.ts";
 import { Adoption } from "./adoption.ts";
 import { Replica } from "./replica.ts";
-import type { SchemaChanged } from "./sqlite-store.ts";
+import type { SchemaChanged } from "./store-outcomes.ts";
 
 const digester = createDigester();
 const one = "CREATE TABLE t (k TEXT PRIMARY KEY NOT NULL, a)";

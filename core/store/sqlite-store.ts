@@ -7,6 +7,8 @@
  * | compare, stamp, limits | `local-commit.ts` |   | change its schema           | `intake.ts`   |
  * | write clocks           | `local-writer.ts` |   | scrub                       | `scrubber.ts` |
  *
+ * `local-transaction.ts` takes these steps; `store-transaction.ts` begins, commits and rolls back for all.
+ *
  * There is one writer. Nothing here runs while a local transaction is open, except between its
  * `begin` and its `commit`.
  *
@@ -14,16 +16,8 @@
  */
 
 import { assert } from "../assert.ts";
-import {
-  type Changeset,
-  changesetBytesMax,
-  encodeChangeset,
-  type Lane,
-  normalBytesMax,
-  withLane,
-} from "../change/changeset.ts";
 import type { HlcClock } from "../clock/hlc-clock.ts";
-import { compareHlc, type Hlc, hlcZero, type Stamp } from "../clock/stamp.ts";
+import { type Hlc, hlcZero } from "../clock/stamp.ts";
 import type { Digester } from "../row/digest.ts";
 import { siteToBytes } from "../row/digest.ts";
 import { type RowState, stampOfRow } from "../row/row-state.ts";
@@ -31,12 +25,10 @@ import type { SqlValue } from "../row/value.ts";
 import type { PlannedSchema, SchemaProblem } from "../schema/schema.ts";
 import { problemToText } from "../schema/schema.ts";
 import { planSchema, type SchemaPlan } from "../schema/schema-plan.ts";
-import { adoptedAtOnceMax, namesFromText, namesToText } from "./adoption.ts";
-import { Journal } from "./capture.ts";
-import type { SqlDatabase, SqlStatement } from "./database.ts";
+import { AdoptingTables } from "./adopting-tables.ts";
+import type { SqlDatabase } from "./database.ts";
 import {
   createOwnTables,
-  hlcToBytes,
   prepareFile,
   readFileHeader,
   readState,
@@ -44,15 +36,8 @@ import {
 } from "./file-header.ts";
 import { rowStateOfSound } from "./held-row.ts";
 import { Intake } from "./intake.ts";
-import {
-  collectChanges,
-  type LocalRow,
-  largestHlcBefore,
-  problemOfBytes,
-  problemOfCount,
-  problemOfSize,
-  stampChanges,
-} from "./local-commit.ts";
+import { KeptClock } from "./kept-clock.ts";
+import { LocalTransaction } from "./local-transaction.ts";
 import { LocalWriter } from "./local-writer.ts";
 import { type MergeHost, Merger, OpenMerge } from "./merger.ts";
 import { StoredOrdinals } from "./ordinals.ts";
@@ -71,7 +56,9 @@ import { RowWriter } from "./row-writer.ts";
 import { runPlan } from "./schema-run.ts";
 import { type DamagedCell, isSound, type ScrubSlice } from "./scrub.ts";
 import { Scrubber } from "./scrubber.ts";
+import type { CommitResult, OpenReport, SchemaChanged } from "./store-outcomes.ts";
 import { PlacedRow, positionOfSlot, type StoreParts } from "./store-parts.ts";
+import { type CommitWatcher, StoreTransaction } from "./store-transaction.ts";
 import { StoredTable } from "./stored-table.ts";
 
 export interface SqliteStoreOptions {
@@ -85,119 +72,35 @@ export interface SqliteStoreOptions {
   readonly nowMs: number;
 }
 
-export interface OpenReport {
-  /** The file was new. */
-  readonly created: boolean;
-  /** Schema statements that were run. */
-  readonly statements: readonly string[];
-  /** Rows that stood in a table when it became replicated, taken in as INSERTs under one stamp. */
-  readonly adoptedRows: number;
-  /** Rows and cells that were held and are shown since the schema grew. */
-  readonly surfacedRows: number;
-  /** Clocks whose row somebody deleted without Patina. They were removed: a peer brings the row back. */
-  readonly clocksWithoutRows: number;
-  /** Rows that somebody wrote without Patina: nobody else hears of them until they are written again. */
-  readonly rowsWithoutClocks: number;
-  /** Rows whose hashes were of another digest key: the file was another cluster's, or stood alone. */
-  readonly rehashedRows: number;
-}
-
 export type StoreOpened =
   | { readonly kind: "opened"; readonly store: SqliteStore; readonly report: OpenReport }
   /** The file is as it was. `problems` are the schema's, if it was that. */
   | { readonly kind: "refused"; readonly why: string; readonly problems: readonly SchemaProblem[] };
-
-export type SchemaChanged =
-  | {
-      readonly kind: "changed";
-      readonly statements: readonly string[];
-      /** Tables that have got columns. */
-      readonly grown: readonly string[];
-      /** Taken in here, as in {@link OpenReport}; beyond that see {@link SqliteStore.adopting}. */
-      readonly adoptedRows: number;
-      readonly surfacedRows: number;
-    }
-  /** Nothing was done. */
-  | { readonly kind: "refused"; readonly problems: readonly SchemaProblem[] };
-
-export type CommitResult =
-  | {
-      readonly kind: "committed";
-      /** Counts this site's commits that changed something, after a crash with a gap; null when it changed nothing. */
-      readonly version: number | null;
-      /** Undefined when nothing that is replicated changed. */
-      readonly changeset: Changeset | undefined;
-      /** The changeset's bytes. */
-      readonly encoded: Uint8Array | undefined;
-      readonly merged: readonly MergedRow[];
-    }
-  /** The transaction was rolled back; nothing of it was applied. */
-  | { readonly kind: "refused"; readonly why: string };
-
-/** Told of transactions that write rows, for what is to be written with them. */
-export interface CommitWatcher {
-  /** Only COMMIT is left. What this throws rolls the transaction back and is thrown on. */
-  committing(merged: readonly MergedRow[]): void;
-  committed(): void;
-}
-
-/** How far the stored HLC may fall behind the clock while only merges run. */
-const hlcStoreStepMs = 1000;
-/** How far it may be ahead while local commits follow each other: less than what peers warn of. */
-const hlcReserveMs = 250;
-/** How far the stored version may be ahead with it. */
-export const versionsReserved = 256;
-
-interface KeptClock {
-  readonly hlc: Hlc;
-  readonly version: number;
-}
 
 export class SqliteStore implements RowStore {
   readonly #writer: SqlDatabase;
   readonly #digester: Digester;
   readonly #clock: HlcClock;
   readonly #ordinals: StoredOrdinals;
+  readonly #keptClock: KeptClock;
+  readonly #transaction: StoreTransaction;
+  readonly #adopting: AdoptingTables;
   #schema!: PlannedSchema;
   #parts!: StoreParts;
-  #localWriter!: LocalWriter;
+  #local!: LocalTransaction;
   #intake!: Intake;
   #merger!: Merger;
   #scrubber!: Scrubber;
-  #journal!: Journal;
-  #hasChecks!: boolean;
-  readonly #begin: SqlStatement;
-  readonly #beginImmediate: SqlStatement;
-  readonly #commitAll: SqlStatement;
-  readonly #putClock: SqlStatement;
-  /** Tables whose rows don't all have clocks yet. */
-  #adopting: ReadonlySet<string> = new Set();
-  #checksAreIgnored = false;
-  #watcher: CommitWatcher | undefined;
-  #isLocal = false;
-  /** A merge is worked in pieces. */
-  #isMerging = false;
-  #version: number;
-  /** HLC and version as the file has them: nothing above was ever stamped. */
-  #kept: KeptClock;
-  /** The same, with what the transaction at hand wrote. */
-  #written: KeptClock;
 
   private constructor(options: SqliteStoreOptions, version: number, storedHlc: Hlc) {
     const { writer, schema, digester, clock } = options;
     this.#writer = writer;
     this.#digester = digester;
     this.#clock = clock;
-    this.#version = version;
-    this.#kept = { hlc: storedHlc, version };
-    this.#written = this.#kept;
     this.#ordinals = new StoredOrdinals(writer);
-    this.#begin = writer.prepare("BEGIN");
-    this.#beginImmediate = writer.prepare("BEGIN IMMEDIATE");
-    this.#commitAll = writer.prepare("COMMIT");
-    this.#putClock = writer.prepare(
-      "INSERT OR REPLACE INTO patina_state (name, value) VALUES ('hlc', ?), ('version', ?)",
-    );
+    this.#adopting = new AdoptingTables(writer);
+    this.#keptClock = new KeptClock(writer, version, storedHlc);
+    this.#transaction = new StoreTransaction(writer, this.#ordinals, this.#keptClock);
     this.#useSchema(schema);
   }
 
@@ -208,7 +111,6 @@ export class SqliteStore implements RowStore {
       .map((table) => new StoredTable(this.#writer, table))
       .sort((a, b) => (a.name < b.name ? -1 : 1));
     this.#schema = schema;
-    this.#hasChecks = replicated.some((table) => table.hasCheck);
     const [database, ordinals, digester] = [this.#writer, this.#ordinals, this.#digester];
     const byName = new Map(tables.map((table) => [table.name, table]));
     const parts: StoreParts = {
@@ -221,11 +123,16 @@ export class SqliteStore implements RowStore {
       places: new Places(database, tables, ordinals, digester),
     };
     this.#parts = parts;
-    this.#localWriter = new LocalWriter(parts);
-    this.#intake = new Intake(parts, this.#localWriter);
+    const [transaction, keptClock] = [this.#transaction, this.#keptClock];
+    transaction.useSchema(
+      parts.rows,
+      replicated.some((table) => table.hasCheck),
+    );
+    const localWriter = new LocalWriter(parts);
+    this.#local = new LocalTransaction(parts, localWriter, transaction, keptClock);
+    this.#intake = new Intake(parts, localWriter);
     this.#merger = new Merger(parts, this.#intake);
     this.#scrubber = new Scrubber(parts);
-    this.#journal = new Journal(new Map(tables.map((table) => [table.sqlName, table])));
   }
 
   /**
@@ -258,20 +165,17 @@ export class SqliteStore implements RowStore {
       const storedHlc = header.kind === "patina" ? header.hlc : hlcZero;
       clock.observe(storedHlc);
       const store = new SqliteStore(options, isSameSite ? header.version : 0, storedHlc);
-      store.#checksAreIgnored = true;
       if (!isSameSite) {
         writeState(writer, "site", siteToBytes(clock.site));
         writeState(writer, "version", 0);
       }
       const rehashedRows = store.#scrubber.rehash();
-      const changed = store.#schemaChanged(plan, options.nowMs);
+      const changed = store.#intake.takeIn(plan, store.#adopting, options.nowMs);
       store.#parts.rows.flush();
-      store.#writeClock(clock.last, store.#version);
-      const check = store.#intake.check(store.#adopting);
-      store.#commitWritten();
-      writer.onPreupdate((change) => {
-        if (store.#isLocal) store.#journal.note(change);
-      });
+      store.#keptClock.write(clock.last);
+      const check = store.#intake.check(store.adopting);
+      store.#transaction.commit();
+      writer.onPreupdate((change) => store.#local.note(change));
       const report: OpenReport = {
         created: header.kind === "new",
         statements: plan.statements,
@@ -292,7 +196,7 @@ export class SqliteStore implements RowStore {
 
   /** Tables whose rows are still to be taken in (`adoption.ts`). */
   get adopting(): ReadonlySet<string> {
-    return this.#adopting;
+    return this.#adopting.names;
   }
 
   /** What {@link changeSchema} would do. Nothing is done. */
@@ -305,68 +209,47 @@ export class SqliteStore implements RowStore {
    * becomes another, but those of rows that stood in a table when it became replicated.
    */
   changeSchema(schema: PlannedSchema, nowMs: number): SchemaChanged {
-    assert(!this.#isLocal && !this.#isMerging, "no change of schema inside another transaction");
+    assert(!this.#isBusy, "no change of schema inside another transaction");
     const plan = planSchema(this.#writer, schema);
     if (plan.kind === "refused") return plan;
     const [before, { tables }] = [this.#schema, this.#parts];
     const { adopting } = this;
-    // As at the start, and for the same reason.
-    this.#writer.exec("PRAGMA ignore_check_constraints = ON");
-    this.#checksAreIgnored = true;
-    runOnce(this.#beginImmediate);
+    this.#transaction.ignoreChecksOfAll();
+    this.#transaction.beginImmediate();
     try {
       const problem = runPlan(this.#writer, schema, plan);
       if (problem !== undefined) {
-        this.#rollback();
+        this.#transaction.rollback();
         return { kind: "refused", problems: [problem] };
       }
       this.#useSchema(schema);
-      const changed = this.#schemaChanged(plan, nowMs);
+      const changed = this.#intake.takeIn(plan, this.#adopting, nowMs);
       this.#parts.rows.flush();
-      this.#writeClock(this.#clock.last, this.#version);
-      this.#commitWritten();
+      this.#keptClock.write(this.#clock.last);
+      this.#transaction.commit();
       for (const table of tables.values()) table.dispose();
       const { statements, grown } = plan;
       return { kind: "changed", statements, grown, ...changed };
     } catch (error) {
-      this.#rollback();
+      this.#transaction.rollback();
       this.#useSchema(before);
-      this.#adopting = adopting;
+      this.#adopting.names = adopting;
       throw error;
     }
   }
 
   /** All rows of a table have been gone through. */
   adopted(table: string): void {
-    this.#setAdopting([...this.#adopting].filter((name) => name !== table));
+    this.#adopting.remove(table);
   }
 
-  #setAdopting(names: readonly string[]): void {
-    writeState(this.#writer, "adopting", namesToText(names));
-    this.#adopting = new Set(names);
-  }
-
-  /** Takes in what was there, or notes that it is to be, and shows what was held. */
-  #schemaChanged(
-    plan: SchemaPlan & { readonly kind: "plan" },
-    nowMs: number,
-  ): Pick<OpenReport, "adoptedRows" | "surfacedRows"> {
-    const isLater = (name: string): boolean =>
-      (this.#parts.tables.get(name) as StoredTable).countRows() > adoptedAtOnceMax;
-    const later = plan.adopted.filter(isLater);
-    const known = namesFromText(readState(this.#writer, "adopting"));
-    const adopting = [...known, ...later].filter((name) => this.#parts.tables.has(name));
-    if (adopting.length > 0 || known.length > 0) this.#setAdopting(adopting);
-    const atOnce = plan.adopted.filter((name) => !later.includes(name));
-    const intake = this.#intake;
-    const adoptedRows = intake.adopt(atOnce, nowMs) + intake.adoptHeld(later, nowMs);
-    const surfacedRows = intake.surfaceRows(plan.adopted) + intake.surfaceCells(plan.grown);
-    return { adoptedRows, surfacedRows };
+  get #isBusy(): boolean {
+    return this.#local.isBegun || this.#transaction.isMerging;
   }
 
   /** Commits of this site that changed something. */
   get version(): number {
-    return this.#version;
+    return this.#keptClock.version;
   }
 
   /** A value that the agent keeps in the file; undefined when it was never set. */
@@ -382,13 +265,13 @@ export class SqliteStore implements RowStore {
 
   /** Writes down the clock as it is, for an orderly stop: while commits follow each other the file is ahead. */
   keepClock(): void {
-    assert(!this.#isLocal, "the clock is kept outside of local transactions");
-    runOnce(this.#begin);
+    assert(!this.#local.isBegun, "the clock is kept outside of local transactions");
+    this.#transaction.begin();
     try {
-      this.#writeClock(this.#clock.last, this.#version);
-      this.#commitWritten();
+      this.#keptClock.write(this.#clock.last);
+      this.#transaction.commit();
     } catch (error) {
-      this.#rollback();
+      this.#transaction.rollback();
       throw error;
     }
   }
@@ -406,16 +289,12 @@ export class SqliteStore implements RowStore {
 
   /** One at a time: commits and merges tell it. */
   watch(watcher: CommitWatcher): void {
-    this.#watcher = watcher;
+    this.#transaction.watcher = watcher;
   }
 
   /** Begins a local transaction. What is then run on the writer connection is captured. */
   begin(): void {
-    assert(!this.#isLocal && !this.#isMerging, "one transaction at a time");
-    this.#ignoreChecks(false);
-    this.#journal.clear();
-    runOnce(this.#beginImmediate);
-    this.#isLocal = true;
+    this.#local.begin();
   }
 
   /**
@@ -423,7 +302,7 @@ export class SqliteStore implements RowStore {
    * then would be committed statement by statement: ask after every statement.
    */
   get isOpen(): boolean {
-    return this.#isLocal && !this.#writer.autocommit;
+    return this.#local.isOpen;
   }
 
   /**
@@ -431,74 +310,12 @@ export class SqliteStore implements RowStore {
    * throws when the file can't be written; the transaction is then rolled back.
    */
   commit(nowMs: number): CommitResult {
-    assert(this.#isLocal, "commit without begin");
-    if (this.#writer.autocommit) {
-      this.#end();
-      return { kind: "refused", why: "the transaction was rolled back by one of its statements" };
-    }
-    try {
-      return this.#commit(nowMs);
-    } catch (error) {
-      this.#end();
-      this.#rollback();
-      throw error;
-    }
+    return this.#local.commit(nowMs);
   }
 
   /** Ends a local transaction; nothing of it is applied. */
   rollback(): void {
-    assert(this.#isLocal, "rollback without begin");
-    this.#end();
-    this.#rollback();
-  }
-
-  #commit(nowMs: number): CommitResult {
-    const journal = this.#journal;
-    const refuse = (why: string): CommitResult => {
-      this.rollback();
-      return { kind: "refused", why };
-    };
-    if (journal.problem !== "") return refuse(journal.problem);
-    const changes = collectChanges(journal, this.#parts);
-    const tooMany = problemOfCount(changes);
-    if (tooMany !== undefined) return refuse(tooMany);
-    let rows: LocalRow[] = [];
-    let stamp: Stamp | undefined;
-    if (changes.some(({ kind }) => kind !== "moved")) {
-      const before = largestHlcBefore(changes, this.#parts);
-      if (before !== undefined) this.#clock.observe(before);
-      stamp = this.#clock.next(nowMs);
-      rows = stampChanges(changes, stamp, this.#parts);
-    }
-    const problem = problemOfSize(rows);
-    if (problem !== undefined) return refuse(problem);
-    // What is written from here on is the store's own doing.
-    this.#end();
-    const merged = this.#localWriter.write(changes, rows);
-    let changeset: Changeset | undefined;
-    let encoded: Uint8Array | undefined;
-    if (stamp !== undefined && rows.length > 0) {
-      let lane: Lane = rows.some((row) => this.#localWriter.isUrgent(row)) ? 0 : 1;
-      changeset = { stamp, lane, rows: rows.map(({ state }) => state) };
-      encoded = encodeChangeset(changeset);
-      if (encoded.length > changesetBytesMax) {
-        this.#rollback();
-        return { kind: "refused", why: problemOfBytes(encoded.length) };
-      }
-      if (lane === 1 && encoded.length > normalBytesMax) {
-        lane = 2;
-        changeset = { ...changeset, lane };
-        encoded = withLane(encoded, lane);
-      }
-      this.#reserve();
-    }
-    this.#parts.rows.flush();
-    this.#watcher?.committing(merged);
-    this.#commitWritten();
-    this.#watcher?.committed();
-    if (changeset !== undefined) this.#version++;
-    const version = changeset === undefined ? null : this.#version;
-    return { kind: "committed", version, changeset, encoded, merged };
+    this.#local.rollback();
   }
 
   merge(rows: readonly RowState[]): MergedRow[] {
@@ -509,10 +326,10 @@ export class SqliteStore implements RowStore {
   }
 
   beginMerge(): OpenMerge {
-    assert(!this.#isLocal && !this.#isMerging, "no merge inside another transaction");
-    this.#ignoreChecks(true);
-    runOnce(this.#begin);
-    this.#isMerging = true;
+    assert(!this.#isBusy, "no merge inside another transaction");
+    this.#transaction.ignoreChecks(true);
+    this.#transaction.begin();
+    this.#transaction.isMerging = true;
     return new OpenMerge(this.#mergeHost);
   }
 
@@ -521,35 +338,29 @@ export class SqliteStore implements RowStore {
       // What a merge writes is nobody's local change.
       this.#writer.mutePreupdate(true);
       try {
-        this.#merger.merge(rows, this.#adopting, merged);
+        this.#merger.merge(rows, this.#adopting.names, merged);
       } finally {
         this.#writer.mutePreupdate(false);
       }
     },
     commitMerge: (merged) => {
-      // The clock follows what was merged as the replica judges it; the rows themselves hold their stamps.
-      if (this.#clock.last.ms >= this.#kept.hlc.ms + hlcStoreStepMs) {
-        this.#writeClock(this.#clock.last, this.#kept.version);
-      }
-      this.#parts.rows.flush();
-      this.#watcher?.committing(merged);
-      this.#commitWritten();
-      this.#isMerging = false;
-      this.#watcher?.committed();
+      // The clock follows what was merged as the replica judges it.
+      this.#keptClock.follow(this.#clock.last);
+      this.#transaction.commitRows(merged);
     },
-    rollbackMerge: () => this.#rollback(),
+    rollbackMerge: () => this.#transaction.rollback(),
   };
 
   reclock(rows: readonly ReclockedRow[]): readonly boolean[] {
-    assert(!this.#isLocal && !this.#isMerging, "no reclock inside another transaction");
-    runOnce(this.#begin);
+    assert(!this.#isBusy, "no reclock inside another transaction");
+    this.#transaction.begin();
     let urgent: boolean[];
     try {
       urgent = rows.map((row) => this.#merger.reclock(row));
-      this.#writeClock(this.#clock.last, this.#version);
-      this.#commitWritten();
+      this.#keptClock.write(this.#clock.last);
+      this.#transaction.commit();
     } catch (error) {
-      this.#rollback();
+      this.#transaction.rollback();
       throw error;
     }
     return urgent;
@@ -577,20 +388,20 @@ export class SqliteStore implements RowStore {
     settledMs: number,
     nowMs: number,
   ): ScrubSlice {
-    assert(!this.#isLocal && !this.#isMerging, "no scrub inside another transaction");
+    assert(!this.#isBusy, "no scrub inside another transaction");
     const { rows, next } = this.#parts.places.scan(position, rowsMax);
     const settled = rows.filter(({ clocks }) => stampOfRow(clocks).ms < settledMs);
     const counts = { rows: rows.length, postponed: rows.length - settled.length, next };
     const found = settled.filter((row) => this.#scrubber.isDamaged(row));
     if (found.length === 0) return { ...counts, damaged: 0, merged: [] };
-    runOnce(this.#begin);
+    this.#transaction.begin();
     try {
       const dropped = this.#scrubber.dropDamaged(found, nowMs);
       this.#parts.rows.flush();
-      runOnce(this.#commitAll);
+      this.#transaction.commit();
       return { ...counts, ...dropped };
     } catch (error) {
-      this.#rollback();
+      this.#transaction.rollback();
       throw error;
     }
   }
@@ -639,66 +450,8 @@ export class SqliteStore implements RowStore {
         : positionOfSlot(this.#parts, this.#parts.rows.find(row.table, row.key));
     return place !== undefined && this.#parts.places.isPassed(position, place);
   }
-
-  /**
-   * CHECKs hold for local writes and are ignored by merges. The switch makes SQLite compile its
-   * statements again, so it is touched only where a table has a CHECK, and only when it must change.
-   */
-  #ignoreChecks(ignored: boolean): void {
-    if (this.#checksAreIgnored === ignored || (ignored && !this.#hasChecks)) return;
-    this.#writer.exec(`PRAGMA ignore_check_constraints = ${ignored ? "ON" : "OFF"}`);
-    this.#checksAreIgnored = ignored;
-  }
-
-  /**
-   * Sees to it that the file names no HLC and no version below those of the commit at hand. While commits
-   * follow each other it is told some that are still to come, so that most commits needn't write there;
-   * after a crash the next ones come after them.
-   */
-  #reserve(): void {
-    const hlc = this.#clock.last;
-    const version = this.#version + 1;
-    const kept = this.#kept;
-    if (compareHlc(hlc, kept.hlc) <= 0 && version <= kept.version) return;
-    const isOneOfMany = hlc.ms - kept.hlc.ms < hlcReserveMs;
-    if (isOneOfMany) {
-      this.#writeClock({ ms: hlc.ms + hlcReserveMs, count: 0 }, version + versionsReserved);
-    } else this.#writeClock(hlc, version);
-  }
-
-  #writeClock(hlc: Hlc, version: number): void {
-    const statement = this.#putClock;
-    statement.bind(1, hlcToBytes(hlc));
-    statement.bind(2, version);
-    runOnce(statement);
-    this.#written = { hlc, version };
-  }
-
-  #commitWritten(): void {
-    runOnce(this.#commitAll);
-    this.#ordinals.keep();
-    this.#kept = this.#written;
-  }
-
-  #end(): void {
-    this.#isLocal = false;
-    this.#journal.clear();
-  }
-
-  #rollback(): void {
-    this.#isMerging = false;
-    if (!this.#writer.autocommit) this.#writer.exec("ROLLBACK");
-    this.#ordinals.forget();
-    this.#parts.rows.forget();
-    this.#written = this.#kept;
-  }
 }
 
 function refusedSchema(problems: readonly SchemaProblem[]): StoreOpened {
   return { kind: "refused", why: problems.map(problemToText).join("\n"), problems };
-}
-
-function runOnce(statement: SqlStatement): void {
-  statement.step();
-  statement.reset();
 }

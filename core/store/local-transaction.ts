@@ -1,0 +1,159 @@
+/**
+ * A local transaction: begun, captured while it runs, and ended as one changeset under one stamp.
+ *
+ * @module
+ */
+
+import { assert } from "../assert.ts";
+import {
+  type Changeset,
+  changesetBytesMax,
+  encodeChangeset,
+  type Lane,
+  normalBytesMax,
+  withLane,
+} from "../change/changeset.ts";
+import type { Stamp } from "../clock/stamp.ts";
+import { Journal } from "./capture.ts";
+import type { Preupdate } from "./database.ts";
+import type { KeptClock } from "./kept-clock.ts";
+import {
+  collectChanges,
+  type LocalRow,
+  largestHlcBefore,
+  problemOfBytes,
+  problemOfCount,
+  problemOfSize,
+  stampChanges,
+} from "./local-commit.ts";
+import type { LocalWriter } from "./local-writer.ts";
+import type { CommitResult } from "./store-outcomes.ts";
+import type { StoreParts } from "./store-parts.ts";
+import type { StoreTransaction } from "./store-transaction.ts";
+
+export class LocalTransaction {
+  readonly #parts: StoreParts;
+  readonly #writer: LocalWriter;
+  readonly #transaction: StoreTransaction;
+  readonly #keptClock: KeptClock;
+  readonly #journal: Journal;
+  #isBegun = false;
+
+  constructor(
+    parts: StoreParts,
+    writer: LocalWriter,
+    transaction: StoreTransaction,
+    keptClock: KeptClock,
+  ) {
+    this.#parts = parts;
+    this.#writer = writer;
+    this.#transaction = transaction;
+    this.#keptClock = keptClock;
+    const tables = [...parts.tables.values()];
+    this.#journal = new Journal(new Map(tables.map((table) => [table.sqlName, table])));
+  }
+
+  /** Between its begin and its end, even if SQLite has rolled back. */
+  get isBegun(): boolean {
+    return this.#isBegun;
+  }
+
+  /** What SQLite's preupdate hook tells. */
+  note(change: Preupdate): void {
+    if (this.#isBegun) this.#journal.note(change);
+  }
+
+  /** Begins a local transaction. What is then run on the writer connection is captured. */
+  begin(): void {
+    assert(!this.#isBegun && !this.#transaction.isMerging, "one transaction at a time");
+    this.#transaction.ignoreChecks(false);
+    this.#journal.clear();
+    this.#transaction.beginImmediate();
+    this.#isBegun = true;
+  }
+
+  /**
+   * Whether the local transaction is still open. `OR ROLLBACK` ends it in the middle, and what ran
+   * then would be committed statement by statement: ask after every statement.
+   */
+  get isOpen(): boolean {
+    return this.#isBegun && !this.#parts.database.autocommit;
+  }
+
+  /**
+   * Ends a local transaction: what it changed becomes one changeset under one stamp. Throws what SQLite
+   * throws when the file can't be written; the transaction is then rolled back.
+   */
+  commit(nowMs: number): CommitResult {
+    assert(this.#isBegun, "commit without begin");
+    if (this.#parts.database.autocommit) {
+      this.#end();
+      return { kind: "refused", why: "the transaction was rolled back by one of its statements" };
+    }
+    try {
+      return this.#commit(nowMs);
+    } catch (error) {
+      this.#end();
+      this.#transaction.rollback();
+      throw error;
+    }
+  }
+
+  /** Ends a local transaction; nothing of it is applied. */
+  rollback(): void {
+    assert(this.#isBegun, "rollback without begin");
+    this.#end();
+    this.#transaction.rollback();
+  }
+
+  #commit(nowMs: number): CommitResult {
+    const journal = this.#journal;
+    const refuse = (why: string): CommitResult => {
+      this.rollback();
+      return { kind: "refused", why };
+    };
+    if (journal.problem !== "") return refuse(journal.problem);
+    const changes = collectChanges(journal, this.#parts);
+    const tooMany = problemOfCount(changes);
+    if (tooMany !== undefined) return refuse(tooMany);
+    let rows: LocalRow[] = [];
+    let stamp: Stamp | undefined;
+    if (changes.some(({ kind }) => kind !== "moved")) {
+      const before = largestHlcBefore(changes, this.#parts);
+      if (before !== undefined) this.#parts.clock.observe(before);
+      stamp = this.#parts.clock.next(nowMs);
+      rows = stampChanges(changes, stamp, this.#parts);
+    }
+    const problem = problemOfSize(rows);
+    if (problem !== undefined) return refuse(problem);
+    // What is written from here on is the store's own doing.
+    this.#end();
+    const merged = this.#writer.write(changes, rows);
+    let changeset: Changeset | undefined;
+    let encoded: Uint8Array | undefined;
+    if (stamp !== undefined && rows.length > 0) {
+      let lane: Lane = rows.some((row) => this.#writer.isUrgent(row)) ? 0 : 1;
+      changeset = { stamp, lane, rows: rows.map(({ state }) => state) };
+      encoded = encodeChangeset(changeset);
+      if (encoded.length > changesetBytesMax) {
+        this.#transaction.rollback();
+        return { kind: "refused", why: problemOfBytes(encoded.length) };
+      }
+      if (lane === 1 && encoded.length > normalBytesMax) {
+        lane = 2;
+        changeset = { ...changeset, lane };
+        encoded = withLane(encoded, lane);
+      }
+      this.#keptClock.reserve(this.#parts.clock.last);
+    }
+    this.#transaction.commitRows(merged);
+    if (changeset !== undefined) this.#keptClock.version++;
+    const version = changeset === undefined ? null : this.#keptClock.version;
+    return { kind: "committed", version, changeset, encoded, merged };
+  }
+
+  #end(): void {
+    this.#isBegun = false;
+    this.#journal.clear();
+  }
+}

@@ -1,0 +1,53 @@
+/**
+ * What opening a store, changing its schema and committing come to.
+ *
+ * @module
+ */
+
+import type { Changeset } from "../change/changeset.ts";
+import type { SchemaProblem } from "../schema/schema.ts";
+import type { MergedRow } from "./row-store.ts";
+
+export interface OpenReport {
+  /** The file was new. */
+  readonly created: boolean;
+  /** Schema statements that were run. */
+  readonly statements: readonly string[];
+  /** Rows that stood in a table when it became replicated, taken in as INSERTs under one stamp. */
+  readonly adoptedRows: number;
+  /** Rows and cells that were held and are shown since the schema grew. */
+  readonly surfacedRows: number;
+  /** Clocks whose row somebody deleted without Patina. They were removed: a peer brings the row back. */
+  readonly clocksWithoutRows: number;
+  /** Rows that somebody wrote without Patina: nobody else hears of them until they are written again. */
+  readonly rowsWithoutClocks: number;
+  /** Rows whose hashes were of another digest key: the file was another cluster's, or stood alone. */
+  readonly rehashedRows: number;
+}
+
+export type SchemaChanged =
+  | {
+      readonly kind: "changed";
+      readonly statements: readonly string[];
+      /** Tables that have got columns. */
+      readonly grown: readonly string[];
+      /** Taken in here, as in {@link OpenReport}; beyond that see `SqliteStore.adopting`. */
+      readonly adoptedRows: number;
+      readonly surfacedRows: number;
+    }
+  /** Nothing was done. */
+  | { readonly kind: "refused"; readonly problems: readonly SchemaProblem[] };
+
+export type CommitResult =
+  | {
+      readonly kind: "committed";
+      /** Counts this site's commits that changed something, after a crash with a gap; null when it changed nothing. */
+      readonly version: number | null;
+      /** Undefined when nothing that is replicated changed. */
+      readonly changeset: Changeset | undefined;
+      /** The changeset's bytes. */
+      readonly encoded: Uint8Array | undefined;
+      readonly merged: readonly MergedRow[];
+    }
+  /** The transaction was rolled back; nothing of it was applied. */
+  | { readonly kind: "refused"; readonly why: string };

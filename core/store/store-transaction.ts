@@ -1,0 +1,108 @@
+/**
+ * The transactions of the one connection that writes: how they begin, and what is kept or forgotten with
+ * their end.
+ *
+ * @module
+ */
+
+import type { SqlDatabase, SqlStatement } from "./database.ts";
+import type { KeptClock } from "./kept-clock.ts";
+import type { StoredOrdinals } from "./ordinals.ts";
+import type { MergedRow } from "./row-store.ts";
+import type { RowWriter } from "./row-writer.ts";
+
+/** Told of transactions that write rows, for what is to be written with them. */
+export interface CommitWatcher {
+  /** Only COMMIT is left. What this throws rolls the transaction back and is thrown on. */
+  committing(merged: readonly MergedRow[]): void;
+  committed(): void;
+}
+
+export class StoreTransaction {
+  /** A merge is worked in pieces. */
+  isMerging = false;
+  /** Told of local commits and merges. */
+  watcher: CommitWatcher | undefined;
+  readonly #database: SqlDatabase;
+  readonly #ordinals: StoredOrdinals;
+  readonly #keptClock: KeptClock;
+  readonly #begin: SqlStatement;
+  readonly #beginImmediate: SqlStatement;
+  readonly #commitAll: SqlStatement;
+  #rows!: RowWriter;
+  #hasChecks!: boolean;
+  /** A store is opened with CHECKs ignored. */
+  #checksAreIgnored = true;
+
+  /** {@link useSchema} is called before anything else. */
+  constructor(database: SqlDatabase, ordinals: StoredOrdinals, keptClock: KeptClock) {
+    this.#database = database;
+    this.#ordinals = ordinals;
+    this.#keptClock = keptClock;
+    this.#begin = database.prepare("BEGIN");
+    this.#beginImmediate = database.prepare("BEGIN IMMEDIATE");
+    this.#commitAll = database.prepare("COMMIT");
+  }
+
+  /** @param hasChecks Whether a replicated table has a CHECK. */
+  useSchema(rows: RowWriter, hasChecks: boolean): void {
+    this.#rows = rows;
+    this.#hasChecks = hasChecks;
+  }
+
+  begin(): void {
+    runOnce(this.#begin);
+  }
+
+  beginImmediate(): void {
+    runOnce(this.#beginImmediate);
+  }
+
+  /** Commits rows that were written, and tells the watcher before and after. Throws what SQLite or it throws. */
+  commitRows(merged: readonly MergedRow[]): void {
+    this.#rows.flush();
+    this.watcher?.committing(merged);
+    this.commit();
+    this.isMerging = false;
+    this.watcher?.committed();
+  }
+
+  commit(): void {
+    runOnce(this.#commitAll);
+    this.#ordinals.keep();
+    this.#keptClock.keep();
+  }
+
+  /** Also after SQLite has rolled back by itself. */
+  rollback(): void {
+    this.isMerging = false;
+    if (!this.#database.autocommit) this.#database.exec("ROLLBACK");
+    this.#ordinals.forget();
+    this.#rows.forget();
+    this.#keptClock.forget();
+  }
+
+  /**
+   * CHECKs hold for local writes and are ignored by merges. The switch makes SQLite compile its
+   * statements again, so it is touched only where a table has a CHECK, and only when it must change.
+   */
+  ignoreChecks(ignored: boolean): void {
+    if (this.#checksAreIgnored === ignored || (ignored && !this.#hasChecks)) return;
+    this.#switchChecks(ignored);
+  }
+
+  /** For a change of schema: ALTER TABLE ADD COLUMN tests CHECKs on rows that a merge may have left breaking them. */
+  ignoreChecksOfAll(): void {
+    this.#switchChecks(true);
+  }
+
+  #switchChecks(ignored: boolean): void {
+    this.#database.exec(`PRAGMA ignore_check_constraints = ${ignored ? "ON" : "OFF"}`);
+    this.#checksAreIgnored = ignored;
+  }
+}
+
+function runOnce(statement: SqlStatement): void {
+  statement.step();
+  statement.reset();
+}
