@@ -65,6 +65,12 @@ interface Exchange {
   isScanned: boolean;
   hasListed: boolean;
   fetches: number;
+  /** Rows that changed here by what was fetched. */
+  changed: number;
+  /** The roots differ, of settled images. */
+  differs: boolean;
+  /** Recent rows are not asked for: all rows of what differs are. */
+  skipsRecent: boolean;
   /** Rows came by whole ranges and changed something: go on with the same peer at once. */
   goOn: boolean;
   /** Elapsed time after which the peer counts as silent. */
@@ -82,6 +88,9 @@ const entriesPerScan = 50_000;
 const mostlyNodesMin = 64;
 const mostlyRowsMax = 8;
 const mostlyShare = 0.6;
+/** Of so many exchanges in a row that differ one looks at all rows, not only at recent ones. */
+const differingPerScan = 4;
+
 const streamAll: Task = { act: "stream", level: 0, nodes: [0], recentOnly: false };
 
 export class Repair {
@@ -96,6 +105,13 @@ export class Repair {
   readonly #livePeers = new Set<PeerId>();
   /** Peers whose cut was too far from the own: walk their live state next time. */
   readonly #behindPeers = new Set<PeerId>();
+  /**
+   * Peers from which the last exchange differed, and brought nothing: what changed lately doesn't explain it. A row
+   * that only one side keeps as recent looks as if the other lacked it, and hides what differs beside it.
+   */
+  readonly #unexplainedPeers = new Set<PeerId>();
+  /** How many exchanges in a row differed, by peer. */
+  readonly #differing = new Map<PeerId, number>();
 
   constructor(world: World, answers: Answers, fetches: Fetches, verdicts: Verdicts) {
     this.#world = world;
@@ -118,6 +134,8 @@ export class Repair {
 
   peerGone(peer: PeerId): void {
     this.#behindPeers.delete(peer);
+    this.#unexplainedPeers.delete(peer);
+    this.#differing.delete(peer);
     if (this.#exchange?.peer === peer) this.#end(true);
   }
 
@@ -158,8 +176,16 @@ export class Repair {
     const isEqual = frame.rows === own.rows && frame.fingerprint === own.fingerprint;
     if (!moment.live) this.#verdicts.compared(peer, frame.cut, isEqual);
     if (isEqual) {
+      this.#differing.delete(peer.id);
       this.#end(false);
       return;
+    }
+    if (!moment.live) {
+      const inARow = (this.#differing.get(peer.id) ?? 0) + 1;
+      this.#differing.set(peer.id, inARow);
+      exchange.differs = true;
+      exchange.skipsRecent =
+        this.#unexplainedPeers.delete(peer.id) || inARow % differingPerScan === 0;
     }
     exchange.rowsOwn = own.rows;
     exchange.rowsPeer = frame.rows;
@@ -243,6 +269,9 @@ export class Repair {
         isScanned: false,
         hasListed: false,
         fetches: 0,
+        changed: 0,
+        differs: false,
+        skipsRecent: false,
         goOn: false,
       },
       silentAtMs: elapsedMs + tuning.silenceMs,
@@ -400,6 +429,9 @@ export class Repair {
     } else if (rowsPeer > 2 * rowsOwn && nodes.length > 8 * task.nodes.length) {
       // Most of it is missing here: naming the rows first would only cost more.
       this.#push(tasks, "fetch", level, nodes, false, nodesOf(rangeRowsMax, rowsPeer, level));
+    } else if (exchange.skipsRecent) {
+      exchange.unexplainedLevel = level;
+      for (const node of nodes) exchange.unexplained.push(node);
     } else {
       const nodesPerTask = nodesOf(entriesPerList, Math.max(rowsOwn, rowsPeer), level);
       this.#push(tasks, "list", level, nodes, true, Math.min(nodesPerList, nodesPerTask));
@@ -442,6 +474,7 @@ export class Repair {
       this.#end(true);
       return;
     }
+    exchange.changed += applied.changed;
     if (isByRange) exchange.goOn ||= applied.changed > 0;
     else if (!exchange.moment.live) {
       this.#world.counters.rowsNoise += applied.rows - applied.changed;
@@ -477,6 +510,10 @@ export class Repair {
     if (exchange === undefined) return;
     this.#exchange = undefined;
     this.#answers.isCatchingUp = false;
+    // One that scanned for everything and found nothing has been in vain for another reason.
+    if (!isFailed && exchange.differs && exchange.changed === 0 && !exchange.skipsRecent) {
+      this.#unexplainedPeers.add(exchange.peer);
+    }
     if (exchange.goOn) this.#soon();
     else if (exchange.moment.live && !isFailed && this.#liveWalksLeft > 0) {
       this.#liveWalksLeft--;
