@@ -34,6 +34,8 @@ export interface ClusterOptions {
   readonly costs?: Partial<StoreCosts>;
   readonly tuning?: Partial<NodeTuning>;
   readonly replica?: Partial<ReplicaOptions>;
+  /** Of the node with this index, beside those of all. */
+  readonly replicaOf?: (index: number) => Partial<ReplicaOptions>;
   /** Nodes whose settled image is checked now and then against all that they know. */
   readonly watched?: number;
   /** Streams of a node, about; every other node when left out. */
@@ -75,7 +77,7 @@ export class Cluster implements Disposable {
           costs: { ...storeCosts, ...options.costs },
           tuning: options.tuning ?? {},
           // So small that what comes in bulk is applied in many.
-          replica: { sliceRows: 20, ...options.replica },
+          replica: { sliceRows: 20, ...options.replica, ...options.replicaOf?.(index) },
           peerOfIndex: (peer) => this.nodes[peer] as SimNode,
           fail: (what) => this.fail(what),
           trace: (what) => this.#note(what),

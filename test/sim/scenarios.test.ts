@@ -16,6 +16,7 @@ const cases: readonly (readonly [name: string, seeds: readonly number[]])[] = [
   ["partition", [1, 2]],
   ["asymmetric", [1, 2, 3]],
   ["repair-bytes", [1, 2]],
+  ["hidden-difference", [1, 2]],
   ["two-writers", [1, 2, 3, 4, 5]],
   ["planned-stop", [1, 2, 3]],
   ["credit", [1]],

@@ -12,7 +12,7 @@ import { mixed, sqlite } from "./scenarios/drawn-faults.ts";
 import { plannedStop } from "./scenarios/members.ts";
 import { backlog, credit, flood } from "./scenarios/overload.ts";
 import { asymmetric, partition } from "./scenarios/partitions.ts";
-import { repairBytesScenario, twoWriters } from "./scenarios/repair.ts";
+import { hiddenDifference, repairBytesScenario, twoWriters } from "./scenarios/repair.ts";
 import type { Measured, Scenario } from "./scenarios/scenario.ts";
 import { schemaVersions } from "./scenarios/schema-versions.ts";
 import { cutNoise, settledBytes } from "./scenarios/settled-image.ts";
@@ -25,6 +25,7 @@ export const scenarios: Readonly<Record<string, Scenario>> = {
   partition,
   asymmetric,
   "repair-bytes": repairBytesScenario,
+  "hidden-difference": hiddenDifference,
   "mostly-different": mostlyDifferent,
   "schema-versions": schemaVersions,
   "all-crash": allCrash,

@@ -51,6 +51,33 @@ export const repairBytesScenario: Scenario = {
   },
 };
 
+export const hiddenDifference: Scenario = {
+  about: "rows that one side alone keeps as recent don't hide those that differ beside them",
+  nodes: 2,
+  run: ({ seed, nodes }) => {
+    using cluster = new Cluster({
+      ...{ seed, nodes, tuning: slowHeartbeats, watched: 0 },
+      replicaOf: (index) => ({
+        recentRows: { keepMs: 600_000, rowsMax: index === seed % 2 ? 3000 : 300 },
+      }),
+    });
+    cluster.startAll();
+    load(cluster.node(0), 0, 6000);
+    cluster.run(20_000);
+    cluster.network.settings.vanishChance = 1;
+    for (let i = 0; i < 20; i++) cluster.put(cluster.node(0), `i${i * 100}`, { weight: 1000 + i });
+    cluster.run(500);
+    cluster.network.settings.vanishChance = 0;
+    // They are no longer among the recent rows of either, and share their ranges with some that are.
+    for (let i = 3000; i < 6000; i++) cluster.put(cluster.node(0), `i${i}`, { weight: i });
+    cluster.run(500);
+    const atOne = cluster.node(1).store.shown();
+    if (Number(atOne.get("i100")?.get("weight")) === 1001) cluster.fail("the writes weren't lost");
+    cluster.converge(30_000);
+    return measured(cluster, { ...finish(cluster, 1000), ...fetched(cluster) });
+  },
+};
+
 export const twoWriters: Scenario = {
   about:
     "two writers change two columns of one row, one frame is lost: equal stamps, other digests",
