@@ -116,7 +116,7 @@ export const catchUp: Bench = {
         },
         notes: [
           `the one that comes back holds ${before} other rows; it has one peer that holds everything, the empty one has two, all on this machine`,
-          "Corrosion's figures are of shared/reference runs on a machine like ours, not of this run",
+          "Corrosion's figures are of earlier runs on a machine like ours, not of this one",
           "restart: from the spawn; own = its last acknowledged row on every other, theirs = what they acknowledged before the spawn on it",
         ],
       };
