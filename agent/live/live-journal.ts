@@ -21,6 +21,8 @@ export class LiveJournal {
   /** Not in the store yet, and in it still. */
   readonly #unsaved = new Set<Entry>();
   readonly #unremoved = new Set<number>();
+  /** What couldn't be saved: tried again with the next that is, and at the end. */
+  readonly #postponed = new Set<Entry>();
   /** Commits that are in the store, oldest first. */
   #log: LogRecord[] = [];
   #logChars = 0;
@@ -51,6 +53,7 @@ export class LiveJournal {
 
   dropped(entry: Entry): void {
     this.#unsaved.delete(entry);
+    this.#postponed.delete(entry);
     if (entry.savedChangeId !== undefined) this.#unremoved.add(entry.ord);
   }
 
@@ -126,9 +129,16 @@ export class LiveJournal {
         if (last !== undefined) store.trim(last.seq);
       });
     } catch {
-      // A full disk: then they are unknown after a crash. Later ones are tried again.
-      for (const entry of saved) entry.savedChangeId = undefined;
+      // A full disk: until they are saved they are unknown after a crash.
+      for (const entry of saved) {
+        entry.savedChangeId = undefined;
+        this.#unsaved.delete(entry);
+        this.#postponed.add(entry);
+      }
+      return;
     }
+    for (const entry of this.#postponed) this.#unsaved.add(entry);
+    this.#postponed.clear();
     for (const ord of removed) this.#unremoved.delete(ord);
     for (const entry of saved) this.#unsaved.delete(entry);
     for (const { parts } of this.#log.splice(0, dropped)) {
@@ -143,9 +153,10 @@ export class LiveJournal {
   close(): void {
     this.#store.within(() => {
       for (const ord of this.#unremoved) this.#store.remove(ord);
-      for (const entry of this.#unsaved) this.#save(entry);
+      for (const entry of [...this.#unsaved, ...this.#postponed]) this.#save(entry);
     });
     this.#unremoved.clear();
+    this.#postponed.clear();
     this.#unsaved.clear();
   }
 

@@ -192,7 +192,8 @@ export class LiveRegistry {
       listener({ kind: "end", isCut });
     }
     entry.listeners.clear();
-    entry.idleSinceMs ??= 0;
+    // The agent is stopping, or the entry goes: no sweep may take it for one that nobody has wanted for long.
+    entry.idleSinceMs ??= Number.POSITIVE_INFINITY;
   }
 
   describe(): SubscriptionReport[] {

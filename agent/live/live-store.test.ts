@@ -91,6 +91,19 @@ test("after a restart the last changes are there, older ones are said to be gone
   second.stop();
 });
 
+test("a sweep while the agent is stopping forgets nothing", async () => {
+  const vfs = new MemoryVfs();
+  const first = open(vfs);
+  const id = await subscribe(first, "SELECT id, v FROM t WHERE v = 'v'");
+  await run(first, "INSERT INTO t VALUES (1, 'v')");
+  first.service.endStreams();
+  first.service.live.sweep(Date.now());
+  first.stop();
+  const second = open(vfs);
+  expect(await resume(second, id, 1)).toEqual([]);
+  second.stop();
+});
+
 test("the log is bounded; what it loses stands in the rows that are kept", async () => {
   const vfs = new MemoryVfs();
   const first = open(vfs);
