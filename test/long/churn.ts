@@ -164,7 +164,7 @@ await Promise.all(readers);
 if (read < 100 || events < 100) throw new Error(`${read} reads and ${events} events: too few`);
 console.log(
   `${updates} updates, ${deletes} deletes and inserts on ${rows} rows; at worst ${mebibytes(worst)}; ` +
-    `${read} reads, ${events} events of live queries`,
+    `${read} reads, ${revoked} of them ended for the log they kept, ${events} events of live queries`,
 );
 
 /** The database's file and its WAL. */
