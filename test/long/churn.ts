@@ -93,15 +93,15 @@ let [read, events, revoked] = [0, 0, 0];
 const readers = cluster.nodes.flatMap((node) => [
   (async () => {
     while (!isOver) {
+      const service = `service-${int(500)}`;
       try {
         await node.client.query("SELECT count(*), sum(weight) FROM instances");
+        await node.client.query("SELECT * FROM instances WHERE service = ?", service);
       } catch (error) {
         // A snapshot that keeps too much of the WAL is ended, and says so: then it is asked again.
         if (!String(error).includes("write-ahead log")) throw error;
         revoked++;
       }
-      const service = `service-${int(500)}`;
-      await node.client.query("SELECT * FROM instances WHERE service = ?", service);
       read += 2;
       await Bun.sleep(50);
     }
