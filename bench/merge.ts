@@ -20,11 +20,11 @@
  * the phase once it is old enough. *Measured, peer*: binding and running one INSERT into `crsql_changes` a
  * change, in the same transactions. *Not measured*: making the input, and the codecs of both.
  *
- * Both on a file (WAL, NORMAL) or both in memory, with pages of 4 KB and the same cache. Checkpoints are each
- * side's own: cr-sqlite has SQLite's default, every 1,000 frames; ours comes at 16,000, the longest WAL that the agent
- * lets grow (`--checkpoint-frames N` for another). The agent's run on another thread; here it is in the way, with
- * its syncs, and one more at the end of each phase is inside what is measured. After each phase the tables
- * must be equal, or the bench fails.
+ * Both on a file (WAL, NORMAL) or both in memory, with pages of 4 KB, the same cache, and checkpoints at the same
+ * length of the WAL: 1,000 frames, SQLite's default, or `--checkpoint-frames N`. Each side's run in its own way, with
+ * their syncs, and one more of both at the end of each phase is inside what is measured. (The agent lets its WAL grow
+ * to 16,000 frames and syncs on another thread; none of that is used here.) After each phase the tables must be
+ * equal, or the bench fails.
  *
  * *Index upkeep* is the part of ours that comes after COMMIT, and the cuts, by row.
  *
@@ -38,7 +38,6 @@
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { walFramesMax as catchingUpFrames } from "../agent/checkpoint-frames.ts";
 import { type Site, type Stamp, siteOfHex } from "../core/clock/stamp.ts";
 import { cutAt } from "../core/index/settled-image.ts";
 import { siteToBytes } from "../core/row/digest.ts";
@@ -53,7 +52,7 @@ import {
   packKey,
 } from "./crsqlite.ts";
 import { type Bench, type BenchCase, type BenchResult, median, seededRandom } from "./harness.ts";
-import { cacheKb, OwnStore, checkpointFrames as peerFrames } from "./own-store.ts";
+import { cacheKb, checkpointFrames, OwnStore } from "./own-store.ts";
 
 const table = "instances";
 const columns = ["address", "host", "port", "status", "updated"];
@@ -125,10 +124,11 @@ export const merge: Bench = {
     using folder = temporaryFolder();
     let files = 0;
     const path = () => (inMemory ? ":memory:" : join(folder.path, `${files++}.db`));
+    const frames = Number(option("checkpoint-frames") ?? checkpointFrames);
     const openPeer = async () =>
       new PeerSide(
         extension === undefined ? await openCrsqliteWasm() : openCrsqliteNative(extension, path()),
-        inMemory,
+        inMemory ? undefined : frames,
       );
     let peerName = "";
     let peerVersion = "";
@@ -140,7 +140,7 @@ export const merge: Bench = {
       const checksums = new Map<Phase, string>();
       for (let round = 0; round < rounds; round++) {
         using peer = await openPeer();
-        using own = new OurSide(path(), Number(option("checkpoint-frames") ?? catchingUpFrames));
+        using own = new OurSide(path(), inMemory ? undefined : frames);
         ({ name: peerName, version: peerVersion } = peer);
         for (const input of createInputs(rows, batch, 42)) {
           const sides: [Side, Map<Phase, number[]>][] = [
@@ -203,7 +203,7 @@ export const merge: Bench = {
         index_us_per_row: Math.max(...indexed.map(({ index_us_per_row }) => index_us_per_row)),
         rows,
         rounds,
-        storage: inMemory ? "memory" : "file, WAL, NORMAL",
+        storage: inMemory ? "memory" : `file, WAL, NORMAL, checkpoint at ${frames} frames`,
         spread,
       },
       notes: [
@@ -223,12 +223,15 @@ export const merge: Bench = {
 
 class OurSide implements Side {
   readonly #own: OwnStore;
+  readonly #isFile: boolean;
   /** Of the last run: what came after COMMIT, and the cuts. */
   indexSeconds = 0;
 
-  constructor(path: string, checkpointFrames: number) {
+  /** @param frames Of the WAL, until a checkpoint; undefined: there is no file. */
+  constructor(path: string, frames: number | undefined) {
     this.#own = new OwnStore(path, tableSql, startMs);
-    this.#own.db.pragma("wal_autocheckpoint", checkpointFrames);
+    this.#isFile = frames !== undefined;
+    if (frames !== undefined) this.#own.db.pragma("wal_autocheckpoint", frames);
   }
 
   /** As `Replica` does with what it has decoded. */
@@ -249,7 +252,7 @@ class OurSide implements Side {
     index.image.advance(cutAt(nowMs + phaseMs - 1));
     indexMs += performance.now() - cutsBegan;
     this.indexSeconds = indexMs / 1000;
-    db.checkpoint("PASSIVE");
+    if (this.#isFile) db.checkpoint("PASSIVE");
     return (performance.now() - began) / 1000;
   }
 
@@ -264,15 +267,18 @@ class OurSide implements Side {
 
 class PeerSide implements Side {
   readonly #peer: CrsqlitePeer;
+  readonly #isFile: boolean;
 
-  constructor(peer: CrsqlitePeer, inMemory: boolean) {
+  /** @param frames As ours. */
+  constructor(peer: CrsqlitePeer, frames: number | undefined) {
     this.#peer = peer;
+    this.#isFile = frames !== undefined;
     peer.exec("PRAGMA page_size = 4096");
     peer.exec(`PRAGMA cache_size = -${cacheKb}`);
-    if (!inMemory) {
+    if (frames !== undefined) {
       peer.exec("PRAGMA journal_mode = WAL");
       peer.exec("PRAGMA synchronous = NORMAL");
-      peer.exec(`PRAGMA wal_autocheckpoint = ${peerFrames}`);
+      peer.exec(`PRAGMA wal_autocheckpoint = ${frames}`);
     }
     peer.exec(tableSql);
     peer.exec(`SELECT crsql_as_crr('${table}')`);
@@ -289,6 +295,7 @@ class PeerSide implements Side {
   run({ batches }: PhaseInput): number {
     const began = performance.now();
     for (const { records } of batches) this.#peer.merge(records);
+    if (this.#isFile) this.#peer.exec("PRAGMA wal_checkpoint(PASSIVE)");
     return (performance.now() - began) / 1000;
   }
 
