@@ -27,6 +27,7 @@ import type { Config } from "./config.ts";
 import { DataDirectory } from "./data-directory.ts";
 import type { NetLink, NetOptions, NetReport } from "./link.ts";
 import type { Log } from "./log.ts";
+import { Neighbours } from "./neighbours.ts";
 import { type NodeKey, openNodeKey } from "./node-key.ts";
 import type { OperationLine } from "./operations.ts";
 import { readSchemaFiles } from "./schema-files.ts";
@@ -323,6 +324,7 @@ async function startNetwork(
   // Only now: an agent that stands alone doesn't load it.
   const { startNet } = await import("./link.ts");
   const { swarm, node } = config;
+  const neighbours = new Neighbours(directory);
   const options: NetOptions = {
     nodeSeed: key.seed,
     name: node.name,
@@ -335,6 +337,7 @@ async function startNetwork(
     isBootstrap: swarm.actAsBootstrap,
     ...(swarm.only.length > 0 ? { only: swarm.only } : {}),
     peers: swarm.peers,
+    remembered: neighbours.list,
     incarnation: store.incarnation,
     // For libsodium, where the temporary folder is not executable.
     addonFolder: node.dataDir,
@@ -349,6 +352,7 @@ async function startNetwork(
   const listening = new Promise<number | StartFailure>((resolve) => {
     link.onReport((report) => {
       if (report.kind === "agreed") agreements.noted(report);
+      if (report.kind === "connected") neighbours.met(report.peer, report.address);
       logNetReport(report, log);
       if (report.kind === "listening") {
         if (!swarm.actAsBootstrap) directory.writePort(report.port);

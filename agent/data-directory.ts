@@ -7,6 +7,7 @@
  * | `node.key`                 | the node's seed, unless `key_file` says otherwise                  |
  * | `nonce`                    | 32 hex digits, new at every start, in the database too             |
  * | `port`                     | UDP port of the last run                                           |
+ * | `neighbours`               | neighbours met last, `key@host:port` a line, the latest first      |
  * | `secrets`                  | only without a cluster: a digest key of its own                    |
  *
  * @module
@@ -58,6 +59,22 @@ export class DataDirectory {
 
   writePort(port: number): void {
     this.#write("port", String(port));
+  }
+
+  /** Where neighbours were met last, as `peers` are configured; the latest first. A hint: it may be old or cut off. */
+  readNeighbours(): string[] {
+    return (this.#read("neighbours") ?? "").split("\n").filter((line) => line !== "");
+  }
+
+  /** Beside whatever this thread does. That it can't be written (a full disk) doesn't matter. */
+  async writeNeighbours(neighbours: readonly string[]): Promise<void> {
+    const path = join(this.path, "neighbours");
+    try {
+      await fs.promises.writeFile(`${path}.new`, `${neighbours.join("\n")}\n`, { mode: 0o600 });
+      await fs.promises.rename(`${path}.new`, path);
+    } catch {
+      // Then the next start asks the DHT.
+    }
   }
 
   /** A key for the digests of an agent that stands alone. @throws StartFailure */

@@ -16,6 +16,7 @@ interface RawStream {
   /** Packets found missing; some turn out to have been late only. */
   readonly packetsLost: number;
   readonly packetsTransmitted: number;
+  readonly packetsReceived: number;
   /** Congestion window, packets of at most `mtu` bytes. */
   readonly cwnd: number;
   readonly mtu: number;
@@ -56,6 +57,8 @@ interface NoiseStream {
   write(bytes: Uint8Array): boolean;
   /** True when the peer has acknowledged all that was written before; false if the stream ends. */
   flush(): Promise<boolean>;
+  /** Sends an empty message, which the other end acknowledges. */
+  sendKeepAlive(): void;
   end(): void;
   destroy(error?: Error): void;
   on(event: "data", listener: (bytes: Uint8Array) => void): this;
@@ -108,8 +111,14 @@ declare module "hyperdht" {
     connect(publicKey: Uint8Array, options?: ConnectOptions): NoiseStream;
     /** Every look-up and announcement comes through here. `retries`: tries of a node after the first. */
     query(query: unknown, options?: Readonly<Record<string, unknown>>): unknown;
-    /** Rejects when there is no answer after four tries of a second. The host must be an address. */
-    ping(address: HyperAddress): Promise<unknown>;
+    /**
+     * Rejects when there is no answer after four tries of a second, or after one without `retry`. The host must
+     * be an address. `socket`: one of UDX; the node's own if left out.
+     */
+    ping(
+      address: HyperAddress,
+      options?: { readonly retry?: boolean; readonly socket?: object },
+    ): Promise<unknown>;
     /** Where queries begin when the routing table is small. Parsed from `bootstrap`. */
     bootstrapNodes: readonly HyperAddress[];
     /** Known DHT nodes, those seen last first. */
@@ -127,8 +136,8 @@ declare module "hyperswarm" {
 
   interface PeerInfo {
     readonly publicKey: Uint8Array;
-    /** Closed connections in a row. */
-    readonly attempts: number;
+    /** Closed connections in a row: 0 has it dialled without a wait. */
+    attempts: number;
   }
 
   interface PeerDiscoverySession {
@@ -170,6 +179,8 @@ declare module "hyperswarm" {
     /** Dialled but not yet open, and open. */
     readonly connecting: number;
     readonly connections: ReadonlySet<NoiseStream>;
+    /** Those of `joinPeer`. */
+    readonly explicitPeers: ReadonlySet<PeerInfo>;
     readonly peers: ReadonlyMap<string, PeerInfo>;
     readonly dht: HyperDHT;
     /** `refresh` announces the own key again within 3 s; without it some 5 min may pass. */

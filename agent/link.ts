@@ -57,6 +57,8 @@ export interface NetOptions {
   readonly only?: readonly string[];
   /** Always keep a connection to these. With an address they are found without a DHT. */
   readonly peers?: readonly string[];
+  /** Neighbours of the last life, the latest first, `key@host:port`: dialled at the start, whatever a DHT knows. */
+  readonly remembered?: readonly string[];
   /** Connections at most. Dials until two thirds of that; the rest is for peers that dial. Default 12. */
   readonly peersMax?: number;
   /** Counts the node's starts. */
@@ -101,10 +103,10 @@ export interface PeerStatus {
   readonly region: string | undefined;
   readonly address: string;
   /**
-   * How the two met. This node found it by the topic, had it configured, or chose it among the members
-   * so as to have near and far neighbours; or it dialled this node.
+   * How the two met. This node found it by the topic, had it configured, chose it among the members
+   * so as to have near and far neighbours, or remembered where it had been; or it dialled this node.
    */
-  readonly found: "topic" | "configuration" | "members" | "inbound";
+  readonly found: "topic" | "configuration" | "members" | "remembered" | "inbound";
   /** Whether a hole had to be punched through a NAT or firewall for it. */
   readonly path: "direct" | "punched";
   readonly sinceMs: number;

@@ -106,6 +106,7 @@ async function start(
         (options.bootstrap.length >= dhtNodesForPunching || options.bootstrap.includes(publicDht)),
       only: options.only?.length ? options.only : undefined,
       peers: options.peers ?? [],
+      remembered: options.remembered,
       peersMax: options.peersMax ?? peersMaxDefault,
       region: options.region,
     },

@@ -127,6 +127,16 @@ export class PeerStream {
     });
   }
 
+  /** Sends what a live other end acknowledges. */
+  ask(): void {
+    if (this.#state === "open" && !this.#stream.destroying) this.#stream.sendKeepAlive();
+  }
+
+  /** Calls back once the stream is closed, after `onClosed`. */
+  whenClosed(listener: () => void): void {
+    this.#stream.on("close", listener);
+  }
+
   /** Closes now; what wasn't sent yet is lost. */
   destroy(why: string): void {
     if (this.#state === "closed") return;

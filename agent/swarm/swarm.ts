@@ -12,6 +12,9 @@
  * - It takes whom the topic yields. Every few seconds the neighbours are looked over, so that some of
  *   them are near and some far (`neighbourhood.ts`).
  * - Connections to one peer can be doubled and swapped. Here a peer has one stream, by its key.
+ * - It waits for a stream to time out, 13 s, before it dials again. A neighbour that was killed and started
+ *   again is found out sooner (`silence.ts`) and dialled where it was; and a node that starts dials the
+ *   neighbours of its last life where they were (`recall.ts`), whatever the DHT knows.
  * - It would join the public DHT if it were given none. It is always given one, with the configured
  *   bootstrap nodes or none at all.
  *
@@ -35,6 +38,8 @@ import {
 } from "./neighbourhood.ts";
 import { type PeerAddress, parsePeerAddress } from "./peer-address.ts";
 import { PeerStream } from "./peer-stream.ts";
+import { Recall } from "./recall.ts";
+import { lookMs, SilenceWatch } from "./silence.ts";
 
 export interface SwarmOptions {
   readonly sha256: Sha256;
@@ -49,6 +54,8 @@ export interface SwarmOptions {
   readonly firewalled: boolean;
   readonly only: readonly string[] | undefined;
   readonly peers: readonly string[];
+  /** Neighbours of the last life, `key@host:port`, the latest first: dialled at the start. What isn't that is skipped. */
+  readonly remembered?: readonly string[] | undefined;
   readonly peersMax: number;
   /** The own region; members of others are far. */
   readonly region: string;
@@ -112,6 +119,7 @@ interface Connection {
   /** Told as connected, and not yet as disconnected. */
   isMember: boolean;
   isParting: boolean;
+  readonly silence: SilenceWatch;
   readonly found: PeerStatus["found"];
   readonly sinceMs: number;
 }
@@ -144,6 +152,7 @@ export async function startSwarm(options: SwarmOptions, hooks: SwarmHooks): Prom
   const known = (list: readonly (PeerAddress | undefined)[]) =>
     list.filter((peer) => peer !== undefined);
   const swarm = new Swarm(dht, keyPair, options, hooks, only && known(only), known(peers));
+  swarm.recall(known((options.remembered ?? []).map(parsePeerAddress)));
   return { kind: "started", swarm };
 }
 
@@ -168,6 +177,8 @@ export class Swarm {
   /** Dialled to balance, and not yet admitted. */
   #asked: PeerId | undefined;
   #askTimer: ReturnType<typeof setTimeout> | undefined;
+  #lookTimer: ReturnType<typeof setInterval> | undefined;
+  readonly #recall: Recall;
   #regions = new Map<PeerId, string>();
   /** When near and far ones may be sought again, and how long the wait is then. */
   #seekAtMs = 0;
@@ -203,17 +214,32 @@ export class Swarm {
     this.#swarm = new Hyperswarm({
       dht,
       keyPair,
-      maxPeers: this.#peersWanted * crowding(explicit.length),
+      maxPeers: this.#peersWanted,
       backoffs: backoffsMs,
       firewall: (key) => this.#only !== undefined && !this.#only.has(bytesToHex(key)),
     });
     this.#swarm.on("connection", (stream) => this.#onConnection(stream));
+    this.#recall = new Recall(this.#swarm, dht, this.#explicit, () => this.#limitDials());
     for (const { peer, key, address } of explicit) {
       if (address !== undefined) dht.addresses.set(peer, address);
       this.#swarm.joinPeer(key);
     }
+    this.#limitDials();
     void dht.checkBootstraps().then(() => this.#join());
     if (this.#only === undefined) this.#balanceLater();
+    this.#lookTimer = setInterval(() => this.#look(), lookMs);
+  }
+
+  /** Dials these where they were once met, as many as are wanted. */
+  recall(peers: readonly PeerAddress[]): void {
+    let called = 0;
+    for (const { peer, address } of peers) {
+      if (called >= this.#peersWanted) return;
+      if (peer === this.key || address === undefined || this.#explicit.has(peer)) continue;
+      if (this.#only !== undefined && !this.#only.has(peer)) continue;
+      this.#recall.call(peer, address);
+      called++;
+    }
   }
 
   /** Where peers reach this node; the port is the one that was bound. */
@@ -292,6 +318,8 @@ export class Swarm {
     clearTimeout(this.#probeTimer);
     clearTimeout(this.#balanceTimer);
     clearTimeout(this.#askTimer);
+    clearInterval(this.#lookTimer);
+    this.#recall.close();
     const streams = [...this.#connections.values()].map(({ stream }) => stream.flushed());
     await within(flushMs, Promise.all(streams));
     await within(unannounceMs, this.#swarm.destroy());
@@ -316,6 +344,7 @@ export class Swarm {
     const connection: Connection = {
       isMember: false,
       isParting: false,
+      silence: new SilenceWatch(),
       found: this.#found(peer, stream),
       sinceMs: Date.now(),
       stream: new PeerStream(
@@ -343,6 +372,7 @@ export class Swarm {
   #found(peer: PeerId, stream: NoiseStream): PeerStatus["found"] {
     if (!stream.isInitiator) return "inbound";
     if (this.#explicit.has(peer)) return "configuration";
+    if (this.#recall.has(peer)) return "remembered";
     return peer === this.#asked ? "members" : "topic";
   }
 
@@ -382,8 +412,32 @@ export class Swarm {
   #onAdmitted(peer: PeerId, connection: Connection): void {
     connection.isMember = true;
     this.admitted++;
+    this.#recall.arrived(peer);
     if (peer === this.#asked) this.#askNobody();
     this.#hooks.onConnected(peer);
+  }
+
+  /** Streams whose other end is gone while its host is there are given up, and the host is dialled. */
+  #look(): void {
+    const nowMs = performance.now();
+    for (const [peer, { stream, silence, isMember, isParting }] of this.#connections) {
+      const { transport } = stream;
+      if (!isMember || isParting || transport === null || transport.socket === null) continue;
+      const address = { host: transport.remoteHost, port: transport.remotePort };
+      const seen = silence.look(nowMs, transport.packetsReceived);
+      if (seen === "ask") {
+        stream.ask();
+        this.#dht.ping(address, { retry: false, socket: transport.socket }).then(
+          () => silence.answered(),
+          () => {},
+        );
+      } else if (seen === "lost") {
+        stream.whenClosed(() => {
+          if (!this.#isClosed && !this.#connections.has(peer)) this.#recall.call(peer, address);
+        });
+        stream.destroy("its host answers, and has no such stream");
+      }
+    }
   }
 
   #onClosed(peer: PeerId, connection: Connection, why: string): void {
@@ -446,8 +500,8 @@ export class Swarm {
     this.#asked = peer;
     this.#askTimer = setTimeout(() => this.#askNobody(), dialMs);
     // Hyperswarm dials who is joined by key whatever its limit is.
-    this.#swarm.maxPeers = this.#peersWanted * crowding(this.#explicit.size + 1);
     this.#swarm.joinPeer(Buffer.from(peer, "hex"));
+    this.#limitDials();
     // One that waits in its queue it would otherwise dial at the next connection that comes or goes.
     this.#swarm._attemptClientConnections();
   }
@@ -471,7 +525,11 @@ export class Swarm {
     if (asked === undefined) return;
     this.#asked = undefined;
     if (!this.#explicit.has(asked)) this.#swarm.leavePeer(Buffer.from(asked, "hex"));
-    this.#swarm.maxPeers = this.#peersWanted * crowding(this.#explicit.size);
+    this.#limitDials();
+  }
+
+  #limitDials(): void {
+    this.#swarm.maxPeers = this.#peersWanted * crowding(this.#swarm.explicitPeers.size);
   }
 
   #join(): void {

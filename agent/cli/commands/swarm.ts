@@ -77,6 +77,7 @@ const reached: Readonly<Record<PeerStatus["found"], string>> = {
   topic: "by topic",
   configuration: "as configured",
   members: "for its region",
+  remembered: "as before",
   inbound: "it dialled",
 };
 
