@@ -27,7 +27,10 @@ afterEach(() => {
   rmSync(folder, { recursive: true });
 });
 
-function create(failures: string[] = []): {
+function create(
+  failures: string[] = [],
+  framesMax = 16_000,
+): {
   checkpointer: Checkpointer;
   ended: () => Promise<void>;
 } {
@@ -45,6 +48,7 @@ function create(failures: string[] = []): {
     checkpoint: (mode) => writer.checkpoint(mode),
     isBusy: () => !writer.autocommit,
     measured: (work) => work(),
+    framesMax,
     onFailure: (why) => failures.push(why),
     onEnd: () => {
       end();
@@ -119,3 +123,30 @@ test("it may be closed in the middle of a round, and the database too", async ()
   expect(Number(writer.all("SELECT count(*) FROM t")[0]?.[0])).toBe(300);
   expect(writer.pragma("integrity_check")).toBe("ok");
 });
+
+for (const [whose, waits] of [
+  ["clients' writes, which wait for the last pass", true],
+  ["urgent changes, which never wait", false],
+] as const) {
+  test(`a long WAL begins anew beside a stream of ${whose}`, async () => {
+    const failures: string[] = [];
+    const { checkpointer } = create(failures, 300);
+    let held = 0;
+    const deadlineMs = performance.now() + 20_000;
+    const isLong = () => checkpointer.isLong(state(checkpointer));
+    while (!isLong()) fill(10);
+    while (isLong()) {
+      if (performance.now() > deadlineMs) throw new Error("it doesn't begin anew");
+      if (checkpointer.holdsBackWrites) held++;
+      if (!waits || !checkpointer.holdsBackWrites) fill(20);
+      checkpointer.work(state(checkpointer), false, true);
+      await new Promise((resolve) => setImmediate(resolve));
+    }
+    writer.exec("INSERT INTO t (body) VALUES (x'aa')");
+    expect(state(checkpointer).frames).toBeLessThan(300);
+    expect(held).toBeGreaterThan(0);
+    expect(failures).toEqual([]);
+    checkpointer.close();
+    expect(writer.pragma("integrity_check")).toBe("ok");
+  });
+}

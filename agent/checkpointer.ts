@@ -8,8 +8,9 @@
  *
  * The WAL begins anew only when a commit finds all of it copied, and while commits follow each other none
  * does: the round has left behind what came meanwhile. So when the WAL has grown long, bulk merges
- * are held back for a round ({@link Checkpointer.holdsBack}), reads and all other writes aren't, and what came in
- * spite of that is copied by an ordinary checkpoint, whose syncs then have little to do.
+ * are held back for a round ({@link Checkpointer.holdsBack}), and clients' writes for its last pass, which has the
+ * little that came during the one before ({@link Checkpointer.holdsBackWrites}). Reads and urgent changes never are:
+ * what came in spite of that is copied by an ordinary checkpoint, whose syncs then have little to do.
  *
  * @module
  */
@@ -32,12 +33,14 @@ export interface CheckpointerOptions {
   readonly checkpoint: (mode: "PASSIVE" | "TRUNCATE") => void;
   /** The connection that writes is in a transaction. */
   readonly isBusy: () => boolean;
-  /** A snapshot is lent: what is younger can't be copied. */
-  readonly isPinned?: () => boolean;
+  /** Which is the oldest snapshot that is lent: what is younger can't be copied. Undefined: none is lent. */
+  readonly oldestLoan?: () => number | undefined;
+  /** From how many frames the WAL is brought to its beginning. */
+  readonly framesMax?: number;
   /** Runs a step that takes time, and takes note of how much. */
   readonly measured: (work: () => void) => void;
   readonly onFailure: (why: string) => void;
-  /** A round has ended: there may be more to do. */
+  /** A round has ended, or holds back less: there may be more to do. */
   readonly onEnd: () => void;
 }
 
@@ -50,6 +53,8 @@ export interface WalState {
 
 /** Of a round that holds merges back: each leaves less than the one before. */
 const passesMax = 3;
+/** Clients' writes wait for the last of them, which is two short syncs, at most for so long. */
+const holdMsMax = 1000;
 /** A failed round isn't followed by another at once. */
 const afterFailureMs = 1000;
 
@@ -62,9 +67,13 @@ export class Checkpointer {
   readonly #copier: Database | undefined;
   readonly #state: Statement | undefined;
   #isUnderWay = false;
+  readonly #framesMax: number;
   #holdsBack = false;
-  /** The last round left frames that a lent snapshot doesn't have. */
-  #isHeld = false;
+  #holdTimer: ReturnType<typeof setTimeout> | undefined;
+  /** What an ordinary checkpoint may copy after a round. More each time that wasn't enough. */
+  #restFrames = restFramesMax;
+  /** The loan because of which the last round left frames. */
+  #heldBy: number | undefined;
   /** Nothing happens any more, and what there was has been copied as far as readers let it. */
   #isIdleDone = false;
   #isClosed = false;
@@ -73,6 +82,7 @@ export class Checkpointer {
   constructor(options: CheckpointerOptions) {
     this.#options = options;
     const { vfs, path } = options;
+    this.#framesMax = options.framesMax ?? walFramesMax;
     if (vfs.openCheckpointSync === undefined) return;
     this.#sync = vfs.openCheckpointSync(path);
     this.#proxy = openDatabase(path, { vfs, readonly: true });
@@ -87,6 +97,17 @@ export class Checkpointer {
     return this.#holdsBack;
   }
 
+  /** Clients' writes had better wait a moment. Its end is told as that of a round. */
+  get holdsBackWrites(): boolean {
+    return this.#holdTimer !== undefined;
+  }
+
+  /** The WAL is to begin anew. One that is wholly copied does at the next commit. */
+  isLong({ frames, waiting }: WalState): boolean {
+    const isRead = this.#isUnderWay || this.#options.oldestLoan?.() !== undefined;
+    return frames >= this.#framesMax && (waiting > 0 || isRead);
+  }
+
   /**
    * Does what is due, or begins it.
    *
@@ -96,8 +117,9 @@ export class Checkpointer {
    */
   work(wal: WalState, isIdle: boolean, isServed: boolean): boolean {
     if (this.#isUnderWay) return false;
+    const oldestLoan = this.#options.oldestLoan?.();
     // Trying costs time in proportion to the WAL, and nothing has changed for it. The end of the loan is work.
-    if (this.#isHeld && this.#options.isPinned?.() === true) return true;
+    if (this.#heldBy !== undefined && this.#heldBy === oldestLoan) return true;
     if (this.#isClosed || performance.now() < this.#notBeforeMs) return true;
     const { frames, waiting } = wal;
     if (isIdle && (waiting === 0 || this.#isIdleDone || this.#sync === undefined)) {
@@ -106,13 +128,15 @@ export class Checkpointer {
       if (frames > 0) this.#now("TRUNCATE");
       return true;
     }
-    if (!isIdle && waiting < (isServed ? roundFrames : roundFramesCatchingUp)) return true;
+    // With a snapshot lent it can't begin anew, and merges would wait for nothing.
+    const isLong = this.isLong(wal) && oldestLoan === undefined && !this.#options.isBusy();
+    const dueFrames = isServed ? roundFrames : roundFramesCatchingUp;
+    if (!isIdle && !isLong && waiting < dueFrames) return true;
     this.#isIdleDone = isIdle;
     if (this.#sync === undefined) {
       this.#now("PASSIVE");
       return true;
     }
-    const isLong = frames >= walFramesMax && !this.#options.isBusy();
     this.#holdsBack = isLong;
     void this.#round(isLong);
     return false;
@@ -132,6 +156,7 @@ export class Checkpointer {
   /** Nothing is begun any more. What a round has left undone or owes the disk, the next checkpoint does. */
   close(): void {
     this.#isClosed = true;
+    this.#release();
     this.#proxy?.close();
     this.#copier?.close();
     if (!this.#isUnderWay) this.#sync?.close();
@@ -144,7 +169,8 @@ export class Checkpointer {
     this.#isUnderWay = true;
     let isDone = false;
     try {
-      for (let passes = 0; passes < passesMax; passes++) {
+      for (let pass = 1; pass <= passesMax; pass++) {
+        if (isLong && pass === passesMax) this.#hold();
         proxy.exec("BEGIN");
         // It begins with the first read.
         proxy.all("SELECT 1 FROM sqlite_schema LIMIT 1");
@@ -156,7 +182,7 @@ export class Checkpointer {
         this.#options.measured(() => {
           const { checkpointedFrames } = sync.withoutSyncs(() => copier.checkpoint("PASSIVE"));
           assert(checkpointedFrames <= mark, "checkpoint: no frame beyond the mark");
-          this.#isHeld = checkpointedFrames < mark;
+          this.#heldBy = checkpointedFrames < mark ? this.#options.oldestLoan?.() : undefined;
         });
         await sync.syncDatabase();
         if (this.#isClosed) return;
@@ -169,6 +195,7 @@ export class Checkpointer {
     } finally {
       this.#isUnderWay = false;
       this.#holdsBack = false;
+      this.#release();
       if (this.#isClosed) sync.close();
       else this.#end(proxy, isLong && isDone);
     }
@@ -178,11 +205,29 @@ export class Checkpointer {
     try {
       if (!proxy.autocommit) proxy.exec("COMMIT");
       // What came during a round, if it isn't much: the next commit begins the WAL anew.
-      if (isLong && (this.state as WalState).waiting <= restFramesMax) this.#now("PASSIVE");
+      if (isLong) {
+        if ((this.state as WalState).waiting <= this.#restFrames) this.#now("PASSIVE");
+        // On a slow disk too much may come each time, and it has to begin anew some time.
+        const isStillLong = this.isLong(this.state as WalState);
+        const moreFrames = Math.min(this.#restFrames * 4, this.#framesMax);
+        this.#restFrames = isStillLong ? moreFrames : restFramesMax;
+      }
     } catch (error) {
       this.#failed(error);
     }
     this.#options.onEnd();
+  }
+
+  #hold(): void {
+    this.#holdTimer = setTimeout(() => {
+      this.#release();
+      this.#options.onEnd();
+    }, holdMsMax);
+  }
+
+  #release(): void {
+    clearTimeout(this.#holdTimer);
+    this.#holdTimer = undefined;
   }
 
   #now(mode: "PASSIVE" | "TRUNCATE"): void {

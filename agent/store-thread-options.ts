@@ -31,6 +31,8 @@ export interface StoreThreadOptions {
   readonly resultBytesMax: number;
   /** Of what runs in the reader thread. For tests. */
   readonly readerLimits?: ReaderLimits;
+  /** Of a WAL that is brought to its beginning. For tests. */
+  readonly walFramesMax?: number;
   /** How much of live queries' past is kept. */
   readonly liveLimits?: LiveLimits;
   /** Default 0: none. */

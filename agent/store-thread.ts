@@ -139,7 +139,7 @@ export class StoreThread {
         lender: this.#lender,
         hlcMs,
         onLoanEnded: () => {
-          if (!this.#turns.isStopped) this.#turns.afterWork();
+          if (!this.#turns.isStopped) this.#turns.loanEnded();
         },
         log,
         ...(options.readerLimits === undefined ? {} : { limits: options.readerLimits }),
@@ -266,10 +266,11 @@ export class StoreThread {
       log,
       isMerging: () => this.#replica.isBusy,
       isServed: () => this.#readiness.isReady(),
-      isPinned: () => this.#lender?.isPinned === true,
-      onGrown: (bytes) => this.#readers?.walGrew(bytes),
+      oldestLoan: () => this.#lender?.oldest,
+      framesMax: this.#options.walFramesMax,
+      onSize: (bytes, isLong) => this.#readers?.walChanged(bytes, isLong),
       measured: (work) => this.#meter.measure("checkpoint", work),
-      onEnd: () => this.#turns.askTurn(),
+      onEnd: () => this.#turns.roundEnded(),
     });
   }
 

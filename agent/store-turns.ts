@@ -121,13 +121,29 @@ export class StoreTurns {
    * asked again once the promise is kept. Whoever asks may make a merge begin again.
    */
   whenFree(): Promise<void> | undefined {
+    if (this.#wal.holdsBackWrites) return this.#whenTold();
     return this.#replica.claim() ? undefined : this.whenNotBusy();
   }
 
   /** The same without disturbing a merge. */
   whenNotBusy(): Promise<void> | undefined {
-    if (!this.#replica.isBusy) return undefined;
+    return this.#replica.isBusy ? this.#whenTold() : undefined;
+  }
+
+  #whenTold(): Promise<void> {
     return new Promise((resolve) => this.#waitingForStore.push(resolve));
+  }
+
+  /** Of a checkpoint, or of what it held back. */
+  roundEnded(): void {
+    this.#tellFree();
+    this.askTurn();
+  }
+
+  /** The WAL can be copied further, and others may wait for that. */
+  loanEnded(): void {
+    this.#wal.noteWork();
+    this.askTurn();
   }
 
   /** The index is being built, or rows come in bulk. */
@@ -199,7 +215,8 @@ export class StoreTurns {
   }
 
   #tellFree(): void {
-    if (this.#waitingForStore.length === 0 || this.#replica.isBusy) return;
+    if (this.#waitingForStore.length === 0) return;
+    if (this.#replica.isBusy || this.#wal.holdsBackWrites) return;
     const waiting = this.#waitingForStore;
     this.#waitingForStore = [];
     for (const resolve of waiting) resolve();

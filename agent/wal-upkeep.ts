@@ -24,13 +24,15 @@ export interface WalUpkeepParts {
   readonly isMerging: () => boolean;
   /** This node is ready: somebody may be disturbed. */
   readonly isServed: () => boolean;
-  /** A snapshot is lent to another thread. */
-  readonly isPinned: () => boolean;
-  /** The WAL's size, whenever it may have grown. */
-  readonly onGrown: (bytes: number) => void;
+  /** The oldest snapshot that is lent to another thread; undefined: none is. */
+  readonly oldestLoan: () => number | undefined;
+  /** From how many frames the WAL is brought to its beginning; for tests. */
+  readonly framesMax: number | undefined;
+  /** The WAL's size, whenever it may be another. @param isLong it is to begin anew, which a loan keeps it from */
+  readonly onSize: (bytes: number, isLong: boolean) => void;
   /** Runs a step that takes time, and takes note of how much. */
   readonly measured: (work: () => void) => void;
-  /** A round has ended: there may be more to do. */
+  /** A round has ended, or holds back less: there may be more to do. */
   readonly onEnd: () => void;
 }
 
@@ -60,10 +62,14 @@ export class WalUpkeep {
         store.keepClock();
       },
       isBusy: () => !writer.autocommit,
-      isPinned: parts.isPinned,
+      oldestLoan: parts.oldestLoan,
+      ...(parts.framesMax === undefined ? {} : { framesMax: parts.framesMax }),
       measured: parts.measured,
       onFailure: (why) => log.error("checkpoint failed", { why }),
-      onEnd: parts.onEnd,
+      onEnd: () => {
+        this.#tellSize(this.#state());
+        parts.onEnd();
+      },
     });
   }
 
@@ -76,6 +82,11 @@ export class WalUpkeep {
   /** A round is under way in which bulk merges had better wait. Its end is told. */
   get holdsBack(): boolean {
     return this.#checkpointer.holdsBack;
+  }
+
+  /** Clients' writes had better wait a moment. Its end is told as that of a round. */
+  get holdsBackWrites(): boolean {
+    return this.#checkpointer.holdsBackWrites;
   }
 
   /** Wall clock in ms at which the rest is copied unless something happens; infinite when there is none. */
@@ -91,17 +102,23 @@ export class WalUpkeep {
   /** Does what is due, or begins it. */
   checkpointWhenDue(): void {
     if (!this.#hasUncheckpointed) return;
-    const { clock, isMerging, isServed, onGrown } = this.#parts;
+    const { clock, isMerging, isServed } = this.#parts;
     const isIdle = clock.nowMs() - this.#lastWorkMs >= idleMs && !isMerging();
     const state = this.#state();
-    onGrown(state.frames * walFrameBytes);
+    this.#tellSize(state);
     const isDone = this.#checkpointer.work(state, isIdle, isServed());
+    // It may have been cut.
+    if (isDone && this.#checkpointer.isLong(state)) this.#tellSize(this.#state());
     if (isIdle && isDone) this.#hasUncheckpointed = false;
   }
 
   /** Nothing is begun any more. */
   close(): void {
     this.#checkpointer.close();
+  }
+
+  #tellSize(state: WalState): void {
+    this.#parts.onSize(state.frames * walFrameBytes, this.#checkpointer.isLong(state));
   }
 
   #state(): WalState {

@@ -18,8 +18,8 @@ import type { InitialQuery, ReadRow, Subscription } from "./subscription.ts";
 /** Runs queries elsewhere. */
 export interface InitialRowsSource {
   /**
-   * Rows of the database as it is when this is called, which is between two transactions. Whoever
-   * iterates asks for one piece after another, and may stop.
+   * Rows of one state of the database, as it is when this is called or later: commits that come before the last
+   * row may be in it or not. Whoever iterates asks for one piece after another, and may stop.
    *
    * @returns undefined: it is to be run here, at once
    * @throws what is wrong, with a message for the reader, while iterating

@@ -31,8 +31,8 @@ export interface ReadRequest {
   readonly parameters: PlainParameters;
   /** The wal-index of the snapshot. */
   readonly regions: readonly Uint8Array<ArrayBuffer>[];
-  /** That the statement was checked under; another one refuses it. Undefined: checked in the turn of the loan. */
-  readonly schemaVersion: number | undefined;
+  /** That the statement was checked under; another one refuses it. */
+  readonly schemaVersion: number;
   /** Of running, not counting what is waited for the client. */
   readonly timeoutMs: number;
   readonly bytesMax: number;

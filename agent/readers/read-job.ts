@@ -23,8 +23,10 @@ export interface JobHooks {
 export class ReadJob implements AsyncIterableIterator<Piece> {
   readonly id: number;
   readonly request: JobRequest;
-  /** From when it was asked for, or from when it is run. */
+  /** From when it is run. */
   loan: Loan | undefined;
+  /** Of the WAL, when it was lent or the smallest since. */
+  walBytes = 0;
   /** Undefined while it waits for its turn. */
   lane: number | undefined;
   /** Of the reader thread. */

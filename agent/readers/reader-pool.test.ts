@@ -8,7 +8,7 @@ import { createLog } from "../log.ts";
 import { QueryRunner } from "../sql/query-runner.ts";
 import type { ReadRequest, ToReader } from "./messages.ts";
 import { creditMax } from "./read-job.ts";
-import { ReaderPool, readerLimits, type ThreadHooks } from "./reader-pool.ts";
+import { type ReaderLimits, ReaderPool, readerLimits, type ThreadHooks } from "./reader-pool.ts";
 import { SnapshotLender } from "./snapshot-lender.ts";
 
 /** A reader thread that does what the test says. */
@@ -53,6 +53,7 @@ let writer: Database;
 let reader: Database;
 let lender: SnapshotLender;
 let pool: ReaderPool;
+let newPool: (limits: ReaderLimits) => ReaderPool;
 const threads: FakeThread[] = [];
 
 const text = (sql: string) => ({ sql, parameters: undefined });
@@ -67,19 +68,21 @@ beforeEach(() => {
   lender = new SnapshotLender(path, vfs);
   const runner = new QueryRunner(reader, { timeoutMs: 1000, resultBytesMax: 2 ** 20 });
   threads.length = 0;
-  pool = new ReaderPool(runner, {
-    databasePath: path,
-    lender,
-    hlcMs: () => 5,
-    onLoanEnded: () => {},
-    log: createLog({ level: "fatal" as never, format: "text" }),
-    limits: { ...readerLimits, lanes: 2, waitingMax: 3, walBytesMax: 1000 },
-    startThread: (hooks) => {
-      const thread = new FakeThread(hooks);
-      threads.push(thread);
-      return thread;
-    },
-  });
+  newPool = (limits) =>
+    new ReaderPool(runner, {
+      databasePath: path,
+      lender,
+      hlcMs: () => 5,
+      onLoanEnded: () => {},
+      log: createLog({ level: "fatal" as never, format: "text" }),
+      limits,
+      startThread: (hooks) => {
+        const thread = new FakeThread(hooks);
+        threads.push(thread);
+        return thread;
+      },
+    });
+  pool = newPool({ ...readerLimits, lanes: 2, waitingMax: 3, walBytesMax: 1000 });
 });
 
 afterEach(() => {
@@ -99,7 +102,13 @@ test("one computes at a time, first come, first served, and only that one has a 
   expect(jobs.map((job) => job?.loan !== undefined)).toEqual([true, false, false]);
   running().ended(jobs[0]?.id as number);
   expect(running().reads.map(({ sql }) => sql)).toEqual(["a", "b"]);
-  expect(pool.describe()).toEqual({ running: 1, waiting: 1, starts: 1, alive: true });
+  expect(pool.describe()).toEqual({
+    running: 1,
+    waiting: 1,
+    starts: 1,
+    alive: true,
+    paused: false,
+  });
 });
 
 test("one that waits for its reader lets another compute, and goes on when pieces are taken", async () => {
@@ -129,7 +138,13 @@ test("what is left early is cancelled, also before its turn, and its snapshot is
   expect(lender.isPinned).toBe(true);
   running().ended(first?.id as number, "interrupted");
   expect(lender.isPinned).toBe(false);
-  expect(pool.describe()).toEqual({ running: 0, waiting: 0, starts: 1, alive: true });
+  expect(pool.describe()).toEqual({
+    running: 0,
+    waiting: 0,
+    starts: 1,
+    alive: true,
+    paused: false,
+  });
 });
 
 test("a thread that dies takes its queries along, and the next query starts another", async () => {
@@ -151,13 +166,86 @@ test("a thread that dies takes its queries along, and the next query starts anot
 
 test("where the WAL grows too large under a snapshot, the oldest query is ended and told why", async () => {
   const first = pool.query(text("first"), 1000);
-  pool.walGrew(1000);
+  pool.walChanged(1000, false);
   expect(running().cancelled[0]).toBe(0);
-  pool.walGrew(1001);
+  pool.walChanged(1001, false);
   expect(running().cancelled[0]).toBe(1);
   running().ended(first?.id as number, "interrupted");
   expect(first?.next()).rejects.toThrow(
     "ended: its snapshot had kept 1001 bytes of the write-ahead log, over 1000",
+  );
+});
+
+test("what the WAL had before, and what it had before it began anew, isn't its fault", () => {
+  pool.walChanged(5000, false);
+  pool.query(text("first"), 1000);
+  pool.walChanged(6000, false);
+  expect(running().cancelled[0]).toBe(0);
+  pool.walChanged(100, false);
+  pool.walChanged(1100, false);
+  expect(running().cancelled[0]).toBe(0);
+  pool.walChanged(1101, false);
+  expect(running().cancelled[0]).toBe(1);
+});
+
+test("while the WAL is long nothing is lent: those that wait go on waiting, in their order", () => {
+  const first = pool.query(text("first"), 1000);
+  pool.walChanged(500, true);
+  const rows = { sql: "rows", values: [], shape: { columnCount: 1, keys: [], identity: [] } };
+  pool.known.add("rows");
+  pool.known.add("last");
+  pool.read(rows);
+  const last = pool.query(text("last"), 1000);
+  running().ended(first?.id as number);
+  expect([running().reads.length, lender.isPinned]).toEqual([1, false]);
+  expect(pool.describe()).toMatchObject({ running: 0, waiting: 2, paused: true });
+  last?.leave();
+  pool.walChanged(600, true);
+  expect(pool.describe()).toMatchObject({ running: 0, waiting: 1, paused: true });
+  pool.walChanged(1, false);
+  expect(running().reads.map(({ sql }) => sql)).toEqual(["first", "rows"]);
+  expect(pool.describe()).toMatchObject({ running: 1, waiting: 0, paused: false });
+});
+
+test("a stop ends those that wait for a pause to end", async () => {
+  pool.walChanged(500, true);
+  const job = pool.query(text("first"), 1000);
+  expect(threads.length).toBe(0);
+  pool.stop();
+  expect(job?.next()).rejects.toThrow("the agent is stopping");
+  pool.walChanged(1, false);
+  expect(threads.length).toBe(0);
+});
+
+test("first rows have no snapshot before their turn", () => {
+  pool.known.add("rows");
+  pool.query(text("first"), 1000);
+  const rows = { sql: "rows", values: [], shape: { columnCount: 1, keys: [], identity: [] } };
+  pool.read(rows);
+  expect(lender.oldest).toBe(1);
+  writer.exec("INSERT INTO t VALUES (2)");
+  running().ended(1);
+  expect(lender.oldest).toBe(2);
+});
+
+test("a slow client's snapshot is given back once others have waited for long", async () => {
+  pool.stop();
+  const limits = { ...readerLimits, lanes: 2, stallMsMax: 20 };
+  pool = newPool(limits);
+  const slow = pool.query(text("slow"), 30);
+  for (let i = 0; i < creditMax; i++) running().piece(slow?.id as number);
+  pool.walChanged(500, true);
+  const taking = setInterval(() => {
+    // Never late with a piece, and never done.
+    void slow?.next();
+    running().piece(slow?.id as number);
+  }, 5);
+  while (running().cancelled[0] === 0) await Bun.sleep(5);
+  clearInterval(taking);
+  running().ended(slow?.id as number, "interrupted");
+  expect(lender.isPinned).toBe(false);
+  await expect(Array.fromAsync(slow as AsyncIterable<unknown>)).rejects.toThrow(
+    "ended: the write-ahead log has waited for its snapshot for too long",
   );
 });
 

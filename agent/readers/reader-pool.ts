@@ -4,9 +4,12 @@
  *
  * One thread, which starts with the first of them (7 MB, some 0.15 s) and ends a minute after the last. One query is
  * computing at a time, first come, first served, each for at most its time; those that wait for a slow
- * client wait beside it, on a lane of their own, and keep their snapshot. A snapshot that is kept keeps the WAL from
- * beginning anew, so this is bounded three ways: by the query's time, by how long a client may take over a piece,
- * and by the size of the WAL, at which the oldest query is ended.
+ * client wait beside it, on a lane of their own, and keep their snapshot.
+ *
+ * A snapshot that is kept keeps the WAL from beginning anew. So a query has none before its turn; while the WAL is
+ * long none is lent, and those that wait go on waiting (`lending-pause.ts`); and those that have one are
+ * bounded: by the query's time, by how long a client may take over a piece, by both together once
+ * others wait for the WAL, and by what the WAL has grown by since.
  *
  * @module
  */
@@ -18,6 +21,7 @@ import type { InitialQuery, ReadRow } from "../live/subscription.ts";
 import type { Log } from "../log.ts";
 import type { QueryRunner } from "../sql/query-runner.ts";
 import { KnownLong } from "./known-long.ts";
+import { LendingPause } from "./lending-pause.ts";
 import { type FromReader, type ToReader, toPlain } from "./messages.ts";
 import { creditMax, type JobRequest, ReadJob } from "./read-job.ts";
 import type { SnapshotLender } from "./snapshot-lender.ts";
@@ -42,7 +46,7 @@ export interface ReaderLimits {
   readonly waitingMax: number;
   /** How long a client may take over a piece of 64 KiB. */
   readonly stallMsMax: number;
-  /** Of the WAL, while a snapshot is lent. */
+  /** That the WAL may grow by under a snapshot, until its query is ended. */
   readonly walBytesMax: number;
   /** Without work the thread is ended after so long. */
   readonly idleMs: number;
@@ -58,7 +62,7 @@ export const readerLimits: ReaderLimits = {
   lanes: 8,
   waitingMax: 256,
   stallMsMax: 10_000,
-  walBytesMax: 256 * 1024 * 1024,
+  walBytesMax: 192 * 1024 * 1024,
   idleMs: 60_000,
   heapBytesMax: 256 * 1024 * 1024,
   heapBytesKept: 64 * 1024 * 1024,
@@ -87,6 +91,9 @@ export class ReaderPool implements InitialRowsSource {
   readonly #cancelled: Int32Array;
   readonly #lanes: (ReadJob | undefined)[];
   readonly #waiting: ReadJob[] = [];
+  readonly #pause = new LendingPause();
+  /** Of the WAL, as last told. */
+  #walBytes = 0;
   #thread: ReaderThread | undefined;
   #starts = 0;
   #timer: ReturnType<typeof setInterval> | undefined;
@@ -115,7 +122,7 @@ export class ReaderPool implements InitialRowsSource {
     return this.#enter({
       sql: text.sql,
       parameters: toPlain(text.parameters),
-      schemaVersion: Number(this.#runner.database.pragma("schema_version")),
+      schemaVersion: this.#schemaVersion(),
       timeoutMs,
       bytesMax: this.#runner.resultBytesMax,
       shape: undefined,
@@ -131,34 +138,41 @@ export class ReaderPool implements InitialRowsSource {
       if (this.#runner.query(text, undefined, budget) !== "long") return undefined;
       this.known.add(sql);
     }
-    const job = this.#enter(
-      {
-        sql,
-        parameters: values,
-        schemaVersion: undefined,
-        timeoutMs: this.#runner.timeoutMs,
-        bytesMax: never,
-        shape,
-      },
-      true,
-    );
+    const job = this.#enter({
+      sql,
+      parameters: values,
+      schemaVersion: this.#schemaVersion(),
+      timeoutMs: this.#runner.timeoutMs,
+      bytesMax: never,
+      shape,
+    });
     return job as AsyncIterable<readonly ReadRow[]>;
   }
 
-  /** Ends the oldest query where the WAL has grown too large under it. */
-  walGrew(bytes: number): void {
-    if (bytes <= this.#limits.walBytesMax || !this.#options.lender.isPinned) return;
-    const [oldest] = [...this.#lanes, ...this.#waiting]
-      .filter((job) => job?.loan !== undefined && job.cancelledBecause === undefined)
-      .sort((a, b) => (a as ReadJob).id - (b as ReadJob).id);
-    const why = `ended: its snapshot had kept ${bytes} bytes of the write-ahead log, over ${this.#limits.walBytesMax}`;
-    if (oldest !== undefined) this.#cancel(oldest, why);
+  /**
+   * The WAL has grown, or begun anew. Ends queries under which it has grown too large.
+   *
+   * @param isLong no more is lent until it has begun anew
+   */
+  walChanged(bytes: number, isLong: boolean): void {
+    this.#walBytes = bytes;
+    const { walBytesMax } = this.#limits;
+    for (const job of this.#lanes) {
+      if (job === undefined) continue;
+      job.walBytes = Math.min(job.walBytes, bytes);
+      const kept = bytes - job.walBytes;
+      if (kept <= walBytesMax) continue;
+      const why = `its snapshot had kept ${kept} bytes of the write-ahead log, over ${walBytesMax}`;
+      this.#cancel(job, `ended: ${why}`);
+    }
+    this.#pause.walChanged(isLong, performance.now());
+    this.#dispatch();
   }
 
   stop(): void {
     this.#isStopped = true;
-    this.#endThread("the agent is stopping");
     for (const job of this.#waiting.splice(0)) this.#over(job, "the agent is stopping");
+    this.#endThread("the agent is stopping");
   }
 
   describe(): {
@@ -166,25 +180,32 @@ export class ReaderPool implements InitialRowsSource {
     readonly waiting: number;
     readonly starts: number;
     readonly alive: boolean;
+    /** No snapshot is lent until the WAL has begun anew. */
+    readonly paused: boolean;
   } {
     const running = this.#lanes.filter((job) => job !== undefined).length;
     const alive = this.#thread !== undefined;
-    return { running, waiting: this.#waiting.length, starts: this.#starts, alive };
+    const paused = this.#pause.isOn;
+    return { running, waiting: this.#waiting.length, starts: this.#starts, alive, paused };
   }
 
-  #enter(request: JobRequest, isLentNow = false): ReadJob {
+  #schemaVersion(): number {
+    return Number(this.#runner.database.pragma("schema_version"));
+  }
+
+  #enter(request: JobRequest): ReadJob {
     const job = new ReadJob(++this.#lastId, request, {
       onTaken: (taken) => this.#taken(taken),
       onLeft: (left) => this.#cancel(left, "nobody reads it"),
     });
-    if (isLentNow) job.loan = this.#options.lender.lend();
     this.#waiting.push(job);
     this.#dispatch();
     return job;
   }
 
   #dispatch(): void {
-    while (this.#waiting.length > 0 && !this.#lanes.some((job) => job?.isComputing)) {
+    while (this.#waiting.length > 0 && !this.#pause.isOn) {
+      if (this.#lanes.some((job) => job?.isComputing)) break;
       const lane = this.#lanes.indexOf(undefined);
       if (lane < 0) break;
       this.#start(this.#waiting.shift() as ReadJob, lane);
@@ -196,7 +217,8 @@ export class ReaderPool implements InitialRowsSource {
     const { lender, hlcMs } = this.#options;
     const thread = this.#aliveThread();
     try {
-      job.loan ??= lender.lend();
+      job.loan = lender.lend();
+      job.walBytes = this.#walBytes;
     } catch (error) {
       this.#over(job, (error as Error).message);
       return;
@@ -223,8 +245,8 @@ export class ReaderPool implements InitialRowsSource {
 
   /** Ends it as soon as its thread looks; at once while it waits for its turn. */
   #cancel(job: ReadJob, why: string): void {
-    if (job.isEnded) return;
-    job.cancelledBecause ??= why;
+    if (job.isEnded || job.cancelledBecause !== undefined) return;
+    job.cancelledBecause = why;
     const at = this.#waiting.indexOf(job);
     if (at >= 0) {
       this.#waiting.splice(at, 1);
@@ -301,9 +323,9 @@ export class ReaderPool implements InitialRowsSource {
     this.#watch();
   }
 
-  /** A look now and then, while there is a thread. */
+  /** A look now and then, while there is a thread, or somebody waits. */
   #watch(): void {
-    if (this.#thread === undefined) {
+    if (this.#thread === undefined && this.#waiting.length === 0) {
       clearInterval(this.#timer);
       this.#timer = undefined;
       return;
@@ -315,9 +337,13 @@ export class ReaderPool implements InitialRowsSource {
   #look(): void {
     const nowMs = performance.now();
     const { stallMsMax, graceMs, idleMs } = this.#limits;
+    const pausedMs = this.#pause.lastedMs(nowMs);
     for (const job of this.#lanes) {
       if (job === undefined) continue;
       const { waitingSinceMs } = job;
+      if (pausedMs > job.request.timeoutMs + stallMsMax) {
+        this.#cancel(job, "ended: the write-ahead log has waited for its snapshot for too long");
+      }
       if (waitingSinceMs !== undefined && nowMs - waitingSinceMs > stallMsMax) {
         this.#cancel(job, `too slow: a piece of the result was not read within ${stallMsMax} ms`);
       }
@@ -334,6 +360,9 @@ export class ReaderPool implements InitialRowsSource {
       this.#idleSinceMs = never;
       this.#endThread("");
     }
+    if (!this.#pause.isOn) return;
+    this.#pause.look(this.#options.lender.isPinned, nowMs);
+    this.#dispatch();
   }
 }
 

@@ -155,8 +155,7 @@ export class ReaderRunner {
       lane.runner.prepared.clear();
     }
     lane.schemaVersion = schemaVersion;
-    const checked = request.schemaVersion;
-    if (checked !== undefined && checked !== schemaVersion) {
+    if (request.schemaVersion !== schemaVersion) {
       throw new SqlRefused("the schema changed: ask again");
     }
   }

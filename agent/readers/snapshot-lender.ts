@@ -18,16 +18,23 @@ export class SnapshotLender {
   readonly #path: string;
   readonly #vfs: FileVfs;
   readonly #idle: Database[] = [];
-  readonly #lent = new Set<Database>();
+  /** With the loan's number, the oldest first. */
+  readonly #lent = new Map<Database, number>();
+  #lastLoan = 0;
 
   constructor(path: string, vfs: FileVfs) {
     this.#path = path;
     this.#vfs = vfs;
   }
 
-  /** Whether any snapshot is lent: then the WAL can't begin anew, nor be copied beyond the oldest. */
+  /** Whether any snapshot is lent: then the WAL can't begin anew. */
   get isPinned(): boolean {
     return this.#lent.size > 0;
+  }
+
+  /** The number of the oldest loan: the WAL can't be copied beyond its snapshot. Undefined: none is lent. */
+  get oldest(): number | undefined {
+    return this.#lent.values().next().value;
   }
 
   /** The last commit, as it is now: a transaction that the writer is in the middle of isn't in it. */
@@ -37,7 +44,7 @@ export class SnapshotLender {
     // It begins with the first read.
     proxy.all("SELECT 1 FROM sqlite_schema LIMIT 1");
     const regions = this.#vfs.copyWalIndex(this.#path, proxy.module.heap.u8);
-    this.#lent.add(proxy);
+    this.#lent.set(proxy, ++this.#lastLoan);
     return {
       regions,
       end: () => {
@@ -49,7 +56,7 @@ export class SnapshotLender {
   }
 
   close(): void {
-    for (const proxy of [...this.#lent, ...this.#idle]) proxy.close();
+    for (const proxy of [...this.#lent.keys(), ...this.#idle]) proxy.close();
     this.#lent.clear();
     this.#idle.length = 0;
   }

@@ -1,0 +1,128 @@
+/**
+ * The WAL begins anew beside reads that overlap without a pause and writes that never stop: real store,
+ * real reader thread, real files.
+ *
+ * @module
+ */
+
+import { afterEach, beforeEach, expect, setDefaultTimeout, test } from "bun:test";
+import { closeSync, mkdtempSync, openSync, readSync, rmSync, statSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { createLog } from "../../agent/log.ts";
+import { StoreThread } from "../../agent/store-thread.ts";
+import { readSchema } from "../../core/schema/schema-reader.ts";
+import { openDatabase } from "../../wasm/database.ts";
+import { FileVfs } from "../../wasm/vfs/file.ts";
+import { MemoryVfs } from "../../wasm/vfs/memory.ts";
+
+setDefaultTimeout(60_000);
+
+/** 1.2 MB. */
+const walFramesMax = 300;
+const frameBytes = 4096 + 24;
+const beginnings = 8;
+let folder: string;
+let thread: StoreThread;
+
+beforeEach(async () => {
+  folder = mkdtempSync(join(tmpdir(), "patina-wal-"));
+  using scratch = openDatabase("/schema.db", { vfs: new MemoryVfs() });
+  const text =
+    "CREATE TABLE t (id INTEGER NOT NULL PRIMARY KEY, v TEXT NOT NULL DEFAULT '', n INTEGER);";
+  const read = readSchema(scratch, [{ name: "a.sql", text }], new Map());
+  if (read.kind === "refused") throw new Error("the schema is refused");
+  thread = new StoreThread({
+    vfs: new FileVfs(),
+    databasePath: join(folder, "patina.db"),
+    publicKey: "ab".repeat(32),
+    node: { name: "n", region: "r", zone: "z" },
+    digestKey: new Uint8Array(32),
+    schema: read.schema,
+    durability: "normal",
+    queryTimeoutMs: 10_000,
+    statementTimeoutMs: 10_000,
+    resultBytesMax: 2 ** 26,
+    walFramesMax,
+    nonce: "",
+    renewNonce: () => "nonce",
+    standsAlone: true,
+    log: createLog({ level: "error", format: "text" }),
+    swarm: async () => ({}),
+    bodiesWaiting: async () => 0,
+  });
+  thread.start(undefined);
+  await write(
+    "INSERT INTO t (id, v, n) WITH RECURSIVE c(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM c WHERE x < 8000) SELECT x, 'value ' || x, 1 FROM c",
+  );
+});
+
+afterEach(() => {
+  thread.stop();
+  rmSync(folder, { recursive: true });
+});
+
+const write = (sql: string) => thread.service.transact([{ sql, parameters: undefined }], undefined);
+
+/** Another one each time that the WAL begins anew. */
+function salt(): string {
+  const descriptor = openSync(join(folder, "patina.db-wal"), "r");
+  try {
+    const header = Buffer.alloc(8);
+    readSync(descriptor, header, 0, 8, 16);
+    return header.toString("hex");
+  } finally {
+    closeSync(descriptor);
+  }
+}
+
+test("the WAL begins anew beside reads that overlap and writes that never stop", async () => {
+  let isOver = false;
+  const ended: string[] = [];
+  const reading = [1, 2, 3].map(async (reader) => {
+    const sql = `SELECT count(*) FROM t a JOIN t b ON b.n = a.n + ${reader} WHERE a.id < 200`;
+    while (!isOver) {
+      const outcome = await thread.service.query({ sql, parameters: undefined }, undefined);
+      if (outcome.kind === "refused") throw new Error(outcome.why);
+      let text = "";
+      for await (const chunk of outcome.chunks) text += Buffer.from(chunk).toString();
+      ended.push(text);
+    }
+  });
+  const subscribing = (async () => {
+    for (let i = 0; !isOver; i++) {
+      let text = "";
+      const sql = `SELECT id, n FROM t WHERE n > -${i}`;
+      const outcome = await thread.service.subscribe(
+        { sql, parameters: undefined },
+        { from: undefined, skipRows: false },
+        (event) => {
+          if (event.kind === "lines") text += Buffer.from(event.bytes).toString();
+        },
+      );
+      if (outcome.kind === "refused") throw new Error(outcome.why);
+      while (!text.includes('{"eoq"')) await Bun.sleep(1);
+      thread.service.unsubscribe(outcome.subscriber);
+    }
+  })();
+  const salts = new Set<string>();
+  let bytesMax = 0;
+  let writes = 0;
+  const deadlineMs = performance.now() + 50_000;
+  while (salts.size < beginnings && performance.now() < deadlineMs) {
+    const first = (writes * 37) % 7900;
+    const sql = `UPDATE t SET n = n + 1 WHERE id BETWEEN ${first} AND ${first + 100}`;
+    expect((await write(sql)).kind).toBe("committed");
+    writes++;
+    salts.add(salt());
+    bytesMax = Math.max(bytesMax, statSync(join(folder, "patina.db-wal")).size);
+    await new Promise((resolve) => setImmediate(resolve));
+  }
+  isOver = true;
+  await Promise.all([...reading, subscribing]);
+  expect(salts.size).toBe(beginnings);
+  // A limit of it, what comes until the last read has ended, and what comes while it is copied.
+  expect(bytesMax).toBeLessThan(beginnings * walFramesMax * frameBytes);
+  expect(ended.length).toBeGreaterThan(0);
+  expect(ended.filter((text) => text.includes('"error"'))).toEqual([]);
+});
