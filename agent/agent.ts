@@ -11,8 +11,9 @@
 import { chmodSync, chownSync } from "node:fs";
 import { loadSqlite } from "../wasm/module.ts";
 import { FileVfs } from "../wasm/vfs/file.ts";
+import { openCluster, readTokens } from "./agent-secrets.ts";
 import { Agreements } from "./agreements.ts";
-import { createGate, type Token } from "./api/access.ts";
+import { createGate } from "./api/access.ts";
 import { createFront, RouteRoom } from "./api/front.ts";
 import { createApi } from "./api/handlers.ts";
 import { listenAddressToText } from "./api/listen-address.ts";
@@ -20,10 +21,10 @@ import { idOf } from "./api/socket-owner.ts";
 import { claimSocketPath } from "./api/socket-path.ts";
 import { serveTcp, type TcpServer } from "./api/tcp-server.ts";
 import { TokenSet, type TokensChange } from "./api/token-set.ts";
-import { readTokensFile } from "./api/tokens.ts";
 import { serveUnix, type UnixServer } from "./api/unix-server.ts";
-import { type Cluster, readClusterFile, topicOf } from "./cluster-file.ts";
+import { type Cluster, topicOf } from "./cluster-file.ts";
 import type { Config } from "./config.ts";
+import { changedKeys } from "./config-changes.ts";
 import { DataDirectory } from "./data-directory.ts";
 import type { NetLink, NetOptions, NetReport } from "./link.ts";
 import type { Log } from "./log.ts";
@@ -57,7 +58,7 @@ const restartMs = 10_000;
 const warmUpAfterMs = 500;
 
 /**
- * @param readConfig Reads it again, for a reload; only what it says of the schema and of tokens is looked at.
+ * @param readConfig Reads it again, for a reload; what it says of the schema and of tokens is taken up.
  * @throws StartFailure
  */
 export async function startAgent(
@@ -97,8 +98,12 @@ export async function startAgent(
       digestKey: cluster?.digestKey ?? directory.ownDigestKey(),
       schema,
       readSchema: () => {
-        const { schema: now, tables } = readConfig();
-        return readSchemaFiles(now.paths, tables);
+        const now = readConfig();
+        const read = readSchemaFiles(now.schema.paths, now.tables);
+        const changed = changedKeys(config, now);
+        if (changed.length === 0) return read;
+        const why = `${changed.join(", ")}: changed, and taken up at the next start`;
+        return { ...read, warnings: [...read.warnings, { file: "", line: 0, why }] };
       },
       readTokens:
         tokens &&
@@ -232,28 +237,6 @@ async function stop(
   store.stop();
   release();
   log.info("stopped");
-}
-
-function openCluster(config: Config): Cluster | undefined {
-  if (config.cluster.file === "") return undefined;
-  const read = readClusterFile(config.cluster.file);
-  if (read.kind === "refused") throw new StartFailure(exitCodes.usage, `cluster.file: ${read.why}`);
-  return read.cluster;
-}
-
-/** All that a TCP client may show. @throws StartFailure */
-function readTokens(config: Config): readonly Token[] {
-  const { tokens, tokensFile } = config.api;
-  if (tokensFile === "") return tokens;
-  const read = readTokensFile(tokensFile);
-  if (read.kind === "refused") {
-    throw new StartFailure(exitCodes.usage, `api.tokens_file: ${read.problems.join("\n")}`);
-  }
-  const all = [...tokens, ...read.tokens];
-  if (all.length === 0) {
-    throw new StartFailure(exitCodes.usage, `api.tokens_file: ${tokensFile}: it holds no token`);
-  }
-  return all;
 }
 
 /**
@@ -399,7 +382,7 @@ function logReload(line: OperationLine, log: Log): void {
   else if ("done" in line) {
     const { statements, warnings } = line.done as Record<string, readonly string[]>;
     log.info("reloaded", { statements: statements?.length });
-    for (const why of warnings ?? []) log.warn("schema", { why });
+    for (const why of warnings ?? []) log.warn("reload", { why });
     const { added, revoked } = (line.done.tokens ?? {}) as Partial<TokensChange>;
     for (const name of added ?? []) log.info("token added", { name });
     for (const name of revoked ?? []) log.info("token taken back", { name });

@@ -15,9 +15,8 @@
  */
 
 import { createHash, randomBytes } from "node:crypto";
-import { writeFileSync } from "node:fs";
 import { stringify } from "smol-toml";
-import { readSecretFile } from "./secret-file.ts";
+import { createSecretFile, readSecretFile } from "./secret-file.ts";
 
 export interface Cluster {
   readonly name: string;
@@ -46,16 +45,8 @@ export function createClusterFile(path: string, name: string): ClusterRead {
     digest_key: randomBytes(32).toString("hex"),
   });
   const head = `# A Patina cluster. Copy this file to every host, with mode 0600, over a safe way.\n`;
-  try {
-    writeFileSync(path, `${head}${text}\n`, { mode: 0o600, flag: "wx" });
-  } catch (error) {
-    const { code } = error as NodeJS.ErrnoException;
-    const why =
-      code === "EEXIST"
-        ? `${path} exists: a cluster's secrets are never overwritten; choose another name`
-        : `${path}: ${(error as Error).message}`;
-    return { kind: "refused", why };
-  }
+  const why = createSecretFile(path, `${head}${text}\n`);
+  if (why !== undefined) return { kind: "refused", why: `${path}: ${why}` };
   return readClusterFile(path);
 }
 

@@ -28,8 +28,11 @@ export class DataDirectory {
       fs.mkdirSync(path, { recursive: true, mode: 0o700 });
       // Asking for permissions isn't enough: a full disk or a read-only mount says so only here.
       const probe = join(path, ".probe");
-      fs.writeFileSync(probe, "patina");
-      fs.unlinkSync(probe);
+      try {
+        fs.writeFileSync(probe, "patina");
+      } finally {
+        fs.rmSync(probe, { force: true });
+      }
     } catch (error) {
       throw this.#failure(error);
     }

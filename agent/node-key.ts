@@ -6,7 +6,8 @@
  */
 
 import { createPrivateKey, createPublicKey, randomBytes } from "node:crypto";
-import { readFileSync, statSync, writeFileSync } from "node:fs";
+import { readFileSync, statSync } from "node:fs";
+import { createSecretFile } from "./secret-file.ts";
 
 export interface NodeKey {
   /** 32 bytes. Secret. */
@@ -22,16 +23,8 @@ export type NodeKeyRead =
 /** Makes a key. Never over an existing file. */
 export function createNodeKey(path: string): NodeKeyRead {
   const seed = randomBytes(32);
-  try {
-    writeFileSync(path, `${seed.toString("hex")}\n`, { mode: 0o600, flag: "wx" });
-  } catch (error) {
-    const { code } = error as NodeJS.ErrnoException;
-    const why =
-      code === "EEXIST"
-        ? `${path} exists: a node's key is never overwritten; choose another name`
-        : `${path}: ${(error as Error).message}`;
-    return { kind: "refused", why };
-  }
+  const why = createSecretFile(path, `${seed.toString("hex")}\n`);
+  if (why !== undefined) return { kind: "refused", why: `${path}: ${why}` };
   return { kind: "key", key: keyOfSeed(Uint8Array.from(seed)), isNew: true };
 }
 

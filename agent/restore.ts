@@ -23,6 +23,7 @@ import {
   openSync,
   renameSync,
   rmSync,
+  statSync,
 } from "node:fs";
 import { dirname } from "node:path";
 import { readFileHeader, readState, writeState } from "../core/store/file-header.ts";
@@ -45,7 +46,7 @@ export function restore(
   vfs: Vfs,
   nowMs: number,
 ): Restored {
-  if (!existsSync(backupPath)) {
+  if (!statSync(backupPath, { throwIfNoEntry: false })?.isFile()) {
     throw new StartFailure(exitCodes.usage, `${backupPath}: there is no such file`);
   }
   if (existsSync(`${backupPath}-wal`)) {

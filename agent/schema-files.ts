@@ -5,6 +5,7 @@
  * @module
  */
 
+import { isUtf8 } from "node:buffer";
 import { readdirSync, readFileSync, statSync } from "node:fs";
 import { join } from "node:path";
 import { type PlannedSchema, problemToText, type SchemaFile } from "../core/schema/schema.ts";
@@ -38,13 +39,27 @@ export function readSchemaFiles(
 }
 
 function readPath(path: string): SchemaFile[] {
+  const names = within(path, () => {
+    if (!statSync(path).isDirectory()) return [path];
+    const inside = readdirSync(path).filter((name) => name.endsWith(".sql"));
+    return inside.sort().map((name) => join(path, name));
+  });
+  return names.map((name) => ({ name, text: within(name, () => readText(name)) }));
+}
+
+/** A text that is no UTF-8 would be another one on a node that repairs it otherwise. */
+function readText(name: string): string {
+  const bytes = readFileSync(name);
+  if (!isUtf8(bytes)) throw new Error("it is not UTF-8");
+  return bytes.toString();
+}
+
+/** @throws StartFailure that names `path` */
+function within<T>(path: string, read: () => T): T {
   try {
-    if (!statSync(path).isDirectory()) return [{ name: path, text: readFileSync(path, "utf8") }];
-    return readdirSync(path)
-      .filter((name) => name.endsWith(".sql"))
-      .sort()
-      .map((name) => ({ name: join(path, name), text: readFileSync(join(path, name), "utf8") }));
+    return read();
   } catch (error) {
-    throw new StartFailure(exitCodes.usage, `schema.paths: ${(error as Error).message}`);
+    const { message } = error as Error;
+    throw new StartFailure(exitCodes.usage, `schema.paths: ${path}: ${message}`);
   }
 }

@@ -1,10 +1,18 @@
 /**
- * TOML files that hold secrets: mode 0600, and no message that quotes them.
+ * Files that hold secrets: mode 0600, written once, and no message that quotes them.
  *
  * @module
  */
 
-import { readFileSync, statSync } from "node:fs";
+import {
+  closeSync,
+  fsyncSync,
+  openSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from "node:fs";
 import { parse, TomlError } from "smol-toml";
 
 export type SecretFileRead =
@@ -13,6 +21,29 @@ export type SecretFileRead =
   /** Others can read it, it can't be read, or it is no TOML. */
   | { readonly kind: "refused"; readonly why: string };
 
+/** Makes a file for its owner alone, on the disk when this returns, or none. @returns why not */
+export function createSecretFile(path: string, text: string): string | undefined {
+  let fd: number;
+  try {
+    fd = openSync(path, "wx", 0o600);
+  } catch (error) {
+    const { code, message } = error as NodeJS.ErrnoException;
+    return code === "EEXIST" ? "it exists, and is never overwritten: choose another name" : message;
+  }
+  try {
+    writeFileSync(fd, text);
+    fsyncSync(fd);
+    return undefined;
+  } catch (error) {
+    // A part of one would be in the way of the next try.
+    rmSync(path, { force: true });
+    return (error as Error).message;
+  } finally {
+    closeSync(fd);
+  }
+}
+
+/** As TOML. */
 export function readSecretFile(path: string): SecretFileRead {
   let text: string;
   try {

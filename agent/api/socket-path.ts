@@ -22,12 +22,17 @@ export type SocketClaim =
   | { readonly kind: "claimed"; readonly release: () => void }
   | { readonly kind: "refused"; readonly why: string };
 
-export async function claimSocketPath(path: string): Promise<SocketClaim> {
+/** Why no socket can have this path; undefined when one can. */
+export function problemOfSocketPath(path: string): string | undefined {
   const bytes = Buffer.byteLength(path);
-  if (bytes > socketPathBytesMax) {
-    const limit = `a Unix socket's path has at most ${socketPathBytesMax} bytes, this has ${bytes}`;
-    return { kind: "refused", why: `socket ${path}: ${limit}: set api.socket to a shorter one` };
-  }
+  if (bytes <= socketPathBytesMax) return undefined;
+  const limit = `a Unix socket's path has at most ${socketPathBytesMax} bytes, this has ${bytes}`;
+  return `socket ${path}: ${limit}: set api.socket to a shorter one`;
+}
+
+export async function claimSocketPath(path: string): Promise<SocketClaim> {
+  const problem = problemOfSocketPath(path);
+  if (problem !== undefined) return { kind: "refused", why: problem };
   let lockFd: number;
   try {
     fs.mkdirSync(dirname(path), { recursive: true, mode: 0o700 });

@@ -6,16 +6,29 @@
 
 import { ApiFailure, Unreachable } from "../client/client.ts";
 import { type ExitCode, exitCodes, StartFailure } from "../start-failure.ts";
+import { OutputFailure, print } from "./output.ts";
 
 /** Wrong use that only the command itself can see. */
 export class UsageError extends Error {}
 
+const expected = [ApiFailure, OutputFailure, StartFailure, UsageError];
+
 export function reportFailure(error: unknown, json: boolean): ExitCode {
   const exitCode = exitCodeOf(error);
-  const message = messageOf(error, exitCode);
-  if (json) console.log(JSON.stringify({ error: { code: exitCode, message } }));
-  else console.error(`patina: ${message}`);
+  const message = messageOf(error);
+  if (!json || !printed(JSON.stringify({ error: { code: exitCode, message } }))) {
+    console.error(`patina: ${message}`);
+  }
   return exitCode;
+}
+
+function printed(line: string): boolean {
+  try {
+    print(line);
+    return true;
+  } catch {
+    return false;
+  }
 }
 
 function exitCodeOf(error: unknown): ExitCode {
@@ -25,11 +38,11 @@ function exitCodeOf(error: unknown): ExitCode {
   return exitCodes.failed;
 }
 
-function messageOf(error: unknown, exitCode: ExitCode): string {
+function messageOf(error: unknown): string {
   if (error instanceof Unreachable) {
     return `${error.message}\nIs the agent running? Its socket: --socket PATH, or -c FILE of its config.`;
   }
-  if (error instanceof ApiFailure || exitCode !== exitCodes.failed) return (error as Error).message;
+  if (expected.some((kind) => error instanceof kind)) return (error as Error).message;
   // A fault of ours: the stack is what helps.
   return error instanceof Error ? (error.stack ?? error.message) : String(error);
 }

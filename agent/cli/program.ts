@@ -205,7 +205,7 @@ function addClientCommands(program: Command): void {
   client("query", "run one read-only statement and print its rows")
     .argument("<sql>", "one SELECT")
     .argument("[parameters...]", "values of its ?, in order")
-    .option("--timeout <seconds>", "give up after so long")
+    .option("--timeout <seconds>", "give up after so long; the agent has a limit of its own")
     .addHelpText(
       "after",
       `${parameterHelp}

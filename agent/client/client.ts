@@ -13,7 +13,7 @@ import { type JsonValue, parseJson } from "../api/json-reader.ts";
 import { sqlValuesToJson } from "../api/json-writer.ts";
 import { type ClientResponse, createSend, type Send } from "./transport.ts";
 
-/** No agent answers on the socket. */
+/** No agent answers on the socket, or it went away, or it took too long. */
 export class Unreachable extends Error {
   constructor(socket: string, why: string) {
     super(`no agent answers on ${socket}: ${why}`);
@@ -34,6 +34,11 @@ export class ApiFailure extends Error {
 export interface Statement {
   readonly sql: string;
   readonly parameters?: readonly SqlValue[];
+}
+
+export interface Query extends Statement {
+  /** Milliseconds of waiting for the answer, over 0; without it the agent's own deadline alone counts. */
+  readonly timeoutMs?: number;
 }
 
 export interface Transacted {
@@ -87,11 +92,15 @@ export class PatinaClient {
     this.#send = createSend(socket, token);
   }
 
-  /** All or nothing. @throws Unreachable, ApiFailure */
+  /** All or nothing. @throws Unreachable (whether it was applied isn't known then), ApiFailure */
   async transact(...statements: readonly (string | Statement)[]): Promise<Transacted> {
-    const body = `[${statements.map(statementToJson).join(",")}]`;
+    return this.transactJson(`[${statements.map(statementToJson).join(",")}]`);
+  }
+
+  /** The same, of a body as the API takes it. @throws Unreachable, ApiFailure */
+  async transactJson(body: string): Promise<Transacted> {
     const response = await this.#request("POST", "/v1/transactions", body);
-    const answer = parseAnswer(response.status, await response.text());
+    const answer = parseAnswer(response.status, await this.#text(response));
     const results = field(answer, "results") as readonly JsonValue[];
     const error = results.map((result) => field(result, "error")).find((one) => one !== undefined);
     if (response.status !== 200 || error !== undefined) {
@@ -105,20 +114,29 @@ export class PatinaClient {
   }
 
   /** @throws Unreachable, ApiFailure */
-  async query(sql: string, ...parameters: readonly SqlValue[]): Promise<Rows> {
-    const body = statementToJson({ sql, parameters });
-    const response = await this.#request("POST", "/v1/queries", body);
+  async query(query: string | Query, ...parameters: readonly SqlValue[]): Promise<Rows> {
+    const { timeoutMs, ...statement } =
+      typeof query === "string" ? { sql: query, parameters, timeoutMs: undefined } : query;
+    const body = statementToJson(statement);
+    // The agent counts in seconds; its answer says more, so it is the first to give up if it can.
+    const seconds = timeoutMs === undefined ? "" : `?timeout=${Math.ceil(timeoutMs / 1000)}`;
+    const path = `/v1/queries${seconds}`;
+    const signal = timeoutMs === undefined ? undefined : deadline(timeoutMs + graceMs);
+    const response = await this.#request("POST", path, body, signal);
     if (response.status !== 200) throw await failureOf(response);
     let columns: readonly string[] = [];
+    let isComplete = false;
     const rows: SqlValue[][] = [];
-    for (const line of (await response.text()).split("\n")) {
+    for (const line of (await this.#text(response)).split("\n")) {
       if (line === "") continue;
       const event = parseJson(line) as ReadonlyMap<string, JsonValue>;
       const row = event.get("row") as readonly JsonValue[] | undefined;
       if (row !== undefined) rows.push(toSqlValues(row[1] as JsonValue));
       else if (event.has("columns")) columns = event.get("columns") as readonly string[];
       else if (event.has("error")) throw new ApiFailure(200, String(event.get("error")));
+      else if (event.has("eoq")) isComplete = true;
     }
+    if (!isComplete) throw new Unreachable(this.#socket, wentAway);
     return { columns, rows };
   }
 
@@ -195,10 +213,10 @@ export class PatinaClient {
   }
 
   /** A GET whose answer is JSON, as text. @throws Unreachable, ApiFailure */
-  async get(path: "/v1/status" | "/v1/swarm" | "/v1/subs"): Promise<string> {
-    const response = await this.#request("GET", path, undefined);
+  async get(path: "/v1/status" | "/v1/swarm" | "/v1/subs", timeoutMs?: number): Promise<string> {
+    const response = await this.#request("GET", path, undefined, deadline(timeoutMs));
     if (response.status !== 200) throw await failureOf(response);
-    return response.text();
+    return this.#text(response);
   }
 
   /**
@@ -219,7 +237,7 @@ export class PatinaClient {
       if (done !== undefined) return done;
       if (progress !== undefined) onProgress(progress);
     }
-    throw new Unreachable(this.#socket, "it went away in the middle");
+    throw new Unreachable(this.#socket, wentAway);
   }
 
   /** @throws Unreachable */
@@ -253,6 +271,14 @@ export class PatinaClient {
     return response;
   }
 
+  async #text(response: ClientResponse): Promise<string> {
+    try {
+      return await response.text();
+    } catch (error) {
+      throw new Unreachable(this.#socket, isTimeout(error) ? tooLate : wentAway);
+    }
+  }
+
   async #request(
     method: "GET" | "POST",
     path: string,
@@ -267,10 +293,24 @@ export class PatinaClient {
   }
 }
 
+const graceMs = 500;
+const wentAway = "it went away in the middle";
+const tooLate = "it took longer than was asked for";
+
+function deadline(timeoutMs: number | undefined): AbortSignal | undefined {
+  return timeoutMs === undefined ? undefined : AbortSignal.timeout(timeoutMs);
+}
+
+function isTimeout(error: unknown): boolean {
+  return (error as Error).name === "TimeoutError";
+}
+
 function reasonOf(error: unknown): string {
+  if (isTimeout(error)) return tooLate;
   const { code, message } = error as { readonly code?: string; readonly message: string };
   if (code === "ENOENT" || code === "FailedToOpenSocket") return "there is no socket";
   if (code === "ECONNREFUSED" || code === "ConnectionRefused") return "nobody listens";
+  if (code === "EACCES") return "this user may not connect (api.socket_mode, api.socket_group)";
   return code ?? message;
 }
 

@@ -1,11 +1,15 @@
 /** @module */
 
 import { startAgent } from "../../agent.ts";
+import { openCluster, readTokens } from "../../agent-secrets.ts";
+import { problemOfSocketPath } from "../../api/socket-path.ts";
 import { type Config, configToText, configWithoutSecrets } from "../../config.ts";
 import { createLog } from "../../log.ts";
 import { readSchemaFiles } from "../../schema-files.ts";
+import { exitCodes, StartFailure } from "../../start-failure.ts";
 import { version } from "../../version.ts";
 import { loadConfig } from "../config-source.ts";
+import { print } from "../output.ts";
 import type { GlobalOptions } from "../program.ts";
 import { untilSignal } from "../signals.ts";
 
@@ -14,11 +18,16 @@ export async function agent(
 ): Promise<void> {
   const read = () => readAgentConfig(options);
   const config = read();
+  // Before anything is made.
+  const problem = problemOfSocketPath(config.api.socket);
+  if (problem !== undefined) throw new StartFailure(exitCodes.socket, problem);
   if (options.check) {
+    openCluster(config);
+    readTokens(config);
     const schema = readSchemaFiles(config.schema.paths, config.tables);
     const tables = [...schema.tables.keys()];
-    if (options.json) console.log(JSON.stringify({ config: configWithoutSecrets(config), tables }));
-    else console.log(`configuration and schema are sound: ${tables.length} tables`);
+    if (options.json) print(JSON.stringify({ config: configWithoutSecrets(config), tables }));
+    else print(`configuration and schema are sound: ${tables.length} tables`);
     return;
   }
   const log = createLog(config.log);
@@ -36,6 +45,7 @@ export async function agent(
   reload = () => running.reload();
   if (options.json) {
     const { socket, listen, site, publicKey, port } = running;
+    // Not `print`: an agent goes on when nobody reads this any more.
     console.log(JSON.stringify({ socket, listen, site, key: publicKey, port: port ?? null }));
   }
   const end = await Promise.race([signalled, running.failed]);

@@ -2,6 +2,7 @@
 
 import { resolve } from "node:path";
 import { clientOf } from "../agent-client.ts";
+import { print } from "../output.ts";
 import type { GlobalOptions } from "../program.ts";
 import { Progress } from "../progress.ts";
 
@@ -14,6 +15,6 @@ export async function backup(file: string, options: GlobalOptions): Promise<void
   const body = JSON.stringify({ path: resolve(file) });
   const done = await clientOf(options).operate("/v1/backup", body, progress.show);
   progress.end();
-  if (options.json) console.log(JSON.stringify(done));
-  else console.log(`${done.path}: ${done.bytes} bytes`);
+  if (options.json) print(JSON.stringify(done));
+  else print(`${done.path}: ${done.bytes} bytes`);
 }

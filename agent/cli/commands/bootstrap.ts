@@ -21,6 +21,7 @@ export async function bootstrap(
   const started = await startBootstrap({ host: options.host, port, bootstrap: others });
   if (started.kind === "failed") throw new StartFailure(exitCodes.network, started.why);
   const { address, close } = started.bootstrap;
+  // Not `print`: it goes on when nobody reads this any more.
   if (options.json) console.log(JSON.stringify({ bootstrap: address }));
   else console.log(`bootstrap node at ${address}: agents begin with it (swarm.bootstrap)`);
   await untilSignal();

@@ -2,6 +2,7 @@
 
 import { createClusterFile } from "../../cluster-file.ts";
 import { exitCodes, StartFailure } from "../../start-failure.ts";
+import { print } from "../output.ts";
 import type { GlobalOptions } from "../program.ts";
 
 export function clusterInit(
@@ -12,6 +13,6 @@ export function clusterInit(
   const made = createClusterFile(file, options.name);
   if (made.kind === "refused") throw new StartFailure(exitCodes.failed, made.why);
   const { name, id } = made.cluster;
-  if (options.json) console.log(JSON.stringify({ name, id, file }));
-  else console.log(`cluster ${name} (${id}): copy ${file} to every host, mode 0600`);
+  if (options.json) print(JSON.stringify({ name, id, file }));
+  else print(`cluster ${name} (${id}): copy ${file} to every host, mode 0600`);
 }

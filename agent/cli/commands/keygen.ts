@@ -2,6 +2,7 @@
 
 import { createNodeKey } from "../../node-key.ts";
 import { exitCodes, StartFailure } from "../../start-failure.ts";
+import { print } from "../output.ts";
 import type { GlobalOptions } from "../program.ts";
 
 export function keygen(file: string, options: GlobalOptions): void {
@@ -9,5 +10,5 @@ export function keygen(file: string, options: GlobalOptions): void {
   const made = createNodeKey(file);
   if (made.kind === "refused") throw new StartFailure(exitCodes.failed, made.why);
   const { publicKey } = made.key;
-  console.log(options.json ? JSON.stringify({ key: publicKey, file }) : publicKey);
+  print(options.json ? JSON.stringify({ key: publicKey, file }) : publicKey);
 }

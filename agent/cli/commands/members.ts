@@ -1,7 +1,8 @@
 /** @module */
 
 import type { SqlValue } from "../../../core/row/value.ts";
-import { clientOf } from "../agent-client.ts";
+import { clientOf, readyAnswerMsMax } from "../agent-client.ts";
+import { print } from "../output.ts";
 import type { GlobalOptions } from "../program.ts";
 import { formatTable } from "../table.ts";
 
@@ -9,10 +10,10 @@ const sql =
   "SELECT node, state, region, zone, incarnation, since_ms, store_lag, key FROM patina_members ORDER BY node";
 
 export async function members(options: GlobalOptions): Promise<void> {
-  const { columns, rows } = await clientOf(options).query(sql);
+  const { columns, rows } = await clientOf(options).query({ sql, timeoutMs: readyAnswerMsMax });
   if (options.json) {
     for (const row of rows) {
-      console.log(JSON.stringify(Object.fromEntries(columns.map((column, i) => [column, row[i]]))));
+      print(JSON.stringify(Object.fromEntries(columns.map((column, i) => [column, row[i]]))));
     }
     return;
   }
@@ -20,7 +21,7 @@ export async function members(options: GlobalOptions): Promise<void> {
   const shown = rows.map((row) =>
     row.map((value, i): SqlValue => (i === since ? ago(Number(value)) : value)),
   );
-  console.log(formatTable(columns.with(since, "since"), shown));
+  print(formatTable(columns.with(since, "since"), shown));
 }
 
 function ago(ms: number): string {

@@ -3,21 +3,32 @@
 import { sqlValuesToJson } from "../../api/json-writer.ts";
 import { parseParameter } from "../../client/client.ts";
 import { clientOf } from "../agent-client.ts";
+import { UsageError } from "../failure.ts";
+import { print } from "../output.ts";
 import type { GlobalOptions } from "../program.ts";
 import { formatTable } from "../table.ts";
 
 export async function query(
   sql: string,
   parameters: readonly string[],
-  options: GlobalOptions,
+  options: GlobalOptions & { readonly timeout?: string },
 ): Promise<void> {
   const client = clientOf(options);
-  const { columns, rows } = await client.query(sql, ...parameters.map(parseParameter));
+  const { timeout } = options;
+  const timeoutMs = timeout === undefined ? {} : { timeoutMs: secondsToMs(timeout) };
+  const statement = { sql, parameters: parameters.map(parseParameter), ...timeoutMs };
+  const { columns, rows } = await client.query(statement);
   if (options.json) {
     const body = rows.map(sqlValuesToJson).join(",");
-    console.log(`{"columns":${JSON.stringify(columns)},"rows":[${body}]}`);
+    print(`{"columns":${JSON.stringify(columns)},"rows":[${body}]}`);
     return;
   }
-  console.log(formatTable(columns, rows));
-  console.log(`${rows.length} ${rows.length === 1 ? "row" : "rows"}`);
+  print(formatTable(columns, rows));
+  print(`${rows.length} ${rows.length === 1 ? "row" : "rows"}`);
+}
+
+function secondsToMs(text: string): number {
+  const ms = Number(text) * 1000;
+  if (/^[0-9.]+$/.test(text) && ms >= 1 && ms <= 86_400_000) return Math.round(ms);
+  throw new UsageError(`--timeout: seconds, 0.001 to 86400, got ${text}`);
 }

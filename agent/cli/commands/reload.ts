@@ -2,6 +2,7 @@
 
 import type { TokensChange } from "../../api/token-set.ts";
 import { clientOf } from "../agent-client.ts";
+import { print } from "../output.ts";
 import type { GlobalOptions } from "../program.ts";
 import { Progress } from "../progress.ts";
 
@@ -14,18 +15,19 @@ export async function reload(options: GlobalOptions & { dryRun?: boolean }): Pro
   const done = await clientOf(options).operate("/v1/reload", body, progress.show);
   progress.end();
   if (options.json) {
-    console.log(JSON.stringify(done));
+    print(JSON.stringify(done));
     return;
   }
   const statements = done.statements as readonly string[];
   for (const warning of done.warnings as readonly string[]) console.error(`warning: ${warning}`);
-  for (const statement of statements) console.log(`${statement};`);
-  for (const table of (done.newly_replicated ?? []) as readonly string[]) {
-    console.log(`-- ${table} becomes replicated: its rows are taken in`);
+  for (const statement of statements) print(`${statement};`);
+  const adopted = (done.newly_replicated ?? []) as readonly string[];
+  for (const table of adopted) {
+    print(`-- ${table} becomes replicated: its rows are taken in`);
   }
   const { added, revoked } = (done.tokens ?? {}) as Partial<TokensChange>;
-  for (const name of added ?? []) console.log(`-- token ${name}: valid from now on`);
-  for (const name of revoked ?? []) console.log(`-- token ${name}: taken back`);
-  if (statements.length === 0) console.log("the database is as the schema files say");
-  else if (done.dry_run === true) console.log("-- nothing was done: this was a dry run");
+  for (const name of added ?? []) print(`-- token ${name}: valid from now on`);
+  for (const name of revoked ?? []) print(`-- token ${name}: taken back`);
+  if (statements.length + adopted.length === 0) print("the database is as the schema files say");
+  else if (done.dry_run === true) print("-- nothing was done: this was a dry run");
 }

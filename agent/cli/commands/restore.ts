@@ -4,6 +4,7 @@ import { FileVfs } from "../../../wasm/vfs/file.ts";
 import { DataDirectory } from "../../data-directory.ts";
 import { restore as restoreDatabase } from "../../restore.ts";
 import { loadConfig } from "../config-source.ts";
+import { print } from "../output.ts";
 import type { GlobalOptions } from "../program.ts";
 
 export function restore(file: string, options: GlobalOptions & { dataDir?: string }): void {
@@ -12,13 +13,10 @@ export function restore(file: string, options: GlobalOptions & { dataDir?: strin
   const { databasePath } = new DataDirectory(config.node.dataDir);
   const { bytes, kept } = restoreDatabase(file, databasePath, new FileVfs(), Date.now());
   if (options.json) {
-    console.log(JSON.stringify({ database: databasePath, bytes, kept: kept ?? null }));
+    print(JSON.stringify({ database: databasePath, bytes, kept: kept ?? null }));
     return;
   }
-  console.log(`${databasePath}: ${bytes} bytes, from ${file}`);
-  if (kept !== undefined)
-    console.log(`what was there before is in ${kept}: remove it when all is well`);
-  console.log(
-    "Start the agent: it takes a new site and gets from its peers what the backup lacks.",
-  );
+  print(`${databasePath}: ${bytes} bytes, from ${file}`);
+  if (kept !== undefined) print(`what was there before is in ${kept}: remove it when all is well`);
+  print("Start the agent: it takes a new site and gets from its peers what the backup lacks.");
 }

@@ -2,14 +2,15 @@
 
 import { ApiFailure } from "../../client/client.ts";
 import type { SubscriptionReport } from "../../live/live-registry.ts";
-import { clientOf } from "../agent-client.ts";
+import { clientOf, readyAnswerMsMax } from "../agent-client.ts";
 import { formatFields } from "../fields.ts";
+import { print } from "../output.ts";
 import type { GlobalOptions } from "../program.ts";
 import { formatTable } from "../table.ts";
 
 /** One a line with --json. */
 export async function subs(id: string | undefined, options: GlobalOptions): Promise<void> {
-  const text = await clientOf(options).get("/v1/subs");
+  const text = await clientOf(options).get("/v1/subs", readyAnswerMsMax);
   const { subscriptions } = JSON.parse(text) as {
     readonly subscriptions: readonly SubscriptionReport[];
   };
@@ -18,11 +19,11 @@ export async function subs(id: string | undefined, options: GlobalOptions): Prom
     if (found === undefined) {
       throw new ApiFailure(404, `could not find subscription with id ${id}`);
     }
-    console.log(options.json ? JSON.stringify(found) : formatFields({ ...found }));
+    print(options.json ? JSON.stringify(found) : formatFields({ ...found }));
     return;
   }
   if (options.json) {
-    for (const one of subscriptions) console.log(JSON.stringify(one));
+    for (const one of subscriptions) print(JSON.stringify(one));
     return;
   }
   const columns = ["id", "how", "found by", "rows", "readers", "change", "looked", "told", "busy"];
@@ -38,5 +39,5 @@ export async function subs(id: string | undefined, options: GlobalOptions): Prom
     `${one.busy_ms.toFixed(1)} ms`,
     one.sql,
   ]);
-  console.log(formatTable([...columns, "query"], rows));
+  print(formatTable([...columns, "query"], rows));
 }

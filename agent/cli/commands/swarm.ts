@@ -6,13 +6,14 @@
 
 import type { SqlValue } from "../../../core/row/value.ts";
 import type { PeerStatus, SwarmStatus } from "../../link.ts";
-import { clientOf } from "../agent-client.ts";
+import { clientOf, readyAnswerMsMax } from "../agent-client.ts";
+import { print } from "../output.ts";
 import type { GlobalOptions } from "../program.ts";
 import { cellText, formatTable } from "../table.ts";
 
 export async function swarm(options: GlobalOptions): Promise<void> {
-  const text = await clientOf(options).get("/v1/swarm");
-  console.log(options.json ? text.trim() : formatSwarm(JSON.parse(text), Date.now()));
+  const text = await clientOf(options).get("/v1/swarm", readyAnswerMsMax);
+  print(options.json ? text.trim() : formatSwarm(JSON.parse(text), Date.now()));
 }
 
 /** What `/v1/swarm` answers when there is no swarm to tell of. */

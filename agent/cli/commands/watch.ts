@@ -4,6 +4,7 @@ import { sqlValuesToJson } from "../../api/json-writer.ts";
 import { type LiveEvent, parseParameter } from "../../client/client.ts";
 import { clientOf } from "../agent-client.ts";
 import { UsageError } from "../failure.ts";
+import { print } from "../output.ts";
 import type { GlobalOptions } from "../program.ts";
 import { untilSignal } from "../signals.ts";
 import { cellText } from "../table.ts";
@@ -36,10 +37,10 @@ export async function watch(
       ...(from === undefined ? {} : { from }),
     },
   );
-  const print = options.json ? toJson : toText;
+  const toLine = options.json ? toJson : toText;
   for await (const event of events) {
-    const line = print(event);
-    if (line !== undefined) console.log(line);
+    const line = toLine(event);
+    if (line !== undefined) print(line);
   }
   process.exit(0);
 }

@@ -1,0 +1,221 @@
+/** The command line where something is in its way: a full disk, a reader that leaves, an agent that is stuck. */
+
+import { afterAll, beforeAll, describe, expect, test } from "bun:test";
+import {
+  chmodSync,
+  closeSync,
+  existsSync,
+  mkdtempSync,
+  openSync,
+  rmSync,
+  writeFileSync,
+} from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { patinaCommand, runPatina, startTestAgent, type TestAgent } from "../agent-process.ts";
+import { testIf } from "../real.ts";
+
+const missingFull = existsSync("/dev/full") ? undefined : "there is no /dev/full";
+
+let folder: string;
+let agent: TestAgent;
+
+beforeAll(async () => {
+  folder = mkdtempSync(join(tmpdir(), "patina-odd-"));
+  writeFileSync(join(folder, "schema.sql"), "CREATE TABLE t (k TEXT PRIMARY KEY NOT NULL, v);");
+  agent = await startTestAgent({ folder });
+});
+afterAll(async () => {
+  await agent.stop();
+  rmSync(folder, { recursive: true });
+});
+
+describe("what is printed", () => {
+  testIf(missingFull, "a full disk behind stdout is a failure, not an empty success", async () => {
+    for (const args of [
+      ["query", "SELECT 1"],
+      ["query", "--json", "SELECT 1"],
+      ["watch", "SELECT * FROM t"],
+    ]) {
+      const full = openSync("/dev/full", "w");
+      const child = Bun.spawn([...patinaCommand, ...args, "--socket", agent.socket], {
+        stdout: full,
+        stderr: "pipe",
+      });
+      const stderr = await new Response(child.stderr).text();
+      closeSync(full);
+      expect([await child.exited, stderr]).toEqual([
+        1,
+        expect.stringContaining("stdout can't be written"),
+      ]);
+      expect(stderr).not.toMatch(/ at .*\.ts:/);
+    }
+  });
+
+  test("a reader that leaves a pipe ends the command, also one that would go on for ever", async () => {
+    const many =
+      "WITH RECURSIVE c(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM c WHERE x < 100000) SELECT x FROM c";
+    const rows =
+      "SELECT t.k, c.x FROM t, (WITH RECURSIVE c(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM c WHERE x < 50000) SELECT x FROM c) AS c";
+    await runPatina(["exec", "--socket", agent.socket, "REPLACE INTO t VALUES ('a', 1)"]);
+    for (const args of [
+      ["query", many],
+      ["watch", rows],
+    ]) {
+      const { code, stdout, stderr } = await runPatina([...args, "--socket", agent.socket], {
+        before: ["sh", "-c", '("$@"; echo "code $?" >&2) | head -1', "sh"],
+      });
+      expect([code, stdout.split("\n").length, stderr]).toEqual([0, 2, "code 0\n"]);
+    }
+  });
+});
+
+describe("an agent that doesn't answer", () => {
+  test("query --timeout gives up: at the agent, or by itself when the agent is stopped", async () => {
+    const endless =
+      "WITH RECURSIVE c(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM c) SELECT count(*) FROM c";
+    const args = ["query", "--socket", agent.socket, "--timeout"];
+    const busy = await runPatina([...args, "1", endless]);
+    expect([busy.code, busy.stderr]).toEqual([1, expect.stringContaining("interrupted")]);
+    process.kill(agent.pid, "SIGSTOP");
+    try {
+      const stuck = await runPatina([...args, "0.2", "SELECT 1"]);
+      expect([stuck.code, stuck.stderr]).toEqual([3, expect.stringContaining("it took longer")]);
+    } finally {
+      process.kill(agent.pid, "SIGCONT");
+    }
+    for (const wrong of ["abc", "0", "-1", "1e3", "99999999"]) {
+      const refused = await runPatina([
+        "query",
+        "--socket",
+        agent.socket,
+        `--timeout=${wrong}`,
+        "SELECT 1",
+      ]);
+      expect([wrong, refused.code]).toEqual([wrong, 2]);
+    }
+  });
+
+  testIf(
+    process.getuid?.() === 0 ? undefined : "only root can become another user",
+    "a socket of another user is told apart from none",
+    async () => {
+      const path = join(mkdtempSync(join(tmpdir(), "patina-odd-")), "p.sock");
+      const server = Bun.serve({ unix: path, fetch: () => new Response("") });
+      chmodSync(join(path, ".."), 0o755);
+      chmodSync(path, 0o600);
+      const module = join(import.meta.dir, "../../agent/client/client.ts");
+      const client = `const { PatinaClient } = await import(${JSON.stringify(module)});
+      process.seteuid(65534);
+      await new PatinaClient(${JSON.stringify(path)}).get("/v1/status").catch((error) => console.log(error.message));`;
+      const asNobody = Bun.spawn([process.execPath, "-e", client], {
+        stdout: "pipe",
+        stderr: "pipe",
+      });
+      const text = await new Response(asNobody.stdout).text();
+      await asNobody.exited;
+      server.stop(true);
+      rmSync(join(path, ".."), { recursive: true });
+      expect(text).toContain("this user may not connect");
+    },
+  );
+});
+
+describe("exec from stdin", () => {
+  const exec = (stdin: string) => runPatina(["exec", "--socket", agent.socket], { stdin });
+
+  test("takes every form that the API takes, values as they are", async () => {
+    const body = JSON.stringify([
+      "DELETE FROM t",
+      ["INSERT INTO t VALUES (:k, :v)", { ":k": "named", ":v": [0, 255] }],
+      { query: "INSERT INTO t VALUES (?, ?)", params: ["verbose", 1.5] },
+    ]);
+    expect((await exec(body)).code).toBe(0);
+    const got = await runPatina([
+      "query",
+      "--socket",
+      agent.socket,
+      "--json",
+      "SELECT k, v FROM t ORDER BY k",
+    ]);
+    expect(JSON.parse(got.stdout).rows).toEqual([
+      ["named", [0, 255]],
+      ["verbose", 1.5],
+    ]);
+  });
+
+  test("refuses what is no list of statements, and bytes that are none", async () => {
+    for (const stdin of [
+      "",
+      "{}",
+      '"SELECT 1"',
+      "[",
+      "[1]",
+      '[["INSERT INTO t VALUES (?, ?)", ["x", [256]]]]',
+    ]) {
+      const { code, stderr } = await exec(stdin);
+      expect([stdin, code, stderr]).toEqual([
+        stdin,
+        2,
+        expect.stringContaining("a JSON list of statements"),
+      ]);
+    }
+  });
+});
+
+describe("before anything is made", () => {
+  test("--check reads the cluster's file, the tokens and the socket's path too", async () => {
+    const check = (...args: string[]) => runPatina(["agent", "--check", ...args]);
+    const nowhere = join(folder, "nowhere");
+    expect(
+      await check("--data-dir", nowhere, "--cluster", join(folder, "none.toml")),
+    ).toMatchObject({
+      code: 2,
+      stderr: expect.stringContaining("cluster.file"),
+    });
+    const config = join(folder, "tokens-missing.toml");
+    writeFileSync(config, '[api]\ntokens_file = "none"\nlisten = ["127.0.0.1:0"]\n');
+    expect(await check("--data-dir", nowhere, "-c", config)).toMatchObject({
+      code: 2,
+      stderr: expect.stringContaining("api.tokens_file"),
+    });
+    const long = join(nowhere, "x".repeat(120));
+    expect((await check("--data-dir", long)).code).toBe(5);
+    expect((await runPatina(["agent", "--data-dir", long])).code).toBe(5);
+    expect(existsSync(nowhere)).toBe(false);
+  });
+
+  test("a schema path that can't be read is named, and so is one that is no UTF-8", async () => {
+    const check = (path: string) =>
+      runPatina(["agent", "--check", "--data-dir", folder, "--schema", path]);
+    const file = join(folder, "latin-1.sql");
+    writeFileSync(
+      file,
+      Buffer.from("CREATE TABLE t (k TEXT PRIMARY KEY NOT NULL, v TEXT DEFAULT '\xe9');", "latin1"),
+    );
+    for (const [path, why] of [
+      [join(folder, "none.sql"), "ENOENT"],
+      [file, "not UTF-8"],
+    ] as const) {
+      const { code, stderr } = await check(path);
+      expect([code, stderr]).toEqual([2, expect.stringContaining(`${path}: `)]);
+      expect(stderr).toContain(why);
+    }
+  });
+
+  testIf(
+    missingFull,
+    "what can't be made is told in a line, and leaves no half of a file",
+    async () => {
+      const refused = await runPatina(["keygen", join(folder, "no", "folder")]);
+      expect([refused.code, refused.stderr.split("\n").length]).toEqual([1, 2]);
+      const again = join(folder, "node.key");
+      expect((await runPatina(["keygen", again])).code).toBe(0);
+      const { code, stderr } = await runPatina(["keygen", again]);
+      expect([code, stderr]).toEqual([
+        1,
+        `patina: ${again}: it exists, and is never overwritten: choose another name\n`,
+      ]);
+    },
+  );
+});
