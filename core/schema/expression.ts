@@ -6,7 +6,7 @@
  * that can fail on some value (`json_extract` of malformed JSON, `abs` of the smallest integer) would
  * make every merge of that row fail, for good. So only what can't fail is let through: columns,
  * literals, comparisons, IS NULL, IN a list, BETWEEN, AND, OR, NOT, `||`, CASE, COLLATE, coalesce,
- * ifnull, lower, upper, length and substr.
+ * ifnull, lower, upper, length and substr, and JSON in the forms of `json-expression.ts`.
  *
  * Only `||` makes something larger than it was given, up to where SQLite refuses it. Ten of them on
  * values of at most 8 MB stay far below, as long as none is a generated column that has done the same:
@@ -15,6 +15,7 @@
  * @module
  */
 
+import { withoutTotalJson } from "./json-expression.ts";
 import { isSymbol, type SqlToken } from "./sql-token.ts";
 
 const functions = new Set([
@@ -43,9 +44,10 @@ const concatenationsMax = 10;
  * @param columns In ASCII lower case.
  */
 export function forbiddenToken(
-  tokens: readonly SqlToken[],
+  expression: readonly SqlToken[],
   columns: ReadonlySet<string>,
 ): SqlToken | undefined {
+  const tokens = withoutTotalJson(expression);
   let concatenations = 0;
   for (let i = 0; i < tokens.length; i++) {
     const token = tokens[i] as SqlToken;

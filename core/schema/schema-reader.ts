@@ -19,6 +19,7 @@ import type { SqlDatabase } from "../store/database.ts";
 import { type Affinity, affinityOfType } from "./affinity.ts";
 import { type ColumnDefinition, parseTable } from "./definition.ts";
 import { forbiddenToken, isLiteral } from "./expression.ts";
+import { jsonAdvice } from "./json-expression.ts";
 import type {
   PlannedColumn,
   PlannedObject,
@@ -412,7 +413,7 @@ class SchemaReader {
       const expression = tokens.slice(open + 1, closingParenthesis(tokens, open));
       const forbidden = open === 0 ? tokens[0] : forbiddenToken(expression, columns);
       if (forbidden !== undefined)
-        refuse(column.name, forbiddenText("a generated column", forbidden));
+        refuse(column.name, forbiddenText("a generated column", forbidden, expression));
       return;
     }
     if (column.defaultText !== null && !isLiteral(tokenize(column.defaultText))) {
@@ -444,7 +445,11 @@ class SchemaReader {
       joinsText ? plainNames(table.columns) : new Set(table.columns.map((column) => column.name)),
     );
     if (forbidden === undefined) return;
-    this.#report(statement, forbidden, `index ${name}: ${forbiddenText("an index", forbidden)}`);
+    this.#report(
+      statement,
+      forbidden,
+      `index ${name}: ${forbiddenText("an index", forbidden, expressions)}`,
+    );
   }
 
   /** What is wrong with an urgent rule; undefined when nothing is. */
@@ -542,9 +547,13 @@ function plainNames(columns: readonly PlannedColumn[]): ReadonlySet<string> {
   return new Set(columns.filter(({ generated }) => !generated).map((column) => column.name));
 }
 
-function forbiddenText(where: string, token: SqlToken): string {
+function forbiddenText(where: string, token: SqlToken, expression: readonly SqlToken[]): string {
+  const advice = jsonAdvice(expression, token);
+  if (advice !== undefined) {
+    return `${token.text} can't stand alone in ${where} of a replicated table: ${advice}`;
+  }
   if (token.value === "||") return `more than 10 || in ${where} may grow larger than SQLite allows`;
-  return `${token.text} can't stand in ${where} of a replicated table: only columns, literals, comparisons, IS NULL, ||, CASE, coalesce, lower, upper, length and substr are known never to fail on a value`;
+  return `${token.text} can't stand in ${where} of a replicated table: only columns, literals, comparisons, IS NULL, ||, CASE, coalesce, lower, upper, length, substr and guarded JSON are known never to fail on a value`;
 }
 
 /** The token that SQLite's error is about, if it says so; else the statement's first. */

@@ -68,16 +68,19 @@ function tableSql(name: string, wanted?: readonly string[]): fc.Arbitrary<string
       }),
       check: fc.boolean(),
       generated: fc.constantFrom("", "VIRTUAL", "STORED"),
+      json: fc.boolean(),
       index: fc.boolean(),
     })
-    .map(({ key: { columns: keySql, end, rest }, columns, check, generated, index }) => {
+    .map(({ key: { columns: keySql, end, rest }, columns, check, generated, json, index }) => {
       const first = columns[0]?.name as string;
       const parts = [keySql, ...columns.map(({ sql }) => sql)];
-      if (generated !== "")
-        parts.splice(1, 0, `g INTEGER AS (lower(${first}) || substr(k, 2)) ${generated}`);
+      const expression = json
+        ? `CASE WHEN json_valid(${first}) THEN json_extract(${first}, '$.a[0]') ELSE k END`
+        : `lower(${first}) || substr(k, 2)`;
+      if (generated !== "") parts.splice(1, 0, `g INTEGER AS (${expression}) ${generated}`);
       const checks = check ? `, CHECK (${first} < k)` : "";
       const indexes = index
-        ? `; CREATE INDEX x_${name} ON ${name} (length(${first}), k || ${first}) WHERE ${first} > 'a' OR k IS NULL`
+        ? `; CREATE INDEX x_${name} ON ${name} (length(${first}), k || ${first}) WHERE ${first} > 'a' OR json_valid(${first}) OR k IS NULL`
         : "";
       return `CREATE TABLE ${name} (${parts.join(", ")}${end}${checks}${rest}${indexes};`;
     });
@@ -87,10 +90,14 @@ function schemaSql(): fc.Arbitrary<string> {
   return fc.tuple(tableSql("t"), tableSql("u")).map((tables) => tables.join("\n"));
 }
 
+/** SQLite's own form of `{"a":[1]}`. */
+const jsonb = Uint8Array.fromHex("5c17612b1331");
+
 function value(): fc.Arbitrary<SqlValue> {
   return fc.oneof(
     sqlValue(),
     fc.constantFrom<SqlValue>(" 5", "5.0", "0x5", "1e3", "-0.0", "5\0x", "9223372036854775808"),
+    fc.constantFrom<SqlValue>(...['{"a":[1]}', '{"a":[', "{a:[1]}", '{"a":[1]}\0'], jsonb),
   );
 }
 
