@@ -110,7 +110,7 @@ test("the forms that are let through are total: any value, any path", () => {
   using db = openMemory();
   db.exec(`CREATE TABLE t (id INTEGER PRIMARY KEY, v)`);
   const step = fc.oneof(
-    fc.constantFrom("a", "name", "\u00e9", "a-b", '"a b"', '""', "0").map((name) => `.${name}`),
+    fc.constantFrom("a", "name", "\u00e9", "a-b", '"a b"', "0").map((name) => `.${name}`),
     fc.constantFrom(0, 1, 999999).map((index) => `[${index}]`),
   );
   const path = fc.array(step, { maxLength: 64 }).map((steps) => `'$${steps.join("")}'`);
@@ -125,16 +125,11 @@ test("the forms that are let through are total: any value, any path", () => {
       damaged[at % damaged.length] = byte;
       for (const one of [value, whole, damaged]) {
         db.all("REPLACE INTO t VALUES (1, ?)", one);
-        for (const cut of [`json_extract(v, ${way})`, `v ->> ${way}`, `v -> ${way}`]) {
-          const expression = `CASE WHEN json_valid(v) THEN ${cut} END`;
-          // What the planner would refuse isn't promised anything.
-          const isLetThrough =
-            problemsOf(`CREATE TABLE t (k TEXT PRIMARY KEY NOT NULL, v, g AS (${expression}))`)
-              .length === 0;
-          if (isLetThrough) db.all(`SELECT ${expression} FROM t`);
-        }
+        const cuts = [`json_extract(v, ${way})`, `v ->> ${way}`, `v -> ${way}`];
+        const forms = cuts.map((cut) => `CASE WHEN json_valid(v) THEN ${cut} END`);
+        db.all(`SELECT ${forms.join(", ")} FROM t`);
       }
     }),
-    { numRuns: 150 },
+    { numRuns: 500 },
   );
 });
