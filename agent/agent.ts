@@ -15,7 +15,7 @@ import { openCluster, readTokens } from "./agent-secrets.ts";
 import { Agreements } from "./agreements.ts";
 import { createGate } from "./api/access.ts";
 import { createFront, RouteRoom } from "./api/front.ts";
-import { createApi } from "./api/handlers.ts";
+import { apiLimits, createApi } from "./api/handlers.ts";
 import { listenAddressToText } from "./api/listen-address.ts";
 import { idOf } from "./api/socket-owner.ts";
 import { claimSocketPath } from "./api/socket-path.ts";
@@ -145,7 +145,7 @@ export async function startAgent(
     link = net?.link;
     const { service } = store;
     const { bodyBytesMax, subscriberBytesMax, endpointName } = config.api;
-    const handle = createApi(service, { bodyBytesMax, subscriberBytesMax, statementsMax: 100_000 });
+    const handle = createApi(service, { ...apiLimits, bodyBytesMax, subscriberBytesMax });
     const room = new RouteRoom();
     const onFault = (error: unknown): void =>
       log.error("a handler failed", { why: faultText(error) });

@@ -13,19 +13,37 @@
 
 import { errorJson, utf8 } from "./http.ts";
 import type { StreamEvent } from "./store-service.ts";
+import type { Unread, UnreadRoom } from "./unread-room.ts";
 
 /** What is thrown after the last piece of a stream that is cut. */
 export class StreamCut extends Error {
   override readonly name = "StreamCut";
 }
 
-export class EventStream implements AsyncIterable<Uint8Array> {
-  readonly #queue: Uint8Array[] = [];
+/** Pieces are handed on together up to this size. */
+const chunkBytesMax = 256 * 1024;
+/** The bound for one reader's events while all of them together have left too much unread. */
+const fullBytesMax = 64 * 1024;
+
+interface Queued {
+  readonly bytes: Uint8Array;
+  /** Rows of the snapshot count to no bound but the room's. */
+  readonly isSnapshot: boolean;
+}
+
+export class EventStream implements AsyncIterable<Uint8Array>, Unread {
+  readonly #queue: Queued[] = [];
   readonly #bytesMax: number;
+  readonly #room: UnreadRoom;
   readonly #onEnd: () => void;
-  #queuedBytes = 0;
+  /** Of events in the queue. */
+  #eventBytes = 0;
+  /** Of all that is in the queue, and of what the carrier has been handed last. */
+  #unreadBytes = 0;
+  #idleSinceMs = 0;
   #ended = false;
   #isCut = false;
+  #isGone = false;
   #wake: (() => void) | undefined;
 
   /**
@@ -33,11 +51,12 @@ export class EventStream implements AsyncIterable<Uint8Array> {
    * @param signal aborts when the client is gone
    * @param onEnd called once, when no more events are wanted
    */
-  constructor(bytesMax: number, signal: AbortSignal, onEnd: () => void) {
+  constructor(bytesMax: number, room: UnreadRoom, signal: AbortSignal, onEnd: () => void) {
     this.#bytesMax = bytesMax;
+    this.#room = room;
     this.#onEnd = onEnd;
-    signal.addEventListener("abort", () => this.#end(), { once: true });
-    if (signal.aborted) this.#end();
+    signal.addEventListener("abort", () => this.#gone(), { once: true });
+    if (signal.aborted) this.#gone();
   }
 
   /** From the store. Never blocks. */
@@ -48,48 +67,111 @@ export class EventStream implements AsyncIterable<Uint8Array> {
       this.#end();
       return;
     }
-    if (!event.isSnapshot) {
+    const { bytes, isSnapshot } = event;
+    const { isFull } = this.#room;
+    if (!isSnapshot) {
       // One that has read everything gets a transaction of any size.
-      const isBehind = this.#queuedBytes > 0;
-      if (isBehind && this.#queuedBytes + event.bytes.length > this.#bytesMax) {
-        const why = `too slow: over ${this.#bytesMax} bytes of events were waiting to be read`;
-        const from = lastChangeId(this.#queue.at(-1) as Uint8Array);
+      const isBehind = this.#eventBytes > 0;
+      const bytesMax = isFull ? Math.min(this.#bytesMax, fullBytesMax) : this.#bytesMax;
+      if (isBehind && this.#eventBytes + bytes.length > bytesMax) {
+        const why = `too slow: over ${bytesMax} bytes of events were waiting to be read`;
+        const from = lastChangeId((this.#queue.at(-1) as Queued).bytes);
         this.refuse(from === undefined ? `${why}; ask anew` : `${why}; go on with from=${from}`);
         return;
       }
-      this.#queuedBytes += event.bytes.length;
+    } else if (isFull && this.#unreadBytes > 0) {
+      this.#room.dropStalled(this, performance.now());
+      if (this.#ended) return;
     }
-    this.#queue.push(event.bytes);
+    this.#add({ bytes, isSnapshot });
     this.#wake?.();
   };
 
   /** Ends it with a line that says why, after what was queued. */
   refuse(why: string): void {
     if (this.#ended) return;
-    this.#queue.push(utf8(`${errorJson(why)}\n`));
+    this.#add({ bytes: utf8(`${errorJson(why)}\n`), isSnapshot: true });
     this.#end();
+  }
+
+  /** The same, in place of what was queued. */
+  drop(why: string): void {
+    this.#forget();
+    // What is left of one that has ended has nothing more to say.
+    if (this.#ended) this.#isCut = true;
+    else this.refuse(why);
   }
 
   get isEnded(): boolean {
     return this.#ended;
   }
 
+  get unreadBytes(): number {
+    return this.#unreadBytes;
+  }
+
+  get idleSinceMs(): number {
+    return this.#idleSinceMs;
+  }
+
   async *[Symbol.asyncIterator](): AsyncGenerator<Uint8Array> {
     try {
       for (;;) {
         if (this.#queue.length > 0) {
-          const chunk =
-            this.#queue.length === 1 ? (this.#queue[0] as Uint8Array) : Buffer.concat(this.#queue);
-          this.#queue.length = 0;
-          this.#queuedBytes = 0;
+          const chunk = this.#take();
           yield chunk;
+          // Whoever asks for more has done with it.
+          this.#changeUnread(-Math.min(chunk.length, this.#unreadBytes));
         } else if (this.#isCut) throw new StreamCut();
         else if (this.#ended) return;
         else await new Promise<void>((resolve) => (this.#wake = resolve));
       }
     } finally {
-      this.#end();
+      this.#gone();
     }
+  }
+
+  #add(queued: Queued): void {
+    if (this.#unreadBytes === 0) this.#idleSinceMs = performance.now();
+    this.#queue.push(queued);
+    if (!queued.isSnapshot) this.#eventBytes += queued.bytes.length;
+    this.#changeUnread(queued.bytes.length);
+  }
+
+  /** The next pieces, together. */
+  #take(): Uint8Array {
+    let count = 0;
+    let length = 0;
+    for (const { bytes, isSnapshot } of this.#queue) {
+      if (count > 0 && length + bytes.length > chunkBytesMax) break;
+      count++;
+      length += bytes.length;
+      if (!isSnapshot) this.#eventBytes -= bytes.length;
+    }
+    const taken = this.#queue.splice(0, count);
+    this.#idleSinceMs = performance.now();
+    return count === 1
+      ? (taken[0] as Queued).bytes
+      : Buffer.concat(taken.map(({ bytes }) => bytes));
+  }
+
+  #changeUnread(bytes: number): void {
+    this.#unreadBytes += bytes;
+    this.#room.changed(this, bytes);
+  }
+
+  #forget(): void {
+    this.#queue.length = 0;
+    this.#eventBytes = 0;
+    this.#changeUnread(-this.#unreadBytes);
+  }
+
+  /** Nobody reads what is left. */
+  #gone(): void {
+    if (this.#isGone) return;
+    this.#isGone = true;
+    this.#forget();
+    this.#end();
   }
 
   #end(): void {

@@ -48,6 +48,7 @@ import type {
   TableStats,
   TransactOutcome,
 } from "./store-service.ts";
+import { UnreadRoom } from "./unread-room.ts";
 import { parseUuid } from "./uuid.ts";
 
 export interface ApiLimits {
@@ -55,6 +56,8 @@ export interface ApiLimits {
   readonly bodyBytesMax: number;
   /** Of events that one subscriber has not read. */
   readonly subscriberBytesMax: number;
+  /** Of all that all subscribers together have not read, rows of snapshots included; over it no other may begin. */
+  readonly unreadBytesMax: number;
   /** Statements of one transaction. */
   readonly statementsMax: number;
 }
@@ -62,6 +65,7 @@ export interface ApiLimits {
 export const apiLimits: ApiLimits = {
   bodyBytesMax: 16 * 1024 * 1024,
   subscriberBytesMax: 4 * 1024 * 1024,
+  unreadBytesMax: 256 * 1024 * 1024,
   statementsMax: 100_000,
 };
 
@@ -101,10 +105,12 @@ const updatesPath = "/v1/updates/";
 class Handlers {
   readonly #store: StoreService;
   readonly #limits: ApiLimits;
+  readonly #room: UnreadRoom;
 
   constructor(store: StoreService, limits: ApiLimits) {
     this.#store = store;
     this.#limits = limits;
+    this.#room = new UnreadRoom(limits.unreadBytesMax);
   }
 
   handle(request: ApiRequest, access: Access): Promise<ApiResponse> | ApiResponse {
@@ -238,9 +244,13 @@ class Handlers {
     { revoked }: Access,
     open: (push: EventStream["push"]) => Promise<SubscribeOutcome>,
   ): Promise<ApiResponse> {
+    if (!this.#room.mayEnter(performance.now())) {
+      return errorResponse(503, "other subscribers have too much left to read: try again");
+    }
     let subscriber: number | undefined;
     const onRevoked = (): void => stream.refuse("the token of this stream is no longer valid");
-    const stream = new EventStream(this.#limits.subscriberBytesMax, request.signal, () => {
+    const { subscriberBytesMax } = this.#limits;
+    const stream = new EventStream(subscriberBytesMax, this.#room, request.signal, () => {
       revoked?.removeEventListener("abort", onRevoked);
       if (subscriber !== undefined) this.#store.unsubscribe(subscriber);
     });
