@@ -59,6 +59,8 @@ export class Statement implements SqlStatement, Disposable {
   /** Address and room of each parameter's slot, by index - 1; 0 until it is needed. */
   readonly #slots: number[];
   readonly #slotBytes: number[];
+  #slotBytesSum = 0;
+  #hasLargeValue = false;
   #columnNames: string[] | null = null;
 
   /** Made by `Database.prepare`. */
@@ -164,6 +166,7 @@ export class Statement implements SqlStatement, Disposable {
     }
     const pointer = this.#module.allocate(bytes);
     this.#module.heap.u8.set(value, pointer);
+    this.#hasLargeValue = true;
     const code = bind(this.#pointer, index1, pointer, bytes, SQLITE_TRANSIENT);
     this.#module.free(pointer);
     this.#check(code);
@@ -185,9 +188,20 @@ export class Statement implements SqlStatement, Disposable {
     );
   }
 
+  /** What is kept for values of parameters as long as the statement lives, bytes. */
+  get slotBytes(): number {
+    return this.#slotBytesSum;
+  }
+
+  /** It may hold a copy of a value of over 64 KiB, until that is bound anew or cleared. */
+  get hasLargeValue(): boolean {
+    return this.#hasLargeValue;
+  }
+
   /** All parameters become NULL. */
   clearBindings(): void {
     this.#atRest();
+    this.#hasLargeValue = false;
     this.#exports.sqlite3_clear_bindings(this.#pointer);
   }
 
@@ -487,6 +501,7 @@ export class Statement implements SqlStatement, Disposable {
     if (room > 0) this.#module.free(this.#slots[at] as number);
     this.#slots[at] = pointer;
     this.#slotBytes[at] = grown;
+    this.#slotBytesSum += grown - room;
     return pointer;
   }
 }

@@ -32,9 +32,19 @@ export interface Prepared {
   columnsLine: Uint8Array | undefined;
   /** As SQLite says. */
   readonly isReadonly: boolean;
+  /** About what it keeps in memory, as last looked at. */
+  keptBytes: number;
 }
 
 export type Lookup = Prepared | "empty";
+
+/**
+ * Of all statements of a connection together, with their texts: a client may send texts of 16 MB, and SQLite's memory
+ * is everybody's.
+ */
+const keptBytesMax = 16 * 1024 * 1024;
+/** A character of the text, and what SQLite makes of it. */
+const bytesPerChar = 8;
 
 /** Least recently used go first. A statement from here is at rest between calls. */
 export class PreparedStatements {
@@ -45,6 +55,7 @@ export class PreparedStatements {
   readonly #bySql = new Map<string, Prepared>();
   #lastSql: string | undefined;
   #last: Prepared | undefined;
+  #keptBytes = 0;
 
   constructor(database: Database, guard: SqlGuard, mode: GuardMode, countMax = 256) {
     this.#database = database;
@@ -62,6 +73,7 @@ export class PreparedStatements {
   get(sql: string): Lookup {
     // Often the same text comes again and again; it is the youngest already.
     if (sql === this.#lastSql) return this.#last as Prepared;
+    this.#weighLast();
     const known = this.#bySql.get(sql);
     if (known !== undefined) {
       this.#lastSql = sql;
@@ -90,22 +102,35 @@ export class PreparedStatements {
       moves: moved,
       columnsLine: undefined,
       isReadonly: statement.readonly,
+      keptBytes: 0,
     };
     this.#bySql.set(sql, prepared);
     this.#lastSql = sql;
     this.#last = prepared;
-    if (this.#bySql.size > this.#countMax) {
-      const [[oldSql, old]] = this.#bySql as unknown as [[string, Prepared]];
+    for (const [oldSql, old] of this.#bySql) {
+      const isFull = this.#bySql.size > this.#countMax || this.#keptBytes > keptBytesMax;
+      if (!isFull || old === prepared) break;
       this.#bySql.delete(oldSql);
+      this.#keptBytes -= old.keptBytes;
       old.statement.finalize();
     }
     return prepared;
+  }
+
+  /** The one that was used last has come to rest with what it was given. */
+  #weighLast(): void {
+    if (this.#last === undefined) return;
+    const { statement, keptBytes } = this.#last;
+    if (statement.hasLargeValue) statement.clearBindings();
+    this.#last.keptBytes = statement.sql.length * bytesPerChar + statement.slotBytes;
+    this.#keptBytes += this.#last.keptBytes - keptBytes;
   }
 
   /** Lets go of all: the schema is another, and what was noted of them may be. */
   clear(): void {
     for (const { statement } of this.#bySql.values()) statement.finalize();
     this.#bySql.clear();
+    this.#keptBytes = 0;
     this.#lastSql = undefined;
     this.#last = undefined;
   }

@@ -1,0 +1,62 @@
+import { expect, test } from "bun:test";
+import { openDatabase } from "../../wasm/database.ts";
+import { MemoryVfs } from "../../wasm/vfs/memory.ts";
+import { SqlGuard } from "./guard.ts";
+import { bindParameters, PreparedStatements } from "./prepared.ts";
+
+const megabyte = 1024 * 1024;
+
+function open() {
+  const database = openDatabase("/prepared.db", { vfs: new MemoryVfs() });
+  const guard = new SqlGuard(database);
+  const prepared = new PreparedStatements(database, guard, "read");
+  const get = (sql: string) => {
+    const found = guard.within("read", () => prepared.get(sql));
+    if (found === "empty") throw new Error("empty");
+    return found.statement;
+  };
+  /** Of statements, with what is bound to them. */
+  const kept = () =>
+    database.all("SELECT count(*) FROM sqlite_stmt WHERE sql GLOB 'SELECT [0-9]*'")[0]?.[0];
+  return { database, get, kept };
+}
+
+test("statements are kept by their number", () => {
+  const { get, kept } = open();
+  for (let i = 0; i < 300; i++) get(`SELECT ${i}, 1`);
+  expect(kept()).toBe(256);
+});
+
+test("statements are kept by what they take, the last one always", () => {
+  const { get, kept } = open();
+  const long = (i: number) => `SELECT ${i}, 1 /* ${"x".repeat(megabyte)} */`;
+  for (let i = 0; i < 20; i++) get(long(i));
+  expect(kept()).toBe(2);
+  get(`SELECT 1, 1 /* ${"x".repeat(4 * megabyte)} */`);
+  get("SELECT 2, 1");
+  expect(kept()).toBe(1);
+});
+
+test("large values aren't kept with them", () => {
+  const { database, get } = open();
+  const value = "y".repeat(4 * megabyte);
+  const before = database.module.heap.u8.length;
+  for (let i = 0; i < 30; i++) {
+    const statement = get(`SELECT ${i}, length(?)`);
+    bindParameters(statement, [value]);
+    statement.step();
+    expect(statement.columnNumber(1)).toBe(value.length);
+    statement.reset();
+  }
+  expect(database.module.heap.u8.length - before).toBeLessThan(40 * megabyte);
+  // Values that were small, bound anew: the room for them counts.
+  const many = `SELECT 0, ${Array.from({ length: 1000 }, () => "?").join("||")}`;
+  const statement = get(many);
+  bindParameters(
+    statement,
+    Array.from({ length: 1000 }, () => "z".repeat(20_000)),
+  );
+  expect(statement.slotBytes).toBeGreaterThan(20 * megabyte);
+  get("SELECT 1, 1");
+  expect(database.all("SELECT count(*) FROM sqlite_stmt WHERE sql = ?", many)[0]?.[0]).toBe(0);
+});
