@@ -6,7 +6,8 @@
  * What comes from the net side is done in this order:
  *
  * 1. urgent changesets at once, in the turn in which they arrive;
- * 2. everything else one request, or one slice of it, a turn, so that HTTP and urgent ones come between;
+ * 2. everything else one request, or one slice of it, a turn, so that HTTP and urgent ones come between; every other
+ *    turn is the cut's, while one is being made;
  * 3. checkpoints, a slice of the rebuild or of a scan, when nothing else waits.
  *
  * There is one timer, for whatever is due next.
@@ -52,6 +53,7 @@ export class StoreTurns {
   readonly #waiting: StoreRequest[] = [];
   readonly #replies: StoreReply[] = [];
   #isTurnAsked = false;
+  #isCutTurn = false;
   #bulkAtMs = Number.NEGATIVE_INFINITY;
   #timer: ReturnType<typeof setTimeout> | undefined;
   #timerMs = Number.POSITIVE_INFINITY;
@@ -190,9 +192,11 @@ export class StoreTurns {
       this.#arm(this.#clock.nowMs());
       return;
     }
-    const request = this.#waiting.shift();
+    // A flood of changes keeps neither a cut from being made
+    this.#isCutTurn = !this.#isCutTurn && this.#replica.isCutDue;
+    const request = this.#isCutTurn ? undefined : this.#waiting.shift();
     if (request !== undefined) this.#handle(request);
-    // A flood of changes doesn't keep the index from being built: without it nobody hears what is here.
+    // nor the index from being built: without it nobody hears what is here.
     if (request === undefined || !this.#replica.isBuilt) this.#tickOrChore();
     this.#wal.checkpointWhenDue();
     this.#arm(this.#clock.nowMs());

@@ -8,7 +8,7 @@
  * @module
  */
 
-import type { Pace } from "../core/store/apply-work.ts";
+import type { Pace } from "../core/store/pace.ts";
 
 const servingMs = 1;
 const aloneMs = 8;

@@ -25,8 +25,10 @@ export interface OpenLoopResult {
   readonly latestSendMs: number;
   /** Requests for which no connection was free. */
   readonly starved: number;
-  /** Answers that were not 200 with one row. */
+  /** Answers that were not 200 with one row, and those that never came. */
   readonly wrong: number;
+  /** The first of them. */
+  readonly wrongText: string | undefined;
 }
 
 /** A timer of Bun's has a millisecond, and what was due just after it fired waits for the next. */
@@ -55,6 +57,7 @@ class OpenLoopReads {
   #latestSendMs = 0;
   #starved = 0;
   #wrong = 0;
+  #wrongText: string | undefined;
 
   constructor(perSecond: number, rows: number) {
     this.#perSecond = perSecond;
@@ -108,6 +111,7 @@ class OpenLoopReads {
       latestSendMs: this.#latestSendMs,
       starved: this.#starved,
       wrong: this.#wrong + this.#open,
+      wrongText: this.#wrongText,
     };
   }
 
@@ -144,6 +148,7 @@ class OpenLoopReads {
     this.#tookMs.push(nowMs - request.dueMs);
     if (!carrier.text.startsWith("HTTP/1.1 200") || !carrier.text.includes('{"row":[1,')) {
       this.#wrong++;
+      this.#wrongText ??= carrier.text;
     }
     this.#open--;
     carrier.request = undefined;

@@ -221,7 +221,11 @@ async function disturbed<T>(
   const { result, reads } = await readsDuring(measured, readRows, during);
   const sent = reads.tookMs.length;
   const latePercent = (100 * reads.lateSends) / Math.max(1, sent);
-  if (reads.wrong > 0) throw new Error(`${reads.wrong} reads got no row`);
+  if (reads.wrong > 0) {
+    throw new Error(
+      `${reads.wrong} of ${sent} reads got no row: ${reads.wrongText ?? "no answer"}`,
+    );
+  }
   return {
     result: result.result,
     reads: reads.tookMs,

@@ -4,9 +4,9 @@
  * The space of row ids is cut into 65,536 *ranges* by the first two bytes of the id. A range has a count
  * and a *fingerprint*, the sum of its rows' digests mod 2^128; the sums of sixteen neighbours make their
  * parent, up to one root. Addition is commutative and has an inverse, so the tree is a function of
- * the set alone. A changed row costs one addition to its range; the sums above follow when they are asked
- * for. (An XOR would be cheaper and weaker: a row counted twice would vanish. Digests are keyed,
- * `row/digest.ts`.)
+ * the set alone. A changed row costs one addition to its range and one to the root, which is told often; the
+ * sums between follow when they are asked for. (An XOR would be cheaper and weaker: a row counted twice would
+ * vanish. Digests are keyed, `row/digest.ts`.)
  *
  * | level | nodes  | a node covers  |
  * | ----- | ------ | -------------- |
@@ -60,7 +60,7 @@ export function rangesOfNode(
 }
 
 export class FingerprintTree {
-  /** Those of the ranges are always right, those above once {@link #sumUp} has run. */
+  /** Those of the ranges and of the root are always right, those between once {@link #sumUp} has run. */
   readonly #lanes = new Uint32Array(nodeCount * sumLanes);
   /** By node of the level above the ranges: a range below it was changed since. */
   readonly #isStale = new Uint8Array(parentCount);
@@ -87,18 +87,19 @@ export class FingerprintTree {
   /** {@link replace} by what {@link differenceOf} says. */
   addDifference(range: number, difference: Uint32Array): void {
     addSum(this.#lanes, (rangesStart + range) * sumLanes, difference, 0);
+    addSum(this.#lanes, 0, difference, 0);
     const parent = range >>> 4;
     if (this.#isStale[parent] === 1) return;
     this.#isStale[parent] = 1;
     this.#stale.push(parent);
   }
 
-  /** Brings the sums above the ranges up to date: sixteen additions a node that has changed. */
+  /** Brings the sums between ranges and root up to date: sixteen additions a node that has changed. */
   #sumUp(): void {
     let nodes = this.#stale;
     if (nodes.length === 0) return;
     for (const node of nodes) this.#isStale[node] = 0;
-    for (let level = rangeLevel - 1; level >= 0; level--) {
+    for (let level = rangeLevel - 1; level > 0; level--) {
       const above: number[] = [];
       let last = -1;
       // In order, so that a node is added up once for all that changed below it.
@@ -146,7 +147,7 @@ export class FingerprintTree {
   }
 
   #at(level: number, node: number): number {
-    if (level < rangeLevel) this.#sumUp();
+    if (level > 0 && level < rangeLevel) this.#sumUp();
     const start = levelStart[level];
     assert(
       start !== undefined && node >= 0 && node < nodesAtLevel(level),

@@ -15,23 +15,31 @@ import { type IdWords, type RowId, wordsToId } from "../row/digest.ts";
 export const noPlace = -1;
 
 const words = 4;
-const capacityMin = 256;
+const usualCapacityMin = 256;
 
 export class IdTable {
   #size = 0;
   /** Places in use or free to be used again. */
   #places = 0;
-  #capacity: number = capacityMin;
-  #ids = new Uint32Array(capacityMin * words);
+  #capacity: number;
+  #ids: Uint32Array;
   /** Chains the free places. */
-  #nextFree = new Int32Array(capacityMin);
+  #nextFree: Int32Array;
   #free: number = noPlace;
   /** Place by hash; twice as long as there are places. */
-  #slots = new Int32Array(2 * capacityMin).fill(noPlace);
+  #slots: Int32Array;
 
   /** The id looked up last, and its place: a change looks a row up and then adds it. */
   #looked: IdWords | undefined;
   #lookedPlace: number = noPlace;
+
+  /** @param capacityMin Places to begin with, a power of two. */
+  constructor(capacityMin: number = usualCapacityMin) {
+    this.#capacity = capacityMin;
+    this.#ids = new Uint32Array(capacityMin * words);
+    this.#nextFree = new Int32Array(capacityMin);
+    this.#slots = new Int32Array(2 * capacityMin).fill(noPlace);
+  }
 
   get size(): number {
     return this.#size;

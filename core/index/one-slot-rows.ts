@@ -14,8 +14,8 @@ import type { ClockState, Digest, IdWords } from "../row/digest.ts";
 import { subtractSum, sumLanes } from "./fingerprint-tree.ts";
 import { grown, IdTable, noPlace } from "./id-table.ts";
 
-/** Less room than this, some 90 bytes a row, isn't worth giving back. */
-const sparseCapacityMin = 16_384;
+/** Less room than for so many rows, some 90 bytes each, isn't worth giving back. */
+const sparseCapacityMin = 512;
 /** Of each digest. */
 const lanes = 4;
 
@@ -29,7 +29,8 @@ export interface OneSlotRow {
 }
 
 export class OneSlotRows {
-  readonly #ids = new IdTable();
+  readonly #capacityMin: number;
+  readonly #ids: IdTable;
   #capacity = 0;
   #digests = new Uint32Array(0);
   #beforeDigests = new Uint32Array(0);
@@ -44,6 +45,13 @@ export class OneSlotRows {
   #lastFirst: number = noPlace;
 
   readonly #before = new Uint32Array(sumLanes);
+  readonly #difference = new Uint32Array(sumLanes);
+
+  /** @param capacityMin Room to begin with, a power of two. */
+  constructor(capacityMin: number) {
+    this.#capacityMin = capacityMin;
+    this.#ids = new IdTable(capacityMin);
+  }
 
   get size(): number {
     return this.#ids.size;
@@ -56,7 +64,7 @@ export class OneSlotRows {
 
   /** The same rows in no more room than they need. */
   compacted(): OneSlotRows {
-    const compacted = new OneSlotRows();
+    const compacted = new OneSlotRows(this.#capacityMin);
     for (const slot of [...this.slots()]) {
       for (
         let place = this.#firstOf(slot);
@@ -137,7 +145,7 @@ export class OneSlotRows {
 
   /** The rows of a slot: their range, and what the slot adds to it, which is good inside the call. */
   forEachIn(slot: number, visit: (range: number, difference: Uint32Array) => void): void {
-    const difference = new Uint32Array(sumLanes);
+    const difference = this.#difference;
     let place = this.#firstOf(slot);
     for (; place !== noPlace; place = this.#next[place] as number) {
       const at = place * lanes;
@@ -155,15 +163,18 @@ export class OneSlotRows {
     }
   }
 
-  /** Lets go of a slot's rows: they are settled. */
-  forget(slot: number): void {
+  /** Lets go of a slot's rows: they are settled. @returns how many they were */
+  forget(slot: number): number {
+    let count = 0;
     let place = this.#firstOf(slot);
     while (place !== noPlace) {
       const next = this.#next[place] as number;
       this.#forgetPlace(place);
       place = next;
+      count++;
     }
     this.#lastFirst = noPlace;
+    return count;
   }
 
   #forgetPlace(place: number): void {

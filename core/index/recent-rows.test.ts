@@ -140,6 +140,9 @@ test("places are used again, and the columns grow", () => {
     expect(recent.get(rowOf(i, i).id)).toEqual(i < 3000 ? undefined : rowOf(i, i));
     expect(recent.digestOf(idToWords(rowOf(i, i).id))?.d).toBe(i < 3000 ? undefined : i);
   }
+  // A thousand in one go.
+  recent.expire(145);
+  expect(recent.size).toBe(1000);
   recent.expire(145);
   touch(recent, rowOf(1, 1), 146);
   expect(allOf(recent).map(({ digest }) => digest.d)).toEqual([

@@ -15,6 +15,7 @@ import { compareStamps } from "../clock/stamp.ts";
 import { type CellClock, type ClockState, type RowId, rangeOfRow } from "../row/digest.ts";
 import { MapStore } from "../store/map-store.ts";
 import { FingerprintTree } from "./fingerprint-tree.ts";
+import { shardCount } from "./range-sums.ts";
 import { RowIndex } from "./row-index.ts";
 import { askableCuts, cutAt } from "./settled-image.ts";
 
@@ -95,7 +96,12 @@ interface Delivery {
   readonly pausesMs: readonly number[];
   /** Delivered with the one before, in one transaction, when the number is even. */
   readonly joined: readonly number[];
+  /** Pieces of the cut under way that are worked before each; all of them above {@link piecesMax}. */
+  readonly pieces: readonly number[];
 }
+
+/** Two and a half cuts. */
+const piecesMax = 5 * shardCount;
 
 function delivery(): fc.Arbitrary<Delivery> {
   const numbers = fc.array(fc.nat(1000), { minLength: 60, maxLength: 60 });
@@ -108,6 +114,7 @@ function delivery(): fc.Arbitrary<Delivery> {
       maxLength: 60,
     }),
     joined: numbers,
+    pieces: fc.array(fc.nat(2 * piecesMax), { minLength: 60, maxLength: 60 }),
   });
 }
 
@@ -124,7 +131,10 @@ function deliver(history: History, how: Delivery, checkAlways: boolean): Observe
   let batch: Changeset[] = [];
   queue.forEach(({ changeset }, i) => {
     nowMs += numberAt(how.pausesMs, i);
-    observer.index.image.advance(cutAt(nowMs));
+    observer.index.image.aim(cutAt(nowMs));
+    let pieces = numberAt(how.pieces, i);
+    if (pieces > piecesMax) pieces = Number.POSITIVE_INFINITY;
+    if (pieces > 0) observer.index.image.work(() => --pieces <= 0);
     batch.push(changeset);
     if (numberAt(how.joined, i) % 2 === 0 && i + 1 < queue.length) return;
     observer.hear(batch, nowMs);
@@ -272,6 +282,37 @@ test("two values under one stamp: the image takes the one the live row took", ()
     for (const roots of observers) expect(roots).toEqual(model as typeof roots);
     expect(model?.[0]?.rows).toBe(1);
   }
+});
+
+test("while a cut is being made the five before it can be asked for, whatever comes in between", () => {
+  const observer = new Observer(cutAt(startMs + 5000));
+  const { image } = observer.index;
+  const at = (ms: number) => ({ ms: startMs + ms, count: 0, site: siteOf(0) });
+  const rowsAt = (ms: number, from: number, to: number): Changeset => ({
+    stamp: at(ms),
+    lane: 1,
+    rows: Array.from({ length: to - from }, (_, i) => ({
+      table: "t",
+      key: keyOf(from + i),
+      clock: { ...at(ms), cl: 1 },
+      cells: [{ column: "x", stamp: at(ms), value: ms }],
+    })),
+  });
+  observer.hear([rowsAt(100, 0, 300)], 0);
+  observer.hear([rowsAt(1100, 200, 400)], 0);
+  const before = image.cut;
+  image.aim(before + 1);
+  const cuts = new Set<number>();
+  for (let piece = 0; image.hasWork; piece++) {
+    image.work(() => true);
+    // Late ones: some shards are ahead, others not.
+    observer.hear([rowsAt(200 + piece, 2 * piece, 2 * piece + 1)], 0);
+    if (piece % 16 === 0) observer.expectNaive();
+    expect(image.roots()).toHaveLength(askableCuts);
+    cuts.add(image.cut);
+  }
+  expect([...cuts]).toEqual([before, before + 1]);
+  observer.expectNaive();
 });
 
 test("a clock that jumps over years makes the cut jump with it", () => {

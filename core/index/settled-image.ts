@@ -7,12 +7,11 @@
  * have the same image. A cut is a whole second since 1970; cut c covers stamps whose ms is below
  * 1000 c. The last {@link askableCuts} cuts can be asked for.
  *
- * For each row touched lately it keeps the clock state at the oldest of these cuts, and per *slot* (the
- * second before a cut) the join of every clock stamped in it, also those that the live row ignored or
- * dropped: an overtaken frame changes no table and still belongs to its slot. A row state that comes is
- * taken apart; what belongs to a cut already made enters there at once, for finding such clocks is what
- * comparing is for. A row that isn't among those touched lately has one image at all these cuts, its
- * live state, and costs no memory here.
+ * Rows touched lately are kept in *shards* by the beginning of their ids (`image-shard.ts`). A new cut after
+ * a second of many changes takes time, and nobody is to wait for all of it: it is made in pieces, shard by
+ * shard. Until the last shard has it the cut before stays the newest that can be asked for, with the four
+ * before that; shards that are ahead subtract their last step. Then they let go of the oldest cut,
+ * in pieces too. Changes come in between as ever: each finds its shard at one cut or the other.
  *
  * Fingerprints: one tree at the newest cut, and for each step between two cuts the ranges that it changed.
  *
@@ -21,43 +20,21 @@
  * @module
  */
 
-import { assert } from "../assert.ts";
 import type { FingerprintHex } from "../change/frame.ts";
+import { type Digest, type Digester, type IdWords, rangeOfWords } from "../row/digest.ts";
+import { slotMs } from "./clock-part.ts";
 import {
-  type ClockState,
-  type Digest,
-  type Digester,
-  equalDigests,
-  type IdWords,
-  rangeOfWords,
-} from "../row/digest.ts";
-import type { QuickNews } from "../store/row-store.ts";
-import {
-  type ClockPart,
-  firstSlotOf,
-  isHeld,
-  joinParts,
-  lastSlotOf,
-  newsOf,
-  noClocks,
-  partOfSlot,
-  slotMs,
-  slotOfMs,
-  takeApart,
-} from "./clock-part.ts";
-import {
-  addSum,
-  differenceOf,
   FingerprintTree,
   nodeOfRange,
+  rangesOfNode,
   subtractSum,
   sumLanes,
   sumToHex,
   sumToShortHex,
   treeFanOut,
 } from "./fingerprint-tree.ts";
-import { IdTable, noPlace } from "./id-table.ts";
-import { type OneSlotRow, OneSlotRows } from "./one-slot-rows.ts";
+import { ImageShard, type TakenRow } from "./image-shard.ts";
+import { rangesPerShard, shardCount } from "./range-sums.ts";
 
 /** The newest cut and four before it. */
 export const askableCuts = 5;
@@ -69,16 +46,6 @@ export function cutAt(hlcMs: number): number {
   return Math.max(0, Math.floor((hlcMs - settleMs) / slotMs));
 }
 
-/** What a row was sent, and what that made of it: `MergedRow`, as far as the image goes. */
-export interface TakenRow {
-  readonly words: IdWords;
-  readonly before: ClockState | undefined;
-  readonly incoming: ClockState;
-  readonly after: ClockState;
-  readonly conflict: boolean;
-  readonly quickNews: QuickNews | undefined;
-}
-
 export interface ImageRoot {
   readonly cut: number;
   /** Rows in the image, tombstones too. */
@@ -87,53 +54,28 @@ export interface ImageRoot {
   readonly fingerprint: FingerprintHex;
 }
 
-interface TouchedSlot {
-  readonly slot: number;
-  part: ClockPart;
-  /**
-   * The image with this slot's clocks and all before, where that is known without joining: what the live
-   * row was when the first clock of a later slot came.
-   */
-  end: { readonly image: ClockPart; readonly digest: Digest } | undefined;
-}
-
-/** A row touched lately. */
-interface TouchedRow {
-  readonly id: IdWords;
-  readonly range: number;
-  /** Its image at the oldest cut. */
-  base: ClockPart;
-  /** By slot, ascending, all after the oldest cut: the join of the clocks stamped in it. */
-  readonly slots: TouchedSlot[];
-  live: ClockState;
-  liveDigest: Digest;
-  /** Its image at the newest cut, and the digest of that; undefined while it has none. */
-  cutImage: ClockPart;
-  cutDigest: Digest | undefined;
-}
-
 export class SettledImage {
-  readonly #digester: Digester;
   readonly #tree = new FingerprintTree();
+  readonly #shards: readonly ImageShard[];
   #cut: number;
-  readonly #ids = new IdTable();
-  /** By place of its id. */
-  readonly #rows: (TouchedRow | undefined)[] = [];
-  #oneSlot = new OneSlotRows();
-  /** By slot, for slots after the oldest cut: the rows that have clocks in it. */
-  readonly #rowsBySlot = new Map<number, TouchedRow[]>();
-  /** Steps between the askable cuts, oldest first: what each changed. */
-  readonly #steps: RangeSums[] = [];
+  /** The cut that was last asked for: the newest there will be. */
+  #aim: number;
+  /** While a cut is being made: shards that have made it. Then: shards that have let go of the oldest. */
+  #shardsDone = 0;
+  #phase: "none" | "making" | "letting-go" = "none";
   #changed = false;
 
   /** @param cut The first newest cut. */
   constructor(digester: Digester, cut: number) {
-    this.#digester = digester;
     this.#cut = cut;
-    for (let i = 1; i < askableCuts; i++) this.#steps.push(new RangeSums());
+    this.#aim = cut;
+    this.#shards = Array.from(
+      { length: shardCount },
+      () => new ImageShard(digester, this.#tree, cut, askableCuts),
+    );
   }
 
-  /** The newest cut. */
+  /** The newest cut that can be asked for. */
   get cut(): number {
     return this.#cut;
   }
@@ -144,7 +86,7 @@ export class SettledImage {
 
   /** Rows that have clocks after the oldest cut: what memory goes by. */
   get touchedRows(): number {
-    return this.#ids.size + this.#oneSlot.size;
+    return this.#shards.reduce((sum, { touchedRows }) => sum + touchedRows, 0);
   }
 
   /**
@@ -155,106 +97,20 @@ export class SettledImage {
    * @param beforeDigest Of `before`. @param afterDigest Of `after`.
    */
   take(row: TakenRow, beforeDigest: Digest | undefined, afterDigest: Digest): void {
-    const { words: id, before, after } = row;
-    const range = rangeOfWords(id);
-    const place = this.#ids.find(id);
-    if (place !== noPlace) {
-      const news = newsOf(row.incoming, before);
-      if (news !== undefined) {
-        this.#takeNews(
-          this.#rows[place] as TouchedRow,
-          news,
-          before,
-          after,
-          beforeDigest,
-          afterDigest,
-        );
-      }
-      return;
-    }
-    const isOneSlot = this.#oneSlot.has(id);
-    const quick = row.quickNews;
-    let news: ClockPart | undefined;
-    let firstSlot: number;
-    let lastSlot: number;
-    if (quick !== undefined) {
-      firstSlot = slotOfMs(quick.msMin);
-      lastSlot = slotOfMs(quick.msMax);
-    } else {
-      news = newsOf(row.incoming, before);
-      firstSlot = news === undefined ? Number.POSITIVE_INFINITY : firstSlotOf(news);
-      lastSlot = news === undefined ? Number.NEGATIVE_INFINITY : lastSlotOf(news);
-    }
-    if (!isOneSlot) {
-      if (lastSlot <= this.oldestCut) {
-        // Everything known of it lies before the oldest cut: the image at all of them is the live state.
-        this.#replaceAtAllCuts(range, beforeDigest, afterDigest);
-        return;
-      }
-      if (firstSlot === lastSlot && !row.conflict) {
-        if (before === undefined) {
-          this.addOneSlot(id, lastSlot, afterDigest);
-          return;
-        }
-        if (lastSlot > this.#cut && (quick !== undefined ? quick.isHeld : isHeld(news, after))) {
-          this.#oneSlot.add(id, lastSlot, before, beforeDigest, afterDigest);
-          return;
-        }
-      }
-    } else {
-      if (lastSlot === Number.NEGATIVE_INFINITY) return;
-      // More of the same slot, which won as well.
-      if (firstSlot === lastSlot && lastSlot > this.#cut && !row.conflict) {
-        if (quick !== undefined ? quick.isHeld : isHeld(news, after)) {
-          if (this.#oneSlot.grow(id, lastSlot, afterDigest)) return;
-        }
-      }
-    }
-    news ??= newsOf(row.incoming, before) as ClockPart;
-    let touched: TouchedRow;
-    if (isOneSlot && before !== undefined) touched = this.#retake(id, range, before);
-    else {
-      touched = {
-        id,
-        range,
-        base: before ?? noClocks,
-        slots: [],
-        // As it was: what the news make of it is worked out below.
-        live: before ?? after,
-        liveDigest: beforeDigest ?? afterDigest,
-        cutImage: before ?? noClocks,
-        cutDigest: beforeDigest,
-      };
-      this.#setRow(touched);
-    }
-    this.#takeNews(touched, news, before, after, beforeDigest, afterDigest);
+    const shard = this.#shardOf(rangeOfWords(row.words));
+    shard.take(row, beforeDigest, afterDigest);
+    this.#changed = shard.takeChanged() || this.#changed;
   }
 
   /** Whether it keeps anything of a row: if not, its image at all cuts is the live row. */
   knows(id: IdWords): boolean {
-    return this.#ids.find(id) !== noPlace || this.#oneSlot.has(id);
-  }
-
-  #takeNews(
-    row: TouchedRow,
-    news: ClockPart,
-    before: ClockState | undefined,
-    after: ClockState,
-    beforeDigest: Digest | undefined,
-    afterDigest: Digest,
-  ): void {
-    const last = row.slots.at(-1);
-    const lastEnd = before && beforeDigest && { image: before, digest: beforeDigest };
-    this.#fold(row, news, after, afterDigest);
-    // In order of time, as nearly always: nothing that came belongs to the slots before.
-    if (last !== undefined && row.slots.at(-2) === last && firstSlotOf(news) > last.slot) {
-      last.end = lastEnd;
-    }
+    return this.#shardOf(rangeOfWords(id)).knows(id);
   }
 
   /** Takes in a row never counted here, all of whose clocks lie before the oldest cut. */
   addSettled(range: number, digest: Digest): void {
-    this.#replaceAtAllCuts(range, undefined, digest);
+    this.#tree.add(range, digest);
+    this.#changed = true;
   }
 
   /**
@@ -262,28 +118,40 @@ export class SettledImage {
    * image is the live row from that slot's cut on, also where that was made already.
    */
   addOneSlot(id: IdWords, slot: number, digest: Digest): void {
-    this.#oneSlot.add(id, slot, undefined, undefined, digest);
-    if (slot > this.#cut) return;
-    const range = rangeOfWords(id);
-    this.#tree.replace(range, undefined, digest);
-    // The step that made the slot's cut.
-    (this.#steps[slot - 1 - this.oldestCut] as RangeSums).add(range, undefined, digest);
-    this.#changed = true;
-  }
-
-  #setRow(row: TouchedRow): void {
-    this.#rows[this.#ids.add(row.id)] = row;
+    const shard = this.#shardOf(rangeOfWords(id));
+    shard.addOneSlot(id, slot, digest);
+    this.#changed = shard.takeChanged() || this.#changed;
   }
 
   /**
-   * Moves the newest cut forward to `cut`; a smaller or equal one does nothing. The caller keeps it below
+   * Wants the newest cut to become `cut`; a smaller or equal one changes nothing. The caller keeps it below
    * stamps that wait in a queue: what waits when its cut is made is merely late.
    */
-  advance(cut: number): void {
-    while (this.#cut < cut) {
-      if (cut - this.#cut > 2 * askableCuts) this.#skip(cut - askableCuts);
-      this.#step();
+  aim(cut: number): void {
+    if (cut > this.#aim) this.#aim = cut;
+  }
+
+  /** Something is left for {@link work}. */
+  get hasWork(): boolean {
+    return this.#phase !== "none" || this.#cut < this.#aim;
+  }
+
+  /**
+   * Works towards the cut that was aimed at: one piece at least, and more until told to stop.
+   *
+   * @param isOver Told how many rows the piece had.
+   */
+  work(isOver: (rows: number) => boolean): void {
+    while (this.hasWork) {
+      if (this.#phase === "none") this.#begin();
+      if (isOver(this.#piece())) return;
     }
+  }
+
+  /** Moves the newest cut forward to `cut` at once. */
+  advance(cut: number): void {
+    this.aim(cut);
+    this.work(() => false);
   }
 
   /** True once after a root that can be asked for became another. */
@@ -302,10 +170,13 @@ export class SettledImage {
     const sum = new Uint32Array(sumLanes);
     this.#tree.readSum(0, 0, sum);
     const roots: ImageRoot[] = [];
+    // Shards that are ahead have one step more.
     for (let cut = this.#cut; cut >= this.oldestCut && cut > 0; cut--) {
+      for (const shard of this.#shards) {
+        const step = shard.step(cut);
+        if (step !== undefined) subtractSum(sum, 0, step.total, 0);
+      }
       roots.push({ cut, rows: sum[4] as number, fingerprint: sumToHex(sum, 0) });
-      const step = this.#steps[cut - 1 - this.oldestCut];
-      if (step !== undefined) subtractSum(sum, 0, step.total, 0);
     }
     return roots;
   }
@@ -320,27 +191,31 @@ export class SettledImage {
     nodes: readonly number[],
   ): FingerprintHex[] | undefined {
     if (!this.isAskable(cut)) return undefined;
-    if (cut === this.#cut) {
-      return nodes.flatMap((node) => this.#tree.childFingerprints(level, node));
-    }
     // Sums of the children at the newest cut, less what the steps since changed below them.
     const sums = new Uint32Array(nodes.length * treeFanOut * sumLanes);
     const scratch = new Uint32Array(sumLanes);
     const placeByNode = new Map<number, number>();
+    const shards = new Set<ImageShard>();
     nodes.forEach((node, i) => {
       placeByNode.set(node, i);
       for (let child = 0; child < treeFanOut; child++) {
         this.#tree.readSum(level + 1, node * treeFanOut + child, scratch);
         sums.set(scratch, (i * treeFanOut + child) * sumLanes);
       }
+      const { lower, upper } = rangesOfNode(level, node);
+      for (let range = lower; range < upper; range += rangesPerShard) {
+        shards.add(this.#shardOf(range));
+      }
     });
-    for (let step = cut - this.oldestCut; step < this.#steps.length; step++) {
-      this.#steps[step]?.forEach((range, lanes, at) => {
-        const child = nodeOfRange(range, level + 1);
-        const place = placeByNode.get(child >>> 4);
-        if (place === undefined) return;
-        subtractSum(sums, (place * treeFanOut + (child & 15)) * sumLanes, lanes, at);
-      });
+    for (const shard of shards) {
+      for (let from = cut; from < shard.cut; from++) {
+        shard.step(from)?.forEach((range, lanes, at) => {
+          const child = nodeOfRange(range, level + 1);
+          const place = placeByNode.get(child >>> 4);
+          if (place === undefined) return;
+          subtractSum(sums, (place * treeFanOut + (child & 15)) * sumLanes, lanes, at);
+        });
+      }
     }
     const fingerprints: FingerprintHex[] = [];
     for (let i = 0; i < nodes.length * treeFanOut; i++) {
@@ -351,134 +226,29 @@ export class SettledImage {
     return fingerprints;
   }
 
-  /** A row of one slot of which something else is heard now: it becomes one like the others. */
-  #retake(id: IdWords, range: number, live: ClockState): TouchedRow {
-    const known = this.#oneSlot.take(id) as OneSlotRow;
-    const { slot, digest } = known;
-    const hasCut = slot <= this.#cut;
-    const base = known.before ?? noClocks;
-    const row: TouchedRow = {
-      id,
-      range,
-      base,
-      slots: [],
-      live,
-      liveDigest: digest,
-      cutImage: hasCut ? live : base,
-      cutDigest: hasCut ? digest : known.beforeDigest,
-    };
-    this.#setRow(row);
-    this.#setSlot(row, slot, partOfSlot(live, slot));
-    return row;
+  #shardOf(range: number): ImageShard {
+    return this.#shards[(range / rangesPerShard) | 0] as ImageShard;
   }
 
-  #replaceAtAllCuts(range: number, before: Digest | undefined, after: Digest): void {
-    if (before !== undefined && equalDigests(before, after)) return;
-    this.#tree.replace(range, before, after);
-    this.#changed = true;
+  #begin(): void {
+    if (this.#aim - this.#cut > 2 * askableCuts) this.#skip(this.#aim - askableCuts);
+    this.#phase = "making";
+    this.#shardsDone = 0;
   }
 
-  #fold(row: TouchedRow, news: ClockPart, after: ClockState, afterDigest: Digest): void {
-    const oldest = this.oldestCut;
-    const base = row.base;
-    let lateBase = base;
-    /** Parts of slots that have a cut already, and become another. */
-    const late: { readonly slot: number; readonly part: ClockPart }[] = [];
-    for (const { slot, part } of takeApart(news, oldest)) {
-      if (slot <= oldest) {
-        lateBase = joinParts(base, part, after);
-        continue;
-      }
-      const known = row.slots.find((candidate) => candidate.slot === slot);
-      const joined = joinParts(known?.part ?? noClocks, part, after);
-      if (joined === (known?.part ?? noClocks)) continue;
-      if (slot <= this.#cut) late.push({ slot, part: joined });
-      else this.#setSlot(row, slot, joined);
+  /** One shard. @returns rows that it had to do with */
+  #piece(): number {
+    const shard = this.#shards[this.#shardsDone++] as ImageShard;
+    const isMaking = this.#phase === "making";
+    const rows = isMaking ? shard.make() : shard.letGo();
+    if (this.#shardsDone < this.#shards.length) return rows;
+    this.#shardsDone = 0;
+    this.#phase = isMaking ? "letting-go" : "none";
+    if (isMaking) {
+      this.#cut++;
+      this.#changed = true;
     }
-    if (lateBase === base && late.length === 0) {
-      row.live = after;
-      row.liveDigest = afterDigest;
-      return;
-    }
-    const before = this.#digestsByCut(row);
-    row.base = lateBase;
-    for (const slot of row.slots) slot.end = undefined;
-    for (const { slot, part } of late) {
-      this.#setSlot(row, slot, part);
-    }
-    row.live = after;
-    row.liveDigest = afterDigest;
-    const now = this.#digestsByCut(row);
-    row.cutImage = this.#imageAt(row, this.#cut);
-    row.cutDigest = now[askableCuts - 1];
-    this.#changeChain(row.range, before, now);
-  }
-
-  /** A row's image went from `before` to `now` at each askable cut, oldest first. */
-  #changeChain(
-    range: number,
-    before: readonly (Digest | undefined)[],
-    now: readonly (Digest | undefined)[],
-  ): void {
-    const newest = askableCuts - 1;
-    if (before.every((digest, i) => isSame(digest, now[i]))) return;
-    this.#changed = true;
-    this.#tree.replace(range, before[newest], now[newest]);
-    for (let i = 0; i < newest; i++) {
-      const step = this.#steps[i] as RangeSums;
-      // The step was before[i] → before[i + 1] and is now[i] → now[i + 1].
-      if (!isSame(before[i + 1], before[i])) step.add(range, before[i + 1], before[i]);
-      if (!isSame(now[i], now[i + 1])) step.add(range, now[i], now[i + 1]);
-    }
-  }
-
-  /** Digests of a row's image at the askable cuts, oldest first. */
-  #digestsByCut(row: TouchedRow): (Digest | undefined)[] {
-    const digests: (Digest | undefined)[] = [];
-    let image = row.base;
-    let next = 0;
-    let digest = this.#digestOf(row, image, next);
-    for (let cut = this.oldestCut; cut <= this.#cut; cut++) {
-      let grown = image;
-      for (; next < row.slots.length; next++) {
-        const slot = row.slots[next] as TouchedSlot;
-        if (slot.slot > cut) break;
-        grown = joinParts(grown, slot.part, row.live);
-      }
-      if (grown !== image) {
-        image = grown;
-        digest = this.#digestOf(row, image, next);
-      }
-      digests.push(digest);
-    }
-    return digests;
-  }
-
-  /** @param next Index of the first slot that isn't in `image`. */
-  #digestOf(row: TouchedRow, image: ClockPart, next: number): Digest | undefined {
-    if (image.clock === undefined) {
-      // A frame's cells are never stamped below its row clock, so they don't come into an image alone.
-      assert(image.cells.length === 0, "settled image: cells without a row clock");
-      return undefined;
-    }
-    if (next === row.slots.length) return row.liveDigest;
-    return this.#digester.digestOf(row.id, { clock: image.clock, cells: image.cells });
-  }
-
-  #setSlot(row: TouchedRow, slot: number, part: ClockPart): void {
-    let at = row.slots.length;
-    for (; at > 0; at--) {
-      const known = row.slots[at - 1] as TouchedSlot;
-      if (known.slot < slot) break;
-      known.end = undefined;
-      if (known.slot !== slot) continue;
-      known.part = part;
-      return;
-    }
-    row.slots.splice(at, 0, { slot, part, end: undefined });
-    const rows = this.#rowsBySlot.get(slot);
-    if (rows === undefined) this.#rowsBySlot.set(slot, [row]);
-    else rows.push(row);
+    return rows;
   }
 
   /**
@@ -487,96 +257,12 @@ export class SettledImage {
    */
   #skip(cut: number): void {
     let next = Number.POSITIVE_INFINITY;
-    for (const slot of this.#rowsBySlot.keys()) next = Math.min(next, slot);
-    for (const slot of this.#oneSlot.slots()) next = Math.min(next, slot);
+    for (const { firstSlot } of this.#shards) next = Math.min(next, firstSlot);
     const target = Math.min(cut, next - 1);
+    // A clock that is kept keeps what it did in a step, too.
     if (next <= this.#cut || target - this.#cut < askableCuts) return;
-    // The steps kept are empty: a row that made one not empty would still wait in a slot.
+    for (const shard of this.#shards) shard.skip(target);
     this.#cut = target;
     this.#changed = true;
   }
-
-  /** Makes the next cut, and lets go of the oldest. */
-  #step(): void {
-    const cut = this.#cut + 1;
-    const step = new RangeSums();
-    for (const row of this.#rowsBySlot.get(cut) ?? []) {
-      const next = row.slots.findIndex(({ slot }) => slot === cut);
-      const { part, end } = row.slots[next] as TouchedSlot;
-      row.cutImage = end?.image ?? joinParts(row.cutImage, part, row.live);
-      const digest = end?.digest ?? this.#digestOf(row, row.cutImage, next + 1);
-      if (isSame(row.cutDigest, digest)) continue;
-      this.#tree.replace(row.range, row.cutDigest, digest);
-      step.add(row.range, row.cutDigest, digest);
-      row.cutDigest = digest;
-    }
-    this.#oneSlot.forEachIn(cut, (range, difference) => {
-      this.#tree.addDifference(range, difference);
-      step.addDifference(range, difference);
-    });
-    const gone = this.oldestCut + 1;
-    for (const row of this.#rowsBySlot.get(gone) ?? []) {
-      const first = row.slots.shift();
-      assert(first?.slot === gone, "settled image: a row's first slot is the oldest");
-      row.base = joinParts(row.base, first.part, row.live);
-      if (row.slots.length > 0) continue;
-      const place = this.#ids.find(row.id);
-      this.#rows[place] = undefined;
-      this.#ids.remove(place);
-    }
-    this.#rowsBySlot.delete(gone);
-    this.#oneSlot.forget(gone);
-    // After a load there is room for all of it, and nobody who needs it.
-    if (this.#oneSlot.isSparse) this.#oneSlot = this.#oneSlot.compacted();
-    this.#steps.shift();
-    this.#steps.push(step);
-    this.#cut = cut;
-    this.#changed = true;
-  }
-
-  #imageAt(row: TouchedRow, cut: number): ClockPart {
-    let image = row.base;
-    for (const { slot, part } of row.slots) {
-      if (slot > cut) break;
-      image = joinParts(image, part, row.live);
-    }
-    return image;
-  }
-}
-
-/** Sums by range, for few ranges: what one step between two cuts changed. */
-class RangeSums {
-  readonly total: Uint32Array = new Uint32Array(sumLanes);
-  readonly #placeByRange = new Map<number, number>();
-  #lanes = new Uint32Array(16 * sumLanes);
-
-  add(range: number, before: Digest | undefined, after: Digest | undefined): void {
-    differenceOf(before, after, scratchDifference);
-    this.addDifference(range, scratchDifference);
-  }
-
-  addDifference(range: number, difference: Uint32Array): void {
-    let place = this.#placeByRange.get(range);
-    if (place === undefined) {
-      place = this.#placeByRange.size * sumLanes;
-      if (place === this.#lanes.length) {
-        const grown = new Uint32Array(this.#lanes.length * 2);
-        grown.set(this.#lanes);
-        this.#lanes = grown;
-      }
-      this.#placeByRange.set(range, place);
-    }
-    addSum(this.#lanes, place, difference, 0);
-    addSum(this.total, 0, difference, 0);
-  }
-
-  forEach(visit: (range: number, lanes: Uint32Array, at: number) => void): void {
-    for (const [range, place] of this.#placeByRange) visit(range, this.#lanes, place);
-  }
-}
-
-const scratchDifference = new Uint32Array(sumLanes);
-
-function isSame(a: Digest | undefined, b: Digest | undefined): boolean {
-  return a === b || (a !== undefined && b !== undefined && equalDigests(a, b));
 }

@@ -23,38 +23,10 @@ import { decodeRowBlock } from "../change/row-block.ts";
 import { compareHlc, type Hlc, hlcZero, type Stamp } from "../clock/stamp.ts";
 import type { StoreReply, StoreRequest } from "../node/border.ts";
 import { type RowState, stampOfRow } from "../row/row-state.ts";
+import { type Pace, untilTheEnd } from "./pace.ts";
 import type { MergedRow, MergeTransaction } from "./row-store.ts";
 
 export type ApplyRequest = Extract<StoreRequest, { kind: "apply" }>;
-
-/** How long a slice is. */
-export interface Pace {
-  /** A slice begins. */
-  begin(): void;
-  /** Whether it has been long enough, with `rows` more. */
-  isOver(rows: number): boolean;
-}
-
-/** Slices of so many rows: for the simulator and tests, which have no clock to look at. */
-export class RowPace implements Pace {
-  readonly #rows: number;
-  #done = 0;
-
-  constructor(rows: number) {
-    this.#rows = rows;
-  }
-
-  begin(): void {
-    this.#done = 0;
-  }
-
-  isOver(rows: number): boolean {
-    this.#done += rows;
-    return this.#done >= this.#rows;
-  }
-}
-
-const untilTheEnd: Pace = { begin: () => {}, isOver: () => false };
 
 /** One transaction. */
 export interface Applied {

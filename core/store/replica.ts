@@ -6,16 +6,11 @@
  * next `tick` is wanted. The agent's store thread and the simulator run the same one.
  *
  * What it does of its own accord, in slices, one a tick:
-    // Work and the rest take turns.
-    this.#isWorkTurn = !this.#isWorkTurn || this.#work.isBusy;
-    if (this.#work.hasWork && this.#isWorkTurn) {
-      this.#workSlice(nowMs, replies);
-      return;
-    }
-    if (!this.isBuilt) this.#startSlice(nowMs, replies);
-    if (this.isBuilt || this.#rowAnswers?.isSending) this.#rowAnswers?.tick(nowMs, replies);
+ * - What peers sent is applied (`apply-work.ts`).
+ * - The index is built after a start: what is recent first (`recent-pass.ts`), then all of it.
  * - Rows for peers, and the scan for those that recent rows don't know (`row-answers.ts`).
- * - The *cut*: it follows the store's HLC at {@link settleMs}, but not past a stamp that waits in a queue.
+ * - The *cut*: it follows the store's HLC at {@link settleMs}, but not past a stamp that waits in a queue. Making one
+ *   takes slices too, after a second of many changes.
  *
  * Remote stamps too far ahead of the fleet's time are refused (`drift.ts`). What this host stamped while its
  * own clock was far ahead is never sent, and stamped anew once the clock is right (`restamp.ts`).
@@ -49,8 +44,9 @@ import type {
 } from "../node/border.ts";
 import type { Digester } from "../row/digest.ts";
 import { type RowState, stampOfRow } from "../row/row-state.ts";
-import { type ApplyHost, ApplyWork, type Pace, RowPace } from "./apply-work.ts";
+import { type ApplyHost, ApplyWork } from "./apply-work.ts";
 import { Drift, type DriftOptions, driftDefaults, type LocalWrites } from "./drift.ts";
+import { type Pace, RowPace } from "./pace.ts";
 import { RecentPass, type RecentPassOptions, recentPassDefaults } from "./recent-pass.ts";
 import { LagSamples, type ReplicaStatus } from "./replica-status.ts";
 import { restamp, restampMs } from "./restamp.ts";
@@ -90,7 +86,7 @@ export interface ReplicaParts {
   readonly onPush?: () => void;
   /** Sites that this file wrote as, the clock's own among them; that one alone unless told. */
   readonly isOwnSite?: (site: Site) => boolean;
-  /** How long a slice of a merge is; by rows unless told. */
+  /** How long a slice of a merge is, or of making a cut; by rows unless told. */
   readonly pace?: Pace;
   readonly options?: Partial<ReplicaOptions>;
 }
@@ -145,6 +141,7 @@ export class Replica {
 
   readonly #drift: Drift;
   readonly #lag = new LagSamples();
+  readonly #pace: Pace;
   readonly #work: ApplyWork;
   #isWorkTurn = false;
   /** What came while the store was busy, in order. */
@@ -169,8 +166,8 @@ export class Replica {
     this.#isOwnSite = parts.isOwnSite ?? ((site) => site === parts.clock.site);
     this.#options = { ...replicaDefaults, ...parts.options };
     this.#drift = new Drift(this.#options);
-    const pace = parts.pace ?? new RowPace(this.#options.sliceRows);
-    this.#work = new ApplyWork(this.#applyHost(), pace);
+    this.#pace = parts.pace ?? new RowPace(this.#options.sliceRows);
+    this.#work = new ApplyWork(this.#applyHost(), this.#pace);
   }
 
   /** Calls `listener` after each transaction that merged or committed rows, in order. */
@@ -362,26 +359,35 @@ export class Replica {
     this.#advance(nowMs, replies);
   }
 
-  /** Does what is due: one slice of the rebuild or of a scan, and the cut. */
+  /** Does one slice of what is due: of work on peers' changes, of the cut, of the rebuild or of a scan. */
   tick(nowMs: number, replies: StoreReply[]): void {
     this.#nowMs = nowMs;
-    if (this.#index === undefined) return;
-    // Work and the rest take turns.
-    this.#isWorkTurn = !this.#isWorkTurn || this.#work.isBusy;
+    const index = this.#index;
+    if (index === undefined) return;
+    this.#aim(nowMs);
+    const { isBusy } = this.#work;
+    // Work and the rest take turns. Of the rest, only the cut does nothing with the store.
+    this.#isWorkTurn = !this.#isWorkTurn || (isBusy && !index.image.hasWork);
     if (this.#work.hasWork && this.#isWorkTurn) {
       this.#workSlice(nowMs, replies);
       return;
     }
-    if (!this.isBuilt) this.#startSlice(nowMs, replies);
-    if (this.isBuilt || this.#rowAnswers?.isSending) this.#rowAnswers?.tick(nowMs, replies);
-    this.#index.recent.expire(nowMs);
-    this.#advance(nowMs, replies);
+    index.recent.expire(nowMs);
+    if (index.image.hasWork) {
+      this.#pace.begin();
+      index.image.work((rows) => this.#pace.isOver(rows));
+      this.#reportChange(replies);
+    } else if (!isBusy) {
+      if (!this.isBuilt) this.#startSlice(nowMs, replies);
+      if (this.isBuilt || this.#rowAnswers?.isSending) this.#rowAnswers?.tick(nowMs, replies);
+      this.#reportChange(replies);
+    }
   }
 
   /** Wall clock in ms at which `tick` is wanted; a time in the past means as soon as others had a turn. */
   pollTimeout(): number {
     if (this.#index === undefined) return Number.POSITIVE_INFINITY;
-    if (this.#work.hasWork) return this.#nowMs;
+    if (this.#work.hasWork || this.isCutDue) return this.#nowMs;
     if (!this.isBuilt) return Math.max(this.#nowMs, this.#rebuildDueMs);
     let dueMs = (this.#index.image.cut + 1) * slotMs + settleMs;
     if (this.#hold !== undefined && this.#hold.slot === this.#index.image.cut + 1) {
@@ -389,6 +395,11 @@ export class Replica {
     }
     const rowsDueMs = Math.max(this.#nowMs, this.#rowAnswers?.dueMs ?? Number.POSITIVE_INFINITY);
     return Math.min(dueMs, rowsDueMs);
+  }
+
+  /** A cut is being made: that wants ticks, also where requests come one after the other. */
+  get isCutDue(): boolean {
+    return this.#index?.image.hasWork === true;
   }
 
   /** The index knows every row: questions are answered. */
@@ -530,7 +541,13 @@ export class Replica {
 
   // ---- Time -------------------------------------------------------------------------------------
 
+  /** The cut follows the time, in slices ({@link tick}). What changed at cuts made already is told at once. */
   #advance(nowMs: number, replies: StoreReply[]): void {
+    this.#aim(nowMs);
+    this.#reportChange(replies);
+  }
+
+  #aim(nowMs: number): void {
     const index = this.#index;
     if (index === undefined) return;
     if (this.#hold !== undefined && nowMs >= this.#hold.untilMs) this.#hold = undefined;
@@ -544,8 +561,12 @@ export class Replica {
       const slot = slotOfStamp({ ms: oldestMs, count: 0 });
       if (slot > index.image.cut) cut = Math.min(cut, slot - 1);
     }
-    index.image.advance(cut);
-    if (index.isBuilt && index.image.takeChanged()) replies.push(this.#slotReport());
+    index.image.aim(cut);
+  }
+
+  #reportChange(replies: StoreReply[]): void {
+    const index = this.#index;
+    if (index?.isBuilt === true && index.image.takeChanged()) replies.push(this.#slotReport());
   }
 
   #slotReport(): { readonly kind: "slot" } & SlotReport {
@@ -614,7 +635,6 @@ export class Replica {
     this.#rebuildAt = next;
     if (next !== undefined) return;
     index.finishRebuild();
-    index.image.advance(cutAt(this.#clock.read(nowMs).ms));
     index.image.takeChanged();
     this.announce(replies);
   }
