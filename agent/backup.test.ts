@@ -6,6 +6,7 @@ import { readState, writeState } from "../core/store/file-header.ts";
 import { schemaOf } from "../test/generators/sqlite-store.ts";
 import { type Database, openDatabase } from "../wasm/database.ts";
 import { FileVfs } from "../wasm/vfs/file.ts";
+import type { OpenedFile } from "../wasm/vfs/vfs.ts";
 import { Backup, backupEvents } from "./backup.ts";
 import { createLog } from "./log.ts";
 import { restore } from "./restore.ts";
@@ -201,4 +202,43 @@ test("after a restore the site is another, the starts go on counting, and what w
   using before = openDatabase(kept as string, { vfs });
   expect(before.all("SELECT id FROM t ORDER BY 1")).toEqual([["a"], ["b"]]);
   expect(before.all("PRAGMA integrity_check")).toEqual([["ok"]]);
+});
+
+test("where no database is, a restore keeps agents from starting one meanwhile, and leaves none when it fails", async () => {
+  const to = join(folder, "fresh.backup");
+  const store = openStore(join(folder, "source.db"));
+  await write(store, "INSERT INTO t VALUES ('a', '1')");
+  const outcome = await store.service.operate({ kind: "backup", path: to });
+  if (outcome.kind === "started") for await (const _ of outcome.lines);
+  store.stop();
+  const path = join(folder, "fresh.db");
+  const starts: string[] = [];
+  /** Another process tries to open the database while the backup is being looked at. */
+  class Watching extends FileVfs {
+    override xOpen(name: string | null, flags: number): OpenedFile {
+      if (name === `${path}.restoring`) {
+        const module = (file: string) => JSON.stringify(join(import.meta.dir, "../wasm", file));
+        const agent = `import { openDatabase } from ${module("database.ts")};
+          import { FileVfs } from ${module("vfs/file.ts")};
+          try { openDatabase(${JSON.stringify(path)}, { vfs: new FileVfs() }); console.log("opened"); }
+          catch (error) { console.log(error.message); }`;
+        starts.push(Bun.spawnSync([process.execPath, "-e", agent]).stdout.toString());
+      }
+      return super.xOpen(name, flags);
+    }
+  }
+  expect(restore(to, path, new Watching(), 1000)).toMatchObject({ kept: undefined });
+  expect(starts).toEqual([expect.stringContaining("locked")]);
+  const noise = join(folder, "noise-again");
+  writeFileSync(noise, Buffer.alloc(8192, 77));
+  const other = join(folder, "never.db");
+  expect(() => restore(noise, other, vfs, 1000)).toThrow(StartFailure);
+  expect(readdirSync(folder).filter((name) => name.startsWith("never"))).toEqual([]);
+});
+
+test("what a killed restore left is gone at the next start", () => {
+  const path = join(folder, "left.db");
+  for (const end of ["", "-wal"]) writeFileSync(`${path}.restoring${end}`, "x");
+  openStore(path).stop();
+  expect(readdirSync(folder).filter((name) => name.includes("left.db.restoring"))).toEqual([]);
 });

@@ -8,7 +8,16 @@
  * @module
  */
 
-import { closeSync, existsSync, fsyncSync, linkSync, openSync, rmSync, statSync } from "node:fs";
+import {
+  closeSync,
+  existsSync,
+  fsyncSync,
+  linkSync,
+  openSync,
+  renameSync,
+  rmSync,
+  statSync,
+} from "node:fs";
 import { dirname } from "node:path";
 import { OnlineBackup } from "../wasm/backup.ts";
 import { type Database, openDatabase } from "../wasm/database.ts";
@@ -79,12 +88,22 @@ export class Backup {
 
   /** Gives the copy its name, unless somebody took that meanwhile. */
   #finish(pages: number): BackupEvent {
-    linkSync(this.#partial, this.#path);
-    rmSync(this.#partial);
+    this.#takeName();
     const folder = openSync(dirname(this.#path), "r");
     fsyncSync(folder);
     closeSync(folder);
     return { kind: "done", path: this.#path, bytes: statSync(this.#path).size, pages };
+  }
+
+  #takeName(): void {
+    try {
+      linkSync(this.#partial, this.#path);
+      rmSync(this.#partial);
+    } catch (error) {
+      if (existsSync(this.#path)) throw error;
+      // A file system without links, on a stick or another host's disk.
+      renameSync(this.#partial, this.#path);
+    }
   }
 
   #fail(why: string): BackupEvent {

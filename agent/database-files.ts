@@ -5,6 +5,7 @@
  * @module
  */
 
+import { rmSync } from "node:fs";
 import type { Site } from "../core/clock/stamp.ts";
 import { type FileHeader, readFileHeader } from "../core/store/file-header.ts";
 import {
@@ -33,11 +34,24 @@ export interface OpenedWriter {
   readonly site: Site | undefined;
 }
 
+/** Where a restore makes the new database. */
+export function restoringPath(databasePath: string): string {
+  return `${databasePath}.restoring`;
+}
+
+/** What a restore that was killed left. For who holds the database's lock: then no restore is under way. */
+export function removeRestoring(databasePath: string): void {
+  for (const end of ["", "-wal", "-journal"]) {
+    rmSync(`${restoringPath(databasePath)}${end}`, { force: true });
+  }
+}
+
 /** @throws StartFailure */
 export function openWriter(path: string, vfs: Vfs): OpenedWriter {
   return guarded(path, () => {
     const writer = openDatabase(path, { vfs });
     try {
+      removeRestoring(path);
       addPureFunctions(writer);
       const header = readFileHeader(writer);
       if (header.kind === "refused") {

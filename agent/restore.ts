@@ -29,7 +29,7 @@ import { dirname } from "node:path";
 import { readFileHeader, readState, writeState } from "../core/store/file-header.ts";
 import { type Database, openDatabase } from "../wasm/database.ts";
 import type { Vfs } from "../wasm/vfs/vfs.ts";
-import { guarded } from "./database-files.ts";
+import { guarded, removeRestoring, restoringPath } from "./database-files.ts";
 import { exitCodes, StartFailure } from "./start-failure.ts";
 
 export interface Restored {
@@ -56,17 +56,20 @@ export function restore(
         "may lack its last commits: make a backup with `patina backup`, or close it with sqlite3 first",
     );
   }
-  const incoming = `${databasePath}.restoring`;
-  // The lock first: an agent that runs has it.
-  using old = existsSync(databasePath) ? openLocked(databasePath, vfs) : undefined;
+  const incoming = restoringPath(databasePath);
+  const wasThere = existsSync(databasePath);
+  // The lock first: an agent that runs has it. Where there is no file an empty one is made for it: an agent that
+  // starts meanwhile would make its own, and lose it under its hands.
+  using old = openLocked(databasePath, vfs, !wasThere);
+  let isDone = false;
   try {
-    for (const end of ["", "-wal", "-journal"]) rmSync(`${incoming}${end}`, { force: true });
+    removeRestoring(databasePath);
     guardedCopy(backupPath, incoming);
     using database = openLocked(incoming, vfs);
     checkBackup(database, backupPath);
     const incarnation = Math.max(
       Number(readState(database, "incarnation") ?? 0),
-      old === undefined ? 0 : incarnationOf(old, nowMs),
+      wasThere ? incarnationOf(old, nowMs) : 0,
     );
     guarded(incoming, () => {
       database.exec("BEGIN IMMEDIATE");
@@ -77,16 +80,18 @@ export function restore(
     });
     const bytes = Number(database.pragma("page_count")) * Number(database.pragma("page_size"));
     let kept: string | undefined;
-    if (old !== undefined) {
+    if (wasThere) {
       kept = `${databasePath}.before-restore-${nowMs}`;
       keep(databasePath, kept);
       if (existsSync(`${databasePath}-wal`)) renameSync(`${databasePath}-wal`, `${kept}-wal`);
     } else rmSync(`${databasePath}-wal`, { force: true });
     renameSync(incoming, databasePath);
+    isDone = true;
     syncFolder(dirname(databasePath));
     return { bytes, kept };
   } finally {
-    for (const end of ["", "-wal", "-journal"]) rmSync(`${incoming}${end}`, { force: true });
+    removeRestoring(databasePath);
+    if (!wasThere && !isDone) rmSync(databasePath, { force: true });
   }
 }
 
@@ -118,8 +123,8 @@ function guardedCopy(from: string, to: string): void {
 }
 
 /** Opening alone takes the lock; nothing is read, so that a damaged file can be replaced. */
-function openLocked(path: string, vfs: Vfs): Database {
-  return guarded(path, () => openDatabase(path, { vfs, create: false }));
+function openLocked(path: string, vfs: Vfs, create = false): Database {
+  return guarded(path, () => openDatabase(path, { vfs, create }));
 }
 
 function checkBackup(database: Database, path: string): void {

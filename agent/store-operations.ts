@@ -11,7 +11,7 @@ import type { SchemaChanged } from "../core/store/store-outcomes.ts";
 import type { Database } from "../wasm/database.ts";
 import type { AdoptionChore } from "./adoption-chore.ts";
 import type { Operation, OperationOutcome } from "./api/store-service.ts";
-import { Backup, backupEvents } from "./backup.ts";
+import { Backup, type BackupEvent, backupEvents } from "./backup.ts";
 import { backupLines, type OperationLine, toLines } from "./operations.ts";
 import { type ReloadHost, reload } from "./reload.ts";
 import type { StoreThreadOptions } from "./store-thread-options.ts";
@@ -49,12 +49,28 @@ export class StoreOperations {
         this.#backup = new Backup(writer, options.vfs, operation.path);
         options.log.info("backup", { path: operation.path });
         const events = backupEvents(this.#backup, () => turns.whenNotBusy());
-        return { kind: "started", lines: toLines(backupLines(events)) };
+        return { kind: "started", lines: toLines(backupLines(this.#logged(events))) };
       }
       case "reload":
         return { kind: "started", lines: toLines(this.reload(operation.dryRun)) };
       default:
         return operation satisfies never;
+    }
+  }
+
+  async *#logged(events: AsyncIterable<BackupEvent>): AsyncGenerator<BackupEvent> {
+    const { log } = this.#parts.options;
+    let isEnded = false;
+    try {
+      for await (const event of events) {
+        isEnded = event.kind !== "progress";
+        if (event.kind === "done")
+          log.info("backup made", { path: event.path, bytes: event.bytes });
+        if (event.kind === "failed") log.error("backup failed", { why: event.why });
+        yield event;
+      }
+    } finally {
+      if (!isEnded) log.warn("backup given up", { why: "its client went away" });
     }
   }
 

@@ -204,7 +204,7 @@ export class PatinaClient {
     const path = `/v1/updates/${encodeURIComponent(table)}`;
     const response = await this.#request("POST", path, "", signal);
     if (response.status !== 200) throw await failureOf(response);
-    for await (const line of linesOf(response)) {
+    for await (const line of this.#lines(response)) {
       const event = parseJson(line) as ReadonlyMap<string, JsonValue>;
       const notify = event.get("notify") as readonly JsonValue[] | undefined;
       if (notify === undefined) throw new ApiFailure(200, String(event.get("error")));
@@ -231,7 +231,7 @@ export class PatinaClient {
   ): Promise<Record<string, unknown>> {
     const response = await this.#request("POST", path, body);
     if (response.status !== 200) throw await failureOf(response);
-    for await (const line of linesOf(response)) {
+    for await (const line of this.#lines(response)) {
       const { progress, done, error } = JSON.parse(line);
       if (error !== undefined) throw new ApiFailure(200, String(error));
       if (done !== undefined) return done;
@@ -276,6 +276,16 @@ export class PatinaClient {
       return await response.text();
     } catch (error) {
       throw new Unreachable(this.#socket, isTimeout(error) ? tooLate : wentAway);
+    }
+  }
+
+  /** @throws Unreachable when the stream breaks off */
+  async *#lines(response: ClientResponse): AsyncGenerator<string> {
+    try {
+      yield* linesOf(response);
+    } catch (error) {
+      if ((error as Error).name === "AbortError") throw error;
+      throw new Unreachable(this.#socket, wentAway);
     }
   }
 

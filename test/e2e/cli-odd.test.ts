@@ -121,6 +121,37 @@ describe("an agent that doesn't answer", () => {
   );
 });
 
+test("an agent that goes away in the middle of an answer: 3, and never a part of it", async () => {
+  const path = join(folder, "gone.sock");
+  const first = {
+    "/v1/queries": '{"columns":["x"]}\n{"row":[1,[1]]}\n',
+    "/v1/backup": '{"progress":{"pages":1,"of":9}}\n',
+  };
+  using _listener = Bun.listen({
+    unix: path,
+    socket: {
+      data(socket, data) {
+        const line = first[data.toString().split(" ")[1] as keyof typeof first];
+        socket.write(
+          `HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n${line.length.toString(16)}\r\n${line}\r\n`,
+        );
+        setTimeout(() => socket.terminate(), 50);
+      },
+    },
+  });
+  for (const args of [
+    ["query", "SELECT 1"],
+    ["backup", join(folder, "gone.db")],
+  ]) {
+    const { code, stdout, stderr } = await runPatina([...args, "--socket", path]);
+    expect([code, stdout, stderr]).toEqual([
+      3,
+      "",
+      expect.stringContaining("it went away in the middle"),
+    ]);
+  }
+});
+
 describe("exec from stdin", () => {
   const exec = (stdin: string) => runPatina(["exec", "--socket", agent.socket], { stdin });
 
