@@ -182,6 +182,23 @@ describe("hello", () => {
   });
 });
 
+test("two hosts with one key are an alarm, a node with a new database is none", () => {
+  const a = new Bench("a");
+  a.start(1);
+  const b = keyOf("b");
+  const alarmOf = (number: number): NodeEffect[] => {
+    a.do({ kind: "connected", peer: b });
+    const effects = a.receive(b, helloOf("b", { site: site(number) }));
+    a.do({ kind: "disconnected", peer: b });
+    return effects.filter((effect) => effect.kind === "alarm" && effect.alarm === "key-taken");
+  };
+  for (const number of [7, 7, 8, 8, 9]) expect(alarmOf(number)).toEqual([]);
+  // Back to a site that it had.
+  expect(alarmOf(8)).toMatchObject([{ peer: b, text: expect.stringContaining("two hosts") }]);
+  expect(alarmOf(9).length).toBe(1);
+  for (const number of [10, 11, 12, 13, 14, 15]) expect(alarmOf(number)).toEqual([]);
+});
+
 describe("frames that nobody asked for", () => {
   test("unknown kinds and other scopes are skipped and counted; malformed ones drop the peer", () => {
     const a = new Bench("a");

@@ -37,6 +37,7 @@ import { type ApplyItem, ApplyQueue } from "./apply-queue.ts";
 import type { MemberRow, PeerId, SlotReport, StoreReply, StoreRequest, Ticket } from "./border.ts";
 import { type BytesByKind, type Counters, createCounters } from "./counters.ts";
 import { Fetches } from "./fetches.ts";
+import { KeySharing } from "./key-sharing.ts";
 import { type MemberIdentity, Members } from "./members.ts";
 import { type NodeOptions, type NodeTuning, nodeDefaults } from "./options.ts";
 import { type Agreement, Peer } from "./peer.ts";
@@ -86,7 +87,7 @@ export type NodeEffect =
   /** Something that a person should know. */
   | { readonly kind: "alarm"; readonly alarm: Alarm; readonly peer: PeerId; readonly text: string };
 
-export type Alarm = "schema-differs" | "name-taken" | "no-common-version";
+export type Alarm = "schema-differs" | "name-taken" | "key-taken" | "no-common-version";
 
 export interface PeerSnapshot {
   readonly peer: PeerId;
@@ -137,6 +138,7 @@ export class NodeMachine {
   readonly #bytesSent: BytesByKind = {};
   readonly #bytesReceived: BytesByKind = {};
   readonly #seen: SeenIds;
+  readonly #keySharing = new KeySharing();
   readonly #members: Members;
   readonly #applyQueue: ApplyQueue;
   readonly #pendingCut = new PendingCut();
@@ -443,6 +445,10 @@ export class NodeMachine {
     const sameName = (other: Peer) => other !== peer && other.hello?.name === hello.name;
     if (hello.name === this.#options.name || [...this.#peers.values()].some(sameName)) {
       this.#alarm("name-taken", peer, `two nodes are called ${hello.name}`);
+    }
+    if (this.#keySharing.heard(peer.id, hello.site)) {
+      const text = `two hosts have the key of ${hello.name}: give one of them a node.key of its own`;
+      this.#alarm("key-taken", peer, text);
     }
     const own = JSON.stringify(this.#identity?.schema);
     if (this.#identity !== undefined && JSON.stringify(hello.schema) !== own) {
