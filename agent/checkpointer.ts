@@ -12,6 +12,9 @@
  * little that came during the one before ({@link Checkpointer.holdsBackWrites}). Reads and urgent changes never are:
  * what came in spite of that is copied by an ordinary checkpoint, whose syncs then have little to do.
  *
+ * A disk may be slower than those who write. So from three times that length on clients' writes and merges wait until
+ * the round that is under way has ended.
+ *
  * @module
  */
 
@@ -55,6 +58,10 @@ export interface WalState {
 const passesMax = 3;
 /** Clients' writes wait for the last of them, which is two short syncs, at most for so long. */
 const holdMsMax = 1000;
+/** How many times as long as one that is to begin anew: then all that can wait does. */
+const tooLong = 3;
+/** How often its length is looked at during a round. */
+const watchMs = 50;
 /** A failed round isn't followed by another at once. */
 const afterFailureMs = 1000;
 
@@ -70,6 +77,8 @@ export class Checkpointer {
   readonly #framesMax: number;
   #holdsBack = false;
   #holdTimer: ReturnType<typeof setTimeout> | undefined;
+  #watch: ReturnType<typeof setInterval> | undefined;
+  #isTooLong = false;
   /** What an ordinary checkpoint may copy after a round. More each time that wasn't enough. */
   #restFrames = restFramesMax;
   /** The loan because of which the last round left frames. */
@@ -99,7 +108,7 @@ export class Checkpointer {
 
   /** Clients' writes had better wait a moment. Its end is told as that of a round. */
   get holdsBackWrites(): boolean {
-    return this.#holdTimer !== undefined;
+    return this.#holdTimer !== undefined || this.#isTooLong;
   }
 
   /** The WAL is to begin anew. One that is wholly copied does at the next commit. */
@@ -157,6 +166,7 @@ export class Checkpointer {
   close(): void {
     this.#isClosed = true;
     this.#release();
+    this.#endWatch();
     this.#proxy?.close();
     this.#copier?.close();
     if (!this.#isUnderWay) this.#sync?.close();
@@ -168,6 +178,8 @@ export class Checkpointer {
     const copier = this.#copier as Database;
     this.#isUnderWay = true;
     let isDone = false;
+    this.#watch = setInterval(() => this.#look(), watchMs);
+    this.#look();
     try {
       for (let pass = 1; pass <= passesMax; pass++) {
         if (isLong && pass === passesMax) this.#hold();
@@ -196,6 +208,7 @@ export class Checkpointer {
       this.#isUnderWay = false;
       this.#holdsBack = false;
       this.#release();
+      this.#endWatch();
       if (this.#isClosed) sync.close();
       else this.#end(proxy, isLong && isDone);
     }
@@ -209,13 +222,24 @@ export class Checkpointer {
         if ((this.state as WalState).waiting <= this.#restFrames) this.#now("PASSIVE");
         // On a slow disk too much may come each time, and it has to begin anew some time.
         const isStillLong = this.isLong(this.state as WalState);
-        const moreFrames = Math.min(this.#restFrames * 4, this.#framesMax);
-        this.#restFrames = isStillLong ? moreFrames : restFramesMax;
+        this.#restFrames = isStillLong ? this.#restFrames * 4 : restFramesMax;
       }
     } catch (error) {
       this.#failed(error);
     }
     this.#options.onEnd();
+  }
+
+  #look(): void {
+    const frames = this.state?.frames ?? 0;
+    if (frames < this.#framesMax * tooLong) return;
+    this.#holdsBack = true;
+    this.#isTooLong = true;
+  }
+
+  #endWatch(): void {
+    clearInterval(this.#watch);
+    this.#isTooLong = false;
   }
 
   #hold(): void {
