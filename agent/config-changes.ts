@@ -11,12 +11,12 @@ const reloaded = new Set(["schema.paths", "api.tokens", "api.tokens_file"]);
 
 /** As a file has them, `node.name`, in the order of the configuration. */
 export function changedKeys(before: Config, now: Config): string[] {
-  const [old, fresh] = [before, now].map(keysOf) as [Map<string, string>, Map<string, string>];
+  const [old, fresh] = [configValues(before), configValues(now)];
   return [...fresh.keys()].filter((key) => !reloaded.has(key) && old.get(key) !== fresh.get(key));
 }
 
-/** Values as JSON, by key. */
-function keysOf(config: Config): Map<string, string> {
+/** Values as JSON, by key; without tables. */
+export function configValues(config: Config): ReadonlyMap<string, string> {
   const values = new Map<string, string>();
   for (const [section, keys] of Object.entries(configWithoutSecrets(config))) {
     if (section === "tables") continue;

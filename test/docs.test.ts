@@ -8,6 +8,10 @@ import { expect, test } from "bun:test";
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { Glob } from "bun";
+import { knownRoutes } from "../agent/api/front.ts";
+import { openApi } from "../agent/api/openapi.ts";
+import { readConfig } from "../agent/config.ts";
+import { configValues } from "../agent/config-changes.ts";
 
 const root = join(import.meta.dir, "..");
 const files = ["README.md", ...new Glob("{core,wasm,agent}/**/*.ts").scanSync({ cwd: root })]
@@ -40,6 +44,23 @@ for (const file of files) {
 test("examples are looked for in README and every source file", () => {
   expect(files.length).toBeGreaterThan(20);
   expect(examples).toBeGreaterThan(0);
+});
+
+test("README's table has every key of the configuration", () => {
+  const read = readConfig({ file: undefined, text: "", environment: {}, flags: {} });
+  if (read.kind === "refused") throw new Error(read.problems.join("\n"));
+  const keys = [...configValues(read.config).keys()];
+  const text = readFileSync(join(root, "README.md"), "utf8");
+  expect(keys.filter((key) => !text.includes(`\`${key}`))).toEqual([]);
+  expect(keys.length).toBeGreaterThan(30);
+});
+
+test("README and OpenAPI have every path of the API", () => {
+  const text = readFileSync(join(root, "README.md"), "utf8");
+  const described = Object.keys(openApi.paths);
+  const served = [...knownRoutes, "/v1/subscriptions/{id}", "/v1/updates/{table}"];
+  expect(described.toSorted()).toEqual(served.toSorted());
+  expect(served.filter((path) => !text.includes(path.replace(/\/\{.*/, "/")))).toEqual([]);
 });
 
 // Each difference from Corrosion is listed with the test that shows it; a list that names what isn't there is worth nothing.

@@ -17,7 +17,8 @@ const many = 128;
 const few = 4;
 const fewRoutes: ReadonlySet<string> = new Set(["/v1/table_stats", "/v1/health"]);
 
-const knownRoutes: ReadonlySet<string> = new Set([
+/** Paths that are whole; two more have an id or a table behind them. */
+export const knownRoutes: ReadonlySet<string> = new Set([
   "/v1/queries",
   "/v1/transactions",
   "/v1/subscriptions",
