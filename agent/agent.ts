@@ -27,6 +27,7 @@ import type { Config } from "./config.ts";
 import { changedKeys } from "./config-changes.ts";
 import { DataDirectory } from "./data-directory.ts";
 import type { NetLink, NetOptions, NetReport } from "./link.ts";
+import { liveLimits } from "./live/live-queries.ts";
 import type { Log } from "./log.ts";
 import { Neighbours } from "./neighbours.ts";
 import { type NodeKey, openNodeKey } from "./node-key.ts";
@@ -117,6 +118,7 @@ export async function startAgent(
       resultBytesMax: config.store.resultBytesMax,
       scrubRowsPerSecond: config.store.scrubRowsPerSecond,
       liveLimits: {
+        ...liveLimits,
         changesMax: config.store.historyChanges,
         charsMax: config.store.historyBytes / 4,
         logCharsMax: config.store.historyBytes,

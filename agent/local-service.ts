@@ -27,6 +27,7 @@ import type {
 } from "./api/store-service.ts";
 import type { InitialRowsSource } from "./live/initial-rows.ts";
 import { type LiveLimits, LiveQueries } from "./live/live-queries.ts";
+import type { RerunSource } from "./live/live-reruns.ts";
 import type { LiveStore } from "./live/live-store.ts";
 import type { Commit } from "./live/live-teller.ts";
 import type { KeyColumnsOf } from "./live/query-planner.ts";
@@ -78,6 +79,8 @@ export interface LocalServiceHost<C extends WriteCommit> {
   readonly swarm: () => Promise<unknown>;
   /** Where new subscriptions get their rows; undefined: from the writer's connection, in one turn. */
   readonly initialRows?: InitialRowsSource;
+  /** Where live queries are run again that take long; undefined: on the writer's connection, in one turn. */
+  readonly reruns?: RerunSource;
   /** Where live queries outlive the process; undefined: they don't. */
   readonly liveStore?: LiveStore;
   readonly liveLimits?: LiveLimits;
@@ -115,6 +118,7 @@ export class LocalService<C extends WriteCommit = WriteCommit> implements StoreS
       nextSubscriber,
       isAdopting: host.isAdopting,
       initialRows: host.initialRows,
+      reruns: host.reruns,
       store: host.liveStore,
       limits: host.liveLimits,
     });

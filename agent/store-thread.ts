@@ -337,7 +337,7 @@ export class StoreThread {
       isReplicated: this.#names.isReplicated,
       isAdopting: (table) => store.adopting.has(table),
       liveStore,
-      ...(readers === undefined ? {} : { readers, initialRows: readers }),
+      ...(readers === undefined ? {} : { readers, initialRows: readers, reruns: readers }),
       ...(liveLimits === undefined ? {} : { liveLimits }),
       writesRefused: () => {
         const allowed = this.#replica.localWrites();

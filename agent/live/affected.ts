@@ -40,7 +40,7 @@ export function* affectedBy(
   };
   const owned = new Map<Entry, Map<string, ChangedRow[] | "unknown">>();
   const note: Note = (entry, table, row) => {
-    if (entry === undefined || entry.isDropped || entry.starting !== undefined) return;
+    if (entry === undefined || entry.isDropped || entry.isUnsettled) return;
     const known = affected.get(entry);
     if (known === undefined) {
       affected.set(entry, single(table, row));
@@ -70,7 +70,7 @@ export function* affectedBy(
     }
   }
   // Which rows it will hold isn't known yet.
-  for (const entry of registry.starting) {
+  for (const entry of registry.unsettled) {
     const own = new Map<string, readonly ChangedRow[] | "unknown">();
     for (const table of entry.subscription.dependencies.keys()) {
       const rows = changes.get(table);

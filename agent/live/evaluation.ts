@@ -1,6 +1,7 @@
 /**
  * Finds out what became of a live query's rows, on the connection that writes, between two transactions.
- * Bounded in time, and what it took is counted.
+ * Bounded in time, and what it took is counted. Where another thread can run queries (`live-reruns.ts`), one look has
+ * a small budget, and what takes longer is left to it.
  *
  * @module
  */
@@ -11,8 +12,10 @@ import { NotUtf8Error } from "../api/json-writer.ts";
 import type { Deadline } from "../sql/deadline.ts";
 import type { SqlGuard } from "../sql/guard.ts";
 import { errorText } from "../sql/prepared.ts";
+import { isInterrupt, type QueryBudget } from "../sql/query-runner.ts";
+import type { Change } from "./changes.ts";
 import type { Entry } from "./live-registry.ts";
-import type { Change } from "./subscription.ts";
+import { LongResultError } from "./subscription.ts";
 
 /** The connection that live queries run on: the writer's. */
 export interface LiveConnection {
@@ -32,43 +35,110 @@ export type Finding = { readonly entry: Entry } & (
   | { readonly kind: "failed"; readonly why: string }
 );
 
+/** It would take longer than there is time for here; it still misses what it missed. */
+export interface LongFinding {
+  readonly kind: "long";
+}
+
+/** What one look may take of the store thread where another thread can run the query. 0 ms: it isn't tried here. */
+export interface LookBudget {
+  /** Where the whole query is run. */
+  readonly rerun: QueryBudget;
+  /** Where the rows that changed are looked up. */
+  readonly lookUpMs: number;
+}
+
+/** Of more rows that readers have it takes too long to find those that are gone. */
+const rowsMax = 2000;
+
 export class Evaluation {
   readonly #connection: LiveConnection;
   readonly #timeoutMs: () => number;
+  readonly #budget: LookBudget | undefined;
 
-  /** @param timeoutMs how long one query may run */
-  constructor(connection: LiveConnection, timeoutMs: () => number) {
+  /**
+   * @param timeoutMs how long one query may run
+   * @param budget undefined where there is no other thread
+   */
+  constructor(
+    connection: LiveConnection,
+    timeoutMs: () => number,
+    budget: LookBudget | undefined = undefined,
+  ) {
     this.#connection = connection;
     this.#timeoutMs = timeoutMs;
+    this.#budget = budget;
   }
 
   /** What it missed comes to; it misses nothing any more. */
-  ofMissed(entry: Entry): Finding | undefined {
+  ofMissed(entry: Entry): Finding | LongFinding | undefined {
     const { missed, subscription } = entry;
     if (missed === undefined) return undefined;
+    const canLookUp = subscription.canLookUp(missed.changes);
+    const find = () =>
+      subscription.find(canLookUp ? missed.changes : undefined, this.#budget?.rerun.bytes);
+    const found = this.#looked(entry, find, canLookUp);
+    if (found.kind === "long") return found;
     entry.missed = undefined;
     entry.looked++;
-    const canLookUp = subscription.canLookUp(missed.changes);
-    const find = () => subscription.find(canLookUp ? missed.changes : undefined);
-    const finding = this.of(entry, find, !canLookUp);
-    if (finding.kind === "failed") return finding;
-    return finding.changes.length === 0 ? undefined : { ...finding, rows: missed.rows };
+    if (found.kind === "failed") return found;
+    return found.changes.length === 0 ? undefined : { ...found, rows: missed.rows };
+  }
+
+  /** What has become of it since it was told last, whatever that takes. */
+  ofUntold(entry: Entry): Finding | undefined {
+    const { missed, rerun, subscription } = entry;
+    if (missed === undefined && rerun === undefined) return undefined;
+    entry.missed = undefined;
+    // What a run that is under way has taken off isn't known here.
+    const changes = rerun === undefined ? missed?.changes : undefined;
+    const found = this.of(entry, () => subscription.find(changes), false);
+    return found.kind === "changes" && found.changes.length === 0 ? undefined : found;
+  }
+
+  #looked(entry: Entry, find: () => readonly Change[], isLookUp: boolean): Finding | LongFinding {
+    const budget = this.#budget;
+    if (budget === undefined) return this.of(entry, find, !isLookUp);
+    const budgetMs = isLookUp ? budget.lookUpMs : budget.rerun.ms;
+    const isOver = !isLookUp && (entry.isLong || entry.subscription.rowCount > rowsMax);
+    if (isOver || budgetMs === 0) {
+      entry.isLong = true;
+      return { kind: "long" };
+    }
+    const found = this.#found(entry, find, budgetMs);
+    if (found.kind === "long") entry.isLong = true;
+    else if (!isLookUp) entry.rerunMs = found.tookMs;
+    return found;
   }
 
   /** Runs `find` for an entry. @param isRerun it runs the whole query */
   of(entry: Entry, find: () => readonly Change[], isRerun: boolean): Finding {
+    const found = this.#found(entry, find, Number.POSITIVE_INFINITY);
+    if (found.kind === "long") return { kind: "failed", entry, why: "interrupted" };
+    if (isRerun) entry.rerunMs = found.tookMs;
+    return found;
+  }
+
+  #found(
+    entry: Entry,
+    find: () => readonly Change[],
+    budgetMs: number,
+  ): (Finding & { readonly tookMs: number }) | LongFinding {
     const { guard, deadline } = this.#connection;
+    const timeoutMs = this.#timeoutMs();
     const begunMs = performance.now();
+    const tookMs = (): number => performance.now() - begunMs;
     try {
-      const changes = guard.within("read", () => deadline.within(this.#timeoutMs(), find));
-      return { kind: "changes", entry, changes };
+      const ms = Math.min(timeoutMs, budgetMs);
+      const changes = guard.within("read", () => deadline.within(ms, find));
+      return { kind: "changes", entry, changes, tookMs: tookMs() };
     } catch (error) {
+      const isForTime = budgetMs < timeoutMs && isInterrupt(error);
+      if (isForTime || error instanceof LongResultError) return { kind: "long" };
       const why = error instanceof NotUtf8Error ? error.message : errorText(error, guard);
-      return { kind: "failed", entry, why };
+      return { kind: "failed", entry, why, tookMs: tookMs() };
     } finally {
-      const tookMs = performance.now() - begunMs;
-      entry.busyMs += tookMs;
-      if (isRerun) entry.rerunMs = tookMs;
+      entry.busyMs += tookMs();
     }
   }
 }

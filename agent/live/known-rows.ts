@@ -6,8 +6,9 @@
  * @module
  */
 
+import type { Change } from "./changes.ts";
 import { hashOf, type StoredSubscription } from "./live-store.ts";
-import type { Change, Row, Subscription } from "./subscription.ts";
+import type { Row, Subscription } from "./subscription.ts";
 
 /**
  * @param built the same query without rows, going on from `before`

@@ -9,7 +9,6 @@
  * @module
  */
 
-import type { MergedRow } from "../../core/store/row-store.ts";
 import { errorJson, utf8 } from "../api/http.ts";
 import type { SqlText } from "../api/statement.ts";
 import type {
@@ -20,7 +19,7 @@ import type {
 } from "../api/store-service.ts";
 import type { QueryRunner } from "../sql/query-runner.ts";
 import { ChangeHistory, type HistoryLimits, historyLimits } from "./change-history.ts";
-import { Evaluation, type LiveConnection } from "./evaluation.ts";
+import { Evaluation, type LiveConnection, type LookBudget } from "./evaluation.ts";
 import { expandedText } from "./expanded-text.ts";
 import { FilterIndex } from "./filter-index.ts";
 import {
@@ -33,8 +32,9 @@ import {
 import { isUntold, rowsFrom, rowsFromStored } from "./known-rows.ts";
 import { LiveJournal } from "./live-journal.ts";
 import { createEntry, type Entry, LiveRegistry, type SubscriptionReport } from "./live-registry.ts";
+import type { RerunSource } from "./live-reruns.ts";
 import type { LiveStore, StoredSubscription } from "./live-store.ts";
-import { type Commit, LiveTeller } from "./live-teller.ts";
+import { type Commit, LiveTeller, type ToldRows } from "./live-teller.ts";
 import { type KeyColumnsOf, QueryPlanner } from "./query-planner.ts";
 import type { ReadRow } from "./subscription.ts";
 
@@ -47,6 +47,8 @@ export interface LiveQueriesOptions {
   readonly isAdopting?: ((table: string) => boolean) | undefined;
   /** Where new subscriptions get their rows; undefined: from the writer's connection, in one turn. */
   readonly initialRows?: InitialRowsSource | undefined;
+  /** Where those are run again that take long; undefined: on the writer's connection, in one turn. */
+  readonly reruns?: RerunSource | undefined;
   /** Numbers that are unique among all listeners of the store. */
   readonly nextSubscriber: () => number;
   /** Without one nothing outlives the process. */
@@ -55,15 +57,27 @@ export interface LiveQueriesOptions {
 }
 
 export interface LiveLimits extends HistoryLimits {
+  /** Of the store thread, where another can run queries. */
+  readonly lookBudget: LookBudget;
+  /** Until a run in another thread that went wrong for no fault of its own is begun anew; longer each time. */
+  readonly rerunPauseMs: number;
   /** Changes of all subscriptions together, characters: in memory and in the database. */
   readonly logCharsMax: number;
 }
 
-export const liveLimits: LiveLimits = { ...historyLimits, logCharsMax: 32 * 1024 * 1024 };
+export const liveLimits: LiveLimits = {
+  ...historyLimits,
+  lookBudget: { rerun: { ms: 2, bytes: 64 * 1024 }, lookUpMs: 10 },
+  rerunPauseMs: 500,
+  logCharsMax: 32 * 1024 * 1024,
+};
 
 const keptWithoutListenersMs = 10 * 60 * 1000;
 /** At a start, for all that are taken up again; those beyond are unknown afterwards. */
 const restoreMsMax = 2000;
+
+/** At a stop, for finding out what subscriptions missed. */
+const closeMsMax = 2000;
 
 export class LiveQueries {
   readonly #reader: QueryRunner;
@@ -90,7 +104,12 @@ export class LiveQueries {
       new FilterIndex({ writer: database, reader: reader.database, keyColumnsOf, isAdopting }),
     );
     this.#planner = new QueryPlanner({ database, guard, keyColumnsOf, limits });
-    this.#evaluation = new Evaluation(writer, () => reader.timeoutMs);
+    const { lookBudget } = limits;
+    this.#evaluation = new Evaluation(
+      writer,
+      () => reader.timeoutMs,
+      options.reruns === undefined ? undefined : lookBudget,
+    );
     this.#journal =
       store === undefined ? undefined : new LiveJournal(store, this.#registry, limits.logCharsMax);
     this.#teller = new LiveTeller({
@@ -99,6 +118,10 @@ export class LiveQueries {
       planner: this.#planner,
       evaluation: this.#evaluation,
       journal: this.#journal,
+      reruns:
+        options.reruns === undefined
+          ? undefined
+          : { source: options.reruns, budget: lookBudget.rerun, pauseMs: limits.rerunPauseMs },
       end: (entry, why) => this.#end(entry, why),
     });
   }
@@ -184,7 +207,10 @@ export class LiveQueries {
     if ("kind" in subscription) return subscription;
     const entry = createEntry(subscription, this.#journal?.nextOrd() ?? 0);
     const pieces = this.#initialRows?.read(subscription.initialQuery);
-    if (pieces !== undefined) return this.#start(entry, pieces, begunMs, options, listener);
+    if (pieces !== undefined) {
+      entry.isLong = true;
+      return this.#start(entry, pieces, begunMs, options, listener);
+    }
     const why = readInitialRows(entry, this.#evaluation);
     if (why !== undefined) {
       this.#planner.dispose(subscription);
@@ -249,10 +275,8 @@ export class LiveQueries {
 
   /** All its rows are there: now for what was committed since they were asked for. */
   #started(entry: Entry): void {
-    this.#teller.note();
-    this.#registry.setStarting(entry, undefined);
     this.#created(entry);
-    if (entry.missed !== undefined) this.#teller.add(entry);
+    this.#teller.settled(entry);
   }
 
   #attach(
@@ -261,8 +285,39 @@ export class LiveQueries {
     listener: StreamListener,
   ): SubscribeOutcome | Promise<SubscribeOutcome> {
     const { starting } = entry;
-    if (starting === undefined) return this.#attachNow(entry, options, listener, 0);
-    return starting.then(() => this.attach(entry.subscription.id, options, listener));
+    if (starting !== undefined) {
+      return starting.then(() => this.attach(entry.subscription.id, options, listener));
+    }
+    this.#teller.note();
+    const fresh = this.#teller.freshen(entry);
+    if (fresh === undefined) return this.#attachNow(entry, options, listener, 0);
+    return this.#attachLater(entry, options, listener, fresh);
+  }
+
+  /**
+   * Of a query that another thread runs: as it was when it was asked for, or later. Where that takes too long (or the
+   * thread has no snapshot), as it was told last, and what has become of it is told when it is known.
+   */
+  async #attachLater(
+    entry: Entry,
+    options: SubscribeOptions,
+    listener: StreamListener,
+    fresh: Promise<void>,
+  ): Promise<SubscribeOutcome> {
+    const askedMs = performance.now();
+    const late = Promise.withResolvers<"late">();
+    const timer = setTimeout(() => late.resolve("late"), this.#reader.timeoutMs);
+    let next: Promise<void> | undefined = fresh;
+    while (next !== undefined && entry.asOfMs < askedMs) {
+      if ((await Promise.race([next, late.promise])) === "late") break;
+      next = this.#teller.freshen(entry);
+    }
+    clearTimeout(timer);
+    // Between two parts of one change nobody comes in.
+    while (entry.rerun?.isTelling === true || this.#teller.isOpen) {
+      await (this.#teller.isOpen ? this.#teller.closed() : entry.rerun?.settled);
+    }
+    return this.#attachNow(entry, options, listener, 0);
   }
 
   /** @param tookMs what running it took */
@@ -272,8 +327,6 @@ export class LiveQueries {
     listener: StreamListener,
     tookMs: number,
   ): SubscribeOutcome {
-    this.#teller.note();
-    this.#teller.freshen(entry);
     const { subscription } = entry;
     if (entry.isDropped) {
       return refused(404, `could not find subscription with id ${subscription.id}`);
@@ -324,8 +377,8 @@ export class LiveQueries {
     this.#teller.tell(isUrgent);
   }
 
-  /** All rows of the commit that a listener is being told of; undefined when it was several. */
-  get toldRows(): readonly MergedRow[] | undefined {
+  /** All rows of the commit that a listener is being told of. */
+  get toldRows(): ToldRows {
     return this.#teller.toldRows;
   }
 
@@ -407,6 +460,7 @@ export class LiveQueries {
     }
     entry.subscription = built;
     entry.missed = undefined;
+    entry.known = undefined;
     this.#teller.forget(entry);
     this.#registry.addTables(entry);
     const finding = this.#evaluation.of(entry, () => rowsFrom(before, built), true);
@@ -430,10 +484,13 @@ export class LiveQueries {
   close(): void {
     this.#teller.note();
     this.#teller.close();
+    const untilMs = performance.now() + closeMsMax;
     for (const entry of [...this.#registry.entries()]) {
       // Whose first rows are still being read was told nothing that it could go on from.
       if (entry.starting !== undefined) this.#drop(entry);
-      else if (this.#journal !== undefined) this.#teller.freshen(entry);
+      else if (this.#journal === undefined) continue;
+      // What isn't found out now, the next start does.
+      else if (performance.now() < untilMs) this.#teller.freshenAtEnd(entry);
     }
     this.#journal?.close();
   }

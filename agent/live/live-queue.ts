@@ -11,6 +11,11 @@ import type { Entry } from "./live-registry.ts";
 /** Running a query again for longer than this, as of the last time, is slow. */
 const quickMsMax = 1;
 
+export interface Taken {
+  readonly entry: Entry;
+  readonly isUrgent: boolean;
+}
+
 export class LiveQueue {
   readonly #urgentQuick = new Set<Entry>();
   readonly #urgentSlow = new Set<Entry>();
@@ -38,13 +43,13 @@ export class LiveQueue {
   }
 
   /** Takes the next one off. */
-  takeQuick(): Entry | undefined {
-    return take(this.#urgentQuick) ?? take(this.#quick);
+  takeQuick(): Taken | undefined {
+    return take(this.#urgentQuick, true) ?? take(this.#quick, false);
   }
 
   /** To be asked when the turn has just begun: it may last. */
-  takeSlow(): Entry | undefined {
-    return take(this.#urgentSlow) ?? take(this.#slow);
+  takeSlow(): Taken | undefined {
+    return take(this.#urgentSlow, true) ?? take(this.#slow, false);
   }
 
   #placeOf(slow: boolean, urgent: boolean): Set<Entry> {
@@ -53,15 +58,16 @@ export class LiveQueue {
   }
 }
 
-function isSlow({ rerunMs, missed, subscription }: Entry): boolean {
-  if (rerunMs <= quickMsMax) return false;
+function isSlow({ rerunMs, isLong, missed, subscription }: Entry): boolean {
+  // That it is another thread's is quickly found out.
+  if (isLong || rerunMs <= quickMsMax) return false;
   return missed === undefined || !subscription.canLookUp(missed.changes);
 }
 
-function take(place: Set<Entry>): Entry | undefined {
+function take(place: Set<Entry>, isUrgent: boolean): Taken | undefined {
   for (const entry of place) {
     place.delete(entry);
-    return entry;
+    return { entry, isUrgent };
   }
   return undefined;
 }

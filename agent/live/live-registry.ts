@@ -8,6 +8,8 @@
 import type { MergedRow } from "../../core/store/row-store.ts";
 import type { StreamListener } from "../api/store-service.ts";
 import type { FilterIndex } from "./filter-index.ts";
+import type { KnownResult } from "./known-result.ts";
+import type { Rerun } from "./live-reruns.ts";
 import type { Subscription } from "./subscription.ts";
 import type { TableChanges } from "./table-changes.ts";
 
@@ -21,17 +23,30 @@ export interface Entry {
   idleSinceMs: number | undefined;
   /** Its first rows are on their way; resolves when they are there, or never will be. */
   starting: Promise<void> | undefined;
+  /** It is being run in another thread. */
+  rerun: Rerun | undefined;
+  /** Which rows it has can't be told now: a keyed query whose rows are on their way. */
+  isUnsettled: boolean;
+  /** Running it takes longer than the store thread has time for. */
+  isLong: boolean;
   /** What was committed and concerns it, and it hasn't looked at yet. */
   missed: Missed | undefined;
   /** What running it took the last time. */
   rerunMs: number;
+  /** When the snapshot of its last run in another thread was lent, and that of the last one that was told. */
+  lentMs: number;
+  asOfMs: number;
+  /** Kept for the next run in another thread. */
+  known: KnownResult | undefined;
   /** It is in the store, with its rows as of this change; undefined: not yet. */
   savedChangeId: number | undefined;
   isDropped: boolean;
-  /** Commits that it was looked at for, those that told something, and what looking took. */
+  /** How often it was looked at, how often that told something, and what it took of the store thread. */
   looked: number;
   told: number;
   busyMs: number;
+  /** What it took of the reader thread, its first run not counted. */
+  readerMs: number;
 }
 
 export interface Missed {
@@ -47,13 +62,20 @@ export function createEntry(subscription: Subscription, ord: number): Entry {
     ord,
     idleSinceMs: undefined,
     starting: undefined,
+    rerun: undefined,
+    isUnsettled: false,
+    isLong: false,
     missed: undefined,
     rerunMs: 0,
+    lentMs: Number.NEGATIVE_INFINITY,
+    asOfMs: Number.NEGATIVE_INFINITY,
+    known: undefined,
     savedChangeId: undefined,
     isDropped: false,
     looked: 0,
     told: 0,
     busyMs: 0,
+    readerMs: 0,
   };
 }
 
@@ -65,6 +87,10 @@ export interface SubscriptionReport {
   readonly how: "keyed" | "rerun";
   /** How a commit finds it: by value, by table and column, or by table. */
   readonly found_by: "value" | "column" | "table";
+  /** Where it is run again when it has to be. */
+  readonly runs_in: "store thread" | "reader thread";
+  /** In the reader thread, or it waits for its snapshot. */
+  readonly runs_now: boolean;
   readonly tables: readonly string[];
   readonly rows: number;
   readonly listeners: number;
@@ -72,7 +98,10 @@ export interface SubscriptionReport {
   readonly oldest_change_id: number;
   readonly looked: number;
   readonly told: number;
+  /** Of the store thread. */
   readonly busy_ms: number;
+  readonly reader_ms: number;
+  /** The last time. */
   readonly rerun_ms: number;
   readonly shares_statements_with: number;
 }
@@ -85,7 +114,7 @@ export class LiveRegistry {
   readonly #rerunsByTable = new Map<string, Set<Entry>>();
   /** Those of them that see only some rows of the table. */
   readonly filters: FilterIndex<Entry>;
-  readonly #starting = new Set<Entry>();
+  readonly #unsettled = new Set<Entry>();
 
   constructor(filters: FilterIndex<Entry>) {
     this.filters = filters;
@@ -115,15 +144,21 @@ export class LiveRegistry {
     return this.#byOrd.get(ord);
   }
 
-  /** Those whose first rows are on their way. */
-  get starting(): Iterable<Entry> {
-    return this.#starting;
+  /** Those of which it can't be told whether a row is theirs: any change of their tables may concern them. */
+  get unsettled(): Iterable<Entry> {
+    return this.#unsettled;
+  }
+
+  /** Of others than keyed queries nobody asks which rows they have. */
+  setUnsettled(entry: Entry, isUnsettled: boolean): void {
+    entry.isUnsettled = isUnsettled && entry.subscription.plan.kind === "keyed";
+    if (entry.isUnsettled) this.#unsettled.add(entry);
+    else this.#unsettled.delete(entry);
   }
 
   setStarting(entry: Entry, starting: Promise<void> | undefined): void {
     entry.starting = starting;
-    if (starting === undefined) this.#starting.delete(entry);
-    else this.#starting.add(entry);
+    this.setUnsettled(entry, starting !== undefined);
   }
 
   /** Those that read all of a table, and are run again when it changes. */
@@ -145,7 +180,7 @@ export class LiveRegistry {
     this.#byId.delete(subscription.id);
     this.#bySql.delete(subscription.sql);
     this.#byOrd.delete(entry.ord);
-    this.#starting.delete(entry);
+    this.#unsettled.delete(entry);
     this.removeTables(entry);
   }
 
@@ -202,7 +237,7 @@ export class LiveRegistry {
 }
 
 function reportOf(entry: Entry): SubscriptionReport {
-  const { subscription, listeners, looked, told, busyMs, rerunMs } = entry;
+  const { subscription, listeners, looked, told, busyMs, readerMs, rerunMs, isLong } = entry;
   const { plan, history, dependencies } = subscription;
   const isByValue =
     plan.kind === "rerun"
@@ -214,6 +249,8 @@ function reportOf(entry: Entry): SubscriptionReport {
     sql: subscription.sql,
     how: plan.kind,
     found_by: isByValue ? "value" : isByColumn ? "column" : "table",
+    runs_in: isLong ? "reader thread" : "store thread",
+    runs_now: entry.rerun !== undefined,
     tables: [...dependencies.keys()],
     rows: subscription.rowCount,
     listeners: listeners.size,
@@ -222,6 +259,7 @@ function reportOf(entry: Entry): SubscriptionReport {
     looked,
     told,
     busy_ms: busyMs,
+    reader_ms: readerMs,
     rerun_ms: rerunMs,
     shares_statements_with: plan.kind === "keyed" ? plan.group.members.size - 1 : 0,
   };

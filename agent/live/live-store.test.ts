@@ -5,6 +5,7 @@ import { MemoryVfs } from "../../wasm/vfs/memory.ts";
 import type { StreamEvent } from "../api/store-service.ts";
 import { createLog } from "../log.ts";
 import { StoreThread } from "../store-thread.ts";
+import { liveLimits } from "./live-queries.ts";
 
 const schema = schemaOf("CREATE TABLE t (id INTEGER NOT NULL PRIMARY KEY, v TEXT)");
 
@@ -27,7 +28,7 @@ function open(vfs: MemoryVfs, boot = "b"): StoreThread {
     circumstances: { machine: "m", file: "f", born: "", isBornKnown: false, nonce: "", boot },
     swarm: async () => ({}),
     bodiesWaiting: async () => 0,
-    liveLimits: { changesMax: 5, charsMax: 1024 * 1024, logCharsMax: 2000 },
+    liveLimits: { ...liveLimits, changesMax: 5, charsMax: 1024 * 1024, logCharsMax: 2000 },
   });
   thread.start(undefined);
   return thread;

@@ -22,7 +22,8 @@
 
 import type { Database } from "../../wasm/database.ts";
 import type { Statement } from "../../wasm/statement.ts";
-import type { Change, Subscription } from "./subscription.ts";
+import type { Change } from "./changes.ts";
+import type { Subscription } from "./subscription.ts";
 
 /** A row as readers have it. */
 export interface KnownRow {

@@ -10,7 +10,8 @@
  *    down in one transaction (`live-journal.ts`), then its rows are taken in and its listeners hear of it:
  *    what anybody was told is in the file.
  * 3. After two milliseconds the rest waits for the next turn, so that a commit that concerns thousands
- *    doesn't hold the thread; a large query that has to be run again gets a turn to itself.
+ *    doesn't hold the thread; one that took over a millisecond the last time gets a turn to itself.
+ * 4. What would take longer than a look may is run in another thread, if there is one (`live-reruns.ts`).
  *
  * Whoever has its turn sees the database as it is then. So commits that came meanwhile are told with the
  * one that it waited for, as their net difference: no subscription ever hears of half a transaction, nor
@@ -22,12 +23,13 @@
 import type { MergedRow } from "../../core/store/row-store.ts";
 import { utf8 } from "../api/http.ts";
 import { affectedBy, joinMissed } from "./affected.ts";
+import type { Change } from "./changes.ts";
 import type { Evaluation, Finding, LiveConnection } from "./evaluation.ts";
 import type { LiveJournal } from "./live-journal.ts";
 import { LiveQueue } from "./live-queue.ts";
 import type { Entry, LiveRegistry } from "./live-registry.ts";
+import { LiveReruns, type LiveRerunsOptions } from "./live-reruns.ts";
 import type { QueryPlanner } from "./query-planner.ts";
-import type { Change } from "./subscription.ts";
 import type { TableChanges } from "./table-changes.ts";
 
 /** A transaction of which only the COMMIT has been seen to. */
@@ -37,6 +39,9 @@ export interface Commit {
   /** All that it merged or wrote. */
   readonly rows: readonly MergedRow[] | undefined;
 }
+
+/** Undefined when it was several; "more" when more of what it made of a query follows. */
+export type ToldRows = readonly MergedRow[] | "more" | undefined;
 
 /** What is found out before it is written down and told, and in one turn. */
 const sliceMsMax = 1;
@@ -57,6 +62,8 @@ export interface LiveTellerOptions {
   readonly planner: QueryPlanner;
   readonly evaluation: Evaluation;
   readonly journal: LiveJournal | undefined;
+  /** Runs queries in another thread; undefined: there is none. */
+  readonly reruns: Pick<LiveRerunsOptions, "source" | "budget" | "pauseMs"> | undefined;
   /** A subscription can't go on, and its readers are to be told why. */
   readonly end: (entry: Entry, why: string) => void;
 }
@@ -69,10 +76,11 @@ export class LiveTeller {
   readonly #journal: LiveJournal | undefined;
   readonly #end: (entry: Entry, why: string) => void;
   readonly #queue = new LiveQueue();
+  readonly #reruns: LiveReruns | undefined;
   /** Commits that aren't noted yet, and the one that is being noted. */
   readonly #committed: Unnoted[] = [];
   #noting: Noting | undefined;
-  #toldRows: readonly MergedRow[] | undefined;
+  #toldRows: ToldRows;
   #isTurnAsked = false;
   #isClosed = false;
 
@@ -83,6 +91,20 @@ export class LiveTeller {
     this.#evaluation = options.evaluation;
     this.#journal = options.journal;
     this.#end = options.end;
+    const { reruns, registry } = options;
+    this.#reruns =
+      reruns === undefined
+        ? undefined
+        : new LiveReruns({
+            ...reruns,
+            registry,
+            isUnnoted: () => this.#noting !== undefined || this.#committed.length > 0,
+            quiet: () => this.#quiet(),
+            tell: (entry, changes, rows, isLast) =>
+              this.take([{ kind: "changes", entry, changes, rows }], isLast),
+            settled: (entry) => this.settled(entry),
+            end: options.end,
+          });
   }
 
   /** A transaction was committed. Whoever committed tells soon; otherwise it is told in a turn of its own. */
@@ -103,8 +125,8 @@ export class LiveTeller {
     else this.askTurn();
   }
 
-  /** All rows of the commit that a listener is being told of; undefined when it was several. */
-  get toldRows(): readonly MergedRow[] | undefined {
+  /** All rows of the commit that a listener is being told of. */
+  get toldRows(): ToldRows {
     return this.#toldRows;
   }
 
@@ -149,7 +171,7 @@ export class LiveTeller {
     for (const [entry, changes] of affected) {
       if (entry.isDropped) continue;
       entry.missed = joinMissed(entry.missed, { changes, rows });
-      if (entry.starting !== undefined) continue;
+      if (entry.starting !== undefined || entry.rerun !== undefined) continue;
       const isIdle = entry.listeners.size === 0 && entry.subscription.plan.kind === "rerun";
       if (!isIdle) this.#queue.add(entry, isUrgent);
     }
@@ -164,9 +186,10 @@ export class LiveTeller {
       const sliceMs = nowMs + sliceMsMax;
       let entry: Entry | undefined;
       while (nowMs < sliceMs) {
-        entry = this.#queue.takeQuick();
-        if (entry === undefined) break;
-        const finding = this.#evaluation.ofMissed(entry);
+        const next = this.#queue.takeQuick();
+        entry = next?.entry;
+        if (next === undefined) break;
+        const finding = this.#look(next.entry, next.isUrgent);
         if (finding !== undefined) findings.push(finding);
         nowMs = performance.now();
       }
@@ -177,8 +200,16 @@ export class LiveTeller {
     if (this.#hasWork) this.askTurn();
   }
 
-  /** Writes down and tells. */
-  take(findings: readonly Finding[]): void {
+  /** What it missed comes to; undefined: nothing, or it is found out in another thread. */
+  #look(entry: Entry, isUrgent: boolean): Finding | undefined {
+    const found = this.#evaluation.ofMissed(entry);
+    if (found?.kind !== "long") return found;
+    this.#reruns?.add(entry, isUrgent);
+    return undefined;
+  }
+
+  /** Writes down and tells. @param isLast false: more of the same change follows */
+  take(findings: readonly Finding[], isLast = true): void {
     if (findings.length === 0) return;
     try {
       this.#journal?.record(findings);
@@ -191,16 +222,12 @@ export class LiveTeller {
       const { entry } = finding;
       // What was told before no longer leads to what is: the subscription ends, never lies.
       if (finding.kind === "failed") this.#end(entry, finding.why);
-      else this.#takeChanges(entry, finding.changes, finding.rows);
+      else this.#takeChanges(entry, finding.changes, isLast ? finding.rows : "more");
     }
   }
 
-  #takeChanges(
-    entry: Entry,
-    changes: readonly Change[],
-    rows: readonly MergedRow[] | undefined,
-  ): void {
-    entry.told++;
+  #takeChanges(entry: Entry, changes: readonly Change[], rows: ToldRows): void {
+    if (rows !== "more") entry.told++;
     entry.subscription.take(changes);
     const { listeners } = entry;
     if (listeners.size === 0) return;
@@ -216,12 +243,17 @@ export class LiveTeller {
 
   // ---- In turns of their own --------------------------------------------------------------------
 
+  /** Also when it is another thread's turn. */
   get isBehind(): boolean {
+    return this.#isBehindHere || this.#reruns?.isBehind === true;
+  }
+
+  get #isBehindHere(): boolean {
     return this.#noting !== undefined || this.#committed.length + this.#queue.size > 0;
   }
 
   get #hasWork(): boolean {
-    return this.isBehind || this.#journal?.isBehind === true;
+    return this.#isBehindHere || this.#journal?.isBehind === true;
   }
 
   /** There may be something to do: it is looked for in a turn of its own. */
@@ -245,32 +277,59 @@ export class LiveTeller {
       return;
     }
     const slow = this.#queue.takeSlow();
-    if (slow !== undefined) this.freshen(slow);
+    if (slow !== undefined) this.freshen(slow.entry, slow.isUrgent);
     else if (this.#queue.size === 0) this.#journal?.keepUp();
     this.#work();
   }
 
-  /** Brings one up to date that missed something. */
-  freshen(entry: Entry): void {
+  /**
+   * Brings one up to date that missed something.
+   *
+   * @returns when it may have been, where another thread is asked; undefined: it is
+   */
+  freshen(entry: Entry, isUrgent = true): Promise<void> | undefined {
+    if (entry.rerun !== undefined) return entry.rerun.settled;
     this.#queue.delete(entry);
-    if (entry.isDropped) return;
-    const finding = this.#evaluation.ofMissed(entry);
+    if (entry.isDropped) return undefined;
+    const finding = this.#look(entry, isUrgent);
+    if (finding !== undefined) this.take([finding]);
+    return entry.missed === undefined ? undefined : this.#reruns?.settled(entry);
+  }
+
+  /** The last look, without another thread. */
+  freshenAtEnd(entry: Entry): void {
+    const finding = this.#evaluation.ofUntold(entry);
     if (finding !== undefined) this.take([finding]);
   }
 
-  /** It is in line again. */
-  add(entry: Entry): void {
+  /** Its rows are known: now for what was committed since they were asked for. */
+  settled(entry: Entry): void {
+    // Whose noting is under way has seen it as one whose rows aren't.
+    this.note();
+    this.#registry.setStarting(entry, undefined);
+    if (entry.isDropped || entry.missed === undefined) return;
     this.#queue.add(entry, true);
     this.askTurn();
   }
 
+  /** A turn between transactions, when all that was committed is noted; false: there are none any more. */
+  async #quiet(): Promise<boolean> {
+    do {
+      await new Promise((resolve) => setImmediate(resolve));
+      if (this.#isClosed) return false;
+    } while (this.isOpen || !this.#noteUntil(performance.now() + turnMsMax));
+    return true;
+  }
+
   forget(entry: Entry): void {
     this.#queue.delete(entry);
+    this.#reruns?.forget(entry);
     this.askTurn();
   }
 
   /** No turns any more. */
   close(): void {
     this.#isClosed = true;
+    this.#reruns?.close();
   }
 }

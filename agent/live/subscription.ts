@@ -19,6 +19,7 @@ import type { SqlValue } from "../../core/row/value.ts";
 import type { Statement } from "../../wasm/statement.ts";
 import { cellsJson } from "../sql/query-runner.ts";
 import { ChangeHistory, type HistoryLimits } from "./change-history.ts";
+import { asOneUpdate, type Change, changesOf, type HeldRow, pairUp } from "./changes.ts";
 import type { ConstantFilter } from "./constant-filter.ts";
 import type { Dependencies } from "./dependencies.ts";
 import { keySeparator, keyText, parseKeyText } from "./key-text.ts";
@@ -51,19 +52,6 @@ export type Plan =
       readonly filters: readonly ConstantFilter[];
     };
 
-/** What became of the rows, in the order in which it is told. */
-export interface Change {
-  readonly type: "insert" | "update" | "delete";
-  readonly rowId: number;
-  /** Of a deleted row the last ones. */
-  readonly cells: string;
-  readonly identity: string;
-  /** Of an updated row, where it is another now. */
-  readonly oldIdentity: string;
-  /** `{"change":…}` and a newline. */
-  readonly line: string;
-}
-
 /** A row as it is read: what names it, and `["a",1]`. */
 export interface ReadRow {
   readonly identity: string;
@@ -85,6 +73,11 @@ export interface RowShape {
   readonly keys: readonly number[];
   /** Of one that isn't keyed: the columns that make the identity; empty: all. */
   readonly identity: readonly number[];
+}
+
+/** It was given up: the result is longer than there is time for here. */
+export class LongResultError extends Error {
+  override readonly name: string = "LongResultError";
 }
 
 export interface Before {
@@ -190,7 +183,7 @@ export class Subscription {
    */
   restore(
     claim: (identity: string, cells: string) => number | undefined,
-    unclaimed: () => Iterable<{ readonly identity: string; readonly row: Row }>,
+    unclaimed: () => Iterable<HeldRow>,
   ): readonly Change[] {
     const fresh: Fresh = new Map();
     this.#forEachRow(this.#all(), (identity, cells) => {
@@ -208,7 +201,7 @@ export class Subscription {
   }
 
   /** Rows with their identity, in no order. */
-  *rows(): IterableIterator<{ readonly identity: string; readonly row: Row }> {
+  *rows(): IterableIterator<HeldRow> {
     for (const [identity, held] of this.#rows) {
       if (Array.isArray(held)) for (const row of held) yield { identity, row };
       else yield { identity, row: held };
@@ -242,12 +235,13 @@ export class Subscription {
    * What changes of its tables made of its rows. Nothing here becomes another.
    *
    * @param changes of its tables alone; undefined finds out by itself
-   * @throws SqliteError, NotUtf8Error
+   * @param charsMax of all rows, where it is run again
+   * @throws SqliteError, NotUtf8Error, LongResultError
    */
-  find(changes: TableChanges | undefined): readonly Change[] {
+  find(changes: TableChanges | undefined, charsMax?: number): readonly Change[] {
     return changes !== undefined && this.canLookUp(changes)
-      ? this.#lookUp(changes)
-      : this.#runAgain();
+      ? this.#lookUp(changes, charsMax)
+      : this.#runAgain(charsMax);
   }
 
   /** Makes it so. @param changes the last that {@link find} or {@link restore} returned */
@@ -280,7 +274,7 @@ export class Subscription {
     return plan.group.all;
   }
 
-  #lookUp(changes: TableChanges): readonly Change[] {
+  #lookUp(changes: TableChanges, charsMax: number | undefined): readonly Change[] {
     const { group } = this.plan as Plan & { kind: "keyed" };
     const fresh: Fresh = new Map();
     /** Of the first table, by their text. */
@@ -290,12 +284,12 @@ export class Subscription {
         const parts = decodeKey(key);
         if (parts === undefined || parts.length !== source.keyColumns) continue;
         if (source.one !== undefined) this.#lookUpKey(i, parts, fresh);
-        else if (!this.#findLeftKeys(i, parts, leftKeys)) return this.#runAgain();
+        else if (!this.#findLeftKeys(i, parts, leftKeys)) return this.#runAgain(charsMax);
       }
     }
     const { size } = leftKeys;
     if (size > lookupsMax || (size > lookupsAlways && size * 4 > this.#rows.size)) {
-      return this.#runAgain();
+      return this.#runAgain(charsMax);
     }
     for (const parts of leftKeys.values()) this.#lookUpKey(0, parts, fresh);
     return this.#compare(fresh);
@@ -348,9 +342,12 @@ export class Subscription {
     return true;
   }
 
-  #runAgain(): readonly Change[] {
+  #runAgain(charsMax = Number.POSITIVE_INFINITY): readonly Change[] {
     const fresh: Fresh = new Map();
+    let chars = 0;
     this.#forEachRow(this.#all(), (identity, cells) => {
+      chars += cells.length;
+      if (chars > charsMax) throw new LongResultError();
       const same = fresh.get(identity);
       if (same === undefined) fresh.set(identity, [cells]);
       else same.push(cells);
@@ -360,54 +357,38 @@ export class Subscription {
   }
 
   #compare(fresh: Fresh): readonly Change[] {
-    const updates: [Row, string, string, string][] = [];
-    const inserts: [string, string][] = [];
-    const deletes: [string, Row][] = [];
+    const gone: HeldRow[] = [];
+    const come: ReadRow[] = [];
     for (const [identity, cells] of fresh) {
       const held = this.#held(identity);
       if (held.length === 1 && cells.length === 1 && held[0]?.cells === cells[0]) continue;
-      const gone = [...held];
-      const come: string[] = [];
+      const rows = [...held];
       for (const text of cells) {
-        const at = gone.findIndex((row) => row.cells === text);
-        if (at >= 0) gone.splice(at, 1);
-        else come.push(text);
+        const at = rows.findIndex((row) => row.cells === text);
+        if (at >= 0) rows.splice(at, 1);
+        else come.push({ identity, cells: text });
       }
-      for (const text of come) {
-        const row = gone.shift();
-        if (row === undefined) inserts.push([identity, text]);
-        else updates.push([row, identity, identity, text]);
-      }
-      for (const row of gone) deletes.push([identity, row]);
-    }
-    // A result of one row without key columns (an aggregate, say): an update, not a delete and an insert.
-    const [[goneIdentity, gone] = [], [come, comeCells] = []] = [deletes[0], inserts[0]];
-    if (this.plan.kind === "rerun" && this.#rowCount === 1 && deletes.length === 1) {
-      if (inserts.length === 1 && gone !== undefined && goneIdentity !== undefined) {
-        updates.push([gone, goneIdentity, come as string, comeCells as string]);
-        inserts.length = 0;
-        deletes.length = 0;
-      }
+      for (const row of rows) gone.push({ identity, row });
     }
     const changes: Change[] = [];
-    let rowIds = this.#lastRowId;
-    let changeId = this.history.lastId;
-    const note = (
-      type: Change["type"],
-      rowId: number,
-      cells: string,
-      oldIdentity: string,
-      identity: string,
-    ): void => {
-      const line = `{"change":["${type}",${rowId},${cells},${++changeId}]}\n`;
-      changes.push({ type, rowId, cells, oldIdentity, identity, line });
-    };
-    for (const [row, old, now, cells] of updates) note("update", row.rowId, cells, old, now);
-    for (const [identity, cells] of inserts) note("insert", ++rowIds, cells, identity, identity);
-    for (const [identity, row] of deletes) {
-      note("delete", row.rowId, row.cells, identity, identity);
-    }
+    for (const change of this.changes(gone, come)) if (change !== undefined) changes.push(change);
     return changes;
+  }
+
+  /**
+   * What it comes to that some rows are gone and others there. Nothing here becomes another; it may rest after
+   * each change, or undefined, for as long as nothing else does.
+   *
+   * @param gone of its rows
+   */
+  *changes(
+    gone: readonly HeldRow[],
+    come: readonly ReadRow[],
+  ): Generator<Change | undefined, void, void> {
+    const difference = yield* pairUp(gone, come);
+    const isOne = this.plan.kind === "rerun" && this.#rowCount === 1;
+    const told = isOne ? asOneUpdate(difference) : difference;
+    yield* changesOf(told, this.#lastRowId, this.history.lastId);
   }
 
   #held(identity: string): readonly Row[] {

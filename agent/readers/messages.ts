@@ -9,6 +9,7 @@
  */
 
 import { RawText, Real, type SqlValue } from "../../core/row/value.ts";
+import type { GoneRows, RowHashes } from "../live/row-hashes.ts";
 import type { ReadRow, RowShape } from "../live/subscription.ts";
 
 /** A value as structured clone keeps it: it would make plain objects of our classes. */
@@ -40,6 +41,8 @@ export interface ReadRequest {
   readonly hlcMs: number;
   /** Rows in this shape; undefined: lines of JSON. */
   readonly shape: RowShape | undefined;
+  /** Then of these rows only those that are others, and at the end which are no more. */
+  readonly known?: RowHashes;
   /** How many pieces may be sent before more are asked for. */
   readonly credit: number;
 }
@@ -59,8 +62,8 @@ export type ToReader =
   | { readonly kind: "read"; readonly request: ReadRequest }
   | { readonly kind: "credit"; readonly id: number; readonly pieces: number };
 
-/** Lines of JSON, or rows. */
-export type Piece = Uint8Array<ArrayBuffer> | readonly ReadRow[];
+/** Lines of JSON; or rows, and where some were known, which of these are gone. */
+export type Piece = Uint8Array<ArrayBuffer> | readonly ReadRow[] | GoneRows;
 
 export type FromReader =
   | { readonly kind: "piece"; readonly id: number; readonly piece: Piece }

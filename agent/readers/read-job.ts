@@ -13,11 +13,18 @@ export const creditMax = 4;
 
 export type JobRequest = Omit<ReadRequest, "id" | "lane" | "regions" | "hlcMs" | "credit">;
 
+/** Nothing is wrong with the query itself: it may be run again. */
+export class NotOfQueryError extends Error {
+  override readonly name: string = "NotOfQueryError";
+}
+
 export interface JobHooks {
   /** A piece was taken: room for another. */
   readonly onTaken: (job: ReadJob) => void;
   /** Nobody wants the rest. */
   readonly onLeft: (job: ReadJob) => void;
+  /** Its snapshot is that of the last commit before this call. */
+  readonly onLent?: () => void;
 }
 
 export class ReadJob implements AsyncIterableIterator<Piece> {
@@ -39,7 +46,7 @@ export class ReadJob implements AsyncIterableIterator<Piece> {
   cancelledBecause: string | undefined;
   readonly #hooks: JobHooks;
   readonly #waiting: Piece[] = [];
-  #end: { readonly why: string | undefined } | undefined;
+  #end: { readonly why: string | undefined; readonly isOfQuery: boolean } | undefined;
   #isLeft = false;
   #wake: (() => void) | undefined;
 
@@ -67,13 +74,20 @@ export class ReadJob implements AsyncIterableIterator<Piece> {
     this.#wake?.();
   }
 
-  /** @param why what went wrong; undefined when that was all */
-  end(why: string | undefined): void {
-    this.#end ??= { why };
+  lent(): void {
+    this.#hooks.onLent?.();
+  }
+
+  /**
+   * @param why what went wrong; undefined when that was all
+   * @param isOfQuery it would go wrong again
+   */
+  end(why: string | undefined, isOfQuery = false): void {
+    this.#end ??= { why, isOfQuery };
     this.#wake?.();
   }
 
-  /** @throws what went wrong, after the pieces that were there before */
+  /** @throws what went wrong, after the pieces that were there before; {@link NotOfQueryError} */
   async next(): Promise<IteratorResult<Piece, undefined>> {
     for (;;) {
       const piece = this.#waiting.shift();
@@ -84,7 +98,8 @@ export class ReadJob implements AsyncIterableIterator<Piece> {
       }
       if (this.#isLeft) return { done: true, value: undefined };
       if (this.#end !== undefined) {
-        if (this.#end.why !== undefined) throw new Error(this.#end.why);
+        const { why, isOfQuery } = this.#end;
+        if (why !== undefined) throw isOfQuery ? new Error(why) : new NotOfQueryError(why);
         return { done: true, value: undefined };
       }
       await new Promise<void>((resolve) => (this.#wake = resolve));

@@ -249,6 +249,51 @@ test("a slow client's snapshot is given back once others have waited for long", 
   );
 });
 
+test("queries and live queries that are run again have every other turn, and a lane is kept for these", async () => {
+  const lent: string[] = [];
+  const rerun = (sql: string) => {
+    const shape = { columnCount: 1, keys: [], identity: [] };
+    const known = { hashes: new BigUint64Array(0), seed: 0n };
+    return pool.rerun({ sql, values: [], shape }, known, () => lent.push(sql));
+  };
+  const jobs = ["a", "b", "c"].map((sql) => pool.query(text(sql), 1000));
+  for (const sql of ["x", "y"]) rerun(sql);
+  for (let i = 0; i < 4; i++) running().ended(running().reads.at(-1)?.id as number);
+  expect(running().reads.map(({ sql }) => sql)).toEqual(["a", "x", "b", "y", "c"]);
+  expect(lent).toEqual(["x", "y"]);
+  running().ended(jobs[2]?.id as number);
+  // Both lanes wait for their clients.
+  for (const sql of ["slow", "slower"]) {
+    const slow = pool.query(text(sql), 1000);
+    for (let i = 0; i < creditMax; i++) running().piece(slow?.id as number);
+  }
+  pool.query(text("next"), 1000);
+  rerun("z");
+  expect(
+    running()
+      .reads.map(({ sql, lane }) => [sql, lane])
+      .slice(5),
+  ).toEqual([
+    ["slow", 0],
+    ["slower", 1],
+    ["z", 2],
+  ]);
+});
+
+test("what ends a run is its own fault, or isn't", async () => {
+  const query = { sql: "x", values: [], shape: { columnCount: 1, keys: [], identity: [] } };
+  const rerun = () => {
+    const known = { hashes: new BigUint64Array(0), seed: 0n };
+    return pool.rerun(query, known, () => undefined)[Symbol.asyncIterator]();
+  };
+  const first = rerun();
+  running().ended(1, "malformed JSON");
+  expect(await first.next().catch((error: Error) => error.name)).toBe("Error");
+  const second = rerun();
+  running().hooks.onEnd("out of luck");
+  expect(await second.next().catch((error: Error) => error.name)).toBe("NotOfQueryError");
+});
+
 test("too many that wait are refused", () => {
   const jobs = Array.from({ length: 5 }, () => pool.query(text("a"), 1000));
   expect(jobs.map((job) => job !== undefined)).toEqual([true, true, true, true, false]);

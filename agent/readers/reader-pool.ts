@@ -4,7 +4,8 @@
  *
  * One thread, which starts with the first of them (7 MB, some 0.15 s) and ends a minute after the last. One query is
  * computing at a time, first come, first served, each for at most its time; those that wait for a slow
- * client wait beside it, on a lane of their own, and keep their snapshot.
+ * client wait beside it, on a lane of their own, and keep their snapshot. Live queries that are run again have a lane
+ * of their own, and every other turn while both wait: neither holds the other up for longer than one query takes.
  *
  * A snapshot that is kept keeps the WAL from beginning anew. So a query has none before its turn; while the WAL is
  * long none is lent, and those that wait go on waiting (`lending-pause.ts`); and those that have one are
@@ -17,6 +18,8 @@
 import { compileSqlite } from "../../wasm/module.ts";
 import type { SqlText } from "../api/statement.ts";
 import type { InitialRowsSource } from "../live/initial-rows.ts";
+import type { RerunSource } from "../live/live-reruns.ts";
+import type { GoneRows, RowHashes } from "../live/row-hashes.ts";
 import type { InitialQuery, ReadRow } from "../live/subscription.ts";
 import type { Log } from "../log.ts";
 import type { QueryRunner } from "../sql/query-runner.ts";
@@ -84,7 +87,7 @@ export interface ThreadHooks {
 const watchMs = 500;
 const never = Number.POSITIVE_INFINITY;
 
-export class ReaderPool implements InitialRowsSource {
+export class ReaderPool implements InitialRowsSource, RerunSource {
   readonly known: KnownLong = new KnownLong();
   readonly #options: ReaderPoolOptions;
   readonly #limits: ReaderLimits;
@@ -94,6 +97,10 @@ export class ReaderPool implements InitialRowsSource {
   readonly #pause = new LendingPause();
   /** Of the WAL, as last told. */
   #walBytes = 0;
+  /** Live queries that are to be run again. */
+  readonly #reruns: ReadJob[] = [];
+  /** The last that was started was one of these. */
+  #wasRerun = false;
   #thread: ReaderThread | undefined;
   #starts = 0;
   #timer: ReturnType<typeof setInterval> | undefined;
@@ -107,7 +114,8 @@ export class ReaderPool implements InitialRowsSource {
     this.#runner = runner;
     this.#options = options;
     this.#limits = options.limits ?? readerLimits;
-    const { lanes } = this.#limits;
+    // The last one is that of live queries.
+    const lanes = this.#limits.lanes + 1;
     this.#cancelled = new Int32Array(new SharedArrayBuffer(4 * lanes));
     this.#lanes = new Array(lanes).fill(undefined);
   }
@@ -149,6 +157,29 @@ export class ReaderPool implements InitialRowsSource {
     return job as AsyncIterable<readonly ReadRow[]>;
   }
 
+  rerun(
+    { sql, values, shape }: InitialQuery,
+    known: RowHashes,
+    onLent: () => void,
+  ): AsyncIterable<readonly ReadRow[] | GoneRows> {
+    const request: JobRequest = {
+      sql,
+      parameters: values,
+      schemaVersion: this.#schemaVersion(),
+      timeoutMs: this.#runner.timeoutMs,
+      bytesMax: never,
+      shape,
+      known,
+    };
+    const job = this.#create(request, onLent);
+    if (this.#isStopped) job.end("the agent is stopping");
+    else {
+      this.#reruns.push(job);
+      this.#dispatch();
+    }
+    return job as AsyncIterable<readonly ReadRow[] | GoneRows>;
+  }
+
   /**
    * The WAL has grown, or begun anew. Ends queries under which it has grown too large.
    *
@@ -171,7 +202,9 @@ export class ReaderPool implements InitialRowsSource {
 
   stop(): void {
     this.#isStopped = true;
-    for (const job of this.#waiting.splice(0)) this.#over(job, "the agent is stopping");
+    for (const waiting of [this.#waiting, this.#reruns]) {
+      for (const job of waiting.splice(0)) this.#over(job, "the agent is stopping");
+    }
     this.#endThread("the agent is stopping");
   }
 
@@ -194,23 +227,40 @@ export class ReaderPool implements InitialRowsSource {
   }
 
   #enter(request: JobRequest): ReadJob {
-    const job = new ReadJob(++this.#lastId, request, {
-      onTaken: (taken) => this.#taken(taken),
-      onLeft: (left) => this.#cancel(left, "nobody reads it"),
-    });
+    const job = this.#create(request);
     this.#waiting.push(job);
     this.#dispatch();
     return job;
   }
 
+  #create(request: JobRequest, onLent?: () => void): ReadJob {
+    return new ReadJob(++this.#lastId, request, {
+      onTaken: (taken) => this.#taken(taken),
+      onLeft: (left) => this.#cancel(left, "nobody reads it"),
+      ...(onLent === undefined ? {} : { onLent }),
+    });
+  }
+
   #dispatch(): void {
-    while (this.#waiting.length > 0 && !this.#pause.isOn) {
-      if (this.#lanes.some((job) => job?.isComputing)) break;
-      const lane = this.#lanes.indexOf(undefined);
-      if (lane < 0) break;
-      this.#start(this.#waiting.shift() as ReadJob, lane);
+    while (!this.#pause.isOn && !this.#lanes.some((job) => job?.isComputing)) {
+      if (!this.#startNext()) break;
     }
     this.#watch();
+  }
+
+  /** One of those whose turn it is, or one of the others. @returns false when none can be started */
+  #startNext(): boolean {
+    for (const isRerun of [!this.#wasRerun, this.#wasRerun]) {
+      const waiting = isRerun ? this.#reruns : this.#waiting;
+      const lane = isRerun ? this.#limits.lanes : this.#lanes.indexOf(undefined);
+      const isFree = this.#lanes[lane] === undefined && (isRerun || lane < this.#limits.lanes);
+      const job = isFree && lane >= 0 ? waiting.shift() : undefined;
+      if (job === undefined) continue;
+      this.#wasRerun = isRerun;
+      this.#start(job, lane);
+      return true;
+    }
+    return false;
   }
 
   #start(job: ReadJob, lane: number): void {
@@ -227,13 +277,13 @@ export class ReaderPool implements InitialRowsSource {
     this.#lanes[lane] = job;
     job.lane = lane;
     job.startedMs = performance.now();
+    job.lent();
     const { regions } = job.loan;
     const { id, request } = job;
     const read = { ...request, id, lane, regions, hlcMs: hlcMs(), credit: creditMax };
-    thread.post(
-      { kind: "read", request: read },
-      regions.map(({ buffer }) => buffer),
-    );
+    const transfer = regions.map(({ buffer }) => buffer);
+    if (request.known !== undefined) transfer.push(request.known.hashes.buffer);
+    thread.post({ kind: "read", request: read }, transfer);
   }
 
   #taken(job: ReadJob): void {
@@ -247,9 +297,9 @@ export class ReaderPool implements InitialRowsSource {
   #cancel(job: ReadJob, why: string): void {
     if (job.isEnded || job.cancelledBecause !== undefined) return;
     job.cancelledBecause = why;
-    const at = this.#waiting.indexOf(job);
-    if (at >= 0) {
-      this.#waiting.splice(at, 1);
+    const waiting = [this.#waiting, this.#reruns].find((jobs) => jobs.includes(job));
+    if (waiting !== undefined) {
+      waiting.splice(waiting.indexOf(job), 1);
       this.#over(job, why);
     } else if (job.lane !== undefined) {
       Atomics.store(this.#cancelled, job.lane, 1);
@@ -258,10 +308,10 @@ export class ReaderPool implements InitialRowsSource {
     }
   }
 
-  #over(job: ReadJob, why: string | undefined): void {
+  #over(job: ReadJob, why: string | undefined, isOfQuery = false): void {
     if (job.lane !== undefined) this.#lanes[job.lane] = undefined;
     job.lane = undefined;
-    job.end(why);
+    job.end(why, isOfQuery);
     if (job.loan !== undefined) {
       job.loan.end();
       job.loan = undefined;
@@ -278,9 +328,10 @@ export class ReaderPool implements InitialRowsSource {
     if (job === undefined) return;
     if (message.kind === "piece") job.push(message.piece);
     else {
-      const isShort = message.runMs < budget.ms && job.pieces <= 1;
+      const isShort =
+        message.runMs < budget.ms && job.pieces <= 1 && job.request.known === undefined;
       if (isShort && message.why === undefined) this.known.delete(job.request.sql);
-      this.#over(job, job.cancelledBecause ?? message.why);
+      this.#over(job, job.cancelledBecause ?? message.why, job.cancelledBecause === undefined);
       const isIdle = this.#lanes.every((one) => one === undefined);
       if (isIdle && message.heapBytes > this.#limits.heapBytesKept) this.#endThread("");
     }
@@ -325,7 +376,7 @@ export class ReaderPool implements InitialRowsSource {
 
   /** A look now and then, while there is a thread, or somebody waits. */
   #watch(): void {
-    if (this.#thread === undefined && this.#waiting.length === 0) {
+    if (this.#thread === undefined && this.#waiting.length + this.#reruns.length === 0) {
       clearInterval(this.#timer);
       this.#timer = undefined;
       return;

@@ -16,6 +16,7 @@ import type { Statement } from "../../wasm/statement.ts";
 import { LentVfs } from "../../wasm/vfs/lent.ts";
 import { NotUtf8Error } from "../api/json-writer.ts";
 import { openReader } from "../database-files.ts";
+import { HashClaims, type RowHashes } from "../live/row-hashes.ts";
 import { type ReadRow, readRow } from "../live/subscription.ts";
 import { addClockFunctions } from "../sql/functions.ts";
 import { LineWriter } from "../sql/line-writer.ts";
@@ -96,6 +97,7 @@ export class ReaderRunner {
           runMs += performance.now() - begunMs;
           if (done === true) break;
           const transfer = value instanceof Uint8Array ? [value.buffer] : [];
+          if ("gone" in value) transfer.push(value.gone.buffer);
           this.#post({ kind: "piece", id, piece: value }, transfer);
           running.credit--;
           // Others have their turn, and what was said meanwhile is heard.
@@ -140,7 +142,7 @@ export class ReaderRunner {
     try {
       yield* request.shape === undefined
         ? linePieces(statement, request.bytesMax)
-        : rowPieces(statement, request.shape);
+        : rowPieces(statement, request.shape, request.known);
     } finally {
       statement.reset();
     }
@@ -208,14 +210,26 @@ function* linePieces(statement: Statement, bytesMax: number): Generator<Piece, u
 function* rowPieces(
   statement: Statement,
   shape: NonNullable<ReadRequest["shape"]>,
+  known: RowHashes | undefined,
 ): Generator<Piece, undefined> {
+  const begunMs = performance.now();
+  const claims = known === undefined ? undefined : new HashClaims(known);
   let rows: ReadRow[] = [];
+  let chars = 0;
+  let waitedMs = 0;
   while (statement.step()) {
-    rows.push(readRow(statement, shape));
+    const row = readRow(statement, shape);
+    chars += row.cells.length;
+    if (claims?.claim(row) === true) continue;
+    rows.push(row);
     if (rows.length < pieceRows) continue;
+    const fromMs = performance.now();
     yield rows;
+    waitedMs += performance.now() - fromMs;
     rows = [];
   }
+  const runMs = performance.now() - begunMs - waitedMs;
   if (rows.length > 0) yield rows;
+  if (claims !== undefined) yield { gone: claims.unclaimed(), chars, runMs };
   return undefined;
 }

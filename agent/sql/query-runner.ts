@@ -174,7 +174,7 @@ export function tooManyBytes(bytesMax: number): SqlRefused {
   return new SqlRefused(`the result is larger than ${bytesMax} bytes: use LIMIT, or ask in parts`);
 }
 
-function isInterrupt(error: unknown): boolean {
+export function isInterrupt(error: unknown): boolean {
   return error instanceof SqliteError && error.code === SQLITE_INTERRUPT;
 }
 

@@ -1,8 +1,13 @@
 import { describe, expect, test } from "bun:test";
+import { copyFileSync, existsSync, mkdirSync, mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import type { StreamEvent } from "../../agent/api/store-service.ts";
+import { liveLimits } from "../../agent/live/live-queries.ts";
 import { createLog } from "../../agent/log.ts";
 import { StoreThread } from "../../agent/store-thread.ts";
 import type { MemberRow, PeerId, StoreReply } from "../../core/node/border.ts";
+import { FileVfs } from "../../wasm/vfs/file.ts";
 import { MemoryVfs } from "../../wasm/vfs/memory.ts";
 import { SqliteNode, schemaOf } from "../generators/sqlite-store.ts";
 import { Folded } from "./live-queries-folded.ts";
@@ -11,16 +16,25 @@ import { createWorld, seeded } from "./live-queries-world.ts";
 /** `PATINA_TEST_LIVE_SEEDS=1000` for a soak; `PATINA_TEST_LIVE_SEED=17` for one. */
 const seedCount = Number(process.env.PATINA_TEST_LIVE_SEEDS ?? 60);
 const onlySeed = process.env.PATINA_TEST_LIVE_SEED;
-const seeds =
-  onlySeed === undefined ? Array.from({ length: seedCount }, (_, i) => i) : [Number(onlySeed)];
+const fileSeedCount = Number(process.env.PATINA_TEST_LIVE_FILE_SEEDS ?? 12);
+const seedsOf = (count: number): number[] =>
+  onlySeed === undefined ? Array.from({ length: count }, (_, i) => i) : [Number(onlySeed)];
 
 const nextTurn = () => new Promise((resolve) => setImmediate(resolve));
 const peer = "ab".repeat(32) as PeerId;
 
-function openThread(schema: ReturnType<typeof schemaOf>, vfs: MemoryVfs): StoreThread {
+/** Where the database is, and what a crash leaves of it. */
+interface Disk {
+  readonly vfs: MemoryVfs | FileVfs;
+  readonly path: string;
+  copy(): Disk;
+}
+
+function openThread(schema: ReturnType<typeof schemaOf>, disk: Disk): StoreThread {
+  const isFile = disk.vfs instanceof FileVfs;
   return new StoreThread({
-    vfs,
-    databasePath: "/patina.db",
+    vfs: disk.vfs,
+    databasePath: disk.path,
     publicKey: "ef".repeat(32),
     node: { name: "n", region: "r", zone: "z" },
     digestKey: new Uint8Array(32),
@@ -36,22 +50,49 @@ function openThread(schema: ReturnType<typeof schemaOf>, vfs: MemoryVfs): StoreT
     circumstances: { machine: "m", file: "f", born: "", isBornKnown: false, nonce: "", boot: "b" },
     swarm: async () => ({}),
     bodiesWaiting: async () => 0,
+    // On files there is a reader thread: whatever is run again, is there.
+    ...(isFile ? { liveLimits: { ...liveLimits, lookBudget: inReaderThread } } : {}),
   });
 }
 
-function copyOf(vfs: MemoryVfs): MemoryVfs {
-  const copy = new MemoryVfs();
-  for (const path of vfs.paths()) copy.write(path, vfs.read(path) as Uint8Array);
-  return copy;
+const inReaderThread = { rerun: { ms: 0, bytes: 0 }, lookUpMs: 10 };
+
+function memoryDisk(vfs = new MemoryVfs()): Disk {
+  return {
+    vfs,
+    path: "/patina.db",
+    copy() {
+      const copy = new MemoryVfs();
+      for (const path of vfs.paths()) copy.write(path, vfs.read(path) as Uint8Array);
+      return memoryDisk(copy);
+    },
+  };
 }
 
-async function run(seed: number): Promise<void> {
+function fileDisk(folder: string, number = 0): Disk {
+  const inner = join(folder, String(number));
+  mkdirSync(inner);
+  const path = join(inner, "patina.db");
+  return {
+    vfs: new FileVfs(),
+    path,
+    copy() {
+      const copy = fileDisk(folder, number + 1);
+      for (const end of ["", "-wal"]) {
+        if (existsSync(path + end)) copyFileSync(path + end, copy.path + end);
+      }
+      return copy;
+    },
+  };
+}
+
+async function run(seed: number, firstDisk: Disk): Promise<void> {
   const random = seeded(seed);
   const world = createWorld(random);
   const rules = Object.fromEntries(world.local.map((name) => [name, { replicated: false }]));
   const schema = schemaOf(world.schema, rules);
-  let vfs = new MemoryVfs();
-  let thread = openThread(schema, vfs);
+  let disk = firstDisk;
+  let thread = openThread(schema, disk);
   const crashed: StoreThread[] = [];
   using other = new SqliteNode(schema, { site: 7, nowMs: Date.now() });
   const replies: StoreReply[] = [];
@@ -132,8 +173,8 @@ async function run(seed: number): Promise<void> {
         if (isLate) told.push(await step());
         crashed.push(thread);
         // What it does from here on, it does to a file that nobody looks at.
-        vfs = copyOf(vfs);
-        thread = openThread(schema, vfs);
+        disk = disk.copy();
+        thread = openThread(schema, disk);
         thread.start({ post: (reply) => replies.push(reply) });
         service = thread.service;
         for (const one of subscribed) {
@@ -168,5 +209,19 @@ async function run(seed: number): Promise<void> {
 }
 
 describe("live queries equal a fresh run: random schemas, queries and histories with a peer", () => {
-  for (const seed of seeds) test(`seed ${seed}`, () => run(seed), 60_000);
+  for (const seed of seedsOf(seedCount))
+    test(`seed ${seed}`, () => run(seed, memoryDisk()), 60_000);
+});
+
+describe("the same where whatever is run again runs in the reader thread", () => {
+  for (const seed of seedsOf(fileSeedCount)) {
+    test(`seed ${seed}`, async () => {
+      const folder = mkdtempSync(join(tmpdir(), "patina-live-random-"));
+      try {
+        await run(seed, fileDisk(folder));
+      } finally {
+        rmSync(folder, { recursive: true });
+      }
+    }, 60_000);
+  }
 });

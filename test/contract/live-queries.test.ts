@@ -2,7 +2,9 @@ import { describe, expect, test } from "bun:test";
 import fc from "fast-check";
 import type { StreamEvent } from "../../agent/api/store-service.ts";
 import { Folded } from "./live-queries-folded.ts";
+import { seeded } from "./live-queries-world.ts";
 import { createPlainAgent, type PlainAgent } from "./plain-agent.ts";
+import { SlowReruns } from "./slow-reruns.ts";
 
 const schema = `
 CREATE TABLE a (id INTEGER NOT NULL PRIMARY KEY, name TEXT, n INTEGER NOT NULL DEFAULT 0);
@@ -37,6 +39,12 @@ const queries = [
   "SELECT id, row_number() OVER (ORDER BY n, id) FROM a",
   "SELECT name FROM a WHERE id IN ids",
 ];
+
+/** Which of these a commit concerns is found by value, where there are enough that differ in it. */
+const families = ["n1", "n2", "other", "", "nobody"].flatMap((name) => [
+  `SELECT id, n FROM a WHERE name = '${name}'`,
+  `SELECT a.id, b.v FROM a JOIN b ON b.a_id = a.id WHERE a.name = '${name}'`,
+]);
 
 async function fresh(agent: PlainAgent, sql: string): Promise<string[]> {
   const outcome = await agent.service.query({ sql, parameters: undefined }, undefined);
@@ -109,6 +117,59 @@ describe("live queries", () => {
       }),
       { numRuns: 60 },
     );
+  }, 60_000);
+
+  // The same, with commits while runs in another thread are under way: it is true whenever nothing is.
+  test("equal a fresh run where another thread finds out everything, however late", async () => {
+    const burst = fc.array(fc.tuple(write, fc.integer({ min: 0, max: 3 })), {
+      minLength: 1,
+      maxLength: 5,
+    });
+    let runs = 0;
+    await fc.assert(
+      fc.asyncProperty(history, fc.array(burst, { maxLength: 5 }), fc.nat(), async (...drawn) => {
+        const [before, bursts, seed] = drawn;
+        const random = seeded(seed);
+        let source: SlowReruns | undefined;
+        using agent = createPlainAgent(schema, {
+          reruns: (runner) => {
+            source = new SlowReruns(runner, random);
+            return source;
+          },
+        });
+        for (const statements of before) await transact(agent, ...statements);
+        const foldings = new Map<string, Folded[]>();
+        const subscribe = async (sql: string): Promise<void> => {
+          const folded = new Folded();
+          const outcome = await agent.service.subscribe(
+            { sql, parameters: undefined },
+            { from: undefined, skipRows: false },
+            folded.take,
+          );
+          expect([sql, outcome.kind]).toEqual([sql, "subscribed"]);
+          foldings.set(sql, [...(foldings.get(sql) ?? []), folded]);
+        };
+        for (const sql of [...queries, ...families]) await subscribe(sql);
+        for (const writes of bursts) {
+          // Others ask for the same meanwhile.
+          const later = subscribe(queries[Math.floor(random() * queries.length)] as string);
+          for (const [sql, turns] of writes) {
+            await agent.service.transact([{ sql, parameters: undefined }], undefined);
+            for (let i = 0; i < turns; i++) await new Promise((resolve) => setImmediate(resolve));
+          }
+          await later;
+          await told(agent);
+          expect(source?.running).toBe(0);
+          for (const [sql, all] of foldings) {
+            const want = await fresh(agent, sql);
+            for (const folded of all) expect([sql, folded.sorted()]).toEqual([sql, want]);
+          }
+        }
+        runs += source?.runs ?? 0;
+      }),
+      { numRuns: 60 },
+    );
+    expect(runs).toBeGreaterThan(100);
   }, 60_000);
 
   test("an update keeps its row id, in queries by key and in joins that show the keys", async () => {

@@ -18,6 +18,7 @@ import { readSchema } from "../../core/schema/schema-reader.ts";
 import { openDatabase } from "../../wasm/database.ts";
 import { FileVfs } from "../../wasm/vfs/file.ts";
 import { MemoryVfs } from "../../wasm/vfs/memory.ts";
+import { Folded } from "./live-queries-folded.ts";
 
 // On a busy machine a commit of many rows takes its time.
 setDefaultTimeout(30_000);
@@ -266,4 +267,69 @@ test("a live query over a large result begins at one commit, and what came meanw
     (match) => match[1] as string,
   );
   expect([...folded.values()].sort()).toEqual(wanted.sort());
+});
+
+test("a live query that takes for ever holds up neither reads nor commits nor other live queries", async () => {
+  open({}, 3000);
+  await fill();
+  const subscribe = async (sql: string) => {
+    const folded = new Folded();
+    const outcome = await thread.service.subscribe(
+      { sql, parameters: undefined },
+      { from: undefined, skipRows: false },
+      folded.take,
+    );
+    expect(outcome.kind).toBe("subscribed");
+    return folded;
+  };
+  const slow = await subscribe(
+    `SELECT CASE WHEN n = 1 THEN 0 ELSE (${endless}) END FROM t WHERE id = 7`,
+  );
+  const keyed = await subscribe("SELECT n FROM t WHERE id = 8");
+  const counted = await subscribe("SELECT sum(n) FROM t WHERE id = 8");
+  await write("UPDATE t SET n = 2 WHERE id = 7");
+  await until(() => readers().running === 1);
+  for (let i = 2; i < 20; i++) {
+    await write(`UPDATE t SET n = ${i} WHERE id = 8`);
+    expect(await whole("SELECT n FROM t WHERE id = 8")).toContain(`[1,[${i}]]`);
+    await until(() => keyed.lastChange === i - 1 && counted.lastChange === i - 1);
+  }
+  // It is still at it.
+  expect([slow.isEnded, readers().running]).toEqual([false, 1]);
+  expect(thread.service.live.describe()[0]).toMatchObject({
+    how: "rerun",
+    runs_in: "reader thread",
+    runs_now: true,
+  });
+  await until(() => slow.isEnded);
+  expect([slow.sorted(), slow.errors]).toEqual([["[0]"], ['{"error":"interrupted"}']]);
+});
+
+test("a live query over many rows is told what became of them, whatever another thread finds out", async () => {
+  open();
+  await fill();
+  const folded = new Folded();
+  const sql = "SELECT DISTINCT id, v, n FROM t";
+  let isWhole = false;
+  await thread.service.subscribe(
+    { sql, parameters: undefined },
+    { from: undefined, skipRows: false },
+    (event) => {
+      folded.take(event);
+      if (event.kind === "lines" && Buffer.from(event.bytes).includes('{"eoq"')) isWhole = true;
+    },
+  );
+  await until(() => isWhole);
+  for (const change of [
+    "UPDATE t SET n = 2 WHERE id % 100 = 0",
+    "DELETE FROM t WHERE id % 3 = 0",
+    "INSERT INTO t (id, v) VALUES (3, 'again'), (900000, 'new')",
+    "UPDATE t SET n = n + 1",
+  ]) {
+    await write(change);
+    await until(() => !thread.service.live.isBehind);
+    const want = (await whole(sql)).matchAll(/^\{"row":\[\d+,(.*)\]\}$/gm);
+    expect(folded.sorted()).toEqual([...want].map((match) => match[1] as string).sort());
+  }
+  expect(thread.service.live.describe()[0]).toMatchObject({ told: 4, runs_in: "reader thread" });
 });

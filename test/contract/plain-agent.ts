@@ -9,6 +9,8 @@
 import { createFront, type Front, RouteRoom } from "../../agent/api/front.ts";
 import { type ApiHandler, apiLimits, createApi } from "../../agent/api/handlers.ts";
 import type { HealthReport } from "../../agent/api/store-service.ts";
+import { liveLimits } from "../../agent/live/live-queries.ts";
+import type { RerunSource } from "../../agent/live/live-reruns.ts";
 import { LocalService } from "../../agent/local-service.ts";
 import { addPureFunctions } from "../../agent/sql/functions.ts";
 import { QueryRunner } from "../../agent/sql/query-runner.ts";
@@ -27,6 +29,7 @@ export interface PlainAgent extends Disposable {
 }
 
 let vfsCount = 0;
+const none = { rerun: { ms: 0, bytes: 0 }, lookUpMs: 0 };
 
 export interface PlainAgentOptions {
   readonly queryTimeoutMs?: number;
@@ -34,6 +37,8 @@ export interface PlainAgentOptions {
   readonly subscriberBytesMax?: number;
   readonly bodyBytesMax?: number;
   readonly health?: () => HealthReport;
+  /** Whatever live queries have to find out is found out there. */
+  readonly reruns?: (runner: QueryRunner) => RerunSource;
 }
 
 /** @param schema CREATE TABLE statements */
@@ -126,6 +131,12 @@ export function createPlainAgent(schema: string, options: PlainAgentOptions = {}
         options.health?.() ?? { members: 1, queueSize: 0, p99LagSeconds: 0.25, ready: true },
       status: () => ({}),
       swarm: async () => ({}),
+      ...(options.reruns === undefined
+        ? {}
+        : {
+            reruns: options.reruns(runner),
+            liveLimits: { ...liveLimits, lookBudget: none, rerunPauseMs: 0 },
+          }),
     },
   );
   const limits = {

@@ -26,18 +26,20 @@ export async function subs(id: string | undefined, options: GlobalOptions): Prom
     for (const one of subscriptions) print(JSON.stringify(one));
     return;
   }
-  const columns = ["id", "how", "found by", "rows", "readers", "change", "looked", "told", "busy"];
+  const columns = ["id", "how", "found by", "runs in", "rows", "readers", "change", "looked"];
   const rows = subscriptions.map((one) => [
     one.id,
     one.how,
     one.found_by,
+    one.runs_in,
     one.rows,
     one.listeners,
     one.change_id,
     one.looked,
     one.told,
     `${one.busy_ms.toFixed(1)} ms`,
+    `${one.reader_ms.toFixed(1)} ms`,
     one.sql,
   ]);
-  print(formatTable([...columns, "query"], rows));
+  print(formatTable([...columns, "told", "store", "reader", "query"], rows));
 }

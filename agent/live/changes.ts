@@ -1,0 +1,97 @@
+/**
+ * What became of a live query's rows, as it is told: which rows are others now, which came and which went, and the
+ * lines that say so.
+ *
+ * @module
+ */
+
+import type { ReadRow, Row } from "./subscription.ts";
+
+/** In the order in which it is told. */
+export interface Change {
+  readonly type: "insert" | "update" | "delete";
+  readonly rowId: number;
+  /** Of a deleted row the last ones. */
+  readonly cells: string;
+  readonly identity: string;
+  /** Of an updated row, where it is another now. */
+  readonly oldIdentity: string;
+  /** `{"change":…}` and a newline. */
+  readonly line: string;
+}
+
+/** A row as readers have it. */
+export interface HeldRow {
+  readonly identity: string;
+  readonly row: Row;
+}
+
+export interface Difference {
+  readonly updates: { readonly held: HeldRow; readonly now: ReadRow }[];
+  readonly inserts: ReadRow[];
+  readonly deletes: HeldRow[];
+}
+
+/** A row that went and one that came under the same identity are one that was updated. May rest after each row. */
+export function* pairUp(
+  gone: readonly HeldRow[],
+  come: readonly ReadRow[],
+): Generator<undefined, Difference> {
+  const goneByIdentity = new Map<string, HeldRow[]>();
+  for (const held of gone) {
+    yield undefined;
+    const same = goneByIdentity.get(held.identity);
+    if (same === undefined) goneByIdentity.set(held.identity, [held]);
+    else same.push(held);
+  }
+  const updates: Difference["updates"] = [];
+  const inserts: ReadRow[] = [];
+  for (const now of come) {
+    yield undefined;
+    const held = goneByIdentity.get(now.identity)?.shift();
+    if (held === undefined) inserts.push(now);
+    else updates.push({ held, now });
+  }
+  const deletes: HeldRow[] = [];
+  for (const rows of goneByIdentity.values()) {
+    yield undefined;
+    deletes.push(...rows);
+  }
+  return { updates, inserts, deletes };
+}
+
+/** A result of one row without key columns (an aggregate, say): an update, not a delete and an insert. */
+export function asOneUpdate(difference: Difference): Difference {
+  const { updates, inserts, deletes } = difference;
+  const [[held], [now]] = [deletes, inserts];
+  const isOne = updates.length === 0 && deletes.length === 1 && inserts.length === 1;
+  if (!isOne || held === undefined || now === undefined) return difference;
+  return { updates: [{ held, now }], inserts: [], deletes: [] };
+}
+
+/**
+ * @param lastRowId that was given away
+ * @param lastChangeId that was told
+ */
+export function* changesOf(
+  { updates, inserts, deletes }: Difference,
+  lastRowId: number,
+  lastChangeId: number,
+): Generator<Change, void> {
+  let rowId = lastRowId;
+  let changeId = lastChangeId;
+  const change = (
+    type: Change["type"],
+    id: number,
+    { identity, cells }: ReadRow,
+    oldIdentity: string,
+  ): Change => {
+    const line = `{"change":["${type}",${id},${cells},${++changeId}]}\n`;
+    return { type, rowId: id, cells, oldIdentity, identity, line };
+  };
+  for (const { held, now } of updates) yield change("update", held.row.rowId, now, held.identity);
+  for (const now of inserts) yield change("insert", ++rowId, now, now.identity);
+  for (const { identity, row } of deletes) {
+    yield change("delete", row.rowId, { identity, cells: row.cells }, identity);
+  }
+}

@@ -1,0 +1,266 @@
+/**
+ * Live queries that another thread runs, step by step: when the snapshot is lent and when what was found comes is
+ * the test's to say.
+ *
+ * @module
+ */
+
+import { expect, test } from "bun:test";
+import type { StreamEvent } from "../../agent/api/store-service.ts";
+import type { RerunSource } from "../../agent/live/live-reruns.ts";
+import { type GoneRows, HashClaims, type RowHashes } from "../../agent/live/row-hashes.ts";
+import { type InitialQuery, type ReadRow, readRow } from "../../agent/live/subscription.ts";
+import { NotOfQueryError } from "../../agent/readers/read-job.ts";
+import type { QueryRunner } from "../../agent/sql/query-runner.ts";
+import { Folded } from "./live-queries-folded.ts";
+import { createPlainAgent, type PlainAgent } from "./plain-agent.ts";
+
+const schema =
+  "CREATE TABLE t (id INTEGER NOT NULL PRIMARY KEY, v TEXT, n INTEGER DEFAULT 0);\nCREATE TABLE u (id INTEGER NOT NULL PRIMARY KEY);";
+
+/** What runs wait for. */
+class SteppedReruns implements RerunSource {
+  readonly #runner: QueryRunner;
+  /** Of the last that was asked for, and of all before. */
+  readonly asked: string[] = [];
+  #lend: (() => void) | undefined;
+  #finish: ((failure?: Error) => void) | undefined;
+
+  constructor(runner: QueryRunner) {
+    this.#runner = runner;
+  }
+
+  async *rerun(
+    { sql, values, shape }: InitialQuery,
+    known: RowHashes,
+    onLent: () => void,
+  ): AsyncGenerator<readonly ReadRow[] | GoneRows> {
+    this.asked.push([sql, ...values].join(" "));
+    await new Promise<void>((resolve) => (this.#lend = resolve));
+    onLent();
+    using statement = this.#runner.guard.within("read", () => this.#runner.database.prepare(sql));
+    for (const [i, value] of values.entries()) statement.bind(i + 1, value);
+    const claims = new HashClaims(known);
+    const rows: ReadRow[] = [];
+    while (statement.step()) {
+      const row = readRow(statement, shape);
+      if (!claims.claim(row)) rows.push(row);
+    }
+    statement.reset();
+    const failure = await new Promise<Error | undefined>((resolve) => (this.#finish = resolve));
+    if (failure !== undefined) throw failure;
+    yield rows;
+    yield { gone: claims.unclaimed(), chars: 0, runMs: 100 };
+  }
+
+  async lend(): Promise<void> {
+    await until(() => this.#lend !== undefined);
+    this.#lend?.();
+    this.#lend = undefined;
+    await until(() => this.#finish !== undefined);
+  }
+
+  /** Ends the run that has its snapshot. */
+  async finish(failure?: Error): Promise<void> {
+    await until(() => this.#finish !== undefined);
+    this.#finish?.(failure);
+    this.#finish = undefined;
+  }
+
+  async whole(): Promise<void> {
+    await this.lend();
+    await this.finish();
+  }
+}
+
+async function until(is: () => boolean): Promise<void> {
+  const deadlineMs = performance.now() + 10_000;
+  while (!is()) {
+    if (performance.now() > deadlineMs) throw new Error("it didn't come to be in time");
+    await new Promise((resolve) => setImmediate(resolve));
+  }
+}
+
+interface Opened {
+  readonly agent: PlainAgent;
+  readonly source: SteppedReruns;
+  write(sql: string): Promise<void>;
+  subscribe(sql: string): Promise<Folded>;
+}
+
+function open(): Opened & Disposable {
+  let source: SteppedReruns | undefined;
+  const agent = createPlainAgent(schema, {
+    reruns: (runner) => {
+      source = new SteppedReruns(runner);
+      return source;
+    },
+  });
+  return {
+    agent,
+    source: source as unknown as SteppedReruns,
+    async write(sql) {
+      const done = await agent.service.transact([{ sql, parameters: undefined }], undefined);
+      expect(done).toMatchObject({ kind: "committed" });
+    },
+    async subscribe(sql) {
+      const folded = new Folded();
+      const outcome = await agent.service.subscribe(
+        { sql, parameters: undefined },
+        { from: undefined, skipRows: false },
+        folded.take,
+      );
+      expect([sql, outcome.kind]).toEqual([sql, "subscribed"]);
+      return folded;
+    },
+    [Symbol.dispose]: () => agent[Symbol.dispose](),
+  };
+}
+
+const count = "SELECT count(*) FROM t";
+
+test("commits while a run is under way are told by one more, and commits before its snapshot by itself", async () => {
+  using opened = open();
+  const { source, write, subscribe, agent } = opened;
+  const folded = await subscribe(count);
+  await write("INSERT INTO t (id) VALUES (1)");
+  await until(() => source.asked.length === 1);
+  // It waits for its snapshot: this one is in it.
+  await write("INSERT INTO t (id) VALUES (2)");
+  await source.lend();
+  for (const id of [3, 4, 5]) await write(`INSERT INTO t (id) VALUES (${id})`);
+  await source.finish();
+  await until(() => folded.lastChange === 1);
+  expect(folded.sorted()).toEqual(["[2]"]);
+  await source.whole();
+  await until(() => !agent.service.live.isBehind);
+  expect([folded.lastChange, folded.sorted(), source.asked.length]).toEqual([2, ["[5]"], 2]);
+});
+
+test("whose rows are on their way hears of a row that only their snapshot has", async () => {
+  using opened = open();
+  const { source, write, subscribe, agent } = opened;
+  // Enough of them that a commit asks for whom it is by value.
+  const all = new Map<string, Folded>();
+  for (const name of ["a", "b", "c", "d", "e"]) {
+    all.set(name, await subscribe(`SELECT id, n FROM t WHERE v = '${name}'`));
+  }
+  await write("INSERT INTO t VALUES (1, 'a', 0)");
+  await source.lend();
+  // Readers don't know the row yet, and it isn't theirs any more.
+  await write("UPDATE t SET v = 'nobody' WHERE id = 1");
+  await source.finish();
+  await until(() => all.get("a")?.lastChange === 1);
+  await source.whole();
+  await until(() => !agent.service.live.isBehind);
+  expect(all.get("a")?.sorted()).toEqual([]);
+  // And nobody else was asked.
+  expect(source.asked.every((asked) => asked.endsWith(" a"))).toBe(true);
+});
+
+test("urgent ones go first, and of the others one after two of them", async () => {
+  using opened = open();
+  const { source, write, subscribe, agent } = opened;
+  const of = (table: string, i: number) => `SELECT count(*) + ${i} FROM ${table}`;
+  for (let i = 0; i < 4; i++) for (const table of ["t", "u"]) await subscribe(of(table, i));
+  // As of a peer's commit.
+  agent.service.live.committed({ changes: () => new Map([["t", "unknown"]]), rows: undefined });
+  agent.service.live.tell(false);
+  await until(() => source.asked.length === 1);
+  await write("INSERT INTO u (id) VALUES (1)");
+  for (let i = 0; i < 8; i++) await source.whole();
+  await until(() => !agent.service.live.isBehind);
+  const order = ["t0", "u0", "u1", "t1", "u2", "u3", "t2", "t3"];
+  expect(source.asked).toEqual(order.map((one) => of(one[0] as string, Number(one[1]))));
+});
+
+test("a run that went wrong for no fault of its own is begun anew; one whose fault it is ends", async () => {
+  using opened = open();
+  const { source, write, subscribe, agent } = opened;
+  const folded = await subscribe(count);
+  await write("INSERT INTO t (id) VALUES (1)");
+  await source.lend();
+  await source.finish(new NotOfQueryError("the snapshot is wanted back"));
+  await source.whole();
+  await until(() => folded.lastChange === 1);
+  await write("INSERT INTO t (id) VALUES (2)");
+  await source.lend();
+  await source.finish(new Error("interrupted"));
+  await until(() => folded.isEnded);
+  expect(folded.errors).toEqual(['{"error":"interrupted"}']);
+  expect(agent.service.live.count).toBe(0);
+  const again = await subscribe(count);
+  await write("INSERT INTO t (id) VALUES (3)");
+  for (let i = 0; i < 5; i++) {
+    await source.lend();
+    await source.finish(new NotOfQueryError("the thread died"));
+  }
+  await until(() => again.isEnded);
+  expect(again.errors).toEqual(['{"error":"the thread died"}']);
+});
+
+test("who asks for a query that is under way gets what was committed before", async () => {
+  using opened = open();
+  const { source, write, subscribe } = opened;
+  await subscribe(count);
+  await write("INSERT INTO t (id) VALUES (1)");
+  await source.lend();
+  await write("INSERT INTO t (id) VALUES (2)");
+  const second = subscribe(count);
+  await source.finish();
+  await source.whole();
+  expect((await second).sorted()).toEqual(["[2]"]);
+});
+
+test("a change of thousands of rows is told in parts, and nobody comes in between", async () => {
+  using opened = open();
+  const { source, write, subscribe, agent } = opened;
+  const sql = "SELECT id, v FROM t";
+  const events: StreamEvent[] = [];
+  const folded = new Folded();
+  await agent.service.subscribe(
+    { sql, parameters: undefined },
+    { from: undefined, skipRows: false, transactions: true },
+    (event) => {
+      events.push(event);
+      folded.take(event);
+    },
+  );
+  const rows = 5000;
+  await write(
+    `INSERT INTO t (id) WITH RECURSIVE c(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM c WHERE x < ${rows}) SELECT x FROM c`,
+  );
+  await source.whole();
+  await until(() => folded.lastChange > 0);
+  expect(folded.lastChange).toBeLessThan(rows);
+  const second = await subscribe(sql);
+  expect([second.rows.size, second.lastChange, folded.lastChange]).toEqual([rows, rows, rows]);
+  const lines = events.flatMap((event) =>
+    event.kind === "lines" ? Buffer.from(event.bytes).toString().trim().split("\n") : [],
+  );
+  const transactions = lines.filter((line) => line.startsWith('{"tx"'));
+  expect(transactions).toEqual([expect.stringContaining(`{"tx":{"changes":${rows},`)]);
+  // The hashes of what was told are those of the rows.
+  await write("DELETE FROM t WHERE id > 3");
+  await source.whole();
+  await write("UPDATE t SET v = 'x' WHERE id = 2");
+  await source.whole();
+  await until(() => !agent.service.live.isBehind);
+  expect(folded.sorted()).toEqual(["[1,null]", '[2,"x"]', "[3,null]"]);
+  expect(second.sorted()).toEqual(folded.sorted());
+});
+
+test("a schema change while a run is under way is what counts", async () => {
+  using opened = open();
+  const { source, write, subscribe, agent } = opened;
+  const folded = await subscribe(count);
+  await write("INSERT INTO t (id) VALUES (1)");
+  await source.lend();
+  agent.service.schemaChanged();
+  expect(folded.sorted()).toEqual(["[1]"]);
+  await write("INSERT INTO t (id) VALUES (2)");
+  await source.finish();
+  await source.whole();
+  await until(() => !agent.service.live.isBehind);
+  expect([folded.sorted(), folded.lastChange]).toEqual([["[2]"], 2]);
+});
