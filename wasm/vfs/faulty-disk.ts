@@ -284,6 +284,9 @@ export class FaultyDisk implements FileSystem {
     this.fdatasync(fd);
   }
 
+  /** This disk writes what it likes at any time anyway: when the power goes, some of it is on the platter. */
+  beginWriteback(): void {}
+
   fdatasync(fd: number): void {
     const fault = this.#enter("fdatasync", true);
     const inode = this.#inode(fd);

@@ -10,6 +10,7 @@
 
 import * as fs from "node:fs";
 import { promisify } from "node:util";
+import { type BeginWriteback, beginWriteback } from "./early-writeback.ts";
 import { type LockAttempt, lockDatabaseFile } from "./ofd-lock.ts";
 
 export interface FileSystem {
@@ -19,6 +20,8 @@ export interface FileSystem {
   pread(fd: number, into: Uint8Array, at: number, bytes: number, offset: number): number;
   /** Writes up to `bytes` bytes from `from[at]`. Returns how many. */
   pwrite(fd: number, from: Uint8Array, at: number, bytes: number, offset: number): number;
+  /** Nothing depends on it. */
+  beginWriteback: BeginWriteback;
   ftruncate(fd: number, bytes: number): void;
   /** The file's content and size survive the loss of power once it returns. */
   fdatasync(fd: number): void;
@@ -44,6 +47,7 @@ export const systemFiles: FileSystem = {
   close: (fd) => fs.closeSync(fd),
   pread: (fd, into, at, bytes, offset) => fs.readSync(fd, into, at, bytes, offset),
   pwrite: (fd, from, at, bytes, offset) => fs.writeSync(fd, from, at, bytes, offset),
+  beginWriteback,
   ftruncate: (fd, bytes) => fs.ftruncateSync(fd, bytes),
   fdatasync: (fd) => fs.fdatasyncSync(fd),
   fdatasyncLater: promisify(fs.fdatasync),

@@ -59,6 +59,7 @@ import {
   SQLITE_READONLY_DIRECTORY,
 } from "../constants.ts";
 import { Owed } from "./checkpoint-sync.ts";
+import { EarlyWriteback } from "./early-writeback.ts";
 import { type FileSystem, systemFiles } from "./file-system.ts";
 import { FrameBuffer } from "./frame-buffer.ts";
 import { SharedFile } from "./shared-file.ts";
@@ -332,6 +333,8 @@ class FileHandle implements VfsFile {
   #directorySyncDue: boolean;
   /** Of a WAL: frames of a transaction that isn't committed yet (frame-buffer.ts). */
   readonly #frames: FrameBuffer | null;
+  /** Of a database and its WAL. */
+  readonly #writeback: EarlyWriteback | null;
   readonly #databasePath: string;
   /** Of a database and its WAL. */
   readonly #owed: Owed | undefined;
@@ -358,6 +361,8 @@ class FileHandle implements VfsFile {
     this.shared = locked?.shared ?? null;
     this.#wal = wal;
     this.#frames = wal === null ? null : new FrameBuffer();
+    this.#writeback =
+      wal === null && locked === null ? null : new EarlyWriteback(fs.beginWriteback);
     this.#databasePath = wal === null ? name : name.slice(0, -walSuffix.length);
     this.#owed = wal?.owed ?? (locked === null ? undefined : owedOf(fs, name));
     this.#directorySyncDue = mayHaveMade;
@@ -433,6 +438,9 @@ class FileHandle implements VfsFile {
         if (more === 0) throw Object.assign(new Error("nothing was written"), { code: "ENOSPC" });
         done += more;
       }
+      // Another thread syncs it.
+      if (this.#owed?.descriptor !== undefined) return;
+      this.#writeback?.wrote(this.#fd, offset, bytes);
     } catch (thrown) {
       const code = codeOf(thrown);
       const isFull = code === "ENOSPC" || code === "EDQUOT" || code === "EFBIG";
@@ -462,6 +470,7 @@ class FileHandle implements VfsFile {
     } catch (thrown) {
       throw this.#vfs.syncFailed(this.#name, this.#wal, thrown);
     }
+    this.#writeback?.synced();
     paid?.();
     if (this.#directorySyncDue) {
       syncDirectoryOf(this.#fs, this.#name);

@@ -41,7 +41,7 @@ const LOCK_FIRST_BYTE = 0x40000000;
 const LOCK_BYTES = 2 + 510;
 
 /** Names under which the C library is found: glibc, then musl (Alpine). */
-const libraryNames = [
+export const libraryNames: readonly string[] = [
   "libc.so.6",
   process.arch === "arm64" ? "libc.musl-aarch64.so.1" : "libc.musl-x86_64.so.1",
   "libc.so",

@@ -1,0 +1,92 @@
+/**
+ * Has the kernel begin to write what is going to be synced, while we go on: the sync then finds little left to
+ * wait for.
+ *
+ * It is for syncs that the writing thread makes itself, inside a checkpoint of SQLite. Where they are left to another
+ * thread (`checkpoint-sync.ts`), as in the agent, beginning would only take time from this one.
+ *
+ * A sync of 1,000 frames of a WAL takes 2.9 ms on the machine that this was measured on; begun in pieces of 256 KB
+ * as they come it is 1.0 ms in all, of which beginning is 0.7. Nothing is promised by it: durability is what
+ * `fdatasync` says, which also reports what failed in writing that was begun here, as it does for what the kernel
+ * begins by itself. Where there is no such call nothing is begun.
+ *
+ * Source: sync_file_range(2), Linux 2.6.17.
+ *
+ * @module
+ */
+
+import { dlopen, FFIType } from "bun:ffi";
+import { libraryNames } from "./ofd-lock.ts";
+
+const SYNC_FILE_RANGE_WRITE = 2;
+const pageBytes = 4096;
+/** Begun at once: 64 pages, which takes 45 µs. */
+const pieceBytes = 256 * 1024;
+
+/** Begins to write the dirty pages of a range of a file. Doesn't wait for them, and tells of no failure. */
+export type BeginWriteback = (fd: number, offset: number, bytes: number) => void;
+
+/** The operating system's. */
+export const beginWriteback: BeginWriteback = (fd, offset, bytes) => {
+  call ??= load();
+  call(fd, offset, bytes, SYNC_FILE_RANGE_WRITE);
+};
+
+type SyncFileRange = (fd: number, offset: number, bytes: number, flags: number) => void;
+
+let call: SyncFileRange | undefined;
+
+function load(): SyncFileRange {
+  for (const name of process.platform === "linux" ? libraryNames : []) {
+    try {
+      const { symbols } = dlopen(name, {
+        sync_file_range: {
+          args: [FFIType.i32, FFIType.i64_fast, FFIType.i64_fast, FFIType.u32],
+          returns: FFIType.i32,
+        },
+      });
+      return symbols.sync_file_range;
+    } catch {
+      // The next one, or none: it is only faster with it.
+    }
+  }
+  return () => {};
+}
+
+/** What of a file was written and neither begun nor synced. */
+export class EarlyWriteback {
+  readonly #begin: BeginWriteback;
+  /** The range that it is in, and how many bytes of it were written. */
+  #from = 0;
+  #end = 0;
+  #bytes = 0;
+
+  constructor(begin: BeginWriteback) {
+    this.#begin = begin;
+  }
+
+  /** A range was written. */
+  wrote(fd: number, offset: number, bytes: number): void {
+    const end = offset + bytes;
+    if (this.#bytes === 0) {
+      this.#from = offset;
+      this.#end = end;
+    } else {
+      if (offset < this.#from) this.#from = offset;
+      if (end > this.#end) this.#end = end;
+    }
+    this.#bytes += bytes;
+    if (this.#bytes < pieceBytes) return;
+    const from = this.#from - (this.#from % pageBytes);
+    // A page that isn't full will be written again, and would have to go again.
+    const rest = this.#end % pageBytes;
+    this.#begin(fd, from, this.#end - rest - from);
+    this.#from = this.#end - rest;
+    this.#bytes = rest;
+  }
+
+  /** All was synced. */
+  synced(): void {
+    this.#bytes = 0;
+  }
+}
