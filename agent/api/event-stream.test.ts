@@ -36,8 +36,9 @@ test("while too much is unread nobody else is let in, and who reads nothing is l
   const room = new UnreadRoom(600 * kilobyte, 1000);
   const slow = open(room);
   const quick = open(room);
-  for (let i = 0; i < 7; i++) slow.stream.push(lines(100));
+  slow.stream.push(lines(100));
   quick.stream.push(lines(100));
+  for (let i = 0; i < 6; i++) slow.stream.push(lines(100));
   expect(room.mayEnter(performance.now())).toBe(false);
   while (performance.now() - slow.stream.idleSinceMs < 2) await Bun.sleep(1);
   // One that reads a little is on its way.
@@ -48,6 +49,23 @@ test("while too much is unread nobody else is let in, and who reads nothing is l
     '{"error":"too slow: nothing was read for 1000 ms, and others wait"}\n',
   );
   expect((await slow.reading.next()).done).toBe(true);
+});
+
+test("who was let in before there was no room is turned away with its first line, and not later", () => {
+  const room = new UnreadRoom(100 * kilobyte);
+  const [first, second, third] = [open(room), open(room), open(room)];
+  third.stream.push(lines(1));
+  void third.reading.next();
+  void third.reading.next();
+  first.stream.push(lines(200));
+  second.stream.push(lines(1));
+  third.stream.push(lines(1));
+  expect([first, second, third].map(({ stream }) => stream.isTurnedAway)).toEqual([
+    false,
+    true,
+    false,
+  ]);
+  expect([first.ends(), second.ends(), third.ends()]).toEqual([0, 1, 0]);
 });
 
 test("events have a smaller bound while too much is unread", async () => {

@@ -44,6 +44,8 @@ export class EventStream implements AsyncIterable<Uint8Array>, Unread {
   #ended = false;
   #isCut = false;
   #isGone = false;
+  #hasBegun = false;
+  #isTurnedAway = false;
   #wake: (() => void) | undefined;
 
   /**
@@ -79,10 +81,18 @@ export class EventStream implements AsyncIterable<Uint8Array>, Unread {
         this.refuse(from === undefined ? `${why}; ask anew` : `${why}; go on with from=${from}`);
         return;
       }
+    } else if (isFull && !this.#hasBegun) {
+      // Many may have been let in before the first of them had its rows.
+      if (!this.#room.mayEnter(performance.now())) {
+        this.#isTurnedAway = true;
+        this.#end();
+        return;
+      }
     } else if (isFull && this.#unreadBytes > 0) {
       this.#room.dropStalled(this, performance.now());
       if (this.#ended) return;
     }
+    this.#hasBegun = true;
     this.#add({ bytes, isSnapshot });
     this.#wake?.();
   };
@@ -104,6 +114,11 @@ export class EventStream implements AsyncIterable<Uint8Array>, Unread {
 
   get isEnded(): boolean {
     return this.#ended;
+  }
+
+  /** There was no room for its first line: nothing of it was sent. */
+  get isTurnedAway(): boolean {
+    return this.#isTurnedAway;
   }
 
   get unreadBytes(): number {

@@ -99,6 +99,7 @@ function refusedQueryString(error: unknown): ApiResponse {
   throw error;
 }
 
+const noRoomText = "other subscribers have too much left to read: try again";
 const subscriptionsPath = "/v1/subscriptions/";
 const updatesPath = "/v1/updates/";
 
@@ -244,9 +245,7 @@ class Handlers {
     { revoked }: Access,
     open: (push: EventStream["push"]) => Promise<SubscribeOutcome>,
   ): Promise<ApiResponse> {
-    if (!this.#room.mayEnter(performance.now())) {
-      return errorResponse(503, "other subscribers have too much left to read: try again");
-    }
+    if (!this.#room.mayEnter(performance.now())) return errorResponse(503, noRoomText);
     let subscriber: number | undefined;
     const onRevoked = (): void => stream.refuse("the token of this stream is no longer valid");
     const { subscriberBytesMax } = this.#limits;
@@ -263,6 +262,7 @@ class Handlers {
     }
     subscriber = outcome.subscriber;
     if (stream.isEnded) this.#store.unsubscribe(subscriber);
+    if (stream.isTurnedAway) return errorResponse(503, noRoomText);
     const headers: Record<string, string> = { ...this.#agreed(), "corro-query-id": outcome.id };
     if (outcome.hash !== undefined) headers["corro-query-hash"] = outcome.hash;
     return { status: 200, headers, body: stream };
