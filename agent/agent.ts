@@ -122,6 +122,7 @@ export async function startAgent(
         changesMax: config.store.historyChanges,
         charsMax: config.store.historyBytes / 4,
         logCharsMax: config.store.historyBytes,
+        heldBytesMax: config.store.subscribedBytes,
       },
       nonce: directory.readNonce() ?? "",
       renewNonce: () => directory.renewNonce(),

@@ -88,6 +88,8 @@ export interface Config {
     readonly historyChanges: number;
     /** Changes of all subscriptions together, in memory and in the database, in bytes. */
     readonly historyBytes: number;
+    /** Rows that live queries keep in memory to tell changes by, of all together, in bytes; some 500 a row beside its cells. */
+    readonly subscribedBytes: number;
   };
   readonly swarm: {
     /** False stands alone: no socket is opened to the outside. */
@@ -184,6 +186,7 @@ const rules: Readonly<Record<string, Readonly<Record<string, Rule>>>> = {
     result_bytes_max: { kind: "integer", min: 65_536, max: 1024 * megabyte, value: 64 * megabyte },
     scrub_rows_per_second: { kind: "integer", min: 0, max: 1_000_000, value: 2000 },
     history_changes: { kind: "integer", min: 1, max: 1_000_000, value: 10_000 },
+    subscribed_bytes: { kind: "integer", min: megabyte, max: 2 ** 40, value: 1024 * megabyte },
     history_bytes: { kind: "integer", min: 64 * 1024, max: 2 ** 30, value: 32 * 1024 * 1024 },
   },
   swarm: {
@@ -417,6 +420,7 @@ class Reader {
         scrubRowsPerSecond: get("store", "scrub_rows_per_second"),
         historyChanges: get("store", "history_changes"),
         historyBytes: get("store", "history_bytes"),
+        subscribedBytes: get("store", "subscribed_bytes"),
       },
       swarm: {
         enabled: get("swarm", "enabled"),

@@ -22,6 +22,7 @@ import { ChangeHistory, type HistoryLimits, historyLimits } from "./change-histo
 import { Evaluation, type LiveConnection, type LookBudget } from "./evaluation.ts";
 import { expandedText } from "./expanded-text.ts";
 import { FilterIndex } from "./filter-index.ts";
+import { HeldLimit } from "./held-limit.ts";
 import {
   eoqLine,
   type InitialRowsSource,
@@ -63,6 +64,8 @@ export interface LiveLimits extends HistoryLimits {
   readonly rerunPauseMs: number;
   /** Changes of all subscriptions together, characters: in memory and in the database. */
   readonly logCharsMax: number;
+  /** Rows of all subscriptions together, as they are kept in memory. */
+  readonly heldBytesMax: number;
 }
 
 export const liveLimits: LiveLimits = {
@@ -70,6 +73,7 @@ export const liveLimits: LiveLimits = {
   lookBudget: { rerun: { ms: 2, bytes: 64 * 1024 }, lookUpMs: 10 },
   rerunPauseMs: 500,
   logCharsMax: 32 * 1024 * 1024,
+  heldBytesMax: 2 ** 30,
 };
 
 const keptWithoutListenersMs = 10 * 60 * 1000;
@@ -90,6 +94,7 @@ export class LiveQueries {
   readonly #evaluation: Evaluation;
   readonly #journal: LiveJournal | undefined;
   readonly #teller: LiveTeller;
+  readonly #heldLimit: HeldLimit;
 
   constructor(options: LiveQueriesOptions) {
     const { reader, writer, keyColumnsOf, store, limits = liveLimits } = options;
@@ -102,6 +107,9 @@ export class LiveQueries {
     const isAdopting = options.isAdopting ?? (() => false);
     this.#registry = new LiveRegistry(
       new FilterIndex({ writer: database, reader: reader.database, keyColumnsOf, isAdopting }),
+    );
+    this.#heldLimit = new HeldLimit(this.#registry, limits.heldBytesMax, (entry) =>
+      this.#drop(entry),
     );
     this.#planner = new QueryPlanner({ database, guard, keyColumnsOf, limits });
     const { lookBudget } = limits;
@@ -217,6 +225,11 @@ export class LiveQueries {
       return refused(400, why);
     }
     this.#registry.add(entry);
+    const full = this.#heldLimit.grown(subscription.heldBytes);
+    if (full !== undefined) {
+      this.#drop(entry);
+      return refused(400, full);
+    }
     this.#created(entry);
     return this.#attachNow(entry, options, listener, performance.now() - begunMs);
   }
@@ -257,7 +270,11 @@ export class LiveQueries {
       return refused(400, "the schema changed: subscribe again");
     }
     const head = this.#head(entry);
+    let heldBytes = 0;
     const tell = (text: string): void => {
+      const why = this.#heldLimit.grown(subscription.heldBytes - heldBytes);
+      if (why !== undefined) throw new Error(why);
+      heldBytes = subscription.heldBytes;
       if (!skipRows && !entry.isDropped) linesTo(listener, text);
     };
     this.#registry.listen(entry, head.subscriber, listener);
@@ -473,6 +490,7 @@ export class LiveQueries {
       if (entry.idleSinceMs === undefined) continue;
       if (nowMs - entry.idleSinceMs > keptWithoutListenersMs) this.#drop(entry);
     }
+    this.#heldLimit.sweep();
   }
 
   /** Cuts every stream. Who comes back after a restart finds its subscription again. */

@@ -87,6 +87,8 @@ export interface Before {
 
 /** Above this many changed rows, or a quarter of those held, running again is cheaper. */
 const lookupsMax = 1000;
+/** A row's objects and its place in the maps, measured. */
+const rowBytes = 480;
 const lookupsAlways = 8;
 
 /** Cells of the results that there are now, by identity. Empty: none any more. */
@@ -107,6 +109,8 @@ export class Subscription {
   readonly #byKey: readonly Map<string, Set<string>>[];
   readonly #member: number;
   #rowCount = 0;
+  /** Of identities and cells. */
+  #heldChars = 0;
   #lastRowId = 0;
 
   constructor(options: {
@@ -143,6 +147,11 @@ export class Subscription {
 
   get rowCount(): number {
     return this.#rowCount;
+  }
+
+  /** What its rows take in memory, about. */
+  get heldBytes(): number {
+    return this.#heldChars + this.#rowCount * rowBytes;
   }
 
   get lastRowId(): number {
@@ -399,6 +408,7 @@ export class Subscription {
 
   #add(identity: string, row: Row): void {
     this.#rowCount++;
+    this.#heldChars += identity.length + row.cells.length;
     const held = this.#rows.get(identity);
     if (held !== undefined) {
       if (Array.isArray(held)) held.push(row);
@@ -426,14 +436,15 @@ export class Subscription {
   #remove(identity: string, rowId: number): void {
     this.#rowCount--;
     const held = this.#rows.get(identity);
+    this.#heldChars -= identity.length;
     if (Array.isArray(held)) {
-      held.splice(
-        held.findIndex((row) => row.rowId === rowId),
-        1,
-      );
+      const at = held.findIndex((row) => row.rowId === rowId);
+      this.#heldChars -= held[at]?.cells.length ?? 0;
+      held.splice(at, 1);
       if (held.length === 1) this.#rows.set(identity, held[0] as Row);
       return;
     }
+    this.#heldChars -= held?.cells.length ?? 0;
     this.#rows.delete(identity);
     const { plan } = this;
     if (plan.kind === "rerun") return;
