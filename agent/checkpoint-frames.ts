@@ -6,6 +6,8 @@
 
 /** A round is begun for as many: a millisecond of copying. */
 export const roundFrames = 300;
+/** A round copies about as many in one turn, while there are marks. */
+export const pieceFrames = 100;
 /** While a node catches up nobody is served by it yet. */
 export const roundFramesCatchingUp = 4000;
 /** 64 MB. A longer WAL is brought to its beginning. */

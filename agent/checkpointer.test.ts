@@ -32,6 +32,7 @@ function create(
   failures: string[] = [],
   framesMax = 16_000,
   usedVfs: Vfs = vfs,
+  measured: (work: () => void) => void = (work) => work(),
 ): {
   checkpointer: Checkpointer;
   ended: () => Promise<void>;
@@ -49,7 +50,7 @@ function create(
     vfs: usedVfs,
     checkpoint: (mode) => writer.checkpoint(mode),
     isBusy: () => !writer.autocommit,
-    measured: (work) => work(),
+    measured,
     framesMax,
     onFailure: (why) => failures.push(why),
     onEnd: () => {
@@ -82,6 +83,44 @@ test("a round copies what was committed before it, while commits go on", async (
   expect(after.frames).toBeGreaterThan(frames);
   expect(after.waiting).toBe(after.frames - frames);
   expect(failures).toEqual([]);
+  checkpointer.close();
+  expect(writer.pragma("integrity_check")).toBe("ok");
+});
+
+test("a round copies piece by piece, in turns of their own, up to marks that were set before", async () => {
+  const copied: number[] = [];
+  let turns = 0;
+  const turnsOfCopies: number[] = [];
+  const { checkpointer, ended } = create([], 16_000, vfs, (work) => {
+    const { waiting } = state(checkpointer);
+    work();
+    copied.push(waiting - state(checkpointer).waiting);
+    turnsOfCopies.push(turns);
+  });
+  let end = ended();
+  // Two marks, and the third begins the round.
+  for (let i = 0; i < 3; i++) {
+    fill(55);
+    checkpointer.work(state(checkpointer), false, true);
+  }
+  // The next round's.
+  fill(10);
+  let isOver = false;
+  void end.then(() => {
+    isOver = true;
+  });
+  while (!isOver) {
+    turns++;
+    await new Promise((resolve) => setImmediate(resolve));
+  }
+  expect(copied).toHaveLength(3);
+  expect(Math.max(...copied)).toBeLessThan(150);
+  expect(new Set(turnsOfCopies).size).toBe(3);
+  expect(state(checkpointer).waiting).toBeGreaterThan(0);
+  end = ended();
+  checkpointer.work(state(checkpointer), true, true);
+  await end;
+  expect(state(checkpointer).waiting).toBe(0);
   checkpointer.close();
   expect(writer.pragma("integrity_check")).toBe("ok");
 });

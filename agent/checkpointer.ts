@@ -15,6 +15,10 @@
  * A disk may be slower than those who write. So from three times that length on clients' writes and merges wait until
  * the round that is under way has ended.
  *
+ * What a round copies can be a lot, on a slow disk under many writes. So marks are set while the WAL grows
+ * (`read-marks.ts`), and it is copied piece by piece, in turns of their own. What the pieces cost more is that each looks
+ * through the frames that wait.
+ *
  * @module
  */
 
@@ -23,11 +27,13 @@ import { type Database, openDatabase } from "../wasm/database.ts";
 import type { Statement } from "../wasm/statement.ts";
 import type { CheckpointSync, Vfs } from "../wasm/vfs/vfs.ts";
 import {
+  pieceFrames,
   restFramesMax,
   roundFrames,
   roundFramesCatchingUp,
   walFramesMax,
 } from "./checkpoint-frames.ts";
+import { ReadMarks } from "./read-marks.ts";
 
 export interface CheckpointerOptions {
   readonly path: string;
@@ -68,8 +74,10 @@ const afterFailureMs = 1000;
 export class Checkpointer {
   readonly #options: CheckpointerOptions;
   readonly #sync: CheckpointSync | undefined;
-  /** Holds the mark of a round. */
-  readonly #proxy: Database | undefined;
+  /** Those of a round, and those set meanwhile for the next. */
+  readonly #marks: ReadMarks | undefined;
+  /** Frames in the WAL when the last mark was set. */
+  #markedFrames = 0;
   /** Copies, also while the connection that writes is in a transaction. */
   readonly #copier: Database | undefined;
   readonly #state: Statement | undefined;
@@ -94,9 +102,9 @@ export class Checkpointer {
     this.#framesMax = options.framesMax ?? walFramesMax;
     if (vfs.openCheckpointSync === undefined) return;
     this.#sync = vfs.openCheckpointSync(path);
-    this.#proxy = openDatabase(path, { vfs, readonly: true });
+    this.#marks = new ReadMarks(path, vfs);
     this.#copier = openDatabase(path, { vfs });
-    for (const database of [this.#proxy, this.#copier]) database.pragma("cache_size", 10);
+    this.#copier.pragma("cache_size", 10);
     this.#copier.pragma("wal_autocheckpoint", 0);
     this.#state = this.#copier.prepare("PRAGMA wal_checkpoint(NOOP)");
   }
@@ -125,6 +133,7 @@ export class Checkpointer {
    * @returns whether there is no more to do until something happens
    */
   work(wal: WalState, isIdle: boolean, isServed: boolean): boolean {
+    this.#markWhenDue(wal);
     if (this.#isUnderWay) return false;
     const oldestLoan = this.#options.oldestLoan?.();
     // Trying costs time in proportion to the WAL, and nothing has changed for it. The end of the loan is work.
@@ -167,15 +176,14 @@ export class Checkpointer {
     this.#isClosed = true;
     this.#release();
     this.#endWatch();
-    this.#proxy?.close();
+    this.#marks?.close();
     this.#copier?.close();
     if (!this.#isUnderWay) this.#sync?.close();
   }
 
   async #round(isLong: boolean): Promise<void> {
     const sync = this.#sync as CheckpointSync;
-    const proxy = this.#proxy as Database;
-    const copier = this.#copier as Database;
+    const marks = this.#marks as ReadMarks;
     this.#isUnderWay = true;
     let isDone = false;
     this.#watch = setInterval(() => this.#look(), watchMs);
@@ -183,22 +191,26 @@ export class Checkpointer {
     try {
       for (let pass = 1; pass <= passesMax; pass++) {
         if (isLong && pass === passesMax) this.#hold();
-        proxy.exec("BEGIN");
-        // It begins with the first read.
-        proxy.all("SELECT 1 FROM sqlite_schema LIMIT 1");
         const { frames: mark, waiting } = this.state as WalState;
+        const isMarked = marks.count > 0 && this.#markedFrames === mark;
+        if (!isMarked) marks.set();
+        this.#markedFrames = mark;
         // With all of them copied a read transaction keeps nothing from anybody.
         assert(waiting > 0, "checkpoint: a mark needs frames that wait");
+        // Those set later are the next round's.
+        const pieces = marks.count;
         await sync.syncWal();
-        if (this.#isClosed) return;
-        this.#options.measured(() => {
-          const { checkpointedFrames } = sync.withoutSyncs(() => copier.checkpoint("PASSIVE"));
-          assert(checkpointedFrames <= mark, "checkpoint: no frame beyond the mark");
-          this.#heldBy = checkpointedFrames < mark ? this.#options.oldestLoan?.() : undefined;
-        });
+        for (let piece = 1; piece <= pieces; piece++) {
+          if (this.#isClosed) return;
+          this.#copy(sync, mark, piece === pieces);
+          if (piece === pieces) break;
+          marks.releaseFirst();
+          await nextTurn();
+        }
         await sync.syncDatabase();
         if (this.#isClosed) return;
-        proxy.exec("COMMIT");
+        marks.releaseFirst();
+        if (isLong) marks.releaseAll();
         if (!isLong || this.state?.waiting === 0) break;
       }
       isDone = true;
@@ -210,15 +222,41 @@ export class Checkpointer {
       this.#release();
       this.#endWatch();
       if (this.#isClosed) sync.close();
-      else this.#end(proxy, isLong && isDone);
+      else this.#end(isDone, isLong);
     }
   }
 
-  #end(proxy: Database, isLong: boolean): void {
+  /** Copies up to the first mark. @param mark Frames up to the last of the round. */
+  #copy(sync: CheckpointSync, mark: number, isLast: boolean): void {
+    const copier = this.#copier as Database;
+    this.#options.measured(() => {
+      const { checkpointedFrames } = sync.withoutSyncs(() => copier.checkpoint("PASSIVE"));
+      assert(checkpointedFrames <= mark, "checkpoint: no frame beyond the mark");
+      if (isLast)
+        this.#heldBy = checkpointedFrames < mark ? this.#options.oldestLoan?.() : undefined;
+    });
+  }
+
+  /** Sets a mark for the next round where the WAL has grown by a piece since the last. */
+  #markWhenDue({ frames, waiting }: WalState): void {
+    const marks = this.#marks;
+    if (marks === undefined || this.#isClosed || this.#holdsBack) return;
+    // It began anew.
+    if (frames < this.#markedFrames) this.#markedFrames = 0;
+    if (waiting === 0 || frames - this.#markedFrames < pieceFrames || !marks.hasRoom) return;
     try {
-      if (!proxy.autocommit) proxy.exec("COMMIT");
+      marks.set();
+      this.#markedFrames = frames;
+    } catch (error) {
+      this.#failed(error);
+    }
+  }
+
+  #end(isDone: boolean, isLong: boolean): void {
+    try {
+      if (isLong || !isDone) this.#marks?.releaseAll();
       // What came during a round, if it isn't much: the next commit begins the WAL anew.
-      if (isLong) {
+      if (isLong && isDone) {
         if ((this.state as WalState).waiting <= this.#restFrames) this.#now("PASSIVE");
         // On a slow disk too much may come each time, and it has to begin anew some time.
         const isStillLong = this.isLong(this.state as WalState);
@@ -257,6 +295,7 @@ export class Checkpointer {
   #now(mode: "PASSIVE" | "TRUNCATE"): void {
     if (this.#options.isBusy()) return;
     try {
+      this.#marks?.releaseAll();
       this.#options.measured(() => this.#options.checkpoint(mode));
     } catch (error) {
       this.#failed(error);
@@ -267,4 +306,8 @@ export class Checkpointer {
     this.#notBeforeMs = performance.now() + afterFailureMs;
     this.#options.onFailure((error as Error).message);
   }
+}
+
+function nextTurn(): Promise<void> {
+  return new Promise((resolve) => setImmediate(resolve));
 }
