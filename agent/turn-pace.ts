@@ -2,15 +2,15 @@
  * How long the store thread works on a merge before others have a turn: by the clock, and shorter while
  * somebody reads here.
  *
- * A slice ends with a COMMIT, which can't be interrupted and takes about as long again for what the slice
- * wrote. Longer slices make fewer of them: with nobody to disturb a merge is up to twice as fast.
+ * What a slice wrote is committed by the next, which can't be interrupted and takes about half as long. Longer
+ * slices make fewer of them: with nobody to disturb a merge is up to twice as fast.
  *
  * @module
  */
 
 import type { Pace } from "../core/store/pace.ts";
 
-const servingMs = 1;
+const servingMs = 0.5;
 const aloneMs = 8;
 /** Whoever asked so recently will ask again. */
 const servedMs = 1000;

@@ -2,12 +2,15 @@
  * Applies what peers sent, in slices: so many rows, then whoever else wants the store has a turn.
  *
  * - *Rows* of repair stand each for itself, and small changesets are many: a slice takes as many as it has
- *   time for, and commits them before it ends.
+ *   time for, and the next one begins with their COMMIT, which can't be interrupted and takes about as long.
  * - A *changeset* is applied as one. One that is larger than a slice is a transaction that stays open over
- *   some slices, and the store is *busy* meanwhile: nobody else may write, and what is read through the
- *   connection that writes isn't committed yet. Who must have the store {@link ApplyWork.claim}s it: the
- *   transaction is rolled back and begun again later, but only once for each changeset, so that it gets done.
- * - After such a transaction the index takes its rows in, in slices too; until then the store stays busy.
+ *   some slices.
+ * - After a transaction the index takes its rows in, in slices too.
+ *
+ * From the first row of a transaction until the index knows all of it the store is *busy*: nobody else may write, and what
+ * is read through the connection that writes isn't committed yet. Who must have the store {@link ApplyWork.claim}s
+ * it: a transaction that lacks only its COMMIT gets that, any other is rolled back and begun again later, but
+ * only once for each request, so that it gets done.
  *
  * An urgent changeset is one slice, whatever it has: see {@link ApplyWork.now}.
  *
@@ -98,6 +101,10 @@ interface OpenTransaction {
   readonly stamps: Stamp[];
   latest: Hlc;
   rows: number;
+  /** A slice ended with it open: it ends with the body at hand. */
+  hasWaited: boolean;
+  /** It lacks nothing but the COMMIT. */
+  isWhole: boolean;
 }
 
 interface Taking {
@@ -107,12 +114,12 @@ interface Taking {
 
 /** Rows between two looks at the pace: some tenths of a millisecond. */
 const pieceRows = 16;
-/** A changeset of which no more is left is brought to its end: of a small one a millisecond or two. */
-const nearlyDoneRows = { small: 100, large: 16 };
+/** A changeset of which no more is left is brought to its end. */
+const nearlyDoneRows = 16;
 /** Larger ones are read piece by piece, in a transaction of their own. */
 const smallBytesMax = 32 * 1024;
 /** Rows whose way into the index isn't worth a slice of its own. */
-const takenAtOnceMax = 512;
+const takenAtOnceMax = 128;
 
 export class ApplyWork {
   readonly #host: ApplyHost;
@@ -163,10 +170,17 @@ export class ApplyWork {
   /** One slice. */
   slice(replies: StoreReply[]): void {
     this.#pace.begin();
+    const atHand = this.#jobs[0];
+    const isEnding = this.#taking !== undefined || this.#open?.isWhole === true;
+    if (isEnding && atHand !== undefined) {
+      // And no more: so that the store is free between any two transactions, for those who couldn't claim it.
+      if (this.#open !== undefined) this.#commit(atHand);
+      if (this.#taking === undefined || this.#take(this.#pace)) this.#finishIfDone(atHand, replies);
+      return;
+    }
     for (let job = this.#jobs[0]; job !== undefined; job = this.#jobs[0]) {
       if (!this.#work(job, this.#pace)) return;
-      this.#jobs.shift();
-      this.#finish(job, replies);
+      this.#finishIfDone(job, replies);
       if (this.#pace.isOver(0)) return;
     }
   }
@@ -175,7 +189,13 @@ export class ApplyWork {
   claim(): boolean {
     if (!this.isBusy) return true;
     const job = this.#jobs[0];
-    if (this.#open === undefined || job === undefined || job.hasYielded) return false;
+    const open = this.#open;
+    if (open === undefined || job === undefined) return false;
+    if (open.isWhole) {
+      this.#commit(job);
+      return !this.isBusy;
+    }
+    if (job.hasYielded) return false;
     this.#rollback(job);
     job.hasYielded = true;
     return true;
@@ -207,16 +227,17 @@ export class ApplyWork {
       const isOver = pace.isOver(rows);
       const isAtEnd = body.isAtEnd();
       if (isAtEnd) job.body = undefined;
-      if (!isOver) continue;
-      if (isAtEnd || body.stamp === undefined) this.#commit(job);
-      else if (this.#isNearlyDone(body)) continue;
+      // Rows of repair may end anywhere.
+      const mayEnd = isAtEnd || body.stamp === undefined;
+      const open = this.#open;
+      const isWhole = mayEnd && (isOver || open?.hasWaited === true);
+      if (!isWhole && (!isOver || isNearlyDone(body))) continue;
+      if (open !== undefined) {
+        open.isWhole = isWhole;
+        open.hasWaited = true;
+      }
       return false;
     }
-  }
-
-  #isNearlyDone(body: OpenBody): boolean {
-    if (!(body instanceof ChangesetBody)) return false;
-    return body.left <= (body.isSmall ? nearlyDoneRows.small : nearlyDoneRows.large);
   }
 
   #openBody(job: Job): void {
@@ -259,6 +280,8 @@ export class ApplyWork {
         stamps: [],
         latest: hlcZero,
         rows: 0,
+        hasWaited: false,
+        isWhole: false,
       };
       const open = this.#open;
       if (open.bodies.at(-1) !== body.body) {
@@ -334,6 +357,12 @@ export class ApplyWork {
     job.refused = job.refused.filter(({ body }) => body < first);
   }
 
+  #finishIfDone(job: Job, replies: StoreReply[]): void {
+    if (job.body !== undefined || job.nextBody < job.request.bodies.length) return;
+    this.#jobs.shift();
+    this.#finish(job, replies);
+  }
+
   #finish({ request, refused, rows, changed }: Job, replies: StoreReply[]): void {
     for (const refusal of refused) {
       if (refusal.kind === "malformed") this.malformed++;
@@ -348,6 +377,10 @@ export class ApplyWork {
       refused: refused.map(({ body, why }) => ({ body, why })).sort((a, b) => a.body - b.body),
     });
   }
+}
+
+function isNearlyDone(body: OpenBody): boolean {
+  return body instanceof ChangesetBody && body.left <= nearlyDoneRows;
 }
 
 class ChangesetBody implements OpenBody {
