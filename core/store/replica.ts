@@ -49,7 +49,7 @@ import { Drift, type DriftOptions, driftDefaults, type LocalWrites } from "./dri
 import { type Pace, RowPace } from "./pace.ts";
 import { RecentPass, type RecentPassOptions, recentPassDefaults } from "./recent-pass.ts";
 import { LagSamples, type ReplicaStatus } from "./replica-status.ts";
-import { restamp, restampMs } from "./restamp.ts";
+import { Restamping, restampMs } from "./restamp.ts";
 import { RowAnswers, type RowAnswersOptions, rowAnswersDefaults } from "./row-answers.ts";
 import type { ReadSlice } from "./row-scan.ts";
 import type { MergedRow, RowRef, RowStore, ScanPosition } from "./row-store.ts";
@@ -154,6 +154,7 @@ export class Replica {
   #largestMs = 0;
   /** The same after the last restamp: what is somebody else's stays. */
   #leftMs = 0;
+  #restamping: Restamping | undefined;
   #restamped = 0;
 
   constructor(parts: ReplicaParts) {
@@ -180,12 +181,18 @@ export class Replica {
    * another without a merge. Questions under way are ended.
    */
   start(nowMs: number, replies: StoreReply[]): void {
+    this.#restamping = undefined;
+    this.#largestMs = 0;
+    this.#beginIndex(nowMs, replies);
+    this.#startSlice(nowMs, replies);
+  }
+
+  #beginIndex(nowMs: number, replies: StoreReply[]): void {
     this.#nowMs = nowMs;
     this.#work.abandon();
     this.#rowAnswers?.end(replies, this.#nextLife++);
     this.#rebuildAt = undefined;
     this.#rebuildDueMs = Number.NEGATIVE_INFINITY;
-    this.#largestMs = 0;
     this.#index = new RowIndex(
       this.#digester,
       cutAt(this.#clock.read(nowMs).ms),
@@ -202,7 +209,6 @@ export class Replica {
     const sinceMs = nowMs - this.#options.recentRows.keepMs;
     this.#recentPass = new RecentPass(this.#store, this.#index, sinceMs, this.#options);
     this.announce(replies);
-    this.#startSlice(nowMs, replies);
   }
 
   /** Tells the net side what it has to know, also a net thread that was started again. */
@@ -230,7 +236,10 @@ export class Replica {
   ): void {
     this.#work.abandon();
     this.#schema = schema;
-    if (clocksChanged || !this.isBuilt) {
+    // Begins again once it is due: with the next word of the peers' clocks.
+    const isRestamping = this.#restamping?.isWriting === true;
+    this.#restamping = undefined;
+    if (clocksChanged || isRestamping || !this.isBuilt) {
       this.start(nowMs, replies);
       return;
     }
@@ -303,7 +312,7 @@ export class Replica {
         return;
       case "peers":
         this.#drift.setOffsets(request.offsetsMs, request.count);
-        if (!this.#work.isBusy) this.#restampWhenDue(nowMs, replies);
+        this.#restampWhenDue(nowMs);
         return;
       case "apply":
         this.#work.now(request, replies);
@@ -351,6 +360,7 @@ export class Replica {
     if (changeset === undefined) return;
     const lane = commit.lane ?? changeset.lane;
     this.#clock.observe(changeset.stamp);
+    this.#restamping?.committed(merged);
     if (changeset.stamp.ms <= this.#sentMsMax()) {
       this.#push(changeset, lane, encoded ?? encodeChangeset(changeset), replies);
       this.#onPush?.();
@@ -373,7 +383,9 @@ export class Replica {
       return;
     }
     index.recent.expire(nowMs);
-    if (index.image.hasWork) {
+    if (this.#restamping !== undefined && !isBusy) {
+      this.#restampSlice(this.#restamping, nowMs, replies);
+    } else if (index.image.hasWork) {
       this.#pace.begin();
       index.image.work((rows) => this.#pace.isOver(rows));
       this.#reportChange(replies);
@@ -387,7 +399,7 @@ export class Replica {
   /** Wall clock in ms at which `tick` is wanted; a time in the past means as soon as others had a turn. */
   pollTimeout(): number {
     if (this.#index === undefined) return Number.POSITIVE_INFINITY;
-    if (this.#work.hasWork || this.isCutDue) return this.#nowMs;
+    if (this.#work.hasWork || this.#restamping !== undefined || this.isCutDue) return this.#nowMs;
     if (!this.isBuilt) return Math.max(this.#nowMs, this.#rebuildDueMs);
     let dueMs = (this.#index.image.cut + 1) * slotMs + settleMs;
     if (this.#hold !== undefined && this.#hold.slot === this.#index.image.cut + 1) {
@@ -450,6 +462,7 @@ export class Replica {
       committed: ({ request, merged, latest, stamps }) => {
         this.#storeError = undefined;
         this.#clock.observe(latest);
+        this.#restamping?.observe(latest);
         for (const { ms } of stamps) {
           this.#lag.add(this.#nowMs - ms);
           if (this.#drift.isWarning(ms, this.#nowMs)) this.#driftWarnings++;
@@ -522,21 +535,47 @@ export class Replica {
     return rows.map((row) => (row !== undefined && stampOfRow(row).ms <= msMax ? row : undefined));
   }
 
-  /** Once the peers say that the clock is right, what it stamped while it was far ahead is put right. */
-  #restampWhenDue(nowMs: number, replies: StoreReply[]): void {
+  /** Once the peers say that the clock is right, what it stamped while it was far ahead is put right, in slices. */
+  #restampWhenDue(nowMs: number): void {
+    if (this.#restamping !== undefined) return;
     const aheadMs = Math.max(this.#clock.last.ms, this.#largestMs);
     if (aheadMs <= nowMs + restampMs || aheadMs <= this.#leftMs) return;
     if (!this.#drift.agrees || !this.isBuilt) return;
     const isOwn = this.#isOwnSite;
-    const done = this.#trying(() => restamp(this.#store, this.#clock, { nowMs, isOwn }));
-    if (done === undefined) return;
-    this.#restamped += done.rows;
-    this.#leftMs = done.leftMs;
-    for (const changeset of done.changesets) {
+    this.#restamping = new Restamping(this.#store, this.#clock, this.#digester, { nowMs, isOwn });
+  }
+
+  #restampSlice(restamping: Restamping, nowMs: number, replies: StoreReply[]): void {
+    if (!this.#drift.agrees) {
+      this.#endRestamping(restamping, nowMs, replies);
+      return;
+    }
+    const wasWriting = restamping.isWriting;
+    const told: Changeset[] = [];
+    this.#pace.begin();
+    const isLast = this.#trying(() => restamping.slice(nowMs, this.#pace, told));
+    for (const changeset of told) {
       this.#push(changeset, changeset.lane, encodeChangeset(changeset), replies);
     }
+    if (isLast === undefined) {
+      this.#endRestamping(restamping, nowMs, replies);
+      return;
+    }
+    // Rows are about to get clocks that the index doesn't know: nothing is compared until it is built anew.
+    if (restamping.isWriting && !wasWriting) this.#beginIndex(nowMs, replies);
+    if (!isLast) return;
+    this.#restamped += restamping.rows;
+    this.#leftMs = restamping.leftMs;
+    this.#restamping = undefined;
     // The cut had run ahead with the clock, and an image knows no way back.
     this.start(nowMs, replies);
+  }
+
+  /** Before its end: the clock is wrong again, or the store fails. What is still ahead is found again. */
+  #endRestamping(restamping: Restamping, nowMs: number, replies: StoreReply[]): void {
+    this.#restamping = undefined;
+    this.#restamped += restamping.rows;
+    if (restamping.isWriting) this.start(nowMs, replies);
   }
 
   // ---- Time -------------------------------------------------------------------------------------
@@ -597,6 +636,7 @@ export class Replica {
 
   /** What is recent first, for others wait for it; then the index. */
   #startSlice(nowMs: number, replies: StoreReply[]): void {
+    if (this.#restamping?.isWriting === true) return;
     const pass = this.#recentPass;
     if (this.#index === undefined || nowMs < this.#rebuildDueMs) return;
     if (pass?.isDone !== false) {

@@ -1,12 +1,14 @@
 import { expect, test } from "bun:test";
 import { SqliteNode } from "../../test/generators/sqlite-store.ts";
 import { createDigester, siteOf } from "../../test/model/history.ts";
+import type { Changeset } from "../change/changeset.ts";
 import { HlcClock } from "../clock/hlc-clock.ts";
-import type { Stamp } from "../clock/stamp.ts";
+import { compareHlc, type Stamp } from "../clock/stamp.ts";
 import { encodeKey } from "../row/key.ts";
 import type { RowState } from "../row/row-state.ts";
 import { MapStore } from "./map-store.ts";
-import { restamp, restampMs } from "./restamp.ts";
+import { RowPace } from "./pace.ts";
+import { Restamping, restampMs } from "./restamp.ts";
 import type { RowStore } from "./row-store.ts";
 
 const nowMs = 1_764_000_000_000;
@@ -16,9 +18,16 @@ const [own, former, other] = [siteOf(0), siteOf(1), siteOf(2)];
 const isOwn = (site: string): boolean => site === own || site === former;
 const at = (ms: number, site = own): Stamp => ({ ms, count: 0, site });
 
+const keyOf = (key: string): Uint8Array => encodeKey([key]) as Uint8Array;
+const sameKey = (key: Uint8Array, name: string): boolean => Bun.deepEquals(key, keyOf(name));
+
+function storedHlc(node: SqliteNode): unknown {
+  return node.db.all("SELECT hex(value) FROM patina_state WHERE name = 'hlc'")[0]?.[0];
+}
+
 function row(key: string, clock: Stamp, cells: Record<string, Stamp>, cl = 1): RowState {
   return {
-    ...{ table: "t", key: encodeKey([key]) as Uint8Array, clock: { ...clock, cl } },
+    ...{ table: "t", key: keyOf(key), clock: { ...clock, cl } },
     cells: Object.entries(cells).map(([column, stamp]) => ({ column, stamp, value: "up" })),
   };
 }
@@ -34,19 +43,32 @@ const rows: RowState[] = [
   row("sound", at(nowMs - 5), { a: at(nowMs - 5, other) }),
 ];
 
-const sqlite = new SqliteNode("CREATE TABLE t (k TEXT PRIMARY KEY NOT NULL, a, b)", {
-  digester: createDigester(),
-});
+const digester = createDigester();
+const sqlite = new SqliteNode("CREATE TABLE t (k TEXT PRIMARY KEY NOT NULL, a, b)", { digester });
 const stores: [string, RowStore, HlcClock][] = [
-  ["map", new MapStore(createDigester()), new HlcClock(own, at(far + 5))],
+  ["map", new MapStore(digester), new HlcClock(own, at(far + 5))],
   ["sqlite", sqlite.store, sqlite.clock],
 ];
+
+/** All of it, in slices of `rows`. */
+function restamp(store: RowStore, clock: HlcClock, rows: number, between: () => void = () => {}) {
+  const pace = new RowPace(rows);
+  const restamping = new Restamping(store, clock, digester, { nowMs, isOwn });
+  const changesets: Changeset[] = [];
+  let slices = 0;
+  do {
+    expect(slices++).toBeLessThan(1000);
+    if (slices > 1) between();
+    pace.begin();
+  } while (!restamping.slice(nowMs, pace, changesets));
+  return { rows: restamping.rows, leftMs: restamping.leftMs, changesets, slices };
+}
 
 for (const [name, store, clock] of stores) {
   test(`own clocks beyond the limit get one stamp a row, all others stay: ${name}`, () => {
     clock.observe(at(far + 5));
     store.merge(rows);
-    const done = restamp(store, clock, { nowMs, isOwn });
+    const done = restamp(store, clock, 1000);
     expect(done).toMatchObject({ rows: 5, leftMs: far + 9 });
     // After everything kept, and no later than that.
     const fresh = { ms: limit, count: 1, site: own };
@@ -64,13 +86,102 @@ for (const [name, store, clock] of stores) {
     expect(
       done.changesets.map(({ stamp, lane, rows: told }) => [stamp, lane, told.length]),
     ).toEqual([[fresh, 0, 4]]);
-    expect(restamp(store, clock, { nowMs, isOwn })).toMatchObject({ rows: 0, changesets: [] });
+    expect(restamp(store, clock, 1000)).toMatchObject({ rows: 0, changesets: [] });
   });
 }
 
-test("the stored HLC is set back in the same transaction, and what is shown stays", () => {
+test("in slices: until the last one the clock stays ahead, here and in the file", () => {
+  using node = new SqliteNode("CREATE TABLE t (k TEXT PRIMARY KEY NOT NULL, a, b)", { digester });
+  node.clock.observe(at(far));
+  const many = Array.from({ length: 1000 }, (_, i) => {
+    const ahead = at(i % 2 === 0 ? far : nowMs - 1000);
+    return row(`row ${i}`, ahead, { a: ahead, b: ahead });
+  });
+  node.store.merge(many);
+  const storedMs = () => Number.parseInt(String(storedHlc(node)).slice(0, 12), 16);
+  const isAhead = (state: RowState | undefined) => (state?.clock.ms ?? 0) > limit;
+  let left = 500;
+  const done = restamp(node.store, node.clock, 10, () => {
+    expect(node.clock.last.ms).toBeGreaterThanOrEqual(far);
+    expect(storedMs()).toBeGreaterThanOrEqual(far);
+    const now = node.store.read(many).filter(isAhead).length;
+    expect(now).toBeLessThanOrEqual(left);
+    left = now;
+  });
+  expect(done.slices).toBeGreaterThan(20);
+  expect(done.rows).toBe(500);
+  expect(node.store.read(many).filter(isAhead)).toEqual([]);
+  expect([node.clock.last.ms, storedMs()]).toEqual([nowMs, nowMs]);
+});
+
+test("given up in the middle, as by a crash, it is finished by another", () => {
+  using node = new SqliteNode("CREATE TABLE t (k TEXT PRIMARY KEY NOT NULL, a, b)", { digester });
+  node.clock.observe(at(far));
+  const many = Array.from({ length: 300 }, (_, i) => row(`row ${i}`, at(far), { a: at(far) }));
+  node.store.merge(many);
+  const pace = new RowPace(1);
+  const first = new Restamping(node.store, node.clock, digester, { nowMs, isOwn });
+  while (first.rows < 100) {
+    pace.begin();
+    expect(first.slice(nowMs, pace, [])).toBe(false);
+  }
+  expect(node.clock.last).toEqual({ ms: far, count: 0 });
+  const second = restamp(node.store, node.clock, 1000);
+  expect(first.rows + second.rows).toBe(300);
+  const stamps = node.store.read(many).map((state) => (state as RowState).clock);
+  expect(Math.max(...stamps.map(({ ms }) => ms))).toBe(nowMs);
+  // The second goes on after the first.
+  expect(clockCount(stamps, 299)).toBeGreaterThan(clockCount(stamps, 0));
+});
+
+const clockCount = (stamps: readonly Stamp[], at: number): number => (stamps[at] as Stamp).count;
+
+test("what is written here and merged between slices", () => {
+  const store = new MapStore(digester);
+  const clock = new HlcClock(own, at(far));
+  store.merge(
+    Array.from({ length: 300 }, (_, i) => row(`row ${i}`, at(far), { a: at(far), b: at(far) })),
+  );
+  const pace = new RowPace(1);
+  const restamping = new Restamping(store, clock, digester, { nowMs, isOwn });
+  const told: Changeset[] = [];
+  const slice = () => {
+    pace.begin();
+    return restamping.slice(nowMs, pace, told);
+  };
+  while (!restamping.isWriting) slice();
+  slice();
+  // A client changes a row that has its new stamp, and a peer one that hasn't and one that has.
+  const written = store.commit(
+    [{ kind: "put", table: "t", key: keyOf("row 0"), values: new Map([["a", "down"]]) }],
+    clock.next(nowMs),
+  );
+  restamping.committed(written.merged);
+  const theirs = at(nowMs + 7, other);
+  const merge = (key: string) => store.merge([row(key, theirs, { a: theirs, b: theirs })]);
+  merge("row 299");
+  merge("row 1");
+  restamping.observe(theirs);
+  while (!slice());
+  const [first, second, last] = store.read(
+    ["row 0", "row 1", "row 299"].map((key) => ({ table: "t", key: keyOf(key) })),
+  );
+  // The client's came last.
+  expect(first?.cells.map(({ value }) => value)).toEqual(["down", "up"]);
+  expect(first?.cells[0]?.stamp.ms).toBe(nowMs + 7);
+  // The peer's came after the one and before the other.
+  expect(second?.clock).toMatchObject(theirs);
+  expect(last?.clock).toMatchObject({ site: own });
+  expect(compareHlc(last?.clock ?? theirs, theirs)).toBeGreaterThan(0);
+  expect(compareHlc(clock.last, theirs)).toBeGreaterThan(0);
+  expect(clock.last.ms).toBe(nowMs + 7);
+  // Both versions of the changed row were told, the later one last.
+  const stamps = told.filter(({ rows: some }) => some.some(({ key }) => sameKey(key, "row 0")));
+  expect(stamps.length).toBe(2);
+});
+
+test("the stored HLC is set back with the last of them, and what is shown stays", () => {
   expect(sqlite.db.all("SELECT k, a, b FROM t ORDER BY k").length).toBe(6);
-  const [hlc] = sqlite.db.all("SELECT hex(value) FROM patina_state WHERE name = 'hlc'")[0] ?? [];
-  expect(Number.parseInt(String(hlc).slice(0, 12), 16)).toBe(limit);
+  expect(Number.parseInt(String(storedHlc(sqlite)).slice(0, 12), 16)).toBe(limit);
   expect(sqlite.strays()).toEqual([]);
 });

@@ -4,13 +4,25 @@
  * A host that booted in 2038 and wrote would win every conflict until then, if anybody took what it
  * wrote. Nobody does: a stamp further ahead than {@link restampMs} is twice beyond what any peer
  * accepts. So once the clock is right, every clock that a site of this file stamped beyond that is
- * stamped anew, and the store's HLC, which had followed, is set back in the same transaction. What lies
+ * stamped anew, and the store's HLC, which had followed, is set back with the last of them. What lies
  * below the limit may have been accepted somewhere and stays as it is: a host that was 50 s fast said
  * "up", and its "down" after the correction comes after it.
  *
  * A row gets one new stamp for all of its clocks beyond the limit. That is larger than every stamp kept
  * below the limit, so the order inside the row stays. A row whose row clock is somebody else's and
  * beyond the limit is left: its cells would fall behind it and be dropped.
+ *
+ * This takes seconds at a million rows, so it is done in slices, each a transaction; reads, merges and local writes
+ * go on between them:
+ *
+ * - The HLC stays ahead until the end, in memory and on the disk. Local writes are stamped with it, win over all that
+ *   is here, and are stamped anew too. The new stamps come from a clock beside it.
+ * - After a crash in between some rows are stamped as they should be, others as before, and the stored HLC still says
+ *   that there are such: the next start goes on. Were it set back first, a start in between could stamp a
+ *   write below the row that it changes.
+ * - What peers send is merged as ever: it loses to what is ahead and compares with what isn't any more, as
+ *   it would have before and after one single transaction.
+ * - What is still ahead isn't sent, as before (`replica.ts`), and what has its new stamp is.
  *
  * Source: DESIGN §3.
  *
@@ -23,11 +35,12 @@ import {
   encodeChangeset,
   normalBytesMax,
 } from "../change/changeset.ts";
-import type { HlcClock } from "../clock/hlc-clock.ts";
+import { HlcClock } from "../clock/hlc-clock.ts";
 import { compareHlc, type Hlc, type Site, type Stamp } from "../clock/stamp.ts";
-import type { ClockState } from "../row/digest.ts";
+import type { ClockState, Digester, RowId } from "../row/digest.ts";
 import { stampOfRow } from "../row/row-state.ts";
-import type { ReclockedRow, RowStore, ScannedRow, ScanPosition } from "./row-store.ts";
+import type { Pace } from "./pace.ts";
+import type { ReclockedRow, RowRef, RowStore, ScannedRow, ScanPosition } from "./row-store.ts";
 
 /** Twice the largest bound on drift: nobody can have accepted what is further ahead. */
 export const restampMs = 120_000;
@@ -39,74 +52,199 @@ export interface RestampOptions {
   readonly isOwn: (site: Site) => boolean;
 }
 
-export interface Restamped {
-  /** Rows that were stamped anew. */
-  readonly rows: number;
-  /** The largest stamp left in the store, in ms: beyond the limit only where it is somebody else's. */
-  readonly leftMs: number;
-  /** The rows as they are now, to be pushed. Empty beyond {@link pushedRowsMax}: repair brings them. */
-  readonly changesets: readonly Changeset[];
-}
-
-/** Rows that share a stamp, and are pushed as one changeset. */
-const rowsPerStamp = 500;
+/** Rows that share a stamp, and are pushed as one changeset: some 1.5 ms to write. */
+const rowsPerStampMax = 100;
 /** More are left to repair. */
 const pushedRowsMax = 20_000;
-const scanRows = 2000;
+
+/** Rows read between two looks at the pace. */
+const pieceRows = 64;
 
 /**
- * Sets `clock` back and stamps rows anew; one transaction. Costs a scan of the store. On a failed write it
- * throws; the store is then as it was.
+ * Stamps anew, in slices. See above for what may happen between them.
+ *
+ * Costs two scans of the store. What the store throws leaves it as it was before the slice; whoever has
+ * begun this begins it again later.
  */
-export function restamp(store: RowStore, clock: HlcClock, options: RestampOptions): Restamped {
-  const { nowMs, isOwn } = options;
-  const limitMs = nowMs + restampMs;
-  const isAhead = (stamp: Stamp): boolean => stamp.ms > limitMs && isOwn(stamp.site);
-  const ahead: ScannedRow[] = [];
-  let kept: Hlc = { ms: Math.floor(nowMs), count: 0 };
-  let leftMs = 0;
-  let position: ScanPosition | undefined;
-  do {
-    const slice = store.scan(position, scanRows);
-    for (const row of slice.rows) {
-      const { clock: rowClock, cells } = row.clocks;
-      const isRowClockLeft = rowClock.ms > limitMs && !isOwn(rowClock.site);
-      if (!isRowClockLeft && (isAhead(rowClock) || cells.some(({ stamp }) => isAhead(stamp)))) {
-        ahead.push(row);
+export class Restamping {
+  readonly #store: RowStore;
+  readonly #clock: HlcClock;
+  readonly #digester: Digester;
+  readonly #isOwn: (site: Site) => boolean;
+  readonly #limitMs: number;
+  #position: ScanPosition | undefined;
+  /** Rows that the first scan found. */
+  #found = 0;
+  /** The largest stamp within the limit. */
+  #kept: Hlc;
+  /** Issues the new stamps; undefined during the first scan. */
+  #fresh: HlcClock | undefined;
+  #isScanned = false;
+  /** Rows that were written here after the second scan began. */
+  readonly #written = new Map<RowId, RowRef>();
+  #rows = 0;
+  #leftMs = 0;
+
+  constructor(
+    store: RowStore,
+    clock: HlcClock,
+    digester: Digester,
+    { nowMs, isOwn }: RestampOptions,
+  ) {
+    this.#store = store;
+    this.#clock = clock;
+    this.#digester = digester;
+    this.#isOwn = isOwn;
+    this.#limitMs = nowMs + restampMs;
+    this.#kept = { ms: Math.floor(nowMs), count: 0 };
+  }
+
+  /** Rows get other clocks: an index of them isn't right. */
+  get isWriting(): boolean {
+    return this.#fresh !== undefined;
+  }
+
+  /** Rows that were stamped anew. */
+  get rows(): number {
+    return this.#rows;
+  }
+
+  /** The largest stamp left in the store, in ms: beyond the limit only where it is somebody else's. */
+  get leftMs(): number {
+    return Math.max(this.#leftMs, this.#clock.last.ms);
+  }
+
+  /** Rows of others were merged, the last of them stamped so. */
+  observe(hlc: Hlc): void {
+    if (hlc.ms > this.#limitMs) return;
+    if (compareHlc(hlc, this.#kept) > 0) this.#kept = hlc;
+    this.#fresh?.observe(hlc);
+  }
+
+  /** A local transaction was committed: stamped too far ahead once more. */
+  committed(rows: readonly (RowRef & { readonly id: RowId })[]): void {
+    if (this.#fresh === undefined) return;
+    for (const { id, table, key } of rows) this.#written.set(id, { table, key });
+  }
+
+  /**
+   * One slice.
+   *
+   * @param told Gets what is to be pushed.
+   * @returns whether it was the last
+   */
+  slice(nowMs: number, pace: Pace, told: Changeset[]): boolean {
+    if (this.#fresh === undefined) {
+      this.#find(pace);
+      return false;
+    }
+    const rows = this.#isScanned ? this.#nextWritten() : this.#nextAhead(pace);
+    const isLast = this.#isScanned && this.#written.size === 0;
+    this.#write(rows, nowMs, isLast, told);
+    return isLast;
+  }
+
+  /** The first scan: what is to be kept. */
+  #find(pace: Pace): void {
+    let rows: readonly ScannedRow[];
+    do {
+      const slice = this.#store.scan(this.#position, pieceRows);
+      rows = slice.rows;
+      for (const row of rows) {
+        if (this.#isAhead(row.clocks)) this.#found++;
+        for (const stamp of stampsOf(row.clocks)) {
+          if (stamp.ms <= this.#limitMs && compareHlc(stamp, this.#kept) > 0) {
+            this.#kept = { ms: stamp.ms, count: stamp.count };
+          }
+        }
       }
-      const isChanged = ahead.at(-1) === row;
-      for (const stamp of [rowClock, ...cells.map((cell) => cell.stamp)]) {
-        if (stamp.ms <= limitMs) {
-          if (compareHlc(stamp, kept) > 0) kept = { ms: stamp.ms, count: stamp.count };
-        } else if (!isChanged || !isAhead(stamp)) leftMs = Math.max(leftMs, stamp.ms);
+      this.#position = slice.next;
+      if (slice.next !== undefined) continue;
+      const isClockAhead = this.#clock.last.ms > this.#limitMs;
+      this.#fresh = isClockAhead ? new HlcClock(this.#clock.site, this.#kept) : this.#clock;
+      return;
+    } while (!pace.isOver(rows.length));
+  }
+
+  /** The second scan: rows to be stamped anew, as many as share a stamp and a slice has time for. */
+  #nextAhead(pace: Pace): ScannedRow[] {
+    const ahead: ScannedRow[] = [];
+    for (;;) {
+      const rowsMax = Math.min(pieceRows, rowsPerStampMax - ahead.length);
+      const slice = this.#store.scan(this.#position, rowsMax);
+      ahead.push(...this.#aheadOf(slice.rows));
+      this.#position = slice.next;
+      this.#isScanned = slice.next === undefined;
+      if (this.#isScanned || ahead.length === rowsPerStampMax) return ahead;
+      if (pace.isOver(slice.rows.length)) return ahead;
+    }
+  }
+
+  #nextWritten(): ReclockedRow[] {
+    const refs = [...this.#written].slice(0, rowsPerStampMax);
+    for (const [id] of refs) this.#written.delete(id);
+    const states = this.#store.read(refs.map(([, ref]) => ref));
+    const rows: ReclockedRow[] = [];
+    for (const state of states) {
+      if (state === undefined) continue;
+      rows.push({ table: state.table, key: state.key, clocks: this.#digester.clocksOf(state) });
+    }
+    return this.#aheadOf(rows);
+  }
+
+  #aheadOf<Row extends ReclockedRow>(rows: readonly Row[]): Row[] {
+    const ahead: Row[] = [];
+    for (const row of rows) {
+      const isAhead = this.#isAhead(row.clocks);
+      if (isAhead) ahead.push(row);
+      for (const stamp of stampsOf(row.clocks)) {
+        if (stamp.ms <= this.#limitMs) this.#fresh?.observe(stamp);
+        else if (!isAhead || !this.#isOwn(stamp.site)) {
+          this.#leftMs = Math.max(this.#leftMs, stamp.ms);
+        }
       }
     }
-    position = slice.next;
-  } while (position !== undefined);
+    return ahead;
+  }
 
-  if (clock.last.ms > limitMs) clock.setBack(kept);
-  const chunks: Chunk[] = [];
-  for (let at = 0; at < ahead.length; at += rowsPerStamp) {
-    const stamp = clock.next(nowMs);
-    const rows = ahead.slice(at, at + rowsPerStamp).map(({ table, key, clocks }) => ({
+  #write(ahead: readonly ReclockedRow[], nowMs: number, isLast: boolean, told: Changeset[]): void {
+    if (ahead.length === 0 && !isLast) return;
+    const fresh = this.#fresh as HlcClock;
+    const stamp = fresh.next(nowMs);
+    const rows = ahead.map(({ table, key, clocks }) => ({
       table,
       key,
-      clocks: reclocked(clocks, stamp, isAhead),
+      clocks: reclocked(clocks, stamp, (own) => this.#isOwnAhead(own)),
     }));
-    chunks.push({ stamp, rows });
+    const { last } = this.#clock;
+    // With the last rows, and not before: then nothing here is beyond what is stored.
+    if (isLast && last.ms > this.#limitMs) this.#clock.setBack(fresh.last);
+    let urgent: readonly boolean[];
+    try {
+      urgent = this.#store.reclock(rows);
+    } catch (error) {
+      this.#clock.observe(last);
+      throw error;
+    }
+    this.#rows += rows.length;
+    if (this.#found <= pushedRowsMax) {
+      told.push(...changesetsOf(this.#store, stamp, rows, urgent.includes(true)));
+    }
   }
-  const changes = chunks.flatMap(({ rows }) => rows);
-  const urgent = store.reclock(changes);
-  return {
-    rows: changes.length,
-    leftMs: Math.max(leftMs, clock.last.ms),
-    changesets: changes.length > pushedRowsMax ? [] : changesetsOf(store, chunks, urgent),
-  };
+
+  #isAhead({ clock, cells }: ClockState): boolean {
+    const isRowClockLeft = clock.ms > this.#limitMs && !this.#isOwn(clock.site);
+    if (isRowClockLeft) return false;
+    return this.#isOwnAhead(clock) || cells.some(({ stamp }) => this.#isOwnAhead(stamp));
+  }
+
+  #isOwnAhead(stamp: Stamp): boolean {
+    return stamp.ms > this.#limitMs && this.#isOwn(stamp.site);
+  }
 }
 
-interface Chunk {
-  readonly stamp: Stamp;
-  readonly rows: readonly ReclockedRow[];
+function stampsOf({ clock, cells }: ClockState): Stamp[] {
+  return [clock, ...cells.map(({ stamp }) => stamp)];
 }
 
 function reclocked(
@@ -122,23 +260,19 @@ function reclocked(
 
 function changesetsOf(
   store: RowStore,
-  chunks: readonly Chunk[],
-  urgent: readonly boolean[],
+  stamp: Stamp,
+  changes: readonly ReclockedRow[],
+  isUrgent: boolean,
 ): Changeset[] {
-  const changesets: Changeset[] = [];
-  let at = 0;
-  for (const { stamp, rows: changes } of chunks) {
-    const isUrgent = urgent.slice(at, at + changes.length).includes(true);
-    at += changes.length;
-    const rows = store.read(changes).filter((row) => row !== undefined);
-    // Somebody else's clock beyond the limit may still stand in a row: nobody would take it.
-    const sent = rows.filter((row) => compareHlc(stampOfRow(row), stamp) <= 0);
-    if (sent.length === 0) continue;
-    const changeset: Changeset = { stamp, lane: isUrgent ? 0 : 1, rows: sent };
-    const bytes = encodeChangeset(changeset).length;
-    // Too large to travel as one: repair sends its rows.
-    if (bytes > changesetBytesMax) continue;
-    changesets.push(isUrgent || bytes <= normalBytesMax ? changeset : { ...changeset, lane: 2 });
-  }
-  return changesets;
+  // Somebody else's clock beyond the limit may still stand in a row: nobody would take it.
+  const rows = store
+    .read(changes)
+    .filter((row) => row !== undefined)
+    .filter((row) => compareHlc(stampOfRow(row), stamp) <= 0);
+  if (rows.length === 0) return [];
+  const changeset: Changeset = { stamp, lane: isUrgent ? 0 : 1, rows };
+  const bytes = encodeChangeset(changeset).length;
+  // Too large to travel as one: repair sends its rows.
+  if (bytes > changesetBytesMax) return [];
+  return [isUrgent || bytes <= normalBytesMax ? changeset : { ...changeset, lane: 2 }];
 }
