@@ -62,6 +62,8 @@ export interface LiveLimits extends HistoryLimits {
   readonly lookBudget: LookBudget;
   /** Until a run in another thread that went wrong for no fault of its own is begun anew; longer each time. */
   readonly rerunPauseMs: number;
+  /** How long a commit may wait until it is found out whom it concerns, before those that wait become one. */
+  readonly noteMsMax: number;
   /** Changes of all subscriptions together, characters: in memory and in the database. */
   readonly logCharsMax: number;
   /** Rows of all subscriptions together, as they are kept in memory. */
@@ -72,6 +74,7 @@ export const liveLimits: LiveLimits = {
   ...historyLimits,
   lookBudget: { rerun: { ms: 2, bytes: 64 * 1024 }, lookUpMs: 10 },
   rerunPauseMs: 500,
+  noteMsMax: 1000,
   logCharsMax: 32 * 1024 * 1024,
   heldBytesMax: 2 ** 30,
 };
@@ -126,6 +129,7 @@ export class LiveQueries {
       planner: this.#planner,
       evaluation: this.#evaluation,
       journal: this.#journal,
+      noteMsMax: limits.noteMsMax,
       reruns:
         options.reruns === undefined
           ? undefined

@@ -31,6 +31,7 @@ import type { Entry, LiveRegistry } from "./live-registry.ts";
 import { LiveReruns, type LiveRerunsOptions } from "./live-reruns.ts";
 import type { QueryPlanner } from "./query-planner.ts";
 import type { TableChanges } from "./table-changes.ts";
+import { type Unnoted, UnnotedCommits } from "./unnoted-commits.ts";
 
 /** A transaction of which only the COMMIT has been seen to. */
 export interface Commit {
@@ -47,11 +48,6 @@ export type ToldRows = readonly MergedRow[] | "more" | undefined;
 const sliceMsMax = 1;
 const turnMsMax = 2;
 
-interface Unnoted {
-  readonly commit: Commit;
-  isUrgent: boolean;
-}
-
 interface Noting extends Unnoted {
   readonly steps: ReturnType<typeof affectedBy>;
 }
@@ -62,6 +58,8 @@ export interface LiveTellerOptions {
   readonly planner: QueryPlanner;
   readonly evaluation: Evaluation;
   readonly journal: LiveJournal | undefined;
+  /** How long a commit may wait until it is found out whom it concerns, before those that wait become one. */
+  readonly noteMsMax: number;
   /** Runs queries in another thread; undefined: there is none. */
   readonly reruns: Pick<LiveRerunsOptions, "source" | "budget" | "pauseMs"> | undefined;
   /** A subscription can't go on, and its readers are to be told why. */
@@ -78,7 +76,7 @@ export class LiveTeller {
   readonly #queue = new LiveQueue();
   readonly #reruns: LiveReruns | undefined;
   /** Commits that aren't noted yet, and the one that is being noted. */
-  readonly #committed: Unnoted[] = [];
+  readonly #committed: UnnotedCommits;
   #noting: Noting | undefined;
   #toldRows: ToldRows;
   #isTurnAsked = false;
@@ -90,6 +88,7 @@ export class LiveTeller {
     this.#planner = options.planner;
     this.#evaluation = options.evaluation;
     this.#journal = options.journal;
+    this.#committed = new UnnotedCommits(options.noteMsMax);
     this.#end = options.end;
     const { reruns, registry } = options;
     this.#reruns =
@@ -98,7 +97,7 @@ export class LiveTeller {
         : new LiveReruns({
             ...reruns,
             registry,
-            isUnnoted: () => this.#noting !== undefined || this.#committed.length > 0,
+            isUnnoted: () => this.#noting !== undefined || this.#committed.size > 0,
             quiet: () => this.#quiet(),
             tell: (entry, changes, rows, isLast) =>
               this.take([{ kind: "changes", entry, changes, rows }], isLast),
@@ -110,7 +109,7 @@ export class LiveTeller {
   /** A transaction was committed. Whoever committed tells soon; otherwise it is told in a turn of its own. */
   committed(commit: Commit): void {
     if (this.#registry.count === 0) return;
-    this.#committed.push({ commit, isUrgent: false });
+    this.#committed.add(commit);
     this.askTurn();
   }
 
@@ -119,8 +118,8 @@ export class LiveTeller {
    * between transactions.
    */
   tell(isUrgent: boolean): void {
-    if (this.#committed.length === 0 || this.isOpen) return;
-    if (isUrgent) for (const one of this.#committed) one.isUrgent = true;
+    if (this.#committed.size === 0 || this.isOpen) return;
+    if (isUrgent) this.#committed.hurry();
     if (this.#noteUntil(performance.now() + turnMsMax)) this.#work();
     else this.askTurn();
   }
@@ -160,7 +159,7 @@ export class LiveTeller {
   }
 
   #nextNoting(): Noting | undefined {
-    const next = this.#committed.shift();
+    const next = this.#committed.take();
     if (next === undefined) return undefined;
     const changes = next.commit.changes();
     return { ...next, steps: affectedBy(changes, this.#registry, this.#planner) };
@@ -249,7 +248,7 @@ export class LiveTeller {
   }
 
   get #isBehindHere(): boolean {
-    return this.#noting !== undefined || this.#committed.length + this.#queue.size > 0;
+    return this.#noting !== undefined || this.#committed.size + this.#queue.size > 0;
   }
 
   get #hasWork(): boolean {

@@ -50,8 +50,10 @@ function openThread(schema: ReturnType<typeof schemaOf>, disk: Disk): StoreThrea
     circumstances: { machine: "m", file: "f", born: "", isBornKnown: false, nonce: "", boot: "b" },
     swarm: async () => ({}),
     bodiesWaiting: async () => 0,
-    // On files there is a reader thread: whatever is run again, is there.
-    ...(isFile ? { liveLimits: { ...liveLimits, lookBudget: inReaderThread } } : {}),
+    // On files there is a reader thread: whatever is run again, is there. In memory, commits that wait become one.
+    liveLimits: isFile
+      ? { ...liveLimits, lookBudget: inReaderThread }
+      : { ...liveLimits, noteMsMax: -1 },
   });
 }
 
