@@ -372,7 +372,14 @@ class Handlers {
         return errorResponse(400, 'a JSON object with an absolute "path"');
       }
       operation = { kind: "backup", path };
-    } else operation = { kind: "reload", dryRun: field("dry_run") === true };
+    } else {
+      const dryRun = field("dry_run") ?? false;
+      // Whoever meant a dry run and wrote it otherwise mustn't get a real one.
+      if (!(parsed.value instanceof Map) || typeof dryRun !== "boolean") {
+        return errorResponse(400, 'a JSON object, "dry_run" true or false');
+      }
+      operation = { kind: "reload", dryRun };
+    }
     const outcome = await this.#store.operate(operation);
     if (outcome.kind === "refused") return errorResponse(outcome.status, outcome.why);
     return { status: 200, headers: ndjsonHeaders, body: outcome.lines };

@@ -5,7 +5,7 @@
  */
 
 import type { SqlValue } from "../../core/row/value.ts";
-import { SQLITE_ERROR } from "../../wasm/constants.ts";
+import { SQLITE_ABORT, SQLITE_ERROR } from "../../wasm/constants.ts";
 import type { Database } from "../../wasm/database.ts";
 import { SqliteError } from "../../wasm/error.ts";
 import type { Statement } from "../../wasm/statement.ts";
@@ -186,6 +186,8 @@ export function errorText(error: unknown, guard: SqlGuard | undefined): string {
   const why = guard?.why;
   if (why !== undefined) return why;
   if (!(error instanceof SqliteError)) throw error;
+  // A limit of capture's, which SQLite only passes on.
+  if (error.code === SQLITE_ABORT && error.cause instanceof Error) return error.cause.message;
   if (error.offset >= 0 && error.sql !== undefined) {
     return `${error.message} in ${error.sql} at offset ${error.offset}`;
   }

@@ -75,6 +75,11 @@ test("reload plans, applies or refuses; live queries and statements go on", asyn
   expect(dry).toMatchObject({ code: 0 });
   expect(dry.stdout).toContain('ALTER TABLE "t" ADD COLUMN w INTEGER DEFAULT 7;');
   expect(dry.stdout).toContain("nothing was done");
+  for (const body of ['{"dry_run":"yes"}', '{"dry_run":1}', "[]"]) {
+    const headers = { "content-type": "application/json" };
+    const init = { unix: a.socket, method: "POST", headers, body };
+    expect((await fetch("http://patina/v1/reload", init)).status).toBe(400);
+  }
   expect((await query()).columns).toEqual(["id", "v"]);
 
   const done = await reload("--json");
