@@ -242,15 +242,3 @@ test("readers never see a transaction that is refused in its middle", async () =
   });
   thread.stop();
 });
-
-test("a statement without an end is refused by the limit that it meets, in plain words", async () => {
-  const thread = createStoreThread();
-  thread.start(undefined);
-  const sql =
-    "INSERT INTO t (id) WITH RECURSIVE c(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM c) SELECT x FROM c";
-  expect(await thread.service.transact([{ sql, parameters: undefined }], undefined)).toMatchObject({
-    kind: "refused",
-    why: "a transaction may touch 400000 rows: split it",
-  });
-  thread.stop();
-});

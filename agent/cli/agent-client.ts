@@ -7,7 +7,7 @@
 import { PatinaClient } from "../client/client.ts";
 import { loadConfig } from "./config-source.ts";
 import { UsageError } from "./failure.ts";
-import type { GlobalOptions } from "./program.ts";
+import type { GlobalOptions } from "./global-options.ts";
 
 /** How long an answer may take that an agent has ready: one that is stopped or stuck gives none. */
 export const readyAnswerMsMax = 10_000;

@@ -7,6 +7,7 @@
 import { Command, CommanderError, Option } from "commander";
 import { exitCodes } from "../start-failure.ts";
 import { version } from "../version.ts";
+import type { GlobalOptions } from "./global-options.ts";
 
 const exitCodeHelp = `
 Exit codes:
@@ -23,12 +24,6 @@ const parameterHelp = `
 Parameters: 12 is an INTEGER, 1.5 a REAL, null is NULL, x'00ff' a BLOB, all else TEXT.
 Put -- before the first one that begins with a hyphen.
 `;
-
-export interface GlobalOptions {
-  readonly json?: boolean;
-  readonly config?: string;
-  readonly socket?: string;
-}
 
 /** Runs and ends the process with the command's exit code. */
 export async function runProgram(args: readonly string[]): Promise<void> {

@@ -2,7 +2,7 @@ import { expect, test } from "bun:test";
 import { openDatabase } from "../../wasm/database.ts";
 import { MemoryVfs } from "../../wasm/vfs/memory.ts";
 import { SqlGuard } from "./guard.ts";
-import { bindParameters, PreparedStatements } from "./prepared.ts";
+import { bindParameters, errorText, PreparedStatements } from "./prepared.ts";
 
 const megabyte = 1024 * 1024;
 
@@ -59,4 +59,19 @@ test("large values aren't kept with them", () => {
   expect(statement.slotBytes).toBeGreaterThan(20 * megabyte);
   get("SELECT 1, 1");
   expect(database.all("SELECT count(*) FROM sqlite_stmt WHERE sql = ?", many)[0]?.[0]).toBe(0);
+});
+
+test("a limit that a statement meets while it runs is told in plain words", () => {
+  using database = openDatabase("/limited.db", { vfs: new MemoryVfs() });
+  database.exec("CREATE TABLE t (a)");
+  database.onPreupdate(() => {
+    throw new Error("so many rows are too many: split it");
+  });
+  let text = "";
+  try {
+    database.exec("INSERT INTO t VALUES (1)");
+  } catch (error) {
+    text = errorText(error, undefined);
+  }
+  expect(text).toBe("so many rows are too many: split it");
 });

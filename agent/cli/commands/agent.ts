@@ -9,8 +9,8 @@ import { readSchemaFiles } from "../../schema-files.ts";
 import { exitCodes, StartFailure } from "../../start-failure.ts";
 import { version } from "../../version.ts";
 import { loadConfig } from "../config-source.ts";
+import type { GlobalOptions } from "../global-options.ts";
 import { print } from "../output.ts";
-import type { GlobalOptions } from "../program.ts";
 import { untilSignal } from "../signals.ts";
 
 export async function agent(

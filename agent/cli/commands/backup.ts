@@ -2,8 +2,8 @@
 
 import { resolve } from "node:path";
 import { clientOf } from "../agent-client.ts";
+import type { GlobalOptions } from "../global-options.ts";
 import { print } from "../output.ts";
-import type { GlobalOptions } from "../program.ts";
 import { Progress } from "../progress.ts";
 
 export async function backup(file: string, options: GlobalOptions): Promise<void> {

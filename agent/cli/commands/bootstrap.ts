@@ -2,7 +2,7 @@
 
 import { exitCodes, StartFailure } from "../../start-failure.ts";
 import { UsageError } from "../failure.ts";
-import type { GlobalOptions } from "../program.ts";
+import type { GlobalOptions } from "../global-options.ts";
 import { untilSignal } from "../signals.ts";
 
 export async function bootstrap(

@@ -2,8 +2,8 @@
 
 import { createClusterFile } from "../../cluster-file.ts";
 import { exitCodes, StartFailure } from "../../start-failure.ts";
+import type { GlobalOptions } from "../global-options.ts";
 import { print } from "../output.ts";
-import type { GlobalOptions } from "../program.ts";
 
 export function clusterInit(
   file: string,

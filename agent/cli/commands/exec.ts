@@ -3,8 +3,8 @@
 import { ApiFailure, parseParameter, type Transacted } from "../../client/client.ts";
 import { clientOf } from "../agent-client.ts";
 import { UsageError } from "../failure.ts";
+import type { GlobalOptions } from "../global-options.ts";
 import { print } from "../output.ts";
-import type { GlobalOptions } from "../program.ts";
 
 export async function exec(
   sql: string | undefined,

@@ -2,8 +2,8 @@
 
 import { createNodeKey } from "../../node-key.ts";
 import { exitCodes, StartFailure } from "../../start-failure.ts";
+import type { GlobalOptions } from "../global-options.ts";
 import { print } from "../output.ts";
-import type { GlobalOptions } from "../program.ts";
 
 export function keygen(file: string, options: GlobalOptions): void {
   process.umask(0o077);

@@ -2,8 +2,8 @@
 
 import type { SqlValue } from "../../../core/row/value.ts";
 import { clientOf, readyAnswerMsMax } from "../agent-client.ts";
+import type { GlobalOptions } from "../global-options.ts";
 import { print } from "../output.ts";
-import type { GlobalOptions } from "../program.ts";
 import { formatTable } from "../table.ts";
 
 const sql =

@@ -2,8 +2,8 @@
 
 import type { TokensChange } from "../../api/token-set.ts";
 import { clientOf } from "../agent-client.ts";
+import type { GlobalOptions } from "../global-options.ts";
 import { print } from "../output.ts";
-import type { GlobalOptions } from "../program.ts";
 import { Progress } from "../progress.ts";
 
 export async function reload(options: GlobalOptions & { dryRun?: boolean }): Promise<void> {

@@ -4,8 +4,8 @@ import { FileVfs } from "../../../wasm/vfs/file.ts";
 import { DataDirectory } from "../../data-directory.ts";
 import { restore as restoreDatabase } from "../../restore.ts";
 import { loadConfig } from "../config-source.ts";
+import type { GlobalOptions } from "../global-options.ts";
 import { print } from "../output.ts";
-import type { GlobalOptions } from "../program.ts";
 
 export function restore(file: string, options: GlobalOptions & { dataDir?: string }): void {
   process.umask(0o077);

@@ -2,8 +2,8 @@
 
 import { clientOf, readyAnswerMsMax } from "../agent-client.ts";
 import { formatFields } from "../fields.ts";
+import type { GlobalOptions } from "../global-options.ts";
 import { print } from "../output.ts";
-import type { GlobalOptions } from "../program.ts";
 
 export async function status(options: GlobalOptions): Promise<void> {
   const text = await clientOf(options).get("/v1/status", readyAnswerMsMax);

@@ -4,8 +4,8 @@ import { ApiFailure } from "../../client/client.ts";
 import type { SubscriptionReport } from "../../live/live-registry.ts";
 import { clientOf, readyAnswerMsMax } from "../agent-client.ts";
 import { formatFields } from "../fields.ts";
+import type { GlobalOptions } from "../global-options.ts";
 import { print } from "../output.ts";
-import type { GlobalOptions } from "../program.ts";
 import { formatTable } from "../table.ts";
 
 /** One a line with --json. */

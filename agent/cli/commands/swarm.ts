@@ -7,8 +7,8 @@
 import type { SqlValue } from "../../../core/row/value.ts";
 import type { PeerStatus, SwarmStatus } from "../../link.ts";
 import { clientOf, readyAnswerMsMax } from "../agent-client.ts";
+import type { GlobalOptions } from "../global-options.ts";
 import { print } from "../output.ts";
-import type { GlobalOptions } from "../program.ts";
 import { cellText, formatTable } from "../table.ts";
 
 export async function swarm(options: GlobalOptions): Promise<void> {

@@ -4,8 +4,8 @@ import { sqlValuesToJson } from "../../api/json-writer.ts";
 import { type LiveEvent, parseParameter } from "../../client/client.ts";
 import { clientOf } from "../agent-client.ts";
 import { UsageError } from "../failure.ts";
+import type { GlobalOptions } from "../global-options.ts";
 import { print } from "../output.ts";
-import type { GlobalOptions } from "../program.ts";
 import { untilSignal } from "../signals.ts";
 import { cellText } from "../table.ts";
 

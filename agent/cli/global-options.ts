@@ -1,0 +1,11 @@
+/**
+ * Options that most commands have.
+ *
+ * @module
+ */
+
+export interface GlobalOptions {
+  readonly json?: boolean;
+  readonly config?: string;
+  readonly socket?: string;
+}
