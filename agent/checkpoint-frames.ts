@@ -14,3 +14,9 @@ export const roundFramesCatchingUp = 4000;
 export const walFramesMax = 16_000;
 /** Copied by an ordinary checkpoint, so few that its syncs are short. */
 export const restFramesMax = 64;
+/** A page and the header of its frame. */
+export const walFrameBytes: number = 4096 + 24;
+/** Before the first frame. */
+export const walHeadBytes = 32;
+/** Cut off an idle WAL in one turn, some 2 ms. */
+export const cutBytesMax: number = 4 * 1024 * 1024;

@@ -9,6 +9,7 @@ import type { SqliteStore } from "../core/store/sqlite-store.ts";
 import type { Database } from "../wasm/database.ts";
 import type { Statement } from "../wasm/statement.ts";
 import type { Vfs } from "../wasm/vfs/vfs.ts";
+import { walFrameBytes } from "./checkpoint-frames.ts";
 import { Checkpointer, type WalState } from "./checkpointer.ts";
 import type { Log } from "./log.ts";
 import type { WallClock } from "./wall-clock.ts";
@@ -38,8 +39,6 @@ export interface WalUpkeepParts {
 
 /** All of them are copied once nothing has happened for so long. */
 const idleMs = 500;
-/** A page and the header of its frame. */
-const walFrameBytes = 4096 + 24;
 
 export class WalUpkeep {
   readonly #parts: WalUpkeepParts;

@@ -263,6 +263,7 @@ export class FileVfs implements Vfs {
     const owed = owedOf(fs, name);
     const walSync = this.openWalSync(databasePath);
     const { fd } = openDescriptor(fs, name, SQLITE_OPEN_READWRITE);
+    const walFd = openDescriptor(fs, `${name}${walSuffix}`, SQLITE_OPEN_READWRITE).fd;
     owed.descriptor = fd;
     return {
       syncWal: walSync.sync,
@@ -276,10 +277,17 @@ export class FileVfs implements Vfs {
         }
         paid();
       },
+      shortenWal: (usedBytes, cutBytesMax) => {
+        const bytes = fs.size(walFd);
+        if (bytes <= usedBytes + cutBytesMax) return false;
+        fs.ftruncate(walFd, bytes - cutBytesMax);
+        return true;
+      },
       close: () => {
         walSync.close();
         owed.descriptor = undefined;
         fs.close(fd);
+        fs.close(walFd);
       },
     };
   }

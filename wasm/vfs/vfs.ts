@@ -78,6 +78,13 @@ export interface CheckpointSync {
   withoutSyncs<T>(checkpoint: () => T): T;
   /** Pays what is owed. Rejects as `syncWal` does. */
   syncDatabase(): Promise<void>;
+  /**
+   * Cuts `cutBytesMax` off the end of a WAL of which SQLite uses the first `usedBytes`, and that is longer than those
+   * by more than that. (To free a file takes time in proportion.) No transaction may be open.
+   *
+   * @returns whether it was as long. Throws as the file system does.
+   */
+  shortenWal(usedBytes: number, cutBytesMax: number): boolean;
   /** No sync must be under way. */
   close(): void;
 }
