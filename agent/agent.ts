@@ -14,7 +14,7 @@ import { FileVfs } from "../wasm/vfs/file.ts";
 import { openCluster, readTokens } from "./agent-secrets.ts";
 import { Agreements } from "./agreements.ts";
 import { createGate } from "./api/access.ts";
-import { createFront, RouteRoom } from "./api/front.ts";
+import { Front, RouteRoom } from "./api/front.ts";
 import { apiLimits, createApi } from "./api/handlers.ts";
 import { listenAddressToText } from "./api/listen-address.ts";
 import { idOf } from "./api/socket-owner.ts";
@@ -154,12 +154,13 @@ export async function startAgent(
       log.error("a handler failed", { why: faultText(error) });
     server = serveUnix({
       path: config.api.socket,
-      front: createFront({
+      front: new Front({
         handle,
         room,
         gate: endpointName === "" ? undefined : createGate({ tokens: undefined, endpointName }),
       }),
       bodyBytesMax,
+      isLongDue: () => store?.isTurnAsked === true,
       onFault,
     });
     // Bound under umask 077: until here nobody else could connect.
@@ -168,7 +169,7 @@ export async function startAgent(
       changeOwner(config.api.socket, user ?? -1, group ?? -1);
     }
     chmodSync(config.api.socket, config.api.socketMode);
-    const tcpFront = createFront({ handle, room, gate: createGate({ tokens, endpointName }) });
+    const tcpFront = new Front({ handle, room, gate: createGate({ tokens, endpointName }) });
     for (const address of config.api.listen) {
       const served = await serveTcp({ address, front: tcpFront, bodyBytesMax, onFault });
       if (served.kind === "refused") {

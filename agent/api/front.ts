@@ -9,7 +9,7 @@
  * @module
  */
 
-import { fullAccess, type Gate } from "./access.ts";
+import { type Access, fullAccess, type Gate } from "./access.ts";
 import type { ApiHandler } from "./handlers.ts";
 import { type ApiRequest, type ApiResponse, type RequestHead, textResponse } from "./http.ts";
 
@@ -34,7 +34,7 @@ export const knownRoutes: ReadonlySet<string> = new Set([
 ]);
 
 /** Requests of one route that are between their head and the head of their answer. */
-interface Route {
+export interface Route {
   running: number;
   readonly max: number;
 }
@@ -75,30 +75,61 @@ export interface FrontOptions {
   readonly gate: Gate | undefined;
 }
 
-/** How a carrier gives a request: its body is read when `body` is called, once or never. */
+/** How a carrier gives a request: its body is read when `readBody` is called, once or never. */
 export interface Incoming extends RequestHead {
   readBody(): Promise<Uint8Array | "too-large"> | Uint8Array | "too-large";
   /** The same request, now with its body. */
   withBody(body: Uint8Array | "too-large"): ApiRequest;
 }
 
-export type Front = (incoming: Incoming) => Promise<ApiResponse>;
+export type Entry =
+  | { readonly kind: "entered"; readonly access: Access; readonly route: Route }
+  | { readonly kind: "refused"; readonly response: ApiResponse };
 
-export function createFront({ handle, room, gate }: FrontOptions): Front {
-  return async (incoming) => {
+export class Front {
+  readonly #handle: ApiHandler;
+  readonly #room: RouteRoom;
+  readonly #gate: Gate | undefined;
+
+  constructor({ handle, room, gate }: FrontOptions) {
+    this.#handle = handle;
+    this.#room = room;
+    this.#gate = gate;
+  }
+
+  /** By its head alone. Whoever has entered is to {@link leave}, whatever becomes of the request. */
+  enter(head: RequestHead): Entry {
     let access = fullAccess;
-    if (gate !== undefined) {
-      const admission = gate(incoming);
-      if (admission.kind === "refused") return admission.response;
+    if (this.#gate !== undefined) {
+      const admission = this.#gate(head);
+      if (admission.kind === "refused") return admission;
       access = admission.access;
     }
-    const route = room.enter(incoming.path);
-    if (route === undefined) return textResponse(503, "max concurrency limit reached");
+    const route = this.#room.enter(head.path);
+    return route === undefined ? full : { kind: "entered", access, route };
+  }
+
+  handle(request: ApiRequest, entry: Entry & { kind: "entered" }): ReturnType<ApiHandler> {
+    return this.#handle(request, entry.access);
+  }
+
+  leave({ route }: Entry & { kind: "entered" }): void {
+    this.#room.leave(route);
+  }
+
+  /** All of it, in order. */
+  async answer(incoming: Incoming): Promise<ApiResponse> {
+    const entry = this.enter(incoming);
+    if (entry.kind === "refused") return entry.response;
     try {
-      const answer = handle(incoming.withBody(await incoming.readBody()), access);
-      return answer instanceof Promise ? await answer : answer;
+      return await this.handle(incoming.withBody(await incoming.readBody()), entry);
     } finally {
-      room.leave(route);
+      this.leave(entry);
     }
-  };
+  }
 }
+
+const full: Entry = {
+  kind: "refused",
+  response: textResponse(503, "max concurrency limit reached"),
+};

@@ -107,6 +107,8 @@ class Handlers {
   readonly #store: StoreService;
   readonly #limits: ApiLimits;
   readonly #room: UnreadRoom;
+  #agreedMs: number | undefined;
+  #agreedHeaders: Readonly<Record<string, string>> = { "patina-agreed-ms": "none" };
 
   constructor(store: StoreService, limits: ApiLimits) {
     this.#store = store;
@@ -313,7 +315,13 @@ class Handlers {
 
   /** How far an answer may be behind: since when this node knows of nobody who has exactly what it has. */
   #agreed(): Readonly<Record<string, string>> {
-    return { "patina-agreed-ms": String(this.#store.agreedMs() ?? "none") };
+    const ms = this.#store.agreedMs();
+    // The same for all answers of a millisecond.
+    if (ms !== this.#agreedMs) {
+      this.#agreedMs = ms;
+      this.#agreedHeaders = { "patina-agreed-ms": String(ms ?? "none") };
+    }
+    return this.#agreedHeaders;
   }
 
   async #health(request: ApiRequest): Promise<ApiResponse> {

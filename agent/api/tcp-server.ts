@@ -172,7 +172,7 @@ class TcpCarrier implements TcpServer {
   async #answer(request: NodeRequest, response: NodeResponse): Promise<ApiResponse> {
     const { front, bodyBytesMax } = this.#options;
     const incoming = new TcpRequest(request, response, bodyBytesMax);
-    const answer = await front(incoming);
+    const answer = await front.answer(incoming);
     if (!incoming.isTaken) request.resume();
     // The rest of a body that nobody wants, or the end of this carrier: no more requests here.
     const isLast = !incoming.isTaken || this.#isStopping;

@@ -5,7 +5,7 @@
  */
 
 import { expect, test } from "bun:test";
-import { createFront, RouteRoom } from "../../agent/api/front.ts";
+import { Front, RouteRoom } from "../../agent/api/front.ts";
 import type { ApiRequest } from "../../agent/api/http.ts";
 import type { HealthReport } from "../../agent/api/store-service.ts";
 import { createPlainAgent } from "./plain-agent.ts";
@@ -75,7 +75,7 @@ test("four may ask for health at once, a fifth is refused; other routes have roo
     if (request.path === "/v1/health") await waiting;
     return agent.handle(request);
   };
-  const front = createFront({ handle, room: new RouteRoom(), gate: undefined });
+  const front = new Front({ handle, room: new RouteRoom(), gate: undefined });
   const go = (path: string, method = "GET") => {
     const request = {
       method,
@@ -87,7 +87,7 @@ test("four may ask for health at once, a fifth is refused; other routes have roo
       readBody: () => Buffer.from('"SELECT 1"'),
       withBody: (body: ApiRequest["body"]) => ({ ...request, body }),
     };
-    return front(request);
+    return front.answer(request);
   };
   const asked = Array.from({ length: 4 }, () => go("/v1/health"));
   const fifth = await go("/v1/health");

@@ -11,7 +11,7 @@ import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { createGate, type Token } from "../../agent/api/access.ts";
-import { createFront, RouteRoom } from "../../agent/api/front.ts";
+import { Front, RouteRoom } from "../../agent/api/front.ts";
 import { serveTcp, type TcpServer } from "../../agent/api/tcp-server.ts";
 import { TokenSet } from "../../agent/api/token-set.ts";
 import { serveUnix } from "../../agent/api/unix-server.ts";
@@ -47,7 +47,7 @@ beforeAll(async () => {
   const gate = createGate({ tokens: new TokenSet(tokens), endpointName: "edge-1" });
   const serving = await serveTcp({
     address: { host: "127.0.0.1", port: 0 },
-    front: createFront({ handle: agent.handle, room: new RouteRoom(), gate }),
+    front: new Front({ handle: agent.handle, room: new RouteRoom(), gate }),
     bodyBytesMax: 1024 * 1024,
     onFault: (fault) => {
       throw fault;
@@ -420,7 +420,7 @@ describe("an agent", () => {
   test("binds its socket so that nobody else can connect before its mode is set", async () => {
     const before = process.umask(0o077);
     const path = join(folder, "bound.sock");
-    const front = createFront({ handle: agent.handle, room: new RouteRoom(), gate: undefined });
+    const front = new Front({ handle: agent.handle, room: new RouteRoom(), gate: undefined });
     const unix = serveUnix({ path, front, bodyBytesMax: 1024, onFault: () => {} });
     process.umask(before);
     expect(statSync(path).mode & 0o077).toBe(0);

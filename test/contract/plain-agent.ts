@@ -6,7 +6,7 @@
  * @module
  */
 
-import { createFront, type Front, RouteRoom } from "../../agent/api/front.ts";
+import { Front, RouteRoom } from "../../agent/api/front.ts";
 import { type ApiHandler, apiLimits, createApi } from "../../agent/api/handlers.ts";
 import type { HealthReport } from "../../agent/api/store-service.ts";
 import { liveLimits } from "../../agent/live/live-queries.ts";
@@ -147,7 +147,7 @@ export function createPlainAgent(schema: string, options: PlainAgentOptions = {}
   const handle = createApi(service, limits);
   return {
     handle,
-    front: createFront({ handle, room: new RouteRoom(), gate: undefined }),
+    front: new Front({ handle, room: new RouteRoom(), gate: undefined }),
     service,
     [Symbol.dispose]() {
       service.endStreams();

@@ -7,7 +7,7 @@
 import { afterEach, beforeEach, describe, expect, test } from "bun:test";
 import * as http2 from "node:http2";
 import { connect, type Socket } from "node:net";
-import { createFront, RouteRoom } from "../../agent/api/front.ts";
+import { Front, RouteRoom } from "../../agent/api/front.ts";
 import { serveTcp, type TcpServer, versionOf } from "../../agent/api/tcp-server.ts";
 import { missingProgram, testIf } from "../real.ts";
 import { HttpClient } from "./http-target.ts";
@@ -24,7 +24,7 @@ beforeEach(async () => {
   });
   const serving = await serveTcp({
     address: { host: "127.0.0.1", port: 0 },
-    front: createFront({ handle: agent.handle, room: new RouteRoom(), gate: undefined }),
+    front: new Front({ handle: agent.handle, room: new RouteRoom(), gate: undefined }),
     bodyBytesMax: 1024 * 1024,
     onFault: (fault) => faults.push(fault),
   });
