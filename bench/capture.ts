@@ -46,6 +46,10 @@ type Runner = (workload: Workload) => number;
 export const capture: Bench = {
   name: "capture",
   what: "local writes through the store, against the same SQL on a plain database",
+  options: [
+    { name: "--rows", value: "N", what: "rows of the table; 20,000" },
+    { name: "--rounds", value: "N", what: "how often; 5" },
+  ],
   async run({ small, args }): Promise<BenchResult> {
     const option = (name: string) => {
       const at = args.indexOf(`--${name}`);

@@ -45,6 +45,7 @@ const sumSql =
 export const catchUp: Bench = {
   name: "catch-up",
   what: "a node that missed 100,000 rows, an empty one, and one killed in the middle of writes",
+  options: [{ name: "--binary", value: "PATH", what: "the executable; dist/patina" }],
   async run({ small, args }): Promise<BenchResult> {
     const given = args.indexOf("--binary");
     const binary = given < 0 ? join(root, "dist", "patina") : String(args[given + 1]);

@@ -33,10 +33,21 @@ export interface BenchResult {
   readonly voided?: string;
 }
 
+/** Beside `--small` and `--json`, which all have. */
+export interface BenchOption {
+  /** With its dashes. */
+  readonly name: string;
+  /** What follows it: `N` or a unit for a number, `a|b` for a choice, any other word for any text. Undefined: nothing. */
+  readonly value?: string;
+  /** For `--help`, with the default. */
+  readonly what: string;
+}
+
 export interface Bench {
   readonly name: string;
   /** One line for the list. */
   readonly what: string;
+  readonly options?: readonly BenchOption[];
   /** @param small Small inputs that run inside the tests, so that the bench keeps working. */
   run(options: { readonly small: boolean; readonly args: readonly string[] }): Promise<BenchResult>;
 }

@@ -1,12 +1,13 @@
 /**
  * `npm run bench` lists the benchmarks; `npm run bench -- NAME` prints a table, with `--json` one object on
- * one line.
+ * one line, with `--help` what else it takes (`arguments.ts`).
  *
- * Exit codes: 0 measured, 1 failed, 2 no such benchmark, 3 measured but void (stderr says why).
+ * Exit codes: 0 measured, 1 failed, 2 no such benchmark or option, 3 measured but void (stderr says why).
  *
  * @module
  */
 
+import { readArguments } from "./arguments.ts";
 import { type Bench, machine, printTable } from "./harness.ts";
 
 /** Loaded on demand: a bench may pull in a lot. */
@@ -28,8 +29,9 @@ if (import.meta.main) {
   if (name === undefined || name === "--help") {
     for (const load of Object.values(benches)) {
       const bench = await load();
-      console.log(`${bench.name.padEnd(14)}${bench.what}`);
+      console.log(`${bench.name.padEnd(18)}${bench.what}`);
     }
+    console.log("\nnpm run bench -- NAME --help tells a benchmark's options.");
     process.exit(0);
   }
   const load = benches[name];
@@ -37,9 +39,18 @@ if (import.meta.main) {
     console.error(`bench: no "${name}"; there are ${Object.keys(benches).join(", ")}`);
     process.exit(2);
   }
-  const json = args.includes("--json");
   const bench = await load();
-  const result = await bench.run({ small: args.includes("--small"), args });
+  const read = readArguments(bench, args);
+  if (read.kind === "refused") {
+    console.error(`bench: ${read.why}`);
+    process.exit(2);
+  }
+  if (read.kind === "help") {
+    console.log(read.text);
+    process.exit(0);
+  }
+  const { small, json } = read;
+  const result = await bench.run({ small, args });
   const { cases, summary, voided } = result;
   if (json) {
     const reason = voided === undefined ? {} : { void: voided };

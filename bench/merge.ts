@@ -105,6 +105,19 @@ interface MergeCase extends BenchCase {
 export const merge: Bench = {
   name: "merge",
   what: "changes of other sites into a replica, against cr-sqlite (--crsqlite PATH for a native one)",
+  options: [
+    { name: "--rows", value: "N", what: "rows of the table; 20,000" },
+    { name: "--rounds", value: "N", what: "how often; 5" },
+    { name: "--batch", value: "N", what: "row states of one batch; several" },
+    { name: "--phase", value: phases.join("|"), what: "this phase only" },
+    {
+      name: "--crsqlite",
+      value: "PATH",
+      what: "cr-sqlite's loadable extension, with both on files",
+    },
+    { name: "--memory", what: "in memory, also with --crsqlite" },
+    { name: "--checkpoint-frames", value: "N", what: "WAL frames after which both checkpoint" },
+  ],
   async run({ small, args }): Promise<BenchResult> {
     const option = (name: string) => {
       const at = args.indexOf(`--${name}`);

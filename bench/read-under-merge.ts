@@ -69,6 +69,13 @@ function sizesOf(usual: Sizes, args: readonly string[]): Sizes {
 export const readUnderMerge: Bench = {
   name: "read-under-merge",
   what: "reads and urgent changes of a real agent while it merges a million changes",
+  options: [
+    { name: "--binary", value: "PATH", what: "the executable; dist/patina" },
+    { name: "--rows", value: "N", what: "rows that are merged; 200,000" },
+    { name: "--commit", value: "N", what: "rows of one commit; 100" },
+    { name: "--large", value: "N", what: "rows of the large commit; 100,000" },
+    { name: "--idle", value: "MS", what: "how long it is measured at rest; 10,000" },
+  ],
   async run({ small, args }): Promise<BenchResult> {
     const given = args.indexOf("--binary");
     const binary = given < 0 ? join(root, "dist", "patina") : String(args[given + 1]);

@@ -54,6 +54,25 @@ const bodies = {
 export const read: Bench = {
   name: "read",
   what: "reads over the Unix socket and TCP: CPU a request against a constant, latency, endless queries",
+  options: [
+    {
+      name: "--only",
+      value: "load|memory|endless",
+      what: "a part of it: load; memory, what a large result does to it; endless, reads beside queries that never end",
+    },
+    { name: "--binary", value: "PATH", what: "the executable in place of the source" },
+    {
+      name: "--peer",
+      value: "URL",
+      what: "the same load on another server that speaks the contract and has the tables",
+    },
+    {
+      name: "--peer-pid",
+      value: "PID",
+      what: "its process: CPU a request is compared, otherwise requests per second",
+    },
+    { name: "--schema", what: "prints the tables, for the peer" },
+  ],
   async run({ small, args }): Promise<BenchResult> {
     if (args.includes("--schema")) {
       console.log(schemaSql.trim());

@@ -62,6 +62,11 @@ interface Measured {
 export const store: Bench = {
   name: "store",
   what: "disk, memory, start, index, writes and reads at 10,000 and 100,000 rows (1 million: --million)",
+  options: [
+    { name: "--binary", value: "PATH", what: "the executable; dist/patina" },
+    { name: "--million", what: "1,000,000 rows too: minutes" },
+    { name: "--chart", value: "FILE", what: "draws what it measured, as SVG" },
+  ],
   async run({ small, args }): Promise<BenchResult> {
     const binary = option(args, "--binary") ?? join(root, "dist", "patina");
     if (!existsSync(binary)) throw new Error(`${binary} is missing: run npm run build`);

@@ -41,6 +41,7 @@ const forms: Readonly<Record<Form, string>> = {
 export const subscriptions: Bench = {
   name: "subscriptions",
   what: "open live queries: cost of a commit, commit → event, memory, initial rows",
+  options: [{ name: "--in-process", what: "only what needs no socket" }],
   async run({ small, args }): Promise<BenchResult> {
     const counts = small ? [10, 100] : [10, 1000, 10_000];
     const rounds = small ? 50 : 1000;

@@ -13,6 +13,10 @@ const script = join(import.meta.dir, "..", "agent", "udx", "bench.ts");
 export const udx: Bench = {
   name: "udx",
   what: "UDX in TypeScript against udx-native: loopback, round trip, loss, idle streams",
+  options: [
+    { name: "--runs", value: "N", what: "how often; 5" },
+    { name: "--only", value: "NAME", what: "only what has this in its name" },
+  ],
   async run({ small, args }): Promise<BenchResult> {
     const passed = args.filter((arg) => arg !== "--json" && arg !== "--small");
     // All of it takes minutes even on small inputs, because links are emulated in real time.

@@ -31,6 +31,7 @@ const connectionCounts = [1, 32] as const;
 export const write: Bench = {
   name: "write",
   what: "single-row transactions over the Unix socket: 1 and 32 connections, normal and full durability",
+  options: [{ name: "--rounds", value: "N", what: "how often; 3" }],
   async run({ small, args }): Promise<BenchResult> {
     const at = args.indexOf("--rounds");
     const rounds = small ? 1 : Number(at < 0 ? 3 : args[at + 1]);
