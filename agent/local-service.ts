@@ -39,7 +39,7 @@ import {
 } from "./live/table-changes.ts";
 import { TableUpdates } from "./live/table-updates.ts";
 import type { ReadJob } from "./readers/read-job.ts";
-import { budget, type ReaderPool } from "./readers/reader-pool.ts";
+import { budget, type ReaderPool, tooManyText } from "./readers/reader-pool.ts";
 import { asciiLower } from "./sql/guard.ts";
 import { openedTables } from "./sql/opened-tables.ts";
 import { SqlRefused } from "./sql/prepared.ts";
@@ -174,7 +174,7 @@ export class LocalService<C extends WriteCommit = WriteCommit> implements StoreS
     const head = columnsLine(checked);
     const job = readers.query(text, this.#reader.limitMs(timeoutMs));
     if (job === undefined) {
-      return { kind: "refused", status: 500, why: "too many long queries are waiting" };
+      return { kind: "refused", status: 500, why: tooManyText };
     }
     return { kind: "stream", chunks: linesOf(head, job), cancel: () => job.leave() };
   }

@@ -299,6 +299,18 @@ test("too many that wait are refused", () => {
   expect(jobs.map((job) => job !== undefined)).toEqual([true, true, true, true, false]);
 });
 
+test("first rows are refused then, too, and never run in the store thread; short ones are", async () => {
+  for (let i = 0; i < 4; i++) pool.query(text("a"), 1000);
+  pool.known.add("long");
+  const shape = { columnCount: 1, keys: [], identity: [] };
+  const long = pool.read({ sql: "long", values: [], shape });
+  await expect(Array.fromAsync(long as AsyncIterable<unknown>)).rejects.toThrow(
+    "too many long queries are waiting",
+  );
+  expect(pool.read({ sql: "SELECT n FROM t", values: [], shape })).toBeUndefined();
+  expect(pool.describe().waiting).toBe(3);
+});
+
 test("a thread whose memory has grown is ended when it has no work", () => {
   const first = pool.query(text("first"), 1000);
   running().ended(first?.id as number, undefined, readerLimits.heapBytesKept + 1);

@@ -84,6 +84,8 @@ export interface ThreadHooks {
   readonly onEnd: (why: string) => void;
 }
 
+export const tooManyText = "too many long queries are waiting";
+
 const watchMs = 500;
 const never = Number.POSITIVE_INFINITY;
 
@@ -140,13 +142,12 @@ export class ReaderPool implements InitialRowsSource, RerunSource {
   /** The first rows of a live query; in the store thread where there are few. */
   read(query: InitialQuery): AsyncIterable<readonly ReadRow[]> | undefined {
     const { sql, values, shape } = query;
-    if (this.#isStopped || this.#waiting.length >= this.#limits.waitingMax) return undefined;
     if (!this.known.has(sql)) {
       const text = { sql, parameters: values };
       if (this.#runner.query(text, undefined, budget) !== "long") return undefined;
       this.known.add(sql);
     }
-    const job = this.#enter({
+    const job = this.#create({
       sql,
       parameters: values,
       schemaVersion: this.#schemaVersion(),
@@ -154,6 +155,10 @@ export class ReaderPool implements InitialRowsSource, RerunSource {
       bytesMax: never,
       shape,
     });
+    // Never in the store thread after all: it would stand still for as long as the query takes.
+    if (this.#isStopped) job.end("the agent is stopping");
+    else if (this.#waiting.length >= this.#limits.waitingMax) job.end(tooManyText);
+    else this.#wait(job);
     return job as AsyncIterable<readonly ReadRow[]>;
   }
 
@@ -228,9 +233,13 @@ export class ReaderPool implements InitialRowsSource, RerunSource {
 
   #enter(request: JobRequest): ReadJob {
     const job = this.#create(request);
+    this.#wait(job);
+    return job;
+  }
+
+  #wait(job: ReadJob): void {
     this.#waiting.push(job);
     this.#dispatch();
-    return job;
   }
 
   #create(request: JobRequest, onLent?: () => void): ReadJob {
