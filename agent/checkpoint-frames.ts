@@ -18,5 +18,7 @@ export const restFramesMax = 64;
 export const walFrameBytes: number = 4096 + 24;
 /** Before the first frame. */
 export const walHeadBytes = 32;
-/** Cut off an idle WAL in one turn, some 2 ms. */
+/** Cut off a WAL in one turn, some 2 ms. */
 export const cutBytesMax: number = 4 * 1024 * 1024;
+/** A WAL that has begun anew, and is written again, isn't cut to less than so many times that length. */
+export const kept = 1.25;

@@ -187,6 +187,24 @@ test("a long WAL that isn't needed is cut in pieces, and what is written meanwhi
   expect(writer.pragma("integrity_check")).toBe("ok");
 });
 
+test("what a large transaction made of the WAL is given back while writes go on", async () => {
+  const { checkpointer } = create([], 300);
+  const walBytes = () => statSync(`${path}-wal`).size;
+  writer.exec("BEGIN");
+  fill(5000);
+  writer.exec("COMMIT");
+  const largeBytes = walBytes();
+  const deadlineMs = performance.now() + 20_000;
+  while (walBytes() > largeBytes / 2) {
+    if (performance.now() > deadlineMs) throw new Error("it isn't cut");
+    if (!checkpointer.holdsBackWrites) fill(1);
+    checkpointer.work(state(checkpointer), false, true);
+    await new Promise((resolve) => setImmediate(resolve));
+  }
+  checkpointer.close();
+  expect(writer.pragma("integrity_check")).toBe("ok");
+});
+
 test("it may be closed in the middle of a round, and the database too", async () => {
   const { checkpointer } = create();
   fill(300);

@@ -28,6 +28,7 @@ import type { Statement } from "../wasm/statement.ts";
 import type { CheckpointSync, Vfs } from "../wasm/vfs/vfs.ts";
 import {
   cutBytesMax,
+  kept,
   pieceFrames,
   restFramesMax,
   roundFrames,
@@ -83,6 +84,8 @@ export class Checkpointer {
   readonly #marks: ReadMarks | undefined;
   /** Frames in the WAL when the last mark was set. */
   #markedFrames = 0;
+  /** Than what is kept of it. */
+  #mayBeLonger = false;
   /** Copies, also while the connection that writes is in a transaction. */
   readonly #copier: Database | undefined;
   readonly #state: Statement | undefined;
@@ -138,6 +141,7 @@ export class Checkpointer {
    * @returns whether there is no more to do until something happens
    */
   work(wal: WalState, isIdle: boolean, isServed: boolean): boolean {
+    this.#lookAtLength(wal);
     this.#markWhenDue(wal);
     if (this.#isUnderWay) return false;
     const oldestLoan = this.#options.oldestLoan?.();
@@ -240,12 +244,35 @@ export class Checkpointer {
     });
   }
 
+  /** Once it has begun anew: what a large transaction or a slow disk made of it is given back, a piece a turn. */
+  #lookAtLength({ frames }: WalState): void {
+    if (frames < this.#markedFrames) {
+      this.#markedFrames = 0;
+      this.#mayBeLonger = true;
+    }
+    const sync = this.#sync;
+    if (!this.#mayBeLonger || sync === undefined || this.#isClosed || this.#options.isBusy())
+      return;
+    this.#mayBeLonger = this.#shorten(sync, walBytesOf(Math.max(frames, this.#framesMax * kept)));
+  }
+
+  /** @returns whether it may be longer still */
+  #shorten(sync: CheckpointSync, bytes: number): boolean {
+    let isLonger = false;
+    try {
+      this.#options.measured(() => {
+        isLonger = sync.shortenWal(bytes, cutBytesMax);
+      });
+    } catch (error) {
+      this.#failed(error);
+    }
+    return isLonger;
+  }
+
   /** Sets a mark for the next round where the WAL has grown by a piece since the last. */
   #markWhenDue({ frames, waiting }: WalState): void {
     const marks = this.#marks;
     if (marks === undefined || this.#isClosed || this.#holdsBack) return;
-    // It began anew.
-    if (frames < this.#markedFrames) this.#markedFrames = 0;
     if (waiting === 0 || frames - this.#markedFrames < pieceFrames || !marks.hasRoom) return;
     try {
       marks.set();
@@ -295,22 +322,14 @@ export class Checkpointer {
       if (frames > 0) this.#now("TRUNCATE");
       return true;
     }
-    const bytesOf = (count: number) => walHeadBytes + count * walFrameBytes;
-    if (bytesOf(frames) > cutBytesMax) {
+    if (walBytesOf(frames) > cutBytesMax) {
       this.#now("RESTART");
       // Unless somebody still reads in it.
-      return bytesOf(this.state?.frames ?? 0) > cutBytesMax;
+      return walBytesOf(this.state?.frames ?? 0) > cutBytesMax;
     }
-    let isLonger = false;
-    try {
-      this.#options.measured(() => {
-        isLonger = sync.shortenWal(bytesOf(frames), cutBytesMax);
-      });
-    } catch (error) {
-      this.#failed(error);
-    }
-    if (!isLonger && frames > 0) this.#now("TRUNCATE");
-    return !isLonger;
+    if (this.#shorten(sync, walBytesOf(frames))) return false;
+    if (frames > 0) this.#now("TRUNCATE");
+    return true;
   }
 
   #hold(): void {
@@ -339,6 +358,10 @@ export class Checkpointer {
     this.#notBeforeMs = performance.now() + afterFailureMs;
     this.#options.onFailure((error as Error).message);
   }
+}
+
+function walBytesOf(frames: number): number {
+  return walHeadBytes + frames * walFrameBytes;
 }
 
 function nextTurn(): Promise<void> {

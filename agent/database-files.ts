@@ -73,9 +73,6 @@ export function settleWriter(writer: Database, path: string, durability: "normal
     writer.pragma("synchronous", durability);
     // The store thread does it, when nobody waits.
     writer.pragma("wal_autocheckpoint", 0);
-    // What a large transaction made of the WAL is given back when the WAL begins anew; what checkpoints let it
-    // grow to (checkpointer.ts) is kept until there is nothing to do.
-    writer.pragma("journal_size_limit", 80 * 1024 * 1024);
     writer.pragma("cache_size", -writerCacheKib);
     harden(writer);
   });
