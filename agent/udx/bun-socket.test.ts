@@ -132,3 +132,40 @@ test("the queue is bounded, and closing answers those who wait", async () => {
   system.drain(10_000);
   expect(system.sent).toEqual([]);
 });
+
+test("datagrams to a port where nobody listens cost none to others", async () => {
+  mock.restore();
+  const received: string[] = [];
+  const none = { onDatagram: () => {} };
+  const at = {
+    port: 0,
+    host: "127.0.0.1",
+    family: 4,
+    ipv6Only: false,
+    reuseAddress: false,
+  } as const;
+  const receiver = bunSockets.bind(at, {
+    onDatagram: (bytes) => received.push(Buffer.from(bytes).toString()),
+  });
+  const closed = bunSockets.bind(at, none);
+  closed.close();
+  const sender = bunSockets.bind(at, none);
+  try {
+    for (let i = 0; i < 20; i++) {
+      await sender.send(Buffer.from("lost"), closed.port, "127.0.0.1", 0);
+      await sender.send(Buffer.from(`one ${i}`), receiver.port, "127.0.0.1", 0);
+      sender.queue(Buffer.from("lost"), closed.port, "127.0.0.1");
+      for (const word of ["two", "three"]) {
+        sender.queue(Buffer.from(`${word} ${i}`), receiver.port, "127.0.0.1");
+      }
+      sender.flush();
+      await Bun.sleep(1);
+    }
+    const deadlineMs = performance.now() + 5000;
+    while (received.length < 60 && performance.now() < deadlineMs) await Bun.sleep(5);
+    expect(new Set(received).size).toBe(60);
+  } finally {
+    receiver.close();
+    sender.close();
+  }
+});

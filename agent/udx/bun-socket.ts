@@ -18,7 +18,7 @@ import {
   TTL_DEFAULT,
 } from "./datagram-socket.ts";
 import { SegmentationOffload } from "./segmentation-offload.ts";
-import { getSocketBuffer, setSocketBuffer } from "./socket-buffer.ts";
+import { getSocketBuffer, ignoreIcmpErrors, setSocketBuffer } from "./socket-buffer.ts";
 import { throwLater } from "./throw-later.ts";
 
 /** LIBUS_SOCKET flags that `Bun.udpSocket` passes on; its types don't list them. */
@@ -69,7 +69,7 @@ class BunDatagramSocket implements DatagramSocket {
           }
         },
         drain: () => this.#onDrain(),
-        // ICMP errors (port unreachable) arrive here. UDX finds dead peers by itself.
+        // ICMP errors (port unreachable) arrive here where they can't be turned off. UDX finds dead peers by itself.
         error: () => {},
       },
     } as import("bun").udp.SocketOptions<"buffer">);
@@ -80,6 +80,7 @@ class BunDatagramSocket implements DatagramSocket {
     this.#offload = new SegmentationOffload(this.#raw.fd ?? -1, options.family);
     this.setBufferSize("receive", RECEIVE_BUFFER_BYTES);
     this.setBufferSize("send", SEND_BUFFER_BYTES);
+    ignoreIcmpErrors(this.#raw.fd ?? -1);
   }
 
   queue(bytes: Uint8Array, port: number, host: string): void {
@@ -133,9 +134,14 @@ class BunDatagramSocket implements DatagramSocket {
       }
       return true;
     }
-    if (sent * 3 === part.length) return true;
-    this.#wait(batch, from + sent * 3);
-    return false;
+    // The system's buffer is full, or it told of an earlier datagram's error: then the rest can go.
+    for (let i = sent * 3; i < part.length; i += 3) {
+      const [bytes, port, host] = part.slice(i, i + 3) as [Uint8Array, number, string];
+      if (this.#trySend(bytes, port, host) !== "full") continue;
+      this.#wait(batch, from + i);
+      return false;
+    }
+    return true;
   }
 
   send(bytes: Uint8Array, port: number, host: string, ttl: number): Promise<boolean> {
@@ -152,6 +158,17 @@ class BunDatagramSocket implements DatagramSocket {
   }
 
   #trySend(bytes: Uint8Array, port: number, host: string, ttl = 0): "sent" | "full" | "refused" {
+    const result = this.#tryOnce(bytes, port, host, ttl);
+    // What the system tells may be the error of an earlier datagram, which it tells once.
+    return result === "refused" ? this.#tryOnce(bytes, port, host, ttl) : result;
+  }
+
+  #tryOnce(
+    bytes: Uint8Array,
+    port: number,
+    host: string,
+    ttl: number,
+  ): "sent" | "full" | "refused" {
     try {
       if (ttl === 0 || ttl === this.#ttl) {
         return this.#raw.send(bytes, port, host) ? "sent" : "full";

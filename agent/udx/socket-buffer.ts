@@ -1,7 +1,10 @@
 /**
- * Kernel buffer sizes of a socket, by `setsockopt` through bun:ffi: `Bun.udpSocket` has no way to set
- * them. Best effort: where the C library can't be loaded (musl, Windows, Node) nothing happens, and
- * pacing keeps bursts below what default buffers hold.
+ * Options of a socket, by `setsockopt` through bun:ffi: `Bun.udpSocket` has no way to set them. Best effort:
+ * where the C library can't be loaded (musl, Windows, Node) nothing happens.
+ *
+ * - Kernel buffer sizes. Without them pacing keeps bursts below what default buffers hold.
+ * - Bun has Linux tell ICMP errors (IP_RECVERR). The kernel then fails the next send on the socket, to
+ *   whomever that goes: each packet to a port where nobody listens any more costs one to somebody else.
  *
  * @module
  */
@@ -9,7 +12,15 @@
 interface SocketOptions {
   get(fd: number, name: number): number;
   set(fd: number, name: number, value: number): void;
+  /** At another level than the socket's own. */
+  clear(fd: number, level: number, name: number): void;
 }
+
+/** Linux: IPPROTO_IP and IP_RECVERR, IPPROTO_IPV6 and IPV6_RECVERR. */
+const RECEIVE_ERRORS = [
+  [0, 11],
+  [41, 25],
+] as const;
 
 const LINUX = { level: 1, receive: 8, send: 7, libraries: ["libc.so.6"] };
 const DARWIN = { level: 0xffff, receive: 0x1002, send: 0x1001, libraries: ["libSystem.dylib"] };
@@ -49,6 +60,11 @@ function load(): SocketOptions | null {
             if (symbols.setsockopt(fd, level, name, ptr(value), 4) === 0) return;
           }
         },
+        clear(fd, otherLevel, name) {
+          value.setInt32(0, 0, true);
+          // An IPv4 socket has no options of IPv6: then that fails, and nothing is to be done.
+          symbols.setsockopt(fd, otherLevel, name, ptr(value), 4);
+        },
       };
       return loaded;
     } catch {
@@ -67,4 +83,10 @@ export function getSocketBuffer(fd: number, direction: "receive" | "send"): numb
 export function setSocketBuffer(fd: number, direction: "receive" | "send", bytes: number): void {
   if (fd < 0) return;
   load()?.set(fd, constants()[direction], bytes);
+}
+
+/** ICMP errors don't fail what is sent to others any more. */
+export function ignoreIcmpErrors(fd: number): void {
+  if (fd < 0 || process.platform !== "linux") return;
+  for (const [level, name] of RECEIVE_ERRORS) load()?.clear(fd, level, name);
 }
