@@ -55,6 +55,8 @@ export interface RunningAgent {
 
 /** How long peers hold a place for an agent that was stopped in an orderly way: it may be restarting. */
 const restartMs = 10_000;
+/** A start without any peer for so long is worth a line. */
+const lonelyMs = 15_000;
 /** What comes with the start goes first. */
 const warmUpAfterMs = 500;
 
@@ -332,6 +334,12 @@ async function startNetwork(
     ...(swarm.lossFraction > 0 ? { lossFraction: swarm.lossFraction } : {}),
   };
   const link = startNet(options);
+  const lonely = setTimeout(() => {
+    log.warn("no peer yet: is this the first agent, or is swarm.bootstrap out of reach?", {
+      bootstrap: swarm.bootstrap.join(" ") || "none",
+    });
+  }, lonelyMs);
+  lonely.unref();
   let fail: (failure: StartFailure) => void = () => {};
   const failed = new Promise<StartFailure>((resolve) => {
     fail = resolve;
@@ -339,7 +347,10 @@ async function startNetwork(
   const listening = new Promise<number | StartFailure>((resolve) => {
     link.onReport((report) => {
       if (report.kind === "agreed") agreements.noted(report);
-      if (report.kind === "connected") neighbours.met(report.peer, report.address);
+      if (report.kind === "connected") {
+        clearTimeout(lonely);
+        neighbours.met(report.peer, report.address);
+      }
       logNetReport(report, log);
       if (report.kind === "listening") {
         if (!swarm.actAsBootstrap) directory.writePort(report.port);

@@ -15,6 +15,7 @@ import { parse, TomlError } from "smol-toml";
 import type { Token } from "./api/access.ts";
 import { isLoopback, type ListenAddress, parseListenAddress } from "./api/listen-address.ts";
 import { parseTokens } from "./api/tokens.ts";
+import { parsePeerAddress } from "./swarm/peer-address.ts";
 
 export interface Config {
   readonly node: {
@@ -142,7 +143,7 @@ type Rule =
     }
   | { readonly kind: "path"; readonly value?: string }
   | { readonly kind: "paths" }
-  | { readonly kind: "list" }
+  | { readonly kind: "list"; readonly isOne: (item: string) => boolean; readonly says: string }
   | { readonly kind: "integer"; readonly min: number; readonly max: number; readonly value: number }
   | { readonly kind: "fraction"; readonly value: number }
   | { readonly kind: "boolean"; readonly value: boolean }
@@ -151,6 +152,7 @@ type Rule =
   | { readonly kind: "tokens" }
   | { readonly kind: "choice"; readonly of: readonly string[]; readonly value: string };
 
+const peerSays = "node keys of 64 hex digits, or those with @address:port";
 const nameRule = /^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$/;
 const nameSays = "1 to 63 letters, digits, '.', '-' or '_'";
 const megabyte = 1024 * 1024;
@@ -198,10 +200,10 @@ const rules: Readonly<Record<string, Readonly<Record<string, Rule>>>> = {
       value: "0.0.0.0",
     },
     port: { kind: "integer", min: 0, max: 65_535, value: 0 },
-    bootstrap: { kind: "list" },
+    bootstrap: { kind: "list", isOne: isBootstrap, says: 'texts as "10.0.0.1:7700", or "public"' },
     act_as_bootstrap: { kind: "boolean", value: false },
-    only: { kind: "list" },
-    peers: { kind: "list" },
+    only: { kind: "list", isOne: isPeer, says: peerSays },
+    peers: { kind: "list", isOne: isPeer, says: peerSays },
     heartbeat_ms: { kind: "integer", min: 20, max: 60_000, value: 200 },
     loss_fraction: { kind: "fraction", value: 0 },
   },
@@ -474,6 +476,16 @@ class Reader {
 
 const listKinds: ReadonlySet<Rule["kind"]> = new Set(["list", "paths", "addresses", "tokens"]);
 
+/** `host:port`; HyperDHT also takes `address@host:port`, which spares it the look-up. */
+function isBootstrap(text: string): boolean {
+  const port = Number(/^(?:[\d.]+@)?[\w.-]+:(\d{1,5})$/.exec(text)?.[1] ?? 0);
+  return text === "public" || (port > 0 && port < 65_536);
+}
+
+function isPeer(text: string): boolean {
+  return parsePeerAddress(text) !== undefined;
+}
+
 type Checked =
   | { readonly kind: "value"; readonly value: unknown }
   | { readonly kind: "wanted"; readonly what: string };
@@ -507,8 +519,8 @@ function checkValue(rule: Rule, value: unknown, base: string): Checked {
       if (!Array.isArray(value) || value.some((item) => typeof item !== "string")) {
         return wanted("a list of texts");
       }
-      const isPaths = rule.kind === "paths";
-      return found(isPaths ? value.map((item: string) => resolve(base, item)) : value);
+      if (rule.kind === "paths") return found(value.map((item: string) => resolve(base, item)));
+      return value.every((item) => rule.isOne(item)) ? found(value) : wanted(rule.says);
     }
     case "integer":
       if (typeof value !== "number" || !Number.isInteger(value)) return wanted("a whole number");

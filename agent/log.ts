@@ -7,6 +7,7 @@
  * @module
  */
 
+import { writeSync } from "node:fs";
 import type { LogLevel } from "./config.ts";
 
 export type LogFields = Readonly<Record<string, string | number | boolean | null | undefined>>;
@@ -30,7 +31,7 @@ export interface LogOptions {
 
 export function createLog(options: LogOptions): Log {
   const limit = levels.indexOf(options.level);
-  const write = options.write ?? ((line: string) => void process.stderr.write(line));
+  const write = options.write ?? stderrWriter();
   const isJournal = process.env.JOURNAL_STREAM !== undefined;
   const say = (level: LogLevel, text: string, fields: LogFields = {}): void => {
     if (levels.indexOf(level) > limit) return;
@@ -51,6 +52,29 @@ export function createLog(options: LogOptions): Log {
     warn: (text, fields) => say("warn", text, fields),
     info: (text, fields) => say("info", text, fields),
     debug: (text, fields) => say("debug", text, fields),
+  };
+}
+
+/**
+ * A log that can't be written (a full disk, a collector that has gone) is no reason to end: its lines are lost
+ * until it can be again.
+ */
+function stderrWriter(): (line: string) => void {
+  let isBroken = false;
+  process.stderr.on("error", () => {
+    isBroken = true;
+  });
+  return (line) => {
+    if (!isBroken) {
+      process.stderr.write(line);
+      return;
+    }
+    try {
+      // The stream has ended with its first error; what it led to may have room again.
+      writeSync(2, line);
+    } catch {
+      // Lost.
+    }
   };
 }
 

@@ -250,3 +250,30 @@ describe("before anything is made", () => {
     },
   );
 });
+
+testIf(
+  missingFull,
+  "an agent whose log can't be written goes on: a full disk, a collector that has gone",
+  async () => {
+    for (const script of ['exec "$@" 2>/dev/full', 'exec "$@" 2> >(exec head -1 >/dev/null)']) {
+      const data = mkdtempSync(join(folder, "log-"));
+      const schema = join(folder, "schema.sql");
+      const agent = [...patinaCommand, "agent", "--json", "--data-dir", data, "--schema", schema];
+      const child = Bun.spawn(["bash", "-c", script, "sh", ...agent], {
+        stdout: "pipe",
+        stderr: "ignore",
+      });
+      const socket = join(data, "patina.sock");
+      const query = () => runPatina(["query", "--socket", socket, "SELECT 1"]);
+      const reader = child.stdout.getReader();
+      expect(Buffer.from((await reader.read()).value ?? []).toString()).toContain('"socket"');
+      // Each backup writes two lines to the log.
+      for (const name of ["one", "two"]) {
+        expect((await runPatina(["backup", "--socket", socket, join(data, name)])).code).toBe(0);
+      }
+      expect((await query()).code).toBe(0);
+      child.kill("SIGTERM");
+      expect(await child.exited).toBe(0);
+    }
+  },
+);

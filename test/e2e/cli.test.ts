@@ -57,6 +57,7 @@ describe("commands without an agent", () => {
     [["query", "--jsn", "SELECT 1"], "unknown option '--jsn'"],
     [["bootstrap", "--host", "127.0.0.1"], "--port"],
     [["bootstrap", "--host", "127.0.0.1", "--port", "0"], "--port: 1 to 65535"],
+    [["bootstrap", "--host", "0.0.0.0", "--port", "7700"], "--host: an IPv4 address"],
     [["agent", "--port", "x"], "swarm.port: a whole number"],
     [["agent", "-c", "/nowhere/patina.toml"], "/nowhere/patina.toml"],
   ])("%p is refused with 2", async (args, why) => {

@@ -1,5 +1,6 @@
 /** @module */
 
+import { isIPv4 } from "node:net";
 import { exitCodes, StartFailure } from "../../start-failure.ts";
 import { UsageError } from "../failure.ts";
 import type { GlobalOptions } from "../global-options.ts";
@@ -15,6 +16,9 @@ export async function bootstrap(
   const port = Number(options.port);
   if (!Number.isInteger(port) || port < 1 || port > 65_535) {
     throw new UsageError(`--port: 1 to 65535, got ${options.port}`);
+  }
+  if (!isIPv4(options.host) || options.host === "0.0.0.0") {
+    throw new UsageError(`--host: an IPv4 address that the agents reach, got ${options.host}`);
   }
   const others = options.bootstrap.split(",").filter((address) => address !== "");
   const { startBootstrap } = await import("../../swarm/bootstrap.ts");
