@@ -7,7 +7,7 @@
  *
  * 1. urgent changesets at once, in the turn in which they arrive;
  * 2. everything else one request, or one slice of it, a turn, so that HTTP and urgent ones come between; every other
- *    turn is the cut's, while one is being made;
+ *    turn is the replica's, while it makes a cut or stamps rows anew;
  * 3. checkpoints, a slice of the rebuild or of a scan, when nothing else waits.
  *
  * There is one timer, for whatever is due next.
@@ -53,7 +53,8 @@ export class StoreTurns {
   readonly #waiting: StoreRequest[] = [];
   readonly #replies: StoreReply[] = [];
   #isTurnAsked = false;
-  #isCutTurn = false;
+  /** The replica's own work has this turn. */
+  #isOwnTurn = false;
   #bulkAtMs = Number.NEGATIVE_INFINITY;
   #timer: ReturnType<typeof setTimeout> | undefined;
   #timerMs = Number.POSITIVE_INFINITY;
@@ -197,9 +198,9 @@ export class StoreTurns {
       this.#arm(this.#clock.nowMs());
       return;
     }
-    // A flood of changes keeps neither a cut from being made
-    this.#isCutTurn = !this.#isCutTurn && this.#replica.isCutDue;
-    const request = this.#isCutTurn ? undefined : this.#waiting.shift();
+    // A flood of changes keeps neither a cut from being made,
+    this.#isOwnTurn = !this.#isOwnTurn && this.#replica.hasOwnWork;
+    const request = this.#isOwnTurn ? undefined : this.#waiting.shift();
     if (request !== undefined) this.#handle(request);
     // nor the index from being built: without it nobody hears what is here.
     if (request === undefined || !this.#replica.isBuilt) this.#tickOrChore();
@@ -218,6 +219,7 @@ export class StoreTurns {
   }
 
   #tick(): void {
+    if (this.#replica.writes) this.#wal.noteWork();
     this.#meter.measure("tick", () => this.#replica.tick(this.#clock.nowMs(), this.#replies));
     this.postReplies();
     this.#tellFree();

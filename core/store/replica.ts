@@ -399,7 +399,7 @@ export class Replica {
   /** Wall clock in ms at which `tick` is wanted; a time in the past means as soon as others had a turn. */
   pollTimeout(): number {
     if (this.#index === undefined) return Number.POSITIVE_INFINITY;
-    if (this.#work.hasWork || this.#restamping !== undefined || this.isCutDue) return this.#nowMs;
+    if (this.#work.hasWork || this.hasOwnWork) return this.#nowMs;
     if (!this.isBuilt) return Math.max(this.#nowMs, this.#rebuildDueMs);
     let dueMs = (this.#index.image.cut + 1) * slotMs + settleMs;
     if (this.#hold !== undefined && this.#hold.slot === this.#index.image.cut + 1) {
@@ -409,9 +409,14 @@ export class Replica {
     return Math.min(dueMs, rowsDueMs);
   }
 
-  /** A cut is being made: that wants ticks, also where requests come one after the other. */
-  get isCutDue(): boolean {
-    return this.#index?.image.hasWork === true;
+  /** A cut is being made, or rows are stamped anew: that wants ticks, also where requests come one after the other. */
+  get hasOwnWork(): boolean {
+    return this.#index?.image.hasWork === true || this.#restamping !== undefined;
+  }
+
+  /** Ticks write into the store: what peers sent waits, or rows are stamped anew. */
+  get writes(): boolean {
+    return this.#work.hasWork || this.#restamping !== undefined;
   }
 
   /** The index knows every row: questions are answered. */
