@@ -27,6 +27,7 @@ export function configValues(config: Config): ReadonlyMap<string, string> {
   return values;
 }
 
-function snakeCase(name: string): string {
+/** `queryTimeoutMs` as files and answers have it. */
+export function snakeCase(name: string): string {
   return name.replace(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`);
 }

@@ -11,6 +11,7 @@ import type { SqliteStore } from "../core/store/sqlite-store.ts";
 import type { Database } from "../wasm/database.ts";
 import type { AdoptionChore } from "./adoption-chore.ts";
 import type { HealthReport } from "./api/store-service.ts";
+import { snakeCase } from "./config-changes.ts";
 import type { MembersTable } from "./members-table.ts";
 import type { ReaderPool } from "./readers/reader-pool.ts";
 import type { Readiness } from "./readiness.ts";
@@ -87,8 +88,8 @@ export class StoreStatus {
       cut: status.cut,
       hlc: hlcToText(status.hlc),
       lag_ms: status.lagMs,
-      refused: status.refused,
-      clock: status.clock,
+      refused: snakeCased(status.refused),
+      clock: snakeCased(status.clock),
       drift_warnings: status.driftWarnings,
       conflicts: status.conflicts,
       store_error: status.storeError ?? null,
@@ -125,4 +126,11 @@ export class StoreStatus {
     const { reader } = this.#parts;
     return Number(reader.pragma("page_count")) * Number(reader.pragma("page_size"));
   }
+}
+
+/** Names as the rest of the answer has them. */
+function snakeCased(counts: Readonly<Record<string, unknown>>): Record<string, unknown> {
+  return Object.fromEntries(
+    Object.entries(counts).map(([name, value]) => [snakeCase(name), value]),
+  );
 }

@@ -69,7 +69,10 @@ const schemas: Readonly<Record<string, Schema>> = {
   Transaction: object({
     results: list(oneOf(object({ rows_affected: count, time: seconds }), object({ error: text }))),
     time: seconds,
-    version: { type: ["integer", "null"], description: "Null if nothing changed." },
+    version: {
+      type: ["integer", "null"],
+      description: "Null if nothing changed that is replicated.",
+    },
     actor_id: { type: "string", pattern: "^[0-9a-f]{32}$" },
   }),
   QueryLine: oneOf(

@@ -4,6 +4,8 @@
  * @module
  */
 
+import { escapeControls } from "./table.ts";
+
 export function formatFields(value: unknown): string {
   return lines(value, "").join("\n");
 }
@@ -15,7 +17,8 @@ function lines(value: unknown, indent: string): string[] {
     if (isSimple(item)) return [`${indent}${key.padEnd(width)}  ${simple(item)}`];
     if (Array.isArray(item)) {
       if (item.length === 0) return [`${indent}${key.padEnd(width)}  none`];
-      if (item.every(isSimple)) return [`${indent}${key.padEnd(width)}  ${item.join(", ")}`];
+      if (item.every(isSimple))
+        return [`${indent}${key.padEnd(width)}  ${item.map(simple).join(", ")}`];
       return item.flatMap((one, i) => [`${indent}${key} ${i + 1}`, ...lines(one, `${indent}  `)]);
     }
     return [`${indent}${key}`, ...lines(item, `${indent}  `)];
@@ -27,5 +30,5 @@ function isSimple(value: unknown): boolean {
 }
 
 function simple(value: unknown): string {
-  return value === null || value === undefined ? "none" : String(value);
+  return value === null || value === undefined ? "none" : escapeControls(String(value));
 }

@@ -7,9 +7,10 @@
 import { RawText, Real, type SqlValue } from "../../core/row/value.ts";
 
 export function formatTable(
-  columns: readonly string[],
+  names: readonly string[],
   rows: readonly (readonly SqlValue[])[],
 ): string {
+  const columns = names.map(escapeControls);
   const cells = rows.map((row) => row.map(cellText));
   const widths = columns.map((column, i) =>
     cells.reduce(
@@ -52,7 +53,7 @@ function isNumeric(value: SqlValue): boolean {
 }
 
 /** So that a value can't move the cursor of who looks at it. */
-function escapeControls(text: string): string {
+export function escapeControls(text: string): string {
   // biome-ignore lint/suspicious/noControlCharactersInRegex: they are what is looked for
   return text.replace(/[\u0000-\u001f\u007f-\u009f]/g, (one) =>
     one === "\n"

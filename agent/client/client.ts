@@ -43,7 +43,7 @@ export interface Query extends Statement {
 
 export interface Transacted {
   readonly rowsAffected: readonly number[];
-  /** Null when nothing changed. */
+  /** Null when nothing changed that is replicated. */
   readonly version: number | null;
   readonly actorId: string;
 }

@@ -142,7 +142,7 @@ describe("commands with an agent", () => {
       ].join("\n"),
     );
     expect((await run("exec", "UPDATE services SET weight = 1.0")).stdout).toBe(
-      "1 row, nothing changed\n",
+      "1 row, nothing to replicate\n",
     );
   });
 

@@ -22,7 +22,7 @@ export async function exec(
     return;
   }
   const counted = `${rows} ${rows === 1 ? "row" : "rows"}`;
-  print(version === null ? `${counted}, nothing changed` : `${counted}, version ${version}`);
+  print(version === null ? `${counted}, nothing to replicate` : `${counted}, version ${version}`);
 }
 
 /** The agent reads the list itself: what it takes is what the API takes. */
