@@ -21,49 +21,34 @@ import { compareStamps, hlcToText, type Stamp } from "../core/clock/stamp.ts";
 import type { MergedRow } from "../core/store/row-store.ts";
 import { utf8 } from "./api/http.ts";
 import type { StreamListener } from "./api/store-service.ts";
-import type { ToldRows } from "./live/live-teller.ts";
 
 /**
- * @param commit the rows of the commit that is being told
+ * @param commit the rows of the commit that is being told; undefined for none
  * @param tables that the subscription reads
  */
 export function withTransactionLines(
   listener: StreamListener,
-  commit: () => ToldRows,
+  commit: () => readonly MergedRow[] | undefined,
   tables: () => ReadonlySet<string> | undefined,
 ): StreamListener {
-  /** Changes of one commit that were told before. */
-  let before = 0;
   return (event) => {
     if (event.kind !== "lines" || event.isSnapshot) return listener(event);
-    const rows = commit();
-    if (rows === "more") {
-      before += countLines(event.bytes);
-      return listener(event);
-    }
-    const line = transactionLine(event.bytes, before, rows, tables());
-    before = 0;
+    const line = transactionLine(event.bytes, commit(), tables());
     const bytes = line === undefined ? event.bytes : Buffer.concat([event.bytes, utf8(line)]);
     listener({ kind: "lines", bytes, isSnapshot: false });
   };
 }
 
-function countLines(bytes: Uint8Array): number {
-  let count = 0;
-  for (const byte of bytes) if (byte === 0x0a) count++;
-  return count;
-}
-
 function transactionLine(
   lines: Uint8Array,
-  before: number,
   rows: readonly MergedRow[] | undefined,
   tables: ReadonlySet<string> | undefined,
 ): string | undefined {
   const tail = Buffer.from(lines.subarray(-40)).toString("latin1");
   const changeId = /,(\d+)\]\}\n$/.exec(tail)?.[1];
   if (changeId === undefined) return undefined;
-  const changes = before + countLines(lines);
+  let changes = 0;
+  for (const byte of lines) if (byte === 0x0a) changes++;
   const origins = rows === undefined ? null : originsOf(rows, tables);
   return `{"tx":{"changes":${changes},"change_id":${changeId},"origins":${JSON.stringify(origins)}}}\n`;
 }

@@ -13,7 +13,7 @@
 import { secondsToJson } from "../api/json-writer.ts";
 import type { Evaluation } from "./evaluation.ts";
 import type { Entry } from "./live-registry.ts";
-import type { InitialQuery, ReadRow, Subscription } from "./subscription.ts";
+import type { InitialQuery, ReadRow, Row, Subscription } from "./subscription.ts";
 
 /** Runs queries elsewhere. */
 export interface InitialRowsSource {
@@ -43,19 +43,35 @@ export function readInitialRows(entry: Entry, evaluation: Evaluation): string | 
   return started.kind === "failed" ? started.why : undefined;
 }
 
-/** The lines `columns`, each `row`, and `eoq`, in pieces. @param tookMs what running it took */
-export function* snapshotLines(
+/**
+ * The lines `columns`, each `row`, and `eoq`, in pieces: of the rows as they are when this is called.
+ *
+ * @param tookMs what running it took, asked at the end
+ */
+export function snapshotLines(
   subscription: Subscription,
-  tookMs: number,
-): IterableIterator<string> {
-  let text = columnsLine(subscription);
-  for (const { rowId, cells } of subscription.sortedRows()) {
+  tookMs: () => number,
+): IteratorObject<string, undefined> {
+  const { lastId } = subscription.history;
+  return linesOf(columnsLine(subscription), subscription.sortedRows(), () =>
+    eoqLine(lastId, tookMs()),
+  );
+}
+
+function* linesOf(
+  head: string,
+  rows: readonly Row[],
+  end: () => string,
+): Generator<string, undefined> {
+  let text = head;
+  for (const { rowId, cells } of rows) {
     text += rowLine(rowId, cells);
     if (text.length < chunkCharsMin) continue;
     yield text;
     text = "";
   }
-  yield text + eoqLine(subscription, tookMs);
+  yield text + end();
+  return undefined;
 }
 
 /**
@@ -90,6 +106,6 @@ function rowLine(rowId: number, cells: string): string {
   return `{"row":[${rowId},${cells}]}\n`;
 }
 
-export function eoqLine({ history }: Subscription, tookMs: number): string {
-  return `{"eoq":{"time":${secondsToJson(tookMs)},"change_id":${history.lastId}}}\n`;
+export function eoqLine(changeId: number, tookMs: number): string {
+  return `{"eoq":{"time":${secondsToJson(tookMs)},"change_id":${changeId}}}\n`;
 }

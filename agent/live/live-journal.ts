@@ -9,10 +9,27 @@
 
 import type { Finding } from "./evaluation.ts";
 import type { Entry, LiveRegistry } from "./live-registry.ts";
-import type { LiveStore, LogPart, LogRecord } from "./live-store.ts";
+import {
+  type LiveStore,
+  type LogPart,
+  type LogRecord,
+  type RowsImage,
+  rowsImage,
+} from "./live-store.ts";
+import { inSlices, oneSlice } from "./slices.ts";
+import type { Subscription } from "./subscription.ts";
 
 /** Subscriptions that are written, or records that are dropped, in one slice. */
 const upkeepMax = 100;
+/** Of one with more rows, what is to be written is made in slices. */
+const rowsMax = 1000;
+
+/** What one large subscription is going to be saved as. */
+interface Imaging {
+  readonly entry: Entry;
+  readonly subscription: Subscription;
+  readonly steps: Generator<undefined, RowsImage>;
+}
 
 export class LiveJournal {
   readonly #store: LiveStore;
@@ -26,6 +43,7 @@ export class LiveJournal {
   /** Commits that are in the store, oldest first. */
   #log: LogRecord[] = [];
   #logChars = 0;
+  #imaging: Imaging | undefined;
 
   /** @param logCharsMax changes of all subscriptions together */
   constructor(store: LiveStore, registry: LiveRegistry, logCharsMax: number) {
@@ -49,6 +67,25 @@ export class LiveJournal {
 
   created(entry: Entry): void {
     this.#unsaved.add(entry);
+  }
+
+  /**
+   * Saves a new one that may have many rows.
+   *
+   * @param isOver it isn't wanted any more
+   * @param quiet resolves between two transactions; false: nothing happens any more
+   */
+  async createdLarge(
+    entry: Entry,
+    isOver: () => boolean,
+    quiet: () => Promise<boolean>,
+  ): Promise<void> {
+    this.created(entry);
+    const { subscription } = entry;
+    if (subscription.rowCount <= rowsMax) return;
+    const image = await inSlices(rowsImage(subscription), isOver);
+    if (image === undefined || !(await quiet()) || isOver()) return;
+    this.#saveImage(entry, image.value);
   }
 
   dropped(entry: Entry): void {
@@ -120,6 +157,7 @@ export class LiveJournal {
       }
     }
     if (removed.length + saved.length + dropped === 0) return;
+    if (this.#keepUpLarge([...saved, ...again])) return;
     const last = this.#log[dropped - 1];
     try {
       store.within(() => {
@@ -129,12 +167,7 @@ export class LiveJournal {
         if (last !== undefined) store.trim(last.seq);
       });
     } catch {
-      // A full disk: until they are saved they are unknown after a crash.
-      for (const entry of saved) {
-        entry.savedChangeId = undefined;
-        this.#unsaved.delete(entry);
-        this.#postponed.add(entry);
-      }
+      for (const entry of saved) this.#postpone(entry);
       return;
     }
     for (const entry of this.#postponed) this.#unsaved.add(entry);
@@ -147,6 +180,40 @@ export class LiveJournal {
       }
     }
     this.#logChars -= droppedChars;
+  }
+
+  /** A slice of one that has many rows. @returns false when none has */
+  #keepUpLarge(entries: readonly Entry[]): boolean {
+    const entry = entries.find(({ subscription }) => subscription.rowCount > rowsMax);
+    if (entry === undefined) return false;
+    const { subscription } = entry;
+    if (this.#imaging?.entry !== entry || this.#imaging.subscription !== subscription) {
+      this.#imaging = { entry, subscription, steps: rowsImage(subscription) };
+    }
+    const image = oneSlice(this.#imaging.steps);
+    if (image === undefined) return true;
+    this.#imaging = undefined;
+    this.#saveImage(entry, image.value);
+    return true;
+  }
+
+  #saveImage(entry: Entry, image: RowsImage): void {
+    // A change that was told meanwhile has had it saved with its rows as they were before it.
+    if ((entry.savedChangeId ?? -1) >= image.changeId) return;
+    try {
+      this.#store.within(() => this.#store.save(entry.ord, entry.subscription, image));
+      entry.savedChangeId = image.changeId;
+    } catch {
+      this.#postpone(entry);
+    }
+    this.#unsaved.delete(entry);
+  }
+
+  /** A full disk: until it is saved it is unknown after a crash. */
+  #postpone(entry: Entry): void {
+    if (!this.#unsaved.delete(entry)) return;
+    entry.savedChangeId = undefined;
+    this.#postponed.add(entry);
   }
 
   /** Writes down all that isn't yet. */

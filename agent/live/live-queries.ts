@@ -9,6 +9,7 @@
  * @module
  */
 
+import type { MergedRow } from "../../core/store/row-store.ts";
 import { errorJson, utf8 } from "../api/http.ts";
 import type { SqlText } from "../api/statement.ts";
 import type {
@@ -23,6 +24,7 @@ import { Evaluation, type LiveConnection, type LookBudget } from "./evaluation.t
 import { expandedText } from "./expanded-text.ts";
 import { FilterIndex } from "./filter-index.ts";
 import { HeldLimit } from "./held-limit.ts";
+import { HeldListener } from "./held-listener.ts";
 import {
   eoqLine,
   type InitialRowsSource,
@@ -35,7 +37,7 @@ import { LiveJournal } from "./live-journal.ts";
 import { createEntry, type Entry, LiveRegistry, type SubscriptionReport } from "./live-registry.ts";
 import type { RerunSource } from "./live-reruns.ts";
 import type { LiveStore, StoredSubscription } from "./live-store.ts";
-import { type Commit, LiveTeller, type ToldRows } from "./live-teller.ts";
+import { type Commit, LiveTeller } from "./live-teller.ts";
 import { type KeyColumnsOf, QueryPlanner } from "./query-planner.ts";
 import type { ReadRow } from "./subscription.ts";
 
@@ -83,6 +85,8 @@ const keptWithoutListenersMs = 10 * 60 * 1000;
 /** At a start, for all that are taken up again; those beyond are unknown afterwards. */
 const restoreMsMax = 2000;
 
+/** More are handed to a reader in more than one turn. */
+const rowsAtOnceMax = 2000;
 /** At a stop, for finding out what subscriptions missed. */
 const closeMsMax = 2000;
 
@@ -286,8 +290,8 @@ export class LiveQueries {
       .then(async (isWhole) => {
         if (this.#teller.isOpen) await this.#teller.closed();
         if (!isWhole || entry.isDropped) return;
-        tell(eoqLine(subscription, performance.now() - begunMs));
-        this.#started(entry);
+        tell(eoqLine(subscription.history.lastId, performance.now() - begunMs));
+        await this.#started(entry);
       })
       .catch((error) => this.#end(entry, (error as Error).message))
       .finally(resolve);
@@ -295,9 +299,12 @@ export class LiveQueries {
   }
 
   /** All its rows are there: now for what was committed since they were asked for. */
-  #started(entry: Entry): void {
-    this.#created(entry);
-    this.#teller.settled(entry);
+  async #started(entry: Entry): Promise<void> {
+    const { subscription } = entry;
+    const isOver = (): boolean => entry.isDropped || entry.subscription !== subscription;
+    await this.#journal?.createdLarge(entry, isOver, () => this.#teller.quiet());
+    if (!isOver()) this.#teller.settled(entry);
+    this.#teller.askTurn();
   }
 
   #attach(
@@ -335,7 +342,7 @@ export class LiveQueries {
     }
     clearTimeout(timer);
     // Between two parts of one change nobody comes in.
-    while (entry.rerun?.isTelling === true || this.#teller.isOpen) {
+    while ((entry.rerun?.untold.length ?? 0) > 0 || this.#teller.isOpen) {
       await (this.#teller.isOpen ? this.#teller.closed() : entry.rerun?.settled);
     }
     return this.#attachNow(entry, options, listener, 0);
@@ -364,9 +371,33 @@ export class LiveQueries {
       }
       if (replay !== "") linesTo(listener, replay);
     } else if (!options.skipRows) {
-      for (const piece of snapshotLines(subscription, tookMs)) linesTo(listener, piece);
+      if (subscription.rowCount > rowsAtOnceMax) return this.#attachSliced(entry, head, listener);
+      for (const piece of snapshotLines(subscription, () => tookMs)) linesTo(listener, piece);
     }
     this.#registry.listen(entry, head.subscriber, listener);
+    return head;
+  }
+
+  /** Many rows, of which a piece is handed on in each turn. */
+  #attachSliced(
+    entry: Entry,
+    head: SubscribeOutcome & { kind: "subscribed" },
+    listener: StreamListener,
+  ): SubscribeOutcome {
+    const held = new HeldListener({
+      listener,
+      toldRows: () => this.#teller.toldRows,
+      tell: (...told) => this.#teller.tellLate(...told),
+    });
+    const { subscriber } = head;
+    this.#registry.listen(entry, subscriber, held.take);
+    const begunMs = performance.now();
+    const lines = snapshotLines(entry.subscription, () => performance.now() - begunMs);
+    const isWanted = (): boolean => entry.listeners.has(subscriber) || entry.isDropped;
+    void held.hand(
+      lines.map((text) => utf8(text)),
+      isWanted,
+    );
     return head;
   }
 
@@ -398,8 +429,8 @@ export class LiveQueries {
     this.#teller.tell(isUrgent);
   }
 
-  /** All rows of the commit that a listener is being told of. */
-  get toldRows(): ToldRows {
+  /** All rows of the commit that a listener is being told of; undefined when it was several. */
+  get toldRows(): readonly MergedRow[] | undefined {
     return this.#teller.toldRows;
   }
 

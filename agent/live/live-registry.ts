@@ -89,7 +89,7 @@ export interface SubscriptionReport {
   readonly found_by: "value" | "column" | "table";
   /** Where it is run again when it has to be. */
   readonly runs_in: "store thread" | "reader thread";
-  /** In the reader thread, or it waits for its snapshot. */
+  /** In the reader thread, or it waits for its snapshot; or its first rows are on their way. */
   readonly runs_now: boolean;
   readonly tables: readonly string[];
   readonly rows: number;
@@ -250,7 +250,7 @@ function reportOf(entry: Entry): SubscriptionReport {
     how: plan.kind,
     found_by: isByValue ? "value" : isByColumn ? "column" : "table",
     runs_in: isLong ? "reader thread" : "store thread",
-    runs_now: entry.rerun !== undefined,
+    runs_now: entry.rerun !== undefined || entry.starting !== undefined,
     tables: [...dependencies.keys()],
     rows: subscription.rowCount,
     listeners: listeners.size,

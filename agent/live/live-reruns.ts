@@ -8,8 +8,8 @@
  *    that takes;
  * 2. has, from when it is lent, seen all that was committed until then: what comes later has it run once more, when
  *    this one is over;
- * 3. brings rows that are others, and which are gone. What these come to is worked out in slices, written down
- *    and told in parts that readers can't tell from one, since nobody looks at the subscription before the last.
+ * 3. brings rows that are others, and which are gone. What these come to is worked out in slices, written down in
+ *    parts, and told when all of it is: nobody looks at the subscription in between.
  *
  * A run that went wrong for reasons that aren't its own (its snapshot was wanted back, the thread died) is begun anew
  * after a pause, a few times.
@@ -24,6 +24,7 @@ import type { Change, HeldRow } from "./changes.ts";
 import { KnownResult } from "./known-result.ts";
 import type { Entry, LiveRegistry, Missed } from "./live-registry.ts";
 import type { GoneRows, RowHashes } from "./row-hashes.ts";
+import { inSlices } from "./slices.ts";
 import type { InitialQuery, ReadRow } from "./subscription.ts";
 
 /** Runs queries elsewhere. */
@@ -45,8 +46,8 @@ export interface RerunSource {
 export interface Rerun {
   /** Resolves when what it found is told, or it was given up. */
   readonly settled: Promise<void>;
-  /** Some of what it found is told, and the rest isn't yet. */
-  isTelling: boolean;
+  /** Lines of what it found that are written down and taken in: told together, and before anything else is. */
+  readonly untold: Uint8Array[];
 }
 
 export interface LiveRerunsOptions {
@@ -58,13 +59,10 @@ export interface LiveRerunsOptions {
   readonly isUnnoted: () => boolean;
   /** Resolves between two transactions, when all that was committed is noted; false: nothing happens any more. */
   readonly quiet: () => Promise<boolean>;
-  /** Writes down and tells. @param isLast no more of this run follows */
-  readonly tell: (
-    entry: Entry,
-    changes: readonly Change[],
-    rows: Missed["rows"],
-    isLast: boolean,
-  ) => void;
+  /** Writes changes down and takes them in. @returns their lines; undefined: it couldn't, and has ended */
+  readonly take: (entry: Entry, changes: readonly Change[]) => Uint8Array | undefined;
+  /** Those of {@link Rerun.untold} first. @param rows all of the one commit; undefined when it was several */
+  readonly tell: (entry: Entry, lines: Uint8Array, rows: Missed["rows"]) => void;
   /** Its rows are known again, and it can look at what it missed meanwhile. */
   readonly settled: (entry: Entry) => void;
   readonly end: (entry: Entry, why: string) => void;
@@ -72,12 +70,9 @@ export interface LiveRerunsOptions {
   readonly pauseMs: number;
 }
 
-/** What is done before others have a turn, and what is written down at once. */
-const sliceMsMax = 1;
+/** What is written down at once. */
 const partChangesMax = 1000;
 const partCharsMax = 64 * 1024;
-/** What is looked at between two looks at the clock. */
-const stepsMax = 100;
 const attemptsMax = 5;
 /** After this many urgent ones another has its turn. */
 const urgentInARowMax = 2;
@@ -142,12 +137,14 @@ export class LiveReruns {
       if (entry === undefined) break;
       this.#running = entry;
       const { promise, resolve } = Promise.withResolvers<void>();
-      entry.rerun = { settled: promise, isTelling: false };
+      entry.rerun = { settled: promise, untold: [] };
       try {
         await this.#run(entry);
       } catch (error) {
         this.#options.end(entry, (error as Error).message);
       }
+      const isTold = entry.rerun.untold.length === 0 || this.#isClosed || entry.isDropped;
+      if (!isTold) this.#options.tell(entry, new Uint8Array(0), undefined);
       entry.rerun = undefined;
       this.#running = undefined;
       if (!this.#isClosed) this.#options.settled(entry);
@@ -195,8 +192,7 @@ export class LiveReruns {
     if (entry.known?.isOf(subscription) === true) return entry.known;
     const known = new KnownResult(subscription);
     entry.known = known;
-    if (!(await inSlices(known.read(), isOver))) return undefined;
-    return known;
+    return (await inSlices(known.read(), isOver)) === undefined ? undefined : known;
   }
 
   /** @returns undefined when nobody wants it any more */
@@ -245,28 +241,25 @@ export class LiveReruns {
     { gone, rows, commit }: Found,
     isOver: () => boolean,
   ): Promise<void> {
-    const { tell, quiet } = this.#options;
+    const { take, tell, quiet } = this.#options;
     const held: HeldRow[] = Array.from(gone, (place) => known.rowAt(place));
     const changes: Change[] = [];
-    const isWhole = await inSlices(
-      entry.subscription.changes(held, rows),
-      isOver,
-      (change) => change !== undefined && changes.push(change),
-    );
-    if (!isWhole) return;
+    const steps = entry.subscription.changes(held, rows);
+    const worked = await inSlices(steps, isOver, (change) => {
+      if (change !== undefined) changes.push(change);
+    });
+    if (worked === undefined) return;
     let at = 0;
     do {
       if (!(await quiet()) || isOver()) return;
       const end = partEnd(changes, at);
-      const isLast = end === changes.length;
-      if (entry.rerun !== undefined) entry.rerun.isTelling = !isLast;
-      if (end > at) {
-        const begunMs = performance.now();
-        tell(entry, at === 0 && isLast ? changes : changes.slice(at, end), commit, isLast);
-        entry.busyMs += performance.now() - begunMs;
-        if (isOver()) return;
-      }
+      const begunMs = performance.now();
+      const lines = end === at ? undefined : take(entry, changes.slice(at, end));
       at = end;
+      if (lines !== undefined && at === changes.length) tell(entry, lines, commit);
+      else if (lines !== undefined) entry.rerun?.untold.push(lines);
+      entry.busyMs += performance.now() - begunMs;
+      if (isOver()) return;
     } while (at < changes.length);
     entry.asOfMs = entry.lentMs;
     if (changes.length > keptChangesMax || entry.listeners.size === 0) entry.known = undefined;
@@ -282,22 +275,4 @@ function partEnd(changes: readonly Change[], from: number): number {
     end++;
   }
   return end;
-}
-
-/** Goes through it a slice a turn of the event loop. @returns false when it was over before its end */
-async function inSlices<T>(
-  steps: Iterable<T>,
-  isOver: () => boolean,
-  use: (step: T) => unknown = () => undefined,
-): Promise<boolean> {
-  let untilMs = performance.now() + sliceMsMax;
-  let count = 0;
-  for (const step of steps) {
-    use(step);
-    if (++count % stepsMax !== 0 || performance.now() < untilMs) continue;
-    await new Promise((resolve) => setImmediate(resolve));
-    if (isOver()) return false;
-    untilMs = performance.now() + sliceMsMax;
-  }
-  return true;
 }

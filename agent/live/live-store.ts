@@ -23,6 +23,7 @@
 import type { Database } from "../../wasm/database.ts";
 import type { Statement } from "../../wasm/statement.ts";
 import type { Change } from "./changes.ts";
+import { atOnce } from "./slices.ts";
 import type { Subscription } from "./subscription.ts";
 
 /** A row as readers have it. */
@@ -137,25 +138,11 @@ export class LiveStore {
     }
   }
 
-  /** Its rows as they are taken in by now. */
-  save(ord: number, subscription: Subscription): void {
-    const bytes = new Uint8Array(subscription.rowCount * rowBytes);
-    const view = new DataView(bytes.buffer);
-    const cells: string[] = [];
-    let cellsChars = 0;
-    let at = 0;
-    for (const { identity, row } of subscription.rows()) {
-      view.setUint32(at, row.rowId % 2 ** 32, true);
-      view.setUint16(at + 4, Math.floor(row.rowId / 2 ** 32), true);
-      view.setBigUint64(at + 6, hashOf(identity), true);
-      view.setBigUint64(at + 14, hashOf(row.cells), true);
-      at += rowBytes;
-      cellsChars += row.cells.length;
-      if (cellsChars <= cellsCharsMax) cells.push(row.cells);
-    }
-    const { id, sql, columnsJson, history, lastRowId } = subscription;
-    const kept = cellsChars <= cellsCharsMax ? JSON.stringify(cells) : null;
-    this.#save.run(ord, id, sql, columnsJson, history.lastId, lastRowId, bytes, kept);
+  /** @param image of the subscription; undefined: as it is now */
+  save(ord: number, subscription: Subscription, image?: RowsImage): void {
+    const { id, sql, columnsJson } = subscription;
+    const { changeId, lastRowId, bytes, cells } = image ?? atOnce(rowsImage(subscription));
+    this.#save.run(ord, id, sql, columnsJson, changeId, lastRowId, bytes, cells);
   }
 
   remove(ord: number): void {
@@ -214,6 +201,38 @@ export class LiveStore {
     }
     return { stored: [...stored.values()], log };
   }
+}
+
+/** A subscription's rows, as of one change. */
+export interface RowsImage {
+  readonly changeId: number;
+  readonly lastRowId: number;
+  readonly bytes: Uint8Array;
+  readonly cells: string | null;
+}
+
+/** Its rows as they are taken in by now; after each of them it may rest, and it may go on meanwhile. */
+export function* rowsImage(subscription: Subscription): Generator<undefined, RowsImage> {
+  const { history, lastRowId } = subscription;
+  const changeId = history.lastId;
+  const held = [...subscription.rows()];
+  const bytes = new Uint8Array(held.length * rowBytes);
+  const view = new DataView(bytes.buffer);
+  const cells: string[] = [];
+  let cellsChars = 0;
+  let at = 0;
+  for (const { identity, row } of held) {
+    yield undefined;
+    view.setUint32(at, row.rowId % 2 ** 32, true);
+    view.setUint16(at + 4, Math.floor(row.rowId / 2 ** 32), true);
+    view.setBigUint64(at + 6, hashOf(identity), true);
+    view.setBigUint64(at + 14, hashOf(row.cells), true);
+    at += rowBytes;
+    cellsChars += row.cells.length;
+    if (cellsChars <= cellsCharsMax) cells.push(row.cells);
+  }
+  const kept = cellsChars <= cellsCharsMax ? JSON.stringify(cells) : null;
+  return { changeId, lastRowId, bytes, cells: kept };
 }
 
 function runOnce(statement: Statement): void {

@@ -22,6 +22,7 @@
 
 import type { MergedRow } from "../../core/store/row-store.ts";
 import { utf8 } from "../api/http.ts";
+import type { StreamEvent, StreamListener } from "../api/store-service.ts";
 import { affectedBy, joinMissed } from "./affected.ts";
 import type { Change } from "./changes.ts";
 import type { Evaluation, Finding, LiveConnection } from "./evaluation.ts";
@@ -40,9 +41,6 @@ export interface Commit {
   /** All that it merged or wrote. */
   readonly rows: readonly MergedRow[] | undefined;
 }
-
-/** Undefined when it was several; "more" when more of what it made of a query follows. */
-export type ToldRows = readonly MergedRow[] | "more" | undefined;
 
 /** What is found out before it is written down and told, and in one turn. */
 const sliceMsMax = 1;
@@ -78,7 +76,7 @@ export class LiveTeller {
   /** Commits that aren't noted yet, and the one that is being noted. */
   readonly #committed: UnnotedCommits;
   #noting: Noting | undefined;
-  #toldRows: ToldRows;
+  #toldRows: readonly MergedRow[] | undefined;
   #isTurnAsked = false;
   #isClosed = false;
 
@@ -98,9 +96,9 @@ export class LiveTeller {
             ...reruns,
             registry,
             isUnnoted: () => this.#noting !== undefined || this.#committed.size > 0,
-            quiet: () => this.#quiet(),
-            tell: (entry, changes, rows, isLast) =>
-              this.take([{ kind: "changes", entry, changes, rows }], isLast),
+            quiet: () => this.quiet(),
+            take: (entry, changes) => this.#takeUntold(entry, changes),
+            tell: (entry, bytes, rows) => this.#tell(entry, bytes, rows),
             settled: (entry) => this.settled(entry),
             end: options.end,
           });
@@ -124,8 +122,8 @@ export class LiveTeller {
     else this.askTurn();
   }
 
-  /** All rows of the commit that a listener is being told of. */
-  get toldRows(): ToldRows {
+  /** All rows of the commit that a listener is being told of; undefined when it was several. */
+  get toldRows(): readonly MergedRow[] | undefined {
     return this.#toldRows;
   }
 
@@ -207,36 +205,59 @@ export class LiveTeller {
     return undefined;
   }
 
-  /** Writes down and tells. @param isLast false: more of the same change follows */
-  take(findings: readonly Finding[], isLast = true): void {
-    if (findings.length === 0) return;
-    try {
-      this.#journal?.record(findings);
-    } catch (error) {
-      // Nobody is told what isn't written. A full disk, say: they may try again.
-      for (const { entry } of findings) this.#end(entry, (error as Error).message);
-      return;
-    }
+  /** Writes down and tells. */
+  take(findings: readonly Finding[]): void {
+    if (!this.#record(findings)) return;
     for (const finding of findings) {
       const { entry } = finding;
       // What was told before no longer leads to what is: the subscription ends, never lies.
       if (finding.kind === "failed") this.#end(entry, finding.why);
-      else this.#takeChanges(entry, finding.changes, isLast ? finding.rows : "more");
+      else {
+        entry.subscription.take(finding.changes);
+        this.#tell(entry, linesOf(finding.changes), finding.rows);
+      }
     }
   }
 
-  #takeChanges(entry: Entry, changes: readonly Change[], rows: ToldRows): void {
-    if (rows !== "more") entry.told++;
+  /** Writes down, and leaves the telling to the caller. @returns the lines; undefined: it has ended */
+  #takeUntold(entry: Entry, changes: readonly Change[]): Uint8Array | undefined {
+    if (!this.#record([{ kind: "changes", entry, changes }])) return undefined;
     entry.subscription.take(changes);
-    const { listeners } = entry;
-    if (listeners.size === 0) return;
-    let lines = "";
-    for (const { line } of changes) lines += line;
-    const bytes = utf8(lines);
-    this.#toldRows = rows;
-    for (const listener of listeners.values()) {
-      listener({ kind: "lines", bytes, isSnapshot: false });
+    return linesOf(changes);
+  }
+
+  /** Nobody is told what isn't written: then these end. */
+  #record(findings: readonly Finding[]): boolean {
+    if (findings.length === 0) return false;
+    try {
+      this.#journal?.record(findings);
+      return true;
+    } catch (error) {
+      // A full disk, say: they may try again.
+      for (const { entry } of findings) this.#end(entry, (error as Error).message);
+      return false;
     }
+  }
+
+  #tell(entry: Entry, bytes: Uint8Array, rows: readonly MergedRow[] | undefined): void {
+    entry.told++;
+    const before = entry.rerun?.untold.splice(0) ?? [];
+    const all = before.length === 0 ? bytes : Buffer.concat([...before, bytes]);
+    this.#toldRows = rows;
+    for (const listener of entry.listeners.values()) {
+      listener({ kind: "lines", bytes: all, isSnapshot: false });
+    }
+    this.#toldRows = undefined;
+  }
+
+  /** Tells one that was told nothing when the others were. */
+  tellLate(
+    listener: StreamListener,
+    event: StreamEvent,
+    rows: readonly MergedRow[] | undefined,
+  ): void {
+    this.#toldRows = rows;
+    listener(event);
     this.#toldRows = undefined;
   }
 
@@ -312,7 +333,7 @@ export class LiveTeller {
   }
 
   /** A turn between transactions, when all that was committed is noted; false: there are none any more. */
-  async #quiet(): Promise<boolean> {
+  async quiet(): Promise<boolean> {
     do {
       await new Promise((resolve) => setImmediate(resolve));
       if (this.#isClosed) return false;
@@ -331,4 +352,10 @@ export class LiveTeller {
     this.#isClosed = true;
     this.#reruns?.close();
   }
+}
+
+function linesOf(changes: readonly Change[]): Uint8Array {
+  let lines = "";
+  for (const { line } of changes) lines += line;
+  return utf8(lines);
 }

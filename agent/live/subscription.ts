@@ -178,7 +178,8 @@ export class Subscription {
   /** @returns its row id */
   addInitial({ identity, cells }: ReadRow): number {
     const rowId = ++this.#lastRowId;
-    this.#add(identity, { rowId, cells });
+    // From another thread they come as two texts, and both would be kept.
+    this.#add(identity === cells ? cells : identity, { rowId, cells });
     return rowId;
   }
 
