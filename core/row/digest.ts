@@ -24,7 +24,7 @@ import type { RowClock } from "../clock/row-clock.ts";
 import { type Site, type Stamp, writeHlc } from "../clock/stamp.ts";
 import type { Sha256 } from "../hash.ts";
 import type { RowState } from "./row-state.ts";
-import { type SqlValue, writeValue } from "./value.ts";
+import { type SqlValue, shortValueBytesMax, writeShortValue, writeValue } from "./value.ts";
 
 export const digestVersion = 1;
 export const digestKeyBytes = 32;
@@ -82,6 +82,10 @@ export class Digester {
   readonly #rows = new ByteWriter(1024);
   readonly #ids = new ByteWriter(1024);
   readonly #values = new ByteWriter(1024);
+  /** As {@link #values}, for short ones. */
+  readonly #shortValue: Uint8Array;
+  /** What of it is hashed, by where that ends. */
+  readonly #shortValues: Uint8Array[] = [];
   /** The table whose name {@link #ids} has next: rows of one table come together. */
   #idTable: string | undefined;
   #idStart = 0;
@@ -102,6 +106,10 @@ export class Digester {
     ] as const) {
       writer.bytes(digestKey);
       writer.u8(domain);
+    }
+    this.#shortValue = this.newInput(0x03, inputStart + shortValueBytesMax);
+    for (let end = 0; end <= this.#shortValue.length; end++) {
+      this.#shortValues.push(this.#shortValue.subarray(0, end));
     }
   }
 
@@ -137,12 +145,19 @@ export class Digester {
 
   /** {@link valueHash}, left in {@link hashHigh} and {@link hashLow}. */
   hashValue(value: SqlValue): void {
+    const end = writeShortValue(this.#shortValue, inputStart, value);
+    const hash = this.#sha256(
+      end > 0 ? (this.#shortValues[end] as Uint8Array) : this.#longValue(value),
+    );
+    this.hashHigh = u32At(hash, 0);
+    this.hashLow = u32At(hash, 4);
+  }
+
+  #longValue(value: SqlValue): Uint8Array {
     const writer = this.#values;
     writer.truncate(inputStart);
     writeValue(writer, value);
-    const hash = this.#sha256(writer.peek());
-    this.hashHigh = u32At(hash, 0);
-    this.hashLow = u32At(hash, 4);
+    return writer.peek();
   }
 
   /** The digest of a row whose clocks are `state`. */

@@ -4,7 +4,16 @@ import { sqlValue } from "../../test/generators/rows.ts";
 import { ByteReader } from "../bytes/reader.ts";
 import { ByteWriter } from "../bytes/writer.ts";
 import { canonicalKeyValue, decodeKey, encodeKey } from "./key.ts";
-import { compareValues, RawText, Real, readValue, type SqlValue, writeValue } from "./value.ts";
+import {
+  compareValues,
+  RawText,
+  Real,
+  readValue,
+  type SqlValue,
+  shortValueBytesMax,
+  writeShortValue,
+  writeValue,
+} from "./value.ts";
 
 function encode(value: SqlValue): Uint8Array {
   const writer = new ByteWriter();
@@ -85,4 +94,34 @@ test("decoding a key never throws, and takes only canonical bytes", () => {
     }),
     { numRuns: 2000 },
   );
+});
+
+test("a short value is written as by the writer, or not at all", () => {
+  const known: SqlValue[] = [
+    0,
+    -1,
+    1,
+    63,
+    64,
+    -65,
+    2 ** 30 - 1,
+    2 ** 30,
+    -(2 ** 30),
+    -(2 ** 30) - 1,
+    2 ** 31,
+  ];
+  known.push(null, "", "a", "a".repeat(64), "a".repeat(65), "\u007f", "\u0080", "\ud800", 1n);
+  fc.assert(
+    fc.property(sqlValue(), fc.nat(9), (value, at) => {
+      const bytes = new Uint8Array(at + shortValueBytesMax);
+      const end = writeShortValue(bytes, at, value);
+      if (end === 0) return;
+      const writer = new ByteWriter();
+      writeValue(writer, value);
+      expect([...bytes.subarray(at, end)]).toEqual([...writer.finish()]);
+    }),
+    { examples: known.map((value) => [value, 3]) },
+  );
+  const isShort = (value: SqlValue) => writeShortValue(new Uint8Array(99), 0, value) > 0;
+  expect([null, 5, -(2 ** 30), "a".repeat(64)].map(isShort)).toEqual([true, true, true, true]);
 });

@@ -56,6 +56,44 @@ const TAG_REAL = 2;
 export const valueTagText = 3;
 const TAG_BLOB = 4;
 
+/** Bytes that {@link writeShortValue} writes at most. */
+export const shortValueBytesMax = 66;
+
+/**
+ * {@link writeValue} without a writer, for nearly all values: NULL, ASCII text of up to 64 characters, and
+ * integers of up to 30 bits.
+ *
+ * @param at Where in `bytes`, which has room for {@link shortValueBytesMax}.
+ * @returns Where it ends; 0 when this isn't one of them.
+ */
+export function writeShortValue(bytes: Uint8Array, at: number, value: SqlValue): number {
+  if (typeof value === "string") {
+    const { length } = value;
+    if (length > shortValueBytesMax - 2) return 0;
+    bytes[at] = valueTagText;
+    bytes[at + 1] = length;
+    let end = at + 2;
+    for (let i = 0; i < length; i++) {
+      const code = value.charCodeAt(i);
+      if (code > 0x7f) return 0;
+      bytes[end++] = code;
+    }
+    return end;
+  }
+  if (typeof value === "number") {
+    if ((value << 1) >> 1 !== value) return 0;
+    let rest = ((value << 1) ^ (value >> 31)) >>> 0;
+    let end = at;
+    bytes[end++] = TAG_INTEGER;
+    for (; rest >= 0x80; rest >>>= 7) bytes[end++] = (rest & 0x7f) | 0x80;
+    bytes[end++] = rest;
+    return end;
+  }
+  if (value !== null) return 0;
+  bytes[at] = TAG_NULL;
+  return at + 1;
+}
+
 export function writeValue(writer: ByteWriter, value: SqlValue): void {
   if (value === null) writer.u8(TAG_NULL);
   else if (typeof value === "string") {

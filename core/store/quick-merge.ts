@@ -55,6 +55,8 @@ export class QuickMerge {
   readonly #taken = new Int32Array(2 * flatCellsMax);
   readonly #hashHigh = new Float64Array(flatCellsMax);
   readonly #hashLow = new Float64Array(flatCellsMax);
+  /** Values of the row merged last were looked at. */
+  hasReadValues = false;
   /** The row before was. */
   #wasNew = false;
   // Of the blob that is being written: the row clock's stamp, the cell's before, and the largest.
@@ -112,6 +114,7 @@ export class QuickMerge {
     clock: Uint8Array,
     row: RowState,
   ): PlacedRow | undefined {
+    this.hasReadValues = false;
     const { digester, ordinals } = this.#parts;
     const held = this.#held;
     const order = held.compareClock(row.clock, ordinals);
@@ -142,6 +145,7 @@ export class QuickMerge {
       if (name === column) {
         const stampOrder = held.compareCell(i, stamp, ordinals);
         if (stampOrder === 0) {
+          this.hasReadValues = true;
           digester.hashValue(value);
           // Two writers under one stamp.
           if (held.high[i] !== digester.hashHigh || held.low[i] !== digester.hashLow) {
@@ -165,6 +169,7 @@ export class QuickMerge {
     const before = new EncodedClocks(clock, ordinals, undefined);
     const news: QuickNews = { msMin, msMax, isHeld: isNewsHeld };
     if (freshCount === 0) return this.#placed(known, row, before, before, false, news);
+    this.hasReadValues = true;
     if (held.hasHeld || known.table.quick.foundHeld !== null) return undefined;
     while (i < held.count) taken[takenCount++] = i++;
     if (takenCount > flatCellsMax) return undefined;
@@ -226,6 +231,7 @@ export class QuickMerge {
     key: readonly SqlValue[] | undefined,
     row: RowState,
   ): PlacedRow | undefined {
+    this.hasReadValues = true;
     const { digester, ordinals } = this.#parts;
     const { table } = known;
     const { clock, cells } = row;
