@@ -6,11 +6,12 @@
  * constant (constant-server.ts): whatever we cost above it is SQL, JSON and what is around them. The agent runs in a process of
  * its own, from source, standing alone. Latency is another process's (open-loop.ts).
  *
- * - `--peer URL`, `--peer-pid PID`: the same load on another server that speaks the contract and has the
- *   tables below (`--schema` prints them); rows are written to it first. With its process id CPU a request is
- *   compared, otherwise requests per second.
+ * - `--peer URL`, `--peer-pid PID`: point reads also of another server that speaks the contract. It must have been
+ *   started with the tables below (`--schema` prints them: Corrosion takes none by its API); the same rows are
+ *   written to it first, and both must answer the same. With its process id CPU a request is compared, otherwise requests
+ *   per second.
  * - `--binary PATH`: the executable in place of the source.
- * - `--only load`, `--only memory` (what a result of 100,000 rows does to the agent's memory) or `--only endless`
+ * - `--only load`, `--only peer`, `--only memory` (what a result of 100,000 rows does to the agent's memory) or `--only endless`
  *   (point reads and commits while ten queries that never end are running, against the same with one
  *   unrelated busy process in their place).
  *
@@ -51,14 +52,17 @@ const bodies = {
   ),
 } as const;
 
+/** Also when it is small: the point read's is among them. */
+const agentRows = 10_000;
+
 export const read: Bench = {
   name: "read",
   what: "reads over the Unix socket and TCP: CPU a request against a constant, latency, endless queries",
   options: [
     {
       name: "--only",
-      value: "load|memory|endless",
-      what: "a part of it: load; memory, what a large result does to it; endless, reads beside queries that never end",
+      value: "load|peer|memory|endless",
+      what: "a part of it: load; peer; memory, what a large result does to it; endless, reads beside queries that never end",
     },
     { name: "--binary", value: "PATH", what: "the executable in place of the source" },
     {
@@ -85,7 +89,8 @@ export const read: Bench = {
     binary = option(args, "--binary");
     const only = option(args, "--only");
     const isIn = (part: string): boolean => only === undefined || only === part;
-    if (isIn("load")) await load(small, args, cases, summary, notes);
+    if (isIn("load")) await load(small, cases, summary, notes);
+    if (isIn("peer")) await peer(small, args, cases, summary, notes);
     if (isIn("memory")) await memory(rows, cases, summary);
     if (isIn("endless")) await endless(small, cases, summary, notes);
     return { cases, summary, notes };
@@ -101,12 +106,11 @@ function option(args: readonly string[], name: string): string | undefined {
 
 async function load(
   small: boolean,
-  args: readonly string[],
   cases: BenchCase[],
   summary: Record<string, number | string | null>,
   notes: string[],
 ): Promise<void> {
-  await using agent = await startAgent(small ? 2000 : 10_000);
+  await using agent = await startAgent(agentRows);
   const { folder } = agent;
   const seconds = small ? 0.1 : 3;
   if (Bun.which("h2load") === null) {
@@ -120,7 +124,6 @@ async function load(
       await using constantTcp = await startConstant("0", file);
       // In turns: the machine's mood is in both.
       const rounds = small ? 1 : 3;
-      const target = (socket: string) => ({ socket, url: "http://bench" });
       const tcp = { url: `http://${agent.listen}` };
       const ours: Load[] = [];
       const theirs: Load[] = [];
@@ -130,8 +133,8 @@ async function load(
       for (let round = 0; round < rounds; round++) {
         const run = (to: Target, pid: number) =>
           h2load(to, pid, folder, "/v1/queries", bodies[name], seconds);
-        theirs.push(await run(target(constant.where), constant.pid));
-        ours.push(await run(target(agent.socket), agent.pid));
+        theirs.push(await run(onSocket(constant.where), constant.pid));
+        ours.push(await run(onSocket(agent.socket), agent.pid));
         h1Constant.push(await run({ url: `http://${constantTcp.where}` }, constantTcp.pid));
         h1.push(await run(tcp, agent.pid));
         h2c.push(await run({ ...tcp, isH2: true }, agent.pid));
@@ -153,10 +156,9 @@ async function load(
         const field = `${name}_ratio${label === "Unix socket" ? "" : "_tcp"}`;
         summary[field] = Number((base / cost).toFixed(3));
       }
-      if (name === "point") await peer(args, tcp, agent.pid, folder, seconds, summary, notes);
     }
     const write = await h2load(
-      { socket: agent.socket, url: "http://bench" },
+      onSocket(agent.socket),
       agent.pid,
       folder,
       "/v1/transactions",
@@ -191,33 +193,82 @@ async function load(
   summary.late_sends = latency.late;
 }
 
+/**
+ * Point reads of the same rows, answered by another server too. It speaks TCP alone, so ours does here, but for
+ * the last case: what a client on this host has of either.
+ */
 async function peer(
+  small: boolean,
   args: readonly string[],
-  ours: Target,
-  pid: number,
-  folder: string,
-  seconds: number,
+  cases: BenchCase[],
   summary: Record<string, number | string | null>,
   notes: string[],
 ): Promise<void> {
-  const url = option(args, "--peer");
-  if (url === undefined) return;
-  const peerPid = Number(option(args, "--peer-pid") ?? 0);
-  const sql = `INSERT OR REPLACE INTO instances (id, service, node, address) VALUES ('i4711', 's11', 'n1', '10.0.18.103:8080')`;
-  const response = await fetch(`${url}/v1/transactions`, {
-    method: "POST",
-    headers: { "content-type": "application/json" },
-    body: JSON.stringify([sql]),
-  });
-  if (!response.ok) throw new Error(`${url}: ${response.status} ${await response.text()}`);
-  const run = (to: Target, of: number) =>
-    h2load({ ...to, isH2: true }, of, folder, "/v1/queries", bodies.point, seconds);
-  const mine = await run(ours, pid);
-  const other = await run({ url }, peerPid);
-  const ratio = peerPid > 0 ? other.cpuUs / mine.cpuUs : mine.perSecond / other.perSecond;
-  summary.peer_ratio = Number(ratio.toFixed(2));
-  const what = peerPid > 0 ? "CPU a request" : "requests per second";
-  notes.push(`peer_ratio: ${what} of point reads over h2c, ${url} against ours`);
+  const url = option(args, "--peer")?.replace(/\/$/, "");
+  if (url === undefined) {
+    if (option(args, "--only") === "peer") throw new Error("--only peer: --peer URL is missing");
+    return;
+  }
+  if (Bun.which("h2load") === null) throw new Error("--peer: h2load (nghttp2) isn't installed");
+  const givenPid = option(args, "--peer-pid");
+  const pid = givenPid === undefined ? undefined : Number(givenPid);
+  const rounds = small ? 1 : 3;
+  const seconds = small ? 0.1 : 3;
+  await using agent = await startAgent(agentRows);
+  const wrote = await ask(url, "/v1/transactions", JSON.stringify([rowsSql(agentRows)]));
+  if (wrote.includes('"error"')) {
+    throw new Error(`${url}: it must be started with the tables of --schema: ${wrote}`);
+  }
+  const rowOf = (answer: string): string => /^\{"row":.*$/m.exec(answer)?.[0] ?? answer;
+  const ours = rowOf(await post(agent.socket, "/v1/queries", bodies.point));
+  const theirs = rowOf(await ask(url, "/v1/queries", bodies.point));
+  if (ours !== theirs) throw new Error(`${url} answers ${theirs}, we answer ${ours}`);
+  const tcp = { url: `http://${agent.listen}` };
+  const ways: readonly [string, string, Target, Target][] = [
+    ["peer_ratio", "TCP, h2c", { ...tcp, isH2: true }, { url, isH2: true }],
+    ["peer_ratio_h1", "TCP, HTTP/1.1", tcp, { url }],
+    ["peer_ratio_socket", "Unix socket, theirs TCP", onSocket(agent.socket), { url }],
+  ];
+  const runs = ways.map(() => ({ mine: [] as Load[], other: [] as Load[] }));
+  for (let round = 0; round < rounds; round++) {
+    for (const [i, [, , mine, other]] of ways.entries()) {
+      const run = (to: Target, of: number) =>
+        h2load(to, of, agent.folder, "/v1/queries", bodies.point, seconds);
+      runs[i]?.other.push(await run(other, pid ?? 0));
+      runs[i]?.mine.push(await run(mine, agent.pid));
+    }
+  }
+  const named = { peer_name: url, peer_version: "?", checksum: Bun.hash(ours).toString(16) };
+  for (const [i, [field, label]] of ways.entries()) {
+    const { mine, other } = runs[i] as (typeof runs)[number];
+    const cpu = middle(mine.map(({ cpuUs }) => cpuUs));
+    const peerCpu = middle(other.map(({ cpuUs }) => cpuUs));
+    const rate = middle(mine.map(({ perSecond }) => perSecond));
+    const peerRate = middle(other.map(({ perSecond }) => perSecond));
+    const what = `point read as the peer's, ${label}`;
+    if (pid !== undefined) {
+      const costs = { unit: "µs", ours: cpu, peer: peerCpu, ratio: peerCpu / cpu };
+      cases.push({ case: `${what}: CPU a request`, ...costs, ...named });
+    }
+    const rates = { unit: "1/s", ours: rate, peer: peerRate, ratio: rate / peerRate };
+    cases.push({ case: `${what}: requests`, ...rates, ...named });
+    const ratio = pid === undefined ? rate / peerRate : peerCpu / cpu;
+    summary[field] = Number(ratio.toFixed(2));
+  }
+  const what =
+    pid === undefined ? "requests per second" : "CPU a request, all of a process's threads";
+  notes.push(`peer_ratio: ${what}, of ${url} over ours, both over h2c; …_h1 both over HTTP/1.1`);
+}
+
+/** Over TCP. */
+async function ask(url: string, path: string, body: string): Promise<string> {
+  const headers = { "content-type": "application/json" };
+  const response = await fetch(`${url}${path}`, { method: "POST", headers, body });
+  return await response.text();
+}
+
+function onSocket(socket: string): Target {
+  return { socket, url: "http://bench" };
 }
 
 interface Target {
@@ -511,15 +562,19 @@ async function startAgent(rows: number, queryTimeoutMs = 10_000): Promise<Agent>
   try {
     const { value } = await child.stdout.getReader().read();
     const { socket, listen } = JSON.parse(new TextDecoder().decode(value));
-    const numbers = `WITH RECURSIVE c(x) AS (SELECT 0 UNION ALL SELECT x + 1 FROM c WHERE x < ${rows - 1})`;
-    const services = Math.max(1, Math.floor(rows / 100));
-    const sql = `INSERT INTO instances (id, service, node, address) ${numbers} SELECT 'i' || x, 's' || (x % ${services}), 'n' || (x % 50), '10.0.' || (x % 256) || '.' || (x / 256 % 256) || ':8080' FROM c`;
-    await post(socket, "/v1/transactions", JSON.stringify([sql]));
+    await post(socket, "/v1/transactions", JSON.stringify([rowsSql(rows)]));
     return { folder, socket, listen: listen[0], pid: child.pid, [Symbol.asyncDispose]: dispose };
   } catch (error) {
     await dispose();
     throw error;
   }
+}
+
+/** A server that has them already gets them anew. */
+function rowsSql(rows: number): string {
+  const numbers = `WITH RECURSIVE c(x) AS (SELECT 0 UNION ALL SELECT x + 1 FROM c WHERE x < ${rows - 1})`;
+  const services = Math.max(1, Math.floor(rows / 100));
+  return `INSERT OR REPLACE INTO instances (id, service, node, address) ${numbers} SELECT 'i' || x, 's' || (x % ${services}), 'n' || (x % 50), '10.0.' || (x % 256) || '.' || (x / 256 % 256) || ':8080' FROM c`;
 }
 
 async function startConstant(where: string, file: string) {
