@@ -162,7 +162,6 @@ export async function startAgent(
         gate: endpointName === "" ? undefined : createGate({ tokens: undefined, endpointName }),
       }),
       bodyBytesMax,
-      isLongDue: () => store?.isTurnAsked === true,
       onFault,
     });
     // Bound under umask 077: until here nobody else could connect.

@@ -205,11 +205,6 @@ export class StoreThread {
     return this.#turns.isCatchingUp;
   }
 
-  /** A slice of work comes next on this thread. */
-  get isTurnAsked(): boolean {
-    return this.#turns.isTurnAsked;
-  }
-
   /** Begins to rebuild the index. Requests are taken by {@link request}, replies go to `link`. */
   start(link: StoreLink | undefined): void {
     this.#turns.start(link);

@@ -119,11 +119,6 @@ export class StoreTurns {
     });
   }
 
-  /** What may take a while comes next on this thread. */
-  get isTurnAsked(): boolean {
-    return this.#isTurnAsked;
-  }
-
   /**
    * Undefined when the connection that writes is free, now and until the end of this turn; otherwise to be
    * asked again once the promise is kept. Whoever asks may make a merge begin again.

@@ -6,9 +6,8 @@
  * line. And it answers a body over its own limit by itself: that limit is lifted, ours is looked at
  * first.
  *
- * Answers that are whole leave together, when all requests that came in one turn of the event loop have been worked
- * off. Sent one by one, each would wake a client that waits on several connections, for one answer: that took a
- * fifth of what a point read costs.
+ * An answer that is there before the event loop turns leaves in the same turn: Bun cuts a connection whose next request
+ * comes (pipelined) while the one before waits for anything but microtasks.
  *
  * @module
  */
@@ -20,8 +19,6 @@ export interface UnixServerOptions {
   readonly path: string;
   readonly front: Front;
   readonly bodyBytesMax: number;
-  /** Something long is due next on this thread: answers don't wait for the end of the turn. */
-  readonly isLongDue?: () => boolean;
   /** A handler threw: our fault, answered with 500. */
   readonly onFault: (error: unknown) => void;
 }
@@ -33,8 +30,7 @@ export interface UnixServer {
 
 /** @throws what `Bun.serve` throws: the caller has made sure of the path (`socket-path.ts`). */
 export function serveUnix(options: UnixServerOptions): UnixServer {
-  const { front, bodyBytesMax, isLongDue = () => false, onFault } = options;
-  const turn = new TurnEnd();
+  const { front, bodyBytesMax, onFault } = options;
   const server = Bun.serve({
     unix: options.path,
     // A subscription may be silent for ever. (The types leave this out for sockets; Bun takes it.)
@@ -54,7 +50,6 @@ export function serveUnix(options: UnixServerOptions): UnixServer {
       } finally {
         front.leave(entry);
       }
-      if (answer.body instanceof Uint8Array && !isLongDue()) await turn.end();
       return toResponse(answer);
     },
     error(error) {
@@ -75,27 +70,6 @@ export function serveUnix(options: UnixServerOptions): UnixServer {
 }
 
 const lastWordsMs = 200;
-
-/** The end of the turn of the event loop at hand, when all that had come was worked off. */
-class TurnEnd {
-  #promise: Promise<void> | undefined;
-  #resolve: () => void = () => {};
-
-  end(): Promise<void> {
-    if (this.#promise === undefined) {
-      this.#promise = new Promise((resolve) => {
-        this.#resolve = resolve;
-      });
-      setImmediate(this.#reached);
-    }
-    return this.#promise;
-  }
-
-  readonly #reached = (): void => {
-    this.#promise = undefined;
-    this.#resolve();
-  };
-}
 
 /** Bun makes headers and the signal of a request when they are asked for, and that costs. */
 class UnixRequest implements ApiRequest {

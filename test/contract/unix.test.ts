@@ -1,0 +1,99 @@
+/**
+ * What is the Unix socket's own: how `Bun.serve` treats requests there.
+ *
+ * @module
+ */
+
+import { afterEach, beforeEach, expect, test } from "bun:test";
+import { mkdtempSync, rmSync } from "node:fs";
+import { connect } from "node:net";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { serveUnix, type UnixServer } from "../../agent/api/unix-server.ts";
+import { createPlainAgent, type PlainAgent } from "./plain-agent.ts";
+
+let agent: PlainAgent;
+let server: UnixServer;
+let folder: string;
+let path: string;
+const faults: unknown[] = [];
+
+beforeEach(() => {
+  agent = createPlainAgent("CREATE TABLE t (id INTEGER NOT NULL PRIMARY KEY, v TEXT)");
+  folder = mkdtempSync(join(tmpdir(), "patina-unix-"));
+  path = join(folder, "agent.sock");
+  server = serveUnix({
+    path,
+    front: agent.front,
+    bodyBytesMax: 1024,
+    onFault: (fault) => faults.push(fault),
+  });
+});
+afterEach(async () => {
+  await server.stop();
+  agent[Symbol.dispose]();
+  rmSync(folder, { recursive: true });
+  expect(faults.splice(0)).toEqual([]);
+});
+
+const requestOf = (route: string, body: string) =>
+  `POST ${route} HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: ${body.length}\r\n\r\n${body}`;
+
+/** Sends all at once, and reads until the answers hold `last`. */
+function answersTo(requests: readonly string[], last: string): Promise<string> {
+  return new Promise((resolve, reject) => {
+    const socket = connect(path);
+    let text = "";
+    socket.on("data", (bytes) => {
+      text += bytes.toString("latin1");
+      if (!text.includes(last)) return;
+      socket.destroy();
+      resolve(text);
+    });
+    socket.on("error", reject);
+    socket.on("close", () => reject(new Error(`closed after ${text}`)));
+    socket.write(requests.join(""));
+  });
+}
+
+// An answer that waits for the event loop makes Bun cut the connection when the next request is there already.
+test("queries and transactions that come together are answered in order", async () => {
+  const text = await answersTo(
+    [
+      requestOf("/v1/queries", '"SELECT 10 AS n"'),
+      requestOf("/v1/transactions", '["INSERT INTO t VALUES (1, NULL)"]'),
+      requestOf("/v1/queries", '["SELECT count(*) + 20 FROM t", []]'),
+      requestOf("/v1/transactions", '["INSERT INTO t VALUES (1, NULL)"]'),
+      requestOf("/v1/nothing", "[]"),
+      requestOf("/v1/queries", '"SELECT 30 AS n"'),
+    ],
+    '{"row":[1,[30]]}',
+  );
+  expect([...text.matchAll(/HTTP\/1\.1 (\d+)/g)].map(([, status]) => Number(status))).toEqual([
+    200, 200, 200, 500, 404, 200,
+  ]);
+  expect([...text.matchAll(/\{"row":\[1,\[(\d+)\]\]\}/g)].map(([, n]) => n)).toEqual([
+    "10",
+    "21",
+    "30",
+  ]);
+});
+
+test("only what has a content type by the contract has one", async () => {
+  const text = await answersTo(
+    [
+      requestOf("/v1/queries", '"SELECT 10 AS n"'),
+      requestOf("/v1/queries", '"SELECT"'),
+      requestOf("/v1/transactions", "[]"),
+      requestOf("/v1/queries", '"SELECT 30 AS n"'),
+    ],
+    '{"row":[1,[30]]}',
+  );
+  const types = text.split("HTTP/1.1 ").slice(1);
+  expect(types.map((one) => /^content-type: (.*)\r$/im.exec(one)?.[1])).toEqual([
+    undefined,
+    undefined,
+    "application/json",
+    undefined,
+  ]);
+});
