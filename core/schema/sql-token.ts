@@ -22,8 +22,11 @@ export interface SqlToken {
   readonly line: number;
 }
 
+/** What begins with no quote and is no comment of many lines: those are looked for, since a loop over alternatives fails on a megabyte. */
 const pattern =
-  /([ \t\n\f\r]+|--[^\n]*|\/\*(?:[^*]|\*(?!\/))*(?:\*\/|$))|([xX]'[0-9a-fA-F]*')|('(?:[^']|'')*')|("(?:[^"]|"")*"|`(?:[^`]|``)*`|\[[^\]]*\])|(0[xX][0-9a-fA-F_]+|(?:[0-9][0-9_]*\.?[0-9_]*|\.[0-9][0-9_]*)(?:[eE][+-]?[0-9_]+)?)|([A-Za-z_\u0080-\uffff][A-Za-z0-9_$\u0080-\uffff]*)|(<>|<=|>=|<<|>>|==|!=|\|\||->>|->|[\s\S])/y;
+  /([ \t\n\f\r]+|--[^\n]*)|([xX]'[0-9a-fA-F]*')|(\[[^\]]*\])|(0[xX][0-9a-fA-F_]+|(?:[0-9][0-9_]*\.?[0-9_]*|\.[0-9][0-9_]*)(?:[eE][+-]?[0-9_]+)?)|([A-Za-z_\u0080-\uffff][A-Za-z0-9_$\u0080-\uffff]*)|(<>|<=|>=|<<|>>|==|!=|\|\||->>|->|[\s\S])/y;
+
+type Kind = SqlToken["kind"] | "blank";
 
 /** All tokens of `sql` without blanks and comments. Never fails: what is no token is a symbol. */
 export function tokenize(sql: string): SqlToken[] {
@@ -31,31 +34,45 @@ export function tokenize(sql: string): SqlToken[] {
   let line = 1;
   let at = 0;
   while (at < sql.length) {
-    pattern.lastIndex = at;
-    // The last branch takes any character, so there is always a match.
-    const match = pattern.exec(sql) as RegExpExecArray;
-    const text = match[0];
-    const [, blank, blob, string, quoted, number, word] = match;
-    if (blank === undefined) {
-      const kind =
-        blob !== undefined
-          ? "blob"
-          : string !== undefined
-            ? "string"
-            : quoted !== undefined
-              ? "quoted"
-              : number !== undefined
-                ? "number"
-                : word !== undefined
-                  ? "word"
-                  : "symbol";
-      tokens.push({ kind, text, value: tokenValue(kind, text), at, line });
-    }
+    const { kind, text } = quotedAt(sql, at) ?? otherAt(sql, at);
+    if (kind !== "blank") tokens.push({ kind, text, value: tokenValue(kind, text), at, line });
     for (let i = text.indexOf("\n"); i >= 0; i = text.indexOf("\n", i + 1)) line++;
     at += text.length;
   }
   return tokens;
 }
+
+/** Undefined: none begins here, or it has no end. */
+function quotedAt(sql: string, at: number): { kind: Kind; text: string } | undefined {
+  const first = sql[at] as string;
+  if (first === "/") {
+    if (sql[at + 1] !== "*") return undefined;
+    const end = sql.indexOf("*/", at + 2);
+    return { kind: "blank", text: end < 0 ? sql.slice(at) : sql.slice(at, end + 2) };
+  }
+  if (first !== "'" && first !== '"' && first !== "`") return undefined;
+  let end = sql.indexOf(first, at + 1);
+  // Twice is one in it; or the end, where no other follows.
+  while (end >= 0 && sql[end + 1] === first) {
+    const next = sql.indexOf(first, end + 2);
+    if (next < 0) break;
+    end = next;
+  }
+  if (end < 0) return undefined;
+  return { kind: first === "'" ? "string" : "quoted", text: sql.slice(at, end + 1) };
+}
+
+function otherAt(sql: string, at: number): { kind: Kind; text: string } {
+  pattern.lastIndex = at;
+  // The last branch takes any character, so there is always a match.
+  const match = pattern.exec(sql) as RegExpExecArray;
+  const text = match[0];
+  const kind = kinds[match.findIndex((part, i) => i > 0 && part !== undefined) - 1] as Kind;
+  return { kind, text };
+}
+
+/** Of the pattern's groups. */
+const kinds: readonly Kind[] = ["blank", "blob", "quoted", "number", "word", "symbol"];
 
 /** Text that is equal for token lists that mean the same, however they are spaced, cased and quoted. */
 export function tokensToText(tokens: readonly SqlToken[]): string {
