@@ -88,6 +88,8 @@ const entriesPerScan = 50_000;
 const mostlyNodesMin = 64;
 const mostlyRowsMax = 8;
 const mostlyShare = 0.6;
+/** A peer with so many times the rows is streamed from at once: at most half of what comes is here already. */
+const mostlyMissing = 2;
 /** Of so many exchanges in a row that differ one looks at all rows, not only at recent ones. */
 const differingPerScan = 4;
 
@@ -308,13 +310,15 @@ export class Repair {
   /** Roots differ: what to do first. */
   #plan(exchange: Exchange): void {
     const { rowsOwn, rowsPeer, tasks } = exchange;
+    // Most is missing here, and rows are spread evenly over the ranges: a walk would only find that out.
+    if (rowsPeer > mostlyMissing * rowsOwn && this.#mayStream(exchange)) {
+      this.#answers.isCatchingUp = true;
+      tasks.push(streamAll);
+      return;
+    }
     // Nearly empty: take all there is, in ranges. A peer that is nearly empty does so for itself.
     if (rowsPeer > 8 * rowsOwn) {
       this.#answers.isCatchingUp = true;
-      if (this.#mayStream(exchange)) {
-        tasks.push(streamAll);
-        return;
-      }
       const { rangeRowsMax } = this.#world.tuning;
       let level = 0;
       while (level < 4 && rowsPeer / 16 ** level > rangeRowsMax) level++;

@@ -197,6 +197,18 @@ test("a new connection's exchange: recent entries, urgent first, and what is mis
   expect(walk(a, b, { live: true, cut: 0 })).toEqual([]);
 });
 
+test("a row that this node stamped and no longer keeps as recent isn't fetched back", () => {
+  const a = new Node(0, undefined, { recentRows: { keepMs: 600_000, rowsMax: 2 } }).start();
+  const b = new Node(1).start();
+  for (let row = 0; row < 5; row++) b.apply([a.put(row, { x: row })]);
+  b.put(9, { x: 9 });
+  const { entries } = b.one("recent", recentSince(b.nowMs - 10_000));
+  expect(entries).toHaveLength(6);
+  expect(a.one("missing", { kind: "missing", entries }).ids).toEqual([
+    digester.rowId("t", keyOf(9)),
+  ]);
+});
+
 // What the walk finds, against what really differs; then one exchange both ways makes them equal.
 test("a walk finds exactly the ranges that differ, and want and offer cover every difference", () => {
   fc.assert(
