@@ -747,7 +747,7 @@ export class NodeMachine {
     }
   }
 
-  /** Posts what the store has credit for: one slice, one question. */
+  /** Posts what the store has credit for: one slice, one question of each line. */
   #pump(): void {
     while (this.#slicesOpen === 0) {
       const items = this.#applyQueue.nextSlice();
@@ -756,10 +756,12 @@ export class NodeMachine {
       const bodies = items.map(({ body }) => body);
       this.#apply(first.lane, first.peer, first.what, bodies, items, undefined);
     }
-    const question = this.#questions.next(this.#nextTicket, this.#elapsedMs);
-    if (question === undefined) return;
-    this.#nextTicket++;
-    this.#toStore(question);
+    for (;;) {
+      const question = this.#questions.next(this.#nextTicket, this.#elapsedMs);
+      if (question === undefined) return;
+      this.#nextTicket++;
+      this.#toStore(question);
+    }
   }
 
   #toStore(request: StoreRequest): void {

@@ -1,5 +1,8 @@
 /**
- * Questions to the store: one at a time, so that an urgent change never waits behind many (`border.ts`).
+ * Questions to the store, in two lines, of which each has one open at a time, so that an urgent change never
+ * waits behind many (`border.ts`): those that are answered at once, and those that the store scans all
+ * its rows for, beside whatever else it does. A scan may take some 20 s, and may be for a peer that has gone
+ * since; nobody who asks for something else should wait for it.
  *
  * @module
  */
@@ -51,18 +54,24 @@ interface Asked {
   readonly forPeer: PeerId | undefined;
 }
 
+interface Line {
+  readonly waiting: Fifo<Asked>;
+  open: (Asked & { readonly ticket: Ticket; readonly sinceMs: number }) | undefined;
+}
+
 export class Questions {
-  readonly #waiting = new Fifo<Asked>();
+  readonly #quick: Line = { waiting: new Fifo(), open: undefined };
+  readonly #scans: Line = { waiting: new Fifo(), open: undefined };
+  readonly #lines = [this.#quick, this.#scans] as const;
   readonly #waitingByPeer = new Map<PeerId, number>();
-  #open: (Asked & { readonly ticket: Ticket; readonly sinceMs: number }) | undefined;
 
   get waiting(): number {
-    return this.#waiting.length;
+    return this.#quick.waiting.length + this.#scans.waiting.length;
   }
 
-  /** Since when the open question waits for its answer. */
+  /** Since when a question that is to be answered at once waits for its answer. */
   get openSinceMs(): number | undefined {
-    return this.#open?.sinceMs;
+    return this.#quick.open?.sinceMs;
   }
 
   /** Questions that wait for one peer's sake: the caller refuses more than a few. */
@@ -71,28 +80,35 @@ export class Questions {
   }
 
   add(question: QuestionAsked, taken: AnswerTaken, forPeer?: PeerId): void {
-    this.#waiting.push({ question, taken, forPeer });
+    const line = needsScan(question) ? this.#scans : this.#quick;
+    line.waiting.push({ question, taken, forPeer });
     this.#count(forPeer, 1);
   }
 
-  /** The next question to post, once the one before is answered. */
+  /** The next question to post, once the one before it in its line is answered. */
   next(ticket: Ticket, elapsedMs: number): Question | undefined {
-    if (this.#open !== undefined) return undefined;
-    const asked = this.#waiting.shift();
-    if (asked === undefined) return undefined;
-    this.#open = { ...asked, ticket, sinceMs: elapsedMs };
-    return { ...asked.question, ticket } as Question;
+    for (const line of this.#lines) {
+      if (line.open !== undefined) continue;
+      const asked = line.waiting.shift();
+      if (asked === undefined) continue;
+      line.open = { ...asked, ticket, sinceMs: elapsedMs };
+      return { ...asked.question, ticket } as Question;
+    }
+    return undefined;
   }
 
   /** Hands a reply to whoever asked. A reply to nothing that is open is of an earlier life: skipped. */
   reply(answer: Answer): void {
-    const open = this.#open;
-    if (open === undefined || open.ticket !== answer.ticket) return;
-    if (answer.kind !== "rows" || answer.last) {
-      this.#open = undefined;
-      this.#count(open.forPeer, -1);
+    for (const line of this.#lines) {
+      const { open } = line;
+      if (open?.ticket !== answer.ticket) continue;
+      if (answer.kind !== "rows" || answer.last) {
+        line.open = undefined;
+        this.#count(open.forPeer, -1);
+      }
+      open.taken(answer);
+      return;
     }
-    open.taken(answer);
   }
 
   #count(peer: PeerId | undefined, by: 1 | -1): void {
@@ -101,4 +117,9 @@ export class Questions {
     if (count > 0) this.#waitingByPeer.set(peer, count);
     else this.#waitingByPeer.delete(peer);
   }
+}
+
+function needsScan(question: QuestionAsked): boolean {
+  if (question.kind === "list" || question.kind === "compare") return !question.recentOnly;
+  return question.kind === "range-rows";
 }

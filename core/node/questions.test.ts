@@ -1,0 +1,28 @@
+import { expect, test } from "bun:test";
+import type { Ticket } from "./border.ts";
+import { Questions } from "./questions.ts";
+
+test("what is answered at once doesn't wait behind a scan, and one of each is open", () => {
+  const questions = new Questions();
+  const answered: string[] = [];
+  const recent = { kind: "recent", sinceMs: 0, ownSinceMs: 0, rowsMax: 1 } as const;
+  const rows = { kind: "range-rows", level: 0, nodes: [0] } as const;
+  const list = { kind: "list", live: true, cut: 0, level: 0, nodes: [0] } as const;
+  questions.add(rows, ({ kind }) => answered.push(`range ${kind}`));
+  questions.add({ ...list, recentOnly: false }, ({ kind }) => answered.push(`list ${kind}`));
+  questions.add({ ...list, recentOnly: true }, ({ kind }) => answered.push(`short list ${kind}`));
+  questions.add(recent, ({ kind }) => answered.push(`recent ${kind}`));
+  const next = (ticket: number, atMs: number) => questions.next(ticket as Ticket, atMs)?.kind;
+  expect([next(1, 10), next(2, 20), next(3, 30)]).toEqual(["list", "range-rows", undefined]);
+  expect(questions.openSinceMs).toBe(10);
+  questions.reply({ kind: "listed", ticket: 1 as Ticket, entries: [] });
+  // A scan that takes long doesn't make the store a stuck one.
+  expect(questions.openSinceMs).toBeUndefined();
+  expect([next(4, 40), next(5, 50)]).toEqual(["recent", undefined]);
+  const block = { kind: "rows", ticket: 2 as Ticket, block: new Uint8Array(0) } as const;
+  questions.reply({ ...block, last: false });
+  expect(next(6, 60)).toBeUndefined();
+  questions.reply({ ...block, last: true });
+  expect(next(7, 70)).toBe("list");
+  expect(answered).toEqual(["short list listed", "range rows", "range rows"]);
+});
