@@ -112,7 +112,7 @@ export class RowIndex {
       // Nothing that a tree or a cut could show: what was sent is known, or lost to what is settled.
       if (quick.msMax < 0) return;
       const isSettled = quick.msMax < this.image.oldestCut * slotMs;
-      if (isSettled && !this.image.knows(row.words)) return;
+      if (isSettled && (!this.image.mayKeepRows || !this.image.knows(row.words))) return;
     }
     const { words } = row;
     const beforeDigest =

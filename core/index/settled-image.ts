@@ -64,6 +64,7 @@ export class SettledImage {
   #shardsDone = 0;
   #phase: "none" | "making" | "letting-go" = "none";
   #changed = false;
+  #mayKeepRows = false;
 
   /** @param cut The first newest cut. */
   constructor(digester: Digester, cut: number) {
@@ -97,9 +98,15 @@ export class SettledImage {
    * @param beforeDigest Of `before`. @param afterDigest Of `after`.
    */
   take(row: TakenRow, beforeDigest: Digest | undefined, afterDigest: Digest): void {
+    this.#mayKeepRows = true;
     const shard = this.#shardOf(rangeOfWords(row.words));
     shard.take(row, beforeDigest, afterDigest);
     this.#changed = shard.takeChanged() || this.#changed;
+  }
+
+  /** False where {@link knows} knows of no row at all. Costs nothing, where that costs a row's id. */
+  get mayKeepRows(): boolean {
+    return this.#mayKeepRows;
   }
 
   /** Whether it keeps anything of a row: if not, its image at all cuts is the live row. */
@@ -118,6 +125,7 @@ export class SettledImage {
    * image is the live row from that slot's cut on, also where that was made already.
    */
   addOneSlot(id: IdWords, slot: number, digest: Digest): void {
+    this.#mayKeepRows = true;
     const shard = this.#shardOf(rangeOfWords(id));
     shard.addOneSlot(id, slot, digest);
     this.#changed = shard.takeChanged() || this.#changed;
@@ -247,7 +255,7 @@ export class SettledImage {
     if (isMaking) {
       this.#cut++;
       this.#changed = true;
-    }
+    } else this.#mayKeepRows = this.touchedRows > 0;
     return rows;
   }
 
