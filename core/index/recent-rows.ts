@@ -5,8 +5,8 @@
  * which they were touched. Bounded: beyond {@link RecentRowsOptions.rowsMax} the ones touched longest ago
  * go first, and a scan has to find them.
  *
- * A load of many rows fills it to its bound for ten minutes, so rows are kept in columns of numbers: some
- * 120 bytes a row with its key, which are 4 MB at most. Looking for those of some ranges goes through all, which
+ * A load of many rows fills it to its bound for ten minutes, so rows are kept in arrays of numbers: some
+ * 130 bytes a row with its key, which are 4.5 MB at most. Looking for those of some ranges goes through all, which
  * takes up to a millisecond and is rare: chains by range would cost as much memory as the keys, and every change time.
  *
  * @module
@@ -50,8 +50,31 @@ export interface Recency {
   readonly rowsMax: number;
 }
 
-/** Of a digest. */
-const lanes = 4;
+/**
+ * A row's record fills a line of the cache, since all of it is wanted at each change of the row:
+ *
+ * | word | what                                    |
+ * | ---- | --------------------------------------- |
+ * | 0    | ms of its stamp, a double               |
+ * | 2    | when it was touched, ms, a double       |
+ * | 4    | digest, four lanes                      |
+ * | 8    | stamp: count, then number of the site   |
+ * | 10   | places by time of touch: older, newer   |
+ * | 12   | number of the table                     |
+ * | 13   | 1 for the urgent lane                   |
+ * | 14   | bytes of the key, if it isn't a long one |
+ */
+const recordWords = 16;
+const recordDoubles = recordWords / 2;
+const touchedAt = 1;
+const digestAt = 4;
+const countAt = 8;
+const siteAt = 9;
+const olderAt = 10;
+const newerAt = 11;
+const tableAt = 12;
+const urgentAt = 13;
+const keyBytesAt = 14;
 /** Rows forgotten in one go, some 0.3 ms. */
 const expiredMax = 1000;
 /** A UUID in text is a key of 39 bytes. */
@@ -61,19 +84,12 @@ export class RecentRows {
   readonly #options: RecentRowsOptions;
   readonly #ids = new IdTable();
   #capacity = 0;
-  #digests = new Uint32Array(0);
-  #stampMs = new Float64Array(0);
-  #stampCount = new Uint16Array(0);
-  #stampSite = new Uint32Array(0);
-  #touchedMs = new Float64Array(0);
-  #urgent = new Uint8Array(0);
-  /** By time of touch. */
-  #older = new Int32Array(0);
-  #newer = new Int32Array(0);
-  #tables = new Uint16Array(0);
+  /** Records by place, in three views of one buffer. */
+  #words = new Uint32Array(0);
+  #places = new Int32Array(0);
+  #doubles = new Float64Array(0);
   /** {@link inlineKeyBytes} a row. */
   #keys = new Uint8Array(0);
-  #keyBytes = new Uint8Array(0);
   /** Longer keys, by place. */
   readonly #longKeys = new Map<number, Uint8Array>();
   #oldest: number = noPlace;
@@ -125,10 +141,11 @@ export class RecentRows {
       place = this.#add(id, ref.key);
     } else this.#unlinkAge(place);
     this.#put(place, ref.table, stamp, digest, urgent, nowMs);
-    this.#older[place] = this.#newest;
-    this.#newer[place] = noPlace;
+    const at = place * recordWords;
+    this.#places[at + olderAt] = this.#newest;
+    this.#places[at + newerAt] = noPlace;
     if (this.#newest === noPlace) this.#oldest = place;
-    else this.#newer[this.#newest] = place;
+    else this.#places[this.#newest * recordWords + newerAt] = place;
     this.#newest = place;
   }
 
@@ -137,10 +154,11 @@ export class RecentRows {
     if (this.#ids.size >= this.#options.rowsMax || this.#ids.find(id) !== noPlace) return;
     const place = this.#add(id, ref.key);
     this.#put(place, ref.table, stamp, digest, false, touchedMs);
-    this.#newer[place] = this.#oldest;
-    this.#older[place] = noPlace;
+    const at = place * recordWords;
+    this.#places[at + newerAt] = this.#oldest;
+    this.#places[at + olderAt] = noPlace;
     if (this.#oldest === noPlace) this.#newest = place;
-    else this.#older[this.#oldest] = place;
+    else this.#places[this.#oldest * recordWords + olderAt] = place;
     this.#oldest = place;
   }
 
@@ -148,14 +166,14 @@ export class RecentRows {
   expire(nowMs: number): void {
     const sinceMs = nowMs - this.#options.keepMs;
     for (let count = 0; count < expiredMax && this.#oldest !== noPlace; count++) {
-      if ((this.#touchedMs[this.#oldest] as number) >= sinceMs) return;
+      if (this.#touchedMsOf(this.#oldest) >= sinceMs) return;
       this.#forget(this.#oldest);
     }
   }
 
   /** Calls `visit` for the rows of some ranges, in no order. */
   forEachIn(isWanted: (range: number) => boolean, visit: (row: RecentRow) => void): void {
-    for (let place = this.#newest; place !== noPlace; place = this.#older[place] as number) {
+    for (let place = this.#newest; place !== noPlace; place = this.#olderOf(place)) {
       if (isWanted(this.#ids.rangeAt(place))) visit(this.#rowAt(place, this.#ids.idAt(place)));
     }
   }
@@ -176,21 +194,18 @@ export class RecentRows {
     const urgent: number[] = [];
     const others: number[] = [];
     let place = this.#newest;
-    for (
-      ;
-      place !== noPlace && (this.#touchedMs[place] as number) >= fromMs;
-      place = this.#older[place] as number
-    ) {
-      const isItsOwn = isOwnByNumber[this.#stampSite[place] as number] === true;
-      if ((this.#stampMs[place] as number) < (isItsOwn ? Math.min(sinceMs, ownSinceMs) : sinceMs))
-        continue;
-      (this.#urgent[place] === 1 ? urgent : others).push(place);
+    for (; place !== noPlace && this.#touchedMsOf(place) >= fromMs; place = this.#olderOf(place)) {
+      const at = place * recordWords;
+      const isItsOwn = isOwnByNumber[this.#words[at + siteAt] as number] === true;
+      if (this.#stampMsOf(place) < (isItsOwn ? Math.min(sinceMs, ownSinceMs) : sinceMs)) continue;
+      (this.#words[at + urgentAt] === 1 ? urgent : others).push(place);
     }
     // Nearly in this order already: by time of touch.
     others.sort(
       (a, b) =>
-        (this.#stampMs[b] as number) - (this.#stampMs[a] as number) ||
-        (this.#stampCount[b] as number) - (this.#stampCount[a] as number),
+        this.#stampMsOf(b) - this.#stampMsOf(a) ||
+        (this.#words[b * recordWords + countAt] as number) -
+          (this.#words[a * recordWords + countAt] as number),
     );
     return urgent
       .concat(others)
@@ -200,20 +215,34 @@ export class RecentRows {
 
   // ---- Rows -------------------------------------------------------------------------------------
 
+  #stampMsOf(place: number): number {
+    return this.#doubles[place * recordDoubles] as number;
+  }
+
+  #touchedMsOf(place: number): number {
+    return this.#doubles[place * recordDoubles + touchedAt] as number;
+  }
+
+  #olderOf(place: number): number {
+    return this.#places[place * recordWords + olderAt] as number;
+  }
+
   #rowAt(place: number, id: RowId): RecentRow {
+    const at = place * recordWords;
+    const words = this.#words;
     return {
       id,
       ref: {
-        table: this.#tableNames.values[this.#tables[place] as number] as string,
+        table: this.#tableNames.values[words[at + tableAt] as number] as string,
         key: this.#keyAt(place),
       },
       stamp: {
-        ms: this.#stampMs[place] as number,
-        count: this.#stampCount[place] as number,
-        site: this.#sites.values[this.#stampSite[place] as number] as Site,
+        ms: this.#stampMsOf(place),
+        count: words[at + countAt] as number,
+        site: this.#sites.values[words[at + siteAt] as number] as Site,
       },
       digest: this.#digestAt(place),
-      urgent: this.#urgent[place] === 1,
+      urgent: words[at + urgentAt] === 1,
     };
   }
 
@@ -225,33 +254,34 @@ export class RecentRows {
     urgent: boolean,
     touchedMs: number,
   ): void {
-    const at = place * lanes;
-    this.#digests[at] = digest.a;
-    this.#digests[at + 1] = digest.b;
-    this.#digests[at + 2] = digest.c;
-    this.#digests[at + 3] = digest.d;
-    this.#stampMs[place] = stamp.ms;
-    this.#stampCount[place] = stamp.count;
-    this.#stampSite[place] = this.#sites.of(stamp.site);
-    this.#urgent[place] = urgent ? 1 : 0;
-    this.#tables[place] = this.#tableNames.of(table);
-    this.#touchedMs[place] = touchedMs;
+    const at = place * recordWords;
+    const words = this.#words;
+    words[at + digestAt] = digest.a;
+    words[at + digestAt + 1] = digest.b;
+    words[at + digestAt + 2] = digest.c;
+    words[at + digestAt + 3] = digest.d;
+    words[at + countAt] = stamp.count;
+    words[at + siteAt] = this.#sites.of(stamp.site);
+    words[at + urgentAt] = urgent ? 1 : 0;
+    words[at + tableAt] = this.#tableNames.of(table);
+    this.#doubles[place * recordDoubles] = stamp.ms;
+    this.#doubles[place * recordDoubles + touchedAt] = touchedMs;
   }
 
   #keyAt(place: number): Uint8Array {
     const at = place * inlineKeyBytes;
-    return (
-      this.#longKeys.get(place) ?? this.#keys.slice(at, at + (this.#keyBytes[place] as number))
-    );
+    const length = this.#words[place * recordWords + keyBytesAt] as number;
+    return this.#longKeys.get(place) ?? this.#keys.slice(at, at + length);
   }
 
   #digestAt(place: number): Digest {
-    const at = place * lanes;
+    const at = place * recordWords + digestAt;
+    const words = this.#words;
     return {
-      a: this.#digests[at] as number,
-      b: this.#digests[at + 1] as number,
-      c: this.#digests[at + 2] as number,
-      d: this.#digests[at + 3] as number,
+      a: words[at] as number,
+      b: words[at + 1] as number,
+      c: words[at + 2] as number,
+      d: words[at + 3] as number,
     };
   }
 
@@ -262,7 +292,7 @@ export class RecentRows {
     if (key.length > inlineKeyBytes) this.#longKeys.set(place, key);
     else {
       this.#keys.set(key, place * inlineKeyBytes);
-      this.#keyBytes[place] = key.length;
+      this.#words[place * recordWords + keyBytesAt] = key.length;
     }
     return place;
   }
@@ -274,28 +304,23 @@ export class RecentRows {
   }
 
   #unlinkAge(place: number): void {
-    const older = this.#older[place] as number;
-    const newer = this.#newer[place] as number;
-    if (older !== noPlace) this.#newer[older] = newer;
+    const at = place * recordWords;
+    const places = this.#places;
+    const older = places[at + olderAt] as number;
+    const newer = places[at + newerAt] as number;
+    if (older !== noPlace) places[older * recordWords + newerAt] = newer;
     else this.#oldest = newer;
-    if (newer !== noPlace) this.#older[newer] = older;
+    if (newer !== noPlace) places[newer * recordWords + olderAt] = older;
     else this.#newest = older;
   }
 
   #grow(): void {
     const capacity = this.#ids.capacity;
     this.#capacity = capacity;
-    this.#digests = grown(this.#digests, new Uint32Array(capacity * lanes));
-    this.#stampMs = grown(this.#stampMs, new Float64Array(capacity));
-    this.#stampCount = grown(this.#stampCount, new Uint16Array(capacity));
-    this.#stampSite = grown(this.#stampSite, new Uint32Array(capacity));
-    this.#touchedMs = grown(this.#touchedMs, new Float64Array(capacity));
-    this.#urgent = grown(this.#urgent, new Uint8Array(capacity));
-    this.#older = grown(this.#older, new Int32Array(capacity));
-    this.#newer = grown(this.#newer, new Int32Array(capacity));
-    this.#tables = grown(this.#tables, new Uint16Array(capacity));
+    this.#words = grown(this.#words, new Uint32Array(capacity * recordWords));
+    this.#places = new Int32Array(this.#words.buffer);
+    this.#doubles = new Float64Array(this.#words.buffer);
     this.#keys = grown(this.#keys, new Uint8Array(capacity * inlineKeyBytes));
-    this.#keyBytes = grown(this.#keyBytes, new Uint8Array(capacity));
   }
 }
 
