@@ -196,6 +196,8 @@ export class LocalService<C extends WriteCommit = WriteCommit> implements StoreS
     listener: StreamListener,
     access: Access = fullAccess,
   ): Promise<SubscribeOutcome> {
+    // Before that it isn't known which tables it reads.
+    await this.live.whenRestored(id);
     // Another's subscription is as unknown as none: ids are no secrets, and tell nothing.
     const foreign = foreignTable(access, this.live.tablesOf(id) ?? []);
     return foreign === undefined

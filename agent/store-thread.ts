@@ -48,6 +48,9 @@ import { VacuumChore } from "./vacuum-chore.ts";
 import { WalUpkeep } from "./wal-upkeep.ts";
 import { WallClock } from "./wall-clock.ts";
 
+/** Of subscriptions that can't be taken up; the others are counted. */
+const lostLoggedMax = 10;
+
 type Committed = CommitResult & { kind: "committed" };
 
 export class StoreThread {
@@ -359,11 +362,14 @@ export class StoreThread {
   }
 
   #restoreLive(): void {
-    const { restored, lost } = this.service.live.restore(this.#clock.nowMs());
     const { log } = this.#options;
+    let lost = 0;
+    const { restored, later } = this.service.live.restore(this.#clock.nowMs(), (why) => {
+      if (++lost <= lostLoggedMax) log.warn("a subscription can't be taken up", { why });
+    });
     if (restored > 0) log.info("subscriptions taken up", { count: restored });
-    for (const why of lost.slice(0, 10)) log.warn("a subscription can't be taken up", { why });
-    if (lost.length > 10) log.warn("subscriptions can't be taken up", { count: lost.length });
+    if (later > 0) log.info("subscriptions that are taken up while we serve", { count: later });
+    if (lost > lostLoggedMax) log.warn("subscriptions can't be taken up", { count: lost });
   }
 
   #committed(commit: Committed, lane?: Lane): void {

@@ -111,6 +111,13 @@ export class Evaluation {
     return found;
   }
 
+  /** Runs `find`, which runs the whole query, for an entry. */
+  within(entry: Entry, find: () => readonly Change[], budgetMs: number): Finding | LongFinding {
+    const found = this.#found(entry, find, budgetMs);
+    if (found.kind !== "long") entry.rerunMs = found.tookMs;
+    return found;
+  }
+
   /** Runs `find` for an entry. @param isRerun it runs the whole query */
   of(entry: Entry, find: () => readonly Change[], isRerun: boolean): Finding {
     const found = this.#found(entry, find, Number.POSITIVE_INFINITY);

@@ -8,7 +8,7 @@
 
 import type { Change } from "./changes.ts";
 import { hashOf, type StoredSubscription } from "./live-store.ts";
-import type { Row, Subscription } from "./subscription.ts";
+import type { Restoring, Row, Subscription } from "./subscription.ts";
 
 /**
  * @param built the same query without rows, going on from `before`
@@ -22,17 +22,23 @@ export function rowsFrom(before: Subscription, built: Subscription): readonly Ch
     if (same === undefined) rows.set(held.row.cells, [held]);
     else same.push(held);
   }
-  return built.restore(
-    (_identity, cells) => rows.get(cells)?.pop()?.row.rowId,
+  const restoring = built.restoring(
+    ({ cells }) => rows.get(cells)?.pop()?.row.rowId,
     () => [...rows.values()].flat(),
   );
+  built.readAll(restoring.row);
+  return restoring.end();
 }
 
 /** Of a subscription of another run, whose rows are known by their hashes. The same otherwise. */
-export function rowsFromStored(
-  { rows }: StoredSubscription,
-  built: Subscription,
-): readonly Change[] {
+export function rowsFromStored(stored: StoredSubscription, built: Subscription): readonly Change[] {
+  const restoring = restoringStored(stored, built);
+  built.readAll(restoring.row);
+  return restoring.end();
+}
+
+/** The same for rows that somebody else reads. */
+export function restoringStored({ rows }: StoredSubscription, built: Subscription): Restoring {
   const byCells = new Map<bigint, number[]>();
   for (const [rowId, { cellsHash }] of rows) {
     const same = byCells.get(cellsHash);
@@ -40,8 +46,8 @@ export function rowsFromStored(
     else same.push(rowId);
   }
   const identities = new Map<bigint, string>();
-  return built.restore(
-    (identity, cells) => {
+  return built.restoring(
+    ({ identity, cells }) => {
       identities.set(hashOf(identity), identity);
       const same = byCells.get(hashOf(cells));
       if (same === undefined) return undefined;

@@ -44,6 +44,8 @@ export class LiveJournal {
   #log: LogRecord[] = [];
   #logChars = 0;
   #imaging: Imaging | undefined;
+  /** Whose records are wanted: they aren't taken up yet. */
+  readonly #held = new Set<number>();
 
   /** @param logCharsMax changes of all subscriptions together */
   constructor(store: LiveStore, registry: LiveRegistry, logCharsMax: number) {
@@ -58,7 +60,8 @@ export class LiveJournal {
 
   /** {@link keepUp} has something to do. */
   get isBehind(): boolean {
-    return this.#unsaved.size + this.#unremoved.size > 0 || this.#logChars > this.#logCharsMax;
+    const isLong = this.#logChars > this.#logCharsMax && this.#held.size === 0;
+    return this.#unsaved.size + this.#unremoved.size > 0 || isLong;
   }
 
   nextOrd(): number {
@@ -92,6 +95,15 @@ export class LiveJournal {
     this.#unsaved.delete(entry);
     this.#postponed.delete(entry);
     if (entry.savedChangeId !== undefined) this.#unremoved.add(entry.ord);
+  }
+
+  /** The log isn't cut until all that are held are released. */
+  hold(ord: number): void {
+    this.#held.add(ord);
+  }
+
+  release(ord: number): void {
+    this.#held.delete(ord);
   }
 
   /** It can't be taken up. */
@@ -146,7 +158,8 @@ export class LiveJournal {
     let dropped = 0;
     let droppedChars = 0;
     const again = new Set<Entry>();
-    while (dropped < upkeepMax && this.#logChars - droppedChars > this.#logCharsMax) {
+    const droppedMax = this.#held.size > 0 ? 0 : upkeepMax;
+    while (dropped < droppedMax && this.#logChars - droppedChars > this.#logCharsMax) {
       const record = this.#log[dropped] as LogRecord;
       droppedChars += record.chars;
       dropped++;

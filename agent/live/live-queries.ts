@@ -19,7 +19,7 @@ import type {
   SubscribeOutcome,
 } from "../api/store-service.ts";
 import type { QueryRunner } from "../sql/query-runner.ts";
-import { ChangeHistory, type HistoryLimits, historyLimits } from "./change-history.ts";
+import { historyLimits } from "./change-history.ts";
 import { Evaluation, type LiveConnection, type LookBudget } from "./evaluation.ts";
 import { expandedText } from "./expanded-text.ts";
 import { FilterIndex } from "./filter-index.ts";
@@ -32,11 +32,12 @@ import {
   snapshotLines,
   takeInitialRows,
 } from "./initial-rows.ts";
-import { isUntold, rowsFrom, rowsFromStored } from "./known-rows.ts";
+import { rowsFrom } from "./known-rows.ts";
 import { LiveJournal } from "./live-journal.ts";
 import { createEntry, type Entry, LiveRegistry, type SubscriptionReport } from "./live-registry.ts";
 import type { RerunSource } from "./live-reruns.ts";
-import type { LiveStore, StoredSubscription } from "./live-store.ts";
+import { LiveRestorer, type OnLost, type RestoreLimits } from "./live-restorer.ts";
+import type { LiveStore } from "./live-store.ts";
 import { type Commit, LiveTeller } from "./live-teller.ts";
 import { type KeyColumnsOf, QueryPlanner } from "./query-planner.ts";
 import type { ReadRow } from "./subscription.ts";
@@ -59,7 +60,7 @@ export interface LiveQueriesOptions {
   readonly limits?: LiveLimits | undefined;
 }
 
-export interface LiveLimits extends HistoryLimits {
+export interface LiveLimits extends RestoreLimits {
   /** Of the store thread, where another can run queries. */
   readonly lookBudget: LookBudget;
   /** Until a run in another thread that went wrong for no fault of its own is begun anew; longer each time. */
@@ -76,14 +77,14 @@ export const liveLimits: LiveLimits = {
   ...historyLimits,
   lookBudget: { rerun: { ms: 2, bytes: 64 * 1024 }, lookUpMs: 10 },
   rerunPauseMs: 500,
+  restoreMsMax: 2000,
+  restoreOneMsMax: 50,
   noteMsMax: 1000,
   logCharsMax: 32 * 1024 * 1024,
   heldBytesMax: 2 ** 30,
 };
 
 const keptWithoutListenersMs = 10 * 60 * 1000;
-/** At a start, for all that are taken up again; those beyond are unknown afterwards. */
-const restoreMsMax = 2000;
 
 /** More are handed to a reader in more than one turn. */
 const rowsAtOnceMax = 2000;
@@ -94,13 +95,12 @@ export class LiveQueries {
   readonly #reader: QueryRunner;
   readonly #initialRows: InitialRowsSource | undefined;
   readonly #nextSubscriber: () => number;
-  readonly #store: LiveStore | undefined;
-  readonly #limits: LiveLimits;
   readonly #registry: LiveRegistry;
   readonly #planner: QueryPlanner;
   readonly #evaluation: Evaluation;
   readonly #journal: LiveJournal | undefined;
   readonly #teller: LiveTeller;
+  readonly #restorer: LiveRestorer | undefined;
   readonly #heldLimit: HeldLimit;
 
   constructor(options: LiveQueriesOptions) {
@@ -109,8 +109,6 @@ export class LiveQueries {
     this.#reader = reader;
     this.#initialRows = options.initialRows;
     this.#nextSubscriber = options.nextSubscriber;
-    this.#store = store;
-    this.#limits = limits;
     const isAdopting = options.isAdopting ?? (() => false);
     this.#registry = new LiveRegistry(
       new FilterIndex({ writer: database, reader: reader.database, keyColumnsOf, isAdopting }),
@@ -140,6 +138,19 @@ export class LiveQueries {
           : { source: options.reruns, budget: lookBudget.rerun, pauseMs: limits.rerunPauseMs },
       end: (entry, why) => this.#end(entry, why),
     });
+    this.#restorer =
+      store === undefined || this.#journal === undefined
+        ? undefined
+        : new LiveRestorer({
+            store,
+            journal: this.#journal,
+            registry: this.#registry,
+            planner: this.#planner,
+            evaluation: this.#evaluation,
+            teller: this.#teller,
+            initialRows: this.#initialRows,
+            limits,
+          });
   }
 
   get count(): number {
@@ -179,6 +190,8 @@ export class LiveQueries {
     const { guard, prepared } = this.#reader;
     const expanded = guard.within("read", () => expandedText(prepared, text));
     if (typeof expanded !== "string") return expanded;
+    const restored = this.#restorer?.whenSqlOver(expanded);
+    if (restored !== undefined) return restored.then(() => this.subscribe(text, options, listener));
     const known = this.#registry.bySql(expanded);
     if (known !== undefined) return this.#attach(known, options, listener);
     if (options.from !== undefined) {
@@ -195,6 +208,8 @@ export class LiveQueries {
   ): SubscribeOutcome | Promise<SubscribeOutcome> {
     if (this.#teller.isOpen)
       return this.#teller.closed().then(() => this.attach(id, options, listener));
+    const restored = this.whenRestored(id);
+    if (restored !== undefined) return restored.then(() => this.attach(id, options, listener));
     const entry = this.#registry.byId(id);
     if (entry === undefined) return refused(404, `could not find subscription with id ${id}`);
     return this.#attach(entry, options, listener);
@@ -437,50 +452,20 @@ export class LiveQueries {
   // ---- Begin and end ----------------------------------------------------------------------------
 
   /**
-   * Takes up what the store has, before anything is served: each query is run once and compared with
-   * what readers were told. Those that can't be taken up are unknown from now on.
+   * Takes up what the store has (`live-restorer.ts`): what is quick before anything is served.
    *
-   * @returns how many were, and why others weren't
+   * @param onLost called for each that can't be taken up, now or later
+   * @returns how many were, and how many come while the agent serves
    */
-  restore(nowMs: number): { readonly restored: number; readonly lost: readonly string[] } {
-    const journal = this.#journal;
-    if (this.#store === undefined || journal === undefined) return { restored: 0, lost: [] };
-    const { stored, log } = this.#store.load();
-    const lost: string[] = [];
-    const begunMs = performance.now();
-    for (const one of stored) {
-      const isLate = performance.now() - begunMs > restoreMsMax;
-      const why = isLate ? "no time left" : this.#restore(one, nowMs);
-      if (why === undefined) continue;
-      lost.push(`${one.id}: ${why}`);
-      journal.lost(one.ord);
-    }
-    journal.restored(log);
+  restore(nowMs: number, onLost: OnLost): { readonly restored: number; readonly later: number } {
+    const later = this.#restorer?.restore(nowMs, onLost) ?? 0;
     this.#teller.askTurn();
-    return { restored: this.count, lost };
+    return { restored: this.count, later };
   }
 
-  /** Why it can't be taken up; undefined when it is. */
-  #restore(stored: StoredSubscription, nowMs: number): string | undefined {
-    const { lines, lastChangeId, lastRowId } = stored;
-    const history = new ChangeHistory(this.#limits, lastChangeId - lines.length);
-    for (const line of lines) history.add(line);
-    const built = this.#planner.build(stored.sql, stored.id, { lastRowId, history });
-    if ("kind" in built) return built.why;
-    const giveUp = (why: string): string => {
-      this.#planner.dispose(built);
-      return why;
-    };
-    if (built.columnsJson !== stored.columnsJson) return giveUp("its columns are others");
-    const entry = createEntry(built, stored.ord);
-    const found = this.#evaluation.of(entry, () => rowsFromStored(stored, built), true);
-    if (found.kind === "failed") return giveUp(found.why);
-    if (found.changes.some(isUntold)) return giveUp("the database was changed without it");
-    entry.savedChangeId = lastChangeId;
-    entry.idleSinceMs = nowMs;
-    this.#registry.add(entry);
-    if (found.changes.length > 0) this.#teller.take([found]);
-    return undefined;
+  /** Resolves when one that is known from the last run is there, or never will be; undefined for any other. */
+  whenRestored(id: string): Promise<void> | undefined {
+    return this.#restorer?.whenOver(id);
   }
 
   /**
@@ -499,6 +484,10 @@ export class LiveQueries {
 
   #buildAgain(entry: Entry): void {
     const before = entry.subscription;
+    if (this.#restorer?.isRestoring(entry) === true) {
+      this.#restorer.beginAnew(entry);
+      return;
+    }
     if (entry.starting !== undefined) {
       this.#end(entry, "the schema changed: subscribe again");
       return;
@@ -537,8 +526,10 @@ export class LiveQueries {
   close(): void {
     this.#teller.note();
     this.#teller.close();
+    this.#restorer?.close();
     const untilMs = performance.now() + closeMsMax;
     for (const entry of [...this.#registry.entries()]) {
+      if (this.#restorer?.isRestoring(entry) === true) continue;
       // Whose first rows are still being read was told nothing that it could go on from.
       if (entry.starting !== undefined) this.#drop(entry);
       else if (this.#journal === undefined) continue;

@@ -7,9 +7,10 @@ import { createLog } from "../log.ts";
 import { StoreThread } from "../store-thread.ts";
 import { liveLimits } from "./live-queries.ts";
 
+const charsMax = 1024 * 1024;
 const schema = schemaOf("CREATE TABLE t (id INTEGER NOT NULL PRIMARY KEY, v TEXT)");
 
-function open(vfs: MemoryVfs, boot = "b"): StoreThread {
+function open(vfs: MemoryVfs, boot = "b", restoreMsMax = 2000): StoreThread {
   const thread = new StoreThread({
     vfs,
     databasePath: "/patina.db",
@@ -28,7 +29,7 @@ function open(vfs: MemoryVfs, boot = "b"): StoreThread {
     circumstances: { machine: "m", file: "f", born: "", isBornKnown: false, nonce: "", boot },
     swarm: async () => ({}),
     bodiesWaiting: async () => 0,
-    liveLimits: { ...liveLimits, changesMax: 5, charsMax: 1024 * 1024, logCharsMax: 2000 },
+    liveLimits: { ...liveLimits, changesMax: 5, charsMax, logCharsMax: 2000, restoreMsMax },
   });
   thread.start(undefined);
   return thread;
@@ -89,6 +90,36 @@ test("after a restart the last changes are there, older ones are said to be gone
     '{"change":["delete",3,[3,"v"],10]}',
     '{"change":["insert",10,[10,"v"],11]}',
   ]);
+  second.stop();
+});
+
+test("those for which there is no time at the start come while the agent serves, and nothing of them is lost", async () => {
+  const vfs = new MemoryVfs();
+  const first = open(vfs);
+  const sql = "SELECT id, v FROM t WHERE v = 'v'";
+  const id = await subscribe(first, sql);
+  const other = await subscribe(first, "SELECT count(*) FROM t");
+  for (let n = 1; n <= 200; n++) await run(first, `INSERT INTO t VALUES (${n}, 'v')`);
+  first.stop();
+  // Stopped before it was their turn: they stay as they are.
+  open(vfs, "b", -1).stop();
+  const second = open(vfs, "b", -1);
+  expect(second.service.live.describe()).toEqual([]);
+  const limited = { mayWrite: false, tables: new Set(["another"]) };
+  const resumed = resume(second, id, 199);
+  const options = { from: 199, skipRows: false };
+  const foreign = second.service.attach(id, options, listen().take, limited);
+  const same = subscribe(second, sql);
+  // It hears of what is committed before it is there.
+  const { lines, take } = listen();
+  const attached = second.service.attach(other, { from: 200, skipRows: false }, take);
+  await run(second, "INSERT INTO t VALUES (201, 'v')");
+  expect((await resumed) as string[]).toContain(change(200));
+  expect(await foreign).toMatchObject({ kind: "refused", status: 404 });
+  expect(await same).toBe(id);
+  await attached;
+  while (lines.length === 0) await new Promise((resolve) => setImmediate(resolve));
+  expect(lines).toEqual(['{"change":["update",1,[201],201]}']);
   second.stop();
 });
 

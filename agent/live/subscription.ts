@@ -80,6 +80,14 @@ export class LongResultError extends Error {
   override readonly name: string = "LongResultError";
 }
 
+/** A result that is taken up again. */
+export interface Restoring {
+  /** For each row that there is now. */
+  readonly row: (row: ReadRow) => void;
+  /** After the last. */
+  readonly end: () => readonly Change[];
+}
+
 export interface Before {
   readonly history: ChangeHistory;
   readonly lastRowId: number;
@@ -188,31 +196,40 @@ export class Subscription {
     return rowId;
   }
 
+  /** Runs it, and takes nothing in. @throws SqliteError, NotUtf8Error */
+  readAll(use: (row: ReadRow) => void): void {
+    this.#forEachRow(this.#all(), (identity, cells) => use({ identity, cells }));
+  }
+
   /**
-   * Runs it anew after a restart. Rows that are as readers have them get the ids that readers know them
-   * by; what became of the others is returned, as of {@link find}.
+   * Takes up the rows that {@link readAll} reads after a restart. Those that are as readers have them get the ids that
+   * readers know them by; what became of the others is returned, as of {@link find}.
    *
    * @param claim the id of a row that readers have exactly so, once
    * @param unclaimed asked after the last row: what readers have and nobody claimed
-   * @throws SqliteError, NotUtf8Error
    */
-  restore(
-    claim: (identity: string, cells: string) => number | undefined,
+  restoring(
+    claim: (row: ReadRow) => number | undefined,
     unclaimed: () => Iterable<HeldRow>,
-  ): readonly Change[] {
+  ): Restoring {
     const fresh: Fresh = new Map();
-    this.#forEachRow(this.#all(), (identity, cells) => {
-      const rowId = claim(identity, cells);
-      if (rowId !== undefined) this.#add(identity, { rowId, cells });
-      const same = fresh.get(identity);
-      if (same === undefined) fresh.set(identity, [cells]);
-      else same.push(cells);
-    });
-    for (const { identity, row } of unclaimed()) {
-      this.#add(identity, row);
-      if (!fresh.has(identity)) fresh.set(identity, []);
-    }
-    return this.#compare(fresh);
+    return {
+      row: (row) => {
+        const { identity, cells } = row;
+        const rowId = claim(row);
+        if (rowId !== undefined) this.#add(identity, { rowId, cells });
+        const same = fresh.get(identity);
+        if (same === undefined) fresh.set(identity, [cells]);
+        else same.push(cells);
+      },
+      end: () => {
+        for (const { identity, row } of unclaimed()) {
+          this.#add(identity, row);
+          if (!fresh.has(identity)) fresh.set(identity, []);
+        }
+        return this.#compare(fresh);
+      },
+    };
   }
 
   /** Rows with their identity, in no order. */
@@ -259,7 +276,7 @@ export class Subscription {
       : this.#runAgain(charsMax);
   }
 
-  /** Makes it so. @param changes the last that {@link find} or {@link restore} returned */
+  /** Makes it so. @param changes the last that {@link find} or {@link restoring} returned */
   take(changes: readonly Change[]): void {
     for (const { type, rowId, cells, identity, oldIdentity, line } of changes) {
       if (type !== "insert") this.#remove(oldIdentity, rowId);

@@ -45,6 +45,8 @@ export interface ReaderPoolOptions {
 export interface ReaderLimits {
   /** Queries that are open at the same time; others wait. */
   readonly lanes: number;
+  /** Of the store thread, that the first run of a live query is tried there for; 0: it isn't. */
+  readonly tryMs: number;
   /** Queries that wait. More are refused. */
   readonly waitingMax: number;
   /** How long a client may take over a piece of 64 KiB. */
@@ -61,8 +63,12 @@ export interface ReaderLimits {
   readonly graceMs: number;
 }
 
+/** What a query may take of the store thread before it is another's. */
+export const budget = { ms: 2, bytes: 64 * 1024 } as const;
+
 export const readerLimits: ReaderLimits = {
   lanes: 8,
+  tryMs: budget.ms,
   waitingMax: 256,
   stallMsMax: 10_000,
   walBytesMax: 192 * 1024 * 1024,
@@ -142,9 +148,11 @@ export class ReaderPool implements InitialRowsSource, RerunSource {
   /** The first rows of a live query; in the store thread where there are few. */
   read(query: InitialQuery): AsyncIterable<readonly ReadRow[]> | undefined {
     const { sql, values, shape } = query;
-    if (!this.known.has(sql)) {
+    const { tryMs } = this.#limits;
+    if (!this.known.has(sql) && tryMs > 0) {
       const text = { sql, parameters: values };
-      if (this.#runner.query(text, undefined, budget) !== "long") return undefined;
+      const outcome = this.#runner.query(text, undefined, { ms: tryMs, bytes: budget.bytes });
+      if (outcome !== "long") return undefined;
       this.known.add(sql);
     }
     const job = this.#create({
@@ -425,9 +433,6 @@ export class ReaderPool implements InitialRowsSource, RerunSource {
     this.#dispatch();
   }
 }
-
-/** What a query may take of the store thread before it is another's. */
-export const budget = { ms: 2, bytes: 64 * 1024 } as const;
 
 function startWorker({ onMessage, onEnd }: ThreadHooks): ReaderThread {
   const worker = new Worker(new URL("./reader-thread.ts", import.meta.url), {

@@ -5,6 +5,7 @@ import { join } from "node:path";
 import type { StreamEvent } from "../../agent/api/store-service.ts";
 import { liveLimits } from "../../agent/live/live-queries.ts";
 import { createLog } from "../../agent/log.ts";
+import { readerLimits } from "../../agent/readers/reader-pool.ts";
 import { StoreThread } from "../../agent/store-thread.ts";
 import type { MemberRow, PeerId, StoreReply } from "../../core/node/border.ts";
 import { FileVfs } from "../../wasm/vfs/file.ts";
@@ -50,14 +51,20 @@ function openThread(schema: ReturnType<typeof schemaOf>, disk: Disk): StoreThrea
     circumstances: { machine: "m", file: "f", born: "", isBornKnown: false, nonce: "", boot: "b" },
     swarm: async () => ({}),
     bodiesWaiting: async () => 0,
-    // On files there is a reader thread: whatever is run again, is there. In memory, commits that wait become one.
-    liveLimits: isFile
-      ? { ...liveLimits, lookBudget: inReaderThread }
-      : { ...liveLimits, noteMsMax: -1 },
+    // In memory, commits that wait become one.
+    ...(isFile ? inReaderThread : { liveLimits: { ...liveLimits, noteMsMax: -1 } }),
   });
 }
 
-const inReaderThread = { rerun: { ms: 0, bytes: 0 }, lookUpMs: 10 };
+/** On files there is a reader thread: whatever is run, at first, again or after a crash, is there. */
+const inReaderThread = {
+  readerLimits: { ...readerLimits, tryMs: 0 },
+  liveLimits: {
+    ...liveLimits,
+    lookBudget: { rerun: { ms: 0, bytes: 0 }, lookUpMs: 10 },
+    restoreMsMax: 0,
+  },
+};
 
 function memoryDisk(vfs = new MemoryVfs()): Disk {
   return {
