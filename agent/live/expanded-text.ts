@@ -9,7 +9,7 @@ import type { Statement } from "../../wasm/statement.ts";
 import type { SqlText } from "../api/statement.ts";
 import type { Refused } from "../api/store-service.ts";
 import { notReadonly } from "../sql/guard.ts";
-import { bindOne, type PreparedStatements, SqlRefused } from "../sql/prepared.ts";
+import { bindOne, type PreparedStatements, SqlRefused, sqlCharsMax } from "../sql/prepared.ts";
 
 /** To be called within the guard's mode. */
 export function expandedText(prepared: PreparedStatements, text: SqlText): string | Refused {
@@ -27,7 +27,11 @@ export function expandedText(prepared: PreparedStatements, text: SqlText): strin
     const isWrite = error.message === notReadonly;
     return refused(400, isWrite ? "unsupported statement" : error.message);
   }
-  return statement.expandedSql;
+  const { expandedSql } = statement;
+  // It is kept as long as the subscription, and compiled with its values.
+  if (expandedSql.length <= sqlCharsMax) return expandedSql;
+  const why = `a subscription may have ${sqlCharsMax} characters with its values`;
+  return refused(400, `${why}, and has ${expandedSql.length}`);
 }
 
 /** As the contract has it for subscriptions: missing values are NULL, unknown names are skipped. */

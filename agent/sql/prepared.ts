@@ -43,6 +43,11 @@ export type Lookup = Prepared | "empty";
  * is everybody's.
  */
 const keptBytesMax = 16 * 1024 * 1024;
+/**
+ * Of a statement's text. Compiling can't be interrupted and takes memory that SQLite never gives back: a list of
+ * values of 1 MB takes 100 MB and a third of a second, one of 4 MB nearly all that there is.
+ */
+export const sqlCharsMax = 1_000_000;
 /** A character of the text, and what SQLite makes of it. */
 const bytesPerChar = 8;
 
@@ -73,6 +78,10 @@ export class PreparedStatements {
   get(sql: string): Lookup {
     // Often the same text comes again and again; it is the youngest already.
     if (sql === this.#lastSql) return this.#last as Prepared;
+    if (sql.length > sqlCharsMax) {
+      const why = `a statement's text may have ${sqlCharsMax} characters, and has ${sql.length}`;
+      throw new SqlRefused(`${why}: give values as parameters`);
+    }
     this.#weighLast();
     const known = this.#bySql.get(sql);
     if (known !== undefined) {
