@@ -2,8 +2,10 @@
  * Whose clock is wrong: judges stamps, and this host, by the fleet's time.
  *
  * The fleet's time is the own wall clock plus the median offset of the peers' clocks, once three are
- * known: a majority is right more often than this host is. With fewer nobody can tell who is wrong, so
- * only what is far out is refused. Refusing delays and never loses: repair brings the row again.
+ * known and most clocks agree with it: more than half of the peers' and the own together, and three of them.
+ * Otherwise nobody can tell who is wrong, so only what is far out is refused. So half of the peers, or any number
+ * that don't agree among each other, can't make a host refuse its own clients by telling a wrong time. Refusing
+ * delays and never loses: repair brings the row again.
  *
  * @module
  */
@@ -11,8 +13,9 @@
 export interface DriftOptions {
   /** A remote stamp further ahead of the fleet's time is refused; so are local writes of a host this far off. */
   readonly driftMsMax: number;
-  /** The same for remote stamps while fewer than {@link driftPeersMin} peers' clocks are known. */
+  /** The same for remote stamps while the fleet's time isn't known. */
   readonly driftFewPeersMsMax: number;
+  /** Peers whose clocks must be known, and clocks that must agree. */
   readonly driftPeersMin: number;
   /** A remote stamp further ahead is counted as a warning. */
   readonly driftWarnMs: number;
@@ -49,8 +52,16 @@ export class Drift {
     const { driftMsMax, driftPeersMin } = this.#options;
     const agreeing = offsetsMs.filter((offsetMs) => Math.abs(offsetMs) <= driftMsMax).length;
     this.#agrees = agreeing > 0 && agreeing >= Math.min(driftPeersMin, connected);
-    const isEnough = offsetsMs.length >= this.#options.driftPeersMin;
-    this.#medianOffsetMs = isEnough ? medianOf(offsetsMs) : undefined;
+    this.#medianOffsetMs = this.#agreedMedian(offsetsMs);
+  }
+
+  #agreedMedian(offsetsMs: readonly number[]): number | undefined {
+    const { driftMsMax, driftPeersMin } = this.#options;
+    if (offsetsMs.length < driftPeersMin) return undefined;
+    const medianMs = medianOf(offsetsMs);
+    const clocksMs = [...offsetsMs, 0];
+    const near = clocksMs.filter((clockMs) => Math.abs(clockMs - medianMs) <= driftMsMax).length;
+    return near >= driftPeersMin && near * 2 > clocksMs.length ? medianMs : undefined;
   }
 
   /**
@@ -66,7 +77,7 @@ export class Drift {
     return this.#peers;
   }
 
-  /** Fleet's time less the own wall clock; undefined with too few peers. */
+  /** Fleet's time less the own wall clock; undefined with too few peers, or when most clocks don't agree. */
   get medianOffsetMs(): number | undefined {
     return this.#medianOffsetMs;
   }

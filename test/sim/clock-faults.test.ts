@@ -179,3 +179,23 @@ for (const kind of kinds) {
     untilSame(cluster, 60_000);
   }, 60_000);
 }
+
+test("three of seven hosts that tell one wrong time stop nobody's writes but their own", () => {
+  using cluster = new Cluster({ seed: 7, nodes: 7, network: { delayMsMin: 1, delayMsMax: 40 } });
+  const liars = cluster.nodes.slice(0, 3);
+  const honest = cluster.nodes.slice(3);
+  // Each honest one sees three right and three wrong: the median lies half-way, and nobody agrees with it.
+  for (const liar of liars) liar.setClock(3_600_000);
+  cluster.startAll();
+  for (let second = 0; second < 10; second++) {
+    cluster.run(1000);
+    for (const node of honest) expect(node.replica.localWrites()).toEqual({ kind: "allowed" });
+    cluster.put(honest[second % honest.length] as SimNode, `web-${second}`, { status: "down" }, 0);
+  }
+  for (const liar of liars) expect(liar.replica.localWrites()).toMatchObject({ kind: "refused" });
+  cluster.runUntil(
+    () => cluster.nodes.every((node) => node.store.shown().size === 10),
+    5000,
+    () => "a write of an honest host isn't everywhere",
+  );
+}, 60_000);
