@@ -32,6 +32,7 @@ import {
 import { decodeHello, encodeHello, type Hello, protocolVersion } from "../change/hello.ts";
 import { type Hlc, hlcZero, siteOfHex } from "../clock/stamp.ts";
 import { digestVersion } from "../row/digest.ts";
+import { AlarmLimit } from "./alarms.ts";
 import { Answers } from "./answers.ts";
 import { type ApplyItem, ApplyQueue } from "./apply-queue.ts";
 import type { MemberRow, PeerId, SlotReport, StoreReply, StoreRequest, Ticket } from "./border.ts";
@@ -144,6 +145,7 @@ export class NodeMachine {
   readonly #pendingCut = new PendingCut();
   readonly #applying = new Map<Ticket, Applying>();
   readonly #questions = new Questions();
+  readonly #alarms = new AlarmLimit();
   readonly #answers: Answers;
   readonly #fetches: Fetches;
   readonly #verdicts: Verdicts;
@@ -488,8 +490,9 @@ export class NodeMachine {
     this.#close(peer, why);
   }
 
-  #alarm(alarm: Alarm, peer: Peer, text: string): void {
-    this.#effects.push({ kind: "alarm", alarm, peer: peer.id, text });
+  #alarm(alarm: Alarm, peer: Peer, what: string): void {
+    const text = this.#alarms.text(alarm, peer.id, what, this.#elapsedMs);
+    if (text !== undefined) this.#effects.push({ kind: "alarm", alarm, peer: peer.id, text });
   }
 
   #readyPeers(): Peer[] {
