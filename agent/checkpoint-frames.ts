@@ -14,11 +14,11 @@ export const roundFramesCatchingUp = 4000;
 export const walFramesMax = 16_000;
 /** Copied by an ordinary checkpoint, so few that its syncs are short. */
 export const restFramesMax = 64;
-/** A page and the header of its frame. */
-export const walFrameBytes: number = 4096 + 24;
+/** Before the page of a frame. */
+export const frameHeadBytes = 24;
+/** A frame of a file as the store makes it. */
+export const walFrameBytes: number = 4096 + frameHeadBytes;
 /** Before the first frame. */
 export const walHeadBytes = 32;
 /** Cut off a WAL in one turn, some 2 ms. */
 export const cutBytesMax: number = 4 * 1024 * 1024;
-/** A WAL that has begun anew, and is written again, isn't cut to less than so many times that length. */
-export const kept = 1.25;

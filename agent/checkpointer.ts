@@ -28,16 +28,15 @@ import type { Statement } from "../wasm/statement.ts";
 import type { CheckpointSync, Vfs } from "../wasm/vfs/vfs.ts";
 import {
   cutBytesMax,
-  kept,
+  frameHeadBytes,
   pieceFrames,
   restFramesMax,
   roundFrames,
   roundFramesCatchingUp,
-  walFrameBytes,
   walFramesMax,
   walHeadBytes,
 } from "./checkpoint-frames.ts";
-import { ReadMarks } from "./read-marks.ts";
+import { marksMax, ReadMarks } from "./read-marks.ts";
 
 type CheckpointMode = "PASSIVE" | "RESTART" | "TRUNCATE";
 
@@ -84,11 +83,14 @@ export class Checkpointer {
   readonly #marks: ReadMarks | undefined;
   /** Frames in the WAL when the last mark was set. */
   #markedFrames = 0;
-  /** Than what is kept of it. */
+  #pieceFrames = pieceFrames;
+  /** Than {@link tooLong}. */
   #mayBeLonger = false;
   /** Copies, also while the connection that writes is in a transaction. */
   readonly #copier: Database | undefined;
   readonly #state: Statement | undefined;
+  /** Of a frame: the file may have been made with other pages than ours. */
+  readonly #frameBytes: number = 0;
   #isUnderWay = false;
   readonly #framesMax: number;
   #holdsBack = false;
@@ -114,6 +116,7 @@ export class Checkpointer {
     this.#copier = openDatabase(path, { vfs });
     this.#copier.pragma("cache_size", 10);
     this.#copier.pragma("wal_autocheckpoint", 0);
+    this.#frameBytes = Number(this.#copier.pragma("page_size")) + frameHeadBytes;
     this.#state = this.#copier.prepare("PRAGMA wal_checkpoint(NOOP)");
   }
 
@@ -202,6 +205,8 @@ export class Checkpointer {
         const isMarked = marks.count > 0 && this.#markedFrames === mark;
         if (!isMarked) marks.set();
         this.#markedFrames = mark;
+        // As many as came during this one come during the next.
+        this.#pieceFrames = Math.max(pieceFrames, Math.ceil(waiting / marksMax));
         // With all of them copied a read transaction keeps nothing from anybody.
         assert(waiting > 0, "checkpoint: a mark needs frames that wait");
         // Those set later are the next round's.
@@ -253,7 +258,10 @@ export class Checkpointer {
     const sync = this.#sync;
     if (!this.#mayBeLonger || sync === undefined || this.#isClosed || this.#options.isBusy())
       return;
-    this.#mayBeLonger = this.#shorten(sync, walBytesOf(Math.max(frames, this.#framesMax * kept)));
+    this.#mayBeLonger = this.#shorten(
+      sync,
+      this.#bytesOf(Math.max(frames, this.#framesMax * tooLong)),
+    );
   }
 
   /** @returns whether it may be longer still */
@@ -273,7 +281,7 @@ export class Checkpointer {
   #markWhenDue({ frames, waiting }: WalState): void {
     const marks = this.#marks;
     if (marks === undefined || this.#isClosed || this.#holdsBack) return;
-    if (waiting === 0 || frames - this.#markedFrames < pieceFrames || !marks.hasRoom) return;
+    if (waiting === 0 || frames - this.#markedFrames < this.#pieceFrames || !marks.hasRoom) return;
     try {
       marks.set();
       this.#markedFrames = frames;
@@ -322,14 +330,19 @@ export class Checkpointer {
       if (frames > 0) this.#now("TRUNCATE");
       return true;
     }
-    if (walBytesOf(frames) > cutBytesMax) {
+    if (this.#bytesOf(frames) > cutBytesMax) {
       this.#now("RESTART");
       // Unless somebody still reads in it.
-      return walBytesOf(this.state?.frames ?? 0) > cutBytesMax;
+      return this.#bytesOf(this.state?.frames ?? 0) > cutBytesMax;
     }
-    if (this.#shorten(sync, walBytesOf(frames))) return false;
+    if (this.#shorten(sync, this.#bytesOf(frames))) return false;
     if (frames > 0) this.#now("TRUNCATE");
     return true;
+  }
+
+  /** Of a WAL of so many frames. */
+  #bytesOf(frames: number): number {
+    return walHeadBytes + frames * this.#frameBytes;
   }
 
   #hold(): void {
@@ -358,10 +371,6 @@ export class Checkpointer {
     this.#notBeforeMs = performance.now() + afterFailureMs;
     this.#options.onFailure((error as Error).message);
   }
-}
-
-function walBytesOf(frames: number): number {
-  return walHeadBytes + frames * walFrameBytes;
 }
 
 function nextTurn(): Promise<void> {

@@ -12,7 +12,7 @@ import { assert } from "../core/assert.ts";
 import { type Database, openDatabase } from "../wasm/database.ts";
 import type { Vfs } from "../wasm/vfs/vfs.ts";
 
-const marksMax = 4;
+export const marksMax = 4;
 
 export class ReadMarks {
   /** In the order in which they were set. */
