@@ -134,8 +134,12 @@ test("what fails before the first row is a refusal, and after it a line and the 
   const { live, source, lines, subscribe } = open();
   source.failure = "no more memory";
   const refused = subscribe("SELECT id FROM t");
+  const second = subscribe("SELECT id FROM t");
   await source.step();
-  expect(await refused).toEqual({ kind: "refused", status: 400, why: "no more memory" });
+  // Also to those who waited for the first one's rows.
+  for (const one of [refused, second]) {
+    expect(await one).toEqual({ kind: "refused", status: 400, why: "no more memory" });
+  }
   source.failure = undefined;
   const outcome = subscribe("SELECT id FROM t");
   await source.step();

@@ -283,9 +283,10 @@ export class LiveQueries {
     try {
       first = await pieces.next();
     } catch (error) {
+      entry.endedBecause = (error as Error).message;
       this.#drop(entry);
       resolve();
-      return refused(400, (error as Error).message);
+      return refused(400, entry.endedBecause);
     }
     if (entry.isDropped) {
       resolve();
@@ -309,7 +310,11 @@ export class LiveQueries {
         await this.#started(entry);
       })
       .catch((error) => this.#end(entry, (error as Error).message))
-      .finally(resolve);
+      .finally(() => {
+        resolve();
+        // Where it ended early the source needs its snapshot no more.
+        void pieces.return?.();
+      });
     return head;
   }
 
@@ -329,7 +334,11 @@ export class LiveQueries {
   ): SubscribeOutcome | Promise<SubscribeOutcome> {
     const { starting } = entry;
     if (starting !== undefined) {
-      return starting.then(() => this.attach(entry.subscription.id, options, listener));
+      return starting.then(() => {
+        const { isDropped, endedBecause } = entry;
+        if (isDropped && endedBecause !== undefined) return refused(400, endedBecause);
+        return this.attach(entry.subscription.id, options, listener);
+      });
     }
     this.#teller.note();
     const fresh = this.#teller.freshen(entry);
@@ -540,6 +549,7 @@ export class LiveQueries {
   }
 
   #end(entry: Entry, why: string): void {
+    entry.endedBecause = why;
     const line = `${errorJson(why)}\n`;
     for (const listener of entry.listeners.values()) linesTo(listener, line);
     this.#drop(entry);

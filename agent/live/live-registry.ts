@@ -41,6 +41,8 @@ export interface Entry {
   /** It is in the store, with its rows as of this change; undefined: not yet. */
   savedChangeId: number | undefined;
   isDropped: boolean;
+  /** What its readers were told when it ended. */
+  endedBecause: string | undefined;
   /** How often it was looked at, how often that told something, and what it took of the store thread. */
   looked: number;
   told: number;
@@ -72,6 +74,7 @@ export function createEntry(subscription: Subscription, ord: number): Entry {
     known: undefined,
     savedChangeId: undefined,
     isDropped: false,
+    endedBecause: undefined,
     looked: 0,
     told: 0,
     busyMs: 0,
