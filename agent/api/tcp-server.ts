@@ -199,7 +199,9 @@ class TcpRequest implements ApiRequest, Incoming {
   isTaken = false;
   readonly #request: NodeRequest;
   readonly #bodyBytesMax: number;
-  readonly #ended = new AbortController();
+  /** Made when it is asked for: short answers never do. */
+  #ended: AbortController | undefined;
+  #isEnded = false;
 
   constructor(request: NodeRequest, response: NodeResponse, bodyBytesMax: number) {
     // Absolute form (RFC 9112 §3.2.2) is what proxies send.
@@ -209,7 +211,10 @@ class TcpRequest implements ApiRequest, Incoming {
     this.path = queryAt < 0 ? url : url.slice(0, queryAt);
     this.query = queryAt < 0 ? "" : url.slice(queryAt + 1);
     this.#request = request;
-    response.on("close", () => this.#ended.abort());
+    response.on("close", () => {
+      this.#isEnded = true;
+      this.#ended?.abort();
+    });
     this.#bodyBytesMax = bodyBytesMax;
   }
 
@@ -219,6 +224,10 @@ class TcpRequest implements ApiRequest, Incoming {
   }
 
   get signal(): AbortSignal {
+    if (this.#ended === undefined) {
+      this.#ended = new AbortController();
+      if (this.#isEnded) this.#ended.abort();
+    }
     return this.#ended.signal;
   }
 
