@@ -84,6 +84,8 @@ export class Checkpointer {
   /** Frames in the WAL when the last mark was set. */
   #markedFrames = 0;
   #pieceFrames = pieceFrames;
+  /** Of the marks that are set: those of the round that is under way. */
+  #roundMarks = 0;
   /** Than {@link tooLong}. */
   #mayBeLonger = false;
   /** Copies, also while the connection that writes is in a transaction. */
@@ -211,17 +213,18 @@ export class Checkpointer {
         assert(waiting > 0, "checkpoint: a mark needs frames that wait");
         // Those set later are the next round's.
         const pieces = marks.count;
+        this.#roundMarks = pieces;
         await sync.syncWal();
         for (let piece = 1; piece <= pieces; piece++) {
           if (this.#isClosed) return;
           this.#copy(sync, mark, piece === pieces);
           if (piece === pieces) break;
-          marks.releaseFirst();
+          this.#releaseFirst(marks);
           await nextTurn();
         }
         await sync.syncDatabase();
         if (this.#isClosed) return;
-        marks.releaseFirst();
+        this.#releaseFirst(marks);
         if (isLong) marks.releaseAll();
         if (!isLong || this.state?.waiting === 0) break;
       }
@@ -230,12 +233,18 @@ export class Checkpointer {
       this.#failed(error);
     } finally {
       this.#isUnderWay = false;
+      this.#roundMarks = 0;
       this.#holdsBack = false;
       this.#release();
       this.#endWatch();
       if (this.#isClosed) sync.close();
       else this.#end(isDone, isLong);
     }
+  }
+
+  #releaseFirst(marks: ReadMarks): void {
+    this.#roundMarks--;
+    marks.releaseFirst();
   }
 
   /** Copies up to the first mark. @param mark Frames up to the last of the round. */
@@ -281,10 +290,18 @@ export class Checkpointer {
   #markWhenDue({ frames, waiting }: WalState): void {
     const marks = this.#marks;
     if (marks === undefined || this.#isClosed || this.#holdsBack) return;
-    if (waiting === 0 || frames - this.#markedFrames < this.#pieceFrames || !marks.hasRoom) return;
+    if (waiting === 0 || frames - this.#markedFrames < this.#pieceFrames) return;
+    // All marks are the round's: it takes as long as the disk is slow.
+    if (!marks.hasRoom && marks.count === this.#roundMarks) return;
     try {
-      marks.set();
-      this.#markedFrames = frames;
+      if (marks.hasRoom) {
+        marks.set();
+        this.#markedFrames = frames;
+      } else {
+        // Every other one goes, so that no piece is larger than half of what comes.
+        this.#pieceFrames *= 2;
+        marks.release(this.#roundMarks);
+      }
     } catch (error) {
       this.#failed(error);
     }

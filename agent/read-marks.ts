@@ -48,7 +48,12 @@ export class ReadMarks {
   }
 
   releaseFirst(): void {
-    const database = this.#held.shift();
+    this.release(0);
+  }
+
+  /** @param index In the order in which they were set. */
+  release(index: number): void {
+    const [database] = this.#held.splice(index, 1);
     if (database === undefined) return;
     this.#free.push(database);
     if (!database.autocommit) database.exec("COMMIT");
