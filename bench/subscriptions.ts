@@ -10,7 +10,6 @@
  * @module
  */
 
-import { heapStats } from "bun:jsc";
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { connect, type Socket } from "node:net";
 import { tmpdir } from "node:os";
@@ -109,7 +108,6 @@ export const subscriptions: Bench = {
     );
     summary.initial_rows_ms = Number(initial.tookMs.toFixed(1));
     summary.initial_rows_longest_turn_ms = Number(initial.turnMs.toFixed(1));
-    summary.initial_rows_bytes_each = Math.round(initial.bytesEach);
     summary.rerun_longest_turn_ms = Number(initial.rerunTurnMs.toFixed(1));
     if (!isBrief) {
       const socket = await overSocket(small ? 20 : 1000, small ? 30 : 5000, small ? 30 : 1000);
@@ -130,7 +128,7 @@ export const subscriptions: Bench = {
       notes: [
         "growth: median cost of a commit that concerns nobody, with the most subscriptions open over with 10",
         "bytes_each: growth of this process per subscription and its listener, SQLite's heap and rows included",
-        "initial_rows: one subscription, its rows streamed from the reader thread; the longest turn is that of the store thread; bytes_each: growth of its JavaScript heap per row",
+        "initial_rows: one subscription, its rows streamed from the reader thread; the longest turn is that of the store thread",
         "rerun: a GROUP BY over all rows, run again at each commit; medians",
         "p50_ms, p99_ms: a real agent over its Unix socket, timed from when each write was due; p99_alone_ms: the same with no other open",
         "no peer: Corrosion batches events on a 600 ms timer, which is no yardstick",
@@ -346,8 +344,6 @@ async function initialRows(rows: number) {
   using opened = openThread();
   const { thread } = opened;
   await fill(thread, 1, rows);
-  Bun.gc(true);
-  const heapBefore = heapStats().heapSize;
   const begunMs = performance.now();
   let bytes = 0;
   let endMs = 0;
@@ -362,8 +358,6 @@ async function initialRows(rows: number) {
   if (bytes < rows * 10) throw new Error("rows are missing");
   // Until it is written down, too.
   await turnsUntil(() => thread.service.live.describe()[0]?.runs_now === false);
-  Bun.gc(true);
-  const bytesEach = (heapStats().heapSize - heapBefore) / rows;
   let toldMs = 0;
   const grouped = "SELECT node, count(*), sum(weight) FROM instances GROUP BY node";
   const outcome = await thread.service.subscribe(
@@ -396,7 +390,6 @@ async function initialRows(rows: number) {
     rowsPerSecond: rows / (tookMs / 1000),
     tookMs,
     turnMs,
-    bytesEach,
     rerunMs,
     rerunTurnMs,
   };

@@ -15,7 +15,7 @@ const tables: Record<string, ReadonlyMap<string, "text" | "integer">> = {
 const plainColumnsOf: PlainColumnsOf = (table) => tables[table];
 const filters = (sql: string) => constantFilters(sql, plainColumnsOf);
 
-const fra = { table: "t", column: "region", value: "fra" };
+const fra = { table: "t", column: "region", values: ["fra"] };
 
 test.each([
   "SELECT n, count(*) FROM t WHERE region = 'fra' GROUP BY n HAVING count(*) > 1",
@@ -23,6 +23,8 @@ test.each([
   "SELECT count(*) FROM u LEFT JOIN t x ON x.id = u.k OR 1 WHERE x.region = 'fra'",
   `SELECT DISTINCT x.n FROM T AS "x" JOIN u ON u.k = x.id WHERE "x"."region"='fra'`,
   "SELECT count(*) FILTER (WHERE n = 1) FROM t WHERE region = 'fra'",
+  "SELECT count(*) FROM t WHERE region IS 'fra'",
+  "SELECT count(*) FROM t WHERE region IN ('fra', 'fra')",
 ])("%s sees one region", (sql) => {
   expect(filters(sql)).toEqual([fra]);
 });
@@ -30,13 +32,34 @@ test.each([
 test("each table has its own, and values are as the column holds them", () => {
   const sql = "SELECT count(*) FROM t, u WHERE t.n = 7 AND u.region = 5 AND t.region = 'it''s'";
   expect(filters(sql)).toEqual([
-    { table: "t", column: "n", value: 7 },
-    { table: "u", column: "region", value: "5" },
+    { table: "t", column: "n", values: [7] },
+    { table: "u", column: "region", values: ["5"] },
+  ]);
+});
+
+test("one of several values is enough, by IN", () => {
+  expect(filters("SELECT max(n) FROM t WHERE id > 'a' AND t.region IN ('fra', 5, 'ams')")).toEqual([
+    { table: "t", column: "region", values: ["fra", "5", "ams"] },
+  ]);
+  expect(filters("SELECT max(n) FROM t WHERE n IN (1, 2)")).toEqual([
+    { table: "t", column: "n", values: [1, 2] },
   ]);
 });
 
 test.each([
   "SELECT count(*) FROM t",
+  "SELECT count(*) FROM t WHERE region NOT IN ('fra')",
+  "SELECT count(*) FROM t WHERE region IN ('fra') = 0",
+  "SELECT count(*) FROM t WHERE region IN ('fra', NULL)",
+  "SELECT count(*) FROM t WHERE region IN ('fra', n)",
+  "SELECT count(*) FROM t WHERE region IN ()",
+  "SELECT count(*) FROM t WHERE (region, n) IN ((1, 2))",
+  "SELECT count(*) FROM t WHERE n IN (1, '2')",
+  "SELECT count(*) FROM t WHERE region IS NOT 'fra'",
+  "SELECT count(*) FROM t WHERE region IS NULL",
+  "SELECT count(*) FROM t WHERE n IS TRUE",
+  "SELECT count(*) FROM t WHERE region IS 'fra' IS NULL",
+  "SELECT count(*) FROM t WHERE 'fra' IN (region)",
   "SELECT count(*) FROM t WHERE region = 'fra' OR n = 1",
   "SELECT count(*) FROM t WHERE (region = 'fra')",
   "SELECT count(*) FROM t WHERE NOT region = 'fra'",

@@ -1,5 +1,5 @@
 /**
- * Which rows of a table a query can see at all, read off its WHERE: those with one value in one column.
+ * Which rows of a table a query can see at all, read off its WHERE: those with one value in one column, or one of some.
  *
  * ```sql
  * SELECT service, count(*) FROM instances WHERE region = 'fra' GROUP BY service
@@ -10,9 +10,10 @@
  *
  * - the statement is one SELECT without another in it, and each table stands once in its FROM, so that
  *   nothing reads the table past this WHERE;
- * - `column = constant` is one of the terms that a WHERE without OR ANDs together;
+ * - `column = constant`, `column IS constant` or `column IN (constant, …)` is one of the terms that a WHERE
+ *   without OR ANDs together;
  * - no join is RIGHT or FULL. On the right of a LEFT JOIN it holds as well: a row that fails the term and
- *   one that is missing both leave a result that fails it, since NULL equals nothing.
+ *   one that is missing both leave a result that fails it, since NULL equals no constant.
  *
  * And the equality has to be one that is known here: a TEXT column with BINARY collation and a string (or
  * an integer, which SQLite turns into text then), or an INTEGER column and a small integer. When in doubt
@@ -28,9 +29,12 @@ export interface ConstantFilter {
   /** Both in ASCII lower case. */
   readonly table: string;
   readonly column: string;
-  /** What the column holds in rows that count: text, or an integer. */
-  readonly value: string | number;
+  /** What the column holds in rows that count: text, or integers; each once. */
+  readonly values: readonly (string | number)[];
 }
+
+/** Of more constants in one IN each commit would be looked up no faster than by table. */
+const valuesMax = 256;
 
 /** Affinity of columns that are stored and compared plainly, by name in ASCII lower case; undefined: no table of that kind. */
 export type PlainColumnsOf = (table: string) => ReadonlyMap<string, "text" | "integer"> | undefined;
@@ -72,7 +76,7 @@ export function constantFilters(sql: string, plainColumnsOf: PlainColumnsOf): Co
   for (const term of termsOf(clauses.where)) {
     const equality = equalityOf(term);
     if (equality === undefined) continue;
-    const { alias, column, constant } = equality;
+    const { alias, column, constants } = equality;
     const place =
       alias === undefined
         ? sources.length === 1
@@ -82,8 +86,11 @@ export function constantFilters(sql: string, plainColumnsOf: PlainColumnsOf): Co
     const table = sources[place]?.table;
     const affinity = columns[place]?.get(column);
     if (table === undefined || affinity === undefined || filters.has(table)) continue;
-    if (affinity === "text") filters.set(table, { table, column, value: String(constant) });
-    else if (typeof constant === "number") filters.set(table, { table, column, value: constant });
+    const isText = affinity === "text";
+    // A number as text is to an INTEGER column the number.
+    if (!isText && constants.some((constant) => typeof constant !== "number")) continue;
+    const values = [...new Set(isText ? constants.map(String) : constants)];
+    filters.set(table, { table, column, values });
   }
   return [...filters.values()];
 }
@@ -145,30 +152,55 @@ function termsOf(where: readonly SqlToken[]): SqlToken[][] {
   return terms;
 }
 
-/** `column = constant`, either way round, and nothing else. */
-function equalityOf(term: readonly SqlToken[]):
-  | {
-      readonly alias: string | undefined;
-      readonly column: string;
-      readonly constant: string | number;
-    }
-  | undefined {
-  const at = term.findIndex((token) => isSymbol(token, "=") || isSymbol(token, "=="));
+interface Equality {
+  readonly alias: string | undefined;
+  readonly column: string;
+  readonly constants: readonly (string | number)[];
+}
+
+/** `column = constant`, either way round, the same with IS, or `column IN (constant, …)`, and nothing else. */
+function equalityOf(term: readonly SqlToken[]): Equality | undefined {
+  const at = term.findIndex(
+    (token) =>
+      isSymbol(token, "=") ||
+      isSymbol(token, "==") ||
+      isWordOf(token, "is") ||
+      isWordOf(token, "in"),
+  );
   if (at < 0) return undefined;
+  const isIn = isWordOf(term[at], "in");
   const sides = [term.slice(0, at), term.slice(at + 1)];
-  const [name = [], other = []] =
-    sides[0]?.length === 1 && isConstant(sides[0][0]) ? sides.reverse() : sides;
-  const [token] = other;
-  if (other.length !== 1 || token === undefined) return undefined;
-  const constant = constantOf(token);
-  if (constant === undefined) return undefined;
+  const isTurned = !isIn && sides[0]?.length === 1 && isConstant(sides[0][0]);
+  const [name = [], other = []] = isTurned ? sides.reverse() : sides;
+  const constants = isIn ? listOf(other) : other.length === 1 ? constantsOf(other) : undefined;
+  if (constants === undefined) return undefined;
   const [first, dot, last] = name;
-  if (name.length === 1 && isName(first))
-    return { alias: undefined, column: first.value, constant };
+  if (name.length === 1 && isName(first)) {
+    return { alias: undefined, column: first.value, constants };
+  }
   if (name.length === 3 && isName(first) && isSymbol(dot, ".") && isName(last)) {
-    return { alias: first.value, column: last.value, constant };
+    return { alias: first.value, column: last.value, constants };
   }
   return undefined;
+}
+
+/** `(constant, …)` */
+function listOf(tokens: readonly SqlToken[]): (string | number)[] | undefined {
+  if (!isSymbol(tokens[0], "(") || !isSymbol(tokens.at(-1), ")")) return undefined;
+  const inner = tokens.slice(1, -1);
+  if (inner.length % 2 === 0 || inner.length > valuesMax * 2) return undefined;
+  if (inner.some((token, i) => i % 2 === 1 && !isSymbol(token, ","))) return undefined;
+  return constantsOf(inner.filter((_, i) => i % 2 === 0));
+}
+
+function constantsOf(tokens: readonly SqlToken[]): (string | number)[] | undefined {
+  const constants: (string | number)[] = [];
+  for (const token of tokens) {
+    const constant = constantOf(token);
+    if (constant === undefined) return undefined;
+    constants.push(constant);
+  }
+  return constants;
 }
 
 function isName(token: SqlToken | undefined): token is SqlToken {

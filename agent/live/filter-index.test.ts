@@ -22,8 +22,8 @@ function open() {
     isAdopting: () => adopting,
   });
   const regions = ["fra", "ams", "1"];
-  for (const value of regions) index.add(value, { table: "t", column: "region", value });
-  for (const value of [1, 2]) index.add(`n${value}`, { table: "t", column: "n", value });
+  for (const value of regions) index.add(value, { table: "t", column: "region", values: [value] });
+  for (const value of [1, 2]) index.add(`n${value}`, { table: "t", column: "n", values: [value] });
   let changes: TableChanges = new Map();
   node.store.watch({
     committing(merged) {
@@ -72,9 +72,11 @@ test("many rows, and rows that the store hasn't heard of, concern everyone", () 
 
 test("who filters no more isn't concerned", () => {
   const { index, concerned } = open();
-  index.remove("fra", { table: "t", column: "region", value: "fra" });
+  index.remove("fra", { table: "t", column: "region", values: ["fra"] });
   expect(concerned("INSERT INTO t VALUES ('a', 'fra', 1, '')")).toEqual(["n1"]);
-  for (const value of ["ams", "1"]) index.remove(value, { table: "t", column: "region", value });
-  for (const value of [1, 2]) index.remove(`n${value}`, { table: "t", column: "n", value });
+  for (const value of ["ams", "1"])
+    index.remove(value, { table: "t", column: "region", values: [value] });
+  for (const value of [1, 2])
+    index.remove(`n${value}`, { table: "t", column: "n", values: [value] });
   expect(index.isEmpty).toBe(true);
 });

@@ -1,5 +1,5 @@
 /**
- * Queries that are run again and see only rows with one value (`constant-filter.ts`), by table, column and
+ * Queries that are run again and see only rows with one value, or one of some (`constant-filter.ts`), by table, column and
  * value: a changed row is read once, and concerns those whose value it has.
  *
  * A row concerns those who saw it before, too. When another column changed these are the same, and when the
@@ -54,7 +54,7 @@ export class FilterIndex<M> {
     this.#options = options;
   }
 
-  add(member: M, { table, column, value }: ConstantFilter): void {
+  add(member: M, { table, column, values }: ConstantFilter): void {
     let columns = this.#byTable.get(table);
     if (columns === undefined) {
       columns = new Map();
@@ -67,19 +67,22 @@ export class FilterIndex<M> {
       found = { read: writer.prepare(sql), readBefore: reader.prepare(sql), byValue: new Map() };
       columns.set(column, found);
     }
-    const members = found.byValue.get(value);
-    if (members === undefined) found.byValue.set(value, new Set([member]));
-    else members.add(member);
+    for (const value of values) {
+      const members = found.byValue.get(value);
+      if (members === undefined) found.byValue.set(value, new Set([member]));
+      else members.add(member);
+    }
   }
 
-  remove(member: M, { table, column, value }: ConstantFilter): void {
+  remove(member: M, { table, column, values }: ConstantFilter): void {
     const columns = this.#byTable.get(table);
     const found = columns?.get(column);
-    const members = found?.byValue.get(value);
-    if (columns === undefined || found === undefined || members === undefined) return;
-    members.delete(member);
-    if (members.size > 0) return;
-    found.byValue.delete(value);
+    if (columns === undefined || found === undefined) return;
+    for (const value of values) {
+      const members = found.byValue.get(value);
+      members?.delete(member);
+      if (members?.size === 0) found.byValue.delete(value);
+    }
     if (found.byValue.size > 0) return;
     found.read.finalize();
     found.readBefore.finalize();
