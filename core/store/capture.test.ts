@@ -1,5 +1,8 @@
 import { expect, test } from "bun:test";
 import { SqliteNode } from "../../test/generators/sqlite-store.ts";
+import { siteOf } from "../../test/model/history.ts";
+import { encodeKey } from "../row/key.ts";
+import { RawText } from "../row/value.ts";
 import type { CommitResult } from "./store-outcomes.ts";
 
 const schema = `
@@ -225,6 +228,33 @@ test("generated columns are not sent, wherever they stand", () => {
   expect(summary(pair.write("UPDATE g SET z = 2"))).toEqual([["g", "z", 1]]);
   expect(summary(pair.write("UPDATE g SET a = 'de'"))).toEqual([["g", "a", 1]]);
   expect(pair.other.table("g")).toEqual([["x", "de!", "de", 2, 2]]);
+});
+
+test("TEXT that isn't UTF-8 is refused; what is there of it may stay and the rest of its row be written", () => {
+  using pair = new Pair();
+  const { one, other } = pair;
+  pair.write("INSERT INTO t (k, a) VALUES ('x', 'fine')");
+  const refused = (sql: string): string => {
+    const result = one.tryWrite(sql);
+    return result.kind === "refused" ? result.why : result.kind;
+  };
+  expect(refused("INSERT INTO t (k) VALUES (CAST(x'ff' AS TEXT))")).toBe(
+    "t.k: TEXT that isn't UTF-8: write it as a BLOB",
+  );
+  expect(refused("UPDATE t SET a = char(0xd800)")).toBe(
+    "t.a: TEXT that isn't UTF-8: write it as a BLOB",
+  );
+  expect(refused("UPDATE t SET a = CAST('ä' AS TEXT) || char(0)")).toBe("committed");
+  // A peer of an older release has written it.
+  const stamp = { ms: 90_000, count: 0, site: siteOf(7) };
+  const cell = { column: "a", stamp, value: new RawText(new Uint8Array([0xff])) };
+  const key = encodeKey(["old"]) as Uint8Array;
+  for (const { store } of [one, other]) {
+    store.merge([{ table: "t", key, clock: { ...stamp, cl: 1 }, cells: [cell] }]);
+  }
+  one.nowMs = 100_000;
+  expect(refused("UPDATE t SET n = 7 WHERE k = 'old'")).toBe("committed");
+  expect(one.db.all("SELECT n, hex(a) FROM t WHERE k = 'old'")).toEqual([[7, "FF"]]);
 });
 
 test("a statement that fails in the middle leaves what came before", () => {

@@ -6,7 +6,7 @@
  * @module
  */
 
-import { utf8Length } from "../bytes/utf8.ts";
+import { utf8Decode, utf8Length } from "../bytes/utf8.ts";
 import { changesetBytesMax } from "../change/changeset.ts";
 import { rowsMax } from "../change/row-block.ts";
 import { compareHlc, type Hlc, type Stamp } from "../clock/stamp.ts";
@@ -239,6 +239,39 @@ function localRow(change: LocalChange, after: RowState, digester: Digester): Loc
 export function problemOfCount(changes: readonly LocalChange[]): string | undefined {
   if (changes.length <= rowsMax) return undefined;
   return `a transaction may change ${rowsMax} rows, this one changes ${changes.length}: split it`;
+}
+
+/**
+ * Why a commit's TEXT is refused; undefined when it isn't. TEXT that isn't UTF-8 (only SQL can make it:
+ * `CAST(x'ff' AS TEXT)`) can't be said in JSON: one row of it would end every live query that shows it, on every node.
+ * What is there already, of peers' or older than this rule, is left alone.
+ */
+export function problemOfText(changes: readonly LocalChange[]): string | undefined {
+  for (const change of changes) {
+    const { plan } = change.touched.table;
+    if (change.kind === "update") {
+      for (const [column, value] of change.values) {
+        if (isNotText(value)) return notText(plan.name, column);
+      }
+    } else if (change.kind === "insert") {
+      const { key, values } = change.row;
+      for (let i = 0; i < key.length; i++) {
+        if (isNotText(key[i] as SqlValue)) return notText(plan.name, plan.keyColumns[i]?.name);
+      }
+      for (let i = 0; i < values.length; i++) {
+        if (isNotText(values[i] as SqlValue)) return notText(plan.name, plan.valueColumns[i]?.name);
+      }
+    }
+  }
+  return undefined;
+}
+
+function isNotText(value: SqlValue): boolean {
+  return value instanceof RawText && utf8Decode(value.bytes) === undefined;
+}
+
+function notText(table: string, column: string | undefined): string {
+  return `${table}.${column}: TEXT that isn't UTF-8: write it as a BLOB`;
 }
 
 /** Why a commit is too large to be sent; undefined when it isn't. */

@@ -24,6 +24,7 @@ import {
   problemOfBytes,
   problemOfCount,
   problemOfSize,
+  problemOfText,
   stampChanges,
 } from "./local-commit.ts";
 import type { LocalWriter } from "./local-writer.ts";
@@ -116,6 +117,8 @@ export class LocalTransaction {
     const changes = collectChanges(journal, this.#parts);
     const tooMany = problemOfCount(changes);
     if (tooMany !== undefined) return refuse(tooMany);
+    const notText = problemOfText(changes);
+    if (notText !== undefined) return refuse(notText);
     let rows: LocalRow[] = [];
     let stamp: Stamp | undefined;
     if (changes.some(({ kind }) => kind !== "moved")) {

@@ -7,6 +7,7 @@ import type { StoreReply, Ticket } from "../node/border.ts";
 import { Digester } from "../row/digest.ts";
 import { encodeKey } from "../row/key.ts";
 import type { RowState } from "../row/row-state.ts";
+import { RawText } from "../row/value.ts";
 import { Replica } from "./replica.ts";
 import type { ScrubSlice } from "./scrub.ts";
 
@@ -48,7 +49,7 @@ test("sound rows pass a scrub, whatever stands in them", () => {
     ),
   );
   node.write(
-    "INSERT INTO t VALUES (1, 1.0, 2, 'x'), ('two', x'00', -0.0, ''), (x'03', NULL, NULL, '\u{1F600}'), (4, 9007199254740993, 1e300, CAST(x'ff00' AS TEXT))",
+    "INSERT INTO t VALUES (1, 1.0, 2, 'x'), ('two', x'00', -0.0, ''), (x'03', NULL, NULL, '\u{1F600}'), (4, 9007199254740993, 1e300, 'ü' || char(0))",
     "INSERT INTO w VALUES (1.0, 1), ('y', 'z')",
   );
   const stamp = { ms: 5000, count: 0, site: siteOf(3) };
@@ -62,8 +63,10 @@ test("sound rows pass a scrub, whatever stands in them", () => {
             { column: "zz", stamp, value: 1 },
           ],
   });
-  node.store.merge([held("t", "q"), held("unknown", "r"), held("t", "gone", 2)]);
-  expect(pass(node)).toMatchObject({ rows: 9, damaged: 0, merged: [] });
+  const raw = new RawText(new Uint8Array([0xff, 0]));
+  const notText = { ...held("t", "raw"), cells: [{ column: "c", stamp, value: raw }] };
+  node.store.merge([held("t", "q"), held("unknown", "r"), held("t", "gone", 2), notText]);
+  expect(pass(node)).toMatchObject({ rows: 10, damaged: 0, merged: [] });
   expect(node.store.damaged()).toEqual([]);
 });
 
