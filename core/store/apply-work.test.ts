@@ -263,6 +263,20 @@ test("slices change nothing of what a merge comes to", () => {
         expect(sliced.fingerprint()).toBe(whole.fingerprint());
       },
     ),
-    { numRuns: 40 },
+    {
+      numRuns: 40,
+      examples: [
+        // A whole slice that waits for its COMMIT is left in the middle of its body.
+        [
+          [
+            { kind: "rows", bodies: [{ from: 0, count: 80, ms: startMs - 1000 }] },
+            { kind: "tick", times: 1 },
+            { kind: "apply", bodies: [] },
+            { kind: "abandon" },
+          ],
+          16,
+        ],
+      ],
+    },
   );
 }, 20_000);

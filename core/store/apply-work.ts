@@ -201,11 +201,15 @@ export class ApplyWork {
     return true;
   }
 
-  /** Makes it free in any case: a transaction is rolled back, however often that has been. */
+  /** Makes it free in any case: a transaction that isn't whole is rolled back, however often that has been. */
   abandon(): void {
     const job = this.#jobs[0];
     if (this.#taking !== undefined) this.#take(untilTheEnd);
-    if (this.#open !== undefined && job !== undefined) this.#rollback(job);
+    if (this.#open === undefined || job === undefined) return;
+    // Rolling a whole slice back would read rows again that slices before it have brought in and counted.
+    if (this.#open.isWhole) this.#commit(job);
+    else this.#rollback(job);
+    if (this.#taking !== undefined) this.#take(untilTheEnd);
   }
 
   /** @returns whether the job is done; otherwise the slice is over */
