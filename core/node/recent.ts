@@ -5,11 +5,13 @@
  *
  * So a node that was away isn't blind for a settle time, and its verdicts may begin.
  *
+ * Its peers name mostly the same rows. What is being fetched from one isn't asked of the next at once; when it has come,
+ * or hasn't for {@link awaitedMs}, that is looked at again.
+ *
  * @module
  */
 
 import type { Entry, Frame } from "../change/frame.ts";
-import type { RowId } from "../row/digest.ts";
 import type { PeerId } from "./border.ts";
 import type { Fetches } from "./fetches.ts";
 import type { Peer } from "./peer.ts";
@@ -25,14 +27,20 @@ interface Exchange {
   peerNamedAll: boolean;
   comparing: boolean;
   /** What is still to be fetched, urgent first. */
-  ids: RowId[];
-  fetching: boolean;
+  wanted: Entry[];
+  /** What is being fetched; nothing while nothing is. */
+  fetching: readonly Entry[];
+  /** What is being fetched from others. */
+  awaited: Entry[];
+  awaitedUntilMs: number;
   retryMs: number;
   isComplete: boolean;
 }
 
 /** Row ids in one fetch. Fetches of one peer follow each other, so that urgent rows come first. */
 const idsPerFetch = 2048;
+/** How long a row that is fetched from one peer isn't fetched from another: that may be slow, or gone. */
+const awaitedMs = 300;
 /** Entries of a peer that are kept while the store starts. Beyond that repair brings the rows. */
 const heldMax = 100_000;
 
@@ -41,6 +49,8 @@ export class RecentRows {
   readonly #fetches: Fetches;
   readonly #verdicts: Verdicts;
   readonly #exchanges = new Map<PeerId, Exchange>();
+  /** Rows, as they were named, that are wanted or fetched, and from whom. */
+  readonly #underWay = new Map<string, Exchange>();
   #retryMs = Number.POSITIVE_INFINITY;
 
   constructor(world: World, fetches: Fetches, verdicts: Verdicts) {
@@ -49,7 +59,7 @@ export class RecentRows {
     this.#verdicts = verdicts;
   }
 
-  /** When a fetch that failed is tried again. */
+  /** When a fetch that failed is tried again, or what is awaited has been for long enough. */
   deadlineMs(): number {
     return this.#retryMs;
   }
@@ -60,8 +70,10 @@ export class RecentRows {
       held: [],
       peerNamedAll: false,
       comparing: false,
-      ids: [],
-      fetching: false,
+      wanted: [],
+      fetching: [],
+      awaited: [],
+      awaitedUntilMs: Number.POSITIVE_INFINITY,
       retryMs: 0,
       isComplete: false,
     });
@@ -69,7 +81,12 @@ export class RecentRows {
   }
 
   peerGone(peer: PeerId): void {
+    const exchange = this.#exchanges.get(peer);
+    if (exchange === undefined) return;
     this.#exchanges.delete(peer);
+    this.#release(exchange, exchange.wanted);
+    this.#release(exchange, exchange.fetching);
+    this.#lookAgain();
   }
 
   /** The store has an index now, or has moved on. */
@@ -87,7 +104,12 @@ export class RecentRows {
     this.#retryMs = Number.POSITIVE_INFINITY;
     for (const [id, exchange] of this.#exchanges) {
       const peer = this.#world.readyPeer(id);
-      if (peer !== undefined) this.#fetch(peer, exchange);
+      if (peer === undefined) continue;
+      if (this.#world.elapsedMs >= exchange.awaitedUntilMs) {
+        exchange.awaitedUntilMs = Number.POSITIVE_INFINITY;
+        this.#want(exchange, exchange.awaited.splice(0), false);
+      } else this.#retryMs = Math.min(this.#retryMs, exchange.awaitedUntilMs);
+      this.#fetch(peer, exchange);
     }
   }
 
@@ -142,7 +164,9 @@ export class RecentRows {
       exchange.comparing = false;
       if (this.#exchanges.get(peer.id) !== exchange) return;
       if (answer.kind === "missing") {
-        for (const id of answer.ids) exchange.ids.push(id);
+        const missing = new Set(answer.ids);
+        const wanted = entries.filter(({ id }) => missing.has(id));
+        this.#want(exchange, wanted, true);
         this.#compare(peer, exchange);
       } else this.#hold(exchange, entries);
       this.#fetch(peer, exchange);
@@ -150,32 +174,86 @@ export class RecentRows {
     });
   }
 
+  /** What another peer is asked for already is only noted, if that `mayWait`. */
+  #want(exchange: Exchange, entries: readonly Entry[], mayWait: boolean): void {
+    for (const entry of entries) {
+      const under = this.#underWay.get(nameOf(entry));
+      if (mayWait && under !== undefined && under !== exchange) {
+        exchange.awaited.push(entry);
+        continue;
+      }
+      this.#underWay.set(nameOf(entry), exchange);
+      exchange.wanted.push(entry);
+    }
+    if (exchange.awaited.length === 0) return;
+    if (exchange.awaitedUntilMs === Number.POSITIVE_INFINITY) {
+      exchange.awaitedUntilMs = this.#world.elapsedMs + awaitedMs;
+    }
+    this.#retryMs = Math.min(this.#retryMs, exchange.awaitedUntilMs);
+  }
+
+  #release(exchange: Exchange, entries: readonly Entry[]): void {
+    for (const entry of entries) {
+      const name = nameOf(entry);
+      if (this.#underWay.get(name) === exchange) this.#underWay.delete(name);
+    }
+  }
+
+  /** What was awaited from others and isn't under way any more is compared again: it may have come. */
+  #lookAgain(): void {
+    for (const [id, exchange] of this.#exchanges) {
+      const { awaited } = exchange;
+      const peer = this.#world.readyPeer(id);
+      if (awaited.length === 0 || peer === undefined) continue;
+      exchange.awaited = awaited.filter((entry) => this.#underWay.has(nameOf(entry)));
+      if (exchange.awaited.length === 0) exchange.awaitedUntilMs = Number.POSITIVE_INFINITY;
+      if (exchange.awaited.length === awaited.length) continue;
+      // Some of what it awaited has come just now: the rest may be given its time anew.
+      else if (exchange.awaited.length > 0)
+        exchange.awaitedUntilMs = this.#world.elapsedMs + awaitedMs;
+      this.#hold(
+        exchange,
+        awaited.filter((entry) => !this.#underWay.has(nameOf(entry))),
+      );
+      this.#compare(peer, exchange);
+    }
+  }
+
   #fetch(peer: Peer, exchange: Exchange): void {
-    if (exchange.fetching || exchange.ids.length === 0) return;
+    if (exchange.fetching.length > 0 || exchange.wanted.length === 0) return;
     if (this.#world.elapsedMs < exchange.retryMs) {
       this.#retryMs = Math.min(this.#retryMs, exchange.retryMs);
       return;
     }
-    const ids = exchange.ids.slice(0, idsPerFetch);
-    exchange.ids = exchange.ids.slice(idsPerFetch);
-    exchange.fetching = true;
+    const fetching = exchange.wanted.slice(0, idsPerFetch);
+    exchange.wanted = exchange.wanted.slice(idsPerFetch);
+    exchange.fetching = fetching;
+    const ids = fetching.map(({ id }) => id);
     this.#fetches.start(peer, { by: "id", ids }, 1, (applied) => {
-      exchange.fetching = false;
       if (this.#exchanges.get(peer.id) !== exchange) return;
+      exchange.fetching = [];
+      // One that failed is asked for again, but others needn't wait for that.
+      this.#release(exchange, fetching);
       if (applied === undefined) {
-        exchange.ids = ids.concat(exchange.ids);
+        exchange.wanted = fetching.concat(exchange.wanted);
         exchange.retryMs = this.#world.elapsedMs + this.#world.tuning.busyMs;
       }
       this.#fetch(peer, exchange);
       this.#completeIfDone(exchange);
+      this.#lookAgain();
     });
   }
 
   #completeIfDone(exchange: Exchange): void {
-    const { peerNamedAll, comparing, ids, fetching, held, isComplete } = exchange;
-    if (isComplete || !peerNamedAll || comparing || fetching) return;
-    if (ids.length > 0 || held.length > 0) return;
+    const { peerNamedAll, comparing, wanted, fetching, awaited, held, isComplete } = exchange;
+    if (isComplete || !peerNamedAll || comparing || fetching.length > 0) return;
+    if (wanted.length > 0 || held.length > 0 || awaited.length > 0) return;
     exchange.isComplete = true;
     this.#verdicts.recentComplete();
   }
+}
+
+/** A row as it is named: another version of it is something else. */
+function nameOf({ id, digest }: Entry): string {
+  return id + digest;
 }

@@ -9,6 +9,7 @@ import { runScenario } from "./scenarios.ts";
 
 const cases: readonly (readonly [name: string, seeds: readonly number[]])[] = [
   ["late", [1, 2, 4]],
+  ["late-after-load", [2, 3]],
   ["mostly-different", [1]],
   ["all-crash", [1, 2, 3, 4]],
   ["schema-versions", [1, 2, 3, 4, 5]],

@@ -7,7 +7,7 @@
  * @module
  */
 
-import { allCrash, late, mostlyDifferent, restart } from "./scenarios/catch-up.ts";
+import { allCrash, late, lateAfterLoad, mostlyDifferent, restart } from "./scenarios/catch-up.ts";
 import { mixed, sqlite } from "./scenarios/drawn-faults.ts";
 import { plannedStop } from "./scenarios/members.ts";
 import { backlog, credit, flood } from "./scenarios/overload.ts";
@@ -21,6 +21,7 @@ export const scenarios: Readonly<Record<string, Scenario>> = {
   mixed,
   sqlite,
   late,
+  "late-after-load": lateAfterLoad,
   restart,
   partition,
   asymmetric,

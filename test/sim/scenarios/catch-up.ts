@@ -51,6 +51,30 @@ export const late: Scenario = {
   },
 };
 
+export const lateAfterLoad: Scenario = {
+  about: "an empty node joins five that were loaded just now, and all name the same recent rows",
+  nodes: 6,
+  run: ({ seed, nodes }) => {
+    using cluster = new Cluster({
+      ...{ seed, nodes, watched: 0, network: { delayMsMin: 1, delayMsMax: 40 } },
+    });
+    const newcomer = cluster.node(nodes - 1);
+    for (const node of cluster.nodes.slice(0, -1)) node.start();
+    cluster.run(2000);
+    const rows = 3000;
+    load(cluster.node(0), 0, rows);
+    cluster.run(1500);
+    newcomer.start();
+    const has = () => newcomer.store.shown().size === rows;
+    const rowsMs = cluster.runUntil(has, 4000, () => "the newcomer lacks rows after 4 s", 10);
+    const finished = finish(cluster, 20_000);
+    const { rowsFetched } = newcomer.machine.snapshot().counters;
+    // Once as recent and once in the stream, and some of what was under way twice.
+    if (rowsFetched > 2.5 * rows) cluster.fail(`${rowsFetched} rows fetched for ${rows}`);
+    return measured(cluster, { rowsMs, newcomerFetched: rowsFetched, ...finished });
+  },
+};
+
 export const mostlyDifferent: Scenario = {
   about: "nearly all of 4,000 rows changed while a node was apart: it takes them in a stream",
   nodes: 3,
