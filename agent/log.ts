@@ -31,7 +31,7 @@ export interface LogOptions {
 
 export function createLog(options: LogOptions): Log {
   const limit = levels.indexOf(options.level);
-  const write = options.write ?? stderrWriter();
+  const write = options.write ?? writeToStderr;
   const isJournal = process.env.JOURNAL_STREAM !== undefined;
   const say = (level: LogLevel, text: string, fields: LogFields = {}): void => {
     if (levels.indexOf(level) > limit) return;
@@ -55,27 +55,30 @@ export function createLog(options: LogOptions): Log {
   };
 }
 
+let isWatched = false;
+let isBroken = false;
+
 /**
  * A log that can't be written (a full disk, a collector that has gone) is no reason to end: its lines are lost
  * until it can be again.
  */
-function stderrWriter(): (line: string) => void {
-  let isBroken = false;
-  process.stderr.on("error", () => {
-    isBroken = true;
-  });
-  return (line) => {
-    if (!isBroken) {
-      process.stderr.write(line);
-      return;
-    }
-    try {
-      // The stream has ended with its first error; what it led to may have room again.
-      writeSync(2, line);
-    } catch {
-      // Lost.
-    }
-  };
+function writeToStderr(line: string): void {
+  if (!isWatched) {
+    isWatched = true;
+    process.stderr.on("error", () => {
+      isBroken = true;
+    });
+  }
+  if (!isBroken) {
+    process.stderr.write(line);
+    return;
+  }
+  try {
+    // The stream has ended with its first error; what it led to may have room again.
+    writeSync(2, line);
+  } catch {
+    // Lost.
+  }
 }
 
 function quoted(value: string): string {
