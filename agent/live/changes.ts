@@ -80,18 +80,30 @@ export function* changesOf(
 ): Generator<Change, void> {
   let rowId = lastRowId;
   let changeId = lastChangeId;
-  const change = (
-    type: Change["type"],
-    id: number,
-    { identity, cells }: ReadRow,
-    oldIdentity: string,
-  ): Change => {
-    const line = `{"change":["${type}",${id},${cells},${++changeId}]}\n`;
-    return { type, rowId: id, cells, oldIdentity, identity, line };
-  };
-  for (const { held, now } of updates) yield change("update", held.row.rowId, now, held.identity);
-  for (const now of inserts) yield change("insert", ++rowId, now, now.identity);
-  for (const { identity, row } of deletes) {
-    yield change("delete", row.rowId, { identity, cells: row.cells }, identity);
-  }
+  for (const { held, now } of updates) yield updated(held, now, ++changeId);
+  for (const now of inserts) yield inserted(now, ++rowId, ++changeId);
+  for (const held of deletes) yield deleted(held, ++changeId);
+}
+
+export function updated({ identity, row }: HeldRow, now: ReadRow, changeId: number): Change {
+  return change("update", row.rowId, now, identity, changeId);
+}
+
+export function inserted(now: ReadRow, rowId: number, changeId: number): Change {
+  return change("insert", rowId, now, now.identity, changeId);
+}
+
+export function deleted({ identity, row }: HeldRow, changeId: number): Change {
+  return change("delete", row.rowId, { identity, cells: row.cells }, identity, changeId);
+}
+
+function change(
+  type: Change["type"],
+  rowId: number,
+  { identity, cells }: ReadRow,
+  oldIdentity: string,
+  changeId: number,
+): Change {
+  const line = `{"change":["${type}",${rowId},${cells},${changeId}]}\n`;
+  return { type, rowId, cells, oldIdentity, identity, line };
 }

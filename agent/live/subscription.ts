@@ -19,7 +19,16 @@ import type { SqlValue } from "../../core/row/value.ts";
 import type { Statement } from "../../wasm/statement.ts";
 import { cellsJson } from "../sql/query-runner.ts";
 import { ChangeHistory, type HistoryLimits } from "./change-history.ts";
-import { asOneUpdate, type Change, changesOf, type HeldRow, pairUp } from "./changes.ts";
+import {
+  asOneUpdate,
+  type Change,
+  changesOf,
+  deleted,
+  type HeldRow,
+  inserted,
+  pairUp,
+  updated,
+} from "./changes.ts";
 import type { ConstantFilter } from "./constant-filter.ts";
 import type { Dependencies } from "./dependencies.ts";
 import { keySeparator, keyText, parseKeyText } from "./key-text.ts";
@@ -401,6 +410,16 @@ export class Subscription {
         else come.push({ identity, cells: text });
       }
       for (const row of rows) gone.push({ identity, row });
+    }
+    // What most commits come to: thousands may have one change each to tell.
+    const [[held], [now]] = [gone, come];
+    const changeId = this.history.lastId + 1;
+    if (gone.length === 1 && come.length === 1 && held?.identity === now?.identity) {
+      return [updated(held as HeldRow, now as ReadRow, changeId)];
+    }
+    if (gone.length === 1 && come.length === 0) return [deleted(held as HeldRow, changeId)];
+    if (gone.length === 0 && come.length === 1) {
+      return [inserted(now as ReadRow, this.#lastRowId + 1, changeId)];
     }
     const changes: Change[] = [];
     for (const change of this.changes(gone, come)) if (change !== undefined) changes.push(change);
