@@ -425,6 +425,7 @@ function subscribeOptions(request: ApiRequest): SubscribeOptions {
     from: query.unsigned("from"),
     skipRows: query.boolean("skip_rows") ?? false,
     transactions: query.flag("tx"),
+    gone: request.signal,
   };
 }
 

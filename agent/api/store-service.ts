@@ -49,6 +49,8 @@ export interface SubscribeOptions {
   readonly skipRows: boolean;
   /** Lines of our own tell where transactions end (`agent/transaction-lines.ts`). */
   readonly transactions?: boolean;
+  /** Aborts when the client is gone: what only it waits for isn't begun. */
+  readonly gone?: AbortSignal;
 }
 
 export type StreamEvent =

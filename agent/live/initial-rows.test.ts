@@ -90,8 +90,10 @@ function open() {
     if (event.kind === "end") lines.push("end");
     else lines.push(...Buffer.from(event.bytes).toString().trim().split("\n"));
   };
-  const subscribe = (sql: string, take = listener) =>
-    live.subscribe({ sql, parameters: undefined }, { from: undefined, skipRows: false }, take);
+  const subscribe = (sql: string, take = listener, gone?: AbortSignal) => {
+    const options = { from: undefined, skipRows: false, ...(gone === undefined ? {} : { gone }) };
+    return live.subscribe({ sql, parameters: undefined }, options, take);
+  };
   return { live, source, write, lines, subscribe };
 }
 
@@ -159,4 +161,21 @@ test("a schema change ends what is starting, and the source is stopped", async (
   expect(lines.slice(2)).toEqual(['{"error":"the schema changed: subscribe again"}', "end"]);
   await source.step();
   expect(source.isStopped).toBe(true);
+});
+
+test("a client that goes before the first row takes its query out of the line, unless another waits for it", async () => {
+  const { live, source, subscribe } = open();
+  const nobody = () => {};
+  const [first, second] = [new AbortController(), new AbortController()];
+  const alone = subscribe("SELECT id FROM t", nobody, first.signal);
+  const shared = subscribe("SELECT v FROM t", nobody, second.signal);
+  const other = subscribe("SELECT v FROM t");
+  first.abort();
+  second.abort();
+  await source.step();
+  expect(await alone).toMatchObject({ kind: "refused", why: "nobody waits for it any more" });
+  for (let i = 0; i < 4; i++) await source.step();
+  expect((await shared).kind).toBe("subscribed");
+  expect((await other).kind).toBe("subscribed");
+  expect(live.describe().map(({ sql }) => sql)).toEqual(["SELECT v FROM t"]);
 });

@@ -271,7 +271,7 @@ export class LiveQueries {
     entry: Entry,
     source: AsyncIterable<readonly ReadRow[]>,
     begunMs: number,
-    { skipRows }: SubscribeOptions,
+    { skipRows, gone }: SubscribeOptions,
     listener: StreamListener,
   ): Promise<SubscribeOutcome> {
     const { subscription } = entry;
@@ -279,14 +279,12 @@ export class LiveQueries {
     this.#registry.add(entry);
     this.#registry.setStarting(entry, ended);
     const pieces = source[Symbol.asyncIterator]();
-    let first: IteratorResult<readonly ReadRow[]>;
-    try {
-      first = await pieces.next();
-    } catch (error) {
-      entry.endedBecause = (error as Error).message;
+    const first = await this.#firstPiece(entry, pieces, gone);
+    if (typeof first === "string") {
+      entry.endedBecause = first;
       this.#drop(entry);
       resolve();
-      return refused(400, entry.endedBecause);
+      return refused(400, first);
     }
     if (entry.isDropped) {
       resolve();
@@ -318,6 +316,30 @@ export class LiveQueries {
     return head;
   }
 
+  /** It may be in line for long: where only one client waits, and goes, it leaves. @returns why there is none */
+  async #firstPiece(
+    entry: Entry,
+    pieces: AsyncIterator<readonly ReadRow[]>,
+    gone: AbortSignal | undefined,
+  ): Promise<IteratorResult<readonly ReadRow[]> | string> {
+    let isLeft = false;
+    const onGone = (): void => {
+      if (entry.startingWaits > 0) return;
+      isLeft = true;
+      void pieces.return?.();
+    };
+    gone?.addEventListener("abort", onGone);
+    try {
+      if (gone?.aborted === true) onGone();
+      const first = await pieces.next();
+      return isLeft ? "nobody waits for it any more" : first;
+    } catch (error) {
+      return (error as Error).message;
+    } finally {
+      gone?.removeEventListener("abort", onGone);
+    }
+  }
+
   /** All its rows are there: now for what was committed since they were asked for. */
   async #started(entry: Entry): Promise<void> {
     const { subscription } = entry;
@@ -334,6 +356,7 @@ export class LiveQueries {
   ): SubscribeOutcome | Promise<SubscribeOutcome> {
     const { starting } = entry;
     if (starting !== undefined) {
+      entry.startingWaits++;
       return starting.then(() => {
         const { isDropped, endedBecause } = entry;
         if (isDropped && endedBecause !== undefined) return refused(400, endedBecause);

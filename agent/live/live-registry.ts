@@ -23,6 +23,8 @@ export interface Entry {
   idleSinceMs: number | undefined;
   /** Its first rows are on their way; resolves when they are there, or never will be. */
   starting: Promise<void> | undefined;
+  /** Others that wait for these. */
+  startingWaits: number;
   /** It is being run in another thread. */
   rerun: Rerun | undefined;
   /** Which rows it has can't be told now: a keyed query whose rows are on their way. */
@@ -64,6 +66,7 @@ export function createEntry(subscription: Subscription, ord: number): Entry {
     ord,
     idleSinceMs: undefined,
     starting: undefined,
+    startingWaits: 0,
     rerun: undefined,
     isUnsettled: false,
     isLong: false,
