@@ -452,9 +452,17 @@ async function overSocket(open: number, subscribers: number, rounds: number) {
       }
       await Promise.all(writes);
       const deadlineMs = performance.now() + 10_000;
-      while (readAt.size < rounds && performance.now() < deadlineMs) await Bun.sleep(5);
-      if (readAt.size !== rounds) throw new Error(`${rounds} events wanted, ${readAt.size} came`);
-      return fromMs.map((from, i) => (readAt.get(i + 1) as number) - from);
+      while (!readAt.has(rounds) && performance.now() < deadlineMs) await Bun.sleep(5);
+      if (!readAt.has(rounds)) throw new Error(`the last event of ${rounds} didn't come`);
+      // Where commits came faster than there was time to look, one event tells of several.
+      let seenMs = Number.NaN;
+      return fromMs
+        .map((from, i) => [from, readAt.get(i + 1)] as const)
+        .reverse()
+        .map(([from, atMs]) => {
+          seenMs = atMs ?? seenMs;
+          return seenMs - from;
+        });
     };
     const alone = await timed();
     await client.transact(`UPDATE instances SET weight = 0 WHERE id = 'i${open}'`);
