@@ -12,7 +12,13 @@ const kb = 1024;
 test("what was written is begun in pieces of 256 KB, without the page that is still being filled", () => {
   const begun: [number, number][] = [];
   const writeback = new EarlyWriteback((_fd, offset, bytes) => begun.push([offset, bytes]));
-  for (let offset = 0; offset < 600 * kb; offset += 30_000) writeback.wrote(7, offset, 30_000);
+  const fill = () => {
+    for (let offset = 0; offset < 600 * kb; offset += 30_000) writeback.wrote(7, offset, 30_000);
+  };
+  // The file grows.
+  fill();
+  expect(begun).toEqual([]);
+  fill();
   expect(begun).toEqual([
     [0, 65 * 4 * kb],
     [65 * 4 * kb, 66 * 4 * kb],
@@ -26,6 +32,7 @@ test("what was written is begun in pieces of 256 KB, without the page that is st
 test("pages here and there are begun as the range that they are in", () => {
   const begun: [number, number][] = [];
   const writeback = new EarlyWriteback((_fd, offset, bytes) => begun.push([offset, bytes]));
+  writeback.wrote(7, 0, 3000 * kb);
   for (let page = 0; page < 70; page++) writeback.wrote(7, page * 40 * kb, 4 * kb);
   expect(begun).toEqual([[0, 63 * 40 * kb + 4 * kb]]);
 });
@@ -46,6 +53,13 @@ test("a thread that syncs begins early, one that leaves it to another doesn't", 
       db.checkpoint("PASSIVE");
       return { ofWal, ofDatabase: begun - ofWal };
     };
+    expect(fill()).toEqual({ ofWal: 0, ofDatabase: 0 });
+    db.exec("DELETE FROM t");
+    db.checkpoint("TRUNCATE");
+    // The WAL grows again; the database has room.
+    expect(fill()).toEqual({ ofWal: 0, ofDatabase: 3 });
+    db.exec("DELETE FROM t");
+    db.checkpoint("RESTART");
     expect(fill()).toEqual({ ofWal: 2, ofDatabase: 3 });
     const elsewhere = vfs.openCheckpointSync(path);
     expect(fill()).toEqual({ ofWal: 0, ofDatabase: 0 });

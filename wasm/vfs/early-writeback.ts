@@ -10,6 +10,9 @@
  * `fdatasync` says, which also reports what failed in writing that was begun here, as it does for what the kernel
  * begins by itself. Where there is no such call nothing is begun.
  *
+ * What makes the file longer isn't begun: a file system finds room for it when it goes to the disk, and finds it better
+ * for all of it at once.
+ *
  * Source: sync_file_range(2), Linux 2.6.17.
  *
  * @module
@@ -60,6 +63,8 @@ export class EarlyWriteback {
   #from = 0;
   #end = 0;
   #bytes = 0;
+  /** Where the file ends, as far as was written here. */
+  #size = 0;
 
   constructor(begin: BeginWriteback) {
     this.#begin = begin;
@@ -68,6 +73,10 @@ export class EarlyWriteback {
   /** A range was written. */
   wrote(fd: number, offset: number, bytes: number): void {
     const end = offset + bytes;
+    if (end > this.#size) {
+      this.#size = end;
+      return;
+    }
     if (this.#bytes === 0) {
       this.#from = offset;
       this.#end = end;
@@ -83,6 +92,11 @@ export class EarlyWriteback {
     this.#begin(fd, from, this.#end - rest - from);
     this.#from = this.#end - rest;
     this.#bytes = rest;
+  }
+
+  truncated(bytes: number): void {
+    this.#size = Math.min(this.#size, bytes);
+    this.#bytes = 0;
   }
 
   /** All was synced. */

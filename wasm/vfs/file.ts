@@ -462,6 +462,7 @@ class FileHandle implements VfsFile {
     this.#writeFrames();
     try {
       this.#fs.ftruncate(this.#fd, bytes);
+      this.#writeback?.truncated(bytes);
     } catch (thrown) {
       throw failure(SQLITE_IOERR_TRUNCATE, "ftruncate", this.#name, thrown);
     }
