@@ -55,7 +55,6 @@ export function createLog(options: LogOptions): Log {
   };
 }
 
-let isWatched = false;
 let isBroken = false;
 
 /**
@@ -63,8 +62,8 @@ let isBroken = false;
  * until it can be again.
  */
 function writeToStderr(line: string): void {
-  if (!isWatched) {
-    isWatched = true;
+  // Not counted here: where this module is loaded several times (`bun test`), stderr is still one.
+  if (process.stderr.listenerCount("error") === 0) {
     process.stderr.on("error", () => {
       isBroken = true;
     });
