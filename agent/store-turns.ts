@@ -145,7 +145,7 @@ export class StoreTurns {
 
   /** The WAL can be copied further, and others may wait for that. */
   loanEnded(): void {
-    this.#wal.noteWork();
+    this.#wal.noteLoanEnded();
     this.askTurn();
   }
 

@@ -9,7 +9,7 @@ import type { SqliteStore } from "../core/store/sqlite-store.ts";
 import type { Database } from "../wasm/database.ts";
 import type { Statement } from "../wasm/statement.ts";
 import type { Vfs } from "../wasm/vfs/vfs.ts";
-import { walFrameBytes } from "./checkpoint-frames.ts";
+import { restFramesMax, walFrameBytes } from "./checkpoint-frames.ts";
 import { Checkpointer, type WalState } from "./checkpointer.ts";
 import type { Log } from "./log.ts";
 import type { WallClock } from "./wall-clock.ts";
@@ -47,6 +47,8 @@ export class WalUpkeep {
   #lastState: WalState = { frames: 0, waiting: 0 };
   #lastWorkMs = 0;
   #hasUncheckpointed = true;
+  /** A loan kept the WAL from being cut. */
+  #isKept = false;
 
   constructor(parts: WalUpkeepParts) {
     this.#parts = parts;
@@ -76,6 +78,12 @@ export class WalUpkeep {
   noteWork(): void {
     this.#lastWorkMs = this.#parts.clock.nowMs();
     this.#hasUncheckpointed = true;
+  }
+
+  /** It isn't work, or a host that is read and not written would never be idle; but what a loan kept may go on. */
+  noteLoanEnded(): void {
+    if (this.#isKept) this.#hasUncheckpointed = true;
+    this.#isKept = false;
   }
 
   /** A round is under way in which bulk merges had better wait. Its end is told. */
@@ -108,7 +116,9 @@ export class WalUpkeep {
     const isDone = this.#checkpointer.work(state, isIdle, isServed());
     // It may have been cut.
     if (isDone && this.#checkpointer.isLong(state)) this.#tellSize(this.#state());
-    if (isIdle && isDone) this.#hasUncheckpointed = false;
+    if (!isIdle || !isDone) return;
+    this.#hasUncheckpointed = false;
+    this.#isKept = this.#parts.oldestLoan() !== undefined && this.#state().frames > restFramesMax;
   }
 
   /** Nothing is begun any more. */
