@@ -164,9 +164,12 @@ export class LocalService<C extends WriteCommit = WriteCommit> implements StoreS
   #query(text: SqlText, timeoutMs: number | undefined): QueryOutcome {
     const { readers } = this.#host;
     if (readers === undefined) return this.#reader.query(text, timeoutMs);
-    if (!readers.known.has(text.sql)) {
+    if (readers.isToBeTried(text.sql)) {
       const outcome = this.#reader.query(text, timeoutMs, budget);
-      if (outcome !== "long") return outcome;
+      if (outcome !== "long") {
+        readers.known.delete(text.sql);
+        return outcome;
+      }
       readers.known.add(text.sql);
     }
     const checked = this.#reader.check(text);

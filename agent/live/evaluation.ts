@@ -137,7 +137,8 @@ export class Evaluation {
     const tookMs = (): number => performance.now() - begunMs;
     try {
       const ms = Math.min(timeoutMs, budgetMs);
-      const changes = guard.within("read", () => deadline.within(ms, find));
+      const kind = budgetMs < timeoutMs ? "budget" : "clock";
+      const changes = guard.within("read", () => deadline.within(ms, find, kind));
       return { kind: "changes", entry, changes, tookMs: tookMs() };
     } catch (error) {
       const isForTime = budgetMs < timeoutMs && isInterrupt(error);

@@ -301,7 +301,7 @@ test("too many that wait are refused", () => {
 
 test("first rows are refused then, too, and never run in the store thread; short ones are", async () => {
   for (let i = 0; i < 4; i++) pool.query(text("a"), 1000);
-  pool.known.add("long");
+  for (let i = 0; i < 2; i++) pool.known.add("long");
   const shape = { columnCount: 1, keys: [], identity: [] };
   const long = pool.read({ sql: "long", values: [], shape });
   await expect(Array.fromAsync(long as AsyncIterable<unknown>)).rejects.toThrow(
@@ -328,4 +328,17 @@ test("a statement that was short in the end is tried in the store thread again",
     heapBytes: 0,
   });
   expect(pool.known.has("sometimes")).toBe(false);
+});
+
+test("one that was given up once is tried there again when too many wait; one given up twice isn't", () => {
+  const sql = "SELECT n FROM t";
+  pool.known.add(sql);
+  expect(pool.isToBeTried(sql)).toBe(false);
+  for (let i = 0; i < 4; i++) pool.query(text("a"), 1000);
+  expect(pool.isToBeTried(sql)).toBe(true);
+  const shape = { columnCount: 1, keys: [], identity: [] };
+  expect(pool.read({ sql, values: [], shape })).toBeUndefined();
+  expect(pool.known.has(sql)).toBe(false);
+  for (let i = 0; i < 2; i++) pool.known.add(sql);
+  expect(pool.isToBeTried(sql)).toBe(false);
 });

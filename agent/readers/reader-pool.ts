@@ -129,12 +129,21 @@ export class ReaderPool implements InitialRowsSource, RerunSource {
   }
 
   /**
+   * Whether a query is to be tried in the store thread first: unless it is known as long, and also then when there is
+   * no room for it here and it was given up only once. A short one that many ask for, and that was once
+   * slow by chance, would be refused to all of them.
+   */
+  isToBeTried(sql: string): boolean {
+    return !this.known.has(sql) || (this.#isFull && this.known.isSuspected(sql));
+  }
+
+  /**
    * Runs a query that was checked in this turn.
    *
    * @returns its lines after `columns`; undefined when too many wait
    */
   query(text: SqlText, timeoutMs: number): ReadJob | undefined {
-    if (this.#isStopped || this.#waiting.length >= this.#limits.waitingMax) return undefined;
+    if (this.#isStopped || this.#isFull) return undefined;
     return this.#enter({
       sql: text.sql,
       parameters: toPlain(text.parameters),
@@ -149,10 +158,13 @@ export class ReaderPool implements InitialRowsSource, RerunSource {
   read(query: InitialQuery): AsyncIterable<readonly ReadRow[]> | undefined {
     const { sql, values, shape } = query;
     const { tryMs } = this.#limits;
-    if (!this.known.has(sql) && tryMs > 0) {
+    if (tryMs > 0 && this.isToBeTried(sql)) {
       const text = { sql, parameters: values };
       const outcome = this.#runner.query(text, undefined, { ms: tryMs, bytes: budget.bytes });
-      if (outcome !== "long") return undefined;
+      if (outcome !== "long") {
+        this.known.delete(sql);
+        return undefined;
+      }
       this.known.add(sql);
     }
     const job = this.#create({
@@ -165,7 +177,7 @@ export class ReaderPool implements InitialRowsSource, RerunSource {
     });
     // Never in the store thread after all: it would stand still for as long as the query takes.
     if (this.#isStopped) job.end("the agent is stopping");
-    else if (this.#waiting.length >= this.#limits.waitingMax) job.end(tooManyText);
+    else if (this.#isFull) job.end(tooManyText);
     else this.#wait(job);
     return job as AsyncIterable<readonly ReadRow[]>;
   }
@@ -233,6 +245,10 @@ export class ReaderPool implements InitialRowsSource, RerunSource {
     const alive = this.#thread !== undefined;
     const paused = this.#pause.isOn;
     return { running, waiting: this.#waiting.length, starts: this.#starts, alive, paused };
+  }
+
+  get #isFull(): boolean {
+    return this.#waiting.length >= this.#limits.waitingMax;
   }
 
   #schemaVersion(): number {

@@ -178,9 +178,8 @@ export class ReaderRunner {
     // Before it is opened: it reads the schema then.
     vfs.lend(regions);
     const database = openReader(databasePath, vfs, { cacheKib, heapBytesMax });
-    const runner = new QueryRunner(database, { timeoutMs: 0, resultBytesMax: 0 }, () =>
-      this.#isCancelled(number),
-    );
+    const isCancelled = (): boolean => this.#isCancelled(number);
+    const runner = new QueryRunner(database, { timeoutMs: 0, resultBytesMax: 0 }, { isCancelled });
     const lane: Lane = { vfs, database, runner, hlcMs: 0, schemaVersion: -1 };
     addClockFunctions(database, () => lane.hlcMs);
     this.#lanes[number] = lane;

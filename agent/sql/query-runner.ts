@@ -16,7 +16,7 @@ import { errorJson, utf8 } from "../api/http.ts";
 import { NotUtf8Error, secondsToJson, sqlValueToJson } from "../api/json-writer.ts";
 import type { SqlText } from "../api/statement.ts";
 import type { QueryOutcome } from "../api/store-service.ts";
-import { Deadline } from "./deadline.ts";
+import { Deadline, type DeadlineHooks } from "./deadline.ts";
 import { SqlGuard } from "./guard.ts";
 import { LineWriter } from "./line-writer.ts";
 import {
@@ -37,6 +37,7 @@ export interface QueryLimits {
 
 /** What a query may take of the store thread where another thread can run it. */
 export interface QueryBudget {
+  /** Of its own: that the machine stood still meanwhile hardly counts (deadline.ts). */
   readonly ms: number;
   /** Of its lines. */
   readonly bytes: number;
@@ -54,10 +55,10 @@ export class QueryRunner {
   readonly #lines = new LineWriter();
 
   /** @param database read-only; nobody else uses it, or sets its callbacks */
-  constructor(database: Database, limits: QueryLimits, isCancelled?: () => boolean) {
+  constructor(database: Database, limits: QueryLimits, hooks?: DeadlineHooks) {
     this.database = database;
     this.guard = new SqlGuard(database);
-    this.deadline = new Deadline(database, isCancelled);
+    this.deadline = new Deadline(database, hooks);
     this.prepared = new PreparedStatements(database, this.guard, "read");
     this.#limits = limits;
   }
@@ -86,8 +87,9 @@ export class QueryRunner {
       if (!("statement" in checked)) return checked;
       const limitMs = this.limitMs(timeoutMs);
       const ms = Math.min(limitMs, budget?.ms ?? limitMs);
-      deadline.begin(ms);
-      return this.#run(checked, budget?.bytes, ms < limitMs);
+      const isBudgeted = ms < limitMs;
+      deadline.begin(ms, isBudgeted ? "budget" : "clock");
+      return this.#run(checked, budget?.bytes, isBudgeted);
     } finally {
       deadline.end();
       guard.leave(before);
