@@ -348,4 +348,6 @@ await agent.answers(60_000);
 const { rows: again } = await agent.client.query(good);
 if (again.length !== wrote.size) throw new Error("rows are missing after a restart");
 console.log(`${sent.frames} hostile frames over ${sent.connections} connections survived`);
+// Streams to hosts that are gone would keep this process for a while.
+await cluster[Symbol.asyncDispose]();
 process.exit(0);
