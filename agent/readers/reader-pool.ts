@@ -156,7 +156,7 @@ export class ReaderPool implements InitialRowsSource, RerunSource {
 
   /** The first rows of a live query; in the store thread where there are few. */
   read(query: InitialQuery): AsyncIterable<readonly ReadRow[]> | undefined {
-    const { sql, values, shape } = query;
+    const { sql, values } = query;
     const { tryMs } = this.#limits;
     if (tryMs > 0 && this.isToBeTried(sql)) {
       const text = { sql, parameters: values };
@@ -167,14 +167,7 @@ export class ReaderPool implements InitialRowsSource, RerunSource {
       }
       this.known.add(sql);
     }
-    const job = this.#create({
-      sql,
-      parameters: values,
-      schemaVersion: this.#schemaVersion(),
-      timeoutMs: this.#runner.timeoutMs,
-      bytesMax: never,
-      shape,
-    });
+    const job = this.#create(this.#liveRequest(query));
     // Never in the store thread after all: it would stand still for as long as the query takes.
     if (this.#isStopped) job.end("the agent is stopping");
     else if (this.#isFull) job.end(tooManyText);
@@ -183,20 +176,11 @@ export class ReaderPool implements InitialRowsSource, RerunSource {
   }
 
   rerun(
-    { sql, values, shape }: InitialQuery,
+    query: InitialQuery,
     known: RowHashes,
     onLent: () => void,
   ): AsyncIterable<readonly ReadRow[] | GoneRows> {
-    const request: JobRequest = {
-      sql,
-      parameters: values,
-      schemaVersion: this.#schemaVersion(),
-      timeoutMs: this.#runner.timeoutMs,
-      bytesMax: never,
-      shape,
-      known,
-    };
-    const job = this.#create(request, onLent);
+    const job = this.#create({ ...this.#liveRequest(query), known }, onLent);
     if (this.#isStopped) job.end("the agent is stopping");
     else {
       this.#reruns.push(job);
@@ -264,6 +248,18 @@ export class ReaderPool implements InitialRowsSource, RerunSource {
   #wait(job: ReadJob): void {
     this.#waiting.push(job);
     this.#dispatch();
+  }
+
+  /** Of a live query: all its rows, however many. */
+  #liveRequest({ sql, values, shape }: InitialQuery): JobRequest {
+    return {
+      sql,
+      parameters: values,
+      schemaVersion: this.#schemaVersion(),
+      timeoutMs: this.#runner.timeoutMs,
+      bytesMax: never,
+      shape,
+    };
   }
 
   #create(request: JobRequest, onLent?: () => void): ReadJob {

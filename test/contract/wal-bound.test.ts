@@ -101,7 +101,12 @@ test("the WAL begins anew beside reads that overlap and writes that never stop",
         },
       );
       if (outcome.kind === "refused") throw new Error(outcome.why);
-      while (!text.includes('{"eoq"')) await Bun.sleep(1);
+      const lateMs = performance.now() + 20_000;
+      while (!text.includes('{"eoq"')) {
+        if (performance.now() > lateMs)
+          throw new Error(`a subscription's rows end with: ${text.slice(-200)}`);
+        await Bun.sleep(1);
+      }
       thread.service.unsubscribe(outcome.subscriber);
     }
   })();
