@@ -5,7 +5,7 @@
  */
 
 import { codeName, SQLITE_ERROR, SQLITE_NOMEM, SQLITE_OK } from "./constants.ts";
-import type { SqliteModule } from "./module.ts";
+import type { RunningSqlite } from "./running-sqlite.ts";
 
 export interface SqliteErrorDetail {
   /** The statement's text, when there was one. */
@@ -44,7 +44,7 @@ export class SqliteError extends Error {
  * @param before put in front of the message
  */
 export function errorOf(
-  module: SqliteModule,
+  module: RunningSqlite,
   pointer: number,
   code: number,
   sql?: string,

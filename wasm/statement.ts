@@ -22,7 +22,8 @@ import {
   SQLITE_TEXT,
 } from "./constants.ts";
 import type { SqliteError } from "./error.ts";
-import type { SqliteCalls, SqliteExports, SqliteModule } from "./module.ts";
+import type { SqliteModule } from "./module.ts";
+import type { SqliteCalls, SqliteExports } from "./running-sqlite.ts";
 
 /** What a statement needs of its database. */
 export interface StatementOwner {

@@ -6,12 +6,12 @@
 
 import { RawText, Real, type SqlValue } from "../core/row/value.ts";
 import { SQLITE_BLOB, SQLITE_FLOAT, SQLITE_INTEGER, SQLITE_TEXT } from "./constants.ts";
-import type { SqliteModule } from "./module.ts";
+import type { RunningSqlite } from "./running-sqlite.ts";
 
 const SQLITE_TRANSIENT = -1;
 
 /** The value at this address, exactly. TEXT and BLOB are copies. */
-export function readValueAt(module: SqliteModule, pointer: number): SqlValue {
+export function readValueAt(module: RunningSqlite, pointer: number): SqlValue {
   const exports = module.exports;
   switch (exports.sqlite3_value_type(pointer)) {
     case SQLITE_INTEGER: {
@@ -36,7 +36,7 @@ export function readValueAt(module: SqliteModule, pointer: number): SqlValue {
 }
 
 /** Makes `value` the result of the function running in `context`. */
-export function writeResult(module: SqliteModule, context: number, value: SqlValue): void {
+export function writeResult(module: RunningSqlite, context: number, value: SqlValue): void {
   const exports = module.exports;
   if (value === null) exports.sqlite3_result_null(context);
   else if (typeof value === "number") {
@@ -66,7 +66,7 @@ export function writeResult(module: SqliteModule, context: number, value: SqlVal
 }
 
 /** Makes the function running in `context` fail with this message. */
-export function writeResultError(module: SqliteModule, context: number, message: string): void {
+export function writeResultError(module: RunningSqlite, context: number, message: string): void {
   const bytesMax = message.length * 3;
   withBytes(module, bytesMax, (pointer) => {
     const bytes = module.heap.writeText(message, pointer, bytesMax);
@@ -74,7 +74,7 @@ export function writeResultError(module: SqliteModule, context: number, message:
   });
 }
 
-function withBytes(module: SqliteModule, bytes: number, use: (pointer: number) => void): void {
+function withBytes(module: RunningSqlite, bytes: number, use: (pointer: number) => void): void {
   const pointer = module.allocate(Math.max(bytes, 1));
   try {
     use(pointer);

@@ -19,7 +19,7 @@
 import type { SqlValue } from "../core/row/value.ts";
 import { SQLITE_ERROR, SQLITE_NOMEM, SQLITE_OK } from "./constants.ts";
 import { SqliteError } from "./error.ts";
-import type { SqliteModule } from "./module.ts";
+import type { RunningSqlite } from "./running-sqlite.ts";
 import type { TrampolineSignature } from "./trampoline.ts";
 import { readValueAt, writeResult, writeResultError } from "./value.ts";
 
@@ -74,7 +74,7 @@ interface Cursor {
 }
 
 export class VirtualTableGlue {
-  #module!: SqliteModule;
+  #module!: RunningSqlite;
   readonly #tables: ({ readonly name: string; readonly table: VirtualTable } | undefined)[] = [
     undefined,
   ];
@@ -85,7 +85,7 @@ export class VirtualTableGlue {
   /** One for all: it only names the functions. */
   #cModule = 0;
 
-  start(module: SqliteModule): void {
+  start(module: RunningSqlite): void {
     this.#module = module;
   }
 

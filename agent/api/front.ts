@@ -9,7 +9,8 @@
  * @module
  */
 
-import { type Access, fullAccess, type Gate } from "./access.ts";
+import { type Access, fullAccess } from "./access.ts";
+import type { Gate } from "./gate.ts";
 import type { ApiHandler } from "./handlers.ts";
 import { type ApiRequest, type ApiResponse, type RequestHead, textResponse } from "./http.ts";
 
