@@ -7,11 +7,9 @@
 
 import { EventEmitter } from "node:events";
 import { isIP } from "node:net";
-import type { DatagramHandler, DatagramSocket } from "./datagram-socket.ts";
+import type { DatagramHandler, DatagramSocket, DatagramSockets } from "./datagram-socket.ts";
 import { dropsIncoming, dropsOutgoing } from "./fault-injection.ts";
-import type { UDX } from "./index.ts";
-import { isUdxPacket, streamIdOf } from "./packet.ts";
-import type { UDXStream } from "./stream.ts";
+import { isUdxPacket } from "./packet.ts";
 import type { Path } from "./stream-machine.ts";
 
 export interface UDXSocketOptions {
@@ -28,6 +26,17 @@ export interface UDXAddress {
 /** A stream's remote, with the socket that leads there. */
 export interface SocketPath extends Path {
   readonly socket: UDXSocket;
+}
+
+/** What a socket asks of the `UDX` that it belongs to. */
+export interface SocketOwner {
+  readonly sockets: DatagramSockets;
+  bytesTransmitted: number;
+  packetsTransmitted: number;
+  bytesReceived: number;
+  packetsReceived: number;
+  /** Gives a packet to the stream that it names. False: to none, so it is a message of the socket. */
+  onPacket(socket: UDXSocket, bytes: Uint8Array, port: number, from: string): boolean;
 }
 
 const MAPPED_PREFIX = "::ffff:";
@@ -51,8 +60,10 @@ export function addressFamily(host: string): 4 | 6 {
  * `idle` (the last is gone).
  */
 export class UDXSocket extends EventEmitter implements DatagramHandler {
-  readonly udx: UDX;
-  readonly streams: Set<UDXStream> = new Set();
+  /** The `UDX` that made it. */
+  readonly udx: object;
+  /** The streams that are connected through it. */
+  readonly streams: Set<object> = new Set();
   userData: unknown = null;
 
   bytesTransmitted = 0;
@@ -60,6 +71,7 @@ export class UDXSocket extends EventEmitter implements DatagramHandler {
   bytesReceived = 0;
   packetsReceived = 0;
 
+  readonly #owner: SocketOwner;
   readonly #ipv6Only: boolean;
   readonly #reuseAddress: boolean;
   #raw: DatagramSocket | null = null;
@@ -70,9 +82,10 @@ export class UDXSocket extends EventEmitter implements DatagramHandler {
   #closed = false;
   #queued = false;
 
-  constructor(udx: UDX, options: UDXSocketOptions = {}) {
+  constructor(udx: object, owner: SocketOwner, options: UDXSocketOptions = {}) {
     super();
     this.udx = udx;
+    this.#owner = owner;
     this.#ipv6Only = options.ipv6Only === true;
     this.#reuseAddress = options.reuseAddress === true;
   }
@@ -119,7 +132,7 @@ export class UDXSocket extends EventEmitter implements DatagramHandler {
   }
 
   #bind(port: number, host: string, family: 4 | 6): void {
-    this.#raw = this.udx._sockets.bind(
+    this.#raw = this.#owner.sockets.bind(
       {
         host,
         port,
@@ -189,8 +202,8 @@ export class UDXSocket extends EventEmitter implements DatagramHandler {
   #count(bytes: number): void {
     this.bytesTransmitted += bytes;
     this.packetsTransmitted++;
-    this.udx.bytesTransmitted += bytes;
-    this.udx.packetsTransmitted++;
+    this.#owner.bytesTransmitted += bytes;
+    this.#owner.packetsTransmitted++;
   }
 
   setTTL(ttl: number): void {
@@ -235,16 +248,9 @@ export class UDXSocket extends EventEmitter implements DatagramHandler {
     if (this.#closed || dropsIncoming()) return;
     this.bytesReceived += bytes.length;
     this.packetsReceived++;
-    this.udx.bytesReceived += bytes.length;
-    this.udx.packetsReceived++;
-    if (isUdxPacket(bytes)) {
-      const stream = this.udx._streams.get(streamIdOf(bytes));
-      if (stream !== undefined) {
-        if (stream._onPacket(this, bytes, port, from)) return;
-      } else if (this.udx._answerLate(this, bytes, port, from)) {
-        return;
-      }
-    }
+    this.#owner.bytesReceived += bytes.length;
+    this.#owner.packetsReceived++;
+    if (isUdxPacket(bytes) && this.#owner.onPacket(this, bytes, port, from)) return;
     const host = unmapAddress(from);
     this.emit("message", bytes, { host, family: host.includes(":") ? 6 : 4, port });
   }
@@ -264,13 +270,13 @@ export class UDXSocket extends EventEmitter implements DatagramHandler {
     this.#raw.flush();
   }
 
-  _addStream(stream: UDXStream): void {
+  _addStream(stream: object): void {
     if (this.streams.has(stream)) return;
     this.streams.add(stream);
     if (this.streams.size === 1) this.emit("busy");
   }
 
-  _removeStream(stream: UDXStream): void {
+  _removeStream(stream: object): void {
     if (!this.streams.delete(stream)) return;
     const closed = this.#closeMaybe();
     if (this.idle && !closed) this.emit("idle");

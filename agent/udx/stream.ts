@@ -3,13 +3,13 @@
  *
  * When things are sent: a write goes out in the same call while nothing is in flight, and in full
  * packets otherwise; what is left over, and acknowledgements, go at the end of the event loop's turn
- * (`UDX._schedule`). No timer stands between a write and its packet.
+ * (`Hub.schedule`). No timer stands between a write and its packet.
  *
  * @module
  */
 
 import { Duplex, Writable } from "streamx";
-import type { UDX } from "./index.ts";
+import type { Hub, HubStream } from "./hub.ts";
 import { createPacket, decodePacket, TYPE_DESTROY, writeU32 } from "./packet.ts";
 import type { SocketPath, UDXSocket } from "./socket.ts";
 import { addressFamily, unmapAddress } from "./socket.ts";
@@ -62,8 +62,9 @@ interface Flush {
 }
 
 /** Events besides a Duplex's: `connect`, `message` (bytes), `remote-changed`. */
-export class UDXStream extends Duplex {
-  readonly udx: UDX;
+export class UDXStream extends Duplex implements HubStream {
+  /** The `UDX` that made it. */
+  readonly udx: object;
   readonly id: number;
   socket: UDXSocket | null = null;
   remoteId = 0;
@@ -72,6 +73,7 @@ export class UDXStream extends Duplex {
   remotePort = 0;
   userData: unknown = null;
 
+  readonly #hub: Hub;
   readonly #machine: StreamMachine<SocketPath>;
   readonly #firewall: Firewall;
   #closed = false;
@@ -80,7 +82,7 @@ export class UDXStream extends Duplex {
   #onDestroyed: ((error?: Error | null) => void) | null = null;
   #remoteChanging: Promise<void> | null = null;
   #previousSocket: UDXSocket | null = null;
-  /** Set while it waits in `UDX._schedule`'s list. */
+  /** Set while it waits in `Hub.schedule`'s list. */
   _scheduled = false;
 
   #timer: ReturnType<typeof setTimeout> | null = null;
@@ -98,19 +100,19 @@ export class UDXStream extends Duplex {
   #relayTo: UDXStream | null = null;
   #relaying: Set<UDXStream> | null = null;
 
-  constructor(udx: UDX, id: number, options: UDXStreamOptions = {}) {
+  constructor(udx: object, hub: Hub, id: number, options: UDXStreamOptions = {}) {
     super({ mapWritable: toBytes, eagerOpen: true });
     this.udx = udx;
+    this.#hub = hub;
     this.id = id;
     this.#firewall = options.firewall ?? refuseAll;
     this.#framed = options.framed === true;
-    this.#machine = new StreamMachine<SocketPath>(id, udx._now(), {
+    this.#machine = new StreamMachine<SocketPath>(id, hub.now(), {
       ...(options.seq ? { sendSeq: options.seq } : {}),
       ...(options.receiveWindowBytes ? { receiveWindowBytes: options.receiveWindowBytes } : {}),
-      ...udx._packetBuffers,
+      ...hub.packetBuffers,
     });
-    udx._streams.set(id, this);
-    udx._forgetLate(id);
+    hub.addStream(this);
   }
 
   // ---- Properties
@@ -200,9 +202,9 @@ export class UDXStream extends Duplex {
   /** For a look into a stream that stalls. */
   _debug(): object {
     return {
-      ...this.#machine.snapshot(this.udx._now()),
+      ...this.#machine.snapshot(this.#hub.now()),
       scheduled: this._scheduled,
-      timerIn: this.#timerAt - this.udx._now(),
+      timerIn: this.#timerAt - this.#hub.now(),
       readWanted: this.#readWanted,
       writing: this.#onWritten !== null,
     };
@@ -217,8 +219,8 @@ export class UDXStream extends Duplex {
 
   setKeepalive(keepaliveMs: number): void {
     if (this.#closed) return;
-    this.#machine.setKeepalive(keepaliveMs, this.udx._now());
-    this.#armTimer(this.udx._now());
+    this.#machine.setKeepalive(keepaliveMs, this.#hub.now());
+    this.#armTimer(this.#hub.now());
   }
 
   connect(
@@ -236,7 +238,7 @@ export class UDXStream extends Duplex {
     if (!socket.bound) socket.bind(0);
 
     this.#setRemote(path, remoteId);
-    const now = this.udx._now();
+    const now = this.#hub.now();
     this.#machine.connect(remoteId, path, now, given.ack || undefined);
     socket._addStream(this);
     this.emit("connect");
@@ -273,7 +275,7 @@ export class UDXStream extends Duplex {
       this.once("remote-changed", onChanged).once("close", onClose);
     });
     this.#remoteChanging = changing;
-    const now = this.udx._now();
+    const now = this.#hub.now();
     this.#machine.changeRemote(remoteId, path, now);
     socket._addStream(this);
     this.#afterInput(now);
@@ -369,7 +371,7 @@ export class UDXStream extends Duplex {
       if (this.#relayTo === null) this.#machine.destroy(queuePacket);
       else this.#machine.abandon("destroyed");
       this.socket?._flush();
-      this.#afterInput(this.udx._now());
+      this.#afterInput(this.#hub.now());
     }
     this.#writeContinue();
   }
@@ -380,7 +382,7 @@ export class UDXStream extends Duplex {
       // Never connected, or closed already: leave the table of streams.
       if (!this.#closed) {
         this.#machine.abandon("destroyed");
-        this.#afterInput(this.udx._now());
+        this.#afterInput(this.#hub.now());
       }
       callback(null);
     }
@@ -408,7 +410,7 @@ export class UDXStream extends Duplex {
       this.#relay(bytes, this.#relayTo);
       return true;
     }
-    const now = this.udx._now();
+    const now = this.#hub.now();
     this.#machine.handle(bytes, packet, now);
     this.#afterInput(now);
     return true;
@@ -423,14 +425,14 @@ export class UDXStream extends Duplex {
     }
     if (destroys) {
       this.#machine.abandon("reset");
-      this.#afterInput(this.udx._now());
+      this.#afterInput(this.#hub.now());
     }
   }
 
   // ---- Packets out
 
   #transmit(flushPartial: boolean): void {
-    const now = this.udx._now();
+    const now = this.#hub.now();
     this.#machine.transmit(now, queuePacket, flushPartial);
     this.#afterTransmit(now);
   }
@@ -461,7 +463,7 @@ export class UDXStream extends Duplex {
       if (machine.events.length > 0) this.#emitEvents();
       if (machine.closed) return;
     }
-    if (machine.wantsTransmit && !this._scheduled) this.udx._schedule(this);
+    if (machine.wantsTransmit && !this._scheduled) this.#hub.schedule(this);
     this.#armTimer(now);
   }
 
@@ -509,9 +511,9 @@ export class UDXStream extends Duplex {
     if (this.#timer !== null) clearTimeout(this.#timer);
     this.#timer = null;
     const path = this.#machine.path;
-    this.udx._removeStream(this);
+    this.#hub.removeStream(this);
     if (reason === "ended" && path !== null) {
-      this.udx._rememberLate(this.id, this.#machine.encodeFinalAck());
+      this.#hub.rememberLate(this.id, this.#machine.encodeFinalAck());
     }
     if (this.#relayTo !== null) this.#relayTo.#relaying?.delete(this);
     for (const stream of this.#relaying ?? []) {
@@ -563,7 +565,7 @@ export class UDXStream extends Duplex {
       this.#pushFrame();
       this.push(null);
     }
-    if (machine.wantsTransmit && !this._scheduled) this.udx._schedule(this);
+    if (machine.wantsTransmit && !this._scheduled) this.#hub.schedule(this);
   }
 
   #push(chunk: Uint8Array): void {
@@ -664,7 +666,7 @@ export class UDXStream extends Duplex {
     this.#timer = null;
     this.#timerAt = Number.POSITIVE_INFINITY;
     if (this.#closed) return;
-    const now = this.udx._now();
+    const now = this.#hub.now();
     if (this.#machine.nextTimeout() <= now) {
       this.#machine.handleTimeout(now, queuePacket);
       this.#machine.transmit(now, queuePacket, true);

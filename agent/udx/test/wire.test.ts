@@ -20,6 +20,7 @@ const WINDOW = [0, 0, 64, 0]; // 4 MiB, little-endian
 
 let raw: import("bun").udp.Socket<"buffer">;
 let received: number[][];
+let udx: UDX;
 let socket: UDXSocket;
 let stream: UDXStream;
 
@@ -33,7 +34,7 @@ beforeEach(async () => {
       },
     },
   });
-  const udx = new UDX();
+  udx = new UDX();
   socket = udx.createSocket();
   socket.bind(0, "127.0.0.1");
   stream = udx.createStream(7);
@@ -128,7 +129,7 @@ test("END, and a peer that missed our last acknowledgement is told again", async
   expect(await next()).toEqual(packet(TYPE_DATA, 0, 0, 1));
   expect(await next()).toEqual(packet(TYPE_END, 1, 0));
   // Another stream keeps the socket open.
-  const other = socket.udx.createStream(8);
+  const other = udx.createStream(8);
   other.on("error", () => {});
   other.connect(socket, 10, raw.port, "127.0.0.1");
   const closed = once(stream, "close");
