@@ -124,7 +124,9 @@ export function checkValue(rule: Rule, value: unknown, base: string): Checked {
         : found(value);
     case "path":
       if (typeof value !== "string") return wanted("a path");
-      return found(value === "" ? "" : resolve(base, value));
+      // Empty is "none" where that is the default; anywhere else it would be the folder itself.
+      if (value === "") return rule.value === "" ? found("") : wanted("a path");
+      return found(resolve(base, value));
     case "tokens":
       return found(value);
     case "addresses": {
@@ -141,7 +143,10 @@ export function checkValue(rule: Rule, value: unknown, base: string): Checked {
       if (!Array.isArray(value) || value.some((item) => typeof item !== "string")) {
         return wanted("a list of texts");
       }
-      if (rule.kind === "paths") return found(value.map((item: string) => resolve(base, item)));
+      if (rule.kind === "paths") {
+        if (value.includes("")) return wanted("a list of paths");
+        return found(value.map((item: string) => resolve(base, item)));
+      }
       return value.every((item) => rule.isOne(item)) ? found(value) : wanted(rule.says);
     }
     case "integer":

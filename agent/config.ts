@@ -150,6 +150,12 @@ export function readConfig(sources: ConfigSources): ConfigRead {
   return reader.read();
 }
 
+/** Options of `patina agent` that aren't called as their key is. */
+const optionNames: Readonly<Record<string, string>> = {
+  "cluster.file": "cluster",
+  "schema.paths": "schema",
+};
+
 type Values = Record<string, Record<string, unknown>>;
 
 class Reader {
@@ -168,7 +174,8 @@ class Reader {
     this.#readEnvironment();
     for (const [path, text] of Object.entries(this.#sources.flags ?? {})) {
       const [section, key] = path.split(".") as [string, string];
-      if (text !== undefined) this.#setText(section, key, text, `--${key.replaceAll("_", "-")}`);
+      const option = optionNames[path] ?? key.replaceAll("_", "-");
+      if (text !== undefined) this.#setText(section, key, text, `--${option}`);
     }
     const config = this.#build();
     const problems = this.#problems;

@@ -20,6 +20,11 @@ import { exitCodes, StartFailure } from "./start-failure.ts";
 
 export class DataDirectory {
   readonly path: string;
+  /**
+   * The file itself, where `patina.db` is a link: SQLite's WAL stands beside it, and whoever opens it by its
+   * own name, or by another link, must find that WAL.
+   */
+  readonly databasePath: string;
 
   /** Makes it when it isn't there, and finds out whether it can be written. @throws StartFailure */
   constructor(path: string) {
@@ -36,10 +41,7 @@ export class DataDirectory {
     } catch (error) {
       throw this.#failure(error);
     }
-  }
-
-  get databasePath(): string {
-    return join(this.path, "patina.db");
+    this.databasePath = this.#resolveDatabase(join(path, "patina.db"));
   }
 
   /** Of the last start; undefined when there was none. */
@@ -91,6 +93,17 @@ export class DataDirectory {
     return Uint8Array.from(key);
   }
 
+  #resolveDatabase(path: string): string {
+    const entry = fs.lstatSync(path, { throwIfNoEntry: false });
+    if (!entry?.isSymbolicLink()) return path;
+    try {
+      return fs.realpathSync(path);
+    } catch (error) {
+      const why = `a link that leads to no file (${(error as NodeJS.ErrnoException).code}): remove it`;
+      throw new StartFailure(exitCodes.data, `database ${path}: ${why}`);
+    }
+  }
+
   #read(name: string): string | undefined {
     try {
       return fs.readFileSync(join(this.path, name), "utf8").trim();
@@ -128,5 +141,5 @@ const reasons: Readonly<Record<string, string>> = {
   ENOSPC: "the disk is full",
   EDQUOT: "the disk quota is used up",
   ENOTDIR: "there is a file of that name, or in its path",
-  EEXIST: "there is a file of that name",
+  EEXIST: "there is a file of that name, or a link that leads nowhere",
 };

@@ -5,8 +5,7 @@
  * @module
  */
 
-import { isUtf8 } from "node:buffer";
-import { readdirSync, readFileSync, statSync } from "node:fs";
+import { readdirSync, statSync } from "node:fs";
 import { join } from "node:path";
 import { type PlannedSchema, problemToText, type SchemaFile } from "../core/schema/schema.ts";
 import { readSchema } from "../core/schema/schema-reader.ts";
@@ -15,6 +14,7 @@ import { MemoryVfs } from "../wasm/vfs/memory.ts";
 import type { TableConfig } from "./config.ts";
 import { addPureFunctions } from "./sql/functions.ts";
 import { exitCodes, StartFailure } from "./start-failure.ts";
+import { readTextFile } from "./text-file.ts";
 
 /** @throws StartFailure */
 export function readSchemaFiles(
@@ -39,19 +39,20 @@ export function readSchemaFiles(
 }
 
 function readPath(path: string): SchemaFile[] {
-  const names = within(path, () => {
-    if (!statSync(path).isDirectory()) return [path];
-    const inside = readdirSync(path).filter((name) => name.endsWith(".sql"));
-    return inside.sort().map((name) => join(path, name));
+  const file = (name: string, read: (name: string) => string): SchemaFile => ({
+    name,
+    text: within(name, () => read(name)),
   });
-  return names.map((name) => ({ name, text: within(name, () => readText(name)) }));
+  const inside = within(path, () => (statSync(path).isDirectory() ? readdirSync(path) : undefined));
+  if (inside === undefined) return [file(path, readTextFile)];
+  const names = inside.filter((name) => name.endsWith(".sql")).sort();
+  return names.map((name) => file(join(path, name), readInFolder));
 }
 
-/** A text that is no UTF-8 would be another one on a node that repairs it otherwise. */
-function readText(name: string): string {
-  const bytes = readFileSync(name);
-  if (!isUtf8(bytes)) throw new Error("it is not UTF-8");
-  return bytes.toString();
+/** Whatever a folder has under such a name is meant as a file: a queue, say, would be waited for without end. */
+function readInFolder(name: string): string {
+  if (!statSync(name).isFile()) throw new Error("it is no file");
+  return readTextFile(name);
 }
 
 /** @throws StartFailure that names `path` */

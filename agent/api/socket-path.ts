@@ -44,8 +44,12 @@ export async function claimSocketPath(path: string): Promise<SocketClaim> {
     fs.closeSync(lockFd);
     return { kind: "refused", why: `socket ${path}: ${why}` };
   };
-  if (lockDatabaseFile(lockFd, true).kind !== "locked") {
-    return refused("another agent serves it: stop that one, or set api.socket to another path");
+  try {
+    if (lockDatabaseFile(lockFd, true).kind !== "locked") {
+      return refused("another agent serves it: stop that one, or set api.socket to another path");
+    }
+  } catch (error) {
+    return refused(`it can't be locked: ${(error as Error).message}`);
   }
   const found = await probe(path);
   switch (found) {

@@ -6,9 +6,10 @@
  * @module
  */
 
-import { existsSync, readFileSync } from "node:fs";
+import { existsSync } from "node:fs";
 import { type Config, readConfig } from "../config.ts";
 import { exitCodes, StartFailure } from "../start-failure.ts";
+import { readTextFile } from "../text-file.ts";
 
 const systemFile = "/etc/patina/patina.toml";
 
@@ -21,9 +22,12 @@ export function loadConfig(
   let text: string | undefined;
   if (path !== undefined) {
     try {
-      text = readFileSync(path, "utf8");
+      text = readTextFile(path);
     } catch (error) {
-      throw new StartFailure(exitCodes.usage, `configuration: ${(error as Error).message}`);
+      throw new StartFailure(
+        exitCodes.usage,
+        `configuration: ${path}: ${(error as Error).message}`,
+      );
     }
   }
   const read = readConfig({ file: path, text, environment: process.env, flags });

@@ -4,6 +4,7 @@
  * @module
  */
 
+import { SqliteError } from "../../wasm/error.ts";
 import { ApiFailure, Unreachable } from "../client/client.ts";
 import { type ExitCode, exitCodes, StartFailure } from "../start-failure.ts";
 import { OutputFailure, print } from "./output.ts";
@@ -35,6 +36,7 @@ function exitCodeOf(error: unknown): ExitCode {
   if (error instanceof StartFailure) return error.exitCode;
   if (error instanceof UsageError) return exitCodes.usage;
   if (error instanceof Unreachable) return exitCodes.unreachable;
+  if (error instanceof SqliteError) return exitCodes.data;
   return exitCodes.failed;
 }
 
@@ -42,6 +44,8 @@ function messageOf(error: unknown): string {
   if (error instanceof Unreachable) {
     return `${error.message}\nIs the agent running? Its socket: --socket PATH, or -c FILE of its config.`;
   }
+  // Of a database that was opened once already: too many open files, no memory, a disk that has just gone.
+  if (error instanceof SqliteError) return `database: ${error.message}`;
   if (expected.some((kind) => error instanceof kind)) return (error as Error).message;
   // A fault of ours: the stack is what helps.
   return error instanceof Error ? (error.stack ?? error.message) : String(error);

@@ -4,8 +4,10 @@
  * @module
  */
 
+import { isUtf8 } from "node:buffer";
+import { readFileSync } from "node:fs";
 import { Command, CommanderError, Option } from "commander";
-import { exitCodes } from "../start-failure.ts";
+import { exitCodes, StartFailure } from "../start-failure.ts";
 import { version } from "../version.ts";
 import type { GlobalOptions } from "./global-options.ts";
 
@@ -29,6 +31,7 @@ Put -- before the first one that begins with a hyphen.
 export async function runProgram(args: readonly string[]): Promise<void> {
   const program = createProgram();
   try {
+    refuseRepaired(args);
     await program.parseAsync(args, { from: "user" });
   } catch (error) {
     if (error instanceof CommanderError) {
@@ -38,6 +41,22 @@ export async function runProgram(args: readonly string[]): Promise<void> {
     const { reportFailure } = await import("./failure.ts");
     process.exitCode = reportFailure(error, args.includes("--json"));
   }
+}
+
+/**
+ * Bytes of an argument that are no UTF-8 have come as U+FFFD. A value that was repaired so would be written to every host.
+ * @throws StartFailure
+ */
+function refuseRepaired(args: readonly string[]): void {
+  if (!args.some((argument) => argument.includes("\ufffd"))) return;
+  let given: Uint8Array;
+  try {
+    given = readFileSync("/proc/self/cmdline");
+  } catch {
+    // Nobody can tell.
+    return;
+  }
+  if (!isUtf8(given)) throw new StartFailure(exitCodes.usage, "an argument is not UTF-8");
 }
 
 export function createProgram(): Command {

@@ -320,6 +320,7 @@ function reasonOf(error: unknown): string {
   const { code, message } = error as { readonly code?: string; readonly message: string };
   if (code === "ENOENT" || code === "FailedToOpenSocket") return "there is no socket";
   if (code === "ECONNREFUSED" || code === "ConnectionRefused") return "nobody listens";
+  if (code === "ENAMETOOLONG") return "a Unix socket's path has at most 107 bytes";
   if (code === "EACCES") return "this user may not connect (api.socket_mode, api.socket_group)";
   return code ?? message;
 }

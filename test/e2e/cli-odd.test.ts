@@ -5,9 +5,11 @@ import {
   chmodSync,
   closeSync,
   existsSync,
+  mkdirSync,
   mkdtempSync,
   openSync,
   rmSync,
+  symlinkSync,
   writeFileSync,
 } from "node:fs";
 import { tmpdir } from "node:os";
@@ -234,6 +236,34 @@ describe("before anything is made", () => {
     }
   });
 
+  test("what is no file, or has no end, isn't read for ever", async () => {
+    const schemas = join(folder, "schemas");
+    mkdirSync(join(schemas, "queue.sql"), { recursive: true });
+    const data = ["--data-dir", folder];
+    for (const [args, why] of [
+      [[...data, "--schema", "/dev/zero"], "schema.paths: /dev/zero: it is larger than"],
+      [[...data, "--schema", schemas], "queue.sql: it is no file"],
+      [["-c", "/dev/zero"], "configuration: /dev/zero: it is larger than"],
+      [["--data-dir", ""], "--data-dir: node.data_dir: a path"],
+      [[...data, "--schema", ""], "configuration and schema are sound: 0 tables"],
+      [[...data, "--schema", "schema.sql,,"], "--schema: schema.paths: a list of paths"],
+    ] as const) {
+      const { stdout, stderr } = await runPatina(["agent", "--check", ...args]);
+      expect(stdout + stderr).toContain(why);
+    }
+  });
+
+  test("an argument that is no UTF-8 is refused, and not repaired into another value", async () => {
+    const script = `exec "$@" exec --socket "$0" 'INSERT INTO t VALUES (?, 1)' $'\\xff'`;
+    const child = Bun.spawn(["bash", "-c", script, agent.socket, ...patinaCommand], {
+      stderr: "pipe",
+    });
+    const stderr = await new Response(child.stderr).text();
+    expect([await child.exited, stderr]).toEqual([2, "patina: an argument is not UTF-8\n"]);
+    const sound = await runPatina(["query", "--socket", agent.socket, "SELECT ?", "\ufffd"]);
+    expect([sound.code, sound.stdout]).toEqual([0, expect.stringContaining("\ufffd")]);
+  });
+
   testIf(
     missingFull,
     "what can't be made is told in a line, and leaves no half of a file",
@@ -277,3 +307,41 @@ testIf(
     }
   },
 );
+
+test("with too few files an agent doesn't start, and says why in a line", async () => {
+  const data = mkdtempSync(join(folder, "few-"));
+  // Enough for the first connections to the database, and not for all.
+  const before = ["sh", "-c", 'ulimit -n 20; exec "$@"', "sh"];
+  const { code, stderr } = await runPatina(["agent", "--data-dir", data], { before });
+  expect([code, stderr.split("\n").at(-2)]).toEqual([4, expect.stringContaining("EMFILE")]);
+});
+
+describe("a database that is a link", () => {
+  test("has its WAL beside the file that it leads to, where whoever opens that finds it", async () => {
+    const [real, linked] = ["real", "linked"].map((name) => join(folder, name)) as [string, string];
+    mkdirSync(join(real, "data"), { recursive: true });
+    mkdirSync(join(linked, "data"), { recursive: true });
+    for (const one of [real, linked]) {
+      writeFileSync(join(one, "schema.sql"), "CREATE TABLE t (k TEXT PRIMARY KEY NOT NULL, v);");
+    }
+    const first = await startTestAgent({ folder: real });
+    await first.stop();
+    symlinkSync("../../real/data/patina.db", join(linked, "data", "patina.db"));
+    const second = await startTestAgent({ folder: linked });
+    const written = ["exec", "--socket", second.socket, "INSERT INTO t VALUES ('linked', 1)"];
+    expect((await runPatina(written)).code).toBe(0);
+    await second.kill();
+    const third = await startTestAgent({ folder: real });
+    const query = ["query", "--json", "--socket", third.socket, "SELECT k FROM t"];
+    expect(JSON.parse((await runPatina(query)).stdout).rows).toEqual([["linked"]]);
+    await third.stop();
+  });
+
+  test("that leads nowhere is refused: 4", async () => {
+    const data = mkdtempSync(join(folder, "dangling-"));
+    symlinkSync("nowhere.db", join(data, "patina.db"));
+    const { code, stderr } = await runPatina(["agent", "--data-dir", data]);
+    expect([code, stderr]).toEqual([4, expect.stringContaining("a link that leads to no file")]);
+    expect(existsSync(join(data, "nowhere.db"))).toBe(false);
+  });
+});
