@@ -6,13 +6,14 @@
  * @module
  */
 
+import type { ByteWriter } from "../core/bytes/writer.ts";
 import type { SqlValue } from "../core/row/value.ts";
 import type { Preupdate } from "../core/store/database.ts";
 import { SQLITE_DELETE, SQLITE_INSERT, SQLITE_OK } from "./constants.ts";
 import { errorOf } from "./error.ts";
 import type { HookTarget } from "./hooks.ts";
 import type { SqliteModule } from "./module.ts";
-import { readValueAt } from "./value.ts";
+import { readValueAt, writeValueAt } from "./value.ts";
 
 /** Action code, its two arguments, database, innermost trigger or view. Answers OK, DENY, IGNORE. */
 export type Authorizer = (
@@ -128,10 +129,21 @@ class PreupdateCall implements Preupdate {
     return this.#read(exports.sqlite3_preupdate_new(this.#pointer, column, scratch));
   }
 
+  writeOld(column: number, writer: ByteWriter): void {
+    const { exports, scratch } = this.#module;
+    const value = this.#valueAt(exports.sqlite3_preupdate_old(this.#pointer, column, scratch));
+    writeValueAt(this.#module, value, writer);
+  }
+
   #read(code: number): SqlValue {
+    return readValueAt(this.#module, this.#valueAt(code));
+  }
+
+  /** Address of the value that was asked for. */
+  #valueAt(code: number): number {
     if (code !== SQLITE_OK) throw errorOf(this.#module, this.#pointer, code);
     const { heap, scratch } = this.#module;
-    return readValueAt(this.#module, heap.i32[scratch >> 2] as number);
+    return heap.i32[scratch >> 2] as number;
   }
 }
 

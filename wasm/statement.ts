@@ -9,7 +9,8 @@
  * @module
  */
 
-import { RawText, Real, type SqlValue } from "../core/row/value.ts";
+import type { ByteWriter } from "../core/bytes/writer.ts";
+import { RawText, Real, type SqlValue, valueTags } from "../core/row/value.ts";
 import type { SqlStatement } from "../core/store/database.ts";
 import {
   SQLITE_BLOB,
@@ -24,6 +25,7 @@ import {
 import type { SqliteError } from "./error.ts";
 import type { SqliteModule } from "./module.ts";
 import type { SqliteCalls, SqliteExports } from "./running-sqlite.ts";
+import { writeBytes } from "./value.ts";
 
 /** What a statement needs of its database. */
 export interface StatementOwner {
@@ -307,6 +309,34 @@ export class Statement implements SqlStatement, Disposable {
       default:
         return null;
     }
+  }
+
+  /** Appends a column to `writer` as `writeValue` of `core/row/value.ts` would. */
+  writeColumn(column: number, writer: ByteWriter): void {
+    switch (this.#exports.sqlite3_column_type(this.#pointer, column)) {
+      case SQLITE_INTEGER:
+        writer.u8(valueTags.integer);
+        writer.zigzag(this.columnInteger(column));
+        return;
+      case SQLITE_FLOAT:
+        writer.u8(valueTags.real);
+        writer.f64(this.#exports.sqlite3_column_double(this.#pointer, column));
+        return;
+      case SQLITE_TEXT:
+        this.#writeBytes(column, writer, valueTags.text);
+        return;
+      case SQLITE_BLOB:
+        this.#writeBytes(column, writer, valueTags.blob);
+        return;
+      default:
+        writer.u8(valueTags.null);
+    }
+  }
+
+  #writeBytes(column: number, writer: ByteWriter, tag: number): void {
+    const pointer = this.#exports.sqlite3_column_blob(this.#pointer, column);
+    const bytes = this.#exports.sqlite3_column_bytes(this.#pointer, column);
+    writeBytes(this.#module, writer, tag, pointer, bytes);
   }
 
   /** `SQLITE_INTEGER`, `_FLOAT`, `_TEXT`, `_BLOB` or `_NULL`. */

@@ -155,11 +155,14 @@ export class ByteWriter {
 
   /** `source[from..to)`, without a view on it. */
   copy(source: Uint8Array, from: number, to: number): void {
-    this.#room(to - from);
+    const length = to - from;
+    this.#room(length);
     const bytes = this.#bytes;
     let at = this.#length;
-    for (let i = from; i < to; i++) bytes[at++] = source[i] as number;
-    this.#length = at;
+    // As in `bytes`: a view costs more than copying little.
+    if (length > 64) bytes.set(source.subarray(from, to), at);
+    else for (let i = from; i < to; i++) bytes[at++] = source[i] as number;
+    this.#length += length;
   }
 
   /** A varint length, then the bytes. */

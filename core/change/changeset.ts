@@ -13,12 +13,13 @@
  * @module
  */
 
+import { assert } from "../assert.ts";
 import { ByteReader } from "../bytes/reader.ts";
 import { ByteWriter } from "../bytes/writer.ts";
 import { readHlc, type Site, type Stamp, writeHlc } from "../clock/stamp.ts";
 import { siteFromBytes } from "../row/digest.ts";
 import type { RowState } from "../row/row-state.ts";
-import { RowBlockReader, readRowBlock, writeRowBlock } from "./row-block.ts";
+import { RowBlockReader, type RowBlockWriter, readRowBlock, writeRowBlock } from "./row-block.ts";
 
 export const changesetVersion = 1;
 /** Largest changeset, checked at the origin's commit and by every decoder. */
@@ -45,17 +46,52 @@ export type ChangesetDecoded =
 const laneOffset = 25;
 
 export function encodeChangeset(changeset: Changeset): Uint8Array {
-  writer.reuse();
-  writer.u8(changesetVersion);
-  writer.hex(changeset.stamp.site);
-  writeHlc(writer, changeset.stamp);
-  writer.u8(changeset.lane);
-  writer.varint(0);
+  writeHeader(changeset.stamp, changeset.lane);
   writeRowBlock(writer, changeset.rows);
   return writer.finish();
 }
 
+/** {@link encodeChangeset} of rows that were written one by one. */
+export function encodeWrittenRows(stamp: Stamp, lane: Lane, rows: RowBlockWriter): Uint8Array {
+  writeHeader(stamp, lane);
+  rows.finish(writer);
+  return writer.finish();
+}
+
 const writer = new ByteWriter(4096);
+
+function writeHeader(stamp: Stamp, lane: Lane): void {
+  writer.reuse();
+  writer.u8(changesetVersion);
+  writer.hex(stamp.site);
+  writeHlc(writer, stamp);
+  writer.u8(lane);
+  writer.varint(0);
+}
+
+/** A changeset as bytes, which become rows only for those who ask. */
+export class EncodedChangeset implements Changeset {
+  readonly stamp: Stamp;
+  readonly lane: Lane;
+  readonly #encoded: Uint8Array;
+  #rows: readonly RowState[] | undefined;
+
+  /** @param encoded Of this stamp and lane, and well-formed. */
+  constructor(stamp: Stamp, lane: Lane, encoded: Uint8Array) {
+    this.stamp = stamp;
+    this.lane = lane;
+    this.#encoded = encoded;
+  }
+
+  get rows(): readonly RowState[] {
+    if (this.#rows === undefined) {
+      const decoded = decodeChangeset(this.#encoded);
+      assert(decoded.kind === "changeset", "what was encoded can be decoded");
+      this.#rows = decoded.changeset.rows;
+    }
+    return this.#rows;
+  }
+}
 
 /** The same changeset in another lane. */
 export function withLane(encoded: Uint8Array, lane: Lane): Uint8Array {

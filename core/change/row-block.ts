@@ -25,7 +25,7 @@
 import { ByteReader } from "../bytes/reader.ts";
 import { ByteWriter } from "../bytes/writer.ts";
 import { causalLengthMax } from "../clock/row-clock.ts";
-import { compareStamps, readHlc, type Site, type Stamp, writeHlc } from "../clock/stamp.ts";
+import { compareStamps, readHlc, type Site, type Stamp } from "../clock/stamp.ts";
 import { siteFromBytes } from "../row/digest.ts";
 import { decodeKey, keyBytesMax } from "../row/key.ts";
 import type { Cell, RowState } from "../row/row-state.ts";
@@ -41,11 +41,10 @@ export const nameBytesMax = 1024;
 /** Columns of one table; SQLite's own limit. */
 export const columnsMax = 2000;
 
-/** Rows, whose tables at the front are known only after them. */
-const body = new ByteWriter(4096);
-
-/** Few stamps are found by comparing, which costs less than to name them. */
+/** Few stamps are found by comparing, which costs less than to look them up. */
 const comparedMax = 8;
+/** Stamps that are looked through where the look-up leads: of those who make many that meet, one comes twice. */
+const chainMax = 64;
 
 interface WrittenTable {
   readonly index: number;
@@ -54,47 +53,90 @@ interface WrittenTable {
   indexByColumn: Map<string, number> | undefined;
 }
 
-/** Appends `rows` to `writer`. */
-export function writeRowBlock(writer: ByteWriter, rows: readonly RowState[]): void {
-  const stamps = new StampTable();
-  const tables = new Map<string, WrittenTable>();
-  let table: WrittenTable | undefined;
-  let tableName = "";
-  body.reuse();
-  for (const row of rows) {
-    if (table === undefined || row.table !== tableName) {
-      tableName = row.table;
-      table = tables.get(tableName);
+/**
+ * Writes a block row by row: {@link RowBlockWriter.row}, then each of its cells by
+ * {@link RowBlockWriter.cell}, ascending by column, and behind each its value, to the `body`.
+ */
+export class RowBlockWriter {
+  /** Rows, whose tables at the front are known only after them. */
+  readonly body: ByteWriter = new ByteWriter(4096);
+  #stamps = new StampTable();
+  readonly #tables = new Map<string, WrittenTable>();
+  #table: WrittenTable | undefined;
+  #tableName = "";
+  #rows = 0;
+  /** Where the next cell's column is if this row has the cells that others had. */
+  #expected = 0;
+
+  /** Begins anew. */
+  clear(): void {
+    this.body.reuse();
+    this.#stamps = new StampTable();
+    this.#tables.clear();
+    this.#table = undefined;
+    this.#tableName = "";
+    this.#rows = 0;
+  }
+
+  row(tableName: string, key: Uint8Array, stamp: Stamp, cl: number, cells: number): void {
+    let table = this.#table;
+    if (table === undefined || tableName !== this.#tableName) {
+      this.#tableName = tableName;
+      table = this.#tables.get(tableName);
       if (table === undefined) {
-        table = { index: tables.size, columns: [], indexByColumn: undefined };
-        tables.set(tableName, table);
+        table = { index: this.#tables.size, columns: [], indexByColumn: undefined };
+        this.#tables.set(tableName, table);
       }
+      this.#table = table;
     }
+    const { body } = this;
     body.varint(table.index);
     body.u8(0);
-    body.blob(row.key);
-    body.varint(stamps.indexOf(row.clock));
-    body.varint(row.clock.cl);
-    body.varint(row.cells.length);
-    let expected = 0;
-    for (const { column, stamp, value } of row.cells) {
-      const index = columnIndex(table, column, expected);
-      expected = index + 1;
-      body.varint(index);
-      body.varint(stamps.indexOf(stamp));
+    body.blob(key);
+    body.varint(this.#stamps.indexOf(stamp.ms, stamp.count, stamp.site));
+    body.varint(cl);
+    body.varint(cells);
+    this.#expected = 0;
+    this.#rows++;
+  }
+
+  /** A cell of the row at hand, without its value. */
+  cell(column: string, ms: number, count: number, site: Site): void {
+    const index = columnIndex(this.#table as WrittenTable, column, this.#expected);
+    this.#expected = index + 1;
+    this.body.varint(index);
+    this.body.varint(this.#stamps.indexOf(ms, count, site));
+  }
+
+  /** Appends the block to `writer`. */
+  finish(writer: ByteWriter): void {
+    writer.u8(rowBlockVersion);
+    this.#stamps.write(writer);
+    writer.varint(this.#tables.size);
+    for (const [name, { columns }] of this.#tables) {
+      writer.text(name);
+      writer.varint(columns.length);
+      for (const column of columns) writer.text(column);
+    }
+    writer.varint(this.#rows);
+    writer.bytes(this.body.peek());
+  }
+}
+
+const block = new RowBlockWriter();
+
+/** Appends `rows` to `writer`. */
+export function writeRowBlock(writer: ByteWriter, rows: readonly RowState[]): void {
+  block.clear();
+  const { body } = block;
+  for (const { table, key, clock, cells } of rows) {
+    block.row(table, key, clock, clock.cl, cells.length);
+    for (const { column, stamp, value } of cells) {
+      block.cell(column, stamp.ms, stamp.count, stamp.site);
       writeValue(body, value);
     }
   }
-  writer.u8(rowBlockVersion);
-  stamps.write(writer);
-  writer.varint(tables.size);
-  for (const [name, { columns }] of tables) {
-    writer.text(name);
-    writer.varint(columns.length);
-    for (const column of columns) writer.text(column);
-  }
-  writer.varint(rows.length);
-  writer.bytes(body.peek());
+  block.finish(writer);
 }
 
 /** @param expected Where it is if this row has the cells that others had. */
@@ -121,52 +163,80 @@ function columnIndex(table: WrittenTable, column: string, expected: number): num
 
 /** The stamps of a block, and their sites, numbered in the order in which they come. */
 class StampTable {
-  readonly #stamps: Stamp[] = [];
+  readonly #ms: number[] = [];
+  readonly #counts: number[] = [];
   readonly #sites: Site[] = [];
+  readonly #distinctSites: Site[] = [];
   readonly #siteIndexes: number[] = [];
-  #last = 0;
-  #indexByName: Map<string, number> | undefined;
+  #last = -1;
+  /** By {@link hlcKey} the stamp that came last, and for each the one of its key that came before; -1: none. */
+  #newestByKey: Map<number, number> | undefined;
+  readonly #before: number[] = [];
   #indexBySite: Map<Site, number> | undefined;
 
-  indexOf(stamp: Stamp): number {
-    const stamps = this.#stamps;
-    const last = stamps[this.#last];
-    if (last !== undefined && compareStamps(stamp, last) === 0) return this.#last;
-    const compared = Math.min(stamps.length, comparedMax);
-    for (let i = 0; i < compared; i++) {
-      if (compareStamps(stamp, stamps[i] as Stamp) !== 0) continue;
-      this.#last = i;
-      return i;
+  indexOf(ms: number, count: number, site: Site): number {
+    if (this.#isAt(this.#last, ms, count, site)) return this.#last;
+    const stamps = this.#ms.length;
+    if (stamps <= comparedMax) {
+      for (let i = 0; i < stamps; i++) {
+        if (this.#isAt(i, ms, count, site)) {
+          this.#last = i;
+          return i;
+        }
+      }
+    } else {
+      this.#newestByKey ??= this.#chain();
+      let at = this.#newestByKey.get(hlcKey(ms, count)) ?? -1;
+      for (let steps = 0; at >= 0 && steps < chainMax; steps++) {
+        if (this.#isAt(at, ms, count, site)) {
+          this.#last = at;
+          return at;
+        }
+        at = this.#before[at] as number;
+      }
     }
-    this.#last = stamps.length < comparedMax ? this.#add(stamp) : this.#byName(stamp);
+    this.#last = this.#add(ms, count, site);
     return this.#last;
   }
 
-  #byName(stamp: Stamp): number {
-    this.#indexByName ??= new Map();
-    const name = `${stamp.ms}.${stamp.count}.${stamp.site}`;
-    let index = this.#indexByName.get(name);
-    if (index === undefined) {
-      index = this.#add(stamp);
-      this.#indexByName.set(name, index);
+  #isAt(index: number, ms: number, count: number, site: Site): boolean {
+    return this.#ms[index] === ms && this.#counts[index] === count && this.#sites[index] === site;
+  }
+
+  #chain(): Map<number, number> {
+    const newest = new Map<number, number>();
+    this.#ms.forEach((ms, index) => {
+      const key = hlcKey(ms, this.#counts[index] as number);
+      this.#before[index] = newest.get(key) ?? -1;
+      newest.set(key, index);
+    });
+    return newest;
+  }
+
+  #add(ms: number, count: number, site: Site): number {
+    const index = this.#ms.length;
+    this.#ms.push(ms);
+    this.#counts.push(count);
+    this.#sites.push(site);
+    this.#siteIndexes.push(this.#siteIndex(site));
+    if (this.#newestByKey !== undefined) {
+      const key = hlcKey(ms, count);
+      this.#before[index] = this.#newestByKey.get(key) ?? -1;
+      this.#newestByKey.set(key, index);
     }
     return index;
   }
 
-  #add(stamp: Stamp): number {
-    this.#siteIndexes.push(this.#siteIndex(stamp.site));
-    return this.#stamps.push(stamp) - 1;
-  }
-
   #siteIndex(site: Site): number {
-    if (this.#sites.length < comparedMax) {
-      const known = this.#sites.indexOf(site);
-      return known >= 0 ? known : this.#sites.push(site) - 1;
+    const sites = this.#distinctSites;
+    if (sites.length < comparedMax) {
+      const known = sites.indexOf(site);
+      return known >= 0 ? known : sites.push(site) - 1;
     }
-    this.#indexBySite ??= new Map(this.#sites.map((one, index) => [one, index]));
+    this.#indexBySite ??= new Map(sites.map((one, index) => [one, index]));
     let index = this.#indexBySite.get(site);
     if (index === undefined) {
-      index = this.#sites.push(site) - 1;
+      index = sites.push(site) - 1;
       this.#indexBySite.set(site, index);
     }
     return index;
@@ -174,14 +244,20 @@ class StampTable {
 
   /** Appends both tables. */
   write(writer: ByteWriter): void {
-    writer.varint(this.#sites.length);
-    for (const site of this.#sites) writer.hex(site);
-    writer.varint(this.#stamps.length);
-    for (let i = 0; i < this.#stamps.length; i++) {
-      writeHlc(writer, this.#stamps[i] as Stamp);
+    writer.varint(this.#distinctSites.length);
+    for (const site of this.#distinctSites) writer.hex(site);
+    writer.varint(this.#ms.length);
+    for (let i = 0; i < this.#ms.length; i++) {
+      writer.u48(this.#ms[i] as number);
+      writer.u16(this.#counts[i] as number);
       writer.varint(this.#siteIndexes[i] as number);
     }
   }
+}
+
+/** Rounded beyond 2**53: some neighbours have one key. */
+function hlcKey(ms: number, count: number): number {
+  return ms * 65_536 + count;
 }
 
 export function encodeRowBlock(rows: readonly RowState[]): Uint8Array {

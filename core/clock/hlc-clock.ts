@@ -42,6 +42,13 @@ export class HlcClock {
 
   /** The next stamp. @param nowMs Wall clock in milliseconds; it may jump in either direction. */
   next(nowMs: number): Stamp {
+    const stamp = this.peek(nowMs);
+    this.#last = { ms: stamp.ms, count: stamp.count };
+    return stamp;
+  }
+
+  /** What {@link next} would be, which isn't issued. */
+  peek(nowMs: number): Stamp {
     const wall = Math.floor(nowMs);
     let { ms, count } = this.#last;
     if (wall > ms) {
@@ -53,7 +60,6 @@ export class HlcClock {
       count = 0;
     }
     assert(ms >= 0 && ms <= hlcMsMax, `hlc: milliseconds below 2**48, got ${ms}`);
-    this.#last = { ms, count };
     return { ms, count, site: this.#site };
   }
 

@@ -153,6 +153,25 @@ export class Digester {
     this.hashLow = u32At(hash, 4);
   }
 
+  /** {@link hashValue} of `bytes[from..to)`, which is a value as `value.ts` writes it. */
+  hashEncoded(bytes: Uint8Array, from: number, to: number): void {
+    const length = to - from;
+    let input: Uint8Array;
+    if (length <= shortValueBytesMax) {
+      const short = this.#shortValue;
+      for (let i = 0; i < length; i++) short[inputStart + i] = bytes[from + i] as number;
+      input = this.#shortValues[inputStart + length] as Uint8Array;
+    } else {
+      const writer = this.#values;
+      writer.truncate(inputStart);
+      writer.copy(bytes, from, to);
+      input = writer.peek();
+    }
+    const hash = this.#sha256(input);
+    this.hashHigh = u32At(hash, 0);
+    this.hashLow = u32At(hash, 4);
+  }
+
   #longValue(value: SqlValue): Uint8Array {
     const writer = this.#values;
     writer.truncate(inputStart);

@@ -56,6 +56,21 @@ const TAG_REAL = 2;
 export const valueTagText = 3;
 const TAG_BLOB = 4;
 
+// The tags of values that are written by those who have them as SQLite has them.
+export const valueTags: {
+  readonly null: number;
+  readonly integer: number;
+  readonly real: number;
+  readonly text: number;
+  readonly blob: number;
+} = {
+  null: TAG_NULL,
+  integer: TAG_INTEGER,
+  real: TAG_REAL,
+  text: valueTagText,
+  blob: TAG_BLOB,
+};
+
 /** Bytes that {@link writeShortValue} writes at most. */
 export const shortValueBytesMax = 66;
 
@@ -137,6 +152,21 @@ export function readValue(reader: ByteReader, what: string): SqlValue {
       reader.fail(`${what}: value tag 0..4, got ${tag}`);
       return null;
   }
+}
+
+/** Where the value that begins at `at` ends. The bytes are of {@link writeValue}. */
+export function endOfValue(bytes: Uint8Array, at: number): number {
+  const tag = bytes[at] as number;
+  if (tag === TAG_NULL) return at + 1;
+  if (tag === TAG_REAL) return at + 9;
+  let end = at + 1;
+  let length = 0;
+  for (let factor = 1; ; factor *= 0x80) {
+    const byte = bytes[end++] as number;
+    length += (byte & 0x7f) * factor;
+    if (byte < 0x80) break;
+  }
+  return tag === TAG_INTEGER ? end : end + length;
 }
 
 /**

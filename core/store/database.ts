@@ -7,6 +7,7 @@
  * @module
  */
 
+import type { ByteWriter } from "../bytes/writer.ts";
 import type { SqlValue } from "../row/value.ts";
 
 export interface SqlStatement extends Disposable {
@@ -18,6 +19,8 @@ export interface SqlStatement extends Disposable {
   step(): boolean;
   /** Column `index` of the current row, from 0. BLOBs are copies. */
   column(index: number): SqlValue;
+  /** Appends column `index` to `writer` as `writeValue` of `row/value.ts` would, with no value in between. */
+  writeColumn(index: number, writer: ByteWriter): void;
   /** What {@link bytesStart} is in: never to be written, nor kept over a call. */
   readonly memory: Uint8Array;
   /** Where the bytes of a BLOB or TEXT begin, without a copy: good until the next step. */
@@ -39,6 +42,8 @@ export interface Preupdate {
   readonly columnCount: number;
   /** Column `index` before the change; only for update and delete. */
   old(index: number): SqlValue;
+  /** Appends it to `writer` as `writeValue` of `row/value.ts` would, with no value in between. */
+  writeOld(index: number, writer: ByteWriter): void;
   /** Column `index` after the change; only for insert and update. */
   readonly new: (index: number) => SqlValue;
 }

@@ -97,7 +97,7 @@ export class Intake {
         keyBytes,
         before: undefined,
         rowidBefore: undefined,
-        rowid: row.rowid,
+        row,
         source: undefined,
         clocks: undefined,
       },

@@ -1,5 +1,5 @@
 /**
- * What a local transaction changed: the journal's touched keys, compared with what the tables have now.
+ * What a local transaction changed: the keys that were touched, what their rows were and what they are now.
  *
  * The rules of what a write makes of a row state are in `row/local-write.ts`; here are the rows.
  *
@@ -11,16 +11,15 @@ import { changesetBytesMax } from "../change/changeset.ts";
 import { rowsMax } from "../change/row-block.ts";
 import { compareHlc, type Hlc, type Stamp } from "../clock/stamp.ts";
 import type { CellClock, Digester } from "../row/digest.ts";
-import { canonicalKeyValue } from "../row/key.ts";
 import { deleteRow, insertRow, updateRow } from "../row/local-write.ts";
 import { type Cell, type RowState, stampOfRow } from "../row/row-state.ts";
 import { equalValues, RawText, type SqlValue, valueBytesMax } from "../row/value.ts";
-import type { Journal, Touched } from "./capture.ts";
 import type { Ordinals } from "./clock-blob.ts";
 import { decodeHeldRow, type HeldCell, HeldRow } from "./held-row.ts";
 import type { RowWriter } from "./row-writer.ts";
 import { isSound } from "./scrub.ts";
 import type { BaseRow, StoredTable } from "./stored-table.ts";
+import type { Touched } from "./touched.ts";
 
 /**
  * Values of one row together, in bytes. Less than a changeset, so that a row that several nodes have
@@ -55,11 +54,11 @@ export interface LocalReader {
   readonly digester: Digester;
 }
 
-/** The net difference, in the order in which the keys were first touched. Empty: nothing changed. */
-export function collectChanges(journal: Journal, reader: LocalReader): LocalChange[] {
+/** The net difference, in the order of the keys. Empty: nothing changed. */
+export function collectChanges(keys: readonly Touched[], reader: LocalReader): LocalChange[] {
   const changes: LocalChange[] = [];
-  for (const touched of journal.touched()) {
-    const row = readTouched(touched);
+  for (const touched of keys) {
+    const { row } = touched;
     if (row === undefined) {
       // A row without clocks that is deleted was never told to anybody.
       if (touched.before !== undefined && clocksOfTouched(touched, reader) !== null) {
@@ -79,18 +78,6 @@ export function collectChanges(journal: Journal, reader: LocalReader): LocalChan
     }
   }
   return changes;
-}
-
-function readTouched({ table, rowid, key }: Touched): BaseRow | undefined {
-  if (rowid !== undefined && !table.plan.withoutRowid) {
-    const row = table.readByRowid(rowid);
-    if (row?.key.every((value, i) => isSameKeyValue(value, key[i]))) return row;
-  }
-  return table.readByKey(key);
-}
-
-function isSameKeyValue(stored: SqlValue, key: SqlValue | undefined): boolean {
-  return key !== undefined && equalValues(canonicalKeyValue(stored), key);
 }
 
 /** The clocks that a key had before the transaction. Its row's own clocks are read once. */

@@ -8,6 +8,7 @@ import { assert } from "../assert.ts";
 import {
   type Changeset,
   changesetBytesMax,
+  EncodedChangeset,
   encodeChangeset,
   type Lane,
   normalBytesMax,
@@ -28,6 +29,8 @@ import {
   stampChanges,
 } from "./local-commit.ts";
 import type { LocalWriter } from "./local-writer.ts";
+import { QuickCommit, type QuickRow } from "./quick-commit.ts";
+import type { MergedRow } from "./row-store.ts";
 import type { CommitResult } from "./store-outcomes.ts";
 import type { StoreParts } from "./store-parts.ts";
 import type { StoreTransaction } from "./store-transaction.ts";
@@ -38,6 +41,7 @@ export class LocalTransaction {
   readonly #transaction: StoreTransaction;
   readonly #keptClock: KeptClock;
   readonly #journal: Journal;
+  readonly #quick: QuickCommit;
   #isBegun = false;
 
   constructor(
@@ -50,6 +54,7 @@ export class LocalTransaction {
     this.#writer = writer;
     this.#transaction = transaction;
     this.#keptClock = keptClock;
+    this.#quick = new QuickCommit(parts);
     const tables = [...parts.tables.values()];
     this.#journal = new Journal(new Map(tables.map((table) => [table.sqlName, table])));
   }
@@ -108,13 +113,22 @@ export class LocalTransaction {
   }
 
   #commit(nowMs: number): CommitResult {
-    const journal = this.#journal;
+    const { clock } = this.#parts;
+    const { plain } = this.#journal;
+    if (plain !== undefined) {
+      const rows = this.#quick.collect(plain, clock.peek(nowMs));
+      if (rows !== undefined) {
+        this.#end();
+        return this.#commitQuick(rows, nowMs);
+      }
+    }
     const refuse = (why: string): CommitResult => {
       this.rollback();
       return { kind: "refused", why };
     };
-    if (journal.problem !== "") return refuse(journal.problem);
-    const changes = collectChanges(journal, this.#parts);
+    const touched = this.#journal.touched();
+    if (typeof touched === "string") return refuse(touched);
+    const changes = collectChanges(touched, this.#parts);
     const tooMany = problemOfCount(changes);
     if (tooMany !== undefined) return refuse(tooMany);
     const notText = problemOfText(changes);
@@ -123,36 +137,70 @@ export class LocalTransaction {
     let stamp: Stamp | undefined;
     if (changes.some(({ kind }) => kind !== "moved")) {
       const before = largestHlcBefore(changes, this.#parts);
-      if (before !== undefined) this.#parts.clock.observe(before);
-      stamp = this.#parts.clock.next(nowMs);
+      if (before !== undefined) clock.observe(before);
+      stamp = clock.next(nowMs);
       rows = stampChanges(changes, stamp, this.#parts);
     }
     const problem = problemOfSize(rows);
     if (problem !== undefined) return refuse(problem);
     // What is written from here on is the store's own doing.
     this.#end();
-    const merged = this.#writer.write(changes, rows);
-    let changeset: Changeset | undefined;
-    let encoded: Uint8Array | undefined;
-    if (stamp !== undefined && rows.length > 0) {
-      let lane: Lane = rows.some((row) => this.#writer.isUrgent(row)) ? 0 : 1;
-      changeset = { stamp, lane, rows: rows.map(({ state }) => state) };
-      encoded = encodeChangeset(changeset);
-      if (encoded.length > changesetBytesMax) {
-        this.#transaction.rollback();
-        return { kind: "refused", why: problemOfBytes(encoded.length) };
-      }
-      if (lane === 1 && encoded.length > normalBytesMax) {
-        lane = 2;
-        changeset = { ...changeset, lane };
-        encoded = withLane(encoded, lane);
-      }
-      this.#keptClock.reserve(this.#parts.clock.last);
+    const merged = this.#muted(() => this.#writer.write(changes, rows));
+    if (stamp === undefined || rows.length === 0) return this.#finish(undefined, merged);
+    const lane: Lane = rows.some((row) => this.#writer.isUrgent(row)) ? 0 : 1;
+    let changeset: Changeset = { stamp, lane, rows: rows.map(({ state }) => state) };
+    let encoded = encodeChangeset(changeset);
+    if (encoded.length > changesetBytesMax) {
+      this.#transaction.rollback();
+      return { kind: "refused", why: problemOfBytes(encoded.length) };
     }
+    if (lane === 1 && encoded.length > normalBytesMax) {
+      changeset = { ...changeset, lane: 2 };
+      encoded = withLane(encoded, 2);
+    }
+    return this.#finish({ changeset, encoded }, merged);
+  }
+
+  #commitQuick(rows: readonly QuickRow[], nowMs: number): CommitResult {
+    const merged = rows.map((row) => row.merged);
+    if (rows.length === 0) return this.#finish(undefined, merged);
+    const stamp = this.#parts.clock.next(nowMs);
+    this.#muted(() => this.#writer.writeQuick(rows));
+    let lane: Lane = rows.some((row) => this.#writer.isUrgentQuick(row)) ? 0 : 1;
+    let encoded = this.#quick.encode(lane);
+    if (lane === 1 && encoded.length > normalBytesMax) {
+      lane = 2;
+      encoded = withLane(encoded, lane);
+    }
+    const changeset = new EncodedChangeset(stamp, lane, encoded);
+    return this.#finish({ changeset, encoded }, merged);
+  }
+
+  /** The preupdate hook is told nothing of what the store writes: SQLite is faster then. */
+  #muted<T>(write: () => T): T {
+    const { database } = this.#parts;
+    database.mutePreupdate(true);
+    try {
+      return write();
+    } finally {
+      database.mutePreupdate(false);
+    }
+  }
+
+  /** @param sent Undefined: nothing that is replicated changed. */
+  #finish(
+    sent: { readonly changeset: Changeset; readonly encoded: Uint8Array } | undefined,
+    merged: readonly MergedRow[],
+  ): CommitResult {
+    const keptClock = this.#keptClock;
+    if (sent !== undefined) keptClock.reserve(this.#parts.clock.last);
     this.#transaction.commitRows(merged);
-    if (changeset !== undefined) this.#keptClock.version++;
-    const version = changeset === undefined ? null : this.#keptClock.version;
-    return { kind: "committed", version, changeset, encoded, merged };
+    if (sent === undefined) {
+      const nothing = { version: null, changeset: undefined, encoded: undefined };
+      return { kind: "committed", ...nothing, merged };
+    }
+    const version = ++keptClock.version;
+    return { kind: "committed", version, changeset: sent.changeset, encoded: sent.encoded, merged };
   }
 
   #end(): void {

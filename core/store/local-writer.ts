@@ -5,12 +5,13 @@
  */
 
 import type { ClockState } from "../row/digest.ts";
-import type { Touched } from "./capture.ts";
 import { clocksOfHeld, type HeldRow } from "./held-row.ts";
 import { clocksOfTouched, type LocalChange, type LocalRow } from "./local-commit.ts";
+import type { QuickRow } from "./quick-commit.ts";
 import type { MergedRow, ScanPosition } from "./row-store.ts";
 import { PlacedRow, putClocks, type StoreParts } from "./store-parts.ts";
 import type { BaseRow, Place } from "./stored-table.ts";
+import type { Touched } from "./touched.ts";
 
 export class LocalWriter {
   readonly #parts: StoreParts;
@@ -94,6 +95,19 @@ export class LocalWriter {
       undefined,
       place,
     );
+  }
+
+  /** The clocks of rows that came, or stayed in their place. */
+  writeQuick(rows: readonly QuickRow[]): void {
+    for (const { table, rowid, clock, isNew } of rows) {
+      if (isNew) table.quick.insertClocksAt(rowid, clock);
+      else table.quick.putClocksAt(rowid, clock);
+    }
+  }
+
+  isUrgentQuick({ table, rowid, merged }: QuickRow): boolean {
+    if (table.plan.urgent === null) return false;
+    return table.isUrgent({ rowid, key: [], keyBytes: merged.key });
   }
 
   /** Whether the change is to go in the urgent lane. */

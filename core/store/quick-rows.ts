@@ -9,6 +9,7 @@
 
 import type { SqlValue } from "../row/value.ts";
 import type { PlannedTable } from "../schema/schema.ts";
+import { quoteName } from "../schema/sql-token.ts";
 import type { SqlDatabase, SqlStatement } from "./database.ts";
 import { runBound, type TableStatements } from "./table-statements.ts";
 
@@ -16,16 +17,86 @@ export class QuickRows {
   readonly #database: SqlDatabase;
   readonly #plan: PlannedTable;
   readonly #statements: TableStatements;
+  /** Indexes in `valueColumns`, ascending by name. */
+  readonly #valuesByName: readonly number[];
+  #byPlace: SqlStatement | undefined;
+  #run: SqlStatement | undefined;
   /** The row found last. Undefined for WITHOUT ROWID. */
   foundRowid: number | bigint | undefined;
   /** Its clocks; null when it has none. */
   foundClock: Uint8Array | null = null;
   foundHeld: Uint8Array | null = null;
 
-  constructor(database: SqlDatabase, plan: PlannedTable, statements: TableStatements) {
+  constructor(
+    database: SqlDatabase,
+    plan: PlannedTable,
+    statements: TableStatements,
+    valuesByName: readonly number[],
+  ) {
+    this.#valuesByName = valuesByName;
     this.#database = database;
     this.#plan = plan;
     this.#statements = statements;
+  }
+
+  /**
+   * The row at a rowid: its value columns, ascending by name, its key columns unless that is the rowid, clock and
+   * held. To be reset; undefined when there is none.
+   */
+  standAt(rowid: number | bigint): SqlStatement | undefined {
+    if (this.#byPlace === undefined) {
+      const { base, clocks } = this.#statements;
+      const id = `t.${this.#plan.rowidName}`;
+      this.#byPlace = this.#statements.kept(
+        "standAt",
+        () =>
+          `SELECT ${[...this.#columns("t."), "c.clock", "c.held"].join(", ")} FROM ${base} t ` +
+          `LEFT JOIN ${clocks} c ON c.id = ${id} WHERE ${id} = ?`,
+      );
+    }
+    const statement = this.#byPlace;
+    statement.bind(1, rowid);
+    return statement.step() ? statement : undefined;
+  }
+
+  /** The rows from one rowid to another, both of them too, to be stepped through: columns as of {@link standAt}, and the rowid. */
+  rowsFrom(first: number | bigint, last: number | bigint): SqlStatement {
+    if (this.#run === undefined) {
+      const { rowidName } = this.#plan;
+      this.#run = this.#statements.kept(
+        "rowsFrom",
+        () =>
+          `SELECT ${[...this.#columns(""), rowidName].join(", ")} FROM ${this.#statements.base} ` +
+          `WHERE ${rowidName} BETWEEN ? AND ? ORDER BY ${rowidName}`,
+      );
+    }
+    this.#run.bind(1, first);
+    this.#run.bind(2, last);
+    return this.#run;
+  }
+
+  #columns(prefix: string): string[] {
+    const { keyColumns, rowidAlias, valueColumns } = this.#plan;
+    const values = this.#valuesByName.map((index) => valueColumns[index]?.sqlName as string);
+    const keys = rowidAlias ? [] : keyColumns.map(({ sqlName }) => sqlName);
+    return [...values, ...keys].map((name) => prefix + quoteName(name));
+  }
+
+  /** Replaces the clocks of the row at a rowid, none of whose values are held. */
+  putClocksAt(rowid: number | bigint, clock: Uint8Array): void {
+    const statement = this.#statements.updateClocksAlone;
+    statement.bind(1, clock);
+    statement.bind(2, rowid);
+    runBound(statement);
+  }
+
+  /** Writes the clocks of a new row. */
+  insertClocksAt(rowid: number | bigint, clock: Uint8Array): void {
+    const statement = this.#statements.insertClocks;
+    statement.bind(1, clock);
+    statement.bind(2, null);
+    statement.bind(3, rowid);
+    runBound(statement);
   }
 
   /** Looks a row up, with its clocks; false when there is none. */

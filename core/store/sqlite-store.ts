@@ -3,8 +3,9 @@
  *
  * | step of a local commit | file              |   | what else it does           | file          |
  * | ---------------------- | ----------------- | - | --------------------------- | ------------- |
- * | note touched keys      | `capture.ts`      |   | merge                       | `merger.ts`   |
+ * | note touched rows      | `capture.ts`      |   | merge                       | `merger.ts`   |
  * | compare, stamp, limits | `local-commit.ts` |   | change its schema           | `intake.ts`   |
+ * | all that at once       | `quick-commit.ts` |   |                             |               |
  * | write clocks           | `local-writer.ts` |   | scrub                       | `scrubber.ts` |
  *
  * `local-transaction.ts` takes these steps; `store-transaction.ts` begins, commits and rolls back for all.

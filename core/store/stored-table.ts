@@ -9,7 +9,14 @@
 
 import { decodeKey, encodeKey } from "../row/key.ts";
 import { lowerAscii } from "../row/row-state.ts";
-import { equalValues, RawText, Real, type SqlValue, valueTagText } from "../row/value.ts";
+import {
+  equalValues,
+  RawText,
+  Real,
+  type SqlValue,
+  valueTags,
+  valueTagText,
+} from "../row/value.ts";
 import { isKeptByAffinity, isKeyKept, shownKeyValue } from "../schema/affinity.ts";
 import type { PlannedColumn, PlannedTable } from "../schema/schema.ts";
 import { urgentSql } from "../schema/schema-reader.ts";
@@ -54,6 +61,10 @@ export class StoredTable {
   /** Positions in the open database of the key columns and of the value columns. */
   readonly keyPositions: readonly number[];
   readonly valuePositions: readonly number[];
+  /** Indexes in `plan.valueColumns`, ascending by name. */
+  readonly valuesByName: readonly number[];
+  /** Positions of what is noted of a row: the value columns, ascending by name, and the key unless that is the rowid. */
+  readonly notedPositions: readonly number[];
   readonly scan: TableScan;
   /** For merges that make no objects. */
   readonly quick: QuickRows;
@@ -79,9 +90,14 @@ export class StoredTable {
     this.#hasTextKey = plan.keyColumns.length === 1 && plan.keyColumns[0]?.affinity === "TEXT";
     this.keyPositions = plan.keyColumns.map(positionOf);
     this.valuePositions = plan.valueColumns.map(positionOf);
+    this.valuesByName = plan.valueColumns.map((_, i) => i).sort(byName(plan));
+    this.notedPositions = [
+      ...this.valuesByName.map((index) => this.valuePositions[index] as number),
+      ...(plan.rowidAlias ? [] : this.keyPositions),
+    ];
     this.#statements = new TableStatements(database, plan);
     this.scan = new TableScan(plan, this.#hasTextKey, this.#statements);
-    this.quick = new QuickRows(database, plan, this.#statements);
+    this.quick = new QuickRows(database, plan, this.#statements, this.valuesByName);
   }
 
   /** Whether rows of this key can stand in the table: each part is what its column makes of it. */
@@ -122,6 +138,21 @@ export class StoredTable {
   isShownAt(index: number, value: SqlValue): boolean {
     const { affinity, notNull } = this.plan.valueColumns[index] as PlannedColumn;
     return value === null ? !notNull : isKeptByAffinity(affinity, value);
+  }
+
+  /** False: by the kind of value alone it can't be said that {@link isShownAt}. @param tag As of `row/value.ts`. */
+  isShownByTag(index: number, tag: number): boolean {
+    const { affinity, notNull } = this.plan.valueColumns[index] as PlannedColumn;
+    switch (tag) {
+      case valueTags.null:
+        return !notNull;
+      case valueTags.integer:
+        return affinity === "INTEGER" || affinity === "NUMERIC" || affinity === "BLOB";
+      case valueTags.text:
+        return affinity === "TEXT" || affinity === "BLOB";
+      default:
+        return tag === valueTags.blob || affinity === "BLOB";
+    }
   }
 
   /** The row of a key that {@link isKey}, with its clocks. One look-up. */
@@ -371,6 +402,12 @@ export class StoredTable {
       });
     }
   }
+}
+
+/** Orders indexes in `valueColumns`. */
+function byName({ valueColumns }: PlannedTable): (a: number, b: number) => number {
+  const name = (index: number): string => valueColumns[index]?.name as string;
+  return (a, b) => (name(a) < name(b) ? -1 : 1);
 }
 
 function baseRowOf(

@@ -1,0 +1,398 @@
+/**
+ * The way that nearly all local commits go, with the least of work: rows came, or were updated in their place.
+ * Values stay bytes and clocks numbers, from the table to the changeset.
+ *
+ * One look-up a row gives its values now and its clocks. Values as they were noted at the first touch
+ * (`row-notes.ts`) say which of them changed. What is to be written and sent is put together for all rows
+ * before the first clock is written, so that it can still be found that a commit isn't one of these:
+ * a row that is held in part, that has no clocks or damaged ones, a tombstone, another key, a value that is
+ * damaged or too large, whatever is to be refused. All of it is left to `local-commit.ts` then, which
+ * comes to the same rows, clocks and bytes where both can.
+ *
+ * @module
+ */
+
+import { ByteReader } from "../bytes/reader.ts";
+import { utf8Decode } from "../bytes/utf8.ts";
+import { ByteWriter } from "../bytes/writer.ts";
+import { encodeWrittenRows, type Lane } from "../change/changeset.ts";
+import { RowBlockWriter, rowsMax } from "../change/row-block.ts";
+import type { Site, Stamp } from "../clock/stamp.ts";
+import { keyBytesMax } from "../row/key.ts";
+import { endOfValue, readValue, valueTags } from "../row/value.ts";
+import type { SqlStatement } from "./database.ts";
+import { EncodedClocks } from "./encoded-clocks.ts";
+import { FlatBlob } from "./flat-blob.ts";
+import { FlatClocks, flatCellsMax } from "./flat-clocks.ts";
+import type { Rowid, RowNotes } from "./row-notes.ts";
+import type { QuickNews, ScanPosition } from "./row-store.ts";
+import { PlacedRow, type StoreParts } from "./store-parts.ts";
+import type { StoredTable } from "./stored-table.ts";
+
+/** Commits with more than this to send, and rows with larger values, are left to those who count exactly. */
+const bodyBytesMax = 16 * 1024 * 1024;
+const quickValueBytesMax = 1024 * 1024;
+
+/** A table as a commit goes through its columns: the value columns, ascending by name. */
+interface QuickTable {
+  readonly table: StoredTable;
+  readonly names: readonly string[];
+  readonly ordinals: readonly number[];
+  /** Of the key in a statement's row and in what is noted, behind the values; 0: the rowid is the key. */
+  readonly keyColumns: number;
+  /** Of the table in a scan. */
+  readonly part: number;
+}
+
+/** A row whose clocks are to be written. */
+export interface QuickRow {
+  readonly table: StoredTable;
+  readonly rowid: Rowid;
+  readonly clock: Uint8Array;
+  readonly isNew: boolean;
+  readonly merged: PlacedRow;
+}
+
+export class QuickCommit {
+  readonly #parts: StoreParts;
+  readonly #tables = new Map<StoredTable, QuickTable>();
+  /** The ordinals' life that these are good for. */
+  #life = 0;
+  readonly #held = new FlatClocks();
+  readonly #blob = new FlatBlob();
+  readonly #block = new RowBlockWriter();
+  readonly #key = new ByteWriter(256);
+  /** Values and key of the row at hand, and where each ends. */
+  readonly #now = new ByteWriter(1024);
+  readonly #ends: number[] = [];
+  // Of the row at hand, by value column.
+  readonly #isChanged: boolean[] = [];
+  readonly #hashHigh = new Float64Array(flatCellsMax);
+  readonly #hashLow = new Float64Array(flatCellsMax);
+  #stamp: Stamp = { ms: 0, count: 0, site: "" as Site };
+  #site = 0;
+  #news: QuickNews = { msMin: 0, msMax: 0, isHeld: true };
+  #rows: QuickRow[] = [];
+
+  constructor(parts: StoreParts) {
+    this.#parts = parts;
+  }
+
+  /**
+   * What a transaction changed, put together for {@link encode}. Undefined: it isn't one of these. No row and no clock
+   * is written by it.
+   *
+   * @param stamp The commit's, larger than all that was stamped here; if there are rows it is theirs.
+   */
+  collect(plain: readonly RowNotes[], stamp: Stamp): readonly QuickRow[] | undefined {
+    const { ordinals } = this.#parts;
+    if (ordinals.life !== this.#life) {
+      this.#life = ordinals.life;
+      this.#tables.clear();
+    }
+    this.#stamp = stamp;
+    this.#site = ordinals.siteOrdinal(stamp.site);
+    this.#news = { msMin: stamp.ms, msMax: stamp.ms, isHeld: true };
+    this.#rows = [];
+    this.#block.clear();
+    for (const notes of plain) {
+      const known = this.#tableOf(notes.table);
+      if (known === undefined) return undefined;
+      for (const [rowid, before] of notes.first) {
+        if (!this.#update(known, rowid, before)) return undefined;
+      }
+      if (notes.arrived.size > 0 && !this.#insertAll(known, notes.arrived)) return undefined;
+    }
+    return this.#rows.length > rowsMax ? undefined : this.#rows;
+  }
+
+  /** The changeset of what was collected. */
+  encode(lane: Lane): Uint8Array {
+    const encoded = encodeWrittenRows(this.#stamp, lane, this.#block);
+    this.#rows = [];
+    return encoded;
+  }
+
+  #update(known: QuickTable, rowid: Rowid, before: Uint8Array): boolean {
+    const { digester, ordinals } = this.#parts;
+    const { table, names, keyColumns } = known;
+    const count = names.length;
+    const statement = table.quick.standAt(rowid);
+    if (statement === undefined) return false;
+    const clock = statement.column(count + keyColumns) as Uint8Array | null;
+    const hasHeld = statement.column(count + keyColumns + 1) !== null;
+    this.#readNow(known, statement);
+    statement.reset();
+    const held = this.#held;
+    if (clock === null || hasHeld || !held.decode(clock, ordinals)) return false;
+    if (held.hasHeld || held.cl % 2 === 0 || !this.#isNewest()) return false;
+
+    const now = this.#now.peek();
+    const ends = this.#ends;
+    // Walks the noted values, the columns and the cells, all ascending by name.
+    let noted = 0;
+    let cells = 0;
+    let changed = 0;
+    let start = 0;
+    for (let i = 0; i < count; i++) {
+      const end = ends[i] as number;
+      const isSame = isAt(before, noted, now, start, end);
+      const hasCell = held.column[cells] === known.ordinals[i] && cells < held.count;
+      this.#isChanged[i] = !isSame;
+      if (isSame) noted += end - start;
+      else {
+        noted = endOfValue(before, noted);
+        if (!this.#maySend(table, i, now, start, end)) return false;
+        changed++;
+      }
+      if (hasCell || !isSame) {
+        digester.hashEncoded(now, start, end);
+        // Damaged: never told to anybody.
+        if (isSame && !this.#isHashOf(cells)) return false;
+        this.#hashHigh[i] = digester.hashHigh;
+        this.#hashLow[i] = digester.hashLow;
+      }
+      if (hasCell) cells++;
+      start = end;
+    }
+    // Cells of columns that the table doesn't have, and another key.
+    if (cells < held.count || !isAt(before, noted, now, start, now.length)) return false;
+    if (changed === 0) return true;
+    const keyBytes = this.#encodeKey(known, rowid);
+    if (keyBytes === undefined) return false;
+    const after = this.#writeUpdated(known, keyBytes, now);
+    const clocksBefore = new EncodedClocks(clock, ordinals, undefined);
+    const place = { part: known.part, after: rowid };
+    return this.#push(table, rowid, keyBytes, clocksBefore, after, place);
+  }
+
+  /** The row's clocks and the row to be sent. @returns the clocks. */
+  #writeUpdated(known: QuickTable, keyBytes: Uint8Array, now: Uint8Array): Uint8Array {
+    const { ordinals } = this.#parts;
+    const { table, names } = known;
+    const [held, blob, block] = [this.#held, this.#blob, this.#block];
+    const { ms, count, site } = this.#stamp;
+    let cellCount = held.count;
+    let cells = 0;
+    for (let i = 0; i < names.length; i++) {
+      if (held.column[cells] === known.ordinals[i] && cells < held.count) cells++;
+      else if (this.#isChanged[i]) cellCount++;
+    }
+    blob.begin(held.ms, held.clockCount, held.site, held.cl, cellCount);
+    const rowSite = ordinals.site(held.site) as Site;
+    const rowStamp = { ms: held.ms, count: held.clockCount, site: rowSite };
+    block.row(table.name, keyBytes, rowStamp, held.cl, cellCount);
+    cells = 0;
+    let start = 0;
+    for (let i = 0; i < names.length; i++) {
+      const end = this.#ends[i] as number;
+      const name = names[i] as string;
+      const ordinal = known.ordinals[i] as number;
+      const hasCell = held.column[cells] === ordinal && cells < held.count;
+      const high = this.#hashHigh[i] as number;
+      const low = this.#hashLow[i] as number;
+      if (this.#isChanged[i]) {
+        blob.cell(ordinal, ms, count, this.#site, high, low);
+        block.cell(name, ms, count, site);
+        block.body.copy(now, start, end);
+      } else if (hasCell) {
+        const cellMs = held.cellMs[cells] as number;
+        const cellCounter = held.cellCount[cells] as number;
+        const cellSite = held.cellSite[cells] as number;
+        blob.cell(ordinal, cellMs, cellCounter, cellSite, high, low);
+        block.cell(name, cellMs, cellCounter, ordinals.site(cellSite) as Site);
+        block.body.copy(now, start, end);
+      }
+      if (hasCell) cells++;
+      start = end;
+    }
+    return blob.finish();
+  }
+
+  /** Rows that came, in runs of rowids. */
+  #insertAll(known: QuickTable, arrived: ReadonlySet<Rowid>): boolean {
+    let first: Rowid | undefined;
+    let last: Rowid = 0;
+    for (const rowid of arrived) {
+      if (first !== undefined && typeof rowid === "number" && rowid - 1 === last) {
+        last = rowid;
+        continue;
+      }
+      if (first !== undefined && !this.#insertRun(known, first, last)) return false;
+      first = rowid;
+      last = rowid;
+    }
+    return first === undefined || this.#insertRun(known, first, last);
+  }
+
+  #insertRun(known: QuickTable, first: Rowid, last: Rowid): boolean {
+    const statement = known.table.quick.rowsFrom(first, last);
+    let isQuick = true;
+    while (isQuick && statement.step()) isQuick = this.#insert(known, statement);
+    statement.reset();
+    return isQuick;
+  }
+
+  #insert(known: QuickTable, statement: SqlStatement): boolean {
+    const { digester, rows } = this.#parts;
+    const { table, names, keyColumns } = known;
+    const count = names.length;
+    const rowid = statement.column(count + keyColumns) as Rowid;
+    this.#readNow(known, statement);
+    const now = this.#now.peek();
+    const keyBytes = this.#encodeKey(known, rowid);
+    if (keyBytes === undefined || rows.hasAbsent(table.name, keyBytes)) return false;
+    let start = this.#ends[count - 1] ?? 0;
+    for (let i = count; i < count + keyColumns; i++) {
+      const end = this.#ends[i] as number;
+      if (!isUtf8(now, start, end)) return false;
+      start = end;
+    }
+    const [blob, block, site] = [this.#blob, this.#block, this.#site];
+    const stamp = this.#stamp;
+    blob.begin(stamp.ms, stamp.count, site, 1, count);
+    block.row(table.name, keyBytes, stamp, 1, count);
+    start = 0;
+    for (let i = 0; i < count; i++) {
+      const end = this.#ends[i] as number;
+      if (!this.#maySend(table, i, now, start, end)) return false;
+      digester.hashEncoded(now, start, end);
+      const { hashHigh, hashLow } = digester;
+      blob.cell(known.ordinals[i] as number, stamp.ms, stamp.count, site, hashHigh, hashLow);
+      block.cell(names[i] as string, stamp.ms, stamp.count, stamp.site);
+      block.body.copy(now, start, end);
+      start = end;
+    }
+    return this.#push(table, rowid, keyBytes, undefined, blob.finish(), undefined);
+  }
+
+  /** @returns whether more may come. */
+  #push(
+    table: StoredTable,
+    rowid: Rowid,
+    key: Uint8Array,
+    before: EncodedClocks | undefined,
+    clock: Uint8Array,
+    place: ScanPosition | undefined,
+  ): boolean {
+    const { digester, ordinals } = this.#parts;
+    const after = new EncodedClocks(clock, ordinals, this.#stamp);
+    const merged = new PlacedRow(
+      { table: table.name, key },
+      undefined,
+      before,
+      after,
+      digester,
+      after,
+      true,
+      false,
+      this.#news,
+      place,
+    );
+    this.#rows.push({ table, rowid, clock, isNew: before === undefined, merged });
+    return this.#block.body.length <= bodyBytesMax;
+  }
+
+  /** Reads values and key of the row that a statement stands on. */
+  #readNow({ names, keyColumns }: QuickTable, statement: SqlStatement): void {
+    const now = this.#now;
+    now.reuse();
+    for (let i = 0; i < names.length + keyColumns; i++) {
+      statement.writeColumn(i, now);
+      this.#ends[i] = now.length;
+    }
+  }
+
+  /** Undefined: it isn't written as it is stored, or too long. */
+  #encodeKey({ names, keyColumns }: QuickTable, rowid: Rowid): Uint8Array | undefined {
+    const key = this.#key;
+    key.clear();
+    if (keyColumns === 0) {
+      key.varint(1);
+      key.u8(valueTags.integer);
+      key.zigzag(rowid);
+      return key.finish();
+    }
+    const now = this.#now.peek();
+    key.varint(keyColumns);
+    let start = this.#ends[names.length - 1] ?? 0;
+    for (let i = 0; i < keyColumns; i++) {
+      const tag = now[start];
+      // A REAL may be a key that is an integer (`row/key.ts`).
+      if (tag === valueTags.null || tag === valueTags.real) return undefined;
+      const end = this.#ends[names.length + i] as number;
+      key.copy(now, start, end);
+      start = end;
+    }
+    return key.length <= keyBytesMax ? key.finish() : undefined;
+  }
+
+  /** Whether a value can be told to others as it stands in its column. */
+  #maySend(table: StoredTable, i: number, now: Uint8Array, start: number, end: number): boolean {
+    if (end - start > quickValueBytesMax) return false;
+    const tag = now[start] as number;
+    const index = table.valuesByName[i] as number;
+    if (!isUtf8(now, start, end)) return false;
+    if (table.isShownByTag(index, tag)) return true;
+    return table.isShownAt(index, readValue(new ByteReader(now, start, end), "value"));
+  }
+
+  /** Whether the value hashed last is the one that a cell was given its clock for. */
+  #isHashOf(cell: number): boolean {
+    const { digester } = this.#parts;
+    return this.#held.high[cell] === digester.hashHigh && this.#held.low[cell] === digester.hashLow;
+  }
+
+  /** Whether the commit's stamp is later than all of the row at hand. */
+  #isNewest(): boolean {
+    const held = this.#held;
+    const { ms, count } = this.#stamp;
+    if (held.ms > ms || (held.ms === ms && held.clockCount >= count)) return false;
+    for (let i = 0; i < held.count; i++) {
+      const cellMs = held.cellMs[i] as number;
+      if (cellMs > ms || (cellMs === ms && (held.cellCount[i] as number) >= count)) return false;
+    }
+    return true;
+  }
+
+  #tableOf(table: StoredTable): QuickTable | undefined {
+    let known = this.#tables.get(table);
+    if (known === undefined) {
+      const { valueColumns, rowidAlias } = table.plan;
+      if (valueColumns.length > flatCellsMax) return undefined;
+      const names = table.valuesByName.map((index) => valueColumns[index]?.name as string);
+      known = {
+        table,
+        names,
+        ordinals: names.map((name) => this.#parts.ordinals.columnOrdinal(name)),
+        keyColumns: rowidAlias ? 0 : table.keyPositions.length,
+        part: this.#parts.places.partOf(table),
+      };
+      this.#tables.set(table, known);
+    }
+    return known;
+  }
+}
+
+/** Whether `bytes[at..]` begins with `other[start..end)`. */
+function isAt(
+  bytes: Uint8Array,
+  at: number,
+  other: Uint8Array,
+  start: number,
+  end: number,
+): boolean {
+  for (let i = start; i < end; i++) if (bytes[at + i - start] !== other[i]) return false;
+  return true;
+}
+
+/** Whether the value that is `bytes[start..end)` isn't TEXT that isn't UTF-8. */
+function isUtf8(bytes: Uint8Array, start: number, end: number): boolean {
+  if (bytes[start] !== valueTags.text) return true;
+  let text = start + 1;
+  // The length.
+  while ((bytes[text++] as number) >= 0x80);
+  let i = text;
+  while (i < end && (bytes[i] as number) < 0x80) i++;
+  return i === end || utf8Decode(bytes, i, end) !== undefined;
+}

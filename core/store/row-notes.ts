@@ -1,0 +1,169 @@
+/**
+ * What a local transaction touches of one table whose rows have rowids.
+ *
+ * Rows are noted by rowid, which the preupdate hook has at hand: no key is read while statements run. Of a
+ * row that was there when the transaction began its values are kept, as bytes, when it is touched first. Which
+ * keys that comes to is found out at the commit, when the rows are read anyway ({@link RowNotes.touched}).
+ *
+ * Nearly all transactions are *plain*: rows came, and rows that were there were updated in their place.
+ * `quick-commit.ts` takes those as they are noted.
+ *
+ * What a savepoint or a failing statement took back may be noted as if it had happened. That does no harm: a
+ * row that isn't found where it is noted is none.
+ *
+ * @module
+ */
+
+import { assert } from "../assert.ts";
+import { bytesToHex } from "../bytes/hex.ts";
+import { ByteReader } from "../bytes/reader.ts";
+import { ByteWriter } from "../bytes/writer.ts";
+import { canonicalKeyValue, encodeKey } from "../row/key.ts";
+import { readValue, type SqlValue } from "../row/value.ts";
+import type { Preupdate } from "./database.ts";
+import type { StoredTable } from "./stored-table.ts";
+import type { Touched } from "./touched.ts";
+
+export type Rowid = number | bigint;
+
+const writer = new ByteWriter(256);
+
+export class RowNotes {
+  readonly table: StoredTable;
+  /** Rows that were there, by rowid, as they were: their columns, as of `StoredTable.notedPositions`. */
+  readonly first: Map<Rowid, Uint8Array> = new Map();
+  /** Rowids to which a row came. Those of {@link first} are among them if another row left them. */
+  readonly arrived: Set<Rowid> = new Set();
+  /** Of rowids that aren't held by the row that was there at first: whose row it is; undefined: a new one. */
+  readonly #owners = new Map<Rowid, Rowid | undefined>();
+  #isPlain = true;
+
+  constructor(table: StoredTable) {
+    this.table = table;
+  }
+
+  /** No row left its rowid. */
+  get isPlain(): boolean {
+    return this.#isPlain;
+  }
+
+  get size(): number {
+    return this.first.size + this.arrived.size;
+  }
+
+  clear(): void {
+    this.first.clear();
+    this.arrived.clear();
+    this.#owners.clear();
+    this.#isPlain = true;
+  }
+
+  /** Notes one change of one row, before it happens. */
+  note(change: Preupdate): void {
+    const { oldRowid, newRowid } = change;
+    switch (change.operation) {
+      case "insert":
+        this.#arrive(newRowid, undefined);
+        return;
+      case "delete":
+        this.#noteFirst(change);
+        this.#leave(oldRowid);
+        return;
+      case "update": {
+        this.#noteFirst(change);
+        if (oldRowid === newRowid) return;
+        const owner = this.#ownerOf(oldRowid);
+        this.#leave(oldRowid);
+        this.#arrive(newRowid, owner);
+      }
+    }
+  }
+
+  #noteFirst(change: Preupdate): void {
+    const { oldRowid } = change;
+    // A row that came in this transaction wasn't there.
+    if (this.first.has(oldRowid) || this.arrived.has(oldRowid)) return;
+    writer.reuse();
+    const { notedPositions } = this.table;
+    for (let i = 0; i < notedPositions.length; i++) {
+      change.writeOld(notedPositions[i] as number, writer);
+    }
+    this.first.set(oldRowid, writer.finish());
+  }
+
+  #arrive(rowid: Rowid, owner: Rowid | undefined): void {
+    this.arrived.add(rowid);
+    if (!this.#isPlain) this.#owners.set(rowid, owner);
+  }
+
+  #leave(rowid: Rowid): void {
+    this.#isPlain = false;
+    this.#owners.set(rowid, undefined);
+  }
+
+  /** Whose row, of those that were there at first, stands at a rowid. */
+  #ownerOf(rowid: Rowid): Rowid | undefined {
+    if (this.#owners.has(rowid)) return this.#owners.get(rowid);
+    return this.first.has(rowid) ? rowid : undefined;
+  }
+
+  /**
+   * The keys that were touched, with the rows that they have now; those that had one at first come first. A
+   * key that is too long to be one: undefined.
+   */
+  touched(): Touched[] | undefined {
+    const { table, first } = this;
+    const byKey = new Map<string, Touched>();
+    const byFirst = new Map<Rowid, Touched>();
+    for (const [rowid, bytes] of first) {
+      const { key, values } = decodeNoted(table, rowid, bytes);
+      const keyBytes = encodeKey(key);
+      if (keyBytes === undefined) return undefined;
+      const touched: Touched = {
+        ...{ table, key, keyBytes, before: values, rowidBefore: rowid },
+        ...{ row: undefined, source: undefined, clocks: undefined },
+      };
+      byKey.set(bytesToHex(keyBytes), touched);
+      byFirst.set(rowid, touched);
+    }
+    for (const rowid of new Set([...first.keys(), ...this.arrived])) {
+      const row = table.readByRowid(rowid);
+      if (row === undefined) continue;
+      const key = row.key.map(canonicalKeyValue);
+      const keyBytes = encodeKey(key);
+      if (keyBytes === undefined) return undefined;
+      const name = bytesToHex(keyBytes);
+      let touched = byKey.get(name);
+      if (touched === undefined) {
+        touched = {
+          ...{ table, key, keyBytes, before: undefined, rowidBefore: undefined },
+          ...{ row, source: undefined, clocks: undefined },
+        };
+        byKey.set(name, touched);
+      }
+      touched.row = row;
+      const owner = this.#ownerOf(rowid);
+      touched.source = owner === undefined ? undefined : byFirst.get(owner);
+    }
+    return [...byKey.values()];
+  }
+}
+
+function decodeNoted(
+  table: StoredTable,
+  rowid: Rowid,
+  bytes: Uint8Array,
+): { readonly key: SqlValue[]; readonly values: SqlValue[] } {
+  const reader = new ByteReader(bytes);
+  const values: SqlValue[] = [];
+  for (const index of table.valuesByName) values[index] = readValue(reader, "noted value");
+  const key: SqlValue[] = [];
+  if (table.plan.rowidAlias) key.push(rowid);
+  else {
+    for (const _ of table.keyPositions) {
+      key.push(canonicalKeyValue(readValue(reader, "noted key")));
+    }
+  }
+  assert(reader.ok && reader.left === 0, "noted columns are well-formed");
+  return { key, values };
+}

@@ -1,0 +1,26 @@
+/**
+ * A key that a local transaction has touched: what its row was when that began, and what it is at the commit.
+ *
+ * @module
+ */
+
+import type { SqlValue } from "../row/value.ts";
+import type { HeldRow } from "./held-row.ts";
+import type { BaseRow, StoredTable } from "./stored-table.ts";
+
+export interface Touched {
+  readonly table: StoredTable;
+  /** Canonical. */
+  readonly key: readonly SqlValue[];
+  readonly keyBytes: Uint8Array;
+  /** Values when the transaction began, in the order of `valueColumns`; undefined: there was no row. */
+  readonly before: readonly SqlValue[] | undefined;
+  /** Rowid when the transaction began, of a row that was there; undefined for WITHOUT ROWID. */
+  readonly rowidBefore: number | bigint | undefined;
+  /** Its row now. */
+  row: BaseRow | undefined;
+  /** The touched key whose row, of those that were there at first, this one has now. */
+  source: Touched | undefined;
+  /** Clocks before the transaction, once they were read: null when there are none. */
+  clocks: HeldRow | null | undefined;
+}
