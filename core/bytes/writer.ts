@@ -70,6 +70,24 @@ export class ByteWriter {
     this.#length = length;
   }
 
+  /**
+   * For those who write in place: makes room for `bytes` more from {@link length} on, and gives what they are written
+   * to, until the next call. {@link advance} says how far they came.
+   */
+  reserve(bytes: number): Uint8Array {
+    this.#room(bytes);
+    return this.#bytes;
+  }
+
+  /** What was written in place ends at `length`. */
+  advance(length: number): void {
+    assert(
+      length >= this.#length && length <= this.#bytes.length,
+      "advance: inside what was reserved",
+    );
+    this.#length = length;
+  }
+
   u8(value: number): void {
     this.#room(1);
     this.#bytes[this.#length++] = value;

@@ -61,11 +61,16 @@ export function rangesOfNode(
 
 export class FingerprintTree {
   /** Those of the ranges and of the root are always right, those between once {@link #sumUp} has run. */
-  readonly #lanes = new Uint32Array(nodeCount * sumLanes);
+  readonly #lanes = new Int32Array(nodeCount * sumLanes);
   /** By node of the level above the ranges: a range below it was changed since. */
   readonly #isStale = new Uint8Array(parentCount);
   readonly #stale: number[] = [];
-  readonly #difference = new Uint32Array(sumLanes);
+  readonly #difference = new Int32Array(sumLanes);
+
+  /** Reads a little of a range's sum, so that it is at hand. The number means nothing. */
+  lookAhead(range: number): number {
+    return this.#lanes[(rangesStart + range) * sumLanes] as number;
+  }
 
   /** Counts a row in. @param range As of `rangeOfRow`. */
   add(range: number, digest: Digest): void {
@@ -85,7 +90,7 @@ export class FingerprintTree {
   }
 
   /** {@link replace} by what {@link differenceOf} says. */
-  addDifference(range: number, difference: Uint32Array): void {
+  addDifference(range: number, difference: Int32Array): void {
     addSum(this.#lanes, (rangesStart + range) * sumLanes, difference, 0);
     addSum(this.#lanes, 0, difference, 0);
     const parent = range >>> 4;
@@ -121,11 +126,11 @@ export class FingerprintTree {
 
   /** Rows under a node. */
   rows(level: number, node: number): number {
-    return this.#lanes[this.#at(level, node) + 4] as number;
+    return (this.#lanes[this.#at(level, node) + 4] as number) >>> 0;
   }
 
   /** The sum of a node, its {@link sumLanes} lanes, written to `into`. */
-  readSum(level: number, node: number, into: Uint32Array): void {
+  readSum(level: number, node: number, into: Int32Array): void {
     const at = this.#at(level, node);
     for (let lane = 0; lane < sumLanes; lane++) into[lane] = this.#lanes[at + lane] as number;
   }
@@ -161,57 +166,61 @@ export class FingerprintTree {
 export function differenceOf(
   before: Digest | undefined,
   after: Digest | undefined,
-  into: Uint32Array,
+  into: Int32Array,
 ): void {
-  into[0] = after?.a ?? 0;
-  into[1] = after?.b ?? 0;
-  into[2] = after?.c ?? 0;
-  into[3] = after?.d ?? 0;
-  into[4] = after === undefined ? 0 : 1;
+  if (after === undefined) into.fill(0);
+  else {
+    into[0] = after.a;
+    into[1] = after.b;
+    into[2] = after.c;
+    into[3] = after.d;
+    into[4] = 1;
+  }
   if (before === undefined) return;
-  let borrow = 0;
-  let rest = (into[0] as number) - before.a;
-  into[0] = rest;
-  borrow = rest < 0 ? 1 : 0;
-  rest = (into[1] as number) - before.b - borrow;
-  into[1] = rest;
-  borrow = rest < 0 ? 1 : 0;
-  rest = (into[2] as number) - before.c - borrow;
-  into[2] = rest;
-  borrow = rest < 0 ? 1 : 0;
-  into[3] = (into[3] as number) - before.d - borrow;
-  into[4] = (into[4] as number) - 1;
+  const sum = subtrahend;
+  sum[0] = before.a;
+  sum[1] = before.b;
+  sum[2] = before.c;
+  sum[3] = before.d;
+  subtractSum(into, 0, sum, 0);
 }
 
+/** Of {@link differenceOf}. */
+const subtrahend = new Int32Array(sumLanes).fill(1);
+
+// Lanes are unsigned and stand in arrays of signed numbers, which the engine adds as integers. A sum that is less than
+// what was added to it has overflowed; `>>> 0` in a comparison makes it an unsigned one and costs nothing.
+
 /** `target[at…] += sum[from…]`, mod 2^128, and the count mod 2^32. */
-export function addSum(target: Uint32Array, at: number, sum: Uint32Array, from: number): void {
-  // A lane that overflows wraps in the array, and the double still shows the carry.
-  let lane = (target[at] as number) + (sum[from] as number);
+export function addSum(target: Int32Array, at: number, sum: Int32Array, from: number): void {
+  let addend = sum[from] as number;
+  let lane = ((target[at] as number) + addend) | 0;
   target[at] = lane;
-  lane = (target[at + 1] as number) + (sum[from + 1] as number) + (lane > 0xffffffff ? 1 : 0);
-  target[at + 1] = lane;
-  lane = (target[at + 2] as number) + (sum[from + 2] as number) + (lane > 0xffffffff ? 1 : 0);
-  target[at + 2] = lane;
-  lane = (target[at + 3] as number) + (sum[from + 3] as number) + (lane > 0xffffffff ? 1 : 0);
-  target[at + 3] = lane;
-  target[at + 4] = (target[at + 4] as number) + (sum[from + 4] as number);
+  let carry = lane >>> 0 < addend >>> 0 ? 1 : 0;
+  for (let i = 1; i < 4; i++) {
+    addend = sum[from + i] as number;
+    const added = ((target[at + i] as number) + addend) | 0;
+    lane = (added + carry) | 0;
+    target[at + i] = lane;
+    carry = added >>> 0 < addend >>> 0 || lane >>> 0 < added >>> 0 ? 1 : 0;
+  }
+  target[at + 4] = ((target[at + 4] as number) + (sum[from + 4] as number)) | 0;
 }
 
 /** `target[at…] -= sum[from…]`, mod 2^128, and the count mod 2^32. */
-export function subtractSum(target: Uint32Array, at: number, sum: Uint32Array, from: number): void {
-  let lane = (target[at] as number) - (sum[from] as number);
-  target[at] = lane;
-  lane = (target[at + 1] as number) - (sum[from + 1] as number) - (lane < 0 ? 1 : 0);
-  target[at + 1] = lane;
-  lane = (target[at + 2] as number) - (sum[from + 2] as number) - (lane < 0 ? 1 : 0);
-  target[at + 2] = lane;
-  lane = (target[at + 3] as number) - (sum[from + 3] as number) - (lane < 0 ? 1 : 0);
-  target[at + 3] = lane;
-  target[at + 4] = (target[at + 4] as number) - (sum[from + 4] as number);
+export function subtractSum(target: Int32Array, at: number, sum: Int32Array, from: number): void {
+  let borrow = 0;
+  for (let i = 0; i < 4; i++) {
+    const minuend = target[at + i] as number;
+    const rest = (minuend - (sum[from + i] as number)) | 0;
+    target[at + i] = rest - borrow;
+    borrow = rest >>> 0 > minuend >>> 0 || rest >>> 0 < borrow ? 1 : 0;
+  }
+  target[at + 4] = ((target[at + 4] as number) - (sum[from + 4] as number)) | 0;
 }
 
 /** A sum as 32 hex digits, highest lane first. */
-export function sumToHex(lanes: Uint32Array, at: number): FingerprintHex {
+export function sumToHex(lanes: Int32Array, at: number): FingerprintHex {
   return (
     laneToHex(lanes[at + 3] as number) +
     laneToHex(lanes[at + 2] as number) +
@@ -220,11 +229,11 @@ export function sumToHex(lanes: Uint32Array, at: number): FingerprintHex {
 }
 
 /** The last 8 bytes of a sum, 16 hex digits. */
-export function sumToShortHex(lanes: Uint32Array, at: number): FingerprintHex {
+export function sumToShortHex(lanes: Int32Array, at: number): FingerprintHex {
   return laneToHex(lanes[at + 1] as number) + laneToHex(lanes[at] as number);
 }
 
-/** A lane as 8 hex digits. */
+/** A lane, signed or not, as 8 hex digits. */
 export function laneToHex(lane: number): string {
-  return lane.toString(16).padStart(8, "0");
+  return (lane >>> 0).toString(16).padStart(8, "0");
 }

@@ -22,7 +22,8 @@ export class IdTable {
   /** Places in use or free to be used again. */
   #places = 0;
   #capacity: number;
-  #ids: Uint32Array;
+  /** Words as signed numbers, which are compared as integers. */
+  #ids: Int32Array;
   /** Chains the free places. */
   #nextFree: Int32Array;
   #free: number = noPlace;
@@ -36,7 +37,7 @@ export class IdTable {
   /** @param capacityMin Places to begin with, a power of two. */
   constructor(capacityMin: number = usualCapacityMin) {
     this.#capacity = capacityMin;
-    this.#ids = new Uint32Array(capacityMin * words);
+    this.#ids = new Int32Array(capacityMin * words);
     this.#nextFree = new Int32Array(capacityMin);
     this.#slots = new Int32Array(2 * capacityMin).fill(noPlace);
   }
@@ -53,7 +54,10 @@ export class IdTable {
   /** The place of an id, or {@link noPlace}. */
   find(id: IdWords): number {
     if (id === this.#looked) return this.#lookedPlace;
-    const { first, second, third, fourth } = id;
+    const first = id.first | 0;
+    const second = id.second | 0;
+    const third = id.third | 0;
+    const fourth = id.fourth | 0;
     const ids = this.#ids;
     const slots = this.#slots;
     const mask = slots.length - 1;
@@ -75,6 +79,11 @@ export class IdTable {
     this.#looked = id;
     this.#lookedPlace = place;
     return place;
+  }
+
+  /** What stands where an id is looked for first: its place nearly always, if it has one. Reads nothing else. */
+  lookAhead({ second }: IdWords): number {
+    return this.#slots[second & (this.#slots.length - 1)] as number;
   }
 
   /** Gives a place to an id that has none. {@link capacity} may have grown. */
@@ -113,10 +122,10 @@ export class IdTable {
   wordsAt(place: number): IdWords {
     const at = place * words;
     return {
-      first: this.#ids[at] as number,
-      second: this.#ids[at + 1] as number,
-      third: this.#ids[at + 2] as number,
-      fourth: this.#ids[at + 3] as number,
+      first: (this.#ids[at] as number) >>> 0,
+      second: (this.#ids[at + 1] as number) >>> 0,
+      third: (this.#ids[at + 2] as number) >>> 0,
+      fourth: (this.#ids[at + 3] as number) >>> 0,
     };
   }
 
@@ -154,7 +163,7 @@ export class IdTable {
 
   #grow(): void {
     this.#capacity *= 2;
-    this.#ids = grown(this.#ids, new Uint32Array(this.#capacity * words));
+    this.#ids = grown(this.#ids, new Int32Array(this.#capacity * words));
     this.#nextFree = grown(this.#nextFree, new Int32Array(this.#capacity));
     const slots = this.#slots;
     this.#slots = new Int32Array(2 * this.#capacity).fill(noPlace);

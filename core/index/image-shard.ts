@@ -213,6 +213,11 @@ export class ImageShard {
     this.#takeNews(touched, news, before, after, beforeDigest, afterDigest);
   }
 
+  /** Reads a little of what is kept of a row, so that it is at hand. The number means nothing. */
+  lookAhead(id: IdWords): number {
+    return this.#oneSlot.lookAhead(id);
+  }
+
   /** Whether it keeps anything of a row: if not, its image at all cuts is the live row. */
   knows(id: IdWords): boolean {
     return this.#ids.find(id) !== noPlace || this.#oneSlot.has(id);

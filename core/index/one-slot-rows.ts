@@ -16,6 +16,22 @@ import { grown, IdTable, noPlace } from "./id-table.ts";
 
 /** Less room than for so many rows, some 90 bytes each, isn't worth giving back. */
 const sparseCapacityMin = 512;
+/**
+ * What is kept of a row stands together, since all of it is wanted at once:
+ *
+ * | word | what                                   |
+ * | ---- | -------------------------------------- |
+ * | 0    | digest of the live row, four lanes     |
+ * | 4    | digest before the slot, if it has one  |
+ * | 8    | slot, a double                         |
+ * | 10   | places of the slot: before this, after |
+ */
+const recordWords = 12;
+const recordDoubles = recordWords / 2;
+const beforeAt = 4;
+const slotAt = 4;
+const previousAt = 10;
+const nextAt = 11;
 /** Of each digest. */
 const lanes = 4;
 
@@ -32,20 +48,17 @@ export class OneSlotRows {
   readonly #capacityMin: number;
   readonly #ids: IdTable;
   #capacity = 0;
-  #digests = new Uint32Array(0);
-  #beforeDigests = new Uint32Array(0);
+  /** Records by place, in two views of one buffer. */
+  #words = new Int32Array(0);
+  #doubles = new Float64Array(0);
   readonly #befores: (ClockState | undefined)[] = [];
-  #slot = new Float64Array(0);
-  /** The rows of a slot, chained both ways. */
-  #previous = new Int32Array(0);
-  #next = new Int32Array(0);
   readonly #firstBySlot = new Map<number, number>();
   #lastSlot = Number.NaN;
   /** First of {@link #lastSlot}: a load is stamped in one slot or few. */
   #lastFirst: number = noPlace;
 
-  readonly #before = new Uint32Array(sumLanes);
-  readonly #difference = new Uint32Array(sumLanes);
+  readonly #before = new Int32Array(sumLanes).fill(1);
+  readonly #difference = new Int32Array(sumLanes);
 
   /** @param capacityMin Room to begin with, a power of two. */
   constructor(capacityMin: number) {
@@ -69,14 +82,14 @@ export class OneSlotRows {
       for (
         let place = this.#firstOf(slot);
         place !== noPlace;
-        place = this.#next[place] as number
+        place = this.#words[place * recordWords + nextAt] as number
       ) {
         compacted.add(
           this.#ids.wordsAt(place),
           slot,
           this.#befores[place],
           this.#beforeDigestAt(place),
-          digestAt(this.#digests, place * lanes),
+          digestAt(this.#words, place * recordWords),
         );
       }
     }
@@ -87,6 +100,11 @@ export class OneSlotRows {
   slots(): IterableIterator<number> {
     this.#writeBack();
     return this.#firstBySlot.keys();
+  }
+
+  /** Reads a little of what is kept of a row, so that it is at hand. The number means nothing. */
+  lookAhead(id: IdWords): number {
+    return this.#ids.lookAhead(id);
   }
 
   has(id: IdWords): boolean {
@@ -102,23 +120,24 @@ export class OneSlotRows {
   ): void {
     const place = this.#ids.add(id);
     if (this.#ids.capacity > this.#capacity) this.#grow();
-    this.#slot[place] = slot;
-    const at = place * lanes;
-    writeDigest(this.#digests, at, digest);
+    const words = this.#words;
+    const at = place * recordWords;
+    this.#doubles[place * recordDoubles + slotAt] = slot;
+    writeDigest(words, at, digest);
     this.#befores[place] = before;
-    if (beforeDigest !== undefined) writeDigest(this.#beforeDigests, at, beforeDigest);
+    if (beforeDigest !== undefined) writeDigest(words, at + beforeAt, beforeDigest);
     const first = this.#firstOf(slot);
-    this.#previous[place] = noPlace;
-    this.#next[place] = first;
-    if (first !== noPlace) this.#previous[first] = place;
+    words[at + previousAt] = noPlace;
+    words[at + nextAt] = first;
+    if (first !== noPlace) words[first * recordWords + previousAt] = place;
     this.#lastFirst = place;
   }
 
   /** More of a row's slot came: the live row is another. False when it isn't that slot. */
   grow(id: IdWords, slot: number, digest: Digest): boolean {
     const place = this.#ids.find(id);
-    if (place === noPlace || this.#slot[place] !== slot) return false;
-    writeDigest(this.#digests, place * lanes, digest);
+    if (place === noPlace || this.#slotOf(place) !== slot) return false;
+    writeDigest(this.#words, place * recordWords, digest);
     return true;
   }
 
@@ -126,40 +145,43 @@ export class OneSlotRows {
   take(id: IdWords): OneSlotRow | undefined {
     const place = this.#ids.find(id);
     if (place === noPlace) return undefined;
-    const slot = this.#slot[place] as number;
+    const slot = this.#slotOf(place);
+    const words = this.#words;
+    const at = place * recordWords;
     const row: OneSlotRow = {
       slot,
       before: this.#befores[place],
       beforeDigest: this.#beforeDigestAt(place),
-      digest: digestAt(this.#digests, place * lanes),
+      digest: digestAt(words, at),
     };
     const first = this.#firstOf(slot);
-    const previous = this.#previous[place] as number;
-    const next = this.#next[place] as number;
-    if (next !== noPlace) this.#previous[next] = previous;
-    if (previous !== noPlace) this.#next[previous] = next;
+    const previous = words[at + previousAt] as number;
+    const next = words[at + nextAt] as number;
+    if (next !== noPlace) words[next * recordWords + previousAt] = previous;
+    if (previous !== noPlace) words[previous * recordWords + nextAt] = next;
     if (first === place) this.#lastFirst = next;
     this.#forgetPlace(place);
     return row;
   }
 
   /** The rows of a slot: their range, and what the slot adds to it, which is good inside the call. */
-  forEachIn(slot: number, visit: (range: number, difference: Uint32Array) => void): void {
+  forEachIn(slot: number, visit: (range: number, difference: Int32Array) => void): void {
     const difference = this.#difference;
+    const before = this.#before;
+    const words = this.#words;
     let place = this.#firstOf(slot);
-    for (; place !== noPlace; place = this.#next[place] as number) {
-      const at = place * lanes;
-      const digests = this.#digests;
-      for (let lane = 0; lane < lanes; lane++) difference[lane] = digests[at + lane] as number;
+    while (place !== noPlace) {
+      const at = place * recordWords;
+      for (let lane = 0; lane < lanes; lane++) difference[lane] = words[at + lane] as number;
       difference[lanes] = 1;
       if (this.#befores[place] !== undefined) {
-        const before = this.#before;
-        const befores = this.#beforeDigests;
-        for (let lane = 0; lane < lanes; lane++) before[lane] = befores[at + lane] as number;
-        before[lanes] = 1;
+        for (let lane = 0; lane < lanes; lane++) {
+          before[lane] = words[at + beforeAt + lane] as number;
+        }
         subtractSum(difference, 0, before, 0);
       }
       visit(this.#ids.rangeAt(place), difference);
+      place = words[at + nextAt] as number;
     }
   }
 
@@ -168,7 +190,7 @@ export class OneSlotRows {
     let count = 0;
     let place = this.#firstOf(slot);
     while (place !== noPlace) {
-      const next = this.#next[place] as number;
+      const next = this.#words[place * recordWords + nextAt] as number;
       this.#forgetPlace(place);
       place = next;
       count++;
@@ -199,32 +221,33 @@ export class OneSlotRows {
 
   #beforeDigestAt(place: number): Digest | undefined {
     const isNew = this.#befores[place] === undefined;
-    return isNew ? undefined : digestAt(this.#beforeDigests, place * lanes);
+    return isNew ? undefined : digestAt(this.#words, place * recordWords + beforeAt);
+  }
+
+  #slotOf(place: number): number {
+    return this.#doubles[place * recordDoubles + slotAt] as number;
   }
 
   #grow(): void {
     const capacity = this.#ids.capacity;
     this.#capacity = capacity;
-    this.#digests = grown(this.#digests, new Uint32Array(capacity * lanes));
-    this.#beforeDigests = grown(this.#beforeDigests, new Uint32Array(capacity * lanes));
-    this.#slot = grown(this.#slot, new Float64Array(capacity));
-    this.#previous = grown(this.#previous, new Int32Array(capacity));
-    this.#next = grown(this.#next, new Int32Array(capacity));
+    this.#words = grown(this.#words, new Int32Array(capacity * recordWords));
+    this.#doubles = new Float64Array(this.#words.buffer);
   }
 }
 
-function writeDigest(into: Uint32Array, at: number, { a, b, c, d }: Digest): void {
+function writeDigest(into: Int32Array, at: number, { a, b, c, d }: Digest): void {
   into[at] = a;
   into[at + 1] = b;
   into[at + 2] = c;
   into[at + 3] = d;
 }
 
-function digestAt(from: Uint32Array, at: number): Digest {
+function digestAt(from: Int32Array, at: number): Digest {
   return {
-    a: from[at] as number,
-    b: from[at + 1] as number,
-    c: from[at + 2] as number,
-    d: from[at + 3] as number,
+    a: (from[at] as number) >>> 0,
+    b: (from[at + 1] as number) >>> 0,
+    c: (from[at + 2] as number) >>> 0,
+    d: (from[at + 3] as number) >>> 0,
   };
 }

@@ -15,11 +15,11 @@ export const shardCount: number = rangeCount / rangesPerShard;
 const rangesMin = 8;
 
 export class RangeSums {
-  readonly total: Uint32Array = new Uint32Array(sumLanes);
+  readonly total: Int32Array = new Int32Array(sumLanes);
   /** By range of the shard: one more than where it stands below, 0 for none. */
   readonly #places = new Uint16Array(rangesPerShard);
   #ranges = new Uint16Array(rangesMin);
-  #lanes = new Uint32Array(rangesMin * sumLanes);
+  #lanes = new Int32Array(rangesMin * sumLanes);
   #count = 0;
 
   add(range: number, before: Digest | undefined, after: Digest | undefined): void {
@@ -28,7 +28,7 @@ export class RangeSums {
   }
 
   /** @param difference As of `differenceOf`. */
-  addDifference(range: number, difference: Uint32Array): void {
+  addDifference(range: number, difference: Int32Array): void {
     const inShard = range & (rangesPerShard - 1);
     let place = this.#places[inShard] as number;
     if (place === 0) {
@@ -42,7 +42,7 @@ export class RangeSums {
   }
 
   /** Calls `visit` for each range, with where its sum is: good inside the call. */
-  forEach(visit: (range: number, lanes: Uint32Array, at: number) => void): void {
+  forEach(visit: (range: number, lanes: Int32Array, at: number) => void): void {
     for (let place = 0; place < this.#count; place++) {
       visit(this.#ranges[place] as number, this.#lanes, place * sumLanes);
     }
@@ -52,10 +52,10 @@ export class RangeSums {
     const ranges = new Uint16Array(2 * this.#ranges.length);
     ranges.set(this.#ranges);
     this.#ranges = ranges;
-    const lanes = new Uint32Array(2 * this.#lanes.length);
+    const lanes = new Int32Array(2 * this.#lanes.length);
     lanes.set(this.#lanes);
     this.#lanes = lanes;
   }
 }
 
-const scratchDifference = new Uint32Array(sumLanes);
+const scratchDifference = new Int32Array(sumLanes);

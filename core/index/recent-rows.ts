@@ -121,6 +121,12 @@ export class RecentRows {
     return place === noPlace ? undefined : this.#digestAt(place);
   }
 
+  /** Reads a little of what is kept of a row, so that it is at hand. The number means nothing. */
+  lookAhead(id: IdWords): number {
+    const place = this.#ids.lookAhead(id);
+    return place === noPlace ? 0 : (this.#words[place * recordWords + digestAt] as number);
+  }
+
   /**
    * Notes that a row changed: see {@link RecentRow}.
    *
@@ -291,7 +297,10 @@ export class RecentRows {
     if (this.#ids.capacity > this.#capacity) this.#grow();
     if (key.length > inlineKeyBytes) this.#longKeys.set(place, key);
     else {
-      this.#keys.set(key, place * inlineKeyBytes);
+      // A call of `set` takes longer.
+      const keys = this.#keys;
+      const at = place * inlineKeyBytes;
+      for (let i = 0; i < key.length; i++) keys[at + i] = key[i] as number;
       this.#words[place * recordWords + keyBytesAt] = key.length;
     }
     return place;

@@ -26,10 +26,15 @@ import { FingerprintTree } from "./fingerprint-tree.ts";
 import { RecentRows, type RecentRowsOptions, recentRowsDefaults } from "./recent-rows.ts";
 import { SettledImage } from "./settled-image.ts";
 
+/** Looked at together before they are worked one by one. */
+const rowsAhead = 32;
+
 export class RowIndex {
   readonly live: FingerprintTree = new FingerprintTree();
   readonly image: SettledImage;
   readonly recent: RecentRows;
+  /** Of no meaning: it keeps {@link #lookAhead} from being left out. */
+  looked = 0;
   readonly #digester: Digester;
   /** Rows that a change has counted; undefined once the index is built. */
   #countedByChange: Set<RowId> | undefined = new Set();
@@ -92,6 +97,44 @@ export class RowIndex {
   /** The scan is through. */
   finishRebuild(): void {
     this.#countedByChange = undefined;
+  }
+
+  /**
+   * {@link merged} for rows `from` to `to` of a transaction.
+   *
+   * @param isScanned Of each row, as of {@link merged}.
+   */
+  mergedAll(
+    rows: readonly MergedRow[],
+    from: number,
+    to: number,
+    urgent: boolean,
+    isScanned: (row: MergedRow) => boolean,
+    nowMs: number,
+  ): void {
+    for (let at = from; at < to; at++) {
+      if ((at - from) % rowsAhead === 0) this.looked = this.#lookAhead(rows, at, to);
+      const row = rows[at] as MergedRow;
+      this.merged(row, urgent, isScanned(row), nowMs);
+    }
+  }
+
+  /**
+   * Reads a little of all that the next rows will need. What is kept of a row lies anywhere in some megabytes, and one
+   * row's work waits for one line of memory after the other; here nothing depends on what is read, so the processor
+   * fetches many at a time.
+   */
+  #lookAhead(rows: readonly MergedRow[], from: number, to: number): number {
+    let sum = 0;
+    for (let at = from; at < from + rowsAhead && at < to; at++) {
+      const row = rows[at] as MergedRow;
+      if (!row.changed) continue;
+      const { words } = row;
+      const range = rangeOfWords(words);
+      sum += this.live.lookAhead(range) + this.recent.lookAhead(words);
+      sum += this.image.lookAhead(words);
+    }
+    return sum;
   }
 
   /**

@@ -104,6 +104,11 @@ export class SettledImage {
     this.#changed = shard.takeChanged() || this.#changed;
   }
 
+  /** Reads a little of what is kept of a row, so that it is at hand. The number means nothing. */
+  lookAhead(id: IdWords): number {
+    return this.#shardOf(rangeOfWords(id)).lookAhead(id);
+  }
+
   /** False where {@link knows} knows of no row at all. Costs nothing, where that costs a row's id. */
   get mayKeepRows(): boolean {
     return this.#mayKeepRows;
@@ -175,7 +180,7 @@ export class SettledImage {
 
   /** Roots of the askable cuts, newest first. */
   roots(): ImageRoot[] {
-    const sum = new Uint32Array(sumLanes);
+    const sum = new Int32Array(sumLanes);
     this.#tree.readSum(0, 0, sum);
     const roots: ImageRoot[] = [];
     // Shards that are ahead have one step more.
@@ -184,7 +189,7 @@ export class SettledImage {
         const step = shard.step(cut);
         if (step !== undefined) subtractSum(sum, 0, step.total, 0);
       }
-      roots.push({ cut, rows: sum[4] as number, fingerprint: sumToHex(sum, 0) });
+      roots.push({ cut, rows: (sum[4] as number) >>> 0, fingerprint: sumToHex(sum, 0) });
     }
     return roots;
   }
@@ -200,8 +205,8 @@ export class SettledImage {
   ): FingerprintHex[] | undefined {
     if (!this.isAskable(cut)) return undefined;
     // Sums of the children at the newest cut, less what the steps since changed below them.
-    const sums = new Uint32Array(nodes.length * treeFanOut * sumLanes);
-    const scratch = new Uint32Array(sumLanes);
+    const sums = new Int32Array(nodes.length * treeFanOut * sumLanes);
+    const scratch = new Int32Array(sumLanes);
     const placeByNode = new Map<number, number>();
     const shards = new Set<ImageShard>();
     nodes.forEach((node, i) => {

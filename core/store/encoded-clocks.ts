@@ -13,6 +13,12 @@ import { stampOfRow } from "../row/row-state.ts";
 import { decodeClocks } from "./clock-blob.ts";
 import type { StoredOrdinals } from "./ordinals.ts";
 
+const hlcBytes = 8;
+const siteBytes = 16;
+const stampBytes = hlcBytes + siteBytes;
+const valueHashBytes = 8;
+const varintBytesMax = 8;
+
 export class EncodedClocks implements ClockState {
   readonly #bytes: Uint8Array;
   readonly #ordinals: StoredOrdinals;
@@ -43,45 +49,60 @@ export class EncodedClocks implements ClockState {
   writeDigestInput(writer: ByteWriter): void {
     const bytes = this.#bytes;
     const ordinals = this.#ordinals;
-    let at = 9;
-    /** Reads the varint at `at`. */
-    const varint = (): number => {
-      let value = bytes[at++] as number;
-      if (value < 0x80) return value;
-      value &= 0x7f;
-      let factor = 0x80;
-      for (;;) {
-        const byte = bytes[at++] as number;
-        value += (byte & 0x7f) * factor;
-        if (byte < 0x80) return value;
-        factor *= 0x80;
-      }
-    };
-    writer.copy(bytes, 1, 9);
-    const rowSite = ordinals.siteBytes(varint());
-    writer.copy(rowSite, 0, 16);
-    writer.varint(varint());
-    const count = varint();
-    writer.varint(count);
-    let before = 1;
-    let siteBefore = rowSite;
-    for (let i = 0; i < count; i++) {
-      const column = ordinals.columnText(varint());
-      const where = (bytes[at++] as number) & 3;
-      if (where === 0) {
-        before = 1;
-        siteBefore = rowSite;
-      } else if (where === 2) {
-        before = at;
-        at += 8;
-        siteBefore = ordinals.siteBytes(varint());
-      }
-      writer.copy(column, 0, column.length);
-      writer.copy(bytes, before, before + 8);
-      writer.copy(siteBefore, 0, 16);
-      writer.copy(bytes, at, at + 8);
-      at += 8;
+    let out = writer.reserve(stampBytes + 2 * varintBytesMax);
+    let to = writer.length;
+    // Byte by byte, and varints of one byte where they are met: a call of `set` takes longer than it all.
+    let at = 1;
+    while (at < 9) out[to++] = bytes[at++] as number;
+    let byte = bytes[at++] as number;
+    let site = byte;
+    if (byte >= 0x80) {
+      site = varintAt(bytes, at - 1);
+      at = varintEnd(bytes, at);
     }
+    const rowSite = ordinals.siteBytes(site);
+    for (let i = 0; i < siteBytes; i++) out[to++] = rowSite[i] as number;
+    const rowStamp = to - stampBytes;
+    // Causal length and cells are written alike.
+    do out[to++] = byte = bytes[at++] as number;
+    while (byte >= 0x80);
+    const countAt = at;
+    do out[to++] = byte = bytes[at++] as number;
+    while (byte >= 0x80);
+    const count = byte === bytes[countAt] ? byte : varintAt(bytes, countAt);
+    /** Where the cell's stamp is copied from: what of it was written. */
+    let before = rowStamp;
+    for (let cell = 0; cell < count; cell++) {
+      let ordinal = bytes[at++] as number;
+      if (ordinal >= 0x80) {
+        ordinal = varintAt(bytes, at - 1);
+        at = varintEnd(bytes, at);
+      }
+      const column = ordinals.columnText(ordinal);
+      const wanted = column.length + stampBytes + valueHashBytes;
+      if (to + wanted > out.length) {
+        writer.advance(to);
+        out = writer.reserve(wanted);
+      }
+      for (let i = 0; i < column.length; i++) out[to++] = column[i] as number;
+      const where = (bytes[at++] as number) & 3;
+      if (where === 2) {
+        before = to;
+        for (let i = 0; i < hlcBytes; i++) out[to++] = bytes[at++] as number;
+        site = bytes[at++] as number;
+        if (site >= 0x80) {
+          site = varintAt(bytes, at - 1);
+          at = varintEnd(bytes, at);
+        }
+        const cellSite = ordinals.siteBytes(site);
+        for (let i = 0; i < siteBytes; i++) out[to++] = cellSite[i] as number;
+      } else {
+        if (where === 0) before = rowStamp;
+        for (let i = 0; i < stampBytes; i++) out[to++] = out[before + i] as number;
+      }
+      for (let i = 0; i < valueHashBytes; i++) out[to++] = bytes[at++] as number;
+    }
+    writer.advance(to);
   }
 
   #decode(): ClockState {
@@ -92,4 +113,23 @@ export class EncodedClocks implements ClockState {
     }
     return this.#decoded;
   }
+}
+
+/** The varint that begins at `from`. */
+function varintAt(bytes: Uint8Array, from: number): number {
+  let value = 0;
+  let factor = 1;
+  for (let at = from; ; at++) {
+    const byte = bytes[at] as number;
+    value += (byte & 0x7f) * factor;
+    if (byte < 0x80) return value;
+    factor *= 0x80;
+  }
+}
+
+/** Where the varint ends of which `from` is no first byte. */
+function varintEnd(bytes: Uint8Array, from: number): number {
+  let at = from;
+  while ((bytes[at] as number) >= 0x80) at++;
+  return at + 1;
 }

@@ -512,9 +512,9 @@ export class Replica {
     lane: Lane,
     nowMs: number,
   ): void {
+    this.#index?.mergedAll(merged, from, to, lane === 0, this.#isScanned, nowMs);
     for (let at = from; at < to; at++) {
       const row = merged[at] as MergedRow;
-      this.#index?.merged(row, lane === 0, this.#isScanned(row), nowMs);
       if (!row.conflict) continue;
       this.#conflicts++;
       this.#lastConflict = { table: row.table, key: row.key };
@@ -632,12 +632,12 @@ export class Replica {
   // ---- Rebuild ----------------------------------------------------------------------------------
 
   /** While rebuilding: the scan had passed the row's place before it changed. */
-  #isScanned(row: MergedRow): boolean {
+  readonly #isScanned = (row: MergedRow): boolean => {
     const position = this.#rebuildAt;
     return (
       position !== undefined && row.before !== undefined && this.#store.isPassed(position, row)
     );
-  }
+  };
 
   /** What is recent first, for others wait for it; then the index. */
   #startSlice(nowMs: number, replies: StoreReply[]): void {
