@@ -251,7 +251,11 @@ class World implements Disposable {
       }
     }
     const result = node.store.commit(this.nowMs);
-    if (result.kind === "refused") throw new Error(result.why);
+    if (result.kind === "refused") {
+      // A text of a merge that isn't UTF-8 was written anew, under another key. Nothing is left of the commit.
+      expect(result.why).toEndWith("TEXT that isn't UTF-8: write it as a BLOB");
+      return;
+    }
     for (const { table, key, clock, cells } of result.changeset?.rows ?? []) {
       // A cell of a local commit has more to it than what is sent.
       const sent = cells.map(({ column, stamp, value }) => ({ column, stamp, value }));

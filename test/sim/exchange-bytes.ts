@@ -1,10 +1,11 @@
 /**
  * What each exchange of repair costs on the wire, each way: looks at frames as they are sent.
  *
- * An exchange begins with a root that asks. To it count all of its own frames, a busy or behind that answers it,
+ * An exchange begins with a root that asks. To it count all of its own frames, a behind that answers it,
  * and what its beginner fetches or offers before it begins the next with the same peer: that goes under other
  * numbers. What a new connection begins with, the recent rows and what is fetched for them, is no
- * exchange.
+ * exchange; nor is one that is answered with busy: nothing was compared, and what its beginner fetches then is for what the other
+ * began.
  *
  * @module
  */
@@ -57,6 +58,8 @@ export class ExchangeBytes {
         return;
       }
       case frameKind.busy:
+        this.#refuse(to, from, frame);
+        return;
       case frameKind.behind:
       case frameKind.rows:
       case frameKind.streamed:
@@ -93,6 +96,11 @@ export class ExchangeBytes {
     this.#exchanges.push(exchange);
     this.#byName.set(nameOf(from, to, frame), exchange);
     this.#lastBegun.set(pairOf(from, to), exchange);
+  }
+
+  #refuse(asks: Endpoint, answers: Endpoint, frame: Uint8Array): void {
+    const exchange = this.#byName.get(nameOf(asks, answers, frame));
+    if (exchange !== undefined) this.#exchanges.splice(this.#exchanges.indexOf(exchange), 1);
   }
 
   /** @param asks Whose number the frame has; of rows that are offered nobody's. */
