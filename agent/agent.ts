@@ -16,12 +16,11 @@ import { Agreements } from "./agreements.ts";
 import { Front, RouteRoom } from "./api/front.ts";
 import { createGate } from "./api/gate.ts";
 import { apiLimits, createApi } from "./api/handlers.ts";
+import { type HttpServer, serveTcp, serveUnix, type TcpServer } from "./api/http-server.ts";
 import { listenAddressToText } from "./api/listen-address.ts";
 import { idOf } from "./api/socket-owner.ts";
 import { claimSocketPath } from "./api/socket-path.ts";
-import { serveTcp, type TcpServer } from "./api/tcp-server.ts";
 import { TokenSet, type TokensChange } from "./api/token-set.ts";
-import { serveUnix, type UnixServer } from "./api/unix-server.ts";
 import { type Cluster, topicOf } from "./cluster-file.ts";
 import type { Config } from "./config.ts";
 import { changedKeys } from "./config-changes.ts";
@@ -87,7 +86,7 @@ export async function startAgent(
   if (claim.kind === "refused") throw new StartFailure(exitCodes.socket, claim.why);
   let link: NetLink | undefined;
   let store: StoreThread | undefined;
-  let server: UnixServer | undefined;
+  let server: HttpServer | undefined;
   const tcpServers: TcpServer[] = [];
   const agreements = new Agreements();
   const vfs = new FileVfs();
@@ -172,7 +171,7 @@ export async function startAgent(
     chmodSync(config.api.socket, config.api.socketMode);
     const tcpFront = new Front({ handle, room, gate: createGate({ tokens, endpointName }) });
     for (const address of config.api.listen) {
-      const served = await serveTcp({ address, front: tcpFront, bodyBytesMax, onFault });
+      const served = serveTcp({ address, front: tcpFront, bodyBytesMax, onFault });
       if (served.kind === "refused") {
         throw new StartFailure(exitCodes.socket, `api.listen: ${served.why}`);
       }
@@ -227,7 +226,7 @@ async function stop(
   running: {
     readonly store: StoreThread;
     readonly link: NetLink | undefined;
-    readonly servers: readonly (UnixServer | TcpServer)[];
+    readonly servers: readonly HttpServer[];
   },
   release: () => void,
   reason: string,

@@ -76,13 +76,6 @@ export interface FrontOptions {
   readonly gate: Gate | undefined;
 }
 
-/** How a carrier gives a request: its body is read when `readBody` is called, once or never. */
-export interface Incoming extends RequestHead {
-  readBody(): Promise<Uint8Array | "too-large"> | Uint8Array | "too-large";
-  /** The same request, now with its body. */
-  withBody(body: Uint8Array | "too-large"): ApiRequest;
-}
-
 export type Entry =
   | { readonly kind: "entered"; readonly access: Access; readonly route: Route }
   | { readonly kind: "refused"; readonly response: ApiResponse };
@@ -116,17 +109,6 @@ export class Front {
 
   leave({ route }: Entry & { kind: "entered" }): void {
     this.#room.leave(route);
-  }
-
-  /** All of it, in order. */
-  async answer(incoming: Incoming): Promise<ApiResponse> {
-    const entry = this.enter(incoming);
-    if (entry.kind === "refused") return entry.response;
-    try {
-      return await this.handle(incoming.withBody(await incoming.readBody()), entry);
-    } finally {
-      this.leave(entry);
-    }
   }
 }
 

@@ -76,18 +76,20 @@ test("four may ask for health at once, a fifth is refused; other routes have roo
     return agent.handle(request);
   };
   const front = new Front({ handle, room: new RouteRoom(), gate: undefined });
-  const go = (path: string, method = "GET") => {
+  const go = async (path: string, method = "GET") => {
     const request = {
       method,
       path,
       query: "",
       header: () => "application/json",
       signal: new AbortController().signal,
-      body: new Uint8Array(0),
-      readBody: () => Buffer.from('"SELECT 1"'),
-      withBody: (body: ApiRequest["body"]) => ({ ...request, body }),
+      body: Buffer.from('"SELECT 1"'),
     };
-    return front.answer(request);
+    const entry = front.enter(request);
+    if (entry.kind === "refused") return entry.response;
+    const answer = await front.handle(request, entry);
+    front.leave(entry);
+    return answer;
   };
   const asked = Array.from({ length: 4 }, () => go("/v1/health"));
   const fifth = await go("/v1/health");

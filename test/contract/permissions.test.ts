@@ -13,9 +13,8 @@ import { join } from "node:path";
 import type { Token } from "../../agent/api/access.ts";
 import { Front, RouteRoom } from "../../agent/api/front.ts";
 import { createGate } from "../../agent/api/gate.ts";
-import { serveTcp, type TcpServer } from "../../agent/api/tcp-server.ts";
+import { serveTcp, serveUnix, type TcpServer } from "../../agent/api/http-server.ts";
 import { TokenSet } from "../../agent/api/token-set.ts";
-import { serveUnix } from "../../agent/api/unix-server.ts";
 import { runPatina, startTestAgent } from "../agent-process.ts";
 import { testIf } from "../real.ts";
 import { HttpClient } from "./http-target.ts";
@@ -46,7 +45,7 @@ beforeAll(async () => {
     INSERT INTO other VALUES (1, 'o');
   `);
   const gate = createGate({ tokens: new TokenSet(tokens), endpointName: "edge-1" });
-  const serving = await serveTcp({
+  const serving = serveTcp({
     address: { host: "127.0.0.1", port: 0 },
     front: new Front({ handle: agent.handle, room: new RouteRoom(), gate }),
     bodyBytesMax: 1024 * 1024,

@@ -3,13 +3,13 @@ import { mkdtempSync, rmSync } from "node:fs";
 import { connect, type Socket } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { serveUnix, type UnixServer } from "../../agent/api/unix-server.ts";
+import { type HttpServer, serveUnix } from "../../agent/api/http-server.ts";
 import { HttpClient } from "./http-target.ts";
 import { createPlainAgent, type PlainAgent } from "./plain-agent.ts";
 
 let folder: string;
 let agent: PlainAgent;
-let server: UnixServer;
+let server: HttpServer;
 let http: HttpClient;
 const faults: unknown[] = [];
 

@@ -8,7 +8,7 @@ import { afterEach, beforeEach, describe, expect, test } from "bun:test";
 import * as http2 from "node:http2";
 import { connect, type Socket } from "node:net";
 import { Front, RouteRoom } from "../../agent/api/front.ts";
-import { serveTcp, type TcpServer, versionOf } from "../../agent/api/tcp-server.ts";
+import { serveTcp, type TcpServer } from "../../agent/api/http-server.ts";
 import { missingProgram, testIf } from "../real.ts";
 import { HttpClient } from "./http-target.ts";
 import { createPlainAgent, type PlainAgent } from "./plain-agent.ts";
@@ -22,7 +22,7 @@ beforeEach(async () => {
   agent = createPlainAgent("CREATE TABLE t (id INTEGER NOT NULL PRIMARY KEY, v TEXT)", {
     subscriberBytesMax: 64 * 1024,
   });
-  const serving = await serveTcp({
+  const serving = serveTcp({
     address: { host: "127.0.0.1", port: 0 },
     front: new Front({ handle: agent.handle, room: new RouteRoom(), gate: undefined }),
     bodyBytesMax: 1024 * 1024,
@@ -71,17 +71,6 @@ function openRaw(): { socket: Socket; text: () => string; isClosed: () => boolea
 
 const headOf = (path: string, length: number) =>
   `POST ${path} HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: ${length}\r\n\r\n`;
-
-test("the version is known as soon as the first bytes tell it", () => {
-  const preface = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
-  for (let length = 0; length < 24; length++) {
-    expect(versionOf(Buffer.from(preface.slice(0, length)))).toBeUndefined();
-  }
-  expect(versionOf(Buffer.from(`${preface}more`))).toBe(2);
-  for (const text of ["G", "POST /", "PUT", "PRI * HTTP/1.1\r\n", "\r\n", "\x16\x03"]) {
-    expect(versionOf(Buffer.from(text))).toBe(1);
-  }
-});
 
 test("a request may come byte by byte, and another after it on the same connection", async () => {
   const { socket, text } = openRaw();

@@ -9,11 +9,11 @@ import { mkdtempSync, rmSync } from "node:fs";
 import { connect } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { serveUnix, type UnixServer } from "../../agent/api/unix-server.ts";
+import { type HttpServer, serveUnix } from "../../agent/api/http-server.ts";
 import { createPlainAgent, type PlainAgent } from "./plain-agent.ts";
 
 let agent: PlainAgent;
-let server: UnixServer;
+let server: HttpServer;
 let folder: string;
 let path: string;
 const faults: unknown[] = [];

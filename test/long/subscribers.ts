@@ -28,7 +28,7 @@ const unreadBytesMax = 256 * 1024;
 const valueBytes = 20_000;
 const writes = 400;
 const queries = 100;
-const streamsOfConnection = 900;
+const streamsOfConnection = 250;
 
 const folder = await mkdtemp(join(tmpdir(), "patina-subscribers-"));
 await writeFile(

@@ -1,0 +1,205 @@
+/**
+ * Carries the handlers by `Bun.serve`: HTTP/1.1 over a Unix socket, HTTP/1.1 and HTTP/2 over TCP. On TCP a connection that begins
+ * with the HTTP/2 preface (RFC 9113 §3.4) speaks h2c, any other one HTTP/1.1.
+ *
+ * What floods and malformed frames do is Bun's to bound, and `test/contract/hostile-h2.test.ts` holds it to that. Put right here: a
+ * body that takes too long gives up its place, a connection without a request in it is closed after two minutes, one
+ * with a stream never, however silent; and Bun answers bodies over its own limit by itself: that limit is lifted,
+ * ours is looked at first.
+ *
+ * An answer that is there before the event loop turns leaves in the same turn: Bun cuts a connection of HTTP/1.1 whose next
+ * request comes (pipelined) while the one before waits for anything but microtasks.
+ *
+ * @module
+ */
+
+import type { Server } from "bun";
+import { CarriedRequest } from "./carried-request.ts";
+import { toResponse } from "./carried-response.ts";
+import type { Entry, Front } from "./front.ts";
+import { type ApiResponse, errorResponse, internalError } from "./http.ts";
+import { LateBodies } from "./late-bodies.ts";
+import { type ListenAddress, listenAddressToText } from "./listen-address.ts";
+
+export interface HttpServerOptions {
+  readonly front: Front;
+  readonly bodyBytesMax: number;
+  /** Within which a request's body must have come: until then it holds one of its route's places. */
+  readonly bodyMs?: number;
+  /** After which a TCP connection without a request is closed; at most 255. */
+  readonly idleSeconds?: number;
+  /** A handler threw: our fault, answered with 500. */
+  readonly onFault: (error: unknown) => void;
+}
+
+export interface HttpServer {
+  /** Takes no new requests; what was said last is still sent, for a moment; then connections are cut. */
+  stop(): Promise<void>;
+}
+
+export interface TcpServer extends HttpServer {
+  /** With the port that was taken. */
+  readonly address: ListenAddress;
+}
+
+export type TcpServing =
+  | { readonly kind: "serving"; readonly server: TcpServer }
+  | { readonly kind: "refused"; readonly why: string };
+
+const defaultBodyMs = 30_000;
+/** What clients that keep connections for later count on: theirs end first. */
+const defaultIdleSeconds = 120;
+const lastWordsMs = 200;
+
+/** @throws what `Bun.serve` throws: the caller has made sure of the path (`socket-path.ts`). */
+export function serveUnix(options: HttpServerOptions & { readonly path: string }): HttpServer {
+  const carrier = new Carrier(options, 0);
+  const { path } = options;
+  // The types leave the timeout out for sockets; Bun takes it.
+  return carrier.serving(
+    Bun.serve({ unix: path, ...({ idleTimeout: 0 } as object), ...carrier.handlers }),
+  );
+}
+
+export function serveTcp(
+  options: HttpServerOptions & { readonly address: ListenAddress },
+): TcpServing {
+  const { address, idleSeconds = defaultIdleSeconds } = options;
+  const carrier = new Carrier(options, idleSeconds);
+  let server: Server<undefined>;
+  try {
+    server = Bun.serve({
+      hostname: address.host,
+      port: address.port,
+      http2: true,
+      idleTimeout: idleSeconds,
+      ...carrier.handlers,
+    });
+  } catch (error) {
+    const { code, message } = error as NodeJS.ErrnoException;
+    const why = listenFailures[code ?? ""] ?? message;
+    return { kind: "refused", why: `${listenAddressToText(address)}: ${why}` };
+  }
+  const taken = { host: address.host, port: server.port as number };
+  return { kind: "serving", server: { address: taken, ...carrier.serving(server) } };
+}
+
+const listenFailures: Readonly<Record<string, string>> = {
+  EADDRINUSE: "another program listens there",
+  EADDRNOTAVAIL: "it is no address of this host",
+  EACCES: "ports below 1024 need a privilege",
+};
+
+type Entered = Entry & { readonly kind: "entered" };
+
+class Carrier {
+  readonly #options: HttpServerOptions;
+  readonly #idleSeconds: number;
+  readonly #lateBodies: LateBodies;
+
+  /** @param idleSeconds 0 for no limit */
+  constructor(options: HttpServerOptions, idleSeconds: number) {
+    this.#options = options;
+    this.#idleSeconds = idleSeconds;
+    this.#lateBodies = new LateBodies(options.bodyMs ?? defaultBodyMs);
+  }
+
+  /** What `Bun.serve` calls, and what is the same everywhere. */
+  get handlers() {
+    return {
+      development: false,
+      maxRequestBodySize: Number.MAX_SAFE_INTEGER,
+      fetch: (request: Request, server: Server<undefined>) => this.#fetch(request, server),
+      error: (error: Error) => {
+        this.#options.onFault(error);
+        return toResponse(internalError());
+      },
+    };
+  }
+
+  serving(server: Server<undefined>): HttpServer {
+    return {
+      stop: async () => {
+        await Promise.race([server.stop(), Bun.sleep(lastWordsMs)]);
+        await server.stop(true);
+        this.#lateBodies.stop();
+      },
+    };
+  }
+
+  /** No more promises than there is to wait for: each costs a good part of a microsecond. */
+  #fetch(request: Request, server: Server<undefined>): Response | Promise<Response> {
+    const { front, bodyBytesMax } = this.#options;
+    const incoming = new CarriedRequest(request, bodyBytesMax);
+    const entry = front.enter(incoming);
+    if (entry.kind === "refused") return toResponse(entry.response);
+    const body = incoming.readBody();
+    if (!(body instanceof Promise)) return this.#handle(incoming, body, entry, server);
+    return new Promise((resolve, reject) => {
+      const awaited = this.#lateBodies.await(() => {
+        front.leave(entry);
+        resolve(toResponse(bodyTooLate));
+      });
+      body.then(
+        (bytes) => {
+          if (!this.#lateBodies.came(awaited)) return;
+          try {
+            resolve(this.#handle(incoming, bytes, entry, server));
+          } catch (error) {
+            reject(error);
+          }
+        },
+        (error) => {
+          if (!this.#lateBodies.came(awaited)) return;
+          front.leave(entry);
+          reject(error);
+        },
+      );
+    });
+  }
+
+  #handle(
+    incoming: CarriedRequest,
+    body: Uint8Array | "too-large",
+    entry: Entered,
+    server: Server<undefined>,
+  ): Response | Promise<Response> {
+    const { front } = this.#options;
+    incoming.body = body;
+    let answer: ApiResponse | Promise<ApiResponse>;
+    try {
+      answer = front.handle(incoming, entry);
+    } catch (error) {
+      front.leave(entry);
+      throw error;
+    }
+    if (!(answer instanceof Promise)) {
+      front.leave(entry);
+      return this.#respond(answer, incoming, server);
+    }
+    return answer.then(
+      (one) => {
+        front.leave(entry);
+        return this.#respond(one, incoming, server);
+      },
+      (error) => {
+        front.leave(entry);
+        throw error;
+      },
+    );
+  }
+
+  /** A stream may be silent for ever; once it has ended its connection may not. */
+  #respond(answer: ApiResponse, { request }: CarriedRequest, server: Server<undefined>): Response {
+    const idleSeconds = this.#idleSeconds;
+    if (answer.body instanceof Uint8Array || idleSeconds === 0) return toResponse(answer);
+    server.timeout(request, 0);
+    return toResponse(answer, () => server.timeout(request, idleSeconds));
+  }
+}
+
+/** What else comes of this body is of no use: the connection is closed, over HTTP/2 the stream. */
+const bodyTooLate: ApiResponse = {
+  ...errorResponse(408, "the request's body took too long"),
+  headers: { connection: "close" },
+};
