@@ -140,6 +140,7 @@ export class RawH2 {
   constructor(port: number) {
     this.socket = connect(port, "127.0.0.1");
     this.socket.setNoDelay(true);
+    this.socket.setMaxListeners(0);
     this.socket.on("error", () => {});
     this.socket.on("data", (bytes: Buffer) => this.#take(bytes));
     this.socket.on("close", () => {
