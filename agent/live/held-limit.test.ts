@@ -10,14 +10,14 @@ import type { InitialRowsSource } from "./initial-rows.ts";
 import { LiveQueries, liveLimits } from "./live-queries.ts";
 import { type ReadRow, readRow } from "./subscription.ts";
 
-/** A hundred rows, which take some 50 KB, and a query 15 KB, and room for `bytesMax`; rows come at once, or in pieces of ten. */
+/** A thousand rows, which take some 100 KB, and a query 15 KB, and room for `bytesMax`; rows come at once, or in pieces of a hundred. */
 function open(bytesMax: number, inPieces = false) {
   const vfs = new MemoryVfs();
   const database = openDatabase("/held.db", { vfs });
   database.exec("PRAGMA journal_mode = wal");
   database.exec("CREATE TABLE t (id INTEGER NOT NULL PRIMARY KEY, v TEXT)");
   database.exec(
-    "INSERT INTO t WITH RECURSIVE c(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM c WHERE x < 100) SELECT x, 'v' FROM c",
+    "INSERT INTO t WITH RECURSIVE c(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM c WHERE x < 1000) SELECT x, 'v' FROM c",
   );
   const reader = new QueryRunner(openDatabase("/held.db", { vfs }), {
     ...{ timeoutMs: 1000, resultBytesMax: 2 ** 20 },
@@ -28,7 +28,7 @@ function open(bytesMax: number, inPieces = false) {
       for (const [i, value] of values.entries()) statement.bind(i + 1, value);
       const rows: ReadRow[] = [];
       while (statement.step()) rows.push(readRow(statement, shape));
-      while (rows.length > 0) yield rows.splice(0, 10);
+      while (rows.length > 0) yield rows.splice(0, 100);
     },
   };
   let last = 0;
@@ -70,7 +70,7 @@ function open(bytesMax: number, inPieces = false) {
 const query = (n: number) => `SELECT id, v, ${n} FROM t`;
 
 test("where there is no room, those that nobody listens to go, the longest idle first; then new ones are refused", async () => {
-  const { live, subscribe, known } = open(225_000);
+  const { live, subscribe, known } = open(400_000);
   const all = [await subscribe(query(1)), await subscribe(query(2)), await subscribe(query(3))];
   live.unsubscribe(all[1]?.subscriber as number, 1000);
   live.unsubscribe(all[0]?.subscriber as number, 2000);
@@ -88,7 +88,7 @@ test("where there is no room, those that nobody listens to go, the longest idle 
 });
 
 test("one whose rows come in pieces ends in their middle, with a line that says why", async () => {
-  const { subscribe, known } = open(105_000, true);
+  const { subscribe, known } = open(180_000, true);
   const first = await subscribe(query(1));
   while (!first.lines.at(-1)?.includes("eoq"))
     await new Promise((resolve) => setImmediate(resolve));
@@ -96,13 +96,13 @@ test("one whose rows come in pieces ends in their middle, with a line that says 
   while (second.lines.at(-1) !== "end") await new Promise((resolve) => setImmediate(resolve));
   expect(second.lines.at(-2)).toContain("store.subscribed_bytes");
   const rows = second.lines.filter((line) => line.startsWith('{"row"')).length;
-  expect([rows > 0, rows < 100]).toEqual([true, true]);
+  expect([rows > 0, rows < 1000]).toEqual([true, true]);
   expect(known()).toEqual([query(1)]);
 });
 
 test("rows that are gone take nothing, also where several are one to the query", async () => {
   const { live, write, subscribe } = open(525_000);
-  const ids = Array.from({ length: 100 }, (_, i) => i + 1);
+  const ids = Array.from({ length: 1000 }, (_, i) => i + 1);
   await subscribe(query(1));
   await subscribe("SELECT v FROM t");
   await write("UPDATE t SET v = 'longer ' || id", ids);

@@ -13,7 +13,8 @@
 import { secondsToJson } from "../api/json-writer.ts";
 import type { Evaluation } from "./evaluation.ts";
 import type { Entry } from "./live-registry.ts";
-import type { InitialQuery, ReadRow, Row, Subscription } from "./subscription.ts";
+import type { RowsSnapshot } from "./packed-rows.ts";
+import type { InitialQuery, ReadRow, Subscription } from "./subscription.ts";
 
 /** Runs queries elsewhere. */
 export interface InitialRowsSource {
@@ -53,19 +54,19 @@ export function snapshotLines(
   tookMs: () => number,
 ): IteratorObject<string, undefined> {
   const { lastId } = subscription.history;
-  return linesOf(columnsLine(subscription), subscription.sortedRows(), () =>
+  return linesOf(columnsLine(subscription), subscription.held.snapshot(), () =>
     eoqLine(lastId, tookMs()),
   );
 }
 
 function* linesOf(
   head: string,
-  rows: readonly Row[],
+  snapshot: RowsSnapshot,
   end: () => string,
 ): Generator<string, undefined> {
   let text = head;
-  for (const { rowId, cells } of rows) {
-    text += rowLine(rowId, cells);
+  for (const { row } of snapshot.rows()) {
+    text += rowLine(row.rowId, row.cells);
     if (text.length < chunkCharsMin) continue;
     yield text;
     text = "";

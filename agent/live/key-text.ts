@@ -31,6 +31,14 @@ export function parseKeyText(text: string): (string | number)[] | undefined {
   return values.every(isPlain) ? values : undefined;
 }
 
+/** Drawn at each start, so that nobody can choose keys that collide. */
+const seed = (crypto.getRandomValues(new BigUint64Array(1)) as BigUint64Array)[0] as bigint;
+
+/** 32 bits, signed. */
+export function textHash(text: string): number {
+  return Number(BigInt.asIntN(32, Bun.hash.wyhash(text, seed)));
+}
+
 function valueText(value: SqlValue): string {
   // JSON has no infinity, and NULL has its word.
   if (value instanceof Real && !Number.isFinite(value.real)) return String(value.real);

@@ -3,7 +3,7 @@
  * statements, and a row that changed is looked at for all of them at once.
  *
  * A changed row concerns a member that holds a result of it, which {@link KeyedGroup} knows by the row's
- * key, and a member that gets one now, which SQLite finds: it runs the query itself over a table of all
+ * key (`key-holders.ts`), and a member that gets one now, which SQLite finds: it runs the query itself over a table of all
  * members' parameters, restricted to the one row. With an index over the parameters this costs the same
  * for ten members and for ten thousand.
  *
@@ -19,6 +19,8 @@ import type { SqlValue } from "../../core/row/value.ts";
 import type { Database } from "../../wasm/database.ts";
 import type { Statement } from "../../wasm/statement.ts";
 import type { Dependencies } from "./dependencies.ts";
+import { KeyHolders } from "./key-holders.ts";
+import { textHash } from "./key-text.ts";
 import { type KeyedQuery, parameterTable, valuesMax } from "./keyed-query.ts";
 
 /** One table of a keyed query. */
@@ -117,7 +119,7 @@ export class KeyedGroup<M> {
   readonly members = new Map<number, M>();
   readonly #parameters: ParameterTable;
   /** Members that hold results of a row, by table and the row's key. */
-  readonly #holders: readonly Map<string, M | Set<M>>[];
+  readonly holders: readonly KeyHolders[];
   #lastMember = 0;
 
   constructor(options: {
@@ -134,7 +136,7 @@ export class KeyedGroup<M> {
     this.sources = options.sources;
     this.dependencies = options.dependencies;
     this.#parameters = options.parameters;
-    this.#holders = options.sources.map(() => new Map());
+    this.holders = options.sources.map(() => new KeyHolders());
   }
 
   /** @returns its number */
@@ -150,37 +152,23 @@ export class KeyedGroup<M> {
     this.#parameters.remove(this.number, number);
   }
 
-  /** A member got its first result of a row, or lost its last. */
-  setHolder(member: M, source: number, key: string, isHolder: boolean): void {
-    const holders = this.#holders[source] as Map<string, M | Set<M>>;
-    const known = holders.get(key);
-    if (isHolder) {
-      if (known === undefined) holders.set(key, member);
-      else if (known instanceof Set) known.add(member);
-      else if (known !== member) holders.set(key, new Set([known, member]));
-    } else if (known instanceof Set) {
-      known.delete(member);
-      if (known.size === 0) holders.delete(key);
-    } else if (known === member) holders.delete(key);
-  }
-
   /** Who has, had or gets results of a row; undefined: anyone may. @throws SqliteError */
   affected(source: number, key: string, values: readonly SqlValue[]): Iterable<M> | undefined {
     const { affected } = this.sources[source] as KeyedSource;
     if (this.members.size < askedMin || affected === undefined) return undefined;
-    const found = new Set<M>();
-    const holders = this.#holders[source]?.get(key);
     // Where half of all hold it, asking costs more than looking.
-    if (holders instanceof Set && holders.size * 2 > this.members.size) return undefined;
-    if (holders instanceof Set) for (const holder of holders) found.add(holder);
-    else if (holders !== undefined) found.add(holders);
+    const holders = (this.holders[source] as KeyHolders).of(textHash(key), this.members.size / 2);
+    if (holders === undefined) return undefined;
+    const found = new Set<M>();
+    const name = (number: number): void => {
+      const member = this.members.get(number);
+      if (member !== undefined) found.add(member);
+    };
+    for (const number of holders) name(number);
     affected.bind(1, this.number);
     for (let i = 0; i < values.length; i++) affected.bind(i + 2, values[i] as SqlValue);
     try {
-      while (affected.step()) {
-        const member = this.members.get(affected.columnNumber(0));
-        if (member !== undefined) found.add(member);
-      }
+      while (affected.step()) name(affected.columnNumber(0));
     } finally {
       affected.reset();
     }

@@ -17,7 +17,8 @@ import type { Restoring, Row, Subscription } from "./subscription.ts";
  */
 export function rowsFrom(before: Subscription, built: Subscription): readonly Change[] {
   const rows = new Map<string, { identity: string; row: Row }[]>();
-  for (const held of before.rows()) {
+  for (const place of before.held.places()) {
+    const held = before.held.rowAt(place);
     const same = rows.get(held.row.cells);
     if (same === undefined) rows.set(held.row.cells, [held]);
     else same.push(held);

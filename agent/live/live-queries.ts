@@ -67,6 +67,8 @@ export interface LiveLimits extends RestoreLimits {
   readonly rerunPauseMs: number;
   /** How long a commit may wait until it is found out whom it concerns, before those that wait become one. */
   readonly noteMsMax: number;
+  /** Of the store thread, in one turn, for finding out what commits come to and telling it. */
+  readonly turnMsMax: number;
   /** Changes of all subscriptions together, characters: in memory and in the database. */
   readonly logCharsMax: number;
   /** Rows of all subscriptions together, as they are kept in memory. */
@@ -80,6 +82,7 @@ export const liveLimits: LiveLimits = {
   restoreMsMax: 2000,
   restoreOneMsMax: 50,
   noteMsMax: 1000,
+  turnMsMax: 2,
   logCharsMax: 32 * 1024 * 1024,
   heldBytesMax: 2 ** 30,
 };
@@ -132,6 +135,7 @@ export class LiveQueries {
       evaluation: this.#evaluation,
       journal: this.#journal,
       noteMsMax: limits.noteMsMax,
+      turnMsMax: limits.turnMsMax,
       reruns:
         options.reruns === undefined
           ? undefined

@@ -215,13 +215,13 @@ export interface RowsImage {
 export function* rowsImage(subscription: Subscription): Generator<undefined, RowsImage> {
   const { history, lastRowId } = subscription;
   const changeId = history.lastId;
-  const held = [...subscription.rows()];
-  const bytes = new Uint8Array(held.length * rowBytes);
+  const snapshot = subscription.held.snapshot();
+  const bytes = new Uint8Array(snapshot.count * rowBytes);
   const view = new DataView(bytes.buffer);
   const cells: string[] = [];
   let cellsChars = 0;
   let at = 0;
-  for (const { identity, row } of held) {
+  for (const { identity, row } of snapshot.rows()) {
     yield undefined;
     view.setUint32(at, row.rowId % 2 ** 32, true);
     view.setUint16(at + 4, Math.floor(row.rowId / 2 ** 32), true);

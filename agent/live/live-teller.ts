@@ -42,10 +42,6 @@ export interface Commit {
   readonly rows: readonly MergedRow[] | undefined;
 }
 
-/** What is found out before it is written down and told, and in one turn. */
-const sliceMsMax = 1;
-const turnMsMax = 2;
-
 interface Noting extends Unnoted {
   readonly steps: ReturnType<typeof affectedBy>;
 }
@@ -58,6 +54,8 @@ export interface LiveTellerOptions {
   readonly journal: LiveJournal | undefined;
   /** How long a commit may wait until it is found out whom it concerns, before those that wait become one. */
   readonly noteMsMax: number;
+  /** Of one turn; what half of it finds out is written down and told at once. */
+  readonly turnMsMax: number;
   /** Runs queries in another thread; undefined: there is none. */
   readonly reruns: Pick<LiveRerunsOptions, "source" | "budget" | "pauseMs"> | undefined;
   /** A subscription can't go on, and its readers are to be told why. */
@@ -71,6 +69,7 @@ export class LiveTeller {
   readonly #evaluation: Evaluation;
   readonly #journal: LiveJournal | undefined;
   readonly #end: (entry: Entry, why: string) => void;
+  readonly #turnMsMax: number;
   readonly #queue = new LiveQueue();
   readonly #reruns: LiveReruns | undefined;
   /** Commits that aren't noted yet, and the one that is being noted. */
@@ -88,6 +87,7 @@ export class LiveTeller {
     this.#journal = options.journal;
     this.#committed = new UnnotedCommits(options.noteMsMax);
     this.#end = options.end;
+    this.#turnMsMax = options.turnMsMax;
     const { reruns, registry } = options;
     this.#reruns =
       reruns === undefined
@@ -118,7 +118,7 @@ export class LiveTeller {
   tell(isUrgent: boolean): void {
     if (this.#committed.size === 0 || this.isOpen) return;
     if (isUrgent) this.#committed.hurry();
-    if (this.#noteUntil(performance.now() + turnMsMax)) this.#work();
+    if (this.#noteUntil(performance.now() + this.#turnMsMax)) this.#work();
     else this.askTurn();
   }
 
@@ -178,9 +178,9 @@ export class LiveTeller {
   #work(): void {
     const begunMs = performance.now();
     let nowMs = begunMs;
-    while (nowMs - begunMs < turnMsMax) {
+    while (nowMs - begunMs < this.#turnMsMax) {
       const findings: Finding[] = [];
-      const sliceMs = nowMs + sliceMsMax;
+      const sliceMs = nowMs + this.#turnMsMax / 2;
       let entry: Entry | undefined;
       while (nowMs < sliceMs) {
         const next = this.#queue.takeQuick();
@@ -292,7 +292,7 @@ export class LiveTeller {
       this.askTurn();
       return;
     }
-    if (!this.#noteUntil(performance.now() + turnMsMax)) {
+    if (!this.#noteUntil(performance.now() + this.#turnMsMax)) {
       this.askTurn();
       return;
     }
@@ -337,7 +337,7 @@ export class LiveTeller {
     do {
       await new Promise((resolve) => setImmediate(resolve));
       if (this.#isClosed) return false;
-    } while (this.isOpen || !this.#noteUntil(performance.now() + turnMsMax));
+    } while (this.isOpen || !this.#noteUntil(performance.now() + this.#turnMsMax));
     return true;
   }
 

@@ -33,6 +33,7 @@ import type { ConstantFilter } from "./constant-filter.ts";
 import type { Dependencies } from "./dependencies.ts";
 import { keySeparator, keyText, parseKeyText } from "./key-text.ts";
 import type { KeyedGroup, KeyedSource } from "./keyed-group.ts";
+import { PackedRows } from "./packed-rows.ts";
 import type { ChangedRow, TableChanges } from "./table-changes.ts";
 
 export interface Row {
@@ -104,8 +105,8 @@ export interface Before {
 
 /** Above this many changed rows, or a quarter of those held, running again is cheaper. */
 const lookupsMax = 1000;
-/** A row's objects and its place in the maps, measured. */
-const rowBytes = 480;
+/** Of a keyed query, of each row for each of its tables: a holder (`key-holders.ts`). */
+const holderBytes = 22;
 /** A query without rows, measured: what is compiled (1.4 KB of SQLite's memory), maps, and journal. */
 const queryBytes = 15_000;
 /** Of its text, with what SQLite makes of it. */
@@ -124,14 +125,9 @@ export class Subscription {
   readonly history: ChangeHistory;
   readonly plan: Plan;
   readonly #shape: RowShape;
-  /** By identity; several where the identity isn't unique. */
-  readonly #rows = new Map<string, Row | Row[]>();
-  /** For each table of a keyed query over several: identities in which a key stands, by the key's text. */
-  readonly #byKey: readonly Map<string, Set<string>>[];
+  /** Its rows, for others to read. */
+  readonly held: PackedRows;
   readonly #member: number;
-  #rowCount = 0;
-  /** Of identities and cells. */
-  #heldChars = 0;
   #lastRowId = 0;
 
   constructor(options: {
@@ -161,19 +157,21 @@ export class Subscription {
           }
         : { columnCount, keys: [], identity: plan.identity };
     this.#lastRowId = before?.lastRowId ?? 0;
-    const isJoin = plan.kind === "keyed" && plan.group.sources.length > 1;
-    this.#byKey = isJoin ? plan.group.sources.map(() => new Map()) : [];
     this.#member = plan.kind === "keyed" ? plan.group.join(this, plan.values) : 0;
+    this.held = new PackedRows(
+      plan.kind === "keyed" ? { holders: plan.group.holders, member: this.#member } : undefined,
+    );
   }
 
   get rowCount(): number {
-    return this.#rowCount;
+    return this.held.count;
   }
 
   /** What it and its rows take in memory, about. */
   get heldBytes(): number {
     const textBytes = this.sql.length * bytesPerChar;
-    return queryBytes + textBytes + this.#heldChars + this.#rowCount * rowBytes;
+    const holders = this.held.count * this.#shape.keys.length;
+    return queryBytes + textBytes + this.held.bytes + holders * holderBytes;
   }
 
   get lastRowId(): number {
@@ -200,8 +198,7 @@ export class Subscription {
   /** @returns its row id */
   addInitial({ identity, cells }: ReadRow): number {
     const rowId = ++this.#lastRowId;
-    // From another thread they come as two texts, and both would be kept.
-    this.#add(identity === cells ? cells : identity, { rowId, cells });
+    this.held.add({ identity, row: { rowId, cells } });
     return rowId;
   }
 
@@ -221,42 +218,20 @@ export class Subscription {
     claim: (row: ReadRow) => number | undefined,
     unclaimed: () => Iterable<HeldRow>,
   ): Restoring {
-    const fresh: Fresh = new Map();
+    const come: ReadRow[] = [];
     return {
       row: (row) => {
         const { identity, cells } = row;
         const rowId = claim(row);
-        if (rowId !== undefined) this.#add(identity, { rowId, cells });
-        const same = fresh.get(identity);
-        if (same === undefined) fresh.set(identity, [cells]);
-        else same.push(cells);
+        if (rowId === undefined) come.push(row);
+        else this.held.add({ identity, row: { rowId, cells } });
       },
       end: () => {
-        for (const { identity, row } of unclaimed()) {
-          this.#add(identity, row);
-          if (!fresh.has(identity)) fresh.set(identity, []);
-        }
-        return this.#compare(fresh);
+        const gone = [...unclaimed()];
+        for (const held of gone) this.held.add(held);
+        return this.#told(gone, come);
       },
     };
-  }
-
-  /** Rows with their identity, in no order. */
-  *rows(): IterableIterator<HeldRow> {
-    for (const [identity, held] of this.#rows) {
-      if (Array.isArray(held)) for (const row of held) yield { identity, row };
-      else yield { identity, row: held };
-    }
-  }
-
-  /** Rows by row id. */
-  sortedRows(): Row[] {
-    const rows: Row[] = [];
-    for (const held of this.#rows.values()) {
-      if (Array.isArray(held)) rows.push(...held);
-      else rows.push(held);
-    }
-    return rows.sort((a, b) => a.rowId - b.rowId);
   }
 
   /** Whether {@link find} can look up what these changes concern, in place of running it again. */
@@ -269,7 +244,7 @@ export class Subscription {
       if (rows === "unknown" || (source?.one ?? source?.left) === undefined) return false;
       lookups += rows.length;
     }
-    return lookups <= lookupsAlways || (lookups <= lookupsMax && lookups * 4 < this.#rows.size);
+    return lookups <= lookupsAlways || (lookups <= lookupsMax && lookups * 4 < this.rowCount);
   }
 
   /**
@@ -288,8 +263,13 @@ export class Subscription {
   /** Makes it so. @param changes the last that {@link find} or {@link restoring} returned */
   take(changes: readonly Change[]): void {
     for (const { type, rowId, cells, identity, oldIdentity, line } of changes) {
-      if (type !== "insert") this.#remove(oldIdentity, rowId);
-      if (type !== "delete") this.#add(identity, { rowId, cells });
+      const place = type === "insert" ? undefined : this.held.find(oldIdentity, rowId);
+      if (place !== undefined && type === "update" && identity === oldIdentity) {
+        this.held.update(place, identity, cells);
+      } else {
+        if (place !== undefined) this.held.remove(place);
+        if (type !== "delete") this.held.add({ identity, row: { rowId, cells } });
+      }
       if (rowId > this.#lastRowId) this.#lastRowId = rowId;
       this.history.add(line);
     }
@@ -301,10 +281,7 @@ export class Subscription {
       plan.all.finalize();
       return;
     }
-    for (const identity of this.#rows.keys()) {
-      const keys = this.#byKey.length === 0 ? [identity] : identity.split(keySeparator);
-      for (const [i, key] of keys.entries()) plan.group.setHolder(this, i, key, false);
-    }
+    this.held.release();
     plan.group.leave(this.#member);
   }
 
@@ -329,7 +306,7 @@ export class Subscription {
       }
     }
     const { size } = leftKeys;
-    if (size > lookupsMax || (size > lookupsAlways && size * 4 > this.#rows.size)) {
+    if (size > lookupsMax || (size > lookupsAlways && size * 4 > this.rowCount)) {
       return this.#runAgain(charsMax);
     }
     for (const parts of leftKeys.values()) this.#lookUpKey(0, parts, fresh);
@@ -341,9 +318,9 @@ export class Subscription {
     const { group, values } = this.plan as Plan & { kind: "keyed" };
     const { one } = group.sources[place] as KeyedSource;
     if (one === undefined) return;
-    const text = keyText(parts);
-    const held = this.#byKey.length === 0 ? [text] : (this.#byKey[place]?.get(text) ?? []);
-    for (const identity of held) if (!fresh.has(identity)) fresh.set(identity, []);
+    for (const identity of this.held.identitiesOf(place, keyText(parts))) {
+      if (!fresh.has(identity)) fresh.set(identity, []);
+    }
     bindValues(one, values);
     for (const [n, part] of parts.entries()) one.bind(values.length + n + 1, part);
     // A key that its column's affinity would change finds another row, which is what it is.
@@ -363,7 +340,7 @@ export class Subscription {
     const { group, values } = this.plan as Plan & { kind: "keyed" };
     const { left } = group.sources[place] as KeyedSource;
     if (left === undefined) return false;
-    for (const identity of this.#byKey[place]?.get(keyText(parts)) ?? []) {
+    for (const identity of this.held.identitiesOf(place, keyText(parts))) {
       const [text] = identity.split(keySeparator) as [string];
       if (keys.has(text)) continue;
       const key = parseKeyText(text);
@@ -384,33 +361,43 @@ export class Subscription {
   }
 
   #runAgain(charsMax = Number.POSITIVE_INFINITY): readonly Change[] {
-    const fresh: Fresh = new Map();
+    const { held } = this;
+    const isClaimed = new Uint8Array(held.placesEnd);
+    const come: ReadRow[] = [];
     let chars = 0;
     this.#forEachRow(this.#all(), (identity, cells) => {
       chars += cells.length;
       if (chars > charsMax) throw new LongResultError();
-      const same = fresh.get(identity);
-      if (same === undefined) fresh.set(identity, [cells]);
-      else same.push(cells);
+      for (const place of held.of(identity)) {
+        if (isClaimed[place] === 1 || held.rowAt(place).row.cells !== cells) continue;
+        isClaimed[place] = 1;
+        return;
+      }
+      come.push({ identity, cells });
     });
-    for (const identity of this.#rows.keys()) if (!fresh.has(identity)) fresh.set(identity, []);
-    return this.#compare(fresh);
+    const gone: HeldRow[] = [];
+    for (const place of held.places()) if (isClaimed[place] === 0) gone.push(held.rowAt(place));
+    return this.#told(gone, come);
   }
 
   #compare(fresh: Fresh): readonly Change[] {
     const gone: HeldRow[] = [];
     const come: ReadRow[] = [];
     for (const [identity, cells] of fresh) {
-      const held = this.#held(identity);
-      if (held.length === 1 && cells.length === 1 && held[0]?.cells === cells[0]) continue;
-      const rows = [...held];
+      const rows: HeldRow[] = [];
+      for (const place of this.held.of(identity)) rows.push(this.held.rowAt(place));
       for (const text of cells) {
-        const at = rows.findIndex((row) => row.cells === text);
+        const at = rows.findIndex(({ row }) => row.cells === text);
         if (at >= 0) rows.splice(at, 1);
         else come.push({ identity, cells: text });
       }
-      for (const row of rows) gone.push({ identity, row });
+      gone.push(...rows);
     }
+    return this.#told(gone, come);
+  }
+
+  /** What it comes to that some of its rows are gone and others there. */
+  #told(gone: readonly HeldRow[], come: readonly ReadRow[]): readonly Change[] {
     // What most commits come to: thousands may have one change each to tell.
     const [[held], [now]] = [gone, come];
     const changeId = this.history.lastId + 1;
@@ -437,72 +424,9 @@ export class Subscription {
     come: readonly ReadRow[],
   ): Generator<Change | undefined, void, void> {
     const difference = yield* pairUp(gone, come);
-    const isOne = this.plan.kind === "rerun" && this.#rowCount === 1;
+    const isOne = this.plan.kind === "rerun" && this.rowCount === 1;
     const told = isOne ? asOneUpdate(difference) : difference;
     yield* changesOf(told, this.#lastRowId, this.history.lastId);
-  }
-
-  #held(identity: string): readonly Row[] {
-    const held = this.#rows.get(identity);
-    if (held === undefined) return [];
-    return Array.isArray(held) ? held : [held];
-  }
-
-  #add(identity: string, row: Row): void {
-    this.#rowCount++;
-    this.#heldChars += identity.length + row.cells.length;
-    const held = this.#rows.get(identity);
-    if (held !== undefined) {
-      if (Array.isArray(held)) held.push(row);
-      else this.#rows.set(identity, [held, row]);
-      return;
-    }
-    this.#rows.set(identity, row);
-    const { plan } = this;
-    if (plan.kind === "rerun") return;
-    if (this.#byKey.length === 0) {
-      plan.group.setHolder(this, 0, identity, true);
-      return;
-    }
-    for (const [i, key] of identity.split(keySeparator).entries()) {
-      const identities = this.#byKey[i] as Map<string, Set<string>>;
-      const same = identities.get(key);
-      if (same !== undefined) same.add(identity);
-      else {
-        identities.set(key, new Set([identity]));
-        plan.group.setHolder(this, i, key, true);
-      }
-    }
-  }
-
-  #remove(identity: string, rowId: number): void {
-    this.#rowCount--;
-    const held = this.#rows.get(identity);
-    this.#heldChars -= identity.length;
-    if (Array.isArray(held)) {
-      const at = held.findIndex((row) => row.rowId === rowId);
-      this.#heldChars -= held[at]?.cells.length ?? 0;
-      held.splice(at, 1);
-      if (held.length === 1) this.#rows.set(identity, held[0] as Row);
-      return;
-    }
-    this.#heldChars -= held?.cells.length ?? 0;
-    this.#rows.delete(identity);
-    const { plan } = this;
-    if (plan.kind === "rerun") return;
-    if (this.#byKey.length === 0) {
-      plan.group.setHolder(this, 0, identity, false);
-      return;
-    }
-    for (const [i, key] of identity.split(keySeparator).entries()) {
-      const identities = this.#byKey[i] as Map<string, Set<string>>;
-      const same = identities.get(key);
-      same?.delete(identity);
-      if (same?.size === 0) {
-        identities.delete(key);
-        plan.group.setHolder(this, i, key, false);
-      }
-    }
   }
 
   #forEachRow(statement: Statement, use: (identity: string, cells: string) => void): void {

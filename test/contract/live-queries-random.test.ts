@@ -7,6 +7,7 @@ import { liveLimits } from "../../agent/live/live-queries.ts";
 import { createLog } from "../../agent/log.ts";
 import { readerLimits } from "../../agent/readers/reader-pool.ts";
 import { StoreThread } from "../../agent/store-thread.ts";
+import type { StoreThreadOptions } from "../../agent/store-thread-options.ts";
 import type { MemberRow, PeerId, StoreReply } from "../../core/node/border.ts";
 import { FileVfs } from "../../wasm/vfs/file.ts";
 import { MemoryVfs } from "../../wasm/vfs/memory.ts";
@@ -24,6 +25,8 @@ const seedsOf = (count: number): number[] =>
 const nextTurn = () => new Promise((resolve) => setImmediate(resolve));
 const peer = "ab".repeat(32) as PeerId;
 
+type Limits = Partial<Pick<StoreThreadOptions, "liveLimits" | "readerLimits">>;
+
 /** Where the database is, and what a crash leaves of it. */
 interface Disk {
   readonly vfs: MemoryVfs | FileVfs;
@@ -31,8 +34,7 @@ interface Disk {
   copy(): Disk;
 }
 
-function openThread(schema: ReturnType<typeof schemaOf>, disk: Disk): StoreThread {
-  const isFile = disk.vfs instanceof FileVfs;
+function openThread(schema: ReturnType<typeof schemaOf>, disk: Disk, limits: Limits): StoreThread {
   return new StoreThread({
     vfs: disk.vfs,
     databasePath: disk.path,
@@ -51,10 +53,15 @@ function openThread(schema: ReturnType<typeof schemaOf>, disk: Disk): StoreThrea
     circumstances: { machine: "m", file: "f", born: "", isBornKnown: false, nonce: "", boot: "b" },
     swarm: async () => ({}),
     bodiesWaiting: async () => 0,
-    // In memory, commits that wait become one.
-    ...(isFile ? inReaderThread : { liveLimits: { ...liveLimits, noteMsMax: -1 } }),
+    ...limits,
   });
 }
+
+/** Commits that wait become one. */
+const atOnce = { liveLimits: { ...liveLimits, noteMsMax: -1 } };
+
+/** In each turn one row is noted, or one query looked at: then most look at several commits at once. */
+const oneATurn = { liveLimits: { ...liveLimits, turnMsMax: 1e-6 } };
 
 /** On files there is a reader thread: whatever is run, at first, again or after a crash, is there. */
 const inReaderThread = {
@@ -95,13 +102,20 @@ function fileDisk(folder: string, number = 0): Disk {
   };
 }
 
-async function run(seed: number, firstDisk: Disk): Promise<void> {
+interface Subscribed {
+  readonly sql: string;
+  readonly id: string;
+  folded: Folded;
+  subscriber: number;
+}
+
+async function run(seed: number, firstDisk: Disk, limits: Limits): Promise<void> {
   const random = seeded(seed);
   const world = createWorld(random);
   const rules = Object.fromEntries(world.local.map((name) => [name, { replicated: false }]));
   const schema = schemaOf(world.schema, rules);
   let disk = firstDisk;
-  let thread = openThread(schema, disk);
+  let thread = openThread(schema, disk, limits);
   const crashed: StoreThread[] = [];
   using other = new SqliteNode(schema, { site: 7, nowMs: Date.now() });
   const replies: StoreReply[] = [];
@@ -156,15 +170,13 @@ async function run(seed: number, firstDisk: Disk): Promise<void> {
   try {
     const told: string[] = [];
     for (let i = 0; i < 6; i++) told.push(await step());
-    const subscribed: { readonly sql: string; readonly id: string; folded: Folded }[] = [];
+    const subscribed: Subscribed[] = [];
     // What an agent that has crashed still finds out reaches nobody.
     const gone = new Set<Folded>();
     const taking = (folded: Folded) => (event: StreamEvent) => {
       if (!gone.has(folded)) folded.take(event);
     };
-    const singles = Array.from({ length: 12 }, () => world.query());
-    const families = Array.from({ length: 3 }, () => world.family());
-    for (const sql of [...singles, ...families.flat()]) {
+    const subscribe = async (sql: string): Promise<void> => {
       const folded = new Folded();
       const outcome = await service.subscribe(
         { sql, parameters: undefined },
@@ -172,8 +184,26 @@ async function run(seed: number, firstDisk: Disk): Promise<void> {
         taking(folded),
       );
       if (outcome.kind === "refused") throw new Error(`${sql}: ${outcome.why}`);
-      subscribed.push({ sql, id: outcome.id, folded });
-    }
+      subscribed.push({ sql, id: outcome.id, folded, subscriber: outcome.subscriber });
+    };
+    const resume = async (one: Subscribed): Promise<void> => {
+      const { sql, id, folded } = one;
+      gone.add(folded);
+      const next = new Folded();
+      next.lastChange = folded.lastChange;
+      // 0 asks for the rows anew.
+      if (folded.lastChange > 0) {
+        for (const [rowId, cells] of folded.rows) next.rows.set(rowId, cells);
+      }
+      one.folded = next;
+      const options = { from: folded.lastChange, skipRows: false };
+      const outcome = await service.attach(id, options, taking(next));
+      expect([sql, told, outcome.kind]).toEqual([sql, told, "subscribed"]);
+      if (outcome.kind === "subscribed") one.subscriber = outcome.subscriber;
+    };
+    const singles = Array.from({ length: 12 }, () => world.query());
+    const families = Array.from({ length: 3 }, () => world.family());
+    for (const sql of [...singles, ...families.flat()]) await subscribe(sql);
     for (let i = 0; i < 14; i++) {
       if (i === 5 || i === 10) {
         told.push("a crash");
@@ -183,29 +213,32 @@ async function run(seed: number, firstDisk: Disk): Promise<void> {
         crashed.push(thread);
         // What it does from here on, it does to a file that nobody looks at.
         disk = disk.copy();
-        thread = openThread(schema, disk);
+        thread = openThread(schema, disk, limits);
         thread.start({ post: (reply) => replies.push(reply) });
         service = thread.service;
-        for (const one of subscribed) {
-          const { sql, id, folded } = one;
-          gone.add(folded);
-          // 0 asks for the rows anew.
-          if (folded.lastChange === 0) folded.rows.clear();
-          const next = new Folded();
-          next.lastChange = folded.lastChange;
-          for (const [rowId, cells] of folded.rows) next.rows.set(rowId, cells);
-          one.folded = next;
-          const options = { from: folded.lastChange, skipRows: false };
-          const outcome = await service.attach(id, options, taking(next));
-          expect([sql, told, outcome.kind]).toEqual([sql, told, "subscribed"]);
-        }
+        for (const one of subscribed) await resume(one);
       }
-      told.push(await step());
+      const away = subscribed.filter(() => random() < 0.1);
+      for (const one of away) {
+        gone.add(one.folded);
+        service.unsubscribe(one.subscriber);
+      }
+      // Several commits, of which nobody may have been told when the next one comes.
+      for (let left = random() < 0.5 ? 1 : 3; left > 0; left--) told.push(await step());
+      if (random() < 0.1) {
+        told.push("another schema");
+        service.schemaChanged();
+      }
+      const { sql: known } = subscribed[Math.floor(random() * subscribed.length)] as Subscribed;
+      if (random() < 0.3) await subscribe(random() < 0.5 ? known : world.query());
+      for (const one of away) await resume(one);
       while (service.live.isBehind) await nextTurn();
       // Subscriptions are written down when nothing else waits.
       for (let turn = 0; turn < 3; turn++) await nextTurn();
+      const wanted = new Map<string, string[]>();
       for (const { sql, folded } of subscribed) {
-        const want = await fresh(sql);
+        const want = wanted.get(sql) ?? (await fresh(sql));
+        wanted.set(sql, want);
         const context = { sql, schema: world.schema, told };
         expect({ ...context, rows: folded.sorted() }).toEqual({ ...context, rows: want });
         expect([sql, folded.isEnded]).toEqual([sql, false]);
@@ -218,8 +251,14 @@ async function run(seed: number, firstDisk: Disk): Promise<void> {
 }
 
 describe("live queries equal a fresh run: random schemas, queries and histories with a peer", () => {
-  for (const seed of seedsOf(seedCount))
-    test(`seed ${seed}`, () => run(seed, memoryDisk()), 60_000);
+  for (const seed of seedsOf(seedCount)) {
+    const isOneATurn = seed % 2 === 1;
+    test(
+      `seed ${seed}${isOneATurn ? ", one look a turn" : ""}`,
+      () => run(seed, memoryDisk(), isOneATurn ? oneATurn : atOnce),
+      60_000,
+    );
+  }
 });
 
 describe("the same where whatever is run again runs in the reader thread", () => {
@@ -227,7 +266,7 @@ describe("the same where whatever is run again runs in the reader thread", () =>
     test(`seed ${seed}`, async () => {
       const folder = mkdtempSync(join(tmpdir(), "patina-live-random-"));
       try {
-        await run(seed, fileDisk(folder));
+        await run(seed, fileDisk(folder), inReaderThread);
       } finally {
         rmSync(folder, { recursive: true });
       }

@@ -81,7 +81,19 @@ export function createWorld(random: Random): World {
 
   const value = () =>
     pick(["0", "1", "2", "3", "1.0", "2.5", "'a'", "'b'", "'A'", "'1'", "''", "NULL", "x'61'"]);
-  const literal = () => pick(["1", "2", "'a'", "'b'", "'A'", "'1'", "1.0", "NULL", "x'61'"]);
+  const columnValue = (column: string) => {
+    if (chance(0.3)) return value();
+    return column === "n" ? pick(["0", "1", "2"]) : column === "s" ? pick(["'a'", "'b'"]) : value();
+  };
+  const anyLiteral = () => pick(["1", "2", "'a'", "'b'", "'A'", "'1'", "1.0", "NULL", "x'61'"]);
+  /** Mostly one that the column may hold: otherwise most results are empty. */
+  const literal = (operand = "") => {
+    if (chance(0.3)) return anyLiteral();
+    if (operand.endsWith(".n") || operand.endsWith(".part")) return pick(["0", "1", "1", "2"]);
+    if (operand.endsWith(".k")) return pick(["1", "'1'", "2", "'2'"]);
+    if (operand.endsWith(".s")) return pick(["'a'", "'a'", "'b'", "1"]);
+    return anyLiteral();
+  };
   const operator = () => pick(["=", "=", "=", "=", "==", "<", ">", "<>", "IS", "LIKE"]);
 
   const operand = (alias: string, table: WorldTable) => `${alias}.${pick(table.columns)}`;
@@ -97,11 +109,11 @@ export function createWorld(random: Random): World {
       case 0:
         return `${left} IS NULL`;
       case 1:
-        return `${left} IN (${literal()}, ${literal()})`;
+        return `${left} IN (${literal(left)}, ${literal(left)})`;
       case 2:
         return `${left} BETWEEN ${literal()} AND ${literal()}`;
       case 3:
-        return `NOT (${left} ${operator()} ${literal()})`;
+        return `NOT (${left} ${operator()} ${literal(left)})`;
       case 4:
         return `${literal()} ${pick(["=", "<", ">"])} ${left}`;
       case 5:
@@ -113,7 +125,7 @@ export function createWorld(random: Random): World {
       case 8:
         return `CASE ${left} WHEN ${literal()} THEN 1 ELSE ${literal()} END`;
       default:
-        return `${left} = ${literal()}`;
+        return `${left} ${chance(0.8) ? "=" : "IS"} ${literal(left)}`;
     }
   };
   const conditions = (aliases: readonly [string, WorldTable][]) => {
@@ -160,6 +172,54 @@ export function createWorld(random: Random): World {
     return { from, aliases };
   };
 
+  /** What isn't kept by key, and sees rows of one value only, or of some. */
+  const filtered = (): string => {
+    const [first, second] = [pick(keyed()), pick(keyed())];
+    const column = pick(["a.n", "a.s", "a.s", "a.k"]);
+    const isTwo = first !== second && chance(0.4);
+    const kind = pick(["JOIN", "LEFT JOIN"]);
+    const from = isTwo
+      ? `${first.name} a ${kind} ${second.name} b ON b.n = a.n`
+      : `${first.name} a`;
+    const terms = [
+      chance(0.6)
+        ? `${column} = ${literal(column)}`
+        : `${column} IN (${literal(column)}, ${literal(column)})`,
+      ...(isTwo && chance(0.4) ? [`b.s = ${literal("b.s")}`] : []),
+      ...(chance(0.3) ? ["a.n > 0"] : []),
+    ];
+    const head = pick([
+      "count(*), sum(a.n)",
+      "DISTINCT a.s, a.n",
+      "a.n, count(*)",
+      `a.k, a.n${isTwo ? ", b.k" : ""}`,
+    ]);
+    const tail = head.startsWith("a.n")
+      ? " GROUP BY a.n"
+      : head.startsWith("a.k")
+        ? ` ORDER BY 1, 2${isTwo ? ", 3" : ""} LIMIT 2`
+        : "";
+    return `SELECT ${head} FROM ${from} WHERE ${terms.join(" AND ")}${tail}`;
+  };
+  /** Of which WHERE looks at the left side, or at nothing. */
+  const leftJoin = (): string => {
+    const [first, second, third] = [pick(keyed()), pick(keyed()), pick(keyed())];
+    if (first === second) return leftJoin();
+    const isThree = third !== first && third !== second && chance(0.5);
+    const on = pick([
+      "b.n = a.n",
+      "b.k = a.k",
+      "b.s = a.s",
+      "b.n = a.n AND b.s = 'a'",
+      "b.n = a.n AND a.s = 'a'",
+    ]);
+    const more = pick([
+      ` LEFT JOIN ${third.name} c ON c.n = b.n`,
+      ` LEFT JOIN ${third.name} c ON c.s = a.s`,
+    ]);
+    const where = pick(["", "", ` WHERE a.s = ${literal("a.s")}`, ` WHERE a.n IN (1, 2)`]);
+    return `SELECT ${pick(["a.n, b.n", "a.k, b.s", "*"])} FROM ${first.name} a LEFT JOIN ${second.name} b ON ${on}${isThree ? more : ""}${where}`;
+  };
   const query = (): string => {
     const { from, aliases } = join();
     const where = conditions(aliases);
@@ -167,7 +227,7 @@ export function createWorld(random: Random): World {
     const column = operand(alias, table);
     const inner = pick(tables);
     const everyKey = aliases.flatMap(([a, t]) => t.columns.map((name) => `${a}.${name}`));
-    switch (int(24)) {
+    switch (int(30)) {
       case 0:
         return `SELECT count(*), sum(${alias}.n), max(${column}) FROM ${from}${where}`;
       case 1:
@@ -213,6 +273,13 @@ export function createWorld(random: Random): World {
           "SELECT row_number() OVER (ORDER BY n, s, k), k FROM t0",
           "SELECT rowid, n FROM l",
         ]);
+      case 24:
+      case 25:
+      case 26:
+        return filtered();
+      case 27:
+      case 28:
+        return leftJoin();
       case 15:
         return `SELECT x.k, y.k FROM ${t0.name} x JOIN ${t0.name} y ON x.n = y.n AND x.k < y.k`;
       default:
@@ -232,7 +299,7 @@ export function createWorld(random: Random): World {
     switch (int(6)) {
       case 0:
       case 1: {
-        const values = settable.map(value);
+        const values = settable.map(columnValue);
         const keyed = table.keys.length > 0 ? `${key(table)}, ` : "";
         return `INSERT OR REPLACE INTO ${table.name} (${plain.join(", ")}) VALUES (${keyed}${values.join(", ")})`;
       }
@@ -249,8 +316,10 @@ export function createWorld(random: Random): World {
           "n = ",
         );
       }
-      default:
-        return `UPDATE ${table.name} SET ${pick(settable)} = ${value()}${where}`;
+      default: {
+        const name = pick(settable);
+        return `UPDATE ${table.name} SET ${name} = ${columnValue(name)}${where}`;
+      }
     }
   };
   const family = (): string[] => {

@@ -1,0 +1,312 @@
+/**
+ * The rows of one live query, packed: texts as bytes (`text-store.ts`), all else as integers (`int-table.ts`), so that
+ * a row takes 50 to 110 bytes beside its texts, and many rows are nothing to the garbage collector.
+ *
+ * A row has a place, which it keeps until it is removed. Rows are found by their identity, and those of a join by
+ * each of the keys that it is made of.
+ *
+ * @module
+ */
+
+import type { HeldRow } from "./changes.ts";
+import { IntTable } from "./int-table.ts";
+import type { KeyHolders } from "./key-holders.ts";
+import { keySeparator, textHash } from "./key-text.ts";
+import { LinkedBuckets, none } from "./linked-buckets.ts";
+import { readPair, type TextChunks, type TextPlace, TextStore } from "./text-store.ts";
+
+/** Of a keyed query: whom it tells which keys it holds. */
+export interface Holding {
+  /** One for each table. */
+  readonly holders: readonly KeyHolders[];
+  readonly member: number;
+}
+
+/** Fields of a row: where its texts stand, its id, its identity's hash and list. */
+const chunk = 0;
+const at = 1;
+const rowIdLow = 2;
+const rowIdHigh = 3;
+const identityList = 4;
+const fieldsOfRow = 7;
+/** And for each table of a keyed query the holder; of a join the key's hash and list, too. */
+const fieldsOfKey = 4;
+
+/** A place without a row. */
+const nowhere = -1;
+/** Of fewer nothing is gained by taking less. */
+const shrinkMin = 64;
+
+export class PackedRows {
+  readonly #holding: Holding | undefined;
+  readonly #isJoin: boolean;
+  #table: IntTable;
+  #texts: TextStore;
+  #byIdentity: LinkedBuckets;
+  /** Of a join, one for each table. */
+  #byKey: LinkedBuckets[] = [];
+  #count = 0;
+  #epoch = 0;
+
+  constructor(holding: Holding | undefined) {
+    this.#holding = holding;
+    this.#isJoin = (holding?.holders.length ?? 0) > 1;
+    [this.#table, this.#texts, this.#byIdentity] = this.#begin();
+  }
+
+  get count(): number {
+    return this.#count;
+  }
+
+  /** What they take in memory. */
+  get bytes(): number {
+    let bytes = this.#table.bytes + this.#texts.bytes + this.#byIdentity.bytes;
+    for (const keys of this.#byKey) bytes += keys.bytes;
+    return bytes;
+  }
+
+  /** While it stays the same, so do places. */
+  get epoch(): number {
+    return this.#epoch;
+  }
+
+  /** All places are lower. */
+  get placesEnd(): number {
+    return this.#table.end;
+  }
+
+  isRow(place: number): boolean {
+    return this.#table.get(place, chunk) !== nowhere;
+  }
+
+  /** Places, in no order. Nothing may be added or removed meanwhile. */
+  *places(): IterableIterator<number> {
+    for (let place = 0; place < this.#table.end; place++) if (this.isRow(place)) yield place;
+  }
+
+  rowAt(place: number): HeldRow {
+    const { first, second } = this.#texts.read(this.#textPlace(place));
+    return { identity: first, row: { rowId: this.rowIdAt(place), cells: second } };
+  }
+
+  rowIdAt(place: number): number {
+    const low = this.#table.get(place, rowIdLow) >>> 0;
+    return low + this.#table.get(place, rowIdHigh) * 2 ** 32;
+  }
+
+  /** Rows of one identity. */
+  *of(identity: string): IterableIterator<number> {
+    const rows = this.#byIdentity;
+    for (let row = rows.first(textHash(identity)); row !== none; row = rows.after(row)) {
+      if (this.#texts.read(this.#textPlace(row)).first === identity) yield row;
+    }
+  }
+
+  /** The row of that identity and id; undefined when there is none. */
+  find(identity: string, rowId: number): number | undefined {
+    const rows = this.#byIdentity;
+    for (let row = rows.first(textHash(identity)); row !== none; row = rows.after(row)) {
+      if (this.rowIdAt(row) === rowId) return row;
+    }
+    return undefined;
+  }
+
+  /** Identities in which the key of one of a keyed query's tables stands. */
+  *identitiesOf(table: number, key: string): IterableIterator<string> {
+    if (!this.#isJoin) {
+      for (const row of this.of(key)) yield this.rowAt(row).identity;
+      return;
+    }
+    for (const row of this.#rowsOfKey(table, key, textHash(key))) yield this.rowAt(row).identity;
+  }
+
+  add({ identity, row: { rowId, cells } }: HeldRow): void {
+    const place = this.#table.take();
+    this.#count++;
+    this.#setRowId(place, rowId);
+    // Where it stands now is nowhere: nothing that moves may take it for another's.
+    this.#table.set(place, chunk, nowhere);
+    this.#texts.write(place, identity, cells);
+    const hash = textHash(identity);
+    if (this.#holding !== undefined) this.#addKeys(place, identity, hash, this.#holding);
+    this.#byIdentity.add(place, hash);
+  }
+
+  /** Its cells are others; all else is the same. */
+  update(place: number, identity: string, cells: string): void {
+    this.#dropTexts(place);
+    this.#texts.write(place, identity, cells);
+  }
+
+  remove(place: number): void {
+    if (this.#holding !== undefined) this.#removeKeys(place, this.#holding);
+    this.#byIdentity.remove(place);
+    this.#dropTexts(place);
+    this.#table.give(place);
+    this.#count--;
+    if (this.#table.end > shrinkMin && this.#count * 8 < this.#table.end) this.#shrink();
+  }
+
+  /** It holds no keys any more. Then nothing may be added or removed. */
+  release(): void {
+    for (const [i, holders] of (this.#holding?.holders ?? []).entries()) {
+      const field = fieldsOfRow + i * fieldsOfKey;
+      for (const place of this.places()) {
+        const holder = this.#table.get(place, field);
+        // Rows with one key have one holder.
+        if (!holders.isFree(holder)) holders.remove(holder);
+      }
+    }
+  }
+
+  /** Rows as they are now, by row id: to be read while they become others. */
+  snapshot(): RowsSnapshot {
+    const places = this.#sortedPlaces();
+    const count = places.length;
+    const ids = new Float64Array(count);
+    const where = new Int32Array(count * 2);
+    for (let i = 0; i < count; i++) {
+      const place = places[i] as number;
+      ids[i] = this.rowIdAt(place);
+      where[i * 2] = this.#table.get(place, chunk);
+      where[i * 2 + 1] = this.#table.get(place, at);
+    }
+    return new RowsSnapshot(this.#texts.chunks(), ids, where);
+  }
+
+  #sortedPlaces(): Float64Array {
+    const places = new Float64Array(this.#count);
+    const end = this.#table.end;
+    let count = 0;
+    let isSorted = true;
+    let [lastId, least, most] = [0, Number.POSITIVE_INFINITY, 0];
+    for (let place = 0; place < end; place++) {
+      if (!this.isRow(place)) continue;
+      places[count++] = place;
+      const rowId = this.rowIdAt(place);
+      isSorted &&= rowId > lastId;
+      lastId = rowId;
+      least = Math.min(least, rowId);
+      most = Math.max(most, rowId);
+    }
+    if (isSorted) return places;
+    if ((most - least + 1) * end > Number.MAX_SAFE_INTEGER) {
+      return places.sort((a, b) => this.rowIdAt(a) - this.rowIdAt(b));
+    }
+    // As one number each they are sorted many times faster.
+    const keys = places.map((place) => (this.rowIdAt(place) - least) * end + place);
+    return keys.sort().map((key) => key % end);
+  }
+
+  #begin(): [IntTable, TextStore, LinkedBuckets] {
+    const holders = this.#holding?.holders ?? [];
+    const table = new IntTable(fieldsOfRow + holders.length * (this.#isJoin ? fieldsOfKey : 1));
+    const texts = new TextStore(
+      (place) => ({ chunk: table.get(place, chunk), at: table.get(place, at) }),
+      (place, inChunk, from) => {
+        table.set(place, chunk, inChunk);
+        table.set(place, at, from);
+      },
+    );
+    this.#byKey = this.#isJoin
+      ? holders.map((_, i) => new LinkedBuckets(table, fieldsOfRow + i * fieldsOfKey + 1))
+      : [];
+    return [table, texts, new LinkedBuckets(table, identityList)];
+  }
+
+  /** Most of it is empty. */
+  #shrink(): void {
+    const rows = [...this.places()].map((place) => this.rowAt(place));
+    this.release();
+    this.#count = 0;
+    this.#epoch++;
+    [this.#table, this.#texts, this.#byIdentity] = this.#begin();
+    for (const row of rows) this.add(row);
+  }
+
+  #textPlace(place: number): TextPlace {
+    return { chunk: this.#table.get(place, chunk), at: this.#table.get(place, at) };
+  }
+
+  #dropTexts(place: number): void {
+    const before = this.#textPlace(place);
+    this.#table.set(place, chunk, nowhere);
+    this.#texts.drop(before);
+  }
+
+  #setRowId(place: number, rowId: number): void {
+    this.#table.set(place, rowIdLow, rowId | 0);
+    this.#table.set(place, rowIdHigh, Math.floor(rowId / 2 ** 32));
+  }
+
+  // ---- Keys -------------------------------------------------------------------------------------
+
+  #addKeys(place: number, identity: string, hash: number, { holders, member }: Holding): void {
+    if (!this.#isJoin) {
+      // No two rows have one key.
+      this.#table.set(place, fieldsOfRow, (holders[0] as KeyHolders).add(hash, member));
+      return;
+    }
+    for (const [i, key] of identity.split(keySeparator).entries()) {
+      const keyHash = textHash(key);
+      const [same] = this.#rowsOfKey(i, key, keyHash);
+      const field = fieldsOfRow + i * fieldsOfKey;
+      const holder =
+        same === undefined
+          ? (holders[i] as KeyHolders).add(keyHash, member)
+          : this.#table.get(same, field);
+      this.#table.set(place, field, holder);
+      (this.#byKey[i] as LinkedBuckets).add(place, keyHash);
+    }
+  }
+
+  #removeKeys(place: number, { holders }: Holding): void {
+    if (!this.#isJoin) {
+      (holders[0] as KeyHolders).remove(this.#table.get(place, fieldsOfRow));
+      return;
+    }
+    const keys = this.rowAt(place).identity.split(keySeparator);
+    for (const [i, key] of keys.entries()) {
+      const rows = this.#byKey[i] as LinkedBuckets;
+      const field = fieldsOfRow + i * fieldsOfKey;
+      const keyHash = this.#table.get(place, field + 1);
+      rows.remove(place);
+      const [same] = this.#rowsOfKey(i, key, keyHash);
+      if (same === undefined) (holders[i] as KeyHolders).remove(this.#table.get(place, field));
+    }
+  }
+
+  *#rowsOfKey(table: number, key: string, hash: number): IterableIterator<number> {
+    const rows = this.#byKey[table] as LinkedBuckets;
+    for (let row = rows.first(hash); row !== none; row = rows.after(row)) {
+      const { first } = this.#texts.read(this.#textPlace(row));
+      if (first.split(keySeparator)[table] === key) yield row;
+    }
+  }
+}
+
+/** Rows as they were when it was taken. */
+export class RowsSnapshot {
+  readonly #chunks: TextChunks;
+  readonly #ids: Float64Array;
+  /** Two numbers a row. */
+  readonly #where: Int32Array;
+
+  constructor(chunks: TextChunks, ids: Float64Array, where: Int32Array) {
+    this.#chunks = chunks;
+    this.#ids = ids;
+    this.#where = where;
+  }
+
+  get count(): number {
+    return this.#ids.length;
+  }
+
+  *rows(): IterableIterator<HeldRow> {
+    for (const [i, rowId] of this.#ids.entries()) {
+      const buffer = this.#chunks[this.#where[i * 2] as number] as Buffer;
+      const { first, second } = readPair(buffer, this.#where[i * 2 + 1] as number);
+      yield { identity: first, row: { rowId, cells: second } };
+    }
+  }
+}
