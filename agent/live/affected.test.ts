@@ -1,0 +1,225 @@
+import { expect, test } from "bun:test";
+import { encodeKey } from "../../core/row/key.ts";
+import type { MergedRow } from "../../core/store/row-store.ts";
+import { openDatabase } from "../../wasm/database.ts";
+import { MemoryVfs } from "../../wasm/vfs/memory.ts";
+import type { StreamEvent } from "../api/store-service.ts";
+import { Deadline } from "../sql/deadline.ts";
+import { SqlGuard } from "../sql/guard.ts";
+import { QueryRunner } from "../sql/query-runner.ts";
+import { affectedBy, joinMissed } from "./affected.ts";
+import { LiveQueries } from "./live-queries.ts";
+import { createEntry, type Entry, type LiveRegistry } from "./live-registry.ts";
+import type { QueryPlanner } from "./query-planner.ts";
+import type { Subscription } from "./subscription.ts";
+import type { ChangedRow, TableChanges } from "./table-changes.ts";
+
+const rowOf = (id: number, table = "t", column?: string): ChangedRow => ({
+  table,
+  key: encodeKey([id]) as Uint8Array,
+  columns: column === undefined ? undefined : new Set([column]),
+});
+
+function open() {
+  const vfs = new MemoryVfs();
+  const database = openDatabase("/live.db", { vfs });
+  database.exec("PRAGMA journal_mode = wal");
+  for (const table of ["t", "u"]) {
+    database.exec(
+      `CREATE TABLE ${table} (id INTEGER NOT NULL PRIMARY KEY, name TEXT, n INTEGER DEFAULT 0)`,
+    );
+  }
+  const reader = new QueryRunner(openDatabase("/live.db", { vfs }), {
+    ...{ timeoutMs: 10_000, resultBytesMax: 2 ** 20 },
+  });
+  let last = 0;
+  const live = new LiveQueries({
+    reader,
+    writer: { database, guard: new SqlGuard(database), deadline: new Deadline(database) },
+    keyColumnsOf: (table) => (table === "t" || table === "u" ? ["id"] : undefined),
+    nextSubscriber: () => ++last,
+  });
+  const subscribe = async (sql: string) => {
+    const lines: string[] = [];
+    const rows: (readonly MergedRow[] | undefined)[] = [];
+    await live.subscribe(
+      { sql, parameters: undefined },
+      { from: undefined, skipRows: true },
+      (event: StreamEvent) => {
+        rows.push(live.toldRows);
+        if (event.kind === "end") lines.push("end");
+        else lines.push(...Buffer.from(event.bytes).toString().trim().split("\n"));
+      },
+    );
+    return { lines, rows };
+  };
+  /** Committed, and not told yet. */
+  const commit = (sql: string, changes: Record<string, ChangedRow[] | "unknown">): MergedRow[] => {
+    database.exec(sql);
+    const rows: MergedRow[] = [];
+    live.committed({ changes: () => new Map(Object.entries(changes)), rows });
+    return rows;
+  };
+  const told = async () => {
+    live.tell(true);
+    while (live.isBehind) await new Promise((resolve) => setImmediate(resolve));
+  };
+  return { live, subscribe, commit, told };
+}
+
+const inserted = (id: number, name: string) => `INSERT INTO t (id, name) VALUES (${id}, '${name}')`;
+
+test("of one commit everyone looks at their own rows, and at all of them", async () => {
+  const { subscribe, commit, told } = open();
+  const all = new Map<string, string[]>();
+  for (const name of ["a", "b", "c", "d", "e", "f"]) {
+    all.set(name, (await subscribe(`SELECT id FROM t WHERE name = '${name}'`)).lines);
+  }
+  commit(`${inserted(1, "a")}; ${inserted(2, "b")}; ${inserted(3, "a")}; ${inserted(4, "c")}`, {
+    t: [1, 2, 3, 4].map((id) => rowOf(id)),
+  });
+  await told();
+  expect(Object.fromEntries(all)).toEqual({
+    a: ['{"change":["insert",1,[1],1]}', '{"change":["insert",2,[3],2]}'],
+    b: ['{"change":["insert",1,[2],1]}'],
+    c: ['{"change":["insert",1,[4],1]}'],
+    d: [],
+    e: [],
+    f: [],
+  });
+});
+
+test("a row that concerns nobody by its columns hides none that comes after it", async () => {
+  const { subscribe, commit, told } = open();
+  const lines = (await subscribe("SELECT id, name FROM t")).lines;
+  const count = (await subscribe("SELECT count(name) FROM t WHERE name IN ('a', 'b')")).lines;
+  commit(`${inserted(1, "a")}; ${inserted(2, "b")}`, { t: [rowOf(1), rowOf(2)] });
+  await told();
+  lines.length = 0;
+  count.length = 0;
+  commit("UPDATE t SET n = 7 WHERE id = 1; UPDATE t SET name = 'x' WHERE id = 2", {
+    t: [rowOf(1, "t", "n"), rowOf(2, "t", "name")],
+  });
+  await told();
+  expect([lines, count]).toEqual([
+    ['{"change":["update",2,[2,"x"],3]}'],
+    ['{"change":["update",1,[1],2]}'],
+  ]);
+});
+
+test("several commits that are looked at at once are all seen, whichever tables they changed", async () => {
+  const { subscribe, commit, told } = open();
+  const join = "SELECT t.id, t.name, u.name FROM t JOIN u ON u.id = t.n";
+  const { lines, rows } = await subscribe(join);
+  for (const id of [1, 2, 3])
+    commit(`INSERT INTO t VALUES (${id}, 't', ${id})`, { t: [rowOf(id)] });
+  for (const id of [1, 2, 3])
+    commit(`INSERT INTO u VALUES (${id}, 'u', 0)`, { u: [rowOf(id, "u")] });
+  await told();
+  expect(lines).toHaveLength(3);
+  lines.length = 0;
+  commit("UPDATE t SET name = 'x' WHERE id = 1", { t: [rowOf(1, "t", "name")] });
+  commit("UPDATE u SET name = 'y' WHERE id = 2", { u: [rowOf(2, "u", "name")] });
+  commit("UPDATE t SET name = 'z' WHERE id = 3", { t: [rowOf(3, "t", "name")] });
+  await told();
+  expect(lines.map((line) => line.replace(/,\d+\]\}$/, "")).sort()).toEqual([
+    '{"change":["update",1,[1,"x","u"]',
+    '{"change":["update",2,[2,"t","y"]',
+    '{"change":["update",3,[3,"z","u"]',
+  ]);
+  // Whose rows these are isn't known where they were several.
+  expect(rows).toEqual([undefined, undefined]);
+  const one = commit("UPDATE u SET name = 'w' WHERE id = 1", { u: [rowOf(1, "u", "name")] });
+  await told();
+  expect(rows[2]).toBe(one);
+});
+
+test("what isn't known of one commit isn't known of several", async () => {
+  for (const isFirst of [true, false]) {
+    const { subscribe, commit, told } = open();
+    const { lines } = await subscribe("SELECT id, name FROM t");
+    for (const id of [1, 2, 3]) {
+      const isUnknown = id === (isFirst ? 1 : 3);
+      commit(inserted(id, "a"), { t: isUnknown ? "unknown" : [rowOf(id)] });
+    }
+    await told();
+    expect(lines).toHaveLength(3);
+  }
+});
+
+test("of more rows than are looked at one by one it isn't known which they were", async () => {
+  const { subscribe, commit, told } = open();
+  const ids = Array.from({ length: 2001 }, (_, i) => i + 1);
+  const all: string[][] = [];
+  for (const name of ["a", "b", "c", "d", "e"]) {
+    all.push((await subscribe(`SELECT id FROM t WHERE name = '${name}'`)).lines);
+    all.push((await subscribe(`SELECT count(*) FROM t WHERE name = '${name}'`)).lines);
+  }
+  const sql = `INSERT INTO t (id, name) WITH RECURSIVE c(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM c WHERE x < 2001) SELECT x, iif(x = 2001, 'b', 'a') FROM c`;
+  commit(sql, { t: ids.map((id) => rowOf(id)) });
+  await told();
+  expect(all.map((lines) => lines.length)).toEqual([2000, 1, 1, 1, 0, 0, 0, 0, 0, 0]);
+  // So it is with two commits of 1,001 rows each.
+  for (const from of [0, 1000]) {
+    const some = ids.slice(from, from + 1001);
+    commit(`UPDATE t SET name = 'c' WHERE id > ${from} AND id <= ${from + 1001}`, {
+      t: some.map((id) => rowOf(id, "t", "name")),
+    });
+  }
+  await told();
+  expect(all[4]).toHaveLength(2001);
+});
+
+test("where it can't be found out whom a row concerns, everyone looks", () => {
+  const entries = ["filters", "member"].map((id) =>
+    createEntry({ id, dependencies: new Map() } as unknown as Subscription, 1),
+  ) as [Entry, Entry];
+  const failing = (): never => {
+    throw new Error("interrupted");
+  };
+  const registry = {
+    rerunsOf: () => [],
+    filters: {
+      forRow: failing,
+      forAll: (_: string, use: (entry: Entry) => void) => use(entries[0]),
+    },
+    byId: () => entries[1],
+    unsettled: [],
+  } as unknown as LiveRegistry;
+  const group = {
+    members: new Map([[1, entries[1].subscription]]),
+    sources: [{ table: "t" }],
+    dependencies: new Map([["t", { columns: undefined }]]),
+    affected: failing,
+  };
+  const planner = { groupsOf: () => [group] } as unknown as QueryPlanner;
+  const steps = affectedBy(new Map([["t", [rowOf(1)]]]), registry, planner);
+  let step = steps.next();
+  while (step.done !== true) step = steps.next();
+  const all: TableChanges = new Map([["t", "unknown"]]);
+  expect([...step.value]).toEqual([
+    [entries[0], all],
+    [entries[1], all],
+  ]);
+});
+
+test("what was missed is joined table by table", () => {
+  const rows: MergedRow[] = [];
+  const [one, two] = [rowOf(1), rowOf(2)];
+  const t = (changes: readonly ChangedRow[] | "unknown") => ({
+    changes: new Map([["t", changes]]),
+    rows,
+  });
+  const u = { changes: new Map([["u", [one]]]), rows };
+  expect(joinMissed(undefined, u)).toBe(u);
+  expect(joinMissed(t([one]), u)).toEqual({
+    changes: new Map([
+      ["t", [one]],
+      ["u", [one]],
+    ]),
+    rows: undefined,
+  });
+  expect(joinMissed(t([one]), t([two]))).toEqual({ ...t([one, two]), rows: undefined });
+  expect(joinMissed(t("unknown"), t([two]))).toEqual({ ...t("unknown"), rows: undefined });
+  expect(joinMissed(t([one]), t("unknown"))).toEqual({ ...t("unknown"), rows: undefined });
+});
