@@ -22,9 +22,12 @@ class SteppedRows implements InitialRowsSource {
   }
 
   async step(): Promise<void> {
-    while (this.#wakes.length === 0) await Promise.resolve();
+    const nextTurn = () => new Promise((resolve) => setImmediate(resolve));
+    while (this.#wakes.length === 0) await nextTurn();
     this.#wakes.shift()?.();
-    for (let i = 0; i < 10; i++) await Promise.resolve();
+    // Until it waits again: the row has been taken.
+    while (this.#wakes.length === 0 && !this.isStopped) await nextTurn();
+    await nextTurn();
   }
 
   read(query: InitialQuery): AsyncIterable<readonly ReadRow[]> {

@@ -14,6 +14,7 @@ import { secondsToJson } from "../api/json-writer.ts";
 import type { Evaluation } from "./evaluation.ts";
 import type { Entry } from "./live-registry.ts";
 import type { RowsSnapshot } from "./packed-rows.ts";
+import { sliceMsMax } from "./slices.ts";
 import type { InitialQuery, ReadRow, Subscription } from "./subscription.ts";
 
 /** Runs queries elsewhere. */
@@ -89,11 +90,16 @@ export async function takeInitialRows(
 ): Promise<boolean> {
   const { subscription } = entry;
   tell(columnsLine(subscription));
+  let untilMs = performance.now() + sliceMsMax;
   for (let piece = first; piece.done !== true; piece = await pieces.next()) {
     if (entry.isDropped) break;
     let text = "";
     for (const row of piece.value) text += rowLine(subscription.addInitial(row), row.cells);
     if (text !== "") tell(text);
+    // The next piece may be here already, and so without end.
+    if (performance.now() < untilMs) continue;
+    await new Promise((resolve) => setImmediate(resolve));
+    untilMs = performance.now() + sliceMsMax;
   }
   if (entry.isDropped) await pieces.return?.();
   return !entry.isDropped;
