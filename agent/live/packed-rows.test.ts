@@ -109,7 +109,7 @@ for (const [what, tables] of [
       ),
       { numRuns: 40 },
     );
-  });
+  }, 30_000);
 }
 
 test("thousands of rows come and go, and leave nothing", () => {
@@ -121,28 +121,28 @@ test("thousands of rows come and go, and leave nothing", () => {
     row: { rowId: i + 1, cells },
   });
   for (let round = 0; round < 2; round++) {
-    for (let i = 0; i < 40_000; i++) rows.add(held(i, `[${i}]`));
-    expect(rows.count).toBe(40_000);
-    expect(rows.bytes / 40_000).toBeLessThan(250);
-    for (let i = 0; i < 40_000; i += 3) {
+    for (let i = 0; i < 15_000; i++) rows.add(held(i, `[${i}]`));
+    expect(rows.count).toBe(15_000);
+    expect(rows.bytes / 15_000).toBeLessThan(250);
+    for (let i = 0; i < 15_000; i += 3) {
       const { identity, row } = held(i, `["changed ${i}"]`);
       rows.update(rows.find(identity, row.rowId) as number, identity, row.cells);
     }
-    for (let i = 0; i < 40_000; i += 999) {
+    for (let i = 0; i < 15_000; i += 999) {
       const want = held(i, i % 3 === 0 ? `["changed ${i}"]` : `[${i}]`);
       expect([...rows.of(want.identity)].map((at) => rows.rowAt(at))).toEqual([want]);
       expect([...rows.identitiesOf(0, `${i},`)]).toEqual([want.identity]);
     }
-    expect([...rows.identitiesOf(1, "3,")].length).toBe(5714);
+    expect([...rows.identitiesOf(1, "3,")].length).toBe(2143);
     expect(holders[1]?.of(textHash("3,"), 10)).toEqual([1]);
-    for (let i = 0; i < 40_000; i++) {
+    for (let i = 0; i < 15_000; i++) {
       const { identity, row } = held(i, "");
       rows.remove(rows.find(identity, row.rowId) as number);
     }
     expect([rows.count, holders[0]?.of(textHash("3,"), 10)]).toEqual([0, []]);
   }
   expect(rows.bytes).toBeLessThan(emptyBytes + 10_000);
-});
+}, 30_000);
 
 test("a row that changes again and again takes no more than it is long", () => {
   const rows = new PackedRows(undefined);
@@ -151,4 +151,4 @@ test("a row that changes again and again takes no more than it is long", () => {
     rows.update(rows.find("1", 2) as number, "1", `["${"z".repeat(i % 100)}"]`);
   }
   expect(rows.bytes).toBeLessThan(3000);
-});
+}, 30_000);
