@@ -305,6 +305,7 @@ async function startNetwork(
 ): Promise<StartedNetwork | undefined> {
   if (cluster === undefined) {
     log.warn("standing alone: no cluster.file is configured, or swarm.enabled is false");
+    await directory.nonceWritten();
     store.start(undefined);
     return undefined;
   }
@@ -351,7 +352,7 @@ async function startNetwork(
       }
       logNetReport(report, log);
       if (report.kind === "listening") {
-        if (!swarm.actAsBootstrap) directory.writePort(report.port);
+        if (!swarm.actAsBootstrap) void directory.writePort(report.port);
         resolve(report.port);
       } else if (report.kind === "failed") {
         const failure = new StartFailure(exitCodes.network, `network: ${report.why}`);
@@ -361,6 +362,12 @@ async function startNetwork(
     });
   });
   link.onRequest((request) => store.request(request));
+  try {
+    await directory.nonceWritten();
+  } catch (error) {
+    await link.stop(0, "the start failed");
+    throw error;
+  }
   store.start(link);
   return { link, listening, failed };
 }

@@ -18,6 +18,8 @@ import * as fs from "node:fs";
 import { join } from "node:path";
 import { exitCodes, StartFailure } from "./start-failure.ts";
 
+const nonceBytes = 16;
+
 export class DataDirectory {
   readonly path: string;
   /**
@@ -25,6 +27,8 @@ export class DataDirectory {
    * own name, or by another link, must find that WAL.
    */
   readonly databasePath: string;
+  /** Of the nonce; what went wrong. */
+  #nonceSync: Promise<NodeJS.ErrnoException | undefined> | undefined;
 
   /** Makes it when it isn't there, and finds out whether it can be written. @throws StartFailure */
   constructor(path: string) {
@@ -49,11 +53,35 @@ export class DataDirectory {
     return this.#read("nonce");
   }
 
-  /** Makes a new one and returns when it is on the disk. @throws StartFailure */
+  /** Makes a new one; it is on the disk once {@link nonceWritten} says so. @throws StartFailure */
   renewNonce(): string {
-    const nonce = randomBytes(16).toString("hex");
-    this.#write("nonce", nonce);
+    const nonce = randomBytes(nonceBytes).toString("hex");
+    if (this.readNonce()?.length === nonce.length) this.#overwriteNonce(nonce);
+    else this.#write("nonce", nonce);
     return nonce;
+  }
+
+  /** To be waited for before a stamp of this start leaves the host. Rejects with a StartFailure. */
+  async nonceWritten(): Promise<void> {
+    const error = await this.#nonceSync;
+    if (error !== undefined) throw this.#failure(error);
+  }
+
+  /** In place: a crash may leave neither the old nor the new, and the next start takes a new site then. */
+  #overwriteNonce(nonce: string): void {
+    try {
+      const fd = fs.openSync(join(this.path, "nonce"), "r+");
+      fs.writeSync(fd, nonce, 0);
+      // On another thread, for the start has more to do.
+      this.#nonceSync = new Promise((resolve) => {
+        fs.fdatasync(fd, (error) => {
+          fs.closeSync(fd);
+          resolve(error ?? undefined);
+        });
+      });
+    } catch (error) {
+      throw this.#failure(error);
+    }
   }
 
   /** UDP port of the last run; 0 when there was none. */
@@ -62,8 +90,9 @@ export class DataDirectory {
     return Number.isInteger(port) && port > 0 && port < 65_536 ? port : 0;
   }
 
-  writePort(port: number): void {
-    this.#write("port", String(port));
+  /** A hint, as {@link writeNeighbours}. */
+  writePort(port: number): Promise<void> {
+    return this.#writeHint("port", String(port));
   }
 
   /** Where neighbours were met last, as `peers` are configured; the latest first. A hint: it may be old or cut off. */
@@ -72,14 +101,8 @@ export class DataDirectory {
   }
 
   /** Beside whatever this thread does. That it can't be written (a full disk) doesn't matter. */
-  async writeNeighbours(neighbours: readonly string[]): Promise<void> {
-    const path = join(this.path, "neighbours");
-    try {
-      await fs.promises.writeFile(`${path}.new`, `${neighbours.join("\n")}\n`, { mode: 0o600 });
-      await fs.promises.rename(`${path}.new`, path);
-    } catch {
-      // Then the next start asks the DHT.
-    }
+  writeNeighbours(neighbours: readonly string[]): Promise<void> {
+    return this.#writeHint("neighbours", neighbours.join("\n"));
   }
 
   /** A key for the digests of an agent that stands alone. @throws StartFailure */
@@ -110,6 +133,17 @@ export class DataDirectory {
     } catch (error) {
       if ((error as NodeJS.ErrnoException).code === "ENOENT") return undefined;
       throw this.#failure(error);
+    }
+  }
+
+  /** In one step, and not synced. */
+  async #writeHint(name: string, text: string): Promise<void> {
+    const path = join(this.path, name);
+    try {
+      await fs.promises.writeFile(`${path}.new`, `${text}\n`, { mode: 0o600 });
+      await fs.promises.rename(`${path}.new`, path);
+    } catch {
+      // Then the next start takes any port, and asks the DHT.
     }
   }
 

@@ -57,6 +57,8 @@ export function openWriter(path: string, vfs: Vfs): OpenedWriter {
       if (header.kind === "refused") {
         throw new StartFailure(exitCodes.data, `database ${path}: ${header.why}`);
       }
+      // What a start writes before anybody is served needn't be synced: were it lost, the next one would do it again.
+      if (header.kind === "patina") settleWriter(writer, path, "normal");
       const site = header.kind === "patina" ? header.site : undefined;
       return { writer, header, site };
     } catch (error) {

@@ -135,13 +135,16 @@ describe("the site", () => {
 });
 
 describe("the data directory", () => {
-  test("keeps a nonce that is new at every start, and the port", () => {
+  test("keeps a nonce that is new at every start, and the port", async () => {
     const directory = new DataDirectory(join(folder, "data"));
     expect([directory.readNonce(), directory.readPort()]).toEqual([undefined, 0]);
     const nonce = directory.renewNonce();
     expect(directory.readNonce()).toBe(nonce);
-    expect(directory.renewNonce()).not.toBe(nonce);
-    directory.writePort(7700);
+    const renewed = directory.renewNonce();
+    expect(renewed).not.toBe(nonce);
+    await directory.nonceWritten();
+    expect(directory.readNonce()).toBe(renewed);
+    await directory.writePort(7700);
     expect(new DataDirectory(join(folder, "data")).readPort()).toBe(7700);
     expect(directory.ownDigestKey()).toEqual(directory.ownDigestKey());
   });

@@ -59,7 +59,7 @@ export function openStore(options: StoreThreadOptions, wallClock: WallClock): Op
     );
     if (opened.kind === "refused") throw refusal(opened, databasePath);
     settleWriter(writer, databasePath, options.durability);
-    // The file first: if only that is written, the next start takes a new site, which is harmless.
+    // If only one of the two is written, the next start takes a new site, which is harmless.
     const nonce = options.renewNonce();
     const { incarnation, ownSites } = guarded(databasePath, () => {
       writer.exec("BEGIN IMMEDIATE");

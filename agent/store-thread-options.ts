@@ -37,7 +37,7 @@ export interface StoreThreadOptions {
   readonly liveLimits?: LiveLimits;
   /** Default 0: none. */
   readonly scrubRowsPerSecond?: number;
-  /** The data directory's nonce before this start, and what renews it. */
+  /** The data directory's nonce before this start, and what renews it. It needn't be on the disk at once. */
   readonly nonce: string;
   readonly renewNonce: () => string;
   /** Without a net thread this node is alone, and says so in `patina_members` itself. */

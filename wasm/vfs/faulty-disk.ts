@@ -315,6 +315,10 @@ export class FaultyDisk implements FileSystem {
     });
   }
 
+  async fsyncLater(fd: number): Promise<void> {
+    this.fsync(fd);
+  }
+
   size(fd: number): number {
     if (this.#enter("size") !== undefined) throw refusal("EIO");
     return this.#inode(fd).cachedBytes;

@@ -29,6 +29,8 @@ export interface FileSystem {
   fdatasyncLater(fd: number): Promise<void>;
   /** Of a directory: the names in it survive too. */
   fsync(fd: number): void;
+  /** The same on a thread of its own. */
+  fsyncLater(fd: number): Promise<void>;
   /** Size in bytes. */
   size(fd: number): number;
   sizeOf(path: string): number;
@@ -52,6 +54,7 @@ export const systemFiles: FileSystem = {
   fdatasync: (fd) => fs.fdatasyncSync(fd),
   fdatasyncLater: promisify(fs.fdatasync),
   fsync: (fd) => fs.fsyncSync(fd),
+  fsyncLater: promisify(fs.fsync),
   size: (fd) => fs.fstatSync(fd).size,
   sizeOf: (path) => fs.statSync(path).size,
   identity: (fd) => identityOf(fs.fstatSync(fd, { bigint: true })),

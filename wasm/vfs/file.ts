@@ -23,8 +23,9 @@
  * the next fdatasync succeeds without them; Btrfs even takes them back. A checkpoint that relied on
  * it would overwrite the database from frames that a power cut takes away. So the WAL refuses writes
  * and syncs from then on, whatever they would say, until the last connection has closed it. Who opens
- * it next reads it, writes all of it again and syncs that before SQLite looks at it: what it
- * then finds valid by its checksums is on the disk. Reads go on meanwhile; where the file system
+ * it next reads it and writes all of it again before SQLite looks at it: what it then finds valid by its
+ * checksums is dirty, so the next sync takes it to the disk or fails, and whatever relies on the WAL (an
+ * acknowledged commit, a checkpoint) syncs it first. Reads go on meanwhile; where the file system
  * takes pages back they may fail or be wrong, so the agent should not live on. (A failed sync of the
  * database itself needs none of this: a checkpoint that failed is done again from the same frames.)
  *
@@ -241,7 +242,7 @@ export class FileVfs implements Vfs {
     const name = `${this.xFullPathname(databasePath)}-wal`;
     const fd = openDescriptor(fs, name, SQLITE_OPEN_READWRITE).fd;
     const wal = openWals.get(fs.identity(fd));
-    syncDirectoryOf(fs, name);
+    let isNamed = false;
     return {
       sync: async () => {
         try {
@@ -251,6 +252,10 @@ export class FileVfs implements Vfs {
         }
         // Another descriptor's may have failed meanwhile, and the kernel has told only that one.
         if (wal !== undefined && wal.failure !== null) throw distrusted(name, wal.failure);
+        if (isNamed) return;
+        // Once, of its name as well: whoever made the file may have died before that was safe.
+        await syncDirectoryLater(fs, name);
+        isNamed = true;
       },
       close: () => fs.close(fd),
     };
@@ -629,7 +634,7 @@ function leaveWal(key: string, wal: OpenWal): void {
   if (wal.count === 0) openWals.delete(key);
 }
 
-/** Makes the disk have what the page cache has, also where that believes it to be so already. */
+/** Sees to it that the next sync takes to the disk what the page cache has, also where that believes it to be there. */
 function rewrite(fs: FileSystem, fd: number, name: string): void {
   const buffer = new Uint8Array(Math.min(fs.size(fd), REWRITE_BYTES));
   if (buffer.length === 0) return;
@@ -642,7 +647,6 @@ function rewrite(fs: FileSystem, fd: number, name: string): void {
       }
       offset += bytes;
     }
-    fs.fdatasync(fd);
   } catch (thrown) {
     throw failure(SQLITE_IOERR_WRITE, "write again", name, thrown);
   }
@@ -654,6 +658,20 @@ function syncDirectoryOf(fs: FileSystem, name: string): void {
     const fd = fs.open(directory, constants.O_RDONLY | constants.O_DIRECTORY, 0);
     try {
       fs.fsync(fd);
+    } finally {
+      fs.close(fd);
+    }
+  } catch (thrown) {
+    throw failure(SQLITE_IOERR_DIR_FSYNC, "fsync", directory, thrown);
+  }
+}
+
+async function syncDirectoryLater(fs: FileSystem, name: string): Promise<void> {
+  const directory = path.dirname(name);
+  try {
+    const fd = fs.open(directory, constants.O_RDONLY | constants.O_DIRECTORY, 0);
+    try {
+      await fs.fsyncLater(fd);
     } finally {
       fs.close(fd);
     }
