@@ -5,8 +5,9 @@
  *
  * So a node that was away isn't blind for a settle time, and its verdicts may begin.
  *
- * Its peers name mostly the same rows. What is being fetched from one isn't asked of the next at once; when it has come,
- * or hasn't for {@link awaitedMs}, that is looked at again.
+ * Its peers name mostly the same rows. The store is asked about a row once, and names its own for all peers that
+ * wait at once. What is being fetched from one isn't asked of the next at once; when it has come, or hasn't for
+ * {@link awaitedMs}, that is looked at again.
  *
  * @module
  */
@@ -25,6 +26,7 @@ interface Exchange {
   held: Entry[];
   /** The peer has named all of its own. */
   peerNamedAll: boolean;
+  /** The store is being asked about some of it. */
   comparing: boolean;
   /** What is still to be fetched, urgent first. */
   wanted: Entry[];
@@ -43,6 +45,8 @@ const idsPerFetch = 2048;
 const awaitedMs = 300;
 /** Entries of a peer that are kept while the store starts. Beyond that repair brings the rows. */
 const heldMax = 100_000;
+/** Rows of which it is remembered that the store has them, until no exchange is under way. */
+const presentMax = 20_000;
 
 export class RecentRows {
   readonly #world: World;
@@ -51,6 +55,12 @@ export class RecentRows {
   readonly #exchanges = new Map<PeerId, Exchange>();
   /** Rows, as they were named, that are wanted or fetched, and from whom. */
   readonly #underWay = new Map<string, Exchange>();
+  /** Rows, as they were named, that the store has. */
+  readonly #present = new Set<string>();
+  /** The store is being asked which rows are recent. */
+  #isNaming = false;
+  /** It is being asked which of a peer's rows it lacks. */
+  #isComparing = false;
   #retryMs = Number.POSITIVE_INFINITY;
 
   constructor(world: World, fetches: Fetches, verdicts: Verdicts) {
@@ -77,7 +87,7 @@ export class RecentRows {
       retryMs: 0,
       isComplete: false,
     });
-    this.#name(peer);
+    this.#name();
   }
 
   peerGone(peer: PeerId): void {
@@ -86,17 +96,14 @@ export class RecentRows {
     this.#exchanges.delete(peer);
     this.#release(exchange, exchange.wanted);
     this.#release(exchange, exchange.fetching);
+    this.#forgetPresentIfDone();
     this.#lookAgain();
   }
 
   /** The store has an index now, or has moved on. */
   storeReported(): void {
-    for (const [id, exchange] of this.#exchanges) {
-      const peer = this.#world.readyPeer(id);
-      if (peer === undefined) continue;
-      if (exchange.wantsToSend) this.#name(peer);
-      this.#compare(peer, exchange);
-    }
+    this.#name();
+    this.#compareNext();
   }
 
   check(): void {
@@ -118,15 +125,17 @@ export class RecentRows {
     if (exchange === undefined) return;
     if (!frame.more) exchange.peerNamedAll = true;
     this.#hold(exchange, frame.entries);
-    this.#compare(peer, exchange);
+    this.#compareNext();
     this.#completeIfDone(exchange);
   }
 
-  /** Names the own recent rows to the peer. */
-  #name(peer: Peer): void {
-    const exchange = this.#exchanges.get(peer.id);
-    if (exchange === undefined || this.#world.slot === undefined) return;
-    exchange.wantsToSend = false;
+  /** Names the own recent rows to all peers that wait for it. */
+  #name(): void {
+    if (this.#isNaming || this.#world.slot === undefined) return;
+    const waiting = [...this.#exchanges].filter(([, { wantsToSend }]) => wantsToSend);
+    if (waiting.length === 0) return;
+    for (const [, exchange] of waiting) exchange.wantsToSend = false;
+    this.#isNaming = true;
     const { recentMs, recentOwnMs } = this.#world.tuning;
     const now = this.#world.nowMs;
     const startMs = now - this.#world.elapsedMs;
@@ -136,16 +145,21 @@ export class RecentRows {
     // Urgent ones first, then the newest: of a flood the rest is left to repair.
     const rowsMax = this.#world.tuning.recentRowsMax;
     this.#world.ask({ kind: "recent", sinceMs, ownSinceMs, rowsMax }, (answer) => {
-      if (this.#exchanges.get(peer.id) !== exchange) return;
-      if (answer.kind !== "recent") {
-        exchange.wantsToSend = true;
-        return;
-      }
+      this.#isNaming = false;
       const { horizon } = this.#world;
-      const { entries } = answer;
-      for (const chunk of entryChunks(entries)) {
-        this.#world.send(peer, { kind: "recent", horizon, ...chunk });
+      for (const [id, exchange] of waiting) {
+        const peer = this.#world.readyPeer(id);
+        if (peer === undefined || this.#exchanges.get(id) !== exchange) continue;
+        // The store's next report makes it be asked again.
+        if (answer.kind !== "recent") exchange.wantsToSend = true;
+        else {
+          for (const chunk of entryChunks(answer.entries)) {
+            this.#world.send(peer, { kind: "recent", horizon, ...chunk });
+          }
+        }
       }
+      // Those that came meanwhile.
+      if (answer.kind === "recent") this.#name();
     });
   }
 
@@ -154,24 +168,67 @@ export class RecentRows {
     for (const entry of entries) exchange.held.push(entry);
   }
 
-  /** Asks the store about what the peer named; one question at a time. */
+  /** Asks the store about what a peer named; one question at a time, for the next peer names mostly the same. */
+  #compareNext(): void {
+    for (const [id, exchange] of this.#exchanges) {
+      const peer = this.#world.readyPeer(id);
+      if (this.#isComparing) return;
+      if (peer !== undefined && exchange.held.length > 0) this.#compare(peer, exchange);
+    }
+  }
+
   #compare(peer: Peer, exchange: Exchange): void {
-    if (exchange.comparing || exchange.held.length === 0) return;
-    const entries = exchange.held;
-    exchange.held = [];
+    const entries = this.#unknown(exchange, exchange.held.splice(0));
+    if (entries.length === 0) {
+      this.#completeIfDone(exchange);
+      return;
+    }
+    this.#isComparing = true;
     exchange.comparing = true;
     this.#world.ask({ kind: "missing", entries }, (answer) => {
+      this.#isComparing = false;
       exchange.comparing = false;
-      if (this.#exchanges.get(peer.id) !== exchange) return;
-      if (answer.kind === "missing") {
-        const missing = new Set(answer.ids);
-        const wanted = entries.filter(({ id }) => missing.has(id));
-        this.#want(exchange, wanted, true);
-        this.#compare(peer, exchange);
-      } else this.#hold(exchange, entries);
-      this.#fetch(peer, exchange);
-      this.#completeIfDone(exchange);
+      const isKnown = answer.kind === "missing";
+      if (isKnown) this.#notePresent(entries, new Set(answer.ids));
+      if (this.#exchanges.get(peer.id) === exchange) {
+        if (isKnown) {
+          const missing = new Set(answer.ids);
+          const wanted = entries.filter(({ id }) => missing.has(id));
+          this.#want(exchange, wanted, true);
+        } else this.#hold(exchange, entries);
+        this.#fetch(peer, exchange);
+        this.#completeIfDone(exchange);
+      }
+      // Where the store doesn't know yet, its next report makes it be asked again.
+      if (isKnown) this.#compareNext();
     });
+  }
+
+  /** Of these: those that the store has to be asked about. What others are asked for is noted. */
+  #unknown(exchange: Exchange, entries: readonly Entry[]): Entry[] {
+    const unknown: Entry[] = [];
+    const underWay: Entry[] = [];
+    for (const entry of entries) {
+      const name = nameOf(entry);
+      if (this.#present.has(name)) continue;
+      const fetcher = this.#underWay.get(name);
+      if (fetcher !== undefined && fetcher !== exchange) underWay.push(entry);
+      else unknown.push(entry);
+    }
+    this.#want(exchange, underWay, true);
+    return unknown;
+  }
+
+  #notePresent(entries: readonly Entry[], missing: ReadonlySet<string>): void {
+    for (const entry of entries) {
+      if (this.#present.size >= presentMax) return;
+      if (!missing.has(entry.id)) this.#present.add(nameOf(entry));
+    }
+  }
+
+  #forgetPresentIfDone(): void {
+    for (const { isComplete } of this.#exchanges.values()) if (!isComplete) return;
+    this.#present.clear();
   }
 
   /** What another peer is asked for already is only noted, if that `mayWait`. */
@@ -203,8 +260,7 @@ export class RecentRows {
   #lookAgain(): void {
     for (const [id, exchange] of this.#exchanges) {
       const { awaited } = exchange;
-      const peer = this.#world.readyPeer(id);
-      if (awaited.length === 0 || peer === undefined) continue;
+      if (awaited.length === 0 || this.#world.readyPeer(id) === undefined) continue;
       exchange.awaited = awaited.filter((entry) => this.#underWay.has(nameOf(entry)));
       if (exchange.awaited.length === 0) exchange.awaitedUntilMs = Number.POSITIVE_INFINITY;
       if (exchange.awaited.length === awaited.length) continue;
@@ -215,8 +271,8 @@ export class RecentRows {
         exchange,
         awaited.filter((entry) => !this.#underWay.has(nameOf(entry))),
       );
-      this.#compare(peer, exchange);
     }
+    this.#compareNext();
   }
 
   #fetch(peer: Peer, exchange: Exchange): void {
@@ -249,6 +305,7 @@ export class RecentRows {
     if (isComplete || !peerNamedAll || comparing || fetching.length > 0) return;
     if (wanted.length > 0 || held.length > 0 || awaited.length > 0) return;
     exchange.isComplete = true;
+    this.#forgetPresentIfDone();
     this.#verdicts.recentComplete();
   }
 }

@@ -82,7 +82,7 @@ export interface ReplicaParts {
   readonly schema: readonly TableShape[];
   /** Takes rows of `patina_members`, which is a local table and none of the index's business. */
   readonly onMembers?: (rows: readonly MemberRow[], parted: readonly PeerId[]) => void;
-  /** A local commit stands among the replies: it may leave before the index takes note of it. */
+  /** What stands among the replies may leave before this turn goes on: a local commit before the index takes note of it. */
   readonly onPush?: () => void;
   /** Sites that this file wrote as, the clock's own among them; that one alone unless told. */
   readonly isOwnSite?: (site: Site) => boolean;
@@ -184,6 +184,8 @@ export class Replica {
     this.#restamping = undefined;
     this.#largestMs = 0;
     this.#beginIndex(nowMs, replies);
+    // The peers can be greeted meanwhile.
+    this.#onPush?.();
     this.#startSlice(nowMs, replies);
   }
 
