@@ -123,8 +123,6 @@ export class RowBlockWriter {
   }
 }
 
-const block = new RowBlockWriter();
-
 /** Appends `rows` to `writer`. */
 export function writeRowBlock(writer: ByteWriter, rows: readonly RowState[]): void {
   block.clear();
@@ -254,6 +252,9 @@ class StampTable {
     }
   }
 }
+
+// After the classes that it is made of: a module is run from top to bottom.
+const block = new RowBlockWriter();
 
 /** Rounded beyond 2**53: some neighbours have one key. */
 function hlcKey(ms: number, count: number): number {
