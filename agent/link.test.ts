@@ -56,12 +56,19 @@ const listens: NetMessage = {
 
 /** A link over carriers that a test plays itself: one for each life of the net thread. */
 function createWorld(hangWatch?: HangWatch) {
-  const lives: { hooks: NetCarrierHooks; sent: LinkMessage[]; ended: boolean }[] = [];
+  interface Life {
+    readonly hooks: NetCarrierHooks;
+    readonly sent: LinkMessage[];
+    readonly urgent: LinkMessage[];
+    ended: boolean;
+  }
+  const lives: Life[] = [];
   const startCarrier: StartCarrier = (hooks) => {
-    const life = { hooks, sent: [] as LinkMessage[], ended: false };
+    const life: Life = { hooks, sent: [], urgent: [], ended: false };
     lives.push(life);
     return {
       post: (message, transfer) => life.sent.push(structuredClone(message, { transfer })),
+      postUrgent: (message, transfer) => life.urgent.push(structuredClone(message, { transfer })),
       end: async () => {
         life.ended = true;
       },
@@ -139,7 +146,7 @@ test("a ticket stays open until the last rows", async () => {
   expect(block).toEqual(Uint8Array.of(5));
 });
 
-test("an urgent commit leaves at once, with what waited before it", () => {
+test("an urgent commit leaves at once, and overtakes what waits", async () => {
   const { link, life } = createWorld();
   const stamp = { ms: 1, count: 0, site: "s" as never };
   const commit = (lane: 0 | 1): StoreReply => ({
@@ -151,7 +158,10 @@ test("an urgent commit leaves at once, with what waited before it", () => {
   link.post(commit(1));
   expect(life(0).sent.length).toBe(1);
   link.post(commit(0));
-  expect(life(0).sent[1]).toEqual({ kind: "replies", replies: [commit(1), commit(0)] });
+  expect(life(0).urgent).toEqual([{ kind: "replies", replies: [commit(0)] }]);
+  expect(life(0).sent.length).toBe(1);
+  await Promise.resolve();
+  expect(life(0).sent[1]).toEqual({ kind: "replies", replies: [commit(1)] });
 });
 
 test("crashes in a row are answered more and more slowly", async () => {

@@ -11,7 +11,9 @@
  * turns of this thread's own event loop: after a long statement the answer may already lie there unread.
  *
  * The order of messages is kept each way. They are gathered until the current task ends and posted
- * together, except that an urgent commit leaves at once and takes along what waits before it.
+ * together. Only an urgent commit leaves at once and overtakes what waits, also what was posted and the net
+ * thread hasn't taken up yet: while a host writes in bulk and its cores are busy that is ten messages and 20 ms. It
+ * may, for its stamp is its own: peers apply changesets in any order, and no cut is told before what is in it.
  *
  * @module
  */
@@ -199,6 +201,8 @@ export interface NetLink {
 export interface NetCarrier {
   /** Buffers in `transfer` are given away. */
   post(message: LinkMessage, transfer: ArrayBuffer[]): void;
+  /** The same, and it is taken up before what else was posted and waits; after `start`, though. */
+  postUrgent(message: LinkMessage, transfer: ArrayBuffer[]): void;
   /** Ends it, whatever it does, and resolves when its sockets are free; `onEnd` isn't called after. */
   end(): Promise<void>;
 }
@@ -299,9 +303,14 @@ class RestartingLink implements NetLink {
     if (this.#carrier === undefined) return;
     const renumbered = this.#renumber(reply);
     if (renumbered === undefined) return;
+    if (reply.kind === "commit" && reply.lane === 0) {
+      const transfer: ArrayBuffer[] = [];
+      const replies = [detached(renumbered, transfer)];
+      this.#carrier.postUrgent({ kind: "replies", replies }, transfer);
+      return;
+    }
     this.#replies.push(renumbered);
-    if (reply.kind === "commit" && reply.lane === 0) this.#postReplies();
-    else if (this.#replies.length === 1) queueMicrotask(() => this.#postReplies());
+    if (this.#replies.length === 1) queueMicrotask(() => this.#postReplies());
   }
 
   onRequest(listener: (request: StoreRequest) => void): void {
@@ -557,9 +566,11 @@ export const startWorker: StartCarrier = ({ onMessage, onEnd }, { addonFolder })
     queueMicrotask(() =>
       onMessage({ kind: "report", report: { kind: "failed", why: folder.why } }),
     );
-    return { post: () => {}, end: async () => {} };
+    return { post: () => {}, postUrgent: () => {}, end: async () => {} };
   }
   const worker = new Worker(new URL("./net-thread.ts", import.meta.url), { name: "patina net" });
+  const urgent = new MessageChannel();
+  worker.postMessage(urgent.port2, [urgent.port2]);
   let isOver = false;
   let why = "ended by itself";
   let onClosed: () => void = () => {};
@@ -582,8 +593,10 @@ export const startWorker: StartCarrier = ({ onMessage, onEnd }, { addonFolder })
   };
   return {
     post: (message, transfer) => worker.postMessage(message, transfer),
+    postUrgent: (message, transfer) => urgent.port1.postMessage(message, transfer),
     end: async () => {
       isOver = true;
+      urgent.port1.close();
       worker.terminate();
       let timer: ReturnType<typeof setTimeout> | undefined;
       const timeout = new Promise<void>((resolve) => {
