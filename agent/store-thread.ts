@@ -273,6 +273,7 @@ export class StoreThread {
       framesMax: this.#options.walFramesMax,
       onSize: (bytes, isLong) => this.#readers?.walChanged(bytes, isLong),
       measured: (work) => this.#meter.measure("checkpoint", work),
+      pace: this.#pace,
       onEnd: () => this.#turns.roundEnded(),
     });
   }

@@ -5,6 +5,7 @@
  * @module
  */
 
+import type { Pace } from "../core/store/pace.ts";
 import type { SqliteStore } from "../core/store/sqlite-store.ts";
 import type { Database } from "../wasm/database.ts";
 import type { Statement } from "../wasm/statement.ts";
@@ -33,6 +34,8 @@ export interface WalUpkeepParts {
   readonly onSize: (bytes: number, isLong: boolean) => void;
   /** Runs a step that takes time, and takes note of how much. */
   readonly measured: (work: () => void) => void;
+  /** How long a slice of copying is. */
+  readonly pace: Pace;
   /** A round has ended, or holds back less: there may be more to do. */
   readonly onEnd: () => void;
 }
@@ -66,6 +69,7 @@ export class WalUpkeep {
       oldestLoan: parts.oldestLoan,
       ...(parts.framesMax === undefined ? {} : { framesMax: parts.framesMax }),
       measured: parts.measured,
+      pace: parts.pace,
       onFailure: (why) => log.error("checkpoint failed", { why }),
       onEnd: () => {
         this.#tellSize(this.#state());

@@ -41,6 +41,7 @@ import { SqliteStore } from "../../core/store/sqlite-store.ts";
 import { SQLITE_CANTOPEN, SQLITE_FULL, SQLITE_IOERR } from "../../wasm/constants.ts";
 import { type Database, openDatabase } from "../../wasm/database.ts";
 import { SqliteError } from "../../wasm/error.ts";
+import type { CopyAhead } from "../../wasm/vfs/copy-ahead.ts";
 import { FaultyVfs } from "../../wasm/vfs/faulty.ts";
 import { type DiskCall, type DiskCounts, FaultyDisk } from "../../wasm/vfs/faulty-disk.ts";
 import { type CheckpointSync, VfsError } from "../../wasm/vfs/vfs.ts";
@@ -162,6 +163,9 @@ class World {
   #round: Round | undefined;
   /** Steps of the round that have been done. */
   #stage = 0;
+  /** The last frame before the mark. */
+  #markFrame = 0;
+  #ahead: CopyAhead | undefined;
   get #syncedTo(): number {
     return this.#stage;
   }
@@ -373,6 +377,7 @@ class World {
           proxy.exec("BEGIN");
           proxy.all("SELECT 1 FROM sqlite_schema LIMIT 1");
           this.#mark = this.#history.length - 1;
+          this.#markFrame = Number(copier.all("PRAGMA wal_checkpoint(NOOP)")[0]?.[1]);
           this.#stage = 1;
         });
         return;
@@ -381,14 +386,25 @@ class World {
         if (this.#syncedTo === 2) this.#floor = Math.max(this.#floor, this.#mark);
         return;
       case 2:
-        this.#attempt("round: checkpoint", () => {
-          sync.withoutSyncs(() => copier.checkpoint("PASSIVE"));
+        this.#attempt("round: some is copied ahead", () => {
+          try {
+            this.#ahead = sync.copyAhead(copier.module.heap.u8, this.#markFrame);
+            this.#ahead?.copy();
+          } catch (thrown) {
+            throw new SqliteError(SQLITE_IOERR, (thrown as Error).message);
+          }
           this.#stage = 3;
         });
         return;
       case 3:
+        this.#attempt("round: checkpoint", () => {
+          sync.withoutSyncs(() => copier.checkpoint("PASSIVE"), this.#ahead);
+          this.#stage = 4;
+        });
+        return;
+      case 4:
         await this.#attemptSync("round: the database is synced", () => sync.syncDatabase());
-        if (this.#syncedTo === 4) this.#counts.rounds += 1;
+        if (this.#syncedTo === 5) this.#counts.rounds += 1;
         return;
       default:
         return;

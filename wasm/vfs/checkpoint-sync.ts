@@ -8,7 +8,7 @@
  * 1. A read transaction is begun on a connection of its own. Its mark keeps a checkpoint from copying
  *    frames that are younger, and the WAL from beginning anew.
  * 2. The WAL is synced on another thread: all frames up to the mark are on the disk.
- * 3. SQLite's own checkpoint copies them, without syncs. It takes note in the wal-index, which is memory: whoever
+ * 3. SQLite's own checkpoint copies them, without syncs, or finds them copied already (`copy-ahead.ts`). It takes note in the wal-index, which is memory: whoever
  *    recovers after a crash or a power cut finds the WAL as it was, and reads all of it.
  * 4. The database is synced on another thread.
  * 5. The read transaction is ended. Now the WAL may begin anew.
@@ -21,10 +21,13 @@
  * @module
  */
 
+import type { CopyAhead } from "./copy-ahead.ts";
+
 export class Owed {
   #checkpoints = 0;
   #paid = 0;
   #isRelaxed = false;
+  #ahead: CopyAhead | undefined;
   /**
    * Opened before anything was owed, while the syncs of this process go by it: the kernel tells each descriptor of
    * failures since it was opened, so one that is opened later may not hear of an earlier one.
@@ -36,19 +39,26 @@ export class Owed {
     return this.#isRelaxed;
   }
 
+  /** What of the checkpoint that is under way was done before. */
+  get ahead(): CopyAhead | undefined {
+    return this.#ahead;
+  }
+
   /** A checkpoint wrote what hasn't been synced since. */
   get owes(): boolean {
     return this.#paid < this.#checkpoints;
   }
 
-  withoutSyncs<T>(checkpoint: () => T): T {
+  withoutSyncs<T>(checkpoint: () => T, ahead?: CopyAhead): T {
     // Also if it fails in its middle: pages may have been written.
     this.#checkpoints++;
     this.#isRelaxed = true;
+    this.#ahead = ahead;
     try {
       return checkpoint();
     } finally {
       this.#isRelaxed = false;
+      this.#ahead = undefined;
     }
   }
 

@@ -60,6 +60,7 @@ import {
   SQLITE_READONLY_DIRECTORY,
 } from "../constants.ts";
 import { Owed } from "./checkpoint-sync.ts";
+import { CopyAhead } from "./copy-ahead.ts";
 import { EarlyWriteback } from "./early-writeback.ts";
 import { type FileSystem, systemFiles } from "./file-system.ts";
 import { FrameBuffer } from "./frame-buffer.ts";
@@ -272,7 +273,12 @@ export class FileVfs implements Vfs {
     owed.descriptor = fd;
     return {
       syncWal: walSync.sync,
-      withoutSyncs: (checkpoint) => owed.withoutSyncs(checkpoint),
+      withoutSyncs: (checkpoint, ahead) => owed.withoutSyncs(checkpoint, ahead),
+      copyAhead: (heap, lastFrame) => {
+        const { shared } = lockedFiles.get(fs.identity(fd)) as LockedFile;
+        const toCopy = shared.framesToCopy(heap, lastFrame);
+        return toCopy === undefined ? undefined : new CopyAhead(fs, walFd, fd, toCopy);
+      },
       syncDatabase: async () => {
         const paid = owed.begin();
         try {
@@ -398,6 +404,7 @@ class FileHandle implements VfsFile {
     // Only what is asked for: what waits may be of a transaction that was rolled back because the disk is full.
     if (this.#frames?.overlaps(bytes, offset) === true) this.#writeFrames();
     this.#readAt = offset;
+    if (this.#wal !== null && this.#owed?.ahead?.skipsRead(bytes, offset) === true) return bytes;
     try {
       let done = this.#fs.pread(this.#fd, heap, pointer, bytes, offset);
       while (done < bytes) {
@@ -417,6 +424,7 @@ class FileHandle implements VfsFile {
     if (offset === 0 && this.#wal !== null) this.#vfs.payOwed(this.#databasePath);
     const frames = this.#frames;
     if (frames === null) {
+      if (this.#owed?.ahead?.skipsWrite(heap, pointer, bytes, offset) === true) return;
       this.#write(heap, pointer, bytes, offset);
       return;
     }

@@ -20,6 +20,7 @@ import {
   SQLITE_LOCK_SHARED,
   SQLITE_SHM_NLOCK,
 } from "../constants.ts";
+import { type FramesToCopy, framesToCopy, regionsInUse } from "./wal-index.ts";
 
 /** One connection's part in it. Made and used by the glue. */
 export interface FileHolder {
@@ -61,13 +62,8 @@ export interface FileSharing {
   release(holder: FileHolder, heap: HeapAllocator): void;
 }
 
-/**
- * Offset of `mxFrame` in the wal-index, and how many frames its regions of 32 KiB tell of: 4,096 each, but
- * for the first, which begins with the 136 bytes of the header (SQLite's wal.c, "WAL-INDEX FORMAT").
- */
-const lastFrameOffset = 16;
-const framesInFirstRegion = 4062;
-const framesInRegion = 4096;
+/** Of the eight wal-index locks, that of read mark 0; four more follow. */
+const firstReadLock = 3;
 
 export class SharedFile implements FileSharing {
   /** Holders at SHARED or above. */
@@ -189,13 +185,15 @@ export class SharedFile implements FileSharing {
   copyWalIndex(heap: Uint8Array): Uint8Array<ArrayBuffer>[] {
     const [first] = this.#shmRegions;
     if (first === undefined) return [];
-    const view = new DataView(heap.buffer, heap.byteOffset);
-    const lastFrame = view.getUint32(first + lastFrameOffset, true);
-    const beyond = Math.max(0, lastFrame - framesInFirstRegion);
-    const count = 1 + Math.ceil(beyond / framesInRegion);
     return this.#shmRegions
-      .slice(0, count)
+      .slice(0, regionsInUse(heap, first))
       .map((pointer) => new Uint8Array(heap.slice(pointer, pointer + this.#shmRegionBytes)));
+  }
+
+  /** What a checkpoint would copy now, none behind `lastFrame`: see wal-index.ts. */
+  framesToCopy(heap: Uint8Array, lastFrame: number): FramesToCopy | undefined {
+    const isMarkHeld = (mark: number): boolean => this.#shmLocks[firstReadLock + mark] !== 0;
+    return framesToCopy(heap, this.#shmRegions, isMarkHeld, lastFrame);
   }
 
   /** The last connection to let go frees it: the next one rebuilds it from the WAL. */

@@ -11,6 +11,7 @@
  * @module
  */
 
+import type { CopyAhead } from "./copy-ahead.ts";
 import type { FileSharing } from "./shared-file.ts";
 
 /** A refusal of the outside world. The message is for people and names the file. */
@@ -72,10 +73,19 @@ export interface CheckpointSync {
   /** As {@link WalSync.sync}. */
   syncWal(): Promise<void>;
   /**
+   * What the next checkpoint would copy at once, to be copied in pieces before. Undefined: nothing may be copied now.
+   *
+   * @param heap of the connections
+   * @param lastFrame The last that is on the disk. Until that checkpoint a read mark must keep the WAL from beginning anew.
+   */
+  copyAhead(heap: Uint8Array, lastFrame: number): CopyAhead | undefined;
+  /**
    * Runs a checkpoint without the syncs that SQLite asks for: the frames that it copies are on the disk
    * already, and the database's sync is owed.
+   *
+   * @param ahead what was copied of it before
    */
-  withoutSyncs<T>(checkpoint: () => T): T;
+  withoutSyncs<T>(checkpoint: () => T, ahead?: CopyAhead): T;
   /** Pays what is owed. Rejects as `syncWal` does. */
   syncDatabase(): Promise<void>;
   /**
