@@ -10,7 +10,7 @@ import { isIP } from "node:net";
 import type { DatagramHandler, DatagramSocket, DatagramSockets } from "./datagram-socket.ts";
 import { dropsIncoming, dropsOutgoing } from "./fault-injection.ts";
 import { isUdxPacket } from "./packet.ts";
-import type { Path } from "./stream-machine.ts";
+import type { Path } from "./path.ts";
 
 export interface UDXSocketOptions {
   ipv6Only?: boolean;

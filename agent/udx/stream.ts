@@ -9,11 +9,13 @@
  */
 
 import { Duplex, Writable } from "streamx";
+import { copyBytes } from "./copy-bytes.ts";
 import type { Hub, HubStream } from "./hub.ts";
 import { createPacket, decodePacket, TYPE_DESTROY, writeU32 } from "./packet.ts";
+import type { Chunk } from "./receiver.ts";
 import type { SocketPath, UDXSocket } from "./socket.ts";
 import { addressFamily, unmapAddress } from "./socket.ts";
-import type { Chunk, StreamEvent } from "./stream-machine.ts";
+import type { StreamEvent } from "./stream-machine.ts";
 import { ACK_EVERY_PACKETS, StreamMachine } from "./stream-machine.ts";
 import { throwLater } from "./throw-later.ts";
 
@@ -692,10 +694,4 @@ function frameLength(bytes: Uint8Array, at: number, end: number): number {
   const middle = bytes[at + 1] ?? 0;
   const high = bytes[at + 2] ?? 0;
   return FRAME_HEADER_BYTES + (low | (middle << 8) | (high << 16));
-}
-
-function copyBytes(from: Uint8Array, start: number, end: number, to: Uint8Array, at: number): void {
-  // Datagrams are Buffers, whose `copy` needs no view.
-  if (Buffer.isBuffer(from)) from.copy(to, at, start, end);
-  else to.set(from.subarray(start, end), at);
 }

@@ -17,8 +17,8 @@ import {
   TYPE_SACK,
   writeU32,
 } from "../packet.ts";
+import { RECEIVE_WINDOW_BYTES } from "../receiver.ts";
 import { SeededRandom } from "../seeded-random.ts";
-import { RECEIVE_WINDOW_BYTES } from "../stream-machine.ts";
 import type { Side } from "./virtual-path.ts";
 import { pattern, VirtualPath } from "./virtual-path.ts";
 

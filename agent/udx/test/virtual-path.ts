@@ -6,8 +6,9 @@
  */
 
 import { createPacket, decodePacket, HEADER_BYTES, OVERHEAD_IPV4_BYTES } from "../packet.ts";
+import type { Path } from "../path.ts";
 import { SeededRandom } from "../seeded-random.ts";
-import type { Path, StreamEvent, StreamMachineOptions } from "../stream-machine.ts";
+import type { StreamEvent, StreamMachineOptions } from "../stream-machine.ts";
 import { StreamMachine } from "../stream-machine.ts";
 
 export interface PathFaults {

@@ -7,8 +7,8 @@ import {
   TYPE_HEARTBEAT,
   TYPE_SACK,
 } from "../packet.ts";
+import { RECEIVE_WINDOW_BYTES } from "../receiver.ts";
 import { SeededRandom } from "../seeded-random.ts";
-import { RECEIVE_WINDOW_BYTES } from "../stream-machine.ts";
 import type { PathFaults, Side } from "./virtual-path.ts";
 import { pattern, VirtualPath } from "./virtual-path.ts";
 
