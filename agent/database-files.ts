@@ -107,7 +107,7 @@ export function openReader(
 
 const writerCacheKib = 16 * 1024;
 /** Of a value or a row, in any step of a statement. Twice the largest row that replicates. */
-const lengthBytesMax = 64 * 1024 * 1024;
+export const lengthBytesMax = 64 * 1024 * 1024;
 
 /** No SQL of a client reaches another file, the schema, or functions that it shouldn't. */
 function harden(database: Database): void {

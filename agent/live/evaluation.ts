@@ -13,6 +13,7 @@ import type { Deadline } from "../sql/deadline.ts";
 import type { SqlGuard } from "../sql/guard.ts";
 import { errorText } from "../sql/prepared.ts";
 import { isInterrupt, type QueryBudget } from "../sql/query-runner.ts";
+import { isTooBig, valueBytesMax, withValueBound } from "../sql/value-bound.ts";
 import type { Change } from "./changes.ts";
 import type { Entry } from "./live-registry.ts";
 import { LongResultError } from "./subscription.ts";
@@ -131,18 +132,25 @@ export class Evaluation {
     find: () => readonly Change[],
     budgetMs: number,
   ): (Finding & { readonly tookMs: number }) | LongFinding {
-    const { guard, deadline } = this.#connection;
+    const { database, guard, deadline } = this.#connection;
     const timeoutMs = this.#timeoutMs();
+    const hasBudget = budgetMs < Number.POSITIVE_INFINITY;
     const begunMs = performance.now();
     const tookMs = (): number => performance.now() - begunMs;
     try {
       const ms = Math.min(timeoutMs, budgetMs);
       const kind = budgetMs < timeoutMs ? "budget" : "clock";
-      const changes = guard.within("read", () => deadline.within(ms, find, kind));
+      const run = () => guard.within("read", () => deadline.within(ms, find, kind));
+      const { isSteep } = entry.subscription;
+      // What no other thread is asked for isn't given up, but it isn't to stand still for hours either.
+      const isBound = hasBudget || (isSteep && this.#budget !== undefined);
+      const bytesMax = valueBytesMax(isSteep && hasBudget);
+      const changes = isBound ? withValueBound(database, bytesMax, run) : run();
       return { kind: "changes", entry, changes, tookMs: tookMs() };
     } catch (error) {
       const isForTime = budgetMs < timeoutMs && isInterrupt(error);
-      if (isForTime || error instanceof LongResultError) return { kind: "long" };
+      const isForSize = hasBudget && isTooBig(error);
+      if (isForTime || isForSize || error instanceof LongResultError) return { kind: "long" };
       const why = error instanceof NotUtf8Error ? error.message : errorText(error, guard);
       return { kind: "failed", entry, why, tookMs: tookMs() };
     } finally {

@@ -66,7 +66,9 @@ export class QueryPlanner {
       const columns = statement.columnNames();
       const plan = this.#plan(sql, statement, notes);
       const hash = seaHashHex(sql);
-      return new Subscription({ id, hash, sql, columns, plan, limits: this.#limits, before });
+      const { isSteep } = notes;
+      const limits = this.#limits;
+      return new Subscription({ id, hash, sql, columns, plan, isSteep, limits, before });
     } catch (error) {
       plain?.finalize();
       return { kind: "refused", status: 400, why: errorText(error, guard) };

@@ -124,6 +124,8 @@ export class Subscription {
   readonly columnsJson: string;
   readonly history: ChangeHistory;
   readonly plan: Plan;
+  /** It calls a function whose time is the product of two values' sizes. */
+  readonly isSteep: boolean;
   readonly #shape: RowShape;
   /** Its rows, for others to read. */
   readonly held: PackedRows;
@@ -136,6 +138,7 @@ export class Subscription {
     readonly sql: string;
     readonly columns: readonly string[];
     readonly plan: Plan;
+    readonly isSteep: boolean;
     readonly limits: HistoryLimits;
     /** What it goes on from, of one that was there before. */
     readonly before?: Before | undefined;
@@ -146,6 +149,7 @@ export class Subscription {
     this.sql = options.sql;
     this.columnsJson = JSON.stringify(options.columns);
     this.plan = plan;
+    this.isSteep = options.isSteep;
     this.history = before?.history ?? new ChangeHistory(options.limits);
     const columnCount = options.columns.length;
     this.#shape =

@@ -429,6 +429,8 @@ export class ReaderPool implements InitialRowsSource, RerunSource {
       }
       if (job.isComputing && nowMs - job.startedMs > job.request.timeoutMs + graceMs) {
         this.#options.log.error("a query can't be interrupted", { sql: job.request.sql });
+        // Its own fault: of a live query, not to be run again. The others only ran beside it.
+        this.#over(job, "interrupted", true);
         this.#endThread("interrupted");
         this.#dispatch();
         return;

@@ -8,20 +8,22 @@
  * @module
  */
 
-import { SQLITE_NOMEM } from "../../wasm/constants.ts";
+import { valueBytesMax } from "../../core/row/value.ts";
+import { SQLITE_LIMIT_LENGTH, SQLITE_NOMEM } from "../../wasm/constants.ts";
 import type { Database } from "../../wasm/database.ts";
 import { SqliteError } from "../../wasm/error.ts";
 import { loadSqlite } from "../../wasm/module.ts";
 import type { Statement } from "../../wasm/statement.ts";
 import { LentVfs } from "../../wasm/vfs/lent.ts";
 import { NotUtf8Error } from "../api/json-writer.ts";
-import { openReader } from "../database-files.ts";
+import { lengthBytesMax, openReader } from "../database-files.ts";
 import { HashClaims, type RowHashes } from "../live/row-hashes.ts";
 import { type ReadRow, readRow } from "../live/subscription.ts";
 import { addClockFunctions } from "../sql/functions.ts";
 import { LineWriter } from "../sql/line-writer.ts";
 import { bindParameters, errorText, SqlRefused } from "../sql/prepared.ts";
 import { eoqLine, QueryRunner, tooManyBytes } from "../sql/query-runner.ts";
+import { addSteepFunctions } from "../sql/steep-functions.ts";
 import type { ReaderOptions, ToReader } from "./messages.ts";
 import { type FromReader, fromPlain, type Piece, type ReadRequest } from "./messages.ts";
 
@@ -138,6 +140,9 @@ export class ReaderRunner {
     if (prepared === "empty") throw new SqlRefused("there is no statement in this text");
     const { statement } = prepared;
     if (!statement.readonly) throw new SqlRefused("statement is not readonly");
+    // A pattern and a text of 64 MB: minutes that nothing interrupts. None larger than what is kept.
+    const bytesMax = prepared.isSteep ? valueBytesMax : lengthBytesMax;
+    lane.database.limit(SQLITE_LIMIT_LENGTH, bytesMax);
     bindParameters(statement, fromPlain(request.parameters));
     try {
       yield* request.shape === undefined
@@ -182,6 +187,7 @@ export class ReaderRunner {
     const runner = new QueryRunner(database, { timeoutMs: 0, resultBytesMax: 0 }, { isCancelled });
     const lane: Lane = { vfs, database, runner, hlcMs: 0, schemaVersion: -1 };
     addClockFunctions(database, () => lane.hlcMs);
+    addSteepFunctions(database, () => runner.deadline.isOver || isCancelled());
     this.#lanes[number] = lane;
     return lane;
   }

@@ -57,6 +57,11 @@ export class Deadline {
     this.#atMs = never;
   }
 
+  /** To be asked by what takes long within one step. */
+  get isOver(): boolean {
+    return this.#nowMs() > this.#atMs;
+  }
+
   /** Runs `use` for at most `durationMs`; then the statement in it fails with SQLITE_INTERRUPT. */
   within<T>(durationMs: number, use: () => T, kind: "clock" | "budget" = "clock"): T {
     this.begin(durationMs, kind);

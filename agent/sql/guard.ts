@@ -41,6 +41,7 @@ import {
   SQLITE_UPDATE,
 } from "../../wasm/constants.ts";
 import type { Authorizer, Database } from "../../wasm/database.ts";
+import { isSteepFunction, withValueBound } from "./value-bound.ts";
 
 export type GuardMode = "own" | "write" | "read";
 
@@ -80,6 +81,7 @@ export class SqlGuard {
   #written = new Set<string>();
   #moved = new Set<string>();
   #columns = new Map<string, Set<string>>();
+  #isSteep = false;
 
   /** Watches one connection for good: setting an authorizer makes SQLite compile everything again. */
   constructor(database: Database) {
@@ -124,20 +126,28 @@ export class SqlGuard {
     this.#written = new Set();
     this.#moved = new Set();
     this.#columns = new Map();
+    this.#isSteep = false;
   }
 
   /**
    * Tables in ASCII lower case that were named since {@link beginNotes}: read, written, and those of
    * them whose rows may get another rowid; and the columns of those that are read, "" for a table of
-   * which no column is.
+   * which no column is. And whether a function is called whose time is the product of two values' sizes.
    */
   get notes(): {
     readonly read: ReadonlySet<string>;
     readonly written: ReadonlySet<string>;
     readonly moved: ReadonlySet<string>;
     readonly columns: ReadonlyMap<string, ReadonlySet<string>>;
+    readonly isSteep: boolean;
   } {
-    return { read: this.#read, written: this.#written, moved: this.#moved, columns: this.#columns };
+    return {
+      read: this.#read,
+      written: this.#written,
+      moved: this.#moved,
+      columns: this.#columns,
+      isSteep: this.#isSteep,
+    };
   }
 
   readonly #authorize: Authorizer = (action, first, second, _database, _trigger) => {
@@ -163,10 +173,11 @@ export class SqlGuard {
           ? "PRAGMA functions are not accepted in a transaction"
           : undefined;
       }
-      case SQLITE_FUNCTION:
-        return asciiLower(second ?? "") === "load_extension"
-          ? "load_extension() is not accepted"
-          : undefined;
+      case SQLITE_FUNCTION: {
+        const name = asciiLower(second ?? "");
+        if (isSteepFunction(name)) this.#isSteep = true;
+        return name === "load_extension" ? "load_extension() is not accepted" : undefined;
+      }
       case SQLITE_INSERT:
       case SQLITE_UPDATE:
       case SQLITE_DELETE: {
@@ -222,11 +233,15 @@ export class SqlGuard {
 
 const guards = new WeakMap<Database, SqlGuard>();
 
-/** Runs SQL of Patina's own in the middle of a client's statement: it is neither judged nor noted. */
+/** Runs SQL of Patina's own in the middle of a client's statement: it is neither judged nor noted, nor bound. */
 export function withOwnRights<T>(database: Database, use: () => T): T {
   const guard = guards.get(database);
-  return guard === undefined ? use() : guard.within("own", use);
+  if (guard === undefined) return use();
+  return withValueBound(database, ownBytesMax, () => guard.within("own", use));
 }
+
+/** More than any value has. */
+const ownBytesMax = 2 ** 30;
 
 /** As the contract has it. */
 export const notReadonly = "statement is not readonly";

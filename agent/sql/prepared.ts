@@ -28,6 +28,8 @@ export interface Prepared {
   readonly writes: ReadonlySet<string>;
   /** Tables whose rows it may give another rowid. */
   readonly moves: ReadonlySet<string>;
+  /** It calls a function whose time is the product of two values' sizes. */
+  readonly isSteep: boolean;
   /** `{"columns":["id","name"]}` and a newline; made when it is first asked for. */
   columnsLine: Uint8Array | undefined;
   /** As SQLite says. */
@@ -103,12 +105,13 @@ export class PreparedStatements {
       statement.finalize();
       throw new SqlRefused("Multiple statements provided");
     }
-    const { read, written, moved } = this.#guard.notes;
+    const { read, written, moved, isSteep } = this.#guard.notes;
     const prepared: Prepared = {
       statement,
       reads: read,
       writes: written,
       moves: moved,
+      isSteep,
       columnsLine: undefined,
       isReadonly: statement.readonly,
       keptBytes: 0,

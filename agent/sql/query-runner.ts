@@ -27,6 +27,7 @@ import {
   PreparedStatements,
   SqlRefused,
 } from "./prepared.ts";
+import { isTooBig, valueBytesMax, withValueBound } from "./value-bound.ts";
 
 export interface QueryLimits {
   /** Store time of one statement. */
@@ -76,7 +77,7 @@ export class QueryRunner {
     return Math.min(timeoutMs ?? Number.POSITIVE_INFINITY, this.#limits.timeoutMs);
   }
 
-  /** @returns `"long"` when it was given up for `budget` */
+  /** @returns `"long"` when it was given up for `budget`, or for a value that is too large for a turn of the store thread */
   query(text: SqlText, timeoutMs: number | undefined): QueryOutcome;
   query(text: SqlText, timeoutMs: number | undefined, budget: QueryBudget): QueryOutcome | "long";
   query(text: SqlText, timeoutMs: number | undefined, budget?: QueryBudget): QueryOutcome | "long" {
@@ -88,8 +89,12 @@ export class QueryRunner {
       const limitMs = this.limitMs(timeoutMs);
       const ms = Math.min(limitMs, budget?.ms ?? limitMs);
       const isBudgeted = ms < limitMs;
-      deadline.begin(ms, isBudgeted ? "budget" : "clock");
-      return this.#run(checked, budget?.bytes, isBudgeted);
+      const run = () => {
+        deadline.begin(ms, isBudgeted ? "budget" : "clock");
+        return this.#run(checked, budget, isBudgeted);
+      };
+      if (budget === undefined) return run();
+      return withValueBound(this.database, valueBytesMax(checked.isSteep), run);
     } finally {
       deadline.end();
       guard.leave(before);
@@ -127,7 +132,7 @@ export class QueryRunner {
 
   #run(
     prepared: Prepared,
-    bytesMax: number | undefined,
+    budget: QueryBudget | undefined,
     isBudgeted: boolean,
   ): QueryOutcome | "long" {
     const begunMs = performance.now();
@@ -141,7 +146,7 @@ export class QueryRunner {
       for (let row = 1; statement.step(); row++) {
         lines.row(row, statement);
         if (lines.length < chunkBytesMin) continue;
-        if (bytesMax !== undefined && lines.length >= bytesMax) return "long";
+        if (budget !== undefined && lines.length >= budget.bytes) return "long";
         bytes += lines.length;
         if (bytes > this.#limits.resultBytesMax) throw tooManyBytes(this.#limits.resultBytesMax);
         chunks.push(lines.take());
@@ -149,6 +154,7 @@ export class QueryRunner {
       lines.ascii(eoqLine(performance.now() - begunMs));
     } catch (error) {
       if (isBudgeted && isInterrupt(error)) return "long";
+      if (budget !== undefined && isTooBig(error)) return "long";
       const isOurs = error instanceof NotUtf8Error;
       lines.text(`${errorJson(isOurs ? error.message : errorText(error, this.guard))}\n`);
     } finally {

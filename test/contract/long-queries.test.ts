@@ -329,3 +329,47 @@ test("a live query over many rows is told what became of them, whatever another 
   }
   expect(thread.service.live.describe()[0]).toMatchObject({ told: 4, runs_in: "reader thread" });
 });
+
+// One call of a function can't be interrupted, and a thread that is in one can't be ended: this one takes an hour.
+const forHours = (bytes: number): string =>
+  `instr(printf('%.*c', ${bytes}, 'a'), printf('%.*c', ${bytes / 2}, 'a') || 'b')`;
+
+test("a function that would take for ever holds up neither reads nor commits, and isn't begun", async () => {
+  open({}, 3000);
+  const hours = whole(`SELECT ${forHours(8_000_000)}`);
+  for (let i = 0; i < 20; i++) {
+    await write(`INSERT INTO t (id) VALUES (${i})`);
+    expect(await whole(`SELECT count(*) FROM t`)).toContain(`{"row":[1,[${i + 1}]]}`);
+  }
+  expect(await hours).toContain("instr() of values that are both so large would take too long");
+  // So does one whose values are small enough to be tried, and whose rows are many.
+  const many = `WITH RECURSIVE c(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM c)
+    SELECT count(${forHours(4000).replace("4000", "4000 + x % 2")}) FROM c`;
+  const results = await Promise.all([whole(many), whole("SELECT 1")]);
+  expect(results[0]).toContain('{"error":"interrupted"}');
+  expect(results[1]).toContain('{"row":[1,[1]]}');
+  // A value that is only large is read where there is time for it.
+  await write("INSERT INTO t (id, v) VALUES (1000, printf('%.*c', 100000, 'x'))");
+  expect(await whole("SELECT length(v) FROM t WHERE id = 1000")).toContain('{"row":[1,[100000]]}');
+  expect(await whole("SELECT id FROM t WHERE v LIKE '%xx%'")).toContain('{"row":[1,[1000]]}');
+});
+
+test("a live query with such a function ends with its error, and doesn't hold up commits", async () => {
+  open({}, 3000);
+  const folded = new Folded();
+  const sql = `SELECT id, instr(printf('%.*c', n, 'a'), printf('%.*c', n / 2, 'a') || 'b') FROM t`;
+  const { kind } = await thread.service.subscribe(
+    { sql, parameters: undefined },
+    { from: undefined, skipRows: false },
+    folded.take,
+  );
+  expect(kind).toBe("subscribed");
+  await write("INSERT INTO t (id, n) VALUES (0, 10)");
+  await until(() => folded.rows.size === 1);
+  for (let i = 1; i < 10; i++) {
+    expect((await write(`INSERT INTO t (id, n) VALUES (${i}, 8000000)`)).kind).toBe("committed");
+  }
+  expect(await whole("SELECT count(*) FROM t")).toContain('{"row":[1,[10]]}');
+  await until(() => folded.errors.length > 0);
+  expect(folded.errors[0]).toContain("would take too long");
+});

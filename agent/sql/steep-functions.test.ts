@@ -1,0 +1,53 @@
+import { expect, test } from "bun:test";
+import * as fc from "fast-check";
+import { RawText, Real, type SqlValue } from "../../core/row/value.ts";
+import { openDatabase } from "../../wasm/database.ts";
+import { MemoryVfs } from "../../wasm/vfs/memory.ts";
+import { addSteepFunctions } from "./steep-functions.ts";
+
+const calls = [
+  "instr(?1, ?2)",
+  "replace(?1, ?2, ?3)",
+  "trim(?1, ?2)",
+  "ltrim(?1, ?2)",
+  "rtrim(?1, ?2)",
+];
+
+/** Of few characters, so that they are found in each other. */
+const value = (): fc.Arbitrary<SqlValue> =>
+  fc.oneof(
+    fc.string({ unit: fc.constantFrom("a", "b", "é", "\0", " "), maxLength: 6 }),
+    fc.constantFrom<SqlValue>(null, 1, 11, new Real(1.5), new Real(-0), 2n ** 62n),
+    fc.uint8Array({ maxLength: 3, max: 3 }),
+    fc.constantFrom(new RawText(Uint8Array.of(0xff)), new RawText(Uint8Array.of(0x61, 0xc3))),
+  );
+
+// The bound is all that differs: whatever the values are, the result is SQLite's.
+test("within their bound they are SQLite's own", () => {
+  using plain = openDatabase("/a.db", { vfs: new MemoryVfs() });
+  using bound = openDatabase("/b.db", { vfs: new MemoryVfs() });
+  addSteepFunctions(bound, () => false);
+  const select = `SELECT ${calls.map((call) => `typeof(${call}), hex(${call}), ${call}`).join(", ")}`;
+  fc.assert(
+    fc.property(value(), value(), value(), (a, b, c) => {
+      expect(bound.all(select, a, b, c)).toEqual(plain.all(select, a, b, c));
+    }),
+  );
+});
+
+test("beyond it they refuse, and so they do when their time is over", () => {
+  using database = openDatabase("/a.db", { vfs: new MemoryVfs() });
+  let isOver = false;
+  addSteepFunctions(database, () => isOver);
+  const large = "printf('%.*c', 200000, 'a')";
+  for (const call of [
+    `instr(${large}, ${large})`,
+    `replace(${large}, ${large}, '')`,
+    `trim(${large}, ${large})`,
+  ]) {
+    expect(() => database.all(`SELECT ${call}`)).toThrow("would take too long");
+  }
+  expect(database.all(`SELECT instr(${large}, 'b'), trim(${large})`)[0]?.[0]).toBe(0);
+  isOver = true;
+  expect(() => database.all("SELECT instr('a', 'b')")).toThrow("interrupted");
+});

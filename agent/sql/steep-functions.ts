@@ -1,0 +1,66 @@
+/**
+ * SQLite's functions whose time is the product of two values' sizes, with a bound: for a thread that can't be ended
+ * while WebAssembly runs in it (JavaScriptCore looks for that only between calls), and would compute for hours.
+ *
+ * The work itself is SQLite's own: a connection of its own calls what is replaced here. GLOB and LIKE aren't among them, for
+ * SQLite uses an index only for its own; they have patterns of 5,000 bytes at most.
+ *
+ * @module
+ */
+
+import { RawText, type SqlValue } from "../../core/row/value.ts";
+import { type Database, openDatabase } from "../../wasm/database.ts";
+import { MemoryVfs } from "../../wasm/vfs/memory.ts";
+
+/** Of comparisons of a byte: some seconds at most, and nearly always far less. */
+const workMax = 2 ** 32;
+
+const functions: readonly (readonly [name: string, argc: number])[] = [
+  ["instr", 2],
+  ["ltrim", 2],
+  ["replace", 3],
+  ["rtrim", 2],
+  ["trim", 2],
+];
+
+/** @param isOver the statement's time is over, or nobody wants it any more */
+export function addSteepFunctions(database: Database, isOver: () => boolean): void {
+  let scratch: Database | undefined;
+  for (const [name, argc] of functions) {
+    const marks = new Array(argc).fill("?").join(", ");
+    let call: ((values: readonly SqlValue[]) => SqlValue) | undefined;
+    const options = { deterministic: true, innocuous: true };
+    database.createFunction(name, argc, options, (...values): SqlValue => {
+      const [whole = null, part = null] = values;
+      if (bytesOf(whole) * bytesOf(part) > workMax) {
+        throw new Error(`${name}() of values that are both so large would take too long`);
+      }
+      // Between two calls SQLite itself may not look.
+      if (isOver()) throw new Error("interrupted");
+      scratch ??= openDatabase("/steep.db", { vfs: new MemoryVfs() });
+      call ??= callOf(scratch, `SELECT ${name}(${marks})`);
+      return call(values);
+    });
+  }
+}
+
+function callOf(database: Database, sql: string): (values: readonly SqlValue[]) => SqlValue {
+  const statement = database.prepare(sql);
+  return (values) => {
+    try {
+      values.forEach((value, at) => {
+        statement.bind(at + 1, value);
+      });
+      statement.step();
+      return statement.column(0);
+    } finally {
+      statement.reset();
+    }
+  };
+}
+
+/** At least about: a number is a text of some characters. */
+function bytesOf(value: SqlValue): number {
+  if (typeof value === "string" || value instanceof Uint8Array) return value.length;
+  return value instanceof RawText ? value.bytes.length : 20;
+}
