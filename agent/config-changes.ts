@@ -5,6 +5,7 @@
  */
 
 import { type Config, configWithoutSecrets } from "./config.ts";
+import { snakeCase } from "./snake-case.ts";
 
 /** What a reload does read again; tokens are told one by one. */
 const reloaded = new Set(["schema.paths", "api.tokens", "api.tokens_file"]);
@@ -25,9 +26,4 @@ export function configValues(config: Config): ReadonlyMap<string, string> {
     }
   }
   return values;
-}
-
-/** `queryTimeoutMs` as files and answers have it. */
-export function snakeCase(name: string): string {
-  return name.replace(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`);
 }

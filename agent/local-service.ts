@@ -40,6 +40,7 @@ import {
 import { TableUpdates } from "./live/table-updates.ts";
 import type { ReadJob } from "./readers/read-job.ts";
 import { budget, type ReaderPool, tooManyText } from "./readers/reader-pool.ts";
+import { snakeCased } from "./snake-case.ts";
 import { asciiLower } from "./sql/guard.ts";
 import { openedTables } from "./sql/opened-tables.ts";
 import { SqlRefused } from "./sql/prepared.ts";
@@ -260,7 +261,7 @@ export class LocalService<C extends WriteCommit = WriteCommit> implements StoreS
   }
 
   async swarm(): Promise<string> {
-    return JSON.stringify(await this.#host.swarm());
+    return JSON.stringify(snakeCased(await this.#host.swarm()));
   }
 
   async operate(operation: Operation): Promise<OperationOutcome> {

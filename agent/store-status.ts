@@ -11,11 +11,11 @@ import type { SqliteStore } from "../core/store/sqlite-store.ts";
 import type { Database } from "../wasm/database.ts";
 import type { AdoptionChore } from "./adoption-chore.ts";
 import type { HealthReport } from "./api/store-service.ts";
-import { snakeCase } from "./config-changes.ts";
 import type { MembersTable } from "./members-table.ts";
 import type { ReaderPool } from "./readers/reader-pool.ts";
 import type { Readiness } from "./readiness.ts";
 import type { ScrubChore } from "./scrub-chore.ts";
+import { snakeCased } from "./snake-case.ts";
 import type { StoreThreadOptions } from "./store-thread-options.ts";
 import type { StoreTurns } from "./store-turns.ts";
 import type { TurnMeter } from "./turn-meter.ts";
@@ -126,11 +126,4 @@ export class StoreStatus {
     const { reader } = this.#parts;
     return Number(reader.pragma("page_count")) * Number(reader.pragma("page_size"));
   }
-}
-
-/** Names as the rest of the answer has them. */
-function snakeCased(counts: Readonly<Record<string, unknown>>): Record<string, unknown> {
-  return Object.fromEntries(
-    Object.entries(counts).map(([name, value]) => [snakeCase(name), value]),
-  );
 }

@@ -221,7 +221,7 @@ async function polled(
 async function streamBytes(node: ClusterNode): Promise<number> {
   const { node: machine } = JSON.parse(await node.client.get("/v1/swarm"));
   let bytes = 0;
-  for (const peer of machine.peers) bytes += peer.bytesSent + peer.bytesReceived;
+  for (const peer of machine.peers) bytes += peer.bytes_sent + peer.bytes_received;
   return bytes;
 }
 

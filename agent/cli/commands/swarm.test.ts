@@ -1,6 +1,7 @@
 import { expect, test } from "bun:test";
 import type { PeerId } from "../../../core/node/border.ts";
 import type { PeerStatus, SwarmStatus } from "../../link.ts";
+import { snakeCased } from "../../snake-case.ts";
 import { formatSwarm } from "./swarm.ts";
 
 const nowMs = 1_800_000_000_000;
@@ -48,7 +49,7 @@ test("the swarm as people read it", () => {
     },
     restarts: 1,
   } as unknown as SwarmStatus;
-  expect(`\n${formatSwarm(status, nowMs)}\n`).toBe(`
+  expect(`\n${formatSwarm(snakeCased(status), nowMs)}\n`).toBe(`
 key        ${"ab".repeat(32)}
 address    192.0.2.1:7700
 bootstrap  none

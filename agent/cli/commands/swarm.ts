@@ -6,6 +6,7 @@
 
 import type { SqlValue } from "../../../core/row/value.ts";
 import type { PeerStatus, SwarmStatus } from "../../link.ts";
+import type { SnakeCased } from "../../snake-case.ts";
 import { clientOf, readyAnswerMsMax } from "../agent-client.ts";
 import type { GlobalOptions } from "../global-options.ts";
 import { print } from "../output.ts";
@@ -22,7 +23,7 @@ type NoSwarm =
   | { readonly kind: "unavailable"; readonly why: string };
 
 /** For people; `nowMs` is the wall clock. */
-export function formatSwarm(answer: SwarmStatus | NoSwarm, nowMs: number): string {
+export function formatSwarm(answer: SnakeCased<SwarmStatus> | NoSwarm, nowMs: number): string {
   if (!("peers" in answer)) {
     return answer.kind === "stands-alone"
       ? "this agent stands alone: no cluster.file, or swarm.enabled is false"
@@ -34,10 +35,10 @@ export function formatSwarm(answer: SwarmStatus | NoSwarm, nowMs: number): strin
   const begins = answer.bootstrap.length === 0 ? "none" : answer.bootstrap.join(", ");
   const lines = [
     `key        ${answer.key}`,
-    `address    ${answer.host}:${answer.port}${answer.isBootstrap ? " (and a bootstrap)" : ""}`,
+    `address    ${answer.host}:${answer.port}${answer.is_bootstrap ? " (and a bootstrap)" : ""}`,
     `bootstrap  ${begins}`,
     `peers      ${peers.length}, ${answer.connecting} connecting, ${answer.known} known from the topic`,
-    `datagrams  ${counters.datagramsSent} sent, ${counters.datagramsReceived} received`,
+    `datagrams  ${counters.datagrams_sent} sent, ${counters.datagrams_received} received`,
     ...(refused.length > 0 ? [`refused    ${cellText(refused.join(", "))}`] : []),
     ...(answer.restarts > 0 ? [`restarts   ${answer.restarts} of the net thread`] : []),
   ];
@@ -57,20 +58,20 @@ const columns = [
   ...["lost", "resent", "cwnd", "sent", "received"],
 ] as const;
 
-function row(peer: PeerStatus, nowMs: number): SqlValue[] {
-  const lost = peer.packetsSent === 0 ? 0 : (100 * peer.packetsLost) / peer.packetsSent;
+function row(peer: SnakeCased<PeerStatus>, nowMs: number): SqlValue[] {
+  const lost = peer.packets_sent === 0 ? 0 : (100 * peer.packets_lost) / peer.packets_sent;
   return [
     nameOf(peer),
     peer.region ?? "",
     peer.address,
     `${reached[peer.found]}${peer.path === "punched" ? ", hole punched" : ""}`,
-    duration(nowMs - peer.sinceMs),
-    peer.rttMs.toFixed(1),
+    duration(nowMs - peer.since_ms),
+    peer.rtt_ms.toFixed(1),
     `${lost.toFixed(1)} %`,
     peer.retransmits,
-    size(peer.cwndBytes),
-    size(peer.bytesSent),
-    size(peer.bytesReceived),
+    size(peer.cwnd_bytes),
+    size(peer.bytes_sent),
+    size(peer.bytes_received),
   ];
 }
 
@@ -83,7 +84,7 @@ const reached: Readonly<Record<PeerStatus["found"], string>> = {
 };
 
 /** Before its hello, the begin of its key. */
-function nameOf({ name, peer }: PeerStatus): string {
+function nameOf({ name, peer }: SnakeCased<PeerStatus>): string {
   return name ?? `${peer.slice(0, 8)}…`;
 }
 
