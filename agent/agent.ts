@@ -57,7 +57,7 @@ const restartMs = 10_000;
 /** A start without any peer for so long is worth a line. */
 const lonelyMs = 15_000;
 /** What comes with the start goes first. */
-const warmUpAfterMs = 500;
+const warmUpAfterMs = 1000;
 
 /**
  * @param readConfig Reads it again, for a reload; what it says of the schema and of tokens is taken up.

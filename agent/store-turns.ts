@@ -198,9 +198,13 @@ export class StoreTurns {
     const request = this.#isOwnTurn ? undefined : this.#waiting.shift();
     if (request !== undefined) this.#handle(request);
     // nor the index from being built: without it nobody hears what is here.
-    if (request === undefined || !this.#replica.isBuilt) this.#tickOrChore();
+    if (request === undefined || this.#isRebuildDue) this.#tickOrChore();
     this.#wal.checkpointWhenDue();
     this.#arm(this.#clock.nowMs());
+  }
+
+  get #isRebuildDue(): boolean {
+    return !this.#replica.isBuilt && this.#replica.pollTimeout() <= this.#clock.nowMs();
   }
 
   #tickOrChore(): void {

@@ -7,7 +7,8 @@
  *
  * What it does of its own accord, in slices, one a tick:
  * - What peers sent is applied (`apply-work.ts`).
- * - The index is built after a start: what is recent first (`recent-pass.ts`), then all of it.
+ * - The index is built after a start: what is recent first (`recent-pass.ts`), then, when the peers have asked for
+ *   that, all of it. On a small host the two would share a processor with the net thread and the compiler.
  * - Rows for peers, and the scan for those that recent rows don't know (`row-answers.ts`).
  * - The *cut*: it follows the store's HLC at {@link settleMs}, but not past a stamp that waits in a queue. Making one
  *   takes slices too, after a second of many changes.
@@ -57,6 +58,10 @@ import type { MergedRow, RowRef, RowStore, ScanPosition } from "./row-store.ts";
 export interface ReplicaOptions extends DriftOptions, RowAnswersOptions, RecentPassOptions {
   /** Rows of one slice of the rebuild, some 2 µs each. A slice delays an urgent frame that comes meanwhile. */
   readonly rebuildRowsPerTick: number;
+  /** Once what is recent is known, and after each question about it, the index isn't worked on for so long, */
+  readonly recentFirstMs: number;
+  /** nor longer than this in all. */
+  readonly recentFirstMsMax: number;
   /** Rows of one slice of a merge, where nothing else says how long one is. */
   readonly sliceRows: number;
   /** A queue that doesn't say again what waits in it holds the cut no longer than this. */
@@ -69,6 +74,8 @@ export const replicaDefaults: ReplicaOptions = {
   ...rowAnswersDefaults,
   ...recentPassDefaults,
   rebuildRowsPerTick: 2000,
+  recentFirstMs: 100,
+  recentFirstMsMax: 1000,
   sliceRows: 1000,
   holdMsMax: 30_000,
   recentRows: recentRowsDefaults,
@@ -131,6 +138,8 @@ export class Replica {
   #recentPass: RecentPass | undefined;
   #rebuildAt: ScanPosition | undefined;
   #rebuildDueMs = Number.NEGATIVE_INFINITY;
+  /** Until when questions about what is recent put the rebuild off. */
+  #recentFirstUntilMs = Number.NEGATIVE_INFINITY;
 
   #rowAnswers: RowAnswers | undefined;
   /** Each start and each schema is a life of its own: positions in the store are good no longer. */
@@ -657,7 +666,15 @@ export class Replica {
     });
     if (isRead === undefined) this.#rebuildDueMs = nowMs + readRetryMs;
     else if (pass.isDone) this.#rebuildSlice(this.#index, nowMs, replies);
-    if (pass.isKnown && !wasKnown && !this.isBuilt) this.announce(replies);
+    if (!pass.isKnown || wasKnown || this.isBuilt) return;
+    this.announce(replies);
+    this.#recentFirstUntilMs = nowMs + this.#options.recentFirstMsMax;
+    this.#putRebuildOff(nowMs);
+  }
+
+  #putRebuildOff(nowMs: number): void {
+    const untilMs = Math.min(nowMs + this.#options.recentFirstMs, this.#recentFirstUntilMs);
+    this.#rebuildDueMs = Math.max(this.#rebuildDueMs, untilMs);
   }
 
   #rebuildSlice(index: RowIndex, nowMs: number, replies: StoreReply[]): void {
@@ -703,6 +720,7 @@ export class Replica {
       unavailable(request.ticket, "starting", replies);
       return;
     }
+    if (!this.isBuilt) this.#putRebuildOff(nowMs);
     switch (request.kind) {
       case "walk": {
         const fingerprints = request.live
