@@ -14,6 +14,7 @@
  * together. Only an urgent commit leaves at once and overtakes what waits, also what was posted and the net
  * thread hasn't taken up yet: while a host writes in bulk and its cores are busy that is ten messages and 20 ms. It
  * may, for its stamp is its own: peers apply changesets in any order, and no cut is told before what is in it.
+ * The store's identity leaves at once, with what waits before it.
  *
  * @module
  */
@@ -310,7 +311,9 @@ class RestartingLink implements NetLink {
       return;
     }
     this.#replies.push(renumbered);
-    if (this.#replies.length === 1) queueMicrotask(() => this.#postReplies());
+    // Peers can be greeted while the store begins its work.
+    if (reply.kind === "identity") this.#postReplies();
+    else if (this.#replies.length === 1) queueMicrotask(() => this.#postReplies());
   }
 
   onRequest(listener: (request: StoreRequest) => void): void {
