@@ -29,7 +29,6 @@ import type { InitialRowsSource } from "./live/initial-rows.ts";
 import { type LiveLimits, LiveQueries } from "./live/live-queries.ts";
 import type { RerunSource } from "./live/live-reruns.ts";
 import type { LiveStore } from "./live/live-store.ts";
-import type { Commit } from "./live/live-teller.ts";
 import type { KeyColumnsOf } from "./live/query-planner.ts";
 import {
   type ChangedRow,
@@ -38,6 +37,7 @@ import {
   tableChanges,
 } from "./live/table-changes.ts";
 import { TableUpdates } from "./live/table-updates.ts";
+import type { Commit } from "./live/unnoted-commits.ts";
 import type { ReadJob } from "./readers/read-job.ts";
 import { budget, type ReaderPool, tooManyText } from "./readers/reader-pool.ts";
 import { snakeCased } from "./snake-case.ts";

@@ -5,7 +5,7 @@
  * @module
  */
 
-import type { ReadRow, Row } from "./subscription.ts";
+import type { HeldRow, ReadRow } from "./row.ts";
 
 /** In the order in which it is told. */
 export interface Change {
@@ -18,12 +18,6 @@ export interface Change {
   readonly oldIdentity: string;
   /** `{"change":…}` and a newline. */
   readonly line: string;
-}
-
-/** A row as readers have it. */
-export interface HeldRow {
-  readonly identity: string;
-  readonly row: Row;
 }
 
 export interface Difference {

@@ -14,8 +14,9 @@ import { secondsToJson } from "../api/json-writer.ts";
 import type { Evaluation } from "./evaluation.ts";
 import type { Entry } from "./live-registry.ts";
 import type { RowsSnapshot } from "./packed-rows.ts";
+import type { ReadRow } from "./row.ts";
 import { sliceMsMax } from "./slices.ts";
-import type { InitialQuery, ReadRow, Subscription } from "./subscription.ts";
+import type { InitialQuery, Subscription } from "./subscription.ts";
 
 /** Runs queries elsewhere. */
 export interface InitialRowsSource {

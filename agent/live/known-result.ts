@@ -5,7 +5,8 @@
  * @module
  */
 
-import type { Change, HeldRow } from "./changes.ts";
+import type { Change } from "./changes.ts";
+import type { HeldRow } from "./row.ts";
 import { type RowHashes, rowHash } from "./row-hashes.ts";
 import type { Subscription } from "./subscription.ts";
 

@@ -8,7 +8,8 @@
 
 import type { Change } from "./changes.ts";
 import { hashOf, type StoredSubscription } from "./live-store.ts";
-import type { Restoring, Row, Subscription } from "./subscription.ts";
+import type { Row } from "./row.ts";
+import type { Restoring, Subscription } from "./subscription.ts";
 
 /**
  * @param built the same query without rows, going on from `before`

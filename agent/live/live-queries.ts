@@ -38,9 +38,10 @@ import { createEntry, type Entry, LiveRegistry, type SubscriptionReport } from "
 import type { RerunSource } from "./live-reruns.ts";
 import { LiveRestorer, type OnLost, type RestoreLimits } from "./live-restorer.ts";
 import type { LiveStore } from "./live-store.ts";
-import { type Commit, LiveTeller } from "./live-teller.ts";
+import { LiveTeller } from "./live-teller.ts";
 import { type KeyColumnsOf, QueryPlanner } from "./query-planner.ts";
-import type { ReadRow } from "./subscription.ts";
+import type { ReadRow } from "./row.ts";
+import type { Commit } from "./unnoted-commits.ts";
 
 export interface LiveQueriesOptions {
   /** Compiles what clients send, and bounds how long a query may run. */

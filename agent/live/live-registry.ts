@@ -9,7 +9,6 @@ import type { MergedRow } from "../../core/store/row-store.ts";
 import type { StreamListener } from "../api/store-service.ts";
 import type { FilterIndex } from "./filter-index.ts";
 import type { KnownResult } from "./known-result.ts";
-import type { Rerun } from "./live-reruns.ts";
 import type { Subscription } from "./subscription.ts";
 import type { TableChanges } from "./table-changes.ts";
 
@@ -51,6 +50,14 @@ export interface Entry {
   busyMs: number;
   /** What it took of the reader thread, its first run not counted. */
   readerMs: number;
+}
+
+/** A run in another thread that is under way. */
+export interface Rerun {
+  /** Resolves when what it found is told, or it was given up. */
+  readonly settled: Promise<void>;
+  /** Lines of what it found that are written down and taken in: told together, and before anything else is. */
+  readonly untold: Uint8Array[];
 }
 
 export interface Missed {

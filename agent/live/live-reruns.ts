@@ -20,12 +20,13 @@
 import { NotOfQueryError } from "../readers/read-job.ts";
 import type { QueryBudget } from "../sql/query-runner.ts";
 import { joinMissed } from "./affected.ts";
-import type { Change, HeldRow } from "./changes.ts";
+import type { Change } from "./changes.ts";
 import { KnownResult } from "./known-result.ts";
-import type { Entry, LiveRegistry, Missed } from "./live-registry.ts";
+import type { Entry, LiveRegistry, Missed, Rerun } from "./live-registry.ts";
+import type { HeldRow, ReadRow } from "./row.ts";
 import type { GoneRows, RowHashes } from "./row-hashes.ts";
 import { inSlices } from "./slices.ts";
-import type { InitialQuery, ReadRow } from "./subscription.ts";
+import type { InitialQuery } from "./subscription.ts";
 
 /** Runs queries elsewhere. */
 export interface RerunSource {
@@ -40,14 +41,6 @@ export interface RerunSource {
     known: RowHashes,
     onLent: () => void,
   ): AsyncIterable<readonly ReadRow[] | GoneRows>;
-}
-
-/** A run that is under way. */
-export interface Rerun {
-  /** Resolves when what it found is told, or it was given up. */
-  readonly settled: Promise<void>;
-  /** Lines of what it found that are written down and taken in: told together, and before anything else is. */
-  readonly untold: Uint8Array[];
 }
 
 export interface LiveRerunsOptions {

@@ -32,15 +32,7 @@ import type { Entry, LiveRegistry } from "./live-registry.ts";
 import { LiveReruns, type LiveRerunsOptions } from "./live-reruns.ts";
 import type { QueryPlanner } from "./query-planner.ts";
 import type { TableChanges } from "./table-changes.ts";
-import { type Unnoted, UnnotedCommits } from "./unnoted-commits.ts";
-
-/** A transaction of which only the COMMIT has been seen to. */
-export interface Commit {
-  /** Asked for when somebody may be concerned. */
-  readonly changes: () => TableChanges;
-  /** All that it merged or wrote. */
-  readonly rows: readonly MergedRow[] | undefined;
-}
+import { type Commit, type Unnoted, UnnotedCommits } from "./unnoted-commits.ts";
 
 interface Noting extends Unnoted {
   readonly steps: ReturnType<typeof affectedBy>;

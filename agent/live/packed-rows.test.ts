@@ -1,9 +1,9 @@
 import { expect, test } from "bun:test";
 import fc from "fast-check";
-import type { HeldRow } from "./changes.ts";
 import { KeyHolders } from "./key-holders.ts";
 import { keySeparator, textHash } from "./key-text.ts";
 import { PackedRows } from "./packed-rows.ts";
+import type { HeldRow } from "./row.ts";
 
 /** Few keys, so that they meet; texts of one byte a character, of several, long ones, and one that a chunk can't hold. */
 const key = fc.constantFrom("1,", '"a",', '"ä€😀",', `"${"k".repeat(300)}",`, "null,", '"b",');

@@ -8,11 +8,11 @@
  * @module
  */
 
-import type { HeldRow } from "./changes.ts";
 import { IntTable } from "./int-table.ts";
 import type { KeyHolders } from "./key-holders.ts";
 import { keySeparator, textHash } from "./key-text.ts";
 import { LinkedBuckets, none } from "./linked-buckets.ts";
+import type { HeldRow } from "./row.ts";
 import { readPair, type TextChunks, type TextPlace, TextStore } from "./text-store.ts";
 
 /** Of a keyed query: whom it tells which keys it holds. */

@@ -1,7 +1,7 @@
 import { expect, test } from "bun:test";
 import fc from "fast-check";
+import type { ReadRow } from "./row.ts";
 import { HashClaims, rowHash } from "./row-hashes.ts";
-import type { ReadRow } from "./subscription.ts";
 
 const row = fc
   .tuple(fc.constantFrom("a", "b", "c"), fc.constantFrom("[1]", "[2]"))

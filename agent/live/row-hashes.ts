@@ -8,7 +8,7 @@
  * @module
  */
 
-import type { ReadRow } from "./subscription.ts";
+import type { ReadRow } from "./row.ts";
 
 export interface RowHashes {
   /** One a row, in an order that whoever asks knows. */

@@ -24,7 +24,6 @@ import {
   type Change,
   changesOf,
   deleted,
-  type HeldRow,
   inserted,
   pairUp,
   updated,
@@ -34,13 +33,8 @@ import type { Dependencies } from "./dependencies.ts";
 import { keySeparator, keyText, parseKeyText } from "./key-text.ts";
 import type { KeyedGroup, KeyedSource } from "./keyed-group.ts";
 import { PackedRows } from "./packed-rows.ts";
+import type { HeldRow, ReadRow } from "./row.ts";
 import type { ChangedRow, TableChanges } from "./table-changes.ts";
-
-export interface Row {
-  readonly rowId: number;
-  /** `["a",1]` */
-  readonly cells: string;
-}
 
 /** How the rows are found. */
 export type Plan =
@@ -61,12 +55,6 @@ export type Plan =
       /** Rows of some of its tables that it can't see. */
       readonly filters: readonly ConstantFilter[];
     };
-
-/** A row as it is read: what names it, and `["a",1]`. */
-export interface ReadRow {
-  readonly identity: string;
-  readonly cells: string;
-}
 
 /** What is run to get the rows: plain data, for another connection to the same database. */
 export interface InitialQuery {

@@ -1,6 +1,5 @@
 import { expect, test } from "bun:test";
-import type { Commit } from "./live-teller.ts";
-import { UnnotedCommits } from "./unnoted-commits.ts";
+import { type Commit, UnnotedCommits } from "./unnoted-commits.ts";
 
 const commit = (...tables: string[]): Commit => ({
   changes: () => new Map(tables.map((table) => [table, []])),

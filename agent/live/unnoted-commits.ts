@@ -9,8 +9,16 @@
  * @module
  */
 
-import type { Commit } from "./live-teller.ts";
+import type { MergedRow } from "../../core/store/row-store.ts";
 import type { TableChanges } from "./table-changes.ts";
+
+/** A transaction of which only the COMMIT has been seen to. */
+export interface Commit {
+  /** Asked for when somebody may be concerned. */
+  readonly changes: () => TableChanges;
+  /** All that it merged or wrote. */
+  readonly rows: readonly MergedRow[] | undefined;
+}
 
 export interface Unnoted {
   readonly commit: Commit;

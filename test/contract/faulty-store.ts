@@ -44,7 +44,8 @@ import { SqliteError } from "../../wasm/error.ts";
 import type { CopyAhead } from "../../wasm/vfs/copy-ahead.ts";
 import { FaultyVfs } from "../../wasm/vfs/faulty.ts";
 import { type DiskCall, type DiskCounts, FaultyDisk } from "../../wasm/vfs/faulty-disk.ts";
-import { type CheckpointSync, VfsError } from "../../wasm/vfs/vfs.ts";
+import type { CheckpointSync } from "../../wasm/vfs/vfs.ts";
+import { VfsError } from "../../wasm/vfs/vfs-error.ts";
 import { schemaOf } from "../generators/sqlite-store.ts";
 import { createDigester, siteOf } from "../model/history.ts";
 

@@ -8,8 +8,9 @@
 import { expect, test } from "bun:test";
 import type { StreamEvent } from "../../agent/api/store-service.ts";
 import type { RerunSource } from "../../agent/live/live-reruns.ts";
+import type { ReadRow } from "../../agent/live/row.ts";
 import { type GoneRows, HashClaims, type RowHashes } from "../../agent/live/row-hashes.ts";
-import { type InitialQuery, type ReadRow, readRow } from "../../agent/live/subscription.ts";
+import { type InitialQuery, readRow } from "../../agent/live/subscription.ts";
 import { NotOfQueryError } from "../../agent/readers/read-job.ts";
 import type { QueryRunner } from "../../agent/sql/query-runner.ts";
 import { Folded } from "./live-queries-folded.ts";

@@ -21,7 +21,8 @@ import {
 import { type Database, openDatabase } from "../../wasm/database.ts";
 import { SqliteError } from "../../wasm/error.ts";
 import { loadSqlite } from "../../wasm/module.ts";
-import { type Vfs, VfsError, type VfsFile } from "../../wasm/vfs/vfs.ts";
+import type { Vfs, VfsFile } from "../../wasm/vfs/vfs.ts";
+import { VfsError } from "../../wasm/vfs/vfs-error.ts";
 
 /** An empty place of its own for every test. */
 export interface VfsUnderTest extends Disposable {

@@ -65,14 +65,8 @@ import { EarlyWriteback } from "./early-writeback.ts";
 import { type FileSystem, systemFiles } from "./file-system.ts";
 import { FrameBuffer } from "./frame-buffer.ts";
 import { SharedFile } from "./shared-file.ts";
-import {
-  type CheckpointSync,
-  type OpenedFile,
-  type Vfs,
-  VfsError,
-  type VfsFile,
-  type WalSync,
-} from "./vfs.ts";
+import type { CheckpointSync, OpenedFile, Vfs, VfsFile, WalSync } from "./vfs.ts";
+import { VfsError } from "./vfs-error.ts";
 
 /** What this process knows of one database file, by (device, inode). */
 interface LockedFile {

@@ -15,7 +15,8 @@ import {
 } from "../constants.ts";
 import { loadSqlite } from "../module.ts";
 import { MemoryVfs } from "./memory.ts";
-import { VfsError, type VfsFile } from "./vfs.ts";
+import type { VfsFile } from "./vfs.ts";
+import { VfsError } from "./vfs-error.ts";
 
 const module = loadSqlite();
 const { heap, vfs: glue } = module;

@@ -34,7 +34,8 @@ import {
 import type { Heap } from "../heap.ts";
 import type { TrampolineSignature } from "../trampoline.ts";
 import { createFileHolder, type FileHolder, type HeapAllocator } from "./shared-file.ts";
-import { type Vfs, VfsError, type VfsFile } from "./vfs.ts";
+import type { Vfs, VfsFile } from "./vfs.ts";
+import { VfsError } from "./vfs-error.ts";
 
 /** What the glue needs of SQLite's exports. */
 export interface VfsExports {

@@ -38,7 +38,8 @@ import {
   SQLITE_READONLY,
 } from "../constants.ts";
 import type { FileHolder, FileSharing, HeapAllocator } from "./shared-file.ts";
-import { type OpenedFile, type Vfs, VfsError, type VfsFile } from "./vfs.ts";
+import type { OpenedFile, Vfs, VfsFile } from "./vfs.ts";
+import { VfsError } from "./vfs-error.ts";
 
 /** The heap that the connection lives in; read anew each time, since it may grow. */
 export interface HeapView {

@@ -16,7 +16,8 @@ import {
   SQLITE_OPEN_MAIN_DB,
 } from "../constants.ts";
 import { SharedFile } from "./shared-file.ts";
-import { type OpenedFile, type Vfs, VfsError, type VfsFile } from "./vfs.ts";
+import type { OpenedFile, Vfs, VfsFile } from "./vfs.ts";
+import { VfsError } from "./vfs-error.ts";
 
 export interface MemoryVfsOptions {
   /** Default: `memory-1`, `memory-2` and so on. */

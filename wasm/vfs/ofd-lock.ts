@@ -22,7 +22,7 @@
 
 import { dlopen, FFIType, ptr, read } from "bun:ffi";
 import { SQLITE_IOERR_LOCK } from "../constants.ts";
-import { VfsError } from "./vfs.ts";
+import { VfsError } from "./vfs-error.ts";
 
 const F_OFD_GETLK = 36;
 const F_OFD_SETLK = 37;

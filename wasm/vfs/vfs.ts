@@ -14,21 +14,6 @@
 import type { CopyAhead } from "./copy-ahead.ts";
 import type { FileSharing } from "./shared-file.ts";
 
-/** A refusal of the outside world. The message is for people and names the file. */
-export class VfsError extends Error {
-  /** Extended result code that SQLite is to see. */
-  readonly code: number;
-  /** The operating system's error number, positive; 0 when there is none. */
-  readonly errno: number;
-
-  constructor(code: number, message: string, errno = 0) {
-    super(message);
-    this.name = "VfsError";
-    this.code = code;
-    this.errno = errno;
-  }
-}
-
 /** One open file. Offsets and sizes are bytes and below 2**53. */
 export interface VfsFile {
   /**

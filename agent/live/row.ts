@@ -1,0 +1,23 @@
+/**
+ * A row of a live query: as it is read, as it is held, and as its readers have it.
+ *
+ * @module
+ */
+
+/** A row as it is read: what names it, and `["a",1]`. */
+export interface ReadRow {
+  readonly identity: string;
+  readonly cells: string;
+}
+
+export interface Row {
+  readonly rowId: number;
+  /** `["a",1]` */
+  readonly cells: string;
+}
+
+/** A row as readers have it. */
+export interface HeldRow {
+  readonly identity: string;
+  readonly row: Row;
+}
