@@ -35,15 +35,14 @@ export class FlatClocks {
   #bytes: Uint8Array = new Uint8Array(0);
   #at = 0;
 
-  /** False when it has more cells than there is room for, or isn't a clock blob: nothing is right then. */
-  decode(bytes: Uint8Array, ordinals: StoredOrdinals): boolean {
-    const { length } = bytes;
+  /** Takes `bytes[start..end)` apart. False when it has more cells than there is room for, or isn't a clock blob: nothing is right then. */
+  decode(bytes: Uint8Array, start: number, end: number, ordinals: StoredOrdinals): boolean {
     // The shortest blob of no cells.
-    if (length < 12 || bytes[0] !== clockBlobVersion) return false;
+    if (end - start < 12 || bytes[start] !== clockBlobVersion) return false;
     this.#bytes = bytes;
-    this.ms = u16(bytes, 1) * 2 ** 32 + u32(bytes, 3);
-    this.clockCount = u16(bytes, 7);
-    this.#at = 9;
+    this.ms = u16(bytes, start + 1) * 2 ** 32 + u32(bytes, start + 3);
+    this.clockCount = u16(bytes, start + 7);
+    this.#at = start + 9;
     this.site = this.#varint();
     this.cl = this.#varint();
     const count = this.#varint();
@@ -78,7 +77,7 @@ export class FlatClocks {
       this.low[i] = u32(bytes, at + 4);
       this.#at = at + 8;
     }
-    return this.#at === length;
+    return this.#at === end;
   }
 
   /** The row clock's stamp against another. */

@@ -55,6 +55,7 @@ export class Merger {
 
   #mergeRow(row: RowState, adopting: ReadonlySet<string>, merged: MergedRow[]): MergedRow {
     const { digester } = this.#parts;
+    this.#parts.recentClocks.forget(row.table, row.key);
     let slot = this.#parts.rows.find(row.table, row.key);
     const adopted = adopting.size > 0 ? this.#intake.adoptBeforeMerge(slot, adopting) : undefined;
     if (adopted !== undefined) {

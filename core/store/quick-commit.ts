@@ -124,7 +124,7 @@ export class QuickCommit {
     this.#readNow(known, statement);
     statement.reset();
     const held = this.#held;
-    if (clock === null || hasHeld || !held.decode(clock, ordinals)) return false;
+    if (clock === null || hasHeld || !held.decode(clock, 0, clock.length, ordinals)) return false;
     if (held.hasHeld || held.cl % 2 === 0 || !this.#isNewest()) return false;
 
     const now = this.#now.peek();

@@ -1,7 +1,8 @@
 /**
  * The ways that nearly all merged rows go, each with the least of work: clocks stay bytes and numbers.
  *
- * - *Nothing changes*: what came is held already or is older. One look-up; a value is hashed only under a
+ * - *Nothing changes*: what came is held already or is older. One look-up, in the file or among the rows written
+ *   lately (`recent-clocks.ts`); a value is hashed only under a
  *   stamp that is held, and that hash says that it is the same.
  * - *Cells change*: some came with later stamps, in the life that is held or an older one. One look-up, one
  *   UPDATE of these columns, one of the clocks.
@@ -95,6 +96,15 @@ export class QuickMerge {
       const placed = this.#insert(known, key, row);
       if (placed !== undefined) return placed;
     }
+    const { recentClocks } = this.#parts;
+    if (recentClocks.find(row.table, keyBytes)) {
+      const { bytes, start, end } = recentClocks;
+      if (this.#held.decode(bytes, start, end, ordinals)) {
+        this.#wasNew = false;
+        table.quick.foundAt(recentClocks.rowid);
+        return this.#join(known, key, bytes.slice(start, end), row);
+      }
+    }
     const isFound = table.quick.find(key, keyBytes);
     if (!isFound) {
       if (this.#parts.rows.hasAbsent(row.table, keyBytes)) return undefined;
@@ -104,7 +114,7 @@ export class QuickMerge {
     }
     this.#wasNew = false;
     const clock = table.quick.foundClock;
-    if (clock === null || !this.#held.decode(clock, ordinals)) return undefined;
+    if (clock === null || !this.#held.decode(clock, 0, clock.length, ordinals)) return undefined;
     return this.#join(known, key, clock, row);
   }
 
@@ -179,7 +189,9 @@ export class QuickMerge {
     const after = this.#encodeJoin(row, takenCount);
     const placed = this.#placed(known, row, before, after, true, news);
     table.quick.update(mask, this.#values, key, row.key);
-    table.quick.putClocks(this.#writer.peek(), row.key);
+    const blob = this.#writer.peek();
+    table.quick.putClocks(blob, row.key);
+    this.#parts.recentClocks.put(row.table, row.key, table.quick.foundRowid, blob);
     return placed;
   }
 

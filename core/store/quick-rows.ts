@@ -99,6 +99,13 @@ export class QuickRows {
     runBound(statement);
   }
 
+  /** A row is known to stand at `rowid`, and none of its values to be held. */
+  foundAt(rowid: number): void {
+    this.foundRowid = rowid;
+    this.foundClock = null;
+    this.foundHeld = null;
+  }
+
   /** Looks a row up, with its clocks; false when there is none. */
   find(key: readonly SqlValue[] | undefined, keyBytes: Uint8Array): boolean {
     const { withoutRowid } = this.#plan;

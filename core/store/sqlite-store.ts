@@ -43,6 +43,7 @@ import { LocalWriter } from "./local-writer.ts";
 import { type MergeHost, Merger, OpenMerge } from "./merger.ts";
 import { StoredOrdinals } from "./ordinals.ts";
 import { Places } from "./places.ts";
+import { RecentClocks } from "./recent-clocks.ts";
 import type {
   DigestsEnough,
   MergedRow,
@@ -122,11 +123,13 @@ export class SqliteStore implements RowStore {
       tables: byName,
       rows: new RowWriter(database, byName, ordinals),
       places: new Places(database, tables, ordinals, digester),
+      recentClocks: new RecentClocks(),
     };
     this.#parts = parts;
     const [transaction, keptClock] = [this.#transaction, this.#keptClock];
     transaction.useSchema(
       parts.rows,
+      parts.recentClocks,
       replicated.some((table) => table.hasCheck),
     );
     const localWriter = new LocalWriter(parts);
@@ -329,8 +332,7 @@ export class SqliteStore implements RowStore {
   beginMerge(): OpenMerge {
     assert(!this.#isBusy, "no merge inside another transaction");
     this.#transaction.ignoreChecks(true);
-    this.#transaction.begin();
-    this.#transaction.isMerging = true;
+    this.#transaction.beginMerge();
     return new OpenMerge(this.#mergeHost);
   }
 

@@ -17,6 +17,7 @@ import type { SqlDatabase } from "./database.ts";
 import { encodeClocks, encodeHeld, type HeldRow } from "./held-row.ts";
 import type { StoredOrdinals } from "./ordinals.ts";
 import type { Places } from "./places.ts";
+import type { RecentClocks } from "./recent-clocks.ts";
 import type { MergedRow, QuickNews, RowRef, ScanPosition } from "./row-store.ts";
 import type { RowWriter, Slot } from "./row-writer.ts";
 import type { Place, StoredTable } from "./stored-table.ts";
@@ -30,6 +31,7 @@ export interface StoreParts {
   readonly tables: ReadonlyMap<string, StoredTable>;
   readonly rows: RowWriter;
   readonly places: Places;
+  readonly recentClocks: RecentClocks;
 }
 
 /** Where a row stands in the order of a scan; undefined: nothing is held of it. */

@@ -8,6 +8,7 @@
 import type { SqlDatabase, SqlStatement } from "./database.ts";
 import type { KeptClock } from "./kept-clock.ts";
 import type { StoredOrdinals } from "./ordinals.ts";
+import type { RecentClocks } from "./recent-clocks.ts";
 import type { MergedRow } from "./row-store.ts";
 import type { RowWriter } from "./row-writer.ts";
 
@@ -30,6 +31,7 @@ export class StoreTransaction {
   readonly #beginImmediate: SqlStatement;
   readonly #commitAll: SqlStatement;
   #rows!: RowWriter;
+  #recentClocks!: RecentClocks;
   #hasChecks!: boolean;
   /** A store is opened with CHECKs ignored. */
   #checksAreIgnored = true;
@@ -45,15 +47,25 @@ export class StoreTransaction {
   }
 
   /** @param hasChecks Whether a replicated table has a CHECK. */
-  useSchema(rows: RowWriter, hasChecks: boolean): void {
+  useSchema(rows: RowWriter, recentClocks: RecentClocks, hasChecks: boolean): void {
     this.#rows = rows;
+    this.#recentClocks = recentClocks;
     this.#hasChecks = hasChecks;
   }
 
+  /** A transaction that writes clocks in ways of its own. */
   begin(): void {
+    this.#recentClocks.forgetAll();
     runOnce(this.#begin);
   }
 
+  /** One that ends with {@link commitRows}, and keeps the recent clocks itself. */
+  beginMerge(): void {
+    runOnce(this.#begin);
+    this.isMerging = true;
+  }
+
+  /** One that ends with {@link commitRows}. */
   beginImmediate(): void {
     runOnce(this.#beginImmediate);
   }
@@ -62,6 +74,7 @@ export class StoreTransaction {
   commitRows(merged: readonly MergedRow[]): void {
     this.#rows.flush();
     this.watcher?.committing(merged);
+    if (!this.isMerging) for (const { table, key } of merged) this.#recentClocks.forget(table, key);
     this.commit();
     this.isMerging = false;
     this.watcher?.committed();
@@ -79,6 +92,7 @@ export class StoreTransaction {
     if (!this.#database.autocommit) this.#database.exec("ROLLBACK");
     this.#ordinals.forget();
     this.#rows.forget();
+    this.#recentClocks.forgetAll();
     this.#keptClock.forget();
   }
 
