@@ -4,7 +4,11 @@
  * @module
  */
 
+import type { BodyPlace } from "./body-room.ts";
 import type { ApiRequest } from "./http.ts";
+
+/** Or why it wasn't read: over its own bound, or there is too much of others'. */
+export type ReadBody = Uint8Array | "too-large" | "no-room";
 
 export class CarriedRequest implements ApiRequest {
   readonly request: Request;
@@ -27,13 +31,17 @@ export class CarriedRequest implements ApiRequest {
   }
 
   /** To be called once or never. A promise where the body may still be on its way. */
-  readBody(): Promise<Uint8Array | "too-large"> | Uint8Array | "too-large" {
+  readBody(place: BodyPlace): Promise<ReadBody> | ReadBody {
     const { request } = this;
     // `request.body` makes a stream as soon as it is looked at, so that comes last.
     if (this.method === "GET") return noBytes;
     const length = request.headers.get("content-length");
-    if (length !== null) return Number(length) > this.#bodyBytesMax ? "too-large" : request.bytes();
-    return request.body === null ? noBytes : readChunks(request, this.#bodyBytesMax);
+    if (length !== null) {
+      const bytes = Number(length);
+      if (bytes > this.#bodyBytesMax) return "too-large";
+      return place.hold(bytes) ? request.bytes() : "no-room";
+    }
+    return request.body === null ? noBytes : readChunks(request, this.#bodyBytesMax, place);
   }
 
   header(name: string): string | undefined {
@@ -47,12 +55,13 @@ export class CarriedRequest implements ApiRequest {
 
 const noBytes = new Uint8Array(0);
 
-async function readChunks(request: Request, bytesMax: number): Promise<Uint8Array | "too-large"> {
+async function readChunks(request: Request, bytesMax: number, place: BodyPlace): Promise<ReadBody> {
   const chunks: Uint8Array[] = [];
   let bytes = 0;
   for await (const chunk of request.body as unknown as AsyncIterable<Uint8Array>) {
     bytes += chunk.length;
     if (bytes > bytesMax) return "too-large";
+    if (!place.hold(bytes)) return "no-room";
     chunks.push(chunk);
   }
   return Buffer.concat(chunks);

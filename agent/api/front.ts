@@ -3,13 +3,14 @@
  * by the head of a request; only then is its body read.
  *
  * Room is counted for each route, as the contract has it: so many requests may be between their head and the
- * head of their answer. A stream that has begun takes none. So bodies that come slowly hold up neither
- * memory nor other routes.
+ * head of their answer. A stream that has begun takes none. So bodies that come slowly don't hold up
+ * other routes; what they may take of memory is counted for all together (`body-room.ts`).
  *
  * @module
  */
 
 import { type Access, fullAccess } from "./access.ts";
+import { type BodyPlace, BodyRoom } from "./body-room.ts";
 import type { Gate } from "./gate.ts";
 import type { ApiHandler } from "./handlers.ts";
 import { type ApiRequest, type ApiResponse, type RequestHead, textResponse } from "./http.ts";
@@ -42,6 +43,7 @@ export interface Route {
 
 /** On one agent, over all its carriers. */
 export class RouteRoom {
+  readonly bodies: BodyRoom;
   readonly #routes: ReadonlyMap<string, Route> = new Map(
     [...knownRoutes].map((path) => [path, { running: 0, max: fewRoutes.has(path) ? few : many }]),
   );
@@ -49,6 +51,10 @@ export class RouteRoom {
   readonly #updates: Route = { running: 0, max: many };
   /** Unknown paths share one. */
   readonly #other: Route = { running: 0, max: many };
+
+  constructor(bodies: BodyRoom = new BodyRoom()) {
+    this.bodies = bodies;
+  }
 
   /** The route, to be given to {@link leave}; undefined when it is full. */
   enter(path: string): Route | undefined {
@@ -77,7 +83,12 @@ export interface FrontOptions {
 }
 
 export type Entry =
-  | { readonly kind: "entered"; readonly access: Access; readonly route: Route }
+  | {
+      readonly kind: "entered";
+      readonly access: Access;
+      readonly route: Route;
+      readonly body: BodyPlace;
+    }
   | { readonly kind: "refused"; readonly response: ApiResponse };
 
 export class Front {
@@ -100,14 +111,16 @@ export class Front {
       access = admission.access;
     }
     const route = this.#room.enter(head.path);
-    return route === undefined ? full : { kind: "entered", access, route };
+    if (route === undefined) return full;
+    return { kind: "entered", access, route, body: this.#room.bodies.open() };
   }
 
   handle(request: ApiRequest, entry: Entry & { kind: "entered" }): ReturnType<ApiHandler> {
     return this.#handle(request, entry.access);
   }
 
-  leave({ route }: Entry & { kind: "entered" }): void {
+  leave({ route, body }: Entry & { kind: "entered" }): void {
+    body.leave();
     this.#room.leave(route);
   }
 }

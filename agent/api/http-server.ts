@@ -14,7 +14,7 @@
  */
 
 import type { Server } from "bun";
-import { CarriedRequest } from "./carried-request.ts";
+import { CarriedRequest, type ReadBody } from "./carried-request.ts";
 import { toResponse } from "./carried-response.ts";
 import type { Entry, Front } from "./front.ts";
 import { type ApiResponse, errorResponse, internalError } from "./http.ts";
@@ -133,7 +133,7 @@ class Carrier {
     const incoming = new CarriedRequest(request, bodyBytesMax);
     const entry = front.enter(incoming);
     if (entry.kind === "refused") return toResponse(entry.response);
-    const body = incoming.readBody();
+    const body = incoming.readBody(entry.body);
     if (!(body instanceof Promise)) return this.#handle(incoming, body, entry, server);
     return new Promise((resolve, reject) => {
       const awaited = this.#lateBodies.await(() => {
@@ -160,11 +160,15 @@ class Carrier {
 
   #handle(
     incoming: CarriedRequest,
-    body: Uint8Array | "too-large",
+    body: ReadBody,
     entry: Entered,
     server: Server<undefined>,
   ): Response | Promise<Response> {
     const { front } = this.#options;
+    if (body === "no-room") {
+      front.leave(entry);
+      return toResponse(noRoomForBody);
+    }
     incoming.body = body;
     let answer: ApiResponse | Promise<ApiResponse>;
     try {
@@ -198,6 +202,10 @@ class Carrier {
   }
 }
 
+const noRoomForBody: ApiResponse = errorResponse(
+  503,
+  "the bodies of other requests take too much memory: try again",
+);
 /** What else comes of this body is of no use: the connection is closed, over HTTP/2 the stream. */
 const bodyTooLate: ApiResponse = {
   ...errorResponse(408, "the request's body took too long"),

@@ -7,12 +7,14 @@
 import { afterEach, beforeEach, describe, expect, test } from "bun:test";
 import * as http2 from "node:http2";
 import { connect, type Socket } from "node:net";
+import { BodyRoom } from "../../agent/api/body-room.ts";
 import { Front, RouteRoom } from "../../agent/api/front.ts";
 import { serveTcp, type TcpServer } from "../../agent/api/http-server.ts";
 import { missingProgram, testIf } from "../real.ts";
 import { HttpClient } from "./http-target.ts";
 import { createPlainAgent, type PlainAgent } from "./plain-agent.ts";
 
+const bodiesBytesMax = 1_500_000;
 let agent: PlainAgent;
 let server: TcpServer;
 const clients: HttpClient[] = [];
@@ -24,7 +26,11 @@ beforeEach(async () => {
   });
   const serving = serveTcp({
     address: { host: "127.0.0.1", port: 0 },
-    front: new Front({ handle: agent.handle, room: new RouteRoom(), gate: undefined }),
+    front: new Front({
+      handle: agent.handle,
+      room: new RouteRoom(new BodyRoom(bodiesBytesMax)),
+      gate: undefined,
+    }),
     bodyBytesMax: 1024 * 1024,
     onFault: (fault) => faults.push(fault),
   });
@@ -162,6 +168,31 @@ test("more than 128 requests of one route at once are refused, others aren't", a
     const answers = await Promise.all(Array.from({ length: 20 }, () => http.query('"SELECT 1"')));
     return answers.every(({ status }) => status === 200);
   });
+});
+
+test("bodies have a bound together, of every route and however their length is told", async () => {
+  const noRoom = "the bodies of other requests take too much memory: try again";
+  const large = JSON.stringify(["SELECT length(?)", ["x".repeat(800_000)]]);
+  const http = client(false);
+  const ask = async (body: string) => (await http.query(body)).status;
+  const [whole, chunked] = [openRaw(), openRaw()];
+  whole.socket.write(headOf("/v1/transactions", 1_000_000));
+  await until(async () => (await ask(large)) === 503);
+  expect((await http.query(large)).text).toContain(noRoom);
+  expect(await ask('"SELECT 1"')).toBe(200);
+  whole.socket.destroy();
+  await until(async () => (await ask(large)) === 200);
+
+  const head = headOf("/v1/transactions", 0).replace(
+    "content-length: 0",
+    "transfer-encoding: chunked",
+  );
+  chunked.socket.write(`${head}${(900_000).toString(16)}\r\n${" ".repeat(900_000)}\r\n`);
+  await until(async () => (await ask(large)) === 503);
+  chunked.socket.destroy();
+  await until(async () => (await ask(large)) === 200);
+  // One alone always has room.
+  expect(await ask(JSON.stringify(["SELECT length(?)", ["x".repeat(1_000_000)]]))).toBe(200);
 });
 
 test("HEAD answers like GET, without a body", async () => {
