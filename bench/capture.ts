@@ -7,6 +7,10 @@
  * replica does with the commit: fingerprints, settled image, recent rows. Rows are updated in random
  * order, two columns each.
  *
+ * `plain + blob` is what a layout with clocks of its own can't go below: plain SQLite that also writes, in the same
+ * transactions, as many bytes as the clocks have to a second table, by rowid. It is printed beside ours, as
+ * `…_floor_factor` and in a note, and enters no budget.
+ *
  * The budgets (DESIGN §12) are on how many times as long the captured write takes, `…_factor` in the
  * summary: insert ≤ 1.5, update 100 a transaction ≤ 2, 1 a transaction ≤ 3.
  *
@@ -43,6 +47,10 @@ interface Workload {
 /** @returns rows a second */
 type Runner = (workload: Workload) => number;
 
+/** Bytes of a clock blob of this table's rows: all cells of one stamp, and two next to each other of a second. */
+const clockBytes = { inserted: 62, updated: 71 };
+const clocksSql = "CREATE TABLE clocks (id INTEGER PRIMARY KEY, clock BLOB NOT NULL, held BLOB)";
+
 export const capture: Bench = {
   name: "capture",
   what: "local writes through the store, against the same SQL on a plain database",
@@ -58,7 +66,7 @@ export const capture: Bench = {
     const rows = Number(option("rows") ?? (small ? 300 : 20_000));
     const rounds = Number(option("rounds") ?? (small ? 1 : 5));
     const workloads = createWorkloads(rows, 7);
-    const kinds = ["plain", "captured", "indexed"] as const;
+    const kinds = ["plain", "blob", "captured", "indexed"] as const;
     const rates = new Map(kinds.map((kind) => [kind, new Map<string, number[]>()]));
     let checksum = "";
     const folder = mkdtempSync(join(tmpdir(), "patina-capture-"));
@@ -66,10 +74,13 @@ export const capture: Bench = {
       for (let round = 0; round < rounds; round++) {
         using plain = openPlain(join(folder, `plain-${round}.db`));
         plain.exec(tableSql);
+        using withBlob = openPlain(join(folder, `blob-${round}.db`));
+        withBlob.exec(`${tableSql}; ${clocksSql}`);
         using captured = new OwnStore(join(folder, `captured-${round}.db`), tableSql, startMs);
         using indexed = new OwnStore(join(folder, `indexed-${round}.db`), tableSql, startMs);
         const sides: [(typeof kinds)[number], Runner][] = [
           ["plain", plainRunner(plain)],
+          ["blob", blobRunner(withBlob)],
           ["captured", capturedRunner(captured, false)],
           ["indexed", capturedRunner(indexed, true)],
         ];
@@ -83,7 +94,7 @@ export const capture: Bench = {
             found.push(run(workload));
           }
         }
-        const sums = [plain, captured.db, indexed.db].map(checksumOf);
+        const sums = [plain, withBlob, captured.db, indexed.db].map(checksumOf);
         if (new Set(sums).size !== 1) throw new Error(`rows differ: ${sums.join(", ")}`);
         checksum = sums[0] as string;
       }
@@ -94,6 +105,7 @@ export const capture: Bench = {
       median(rates.get(kind)?.get(name) as number[]);
     const cases: BenchCase[] = [];
     const summary: Record<string, number> = {};
+    const floors: string[] = [];
     for (const { name } of workloads) {
       const peer = rateOf("plain", name);
       for (const kind of ["captured", "indexed"] as const) {
@@ -110,12 +122,16 @@ export const capture: Bench = {
         });
         if (kind === "captured") summary[`${name.replace(" × ", "_")}_factor`] = peer / ours;
       }
+      const floor = peer / rateOf("blob", name);
+      summary[`${name.replace(" × ", "_")}_floor_factor`] = floor;
+      floors.push(`${name} ${floor.toFixed(2)}`);
     }
     return {
       cases,
       summary: { ...summary, rows, rounds },
       notes: [
         `${rows} rows, medians of ${rounds} alternating rounds; a factor is plain / captured.`,
+        `Plain SQLite that also writes a blob of the clocks' size to a second table: ${floors.join(", ")}.`,
       ],
     };
   },
@@ -133,6 +149,44 @@ function plainRunner(db: Database): Runner {
       for (const values of parameters) {
         bindAll(statement, values);
         statement.step();
+      }
+      commit.step();
+      rows += parameters.length;
+    }
+    return rows / ((performance.now() - began) / 1000);
+  };
+}
+
+/** The same SQL, and for each row a blob by rowid. */
+function blobRunner(db: Database): Runner {
+  const begin = db.prepare("BEGIN IMMEDIATE");
+  const commit = db.prepare("COMMIT");
+  const insertBlob = db.prepare("INSERT INTO clocks (clock, id) VALUES (?, ?)");
+  const updateBlob = db.prepare("UPDATE clocks SET clock = ? WHERE id = ?");
+  const rowids = new Map<SqlValue, SqlValue>();
+  let written = 0;
+  return ({ sql, transactions }) => {
+    const isInsert = sql === insertSql;
+    const keyAt = isInsert ? 0 : 2;
+    const blob = new Uint8Array(isInsert ? clockBytes.inserted : clockBytes.updated);
+    const writeBlob = isInsert ? insertBlob : updateBlob;
+    using statement = db.prepare(sql);
+    let rows = 0;
+    const began = performance.now();
+    for (const parameters of transactions) {
+      begin.step();
+      for (const values of parameters) {
+        bindAll(statement, values);
+        statement.step();
+      }
+      for (const values of parameters) {
+        const key = values[keyAt] as SqlValue;
+        if (isInsert) rowids.set(key, rowids.size + 1);
+        // SQLite doesn't write what is there already.
+        blob[written % blob.length] = ++written;
+        writeBlob.bind(1, blob);
+        writeBlob.bind(2, rowids.get(key) as SqlValue);
+        writeBlob.step();
       }
       commit.step();
       rows += parameters.length;

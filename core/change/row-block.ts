@@ -60,7 +60,7 @@ interface WrittenTable {
 export class RowBlockWriter {
   /** Rows, whose tables at the front are known only after them. */
   readonly body: ByteWriter = new ByteWriter(4096);
-  #stamps = new StampTable();
+  readonly #stamps = new StampTable();
   readonly #tables = new Map<string, WrittenTable>();
   #table: WrittenTable | undefined;
   #tableName = "";
@@ -71,7 +71,7 @@ export class RowBlockWriter {
   /** Begins anew. */
   clear(): void {
     this.body.reuse();
-    this.#stamps = new StampTable();
+    this.#stamps.clear();
     this.#tables.clear();
     this.#table = undefined;
     this.#tableName = "";
@@ -172,6 +172,18 @@ class StampTable {
   readonly #before: number[] = [];
   #indexBySite: Map<Site, number> | undefined;
 
+  clear(): void {
+    this.#ms.length = 0;
+    this.#counts.length = 0;
+    this.#sites.length = 0;
+    this.#distinctSites.length = 0;
+    this.#siteIndexes.length = 0;
+    this.#last = -1;
+    this.#newestByKey = undefined;
+    this.#before.length = 0;
+    this.#indexBySite = undefined;
+  }
+
   indexOf(ms: number, count: number, site: Site): number {
     if (this.#isAt(this.#last, ms, count, site)) return this.#last;
     const stamps = this.#ms.length;
@@ -213,10 +225,13 @@ class StampTable {
 
   #add(ms: number, count: number, site: Site): number {
     const index = this.#ms.length;
+    const isLastSite = index > 0 && this.#sites[index - 1] === site;
     this.#ms.push(ms);
     this.#counts.push(count);
     this.#sites.push(site);
-    this.#siteIndexes.push(this.#siteIndex(site));
+    this.#siteIndexes.push(
+      isLastSite ? (this.#siteIndexes[index - 1] as number) : this.#siteIndex(site),
+    );
     if (this.#newestByKey !== undefined) {
       const key = hlcKey(ms, count);
       this.#before[index] = this.#newestByKey.get(key) ?? -1;

@@ -59,7 +59,8 @@ export class HlcClock {
       ms++;
       count = 0;
     }
-    assert(ms >= 0 && ms <= hlcMsMax, `hlc: milliseconds below 2**48, got ${ms}`);
+    // The message of an assertion is made even if it holds.
+    if (!(ms >= 0 && ms <= hlcMsMax)) assert(false, `hlc: milliseconds below 2**48, got ${ms}`);
     return { ms, count, site: this.#site };
   }
 

@@ -44,8 +44,8 @@ export class Journal {
 
   /** What was touched, if rows only came or were updated in their place; undefined when there was more. */
   get plain(): readonly RowNotes[] | undefined {
-    const isPlain = this.#touched.every((notes) => notes.isPlain);
-    return isPlain ? (this.#touched as RowNotes[]) : undefined;
+    for (const notes of this.#touched) if (!notes.isPlain) return undefined;
+    return this.#touched as RowNotes[];
   }
 
   /** The keys touched; a string says why the transaction can't be committed. */
@@ -62,6 +62,7 @@ export class Journal {
   }
 
   clear(): void {
+    if (this.#lastName === "") return;
     for (const notes of this.#touched) notes.clear();
     this.#touched.length = 0;
     this.#size = 0;

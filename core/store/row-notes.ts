@@ -52,8 +52,10 @@ export class RowNotes {
   }
 
   clear(): void {
-    this.first.clear();
-    this.arrived.clear();
+    // Clearing what is empty takes as long as noting a row.
+    if (this.first.size > 0) this.first.clear();
+    if (this.arrived.size > 0) this.arrived.clear();
+    if (this.#isPlain) return;
     this.#owners.clear();
     this.#isPlain = true;
   }
