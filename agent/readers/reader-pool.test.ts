@@ -251,6 +251,27 @@ test("a slow client's snapshot is given back once others have waited for long", 
   );
 });
 
+test("clients that don't read in every lane lose their place sooner when others wait", async () => {
+  pool.stop();
+  pool = newPool({ ...readerLimits, lanes: 2, crowdedStallMsMax: 20 });
+  const slow = ["slow", "slower"].map((sql) => pool.query(text(sql), 1000));
+  for (const job of slow) {
+    for (let i = 0; i < creditMax; i++) running().piece(job?.id as number);
+  }
+  // Nobody else wants anything: they have the time that they have.
+  await Bun.sleep(600);
+  expect([...running().cancelled.subarray(0, 2)]).toEqual([0, 0]);
+  const next = pool.query(text("next"), 1000);
+  const deadlineMs = performance.now() + 5000;
+  while (running().cancelled[0] === 0 && performance.now() < deadlineMs) await Bun.sleep(5);
+  for (const job of slow) running().ended(job?.id as number, "interrupted");
+  expect(running().reads.map(({ sql }) => sql)).toEqual(["slow", "slower", "next"]);
+  running().ended(next?.id as number);
+  await expect(Array.fromAsync(slow[0] as AsyncIterable<unknown>)).rejects.toThrow(
+    "too slow: a piece of the result was not read within 20 ms, and others wait",
+  );
+});
+
 test("queries and live queries that are run again have every other turn, and a lane is kept for these", async () => {
   const lent: string[] = [];
   const rerun = (sql: string) => {

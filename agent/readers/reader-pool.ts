@@ -52,6 +52,8 @@ export interface ReaderLimits {
   readonly waitingMax: number;
   /** How long a client may take over a piece of 64 KiB. */
   readonly stallMsMax: number;
+  /** The same while others wait, and every lane's client lets its piece lie. */
+  readonly crowdedStallMsMax: number;
   /** That the WAL may grow by under a snapshot, until its query is ended. */
   readonly walBytesMax: number;
   /** Without work the thread is ended after so long. */
@@ -72,6 +74,7 @@ export const readerLimits: ReaderLimits = {
   tryMs: budget.ms,
   waitingMax: 256,
   stallMsMax: 10_000,
+  crowdedStallMsMax: 1000,
   walBytesMax: 192 * 1024 * 1024,
   idleMs: 60_000,
   heapBytesMax: 256 * 1024 * 1024,
@@ -234,6 +237,12 @@ export class ReaderPool implements InitialRowsSource, RerunSource {
 
   get #isFull(): boolean {
     return this.#waiting.length >= this.#limits.waitingMax;
+  }
+
+  /** Others wait, and nothing is computed for anybody: whoever doesn't read would hold them up for as long as it likes. */
+  get #isCrowded(): boolean {
+    const lanes = this.#lanes.slice(0, this.#limits.lanes);
+    return this.#waiting.length > 0 && lanes.every((job) => job !== undefined && !job.isComputing);
   }
 
   #schemaVersion(): number {
@@ -417,16 +426,19 @@ export class ReaderPool implements InitialRowsSource, RerunSource {
 
   #look(): void {
     const nowMs = performance.now();
-    const { stallMsMax, graceMs, idleMs } = this.#limits;
+    const { graceMs, idleMs } = this.#limits;
+    const isCrowded = this.#isCrowded;
+    const stallMsMax = isCrowded ? this.#limits.crowdedStallMsMax : this.#limits.stallMsMax;
     const pausedMs = this.#pause.lastedMs(nowMs);
     for (const job of this.#lanes) {
       if (job === undefined) continue;
       const { waitingSinceMs } = job;
-      if (pausedMs > job.request.timeoutMs + stallMsMax) {
+      if (pausedMs > job.request.timeoutMs + this.#limits.stallMsMax) {
         this.#cancel(job, "ended: the write-ahead log has waited for its snapshot for too long");
       }
       if (waitingSinceMs !== undefined && nowMs - waitingSinceMs > stallMsMax) {
-        this.#cancel(job, `too slow: a piece of the result was not read within ${stallMsMax} ms`);
+        const why = `too slow: a piece of the result was not read within ${stallMsMax} ms`;
+        this.#cancel(job, isCrowded ? `${why}, and others wait` : why);
       }
       if (job.isComputing && nowMs - job.startedMs > job.request.timeoutMs + graceMs) {
         this.#options.log.error("a query can't be interrupted", { sql: job.request.sql });
