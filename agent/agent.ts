@@ -34,6 +34,7 @@ import type { OperationLine } from "./operations.ts";
 import { readSchemaFiles } from "./schema-files.ts";
 import { exitCodes, StartFailure } from "./start-failure.ts";
 import { StoreThread } from "./store-thread.ts";
+import { askForSlice, storeSliceMs } from "./time-slice.ts";
 import { warmUp } from "./warm-up.ts";
 
 export interface RunningAgent {
@@ -183,6 +184,7 @@ export async function startAgent(
     log.info("serving", { socket: config.api.socket, site: store.site, key: key.publicKey });
     const port = await net?.listening;
     if (port instanceof StartFailure) throw port;
+    askForSlice(storeSliceMs);
     const running = { store, link, servers: [server, ...tcpServers] };
     const warming = new AbortController();
     if (!standsAlone) warmUpSoon(store, warming.signal, log);

@@ -14,9 +14,11 @@ import { type MessagePort, receiveMessageOnPort } from "node:worker_threads";
 import type { LinkMessage } from "./link.ts";
 import { createMachine } from "./net-machine.ts";
 import { createNetRunner } from "./net-runner.ts";
+import { askForSlice, netSliceMs } from "./time-slice.ts";
 
 declare const self: Worker;
 
+askForSlice(netSliceMs);
 const runner = createNetRunner(
   { post: (message, transfer) => self.postMessage(message, transfer) },
   createMachine,

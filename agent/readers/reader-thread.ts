@@ -5,10 +5,12 @@
  * @module
  */
 
+import { askForSlice, readerSliceMs } from "../time-slice.ts";
 import type { ToReader } from "./messages.ts";
 import { ReaderRunner } from "./reader-runner.ts";
 
 declare const self: Worker;
 
+askForSlice(readerSliceMs);
 const runner = new ReaderRunner((message, transfer) => self.postMessage(message, transfer));
 self.onmessage = (event: MessageEvent<ToReader>) => runner.onMessage(event.data);
