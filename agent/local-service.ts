@@ -131,6 +131,7 @@ export class LocalService<C extends WriteCommit = WriteCommit> implements StoreS
     timeoutMs: number | undefined,
     access: Access = fullAccess,
   ): Promise<TransactOutcome> {
+    this.#host.served?.();
     const why = this.#host.writesRefused();
     if (why !== undefined) return { kind: "refused", status: 500, why };
     await this.#free();

@@ -1,6 +1,6 @@
 /**
- * How long the store thread works on a merge before others have a turn: by the clock, and shorter while
- * somebody reads here.
+ * How long the store thread works on a merge, or copies pages, before others have a turn: by the clock, and shorter
+ * while somebody reads or writes here.
  *
  * What a slice wrote is committed by the next, which can't be interrupted and takes about half as long. Longer
  * slices make fewer of them: with nobody to disturb a merge is up to twice as fast.
