@@ -24,6 +24,8 @@ interface RawStream {
   readonly socket: object | null;
   readonly bytesTransmitted: number;
   readonly bytesReceived: number;
+  /** What is written until the end of this turn isn't kept to fill a packet. Of our UDX only. */
+  hurry?(): void;
 }
 
 /** An Ed25519 pair as libsodium has it: `secretKey` is seed ‖ public key. */

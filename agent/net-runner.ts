@@ -245,7 +245,7 @@ class Running {
   #carryOut(effect: NodeEffect): void {
     switch (effect.kind) {
       case "send":
-        this.swarm.send(effect.peer, effect.bytes);
+        this.swarm.send(effect.peer, effect.bytes, effect.lane === 0);
         return;
       case "close":
         this.swarm.close(effect.peer, effect.why);

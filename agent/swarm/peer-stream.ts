@@ -114,9 +114,14 @@ export class PeerStream {
     return this.#waitingBytes + Math.max(0, unacked - (this.transport?.inflight ?? 0));
   }
 
-  /** Hands over a frame from `kind` on. It must not change until it is written. Only while open. */
-  send(frame: Uint8Array): void {
+  /**
+   * Hands over a frame from `kind` on. It must not change until it is written. Only while open.
+   *
+   * @param isUrgent It doesn't wait until more fills its packet.
+   */
+  send(frame: Uint8Array, isUrgent = false): void {
     if (this.#state !== "open") return;
+    if (isUrgent) this.transport?.hurry?.();
     this.#waiting.push(frame);
     this.#waitingBytes += frame.length;
     if (this.#isBlocked || this.#isScheduled) return;

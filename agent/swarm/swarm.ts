@@ -265,8 +265,8 @@ export class Swarm {
   }
 
   /** Nothing happens if the peer has just gone: its `disconnected` is told or on its way. */
-  send(peer: PeerId, frame: Uint8Array): void {
-    this.#connections.get(peer)?.stream.send(frame);
+  send(peer: PeerId, frame: Uint8Array, isUrgent = false): void {
+    this.#connections.get(peer)?.stream.send(frame, isUrgent);
   }
 
   close(peer: PeerId, why: string): void {

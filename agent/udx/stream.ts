@@ -3,7 +3,8 @@
  *
  * When things are sent: a write goes out in the same call while nothing is in flight, and in full
  * packets otherwise; what is left over, and acknowledgements, go at the end of the event loop's turn
- * (`Hub.schedule`). No timer stands between a write and its packet.
+ * (`Hub.schedule`). No timer stands between a write and its packet. A turn may last, where messages of another thread
+ * come faster than they are worked: {@link UDXStream.hurry} is for what shan't wait for its end.
  *
  * @module
  */
@@ -86,6 +87,8 @@ export class UDXStream extends Duplex implements HubStream {
   #previousSocket: UDXSocket | null = null;
   /** Set while it waits in `Hub.schedule`'s list. */
   _scheduled = false;
+  /** Packets that aren't full go out in the same call, too. */
+  #isHurried = false;
 
   #timer: ReturnType<typeof setTimeout> | null = null;
   #timerAt: number = Number.POSITIVE_INFINITY;
@@ -343,6 +346,13 @@ export class UDXStream extends Duplex implements HubStream {
     callback(null);
   }
 
+  /** What is written until the end of this turn goes out in the same call, also in packets that aren't full. */
+  hurry(): void {
+    if (!this.connected) return;
+    this.#isHurried = true;
+    if (!this._scheduled) this.#hub.schedule(this);
+  }
+
   override _writev(batch: Uint8Array[], callback: (error?: Error | null) => void): void {
     if (!this.connected) {
       // Not connected any more is an end like any other; not yet is a mistake.
@@ -352,7 +362,7 @@ export class UDXStream extends Duplex implements HubStream {
     }
     let drained = true;
     for (const bytes of batch) drained = this.#machine.write(bytes);
-    this.#transmit(this.#machine.quiet);
+    this.#transmit(this.#isHurried || this.#machine.quiet);
     if (drained) callback(null);
     else this.#onWritten = callback;
   }
@@ -447,6 +457,7 @@ export class UDXStream extends Duplex implements HubStream {
 
   /** The end of the event loop's turn: sends what was left for it. */
   _onTurnEnd(): void {
+    this.#isHurried = false;
     if (this.#closed) return;
     this.#transmit(true);
   }

@@ -144,3 +144,28 @@ test("END, and a peer that missed our last acknowledgement is told again", async
   expect(await next()).toEqual(packet(0, 2, 1));
   other.destroy();
 });
+
+test("what is in a hurry doesn't wait for the end of the turn", async () => {
+  const microtasks = async () => {
+    for (let i = 0; i < 20; i++) await Promise.resolve();
+  };
+  stream.write("a");
+  await microtasks();
+  expect(stream.packetsTransmitted).toBe(1);
+  // A packet is on its way: this one is kept to be filled.
+  stream.write("b");
+  await microtasks();
+  expect(stream.packetsTransmitted).toBe(1);
+  stream.hurry();
+  stream.write("c");
+  await microtasks();
+  expect(stream.packetsTransmitted).toBe(2);
+  // From the next turn on all is as before.
+  await new Promise((resolve) => setImmediate(resolve));
+  stream.write("d");
+  await microtasks();
+  expect(stream.packetsTransmitted).toBe(2);
+  expect((await next()).at(-1)).toBe(97);
+  expect((await next()).slice(-2)).toEqual([98, 99]);
+  expect((await next()).at(-1)).toBe(100);
+});
