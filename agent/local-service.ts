@@ -69,8 +69,8 @@ export interface LocalServiceHost<C extends WriteCommit> {
    * Left out where it always is.
    */
   readonly whenFree?: () => Promise<void> | undefined;
-  /** Runs what a client asked for, and takes note of how long it takes. */
-  readonly measured?: <T>(kind: "query" | "write", work: () => T) => T;
+  /** What a client asked for, begun then (`performance.now`), has just ended. */
+  readonly took?: (kind: "query" | "write", begunMs: number) => void;
   /** A client was served. */
   readonly served?: () => void;
   /** Milliseconds since this node was last identical with a peer; undefined for never. */
@@ -137,9 +137,13 @@ export class LocalService<C extends WriteCommit = WriteCommit> implements StoreS
     await this.#free();
     const onCommit = (commit: LocalCommit<C>): void => this.#committed(commit);
     const { durable, nowMs } = this.#host;
-    const outcome = this.#measured("write", () =>
-      this.#writer.transact(statements, timeoutMs, nowMs, onCommit, access),
-    );
+    const begunMs = performance.now();
+    let outcome: TransactOutcome;
+    try {
+      outcome = this.#writer.transact(statements, timeoutMs, nowMs, onCommit, access);
+    } finally {
+      this.#host.took?.("write", begunMs);
+    }
     if (durable === undefined || outcome.kind === "refused") return outcome;
     try {
       await durable();
@@ -156,10 +160,14 @@ export class LocalService<C extends WriteCommit = WriteCommit> implements StoreS
     access: Access = fullAccess,
   ): QueryOutcome {
     this.#host.served?.();
-    return (
-      this.#mayNotRead(statement, access) ??
-      this.#measured("query", () => this.#query(statement, timeoutMs))
-    );
+    const refusal = this.#mayNotRead(statement, access);
+    if (refusal !== undefined) return refusal;
+    const begunMs = performance.now();
+    try {
+      return this.#query(statement, timeoutMs);
+    } finally {
+      this.#host.took?.("query", begunMs);
+    }
   }
 
   /** Here, if it is short; one that isn't is begun anew in the reader thread. */
@@ -331,10 +339,6 @@ export class LocalService<C extends WriteCommit = WriteCommit> implements StoreS
   endStreams(): void {
     this.live.endAll();
     this.#updates.endAll();
-  }
-
-  #measured<T>(kind: "query" | "write", work: () => T): T {
-    return this.#host.measured?.(kind, work) ?? work();
   }
 
   /** Returns at once, in most cases: `await` on nothing costs no turn of the event loop. */

@@ -351,7 +351,7 @@ export class StoreThread {
       durable: group === undefined ? undefined : () => group.durable(),
       whenFree: () => this.#turns.whenFree(),
       served: () => this.#pace.served(),
-      measured: (kind, work) => this.#meter.measure(kind, work),
+      took: (kind, begunMs) => this.#meter.took(kind, begunMs),
       agreedMs: () => agreements?.agoMs(),
       health: () => this.#status.health(),
       status: () => this.#status.describe(),

@@ -29,11 +29,16 @@ export class TurnMeter {
     try {
       return work();
     } finally {
-      const nowMs = performance.now();
-      if (nowMs - this.#begunMs > rememberedMs) this.#turnOver(nowMs);
-      const ms = nowMs - begunMs;
-      if (ms > (this.#longest.get(kind) ?? 0)) this.#longest.set(kind, ms);
+      this.took(kind, begunMs);
     }
+  }
+
+  /** Something that was begun then has just ended. */
+  took(kind: TurnKind, begunMs: number): void {
+    const nowMs = performance.now();
+    if (nowMs - this.#begunMs > rememberedMs) this.#turnOver(nowMs);
+    const ms = nowMs - begunMs;
+    if (ms > (this.#longest.get(kind) ?? 0)) this.#longest.set(kind, ms);
   }
 
   /** Of the last 5 to 10 s with any, ms. */
