@@ -5,6 +5,7 @@ import type { MemberRow, PeerId, StoreReply, StoreRequest } from "../core/node/b
 import { encodeKey } from "../core/row/key.ts";
 import type { RowState } from "../core/row/row-state.ts";
 import { readSchema } from "../core/schema/schema-reader.ts";
+import { until } from "../test/until.ts";
 import { openDatabase } from "../wasm/database.ts";
 import { MemoryVfs } from "../wasm/vfs/memory.ts";
 import { createLog } from "./log.ts";
@@ -66,14 +67,6 @@ function apply(ticket: number, lane: Lane, body: Uint8Array): StoreRequest {
 }
 
 const nextTurn = () => new Promise((resolve) => setImmediate(resolve));
-
-async function until(isTrue: () => boolean): Promise<void> {
-  const deadlineMs = performance.now() + 20_000;
-  while (!isTrue()) {
-    if (performance.now() > deadlineMs) throw new Error("not within 20 s");
-    await nextTurn();
-  }
-}
 
 test("2,000 queued bulk changesets delay an urgent one by at most one commit", async () => {
   const thread = createStoreThread();

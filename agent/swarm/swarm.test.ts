@@ -1,8 +1,10 @@
 /// <reference path="../hyperswarm.d.ts" />
+
 import { afterAll, expect, test } from "bun:test";
 import DHT from "hyperdht";
 import { admissionBytes, writeAdmission } from "../../core/change/admission.ts";
 import type { PeerId } from "../../core/node/border.ts";
+import { until } from "../../test/until.ts";
 import { type Bootstrap, startBootstrap } from "./bootstrap.ts";
 import { bootstrapsOf } from "./cluster-dht.ts";
 import { type Swarm, type SwarmOptions, startSwarm } from "./swarm.ts";
@@ -71,14 +73,6 @@ async function node(bootstrap: string[], options: Partial<SwarmOptions> = {}): P
   if (started.kind === "failed") throw new Error(started.why);
   open.push(started.swarm);
   return { swarm: started.swarm, log, frames, kept };
-}
-
-async function until(what: string, isSo: () => boolean, deadlineMs = 10_000): Promise<void> {
-  const deadline = Date.now() + deadlineMs;
-  while (!isSo()) {
-    if (Date.now() > deadline) throw new Error(`not within ${deadlineMs} ms: ${what}`);
-    await Bun.sleep(2);
-  }
 }
 
 const connected = (node: Node, peer: Node) => () =>

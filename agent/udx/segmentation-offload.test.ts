@@ -1,5 +1,6 @@
 import { describe, expect, test } from "bun:test";
 import { testIf } from "../../test/real.ts";
+import { until } from "../../test/until.ts";
 import { SegmentationOffload } from "./segmentation-offload.ts";
 
 type Raw = import("bun").udp.Socket<"buffer"> & { readonly fd: number };
@@ -37,14 +38,6 @@ async function openPair(): Promise<{
   };
 }
 
-async function waitFor(condition: () => boolean): Promise<void> {
-  const deadline = Date.now() + 5000;
-  while (!condition()) {
-    if (Date.now() > deadline) throw new Error("waited too long");
-    await Bun.sleep(2);
-  }
-}
-
 // Elsewhere there is no offload, and `bun-socket.ts` does without.
 describe.skipIf(process.platform !== "linux")("one call", async () => {
   const { raw, port, received, close } = await openPair();
@@ -73,7 +66,7 @@ describe.skipIf(process.platform !== "linux")("one call", async () => {
   testIf(missing, "delivers each as it was", async () => {
     const batch = batchOf(port, HOST, 1472, 1472, 1472, 7);
     expect(offload.send(batch, 0, 4)).toBe(true);
-    await waitFor(() => received.length === 4);
+    await until(() => received.length === 4);
     expect(received).toEqual([
       [1472, 1],
       [1472, 2],

@@ -3,6 +3,7 @@ import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { runPatina, startTestAgent } from "../agent-process.ts";
+import { until } from "../until.ts";
 import { fresh, open, post, resume } from "./live-queries-reader.ts";
 import { seeded } from "./live-queries-world.ts";
 
@@ -23,14 +24,6 @@ const queries = [
   "SELECT id FROM instances ORDER BY n DESC, id LIMIT 3",
 ];
 const kills = Number(process.env.PATINA_TEST_LIVE_KILLS ?? 10);
-
-async function until(what: string, isTrue: () => Promise<boolean>): Promise<void> {
-  const deadlineMs = performance.now() + 20_000;
-  while (!(await isTrue())) {
-    if (performance.now() > deadlineMs) throw new Error(`not within 20 s: ${what}`);
-    await Bun.sleep(5);
-  }
-}
 
 function statement(random: () => number): string {
   const int = (end: number) => Math.floor(random() * end);

@@ -13,6 +13,7 @@ import { type GoneRows, HashClaims, type RowHashes } from "../../agent/live/row-
 import { type InitialQuery, readRow } from "../../agent/live/subscription.ts";
 import { NotOfQueryError } from "../../agent/readers/read-job.ts";
 import type { QueryRunner } from "../../agent/sql/query-runner.ts";
+import { until } from "../until.ts";
 import { Folded } from "./live-queries-folded.ts";
 import { createPlainAgent, type PlainAgent } from "./plain-agent.ts";
 
@@ -71,14 +72,6 @@ class SteppedReruns implements RerunSource {
   async whole(): Promise<void> {
     await this.lend();
     await this.finish();
-  }
-}
-
-async function until(is: () => boolean): Promise<void> {
-  const deadlineMs = performance.now() + 10_000;
-  while (!is()) {
-    if (performance.now() > deadlineMs) throw new Error("it didn't come to be in time");
-    await new Promise((resolve) => setImmediate(resolve));
   }
 }
 

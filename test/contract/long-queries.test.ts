@@ -18,6 +18,7 @@ import { readSchema } from "../../core/schema/schema-reader.ts";
 import { openDatabase } from "../../wasm/database.ts";
 import { FileVfs } from "../../wasm/vfs/file.ts";
 import { MemoryVfs } from "../../wasm/vfs/memory.ts";
+import { until } from "../until.ts";
 import { Folded } from "./live-queries-folded.ts";
 
 // On a busy machine a commit of many rows takes its time.
@@ -99,14 +100,6 @@ async function rest(chunks: AsyncIterator<Uint8Array>): Promise<string> {
 
 const readers = () =>
   JSON.parse(JSON.stringify(thread.readersReport())) as { running: number; alive: boolean };
-
-async function until(is: () => boolean | Promise<boolean>): Promise<void> {
-  const deadlineMs = performance.now() + 10_000;
-  while (!(await is())) {
-    if (performance.now() > deadlineMs) throw new Error("it didn't come to be in time");
-    await Bun.sleep(5);
-  }
-}
 
 test("a long result is a snapshot: commits, checkpoints and the end of the WAL don't reach it", async () => {
   open();

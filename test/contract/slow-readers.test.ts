@@ -4,6 +4,7 @@ import { connect, type Socket } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { type HttpServer, serveUnix } from "../../agent/api/http-server.ts";
+import { until } from "../until.ts";
 import { HttpClient } from "./http-target.ts";
 import { createPlainAgent, type PlainAgent } from "./plain-agent.ts";
 
@@ -34,14 +35,6 @@ afterEach(async () => {
   rmSync(folder, { recursive: true });
   expect(faults).toEqual([]);
 });
-
-async function until(isTrue: () => boolean | Promise<boolean>): Promise<void> {
-  const deadlineMs = performance.now() + 10_000;
-  while (!(await isTrue())) {
-    if (performance.now() > deadlineMs) throw new Error("not within 10 s");
-    await new Promise((resolve) => setImmediate(resolve));
-  }
-}
 
 function openRaw(sql: string): Socket {
   const body = JSON.stringify(sql);

@@ -11,6 +11,7 @@ import { BodyRoom } from "../../agent/api/body-room.ts";
 import { Front, RouteRoom } from "../../agent/api/front.ts";
 import { serveTcp, type TcpServer } from "../../agent/api/http-server.ts";
 import { missingProgram, testIf } from "../real.ts";
+import { until } from "../until.ts";
 import { HttpClient } from "./http-target.ts";
 import { createPlainAgent, type PlainAgent } from "./plain-agent.ts";
 
@@ -51,14 +52,6 @@ function client(isH2c: boolean): HttpClient {
   return made;
 }
 const listeners = () => agent.service.live.listenerCount;
-
-async function until(isTrue: () => boolean | Promise<boolean>): Promise<void> {
-  const deadlineMs = performance.now() + 10_000;
-  while (!(await isTrue())) {
-    if (performance.now() > deadlineMs) throw new Error("not within 10 s");
-    await new Promise((resolve) => setImmediate(resolve));
-  }
-}
 
 function openRaw(): { socket: Socket; text: () => string; isClosed: () => boolean } {
   const socket = connect(server.address.port, "127.0.0.1");

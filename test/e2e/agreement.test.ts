@@ -11,6 +11,7 @@ import { join } from "node:path";
 import { freeUdpPort } from "../../agent/swarm/free-port.ts";
 import { patinaCommand, runPatina, startTestAgent, type TestAgent } from "../agent-process.ts";
 import { HttpClient } from "../contract/http-target.ts";
+import { until } from "../until.ts";
 
 let folder: string;
 let bootstrap: Bun.Subprocess;
@@ -56,12 +57,8 @@ const agreedMs = async (agent: TestAgent): Promise<number> => {
   return text === "none" ? Number.POSITIVE_INFINITY : Number(text);
 };
 
-async function until(what: string, isTrue: () => Promise<boolean>): Promise<void> {
-  const deadlineMs = performance.now() + 30_000;
-  while (!(await isTrue())) {
-    if (performance.now() > deadlineMs) throw new Error(`not within 30 s: ${what}\n${a.log()}`);
-    await Bun.sleep(50);
-  }
+function eventually(what: string, isTrue: () => Promise<boolean>): Promise<void> {
+  return until(what, isTrue, 30_000, () => a.log());
 }
 
 const statusOf = async (agent: TestAgent) =>
@@ -72,10 +69,10 @@ test("agents that agree say so, over and over", async () => {
   await http.transact("[\"INSERT INTO t VALUES (1, 'x')\"]");
   // A comparison a second or so: it never grows old.
   for (const agent of [a, b]) {
-    await until("they agree", async () => (await agreedMs(agent)) < 3000);
+    await eventually("they agree", async () => (await agreedMs(agent)) < 3000);
   }
   let before = await agreedMs(a);
-  await until("they agree again", async () => {
+  await eventually("they agree again", async () => {
     const now = await agreedMs(a);
     const isNewer = now < before;
     before = now;
@@ -114,7 +111,7 @@ test("an agent that is cut off says how long it has been", async () => {
   process.kill(b.pid, "SIGSTOP");
   const stoppedMs = performance.now();
   let last = 0;
-  await until("it has grown to 5 s", async () => {
+  await eventually("it has grown to 5 s", async () => {
     const now = await agreedMs(a);
     last = now;
     return now > 5000;
@@ -133,5 +130,5 @@ test("an agent that is cut off says how long it has been", async () => {
   expect(agreed[0].ms).toBeGreaterThanOrEqual(last);
 
   process.kill(b.pid, "SIGCONT");
-  await until("they agree again", async () => (await agreedMs(a)) < 2000);
+  await eventually("they agree again", async () => (await agreedMs(a)) < 2000);
 }, 90_000);

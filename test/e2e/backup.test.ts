@@ -6,6 +6,7 @@ import { join } from "node:path";
 import { PatinaClient } from "../../agent/client/client.ts";
 import { freeUdpPort } from "../../agent/swarm/free-port.ts";
 import { patinaCommand, runPatina, startTestAgent, type TestAgent } from "../agent-process.ts";
+import { until } from "../until.ts";
 
 const schema =
   "CREATE TABLE instances (id TEXT NOT NULL PRIMARY KEY, node TEXT NOT NULL DEFAULT '', n INTEGER);\n";
@@ -23,14 +24,8 @@ const start = (name: string, more: readonly string[] = []): Promise<TestAgent> =
 const rowsOf = async (agent: TestAgent, sql: string) =>
   (await new PatinaClient(agent.socket).query(sql)).rows;
 
-async function until(what: string, isTrue: () => Promise<boolean>): Promise<void> {
-  const deadlineMs = performance.now() + 60_000;
-  while (!(await isTrue())) {
-    if (performance.now() > deadlineMs) {
-      throw new Error(`not within 60 s: ${what}\n${agents.map((agent) => agent.log()).join("\n")}`);
-    }
-    await Bun.sleep(50);
-  }
+function eventually(what: string, isTrue: () => Promise<boolean>): Promise<void> {
+  return until(what, isTrue, 60_000, () => agents.map((agent) => agent.log()).join("\n"));
 }
 
 beforeAll(async () => {
@@ -62,7 +57,7 @@ afterAll(async () => {
 test("a stale backup is restored into a busy cluster: no write of a peer's is lost, and all are the same", async () => {
   const [a, b, c] = agents as [TestAgent, TestAgent, TestAgent];
   const client = (agent: TestAgent) => new PatinaClient(agent.socket);
-  await until("three members", async () => {
+  await eventually("three members", async () => {
     const states = await rowsOf(a, "SELECT state FROM patina_members");
     return states.length === 3 && states.every(([state]) => state === "ALIVE");
   });
@@ -70,7 +65,7 @@ test("a stale backup is restored into a busy cluster: no write of a peer's is lo
     "WITH RECURSIVE k(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM k WHERE i < 2000) INSERT INTO instances SELECT 'old-' || i, 'a', 0 FROM k",
   );
   for (const agent of [b, c]) {
-    await until("all have the rows", async () => {
+    await eventually("all have the rows", async () => {
       return (await rowsOf(agent, "SELECT count(*) FROM instances"))[0]?.[0] === 2000;
     });
   }
@@ -102,7 +97,7 @@ test("a stale backup is restored into a busy cluster: no write of a peer's is lo
   expect(again).toMatchObject({ code: 1, stderr: expect.stringContaining("is there already") });
   // After the backup, and acknowledged by the others before a stops.
   await client(a).transact("INSERT INTO instances VALUES ('after', 'a', 1)");
-  await until("b has it", async () => {
+  await eventually("b has it", async () => {
     return (await rowsOf(b, "SELECT 1 FROM instances WHERE id = 'after'")).length === 1;
   });
   const dataDir = join(folder, "a", "data");
@@ -125,7 +120,7 @@ test("a stale backup is restored into a busy cluster: no write of a peer's is lo
 
   const all = "SELECT id, node, n FROM instances ORDER BY id";
   const text = async (agent: TestAgent) => JSON.stringify(await rowsOf(agent, all));
-  await until("all the same", async () => {
+  await eventually("all the same", async () => {
     const [x, y, z] = await Promise.all([text(back), text(b), text(c)]);
     return x === y && y === z;
   });

@@ -5,6 +5,7 @@ import { join } from "node:path";
 import { PatinaClient } from "../../agent/client/client.ts";
 import { freeUdpPort } from "../../agent/swarm/free-port.ts";
 import { patinaCommand, runPatina, startTestAgent, type TestAgent } from "../agent-process.ts";
+import { until } from "../until.ts";
 
 const schema = `
 CREATE TABLE instances (id TEXT NOT NULL PRIMARY KEY, node TEXT NOT NULL DEFAULT '', status TEXT NOT NULL DEFAULT 'up');
@@ -22,12 +23,8 @@ const start = (name: string): Promise<TestAgent> =>
     arguments: ["-c", join(folder, "patina.toml"), "--name", name, "--bootstrap", address],
   });
 
-async function until(what: string, isTrue: () => Promise<boolean>): Promise<void> {
-  const deadlineMs = performance.now() + 30_000;
-  while (!(await isTrue())) {
-    if (performance.now() > deadlineMs) throw new Error(`not within 30 s: ${what}\n${b.log()}`);
-    await Bun.sleep(20);
-  }
+function eventually(what: string, isTrue: () => Promise<boolean>): Promise<void> {
+  return until(what, isTrue, 30_000, () => b.log());
 }
 
 const rowsOf = async (agent: TestAgent, sql: string) =>
@@ -72,7 +69,7 @@ afterAll(async () => {
 });
 
 test("agents that know only the bootstrap and the cluster's file find each other", async () => {
-  await until(
+  await eventually(
     "both alive",
     async () => (await stateOf(b, "a")) === "ALIVE" && (await stateOf(a, "b")) === "ALIVE",
   );
@@ -109,7 +106,7 @@ test("a write on one is an event and a row on the other", async () => {
 });
 
 test("health counts both, and has a lag", async () => {
-  await until("health", async () => {
+  await eventually("health", async () => {
     const { status, body } = await new PatinaClient(b.socket).health();
     return status === 200 && JSON.parse(body).response.members === 2;
   });
@@ -118,26 +115,29 @@ test("health counts both, and has a lag", async () => {
 
 test("an agent that is killed becomes DOWN, comes back with its port, and catches up", async () => {
   await a.kill();
-  await until("a suspect", async () => (await stateOf(b, "a")) !== "ALIVE");
+  await eventually("a suspect", async () => (await stateOf(b, "a")) !== "ALIVE");
   await new PatinaClient(b.socket).transact(
     "INSERT INTO instances (id, node) VALUES ('web-2', 'b'), ('web-3', 'b')",
   );
   const { port } = a;
   a = await start("a");
   expect(a.port).toBe(port);
-  await until("a alive", async () => (await stateOf(b, "a")) === "ALIVE");
-  await until("a equal", async () => (await rowsOf(a, "SELECT id FROM instances")).length === 2);
+  await eventually("a alive", async () => (await stateOf(b, "a")) === "ALIVE");
+  await eventually(
+    "a equal",
+    async () => (await rowsOf(a, "SELECT id FROM instances")).length === 2,
+  );
   expect(await rowsOf(a, "SELECT * FROM instances ORDER BY id")).toEqual(
     await rowsOf(b, "SELECT * FROM instances ORDER BY id"),
   );
 }, 60_000);
 
 test("an agent that is stopped in order isn't DOWN at once", async () => {
-  await until("a alive", async () => (await stateOf(b, "a")) === "ALIVE");
+  await eventually("a alive", async () => (await stateOf(b, "a")) === "ALIVE");
   expect(await a.stop()).toBe(0);
   expect(await stateOf(b, "a")).not.toBe("DOWN");
   a = await start("a");
-  await until("a alive again", async () => (await stateOf(b, "a")) === "ALIVE");
+  await eventually("a alive again", async () => (await stateOf(b, "a")) === "ALIVE");
 }, 60_000);
 
 test("an agent of another cluster gets nothing", async () => {
@@ -163,7 +163,10 @@ test("an agent of another cluster gets nothing", async () => {
       address,
     ],
   });
-  await until("refused", async () => /peer refused/.test(b.log()) || /peer refused/.test(a.log()));
+  await eventually(
+    "refused",
+    async () => /peer refused/.test(b.log()) || /peer refused/.test(a.log()),
+  );
   expect(await rowsOf(stranger, "SELECT * FROM instances")).toEqual([]);
   expect(await stateOf(b, name)).toBeUndefined();
   await stranger.stop();

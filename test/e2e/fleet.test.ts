@@ -9,7 +9,8 @@ import { expect, test } from "bun:test";
 import { availableParallelism, loadavg } from "node:os";
 import { type Bootstrap, startBootstrap } from "../../agent/swarm/bootstrap.ts";
 import { freeUdpPort } from "../../agent/swarm/free-port.ts";
-import { NetCluster, type NetPeer, until } from "./net-cluster.ts";
+import { until } from "../until.ts";
+import { NetCluster, type NetPeer } from "./net-cluster.ts";
 import { isOneGraph, NetFleet } from "./net-fleet.ts";
 
 const timeoutMs = 90_000;

@@ -6,6 +6,7 @@ import { type ApiFailure, PatinaClient } from "../../agent/client/client.ts";
 import { freeUdpPort } from "../../agent/swarm/free-port.ts";
 import { runPatina, startTestAgent, type TestAgent } from "../agent-process.ts";
 import { testIf } from "../real.ts";
+import { until } from "../until.ts";
 
 const schema = "CREATE TABLE t (id TEXT NOT NULL PRIMARY KEY, v TEXT, n INTEGER);\n";
 /** Of the file system that the agent has its data on. */
@@ -17,14 +18,8 @@ let missing: string | undefined;
 let a: TestAgent;
 let b: TestAgent;
 
-async function until(what: string, isTrue: () => Promise<boolean>): Promise<void> {
-  const deadlineMs = performance.now() + 60_000;
-  while (!(await isTrue())) {
-    if (performance.now() > deadlineMs) {
-      throw new Error(`not within 60 s: ${what}\n${a?.log()}\n${b?.log()}`);
-    }
-    await Bun.sleep(50);
-  }
+function eventually(what: string, isTrue: () => Promise<boolean>): Promise<void> {
+  return until(what, isTrue, 60_000, () => `${a?.log()}\n${b?.log()}`);
 }
 
 /** A file of nothing takes all the room there is. */
@@ -77,7 +72,7 @@ testIf(
     await theirs.transact(
       "WITH RECURSIVE k(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM k WHERE i < 500) INSERT INTO t SELECT 'r' || i, '', 0 FROM k",
     );
-    await until("a has b's rows", async () => (await count(mine)) === 500);
+    await eventually("a has b's rows", async () => (await count(mine)) === 500);
 
     const ballast = join(mounted as string, "ballast");
     fill(ballast);
@@ -93,7 +88,7 @@ testIf(
       `WITH RECURSIVE k(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM k WHERE i < 300) INSERT INTO t SELECT 'b' || i, hex(zeroblob(5000)), 0 FROM k`,
       "UPDATE t SET n = 7 WHERE id = 'r7'",
     );
-    await until("a says that it can't write", async () => {
+    await eventually("a says that it can't write", async () => {
       return JSON.parse(await mine.get("/v1/status")).store_error !== null;
     });
     expect(JSON.parse(await mine.get("/v1/status")).store_error).toContain("full");
@@ -101,9 +96,9 @@ testIf(
     expect((await mine.query("SELECT n FROM t WHERE id = 'r7'")).rows).toEqual([[0]]);
 
     rmSync(ballast);
-    await until("a has everything", async () => (await count(mine)) === 800);
+    await eventually("a has everything", async () => (await count(mine)) === 800);
     expect(await mine.transact(large)).toMatchObject({ rowsAffected: [1] });
-    await until("both are the same", async () => {
+    await eventually("both are the same", async () => {
       const [x, y] = await Promise.all(
         [mine, theirs].map(async (client) => JSON.parse(await client.get("/v1/status"))),
       );

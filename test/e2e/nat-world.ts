@@ -15,8 +15,9 @@
 import type { NetOptions } from "../../agent/link.ts";
 import { startBootstrap } from "../../agent/swarm/bootstrap.ts";
 import { missingProgram } from "../real.ts";
+import { until } from "../until.ts";
 import { unshareOptions } from "./hidden-tree.ts";
-import { NetPeer, until } from "./net-cluster.ts";
+import { NetPeer } from "./net-cluster.ts";
 
 export interface NatResult {
   /** Whether a ping is answered: by a DHT node, and by the node behind a NAT that it wasn't punched for. */

@@ -7,20 +7,8 @@
 import { join } from "node:path";
 import type { NetOptions } from "../../agent/link.ts";
 import { startBootstrap } from "../../agent/swarm/bootstrap.ts";
+import { until } from "../until.ts";
 import type { PeerCommand, PeerEvent } from "./net-peer.ts";
-
-/** Waits for `isSo`, and fails with what was waited for. */
-export async function until(
-  what: string,
-  isSo: () => boolean | Promise<boolean>,
-  deadlineMs = 15_000,
-): Promise<void> {
-  const deadline = Date.now() + deadlineMs;
-  while (!(await isSo())) {
-    if (Date.now() > deadline) throw new Error(`not within ${deadlineMs} ms: ${what}`);
-    await Bun.sleep(5);
-  }
-}
 
 export class NetPeer implements AsyncDisposable {
   readonly name: string;

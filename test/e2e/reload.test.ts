@@ -5,6 +5,7 @@ import { join } from "node:path";
 import { PatinaClient } from "../../agent/client/client.ts";
 import { freeUdpPort } from "../../agent/swarm/free-port.ts";
 import { runPatina, startTestAgent, type TestAgent } from "../agent-process.ts";
+import { until } from "../until.ts";
 
 const t = "CREATE TABLE t (id TEXT NOT NULL PRIMARY KEY, v TEXT NOT NULL DEFAULT '')";
 const big = "CREATE TABLE big (id TEXT NOT NULL PRIMARY KEY, n INTEGER)";
@@ -25,12 +26,8 @@ const start = (name: string): Promise<TestAgent> =>
 
 const reload = (...more: readonly string[]) => runPatina(["reload", "--socket", a.socket, ...more]);
 
-async function until(what: string, isTrue: () => Promise<boolean>): Promise<void> {
-  const deadlineMs = performance.now() + 60_000;
-  while (!(await isTrue())) {
-    if (performance.now() > deadlineMs) throw new Error(`not within 60 s: ${what}\n${a.log()}`);
-    await Bun.sleep(50);
-  }
+function eventually(what: string, isTrue: () => Promise<boolean>): Promise<void> {
+  return until(what, isTrue, 60_000, () => a.log());
 }
 
 beforeAll(async () => {
@@ -114,7 +111,7 @@ test("SIGHUP does the same", async () => {
   const u = "CREATE TABLE u (id TEXT NOT NULL PRIMARY KEY)";
   schemaOf("a", `${grown};\n${big};\n${u};\nCREATE TABLE hup (id TEXT NOT NULL PRIMARY KEY);\n`);
   process.kill(a.pid, "SIGHUP");
-  await until("the new table", async () => {
+  await eventually("the new table", async () => {
     try {
       return (await client.transact("INSERT INTO hup VALUES ('z')")).version !== null;
     } catch {
@@ -131,7 +128,7 @@ test("a filled local table becomes replicated: its rows reach the others", async
   );
   // The others have it replicated, and rows of their own, one of the same key.
   await peer.transact("INSERT INTO big VALUES ('r5', -1), ('own', -2)");
-  await until("a holds b's rows", async () => {
+  await eventually("a holds b's rows", async () => {
     const { not_shown: notShown } = JSON.parse(await client.get("/v1/status"));
     return notShown.some((one: { table: string; cells: number }) => one.cells === 2);
   });
@@ -144,7 +141,7 @@ test("a filled local table becomes replicated: its rows reach the others", async
     not_shown: [],
   });
   const all = "SELECT * FROM big ORDER BY id";
-  await until("the same rows", async () => {
+  await eventually("the same rows", async () => {
     const [x, y] = await Promise.all([client.query(all), peer.query(all)]);
     return x.rows.length === rows + 1 && JSON.stringify(x.rows) === JSON.stringify(y.rows);
   });
@@ -153,7 +150,7 @@ test("a filled local table becomes replicated: its rows reach the others", async
     Promise.all(
       [client, peer].map(async (one) => JSON.parse(await one.get("/v1/status")).rows_held),
     );
-  await until("as many rows held", async () => {
+  await eventually("as many rows held", async () => {
     const [x, y] = await roots();
     return x === y;
   });

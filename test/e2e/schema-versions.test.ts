@@ -5,6 +5,7 @@ import { join } from "node:path";
 import { PatinaClient } from "../../agent/client/client.ts";
 import { freeUdpPort } from "../../agent/swarm/free-port.ts";
 import { runPatina, startTestAgent, type TestAgent } from "../agent-process.ts";
+import { until } from "../until.ts";
 
 /** What three releases of an application declare, each more than the one before. */
 const versions = {
@@ -24,15 +25,10 @@ const start = async (name: string): Promise<PatinaClient> => {
   return new PatinaClient(agent.socket);
 };
 
-async function until(what: string, isTrue: () => Promise<boolean>): Promise<void> {
-  const deadlineMs = performance.now() + 60_000;
-  while (!(await isTrue())) {
-    if (performance.now() > deadlineMs) {
-      const logs = [...agents.values()].map((agent) => agent.log());
-      throw new Error(`not within 60 s: ${what}\n${logs.join("\n")}`);
-    }
-    await Bun.sleep(20);
-  }
+function eventually(what: string, isTrue: () => Promise<boolean>): Promise<void> {
+  return until(what, isTrue, 60_000, () =>
+    [...agents.values()].map((agent) => agent.log()).join("\n"),
+  );
 }
 
 const statusOf = async (client: PatinaClient) => JSON.parse(await client.get("/v1/status"));
@@ -77,7 +73,7 @@ test("three schemas in one cluster agree to the last digest; what is held surfac
   const a = await start("a");
   // Until it has found itself identical with a peer an agent answers, and says that it isn't ready.
   let early = 0;
-  await until("a is ready", async () => {
+  await eventually("a is ready", async () => {
     const { status, body } = await a.health();
     const { ready } = await statusOf(a);
     if (ready) expect(await countOf(a, "SELECT count(*) FROM t")).toBe(rows);
@@ -86,7 +82,7 @@ test("three schemas in one cluster agree to the last digest; what is held surfac
     return ready;
   });
   expect(early).toBeGreaterThan(0);
-  await until("all have all", async () => agree([a, b, c]));
+  await eventually("all have all", async () => agree([a, b, c]));
   expect((await statusOf(a)).not_shown).toEqual([
     { table: "t", column: "weight", cells: rows },
     { table: "u", column: "", cells: 2 },
@@ -106,12 +102,12 @@ test("three schemas in one cluster agree to the last digest; what is held surfac
     ["r7", "down", 7],
     ["r8", "up", -8],
   ];
-  await until("c has them", async () => {
+  await eventually("c has them", async () => {
     return Bun.deepEquals((await c.query(some)).rows as unknown[], expected);
   });
-  await until("all agree again", async () => agree([a, b, c]));
+  await eventually("all agree again", async () => agree([a, b, c]));
   // What is written elsewhere reaches it, so that it can tell how late.
-  await until("a is healthy", async () => (await a.health()).status === 200);
+  await eventually("a is healthy", async () => (await a.health()).status === 200);
 
   // The last release comes to a and b, in the running agents.
   const before = await statusOf(a);

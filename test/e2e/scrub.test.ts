@@ -6,6 +6,7 @@ import { join } from "node:path";
 import { PatinaClient } from "../../agent/client/client.ts";
 import { freeUdpPort } from "../../agent/swarm/free-port.ts";
 import { runPatina, startTestAgent, type TestAgent } from "../agent-process.ts";
+import { until } from "../until.ts";
 
 const schema = "CREATE TABLE t (id TEXT NOT NULL PRIMARY KEY, status TEXT, n INTEGER);\n";
 
@@ -26,15 +27,10 @@ async function stop(name: string): Promise<void> {
   running.delete(name);
 }
 
-async function until(what: string, isTrue: () => Promise<boolean>): Promise<void> {
-  const deadlineMs = performance.now() + 60_000;
-  while (!(await isTrue())) {
-    if (performance.now() > deadlineMs) {
-      const logs = [...running.values()].map((agent) => agent.log());
-      throw new Error(`not within 60 s: ${what}\n${logs.join("\n")}`);
-    }
-    await Bun.sleep(50);
-  }
+function eventually(what: string, isTrue: () => Promise<boolean>): Promise<void> {
+  return until(what, isTrue, 60_000, () =>
+    [...running.values()].map((agent) => agent.log()).join("\n"),
+  );
 }
 
 const rowsOf = async (agent: TestAgent) =>
@@ -88,7 +84,7 @@ test("values edited while the agent was down are found and healed by a peer, and
   const write = new PatinaClient(a.socket);
   await write.transact("INSERT INTO t VALUES ('x', 'mmm', 1), ('y', 'mmm', 2), ('z', 'mmm', 3)");
   await write.transact("UPDATE t SET n = n + 10");
-  await until("b has them", async () => (await rowsOf(b)).length === 3);
+  await eventually("b has them", async () => (await rowsOf(b)).length === 3);
   const sound = await rowsOf(b);
   await stop("a");
   edit(
@@ -102,7 +98,7 @@ test("values edited while the agent was down are found and healed by a peer, and
     for await (const event of live) if (event.kind === "change") events.push(event);
   })();
   a = await start("a", ...config("a"));
-  await until("a is healed", async () => Bun.deepEquals(await rowsOf(a), sound));
+  await eventually("a is healed", async () => Bun.deepEquals(await rowsOf(a), sound));
   expect(await rowsOf(b)).toEqual(sound);
   expect(await scrubOf(a)).toMatchObject({ cells_found_damaged: 3, damaged_now: [] });
   expect(a.log()).toContain("damaged values");
@@ -122,7 +118,7 @@ test("with no peer that has it, damage is reported", async () => {
   await stop("alone");
   edit("alone", "UPDATE t SET status = 'zzz' WHERE id = 'x'");
   alone = await start("alone");
-  await until("it is found", async () => (await scrubOf(alone)).cells_found_damaged === 1);
+  await eventually("it is found", async () => (await scrubOf(alone)).cells_found_damaged === 1);
   const damaged = [{ table: "t", column: "status", cells: 1 }];
   expect(await scrubOf(alone)).toMatchObject({ damaged_now: damaged });
   // Also by a later start.

@@ -8,7 +8,8 @@
 import { expect, test } from "bun:test";
 import { startBootstrap } from "../../agent/swarm/bootstrap.ts";
 import { freeUdpPort } from "../../agent/swarm/free-port.ts";
-import { NetCluster, type NetPeer, quantile, until } from "./net-cluster.ts";
+import { until } from "../until.ts";
+import { NetCluster, type NetPeer, quantile } from "./net-cluster.ts";
 
 const timeoutMs = 60_000;
 

@@ -6,6 +6,7 @@ import { describe, expect, test } from "bun:test";
 import { createHash } from "node:crypto";
 import { once } from "node:events";
 import { join } from "node:path";
+import { until } from "../../../test/until.ts";
 import { UDX } from "../index.ts";
 import type { UDXSocket } from "../socket.ts";
 import type { UDXStream } from "../stream.ts";
@@ -16,15 +17,6 @@ const root = realOrSkip("conformance with udx-native");
 const REAL = root === null ? "" : join(root, "node_modules/udx-native");
 
 const MEGABYTES_50 = 50_000_000;
-
-/** Polls until it holds, or throws after the deadline. */
-async function until(condition: () => boolean | Promise<boolean>, what: string): Promise<void> {
-  const deadline = Date.now() + 20_000;
-  while (!(await condition())) {
-    if (Date.now() > deadline) throw new Error(`still not: ${what}`);
-    await Bun.sleep(10);
-  }
-}
 
 /** Not `once`, which rejects when an error comes first. */
 function closing(stream: UDXStream): Promise<void> {
@@ -141,20 +133,20 @@ describe.skipIf(root === null)(`ours with udx-native ${REAL_VERSION}`, () => {
     const closed = closing(stream);
     await real.peer.ask("end", { id: 1 });
     await closed;
-    await until(async () => {
+    await until("the peer has closed", async () => {
       const { events } = await real.peer.ask("state", { id: 1 });
       return (events as string[]).join() === "end,close";
-    }, "the peer has closed");
+    });
   }, 30_000);
 
   test("destroy, in both directions", async () => {
     await using real = await withReal();
     const ours = await real.connect(1);
     ours.destroy();
-    await until(async () => {
+    await until("the peer is reset", async () => {
       const { events } = await real.peer.ask("state", { id: 1 });
       return (events as string[]).join() === "error ECONNRESET,close";
-    }, "the peer is reset");
+    });
 
     const theirs = await real.connect(2);
     const failed = once(theirs, "error");
@@ -169,21 +161,21 @@ describe.skipIf(root === null)(`ours with udx-native ${REAL_VERSION}`, () => {
     await real.peer.ask("message", { id: 1, base64: Buffer.from("from there").toString("base64") });
     expect(Buffer.from((await heard)[0] as Uint8Array).toString()).toBe("from there");
     await stream.send(Buffer.from("from here"));
-    await until(async () => {
+    await until("the peer has the message", async () => {
       const { messages } = await real.peer.ask("state", { id: 1 });
       return (messages as string[]).join() === Buffer.from("from here").toString("base64");
-    }, "the peer has the message");
+    });
   }, 30_000);
 
   test("heartbeats are answered, in both directions", async () => {
     await using real = await withReal();
     const stream = await real.connect(1);
     stream.setKeepalive(20);
-    await until(() => stream.packetsReceived >= 3, "three answers");
+    await until("three answers", () => stream.packetsReceived >= 3);
     stream.setKeepalive(0);
     const before = stream.packetsTransmitted;
     await real.peer.ask("keepalive", { id: 1, ms: 20 });
-    await until(() => stream.packetsTransmitted >= before + 3, "three answers of ours");
+    await until("three answers of ours", () => stream.packetsTransmitted >= before + 3);
   }, 30_000);
 
   test("a reader of ours that pauses stalls the native sender, and then gets all", async () => {
@@ -193,7 +185,7 @@ describe.skipIf(root === null)(`ours with udx-native ${REAL_VERSION}`, () => {
     const received = hashOf(stream, bytes);
     stream.pause();
     const writing = real.peer.ask("write", { id: 1, seed: 3, bytes, end: false });
-    await until(() => stream.bytesReceived > 3_000_000, "the window is full");
+    await until("the window is full", () => stream.bytesReceived > 3_000_000);
     await Bun.sleep(500);
     expect(stream.bytesReceived).toBeLessThan(6_000_000);
     stream.resume();
@@ -238,10 +230,10 @@ describe.skipIf(root === null)(`ours with udx-native ${REAL_VERSION}`, () => {
     await theirs.ask("connect", { id: 2, remoteId: 1, port: a.port });
     ours.kill();
     await theirs.ask("write", { id: 2, seed: 1, bytes: 10, end: false });
-    await until(async () => {
+    await until("the native peer has timed out", async () => {
       const { events } = await theirs.ask("state", { id: 2 });
       return (events as string[])[0] === "error ETIMEDOUT";
-    }, "the native peer has timed out");
+    });
   }, 30_000);
 
   test("a native relay between two of ours", async () => {

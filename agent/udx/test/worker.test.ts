@@ -1,5 +1,6 @@
 import { expect, test } from "bun:test";
 import { join } from "node:path";
+import { until } from "../../../test/until.ts";
 import { UDX } from "../index.ts";
 import { TemporaryFolder } from "./temporary-folder.ts";
 
@@ -38,7 +39,7 @@ test("in a Worker of a compiled executable, echoes go on while the main thread i
     setTimeout(ping, 5);
   });
   ping();
-  await waitFor(() => echoes > 10);
+  await until(() => echoes > 10);
 
   const before = echoes;
   program.stdin.write("3000\n");
@@ -62,13 +63,5 @@ async function* linesOf(stream: ReadableStream<Uint8Array>): AsyncGenerator<stri
     const lines = (rest + decoder.decode(chunk, { stream: true })).split("\n");
     rest = lines.pop() ?? "";
     yield* lines;
-  }
-}
-
-async function waitFor(condition: () => boolean): Promise<void> {
-  const deadline = Date.now() + 10_000;
-  while (!condition()) {
-    if (Date.now() > deadline) throw new Error("waited too long");
-    await Bun.sleep(5);
   }
 }
