@@ -7,9 +7,10 @@
 type Condition = () => boolean | Promise<boolean>;
 
 const deadlineMsDefault = 20_000;
-/** For so long it is asked at every turn of the event loop, then every few milliseconds. */
+/** For so long it is asked at every turn of the event loop; then less and less often, since asking costs too. */
 const everyTurnMs = 20;
-const pauseMs = 5;
+const pauseMsMin = 2;
+const pauseMsMax = 50;
 
 /**
  * Resolves once `isTrue` says so. Throws after `deadlineMs`, and says what was awaited: `what`, or the condition's own
@@ -39,6 +40,6 @@ export async function until(
       throw new Error(`not within ${deadlineMs} ms: ${what}\n${details()}`.trimEnd());
     }
     if (waitedMs < everyTurnMs) await new Promise((resolve) => setImmediate(resolve));
-    else await Bun.sleep(pauseMs);
+    else await Bun.sleep(Math.min(Math.max(waitedMs / 50, pauseMsMin), pauseMsMax));
   }
 }
