@@ -10,10 +10,9 @@
  */
 
 import { Duplex, Writable } from "streamx";
-import { copyBytes } from "./copy-bytes.ts";
+import { FrameGatherer } from "./frame-gatherer.ts";
 import type { Hub, HubStream } from "./hub.ts";
 import { createPacket, decodePacket, TYPE_DESTROY, writeU32 } from "./packet.ts";
-import type { Chunk } from "./receiver.ts";
 import type { SocketPath, UDXSocket } from "./socket.ts";
 import { addressFamily, unmapAddress } from "./socket.ts";
 import type { StreamEvent } from "./stream-machine.ts";
@@ -39,9 +38,6 @@ export interface UDXConnectOptions {
   ack?: number;
 }
 
-const FRAME_HEADER_BYTES = 3;
-/** A longer frame comes out in parts of this. */
-const FRAME_PART_BYTES_MAX = 65_536;
 const BBR_STATES = ["startup", "drain", "probe-bw", "probe-rtt"];
 
 /** Shared by all: a packet is decoded and handled in one go. */
@@ -95,12 +91,7 @@ export class UDXStream extends Duplex implements HubStream {
 
   #readWanted = false;
   #readEnded = false;
-  #framed: boolean;
-  #frame: Uint8Array | null = null;
-  #frameFilled = 0;
-  /** Bytes of the current frame still to come; 0 between frames. */
-  #frameLeft = 0;
-  #frameHeaderCut = false;
+  readonly #frames: FrameGatherer | null;
 
   #relayTo: UDXStream | null = null;
   #relaying: Set<UDXStream> | null = null;
@@ -111,7 +102,7 @@ export class UDXStream extends Duplex implements HubStream {
     this.#hub = hub;
     this.id = id;
     this.#firewall = options.firewall ?? refuseAll;
-    this.#framed = options.framed === true;
+    this.#frames = options.framed === true ? new FrameGatherer((bytes) => this.#push(bytes)) : null;
     this.#machine = new StreamMachine<SocketPath>(id, hub.now(), {
       ...(options.seq ? { sendSeq: options.seq } : {}),
       ...(options.receiveWindowBytes ? { receiveWindowBytes: options.receiveWindowBytes } : {}),
@@ -570,12 +561,12 @@ export class UDXStream extends Duplex implements HubStream {
     while (this.#readWanted) {
       const chunk = machine.takeChunk();
       if (chunk === undefined) break;
-      if (this.#framed) this.#deliverFramed(chunk);
+      if (this.#frames !== null) this.#frames.take(chunk);
       else this.#push(chunk.bytes.subarray(chunk.start, chunk.end));
     }
     if (machine.remoteEnded && !machine.readable && !this.#readEnded) {
       this.#readEnded = true;
-      this.#pushFrame();
+      this.#frames?.flush();
       this.push(null);
     }
     if (machine.wantsTransmit && !this._scheduled) this.#hub.schedule(this);
@@ -583,85 +574,6 @@ export class UDXStream extends Duplex implements HubStream {
 
   #push(chunk: Uint8Array): void {
     this.#readWanted = this.push(chunk);
-  }
-
-  /**
-   * Gathers frames, so that what decrypts them gets each in one piece: complete frames at the start
-   * of a chunk go out at once, an incomplete one waits.
-   */
-  #deliverFramed(chunk: Chunk): void {
-    let { start } = chunk;
-    const { bytes, end } = chunk;
-    if (this.#frame !== null) start = this.#gather(bytes, start, end);
-    // Whole frames need no copy.
-    let boundary = start;
-    while (boundary < end) {
-      const length = frameLength(bytes, boundary, end);
-      if (length < 0 || boundary + length > end) break;
-      boundary += length;
-    }
-    if (boundary > start) this.#push(bytes.subarray(start, boundary));
-    if (boundary < end) this.#gather(bytes, boundary, end);
-  }
-
-  /**
-   * Adds to the frame that is being gathered, or begins one, until it is complete. Returns where in
-   * `bytes` it ended.
-   */
-  #gather(bytes: Uint8Array, start: number, end: number): number {
-    let at = start;
-    if (this.#frame === null) this.#beginFrame(frameLength(bytes, at, end));
-    while (at < end && this.#frame !== null) {
-      const frame: Uint8Array = this.#frame;
-      const take = Math.min(end - at, frame.length - this.#frameFilled, this.#frameLeft);
-      copyBytes(bytes, at, at + take, frame, this.#frameFilled);
-      at += take;
-      this.#frameFilled += take;
-      this.#frameLeft -= take;
-      if (this.#frameLeft === 0) this.#completeFrame(frame);
-      else if (this.#frameFilled === frame.length) {
-        // A long frame: this part of it, and then the next.
-        this.#push(frame);
-        this.#frame = Buffer.allocUnsafe(Math.min(this.#frameLeft, FRAME_PART_BYTES_MAX));
-        this.#frameFilled = 0;
-      }
-    }
-    return at;
-  }
-
-  /** @param length - With the header; -1 while not even that is complete. */
-  #beginFrame(length: number): void {
-    this.#frameHeaderCut = length < 0;
-    this.#frameLeft = length < 0 ? FRAME_HEADER_BYTES : length;
-    this.#frame = Buffer.allocUnsafe(Math.min(this.#frameLeft, FRAME_PART_BYTES_MAX));
-    this.#frameFilled = 0;
-  }
-
-  #completeFrame(frame: Uint8Array): void {
-    if (!this.#frameHeaderCut) {
-      this.#pushFrame();
-      return;
-    }
-    // Its header was cut between two packets: now it says how long the frame is.
-    const length = frameLength(frame, 0, FRAME_HEADER_BYTES);
-    if (length === FRAME_HEADER_BYTES) {
-      this.#pushFrame();
-      return;
-    }
-    this.#beginFrame(length);
-    this.#frame?.set(frame);
-    this.#frameFilled = FRAME_HEADER_BYTES;
-    this.#frameLeft -= FRAME_HEADER_BYTES;
-  }
-
-  #pushFrame(): void {
-    const frame = this.#frame;
-    if (frame === null) return;
-    this.#frame = null;
-    if (this.#frameFilled === frame.length) this.#push(frame);
-    else if (this.#frameFilled > 0) this.#push(frame.subarray(0, this.#frameFilled));
-    this.#frameFilled = 0;
-    this.#frameLeft = 0;
   }
 
   // ---- Time
@@ -696,13 +608,4 @@ function queuePacket(bytes: Uint8Array, path: SocketPath): void {
 
 function notConnected(): Error {
   return errorWithCode("Writing while not connected not currently supported", "ERR_ASSERTION");
-}
-
-/** Bytes of the frame that starts at `at`, its header included, or -1 where `end` cuts the header. */
-function frameLength(bytes: Uint8Array, at: number, end: number): number {
-  if (at + FRAME_HEADER_BYTES > end) return -1;
-  const low = bytes[at] ?? 0;
-  const middle = bytes[at + 1] ?? 0;
-  const high = bytes[at + 2] ?? 0;
-  return FRAME_HEADER_BYTES + (low | (middle << 8) | (high << 16));
 }
