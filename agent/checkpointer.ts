@@ -220,6 +220,7 @@ export class Checkpointer {
         const pieces = marks.count;
         this.#roundMarks = pieces;
         await sync.syncWal();
+        if (this.#isClosed) return;
         for (let piece = 1; piece <= pieces; piece++) {
           const ahead = await this.#copyAhead(sync, mark);
           if (this.#isClosed) return;
@@ -227,6 +228,7 @@ export class Checkpointer {
           if (piece === pieces) break;
           this.#releaseFirst(marks);
           await nextTurn();
+          if (this.#isClosed) return;
         }
         await sync.syncDatabase();
         if (this.#isClosed) return;
@@ -236,7 +238,8 @@ export class Checkpointer {
       }
       isDone = true;
     } catch (error) {
-      this.#failed(error);
+      // What a closed one leaves undone, the next start does.
+      if (!this.#isClosed) this.#failed(error);
     } finally {
       this.#isUnderWay = false;
       this.#roundMarks = 0;
