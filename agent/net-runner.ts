@@ -13,6 +13,7 @@ import type { PeerId, StoreRequest } from "../core/node/border.ts";
 import type { NodeEffect, NodeEvent, NodeSnapshot } from "../core/node/node-machine.ts";
 import type { Agreed } from "./agreements.ts";
 import type { LinkMessage, NetAnswer, NetMessage, NetOptions, NetQuestion } from "./link.ts";
+import { warmUpNet } from "./net-warm-up.ts";
 import { type Bootstrap, startBootstrap } from "./swarm/bootstrap.ts";
 import { publicDht } from "./swarm/cluster-dht.ts";
 import type { KnownMember } from "./swarm/neighbourhood.ts";
@@ -48,6 +49,8 @@ const dhtNodesForPunching = 6;
 /** Reports of refused peers: so many in that time. */
 const refusedToldMax = 5;
 const refusedWindowMs = 10_000;
+/** What comes with the start goes first. */
+const warmUpAfterMs = 1500;
 /** setTimeout fires at once above this. */
 const timeoutMsMax = 2 ** 31 - 1;
 
@@ -146,6 +149,7 @@ class Running {
   #isHandling = false;
   #timer: ReturnType<typeof setTimeout> | undefined;
   #timerMs = Number.POSITIVE_INFINITY;
+  #warmUpTimer: ReturnType<typeof setTimeout> | undefined;
   #requests: StoreRequest[] = [];
   #isStopping = false;
   #toldAgreement: Agreed | undefined;
@@ -169,6 +173,11 @@ class Running {
     this.report({ kind: "listening", key: swarm.key, ...swarm.address });
     // Its first event sets the machine's clock.
     this.handle({ kind: "timeout" });
+    this.#warmUpTimer = setTimeout(() => {
+      const warm = (name: string, key: PeerId) => createMachine({ ...this.#options, name }, key);
+      // Should it fail, the first news are a little later, which is no reason to end this thread.
+      warmUpNet(warm, () => this.#isStopping).catch(() => {});
+    }, warmUpAfterMs);
   }
 
   onMessage(message: LinkMessage): void {
@@ -346,6 +355,7 @@ class Running {
     this.handle({ kind: "stopping", untilMs, reason });
     this.#isStopping = true;
     clearTimeout(this.#timer);
+    clearTimeout(this.#warmUpTimer);
     await this.swarm.destroy();
     await this.#bootstrap?.close();
     this.#port.post({ kind: "stopped" }, []);
