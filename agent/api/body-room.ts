@@ -17,6 +17,11 @@ export class BodyRoom {
     this.#bytesMax = bytesMax;
   }
 
+  /** By those that are counted. */
+  get heldBytes(): number {
+    return this.#bytes;
+  }
+
   /** For one body, which may grow. */
   open(): BodyPlace {
     return new BodyPlace(this);

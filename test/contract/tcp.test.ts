@@ -15,7 +15,7 @@ import { until } from "../until.ts";
 import { HttpClient } from "./http-target.ts";
 import { createPlainAgent, type PlainAgent } from "./plain-agent.ts";
 
-const bodiesBytesMax = 1_500_000;
+let bodies: BodyRoom;
 let agent: PlainAgent;
 let server: TcpServer;
 const clients: HttpClient[] = [];
@@ -25,11 +25,12 @@ beforeEach(async () => {
   agent = createPlainAgent("CREATE TABLE t (id INTEGER NOT NULL PRIMARY KEY, v TEXT)", {
     subscriberBytesMax: 64 * 1024,
   });
+  bodies = new BodyRoom(1_500_000);
   const serving = serveTcp({
     address: { host: "127.0.0.1", port: 0 },
     front: new Front({
       handle: agent.handle,
-      room: new RouteRoom(new BodyRoom(bodiesBytesMax)),
+      room: new RouteRoom(bodies),
       gate: undefined,
     }),
     bodyBytesMax: 1024 * 1024,
@@ -170,20 +171,23 @@ test("bodies have a bound together, of every route and however their length is t
   const ask = async (body: string) => (await http.query(body)).status;
   const [whole, chunked] = [openRaw(), openRaw()];
   whole.socket.write(headOf("/v1/transactions", 1_000_000));
-  await until(async () => (await ask(large)) === 503);
-  expect((await http.query(large)).text).toContain(noRoom);
+  await until(() => bodies.heldBytes === 1_000_000);
+  const refused = await http.query(large);
+  expect([refused.status, refused.text]).toEqual([503, expect.stringContaining(noRoom)]);
   expect(await ask('"SELECT 1"')).toBe(200);
   whole.socket.destroy();
-  await until(async () => (await ask(large)) === 200);
+  await until(() => bodies.heldBytes === 0);
+  expect(await ask(large)).toBe(200);
 
   const head = headOf("/v1/transactions", 0).replace(
     "content-length: 0",
     "transfer-encoding: chunked",
   );
   chunked.socket.write(`${head}${(900_000).toString(16)}\r\n${" ".repeat(900_000)}\r\n`);
-  await until(async () => (await ask(large)) === 503);
+  await until(() => bodies.heldBytes === 900_000);
+  expect(await ask(large)).toBe(503);
   chunked.socket.destroy();
-  await until(async () => (await ask(large)) === 200);
+  await until(() => bodies.heldBytes === 0);
   // One alone always has room.
   expect(await ask(JSON.stringify(["SELECT length(?)", ["x".repeat(1_000_000)]]))).toBe(200);
 });
