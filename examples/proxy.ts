@@ -1,5 +1,5 @@
 /**
- * A proxy in forty lines: it subscribes to the instances of the local agent and sends real requests to what
+ * A proxy in fifty lines: it subscribes to the instances of the local agent and sends real requests to what
  * is up. `bun examples/proxy.ts /path/to/patina.sock`
  *
  * It prints what it learns and does, one JSON object a line with the time `at` in ms since 1970: `ready`, `news`
