@@ -1,14 +1,32 @@
 /**
- * The node machine as the net thread makes it.
+ * The node machine as the net thread makes it, and what it needs of it.
  *
  * @module
  */
 
 import type { PeerId } from "../core/node/border.ts";
-import { NodeMachine } from "../core/node/node-machine.ts";
+import {
+  type NodeEffect,
+  type NodeEvent,
+  NodeMachine,
+  type NodeSnapshot,
+} from "../core/node/node-machine.ts";
 import { type NodeTuning, nodeDefaults } from "../core/node/options.ts";
+import type { Agreed } from "./agreements.ts";
 import type { NetOptions } from "./link.ts";
 import { zstd } from "./zstd.ts";
+
+/** What the net side needs of `NodeMachine`. */
+export interface Machine {
+  handle(event: NodeEvent, nowMs: number, effects: NodeEffect[]): void;
+  /** When it next wants a `timeout`, ms on the clock of `nowMs`; Infinity for never. */
+  pollTimeout(): number;
+  snapshot(): NodeSnapshot;
+  /** The last time that any peer was found equal; a new object each time. */
+  readonly latestAgreement?: Agreed | undefined;
+}
+
+export type CreateMachine = (options: NetOptions, key: PeerId) => Machine;
 
 export function createMachine(options: NetOptions, key: PeerId): NodeMachine {
   return new NodeMachine({

@@ -10,9 +10,10 @@
 
 import { assert, unreachable } from "../core/assert.ts";
 import type { PeerId, StoreRequest } from "../core/node/border.ts";
-import type { NodeEffect, NodeEvent, NodeSnapshot } from "../core/node/node-machine.ts";
+import type { NodeEffect, NodeEvent } from "../core/node/node-machine.ts";
 import type { Agreed } from "./agreements.ts";
 import type { LinkMessage, NetAnswer, NetMessage, NetOptions, NetQuestion } from "./link.ts";
+import type { CreateMachine, Machine } from "./net-machine.ts";
 import { warmUpNet } from "./net-warm-up.ts";
 import { type Bootstrap, startBootstrap } from "./swarm/bootstrap.ts";
 import { publicDht } from "./swarm/cluster-dht.ts";
@@ -20,16 +21,6 @@ import type { KnownMember } from "./swarm/neighbourhood.ts";
 import { type Swarm, startSwarm } from "./swarm/swarm.ts";
 import { UDX } from "./udx/index.ts";
 import { WallClock } from "./wall-clock.ts";
-
-/** What the runner needs of `NodeMachine`. */
-export interface Machine {
-  handle(event: NodeEvent, nowMs: number, effects: NodeEffect[]): void;
-  /** When it next wants a `timeout`, ms on the clock of `nowMs`; Infinity for never. */
-  pollTimeout(): number;
-  snapshot(): NodeSnapshot;
-  /** The last time that any peer was found equal; a new object each time. */
-  readonly latestAgreement?: Agreed | undefined;
-}
 
 export interface NetPort {
   /** Buffers in `transfer` are given away. */
@@ -40,8 +31,6 @@ export interface NetRunner {
   /** Messages are taken in order; `start` first, and once. */
   onMessage(message: LinkMessage): void;
 }
-
-export type CreateMachine = (options: NetOptions, key: PeerId) => Machine;
 
 const peersMaxDefault = 12;
 /** Hole punching begins with four samples of the own address by different DHT nodes, and some may fail. */

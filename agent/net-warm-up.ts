@@ -13,7 +13,7 @@ import { hlcZero, siteOfHex } from "../core/clock/stamp.ts";
 import type { PeerId, StoreReply, StoreRequest } from "../core/node/border.ts";
 import type { NodeEffect, NodeEvent } from "../core/node/node-machine.ts";
 import { encodeKey } from "../core/row/key.ts";
-import type { Machine } from "./net-runner.ts";
+import type { Machine } from "./net-machine.ts";
 import { FrameReader, lengthBytes, writeLength } from "./swarm/framing.ts";
 
 /** Compiled code is reached after some hundred calls, and made in the background. */
