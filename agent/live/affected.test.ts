@@ -64,10 +64,36 @@ function open() {
     live.tell(true);
     while (live.isBehind) await new Promise((resolve) => setImmediate(resolve));
   };
-  return { live, subscribe, commit, told };
+  return { database, live, subscribe, commit, told };
 }
 
+const nextTurn = () => new Promise((resolve) => setImmediate(resolve));
+
 const inserted = (id: number, name: string) => `INSERT INTO t (id, name) VALUES (${id}, '${name}')`;
+
+test("a commit that nobody tells of is told in a turn of its own", async () => {
+  const { live, subscribe, commit } = open();
+  const { lines } = await subscribe("SELECT id FROM t");
+  commit(inserted(1, "a"), { t: [rowOf(1)] });
+  for (let turn = 0; turn < 20 && live.isBehind; turn++) await nextTurn();
+  expect(lines).toEqual(['{"change":["insert",1,[1],1]}']);
+});
+
+test("while a transaction is open nothing is told, and nothing of it is seen", async () => {
+  const { database, live, subscribe, commit, told } = open();
+  const all = [await subscribe("SELECT id FROM t"), await subscribe("SELECT count(*) FROM t")];
+  commit(inserted(1, "a"), { t: [rowOf(1)] });
+  database.exec(`BEGIN; ${inserted(2, "b")}`);
+  live.tell(true);
+  for (let turn = 0; turn < 20; turn++) await nextTurn();
+  expect(all.map(({ lines }) => lines)).toEqual([[], []]);
+  database.exec("ROLLBACK");
+  await told();
+  expect(all.map(({ lines }) => lines)).toEqual([
+    ['{"change":["insert",1,[1],1]}'],
+    ['{"change":["update",1,[1],1]}'],
+  ]);
+});
 
 test("of one commit everyone looks at their own rows, and at all of them", async () => {
   const { subscribe, commit, told } = open();

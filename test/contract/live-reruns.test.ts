@@ -82,13 +82,15 @@ interface Opened {
   subscribe(sql: string): Promise<Folded>;
 }
 
-function open(): Opened & Disposable {
+/** @param lookUpMs for rows that are looked up on the store thread; 0: none is */
+function open(lookUpMs = 0): Opened & Disposable {
   let source: SteppedReruns | undefined;
   const agent = createPlainAgent(schema, {
     reruns: (runner) => {
       source = new SteppedReruns(runner);
       return source;
     },
+    lookUpMs,
   });
   return {
     agent,
@@ -282,4 +284,70 @@ test("a schema change while a run is under way is what counts", async () => {
   await source.whole();
   await until(() => !agent.service.live.isBehind);
   expect([folded.sorted(), folded.lastChange]).toEqual([["[2]"], 2]);
+});
+
+/** More rows than are looked up one by one. */
+const insertMany =
+  "INSERT INTO t (id, v) WITH RECURSIVE c(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM c WHERE x < 20) SELECT x, 'v' FROM c";
+
+test("nothing is looked up while a run is under way: it would be told twice", async () => {
+  using opened = open(10_000);
+  const { source, write, subscribe, agent } = opened;
+  const folded = await subscribe("SELECT id, v FROM t");
+  await write(insertMany);
+  await source.lend();
+  await write("UPDATE t SET v = 'w' WHERE id = 1");
+  await write("DELETE FROM t WHERE id = 2");
+  for (let turn = 0; turn < 20; turn++) await new Promise((resolve) => setImmediate(resolve));
+  expect(folded.lastChange).toBe(0);
+  await source.finish();
+  await until(() => !agent.service.live.isBehind);
+  // What came meanwhile is looked up then.
+  expect([folded.lastChange, folded.rows.size, source.asked.length]).toEqual([22, 19, 1]);
+  expect(folded.sorted()[0]).toBe('[1,"w"]');
+});
+
+test("a run knows what was looked up since the last one", async () => {
+  using opened = open(10_000);
+  const { source, write, subscribe, agent } = opened;
+  const folded = await subscribe("SELECT id, v FROM t");
+  await write(insertMany);
+  await source.whole();
+  await until(() => folded.rows.size === 20);
+  for (const id of [3, 4, 20]) await write(`DELETE FROM t WHERE id = ${id}`);
+  await write("UPDATE t SET v = 'w' WHERE id = 5");
+  await write("INSERT INTO t (id, v) VALUES (3, 'again')");
+  expect([folded.lastChange, folded.rows.size]).toEqual([25, 18]);
+  await write("UPDATE t SET v = 'x' WHERE id > 10");
+  await source.whole();
+  await until(() => !agent.service.live.isBehind);
+  const want = Array.from({ length: 20 }, (_, i) => i + 1)
+    .filter((id) => id !== 4 && id !== 20)
+    .map((id) => `[${id},"${id === 3 ? "again" : id === 5 ? "w" : id > 10 ? "x" : "v"}"]`);
+  // Nothing else was told than the nine.
+  expect([folded.sorted(), folded.lastChange]).toEqual([want.sort(), 34]);
+});
+
+test("a run that is begun anew still tells whose rows these are, where it is one commit's", async () => {
+  using opened = open();
+  const { source, write, subscribe, agent } = opened;
+  await subscribe(count);
+  const told: (number | undefined)[] = [];
+  await agent.service.subscribe(
+    { sql: count, parameters: undefined },
+    { from: undefined, skipRows: true },
+    () => told.push(agent.service.live.toldRows?.length),
+  );
+  await write("INSERT INTO t (id) VALUES (1)");
+  await source.lend();
+  await source.finish(new NotOfQueryError("the snapshot is wanted back"));
+  await source.whole();
+  await until(() => !agent.service.live.isBehind);
+  await write("INSERT INTO t (id) VALUES (2)");
+  await source.lend();
+  await write("INSERT INTO t (id) VALUES (3), (4)");
+  await source.finish(new NotOfQueryError("the snapshot is wanted back"));
+  await source.whole();
+  await until(() => !agent.service.live.isBehind);
+  expect(told).toEqual([1, undefined]);
 });

@@ -29,7 +29,6 @@ export interface PlainAgent extends Disposable {
 }
 
 let vfsCount = 0;
-const none = { rerun: { ms: 0, bytes: 0 }, lookUpMs: 0 };
 
 export interface PlainAgentOptions {
   readonly queryTimeoutMs?: number;
@@ -39,6 +38,8 @@ export interface PlainAgentOptions {
   readonly health?: () => HealthReport;
   /** Whatever live queries have to find out is found out there. */
   readonly reruns?: (runner: QueryRunner) => RerunSource;
+  /** But what can be looked up, for so long; 0 by default. */
+  readonly lookUpMs?: number;
 }
 
 /** @param schema CREATE TABLE statements */
@@ -135,7 +136,11 @@ export function createPlainAgent(schema: string, options: PlainAgentOptions = {}
         ? {}
         : {
             reruns: options.reruns(runner),
-            liveLimits: { ...liveLimits, lookBudget: none, rerunPauseMs: 0 },
+            liveLimits: {
+              ...liveLimits,
+              lookBudget: { rerun: { ms: 0, bytes: 0 }, lookUpMs: options.lookUpMs ?? 0 },
+              rerunPauseMs: 0,
+            },
           }),
     },
   );
