@@ -77,6 +77,7 @@ export function createWorld(random: Random): World {
   const [t0, t1] = tables as [WorldTable, WorldTable];
   schema += `CREATE VIEW joined AS SELECT a.k AS k, a.n AS n, b.s AS s FROM t0 a LEFT JOIN t1 b ON b.n = a.n;\n`;
   schema += `CREATE VIEW narrow AS SELECT n FROM t2 WHERE s = 'a';\n`;
+  schema += `CREATE VIEW used AS SELECT t0.k AS k, n FROM t0 JOIN t2 USING (n);\n`;
   schema += `CREATE VIEW natural_view AS SELECT count(*) AS n, max(t0.k) AS s FROM t0 JOIN t2 USING (n);\n`;
 
   const value = () =>
@@ -262,6 +263,9 @@ export function createWorld(random: Random): World {
           "SELECT s FROM joined WHERE n = 1",
           "SELECT * FROM natural_view",
           "SELECT count(*) FROM narrow",
+          "SELECT count(*) FROM used",
+          "SELECT 'same' FROM used LIMIT 2",
+          "SELECT a.k FROM t1 a WHERE EXISTS (SELECT 1 FROM used)",
           "SELECT a.k FROM t0 a WHERE n IN narrow",
           "SELECT node, state FROM patina_members",
           `SELECT a.k, m.state FROM t0 a JOIN patina_members m ON m.node = a.s`,
