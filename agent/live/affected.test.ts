@@ -1,78 +1,14 @@
 import { expect, test } from "bun:test";
-import { encodeKey } from "../../core/row/key.ts";
 import type { MergedRow } from "../../core/store/row-store.ts";
-import { openDatabase } from "../../wasm/database.ts";
-import { MemoryVfs } from "../../wasm/vfs/memory.ts";
-import type { StreamEvent } from "../api/store-service.ts";
-import { Deadline } from "../sql/deadline.ts";
-import { SqlGuard } from "../sql/guard.ts";
-import { QueryRunner } from "../sql/query-runner.ts";
+import { inserted, nextTurn, openLive, rowOf } from "../../test/contract/live-bare.ts";
 import { affectedBy, joinMissed } from "./affected.ts";
-import { LiveQueries } from "./live-queries.ts";
 import { createEntry, type Entry, type LiveRegistry } from "./live-registry.ts";
 import type { QueryPlanner } from "./query-planner.ts";
 import type { Subscription } from "./subscription.ts";
 import type { ChangedRow, TableChanges } from "./table-changes.ts";
 
-const rowOf = (id: number, table = "t", column?: string): ChangedRow => ({
-  table,
-  key: encodeKey([id]) as Uint8Array,
-  columns: column === undefined ? undefined : new Set([column]),
-});
-
-function open() {
-  const vfs = new MemoryVfs();
-  const database = openDatabase("/live.db", { vfs });
-  database.exec("PRAGMA journal_mode = wal");
-  for (const table of ["t", "u"]) {
-    database.exec(
-      `CREATE TABLE ${table} (id INTEGER NOT NULL PRIMARY KEY, name TEXT, n INTEGER DEFAULT 0)`,
-    );
-  }
-  const reader = new QueryRunner(openDatabase("/live.db", { vfs }), {
-    ...{ timeoutMs: 10_000, resultBytesMax: 2 ** 20 },
-  });
-  let last = 0;
-  const live = new LiveQueries({
-    reader,
-    writer: { database, guard: new SqlGuard(database), deadline: new Deadline(database) },
-    keyColumnsOf: (table) => (table === "t" || table === "u" ? ["id"] : undefined),
-    nextSubscriber: () => ++last,
-  });
-  const subscribe = async (sql: string) => {
-    const lines: string[] = [];
-    const rows: (readonly MergedRow[] | undefined)[] = [];
-    await live.subscribe(
-      { sql, parameters: undefined },
-      { from: undefined, skipRows: true },
-      (event: StreamEvent) => {
-        rows.push(live.toldRows);
-        if (event.kind === "end") lines.push("end");
-        else lines.push(...Buffer.from(event.bytes).toString().trim().split("\n"));
-      },
-    );
-    return { lines, rows };
-  };
-  /** Committed, and not told yet. */
-  const commit = (sql: string, changes: Record<string, ChangedRow[] | "unknown">): MergedRow[] => {
-    database.exec(sql);
-    const rows: MergedRow[] = [];
-    live.committed({ changes: () => new Map(Object.entries(changes)), rows });
-    return rows;
-  };
-  const told = async () => {
-    live.tell(true);
-    while (live.isBehind) await new Promise((resolve) => setImmediate(resolve));
-  };
-  return { database, live, subscribe, commit, told };
-}
-
-const nextTurn = () => new Promise((resolve) => setImmediate(resolve));
-
-const inserted = (id: number, name: string) => `INSERT INTO t (id, name) VALUES (${id}, '${name}')`;
-
 test("a commit that nobody tells of is told in a turn of its own", async () => {
-  const { live, subscribe, commit } = open();
+  const { live, subscribe, commit } = openLive();
   const { lines } = await subscribe("SELECT id FROM t");
   commit(inserted(1, "a"), { t: [rowOf(1)] });
   for (let turn = 0; turn < 20 && live.isBehind; turn++) await nextTurn();
@@ -80,7 +16,7 @@ test("a commit that nobody tells of is told in a turn of its own", async () => {
 });
 
 test("while a transaction is open nothing is told, and nothing of it is seen", async () => {
-  const { database, live, subscribe, commit, told } = open();
+  const { database, live, subscribe, commit, told } = openLive();
   const all = [await subscribe("SELECT id FROM t"), await subscribe("SELECT count(*) FROM t")];
   commit(inserted(1, "a"), { t: [rowOf(1)] });
   database.exec(`BEGIN; ${inserted(2, "b")}`);
@@ -96,7 +32,7 @@ test("while a transaction is open nothing is told, and nothing of it is seen", a
 });
 
 test("of one commit everyone looks at their own rows, and at all of them", async () => {
-  const { subscribe, commit, told } = open();
+  const { subscribe, commit, told } = openLive();
   const all = new Map<string, string[]>();
   for (const name of ["a", "b", "c", "d", "e", "f"]) {
     all.set(name, (await subscribe(`SELECT id FROM t WHERE name = '${name}'`)).lines);
@@ -116,7 +52,7 @@ test("of one commit everyone looks at their own rows, and at all of them", async
 });
 
 test("a row that concerns nobody by its columns hides none that comes after it", async () => {
-  const { subscribe, commit, told } = open();
+  const { subscribe, commit, told } = openLive();
   const lines = (await subscribe("SELECT id, name FROM t")).lines;
   const count = (await subscribe("SELECT count(name) FROM t WHERE name IN ('a', 'b')")).lines;
   commit(`${inserted(1, "a")}; ${inserted(2, "b")}`, { t: [rowOf(1), rowOf(2)] });
@@ -134,7 +70,7 @@ test("a row that concerns nobody by its columns hides none that comes after it",
 });
 
 test("several commits that are looked at at once are all seen, whichever tables they changed", async () => {
-  const { subscribe, commit, told } = open();
+  const { subscribe, commit, told } = openLive();
   const join = "SELECT t.id, t.name, u.name FROM t JOIN u ON u.id = t.n";
   const { lines, rows } = await subscribe(join);
   for (const id of [1, 2, 3])
@@ -162,7 +98,7 @@ test("several commits that are looked at at once are all seen, whichever tables 
 
 test("what isn't known of one commit isn't known of several", async () => {
   for (const isFirst of [true, false]) {
-    const { subscribe, commit, told } = open();
+    const { subscribe, commit, told } = openLive();
     const { lines } = await subscribe("SELECT id, name FROM t");
     for (const id of [1, 2, 3]) {
       const isUnknown = id === (isFirst ? 1 : 3);
@@ -174,7 +110,7 @@ test("what isn't known of one commit isn't known of several", async () => {
 });
 
 test("of more rows than are looked at one by one it isn't known which they were", async () => {
-  const { subscribe, commit, told } = open();
+  const { subscribe, commit, told } = openLive();
   const ids = Array.from({ length: 2001 }, (_, i) => i + 1);
   const all: string[][] = [];
   for (const name of ["a", "b", "c", "d", "e"]) {

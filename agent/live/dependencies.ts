@@ -50,14 +50,11 @@ export function dependenciesOf(
 ): Dependencies {
   const names = openedTables(database, sql);
   const views = viewsOf(database);
+  for (const table of notes.read) if (!views.has(table)) names.add(table);
   let isPlain = true;
-  for (const table of notes.read) {
-    if (views.has(table)) isPlain = false;
-    else names.add(table);
-  }
   for (const { kind, text, value } of tokenize(sql)) {
     if (kind === "word" && (value === "using" || value === "natural")) isPlain = false;
-    // The authorizer isn't asked about a view either of which no column is read (`count(*)`), and USING may stand in it.
+    // USING may stand in a view. The authorizer isn't asked about one of which no column is read (`count(*)`).
     const name = kind === "string" ? asciiLower(text.slice(1, -1).replaceAll("''", "'")) : value;
     if (views.has(name)) isPlain = false;
   }
