@@ -223,14 +223,18 @@ async function run(seed: number, firstDisk: Disk, limits: Limits): Promise<void>
         gone.add(one.folded);
         service.unsubscribe(one.subscriber);
       }
+      // Others ask while it goes on.
+      const { sql: known } = subscribed[Math.floor(random() * subscribed.length)] as Subscribed;
+      const asked = random() < 0.6 ? [] : [random() < 0.5 ? known : world.query()];
+      if (random() < 0.2) asked.push(...world.family());
+      const asking = Promise.all(asked.map(subscribe));
       // Several commits, of which nobody may have been told when the next one comes.
       for (let left = random() < 0.5 ? 1 : 3; left > 0; left--) told.push(await step());
+      await asking;
       if (random() < 0.1) {
         told.push("another schema");
         service.schemaChanged();
       }
-      const { sql: known } = subscribed[Math.floor(random() * subscribed.length)] as Subscribed;
-      if (random() < 0.3) await subscribe(random() < 0.5 ? known : world.query());
       for (const one of away) await resume(one);
       while (service.live.isBehind) await nextTurn();
       // Subscriptions are written down when nothing else waits.

@@ -146,7 +146,7 @@ describe("live queries", () => {
             source = new SlowReruns(runner, random);
             return source;
           },
-          lookUpMs,
+          lookBudget: { rerun: { ms: 0, bytes: 0 }, lookUpMs },
         });
         for (const statements of before) await transact(agent, ...statements);
         const foldings = new Map<string, Folded[]>();

@@ -7,6 +7,7 @@
 
 import { expect, test } from "bun:test";
 import type { StreamEvent } from "../../agent/api/store-service.ts";
+import type { LookBudget } from "../../agent/live/evaluation.ts";
 import type { RerunSource } from "../../agent/live/live-reruns.ts";
 import type { ReadRow } from "../../agent/live/row.ts";
 import { type GoneRows, HashClaims, type RowHashes } from "../../agent/live/row-hashes.ts";
@@ -82,15 +83,15 @@ interface Opened {
   subscribe(sql: string): Promise<Folded>;
 }
 
-/** @param lookUpMs for rows that are looked up on the store thread; 0: none is */
-function open(lookUpMs = 0): Opened & Disposable {
+/** @param lookBudget what is found out on the store thread; nothing by default */
+function open(lookBudget?: LookBudget): Opened & Disposable {
   let source: SteppedReruns | undefined;
   const agent = createPlainAgent(schema, {
     reruns: (runner) => {
       source = new SteppedReruns(runner);
       return source;
     },
-    lookUpMs,
+    ...(lookBudget === undefined ? {} : { lookBudget }),
   });
   return {
     agent,
@@ -286,12 +287,13 @@ test("a schema change while a run is under way is what counts", async () => {
   expect([folded.sorted(), folded.lastChange]).toEqual([["[2]"], 2]);
 });
 
+const lookUps: LookBudget = { rerun: { ms: 0, bytes: 0 }, lookUpMs: 10_000 };
 /** More rows than are looked up one by one. */
 const insertMany =
   "INSERT INTO t (id, v) WITH RECURSIVE c(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM c WHERE x < 20) SELECT x, 'v' FROM c";
 
 test("nothing is looked up while a run is under way: it would be told twice", async () => {
-  using opened = open(10_000);
+  using opened = open(lookUps);
   const { source, write, subscribe, agent } = opened;
   const folded = await subscribe("SELECT id, v FROM t");
   await write(insertMany);
@@ -308,7 +310,7 @@ test("nothing is looked up while a run is under way: it would be told twice", as
 });
 
 test("a run knows what was looked up since the last one", async () => {
-  using opened = open(10_000);
+  using opened = open(lookUps);
   const { source, write, subscribe, agent } = opened;
   const folded = await subscribe("SELECT id, v FROM t");
   await write(insertMany);
@@ -350,4 +352,16 @@ test("a run that is begun anew still tells whose rows these are, where it is one
   await source.whole();
   await until(() => !agent.service.live.isBehind);
   expect(told).toEqual([1, undefined]);
+});
+
+test("a result that is longer than a look may be is the other thread's, and its readers go on", async () => {
+  using opened = open({ rerun: { ms: 10_000, bytes: 40 }, lookUpMs: 10_000 });
+  const { source, write, subscribe, agent } = opened;
+  const folded = await subscribe("SELECT DISTINCT id, v FROM t");
+  await write("INSERT INTO t (id, v) VALUES (1, 'short')");
+  expect([folded.sorted(), source.asked.length]).toEqual([['[1,"short"]'], 0]);
+  await write(`INSERT INTO t (id, v) VALUES (2, '${"long".repeat(20)}')`);
+  await source.whole();
+  await until(() => !agent.service.live.isBehind);
+  expect([folded.rows.size, folded.isEnded, source.asked.length]).toEqual([2, false, 1]);
 });

@@ -9,6 +9,7 @@
 import { Front, RouteRoom } from "../../agent/api/front.ts";
 import { type ApiHandler, apiLimits, createApi } from "../../agent/api/handlers.ts";
 import type { HealthReport } from "../../agent/api/store-service.ts";
+import type { LookBudget } from "../../agent/live/evaluation.ts";
 import { liveLimits } from "../../agent/live/live-queries.ts";
 import type { RerunSource } from "../../agent/live/live-reruns.ts";
 import { LocalService } from "../../agent/local-service.ts";
@@ -29,6 +30,7 @@ export interface PlainAgent extends Disposable {
 }
 
 let vfsCount = 0;
+const nothing: LookBudget = { rerun: { ms: 0, bytes: 0 }, lookUpMs: 0 };
 
 export interface PlainAgentOptions {
   readonly queryTimeoutMs?: number;
@@ -38,8 +40,8 @@ export interface PlainAgentOptions {
   readonly health?: () => HealthReport;
   /** Whatever live queries have to find out is found out there. */
   readonly reruns?: (runner: QueryRunner) => RerunSource;
-  /** But what can be looked up, for so long; 0 by default. */
-  readonly lookUpMs?: number;
+  /** But what takes no longer; nothing by default. */
+  readonly lookBudget?: LookBudget;
 }
 
 /** @param schema CREATE TABLE statements */
@@ -138,7 +140,7 @@ export function createPlainAgent(schema: string, options: PlainAgentOptions = {}
             reruns: options.reruns(runner),
             liveLimits: {
               ...liveLimits,
-              lookBudget: { rerun: { ms: 0, bytes: 0 }, lookUpMs: options.lookUpMs ?? 0 },
+              lookBudget: options.lookBudget ?? nothing,
               rerunPauseMs: 0,
             },
           }),
