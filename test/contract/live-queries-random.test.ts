@@ -236,7 +236,16 @@ async function run(seed: number, firstDisk: Disk, limits: Limits): Promise<void>
         service.schemaChanged();
       }
       for (const one of away) await resume(one);
-      while (service.live.isBehind) await nextTurn();
+      const isStarting = () => service.live.describe().some((one) => one.runs_now);
+      while (service.live.isBehind || isStarting()) await nextTurn();
+      // Whose first rows were on their way when the schema became another one is told to ask again.
+      for (const one of subscribed.filter(({ folded }) => folded.isEnded)) {
+        expect([told.at(-1), one.folded.errors]).toEqual([
+          "another schema",
+          ['{"error":"the schema changed: subscribe again"}'],
+        ]);
+        subscribed.splice(subscribed.indexOf(one), 1);
+      }
       // Subscriptions are written down when nothing else waits.
       for (let turn = 0; turn < 3; turn++) await nextTurn();
       const wanted = new Map<string, string[]>();
@@ -245,7 +254,6 @@ async function run(seed: number, firstDisk: Disk, limits: Limits): Promise<void>
         wanted.set(sql, want);
         const context = { sql, schema: world.schema, told };
         expect({ ...context, rows: folded.sorted() }).toEqual({ ...context, rows: want });
-        expect([sql, folded.isEnded]).toEqual([sql, false]);
       }
     }
   } finally {
