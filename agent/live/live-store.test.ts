@@ -91,7 +91,7 @@ test("after a restart the last changes are there, older ones are said to be gone
     '{"change":["insert",10,[10,"v"],11]}',
   ]);
   second.stop();
-});
+}, 30_000);
 
 test("those for which there is no time at the start come while the agent serves, and nothing of them is lost", async () => {
   const vfs = new MemoryVfs();
@@ -121,7 +121,7 @@ test("those for which there is no time at the start come while the agent serves,
   while (lines.length === 0) await new Promise((resolve) => setImmediate(resolve));
   expect(lines).toEqual(['{"change":["update",1,[201],201]}']);
   second.stop();
-});
+}, 30_000);
 
 test("a sweep while the agent is stopping forgets nothing", async () => {
   const vfs = new MemoryVfs();
@@ -149,7 +149,7 @@ test("the log is bounded; what it loses stands in the rows that are kept", async
   const second = open(vfs);
   expect(await resume(second, id, 199)).toEqual([change(200)]);
   second.stop();
-});
+}, 30_000);
 
 test("a file that another machine, or this one before it went down, wrote takes up nothing", async () => {
   const vfs = new MemoryVfs();
@@ -187,4 +187,25 @@ test("what somebody else wrote is told where it can be, and given up where it ca
   expect((three as string[]).slice(1)).toContain('{"row":[1,[1]]}');
   expect(four).toBe(404);
   second.stop();
+});
+
+test("what changes unseen can't be subscribed to, and says so", async () => {
+  const thread = open(new MemoryVfs());
+  for (const sql of [
+    "SELECT * FROM patina_changes",
+    "SELECT id FROM t WHERE id IN (SELECT key FROM patina_changes WHERE tbl = 't')",
+  ]) {
+    const asked = { sql, parameters: undefined };
+    const outcome = await thread.service.subscribe(
+      asked,
+      { from: undefined, skipRows: true },
+      listen().take,
+    );
+    expect(outcome).toEqual({
+      kind: "refused",
+      status: 400,
+      why: expect.stringContaining("patina_changes changes unseen: it can't be subscribed to"),
+    });
+  }
+  thread.stop();
 });
