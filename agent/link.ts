@@ -21,7 +21,7 @@
 
 import { assert, unreachable } from "../core/assert.ts";
 import type { PeerId, StoreReply, StoreRequest, Ticket } from "../core/node/border.ts";
-import type { Alarm, NodeSnapshot } from "../core/node/node-machine.ts";
+import type { Alarm, NodeSnapshot } from "../core/node/node-events.ts";
 import { prepareAddonFolder } from "./addon-folder.ts";
 
 /** Plain data: it crosses to the net thread. */

@@ -5,12 +5,8 @@
  */
 
 import type { PeerId } from "../core/node/border.ts";
-import {
-  type NodeEffect,
-  type NodeEvent,
-  NodeMachine,
-  type NodeSnapshot,
-} from "../core/node/node-machine.ts";
+import type { NodeEffect, NodeEvent, NodeSnapshot } from "../core/node/node-events.ts";
+import { NodeMachine } from "../core/node/node-machine.ts";
 import { type NodeTuning, nodeDefaults } from "../core/node/options.ts";
 import type { Agreed } from "./agreements.ts";
 import type { NetOptions } from "./link.ts";

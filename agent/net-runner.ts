@@ -10,7 +10,7 @@
 
 import { assert, unreachable } from "../core/assert.ts";
 import type { PeerId, StoreRequest } from "../core/node/border.ts";
-import type { NodeEffect, NodeEvent } from "../core/node/node-machine.ts";
+import type { NodeEffect, NodeEvent } from "../core/node/node-events.ts";
 import type { Agreed } from "./agreements.ts";
 import type { LinkMessage, NetAnswer, NetMessage, NetOptions, NetQuestion } from "./link.ts";
 import type { CreateMachine, Machine } from "./net-machine.ts";

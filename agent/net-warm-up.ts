@@ -11,7 +11,7 @@
 import { encodeChangeset } from "../core/change/changeset.ts";
 import { hlcZero, siteOfHex } from "../core/clock/stamp.ts";
 import type { PeerId, StoreReply, StoreRequest } from "../core/node/border.ts";
-import type { NodeEffect, NodeEvent } from "../core/node/node-machine.ts";
+import type { NodeEffect, NodeEvent } from "../core/node/node-events.ts";
 import { encodeKey } from "../core/row/key.ts";
 import type { Machine } from "./net-machine.ts";
 import { FrameReader, lengthBytes, writeLength } from "./swarm/framing.ts";

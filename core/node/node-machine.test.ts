@@ -7,7 +7,8 @@ import { hlcZero, siteOfHex } from "../clock/stamp.ts";
 import type { RowId } from "../row/digest.ts";
 import { encodeKey } from "../row/key.ts";
 import type { PeerId, StoreReply, StoreRequest } from "./border.ts";
-import { type NodeEffect, type NodeEvent, NodeMachine } from "./node-machine.ts";
+import type { NodeEffect, NodeEvent } from "./node-events.ts";
+import { NodeMachine } from "./node-machine.ts";
 import type { NodeTuning } from "./options.ts";
 
 const site = (n: number) => siteOfHex(n.toString(16).padStart(32, "0"));

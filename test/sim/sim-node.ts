@@ -10,7 +10,8 @@
 import type { Lane } from "../../core/change/changeset.ts";
 import { compareStamps, type Site, type Stamp } from "../../core/clock/stamp.ts";
 import type { MemberState, PeerId, StoreReply, StoreRequest } from "../../core/node/border.ts";
-import { type NodeEffect, type NodeEvent, NodeMachine } from "../../core/node/node-machine.ts";
+import type { NodeEffect, NodeEvent } from "../../core/node/node-events.ts";
+import { NodeMachine } from "../../core/node/node-machine.ts";
 import type { NodeTuning, ZstdCodec } from "../../core/node/options.ts";
 import type { Digester } from "../../core/row/digest.ts";
 import { Replica, type ReplicaOptions } from "../../core/store/replica.ts";
