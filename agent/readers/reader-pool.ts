@@ -442,8 +442,9 @@ export class ReaderPool implements InitialRowsSource, RerunSource {
       }
       if (job.isComputing && nowMs - job.startedMs > job.request.timeoutMs + graceMs) {
         this.#options.log.error("a query can't be interrupted", { sql: job.request.sql });
-        // Its own fault: of a live query, not to be run again. The others only ran beside it.
-        this.#over(job, "interrupted", true);
+        // Where no other could compute it is its own fault: a live query isn't run again.
+        const isAlone = this.#lanes.filter((one) => one?.isComputing).length === 1;
+        this.#over(job, "interrupted", isAlone);
         this.#endThread("interrupted");
         this.#dispatch();
         return;
