@@ -10,6 +10,7 @@
  * @module
  */
 
+import { assert } from "../assert.ts";
 import { utf8Length } from "../bytes/utf8.ts";
 import { nameBytesMax } from "../change/row-block.ts";
 import { keyColumnsMax } from "../row/key.ts";
@@ -84,12 +85,23 @@ interface ColumnInfo {
   readonly hidden: number;
 }
 
+/** Row of `pragma table_list`. */
+interface TableOptions {
+  readonly sqlName: string;
+  readonly withoutRowid: boolean;
+  readonly isStrict: boolean;
+}
+
 class SchemaReader {
   readonly #scratch: SqlDatabase;
   readonly #rules: ReadonlyMap<string, TableRules>;
   readonly #statements: Statement[] = [];
   readonly #problems: SchemaProblem[] = [];
   readonly #warnings: SchemaProblem[] = [];
+  /** What SQLite says of the scratch tables, by name: asked for once, for it goes through all of them. */
+  #options: ReadonlyMap<string, TableOptions> = new Map();
+  /** What columns show by default, by affinity and text: most have one of a few. */
+  readonly #defaults = new Map<string, SqlValue>();
 
   constructor(scratch: SqlDatabase, rules: ReadonlyMap<string, TableRules>) {
     this.#scratch = scratch;
@@ -157,6 +169,7 @@ class SchemaReader {
         }
       }
     }
+    this.#options = this.#tableOptions();
     for (const statement of parsed) {
       if (statement.kind !== "table") continue;
       const table = this.#readTable(statement);
@@ -164,15 +177,12 @@ class SchemaReader {
     }
     const indexes: PlannedObject[] = [];
     const views: PlannedObject[] = [];
+    const tableByIndex = this.#tableByIndex();
     for (const statement of parsed) {
       const { kind, name, sql } = statement;
       if (kind === "view") views.push({ kind, name, table: "", sql });
       if (kind !== "index") continue;
-      const [row] = this.#scratch.all(
-        "SELECT tbl_name FROM sqlite_schema WHERE type = 'index' AND lower(name) = ?",
-        name,
-      );
-      const table = lowerAscii(String(row?.[0]));
+      const table = tableByIndex.get(name) ?? "";
       indexes.push({ kind, name, table, sql });
       const planned = tables.get(table);
       if (planned?.replicated) this.#checkIndex(statement, planned);
@@ -204,6 +214,25 @@ class SchemaReader {
     };
   }
 
+  #tableOptions(): Map<string, TableOptions> {
+    const rows = this.#scratch.all(
+      "SELECT name, wr, strict FROM pragma_table_list WHERE schema = 'main'",
+    );
+    return new Map(
+      rows.map(([name, withoutRowid, strict]) => [
+        lowerAscii(String(name)),
+        { sqlName: String(name), withoutRowid: withoutRowid === 1, isStrict: strict === 1 },
+      ]),
+    );
+  }
+
+  #tableByIndex(): Map<string, string> {
+    const rows = this.#scratch.all("SELECT name, tbl_name FROM sqlite_schema WHERE type = 'index'");
+    return new Map(
+      rows.map(([name, table]) => [lowerAscii(String(name)), lowerAscii(String(table))]),
+    );
+  }
+
   #readTable(statement: Statement): PlannedTable | undefined {
     const { name, tokens, sql } = statement;
     const rule = this.#rules.get(name);
@@ -213,12 +242,9 @@ class SchemaReader {
       this.#report(statement, tokens[0], `table ${name}: its columns are wanted in parentheses`);
       return undefined;
     }
-    const [options] = this.#scratch.all(
-      "SELECT name, wr, strict FROM pragma_table_list WHERE schema = 'main' AND lower(name) = ?",
-      name,
-    );
-    const sqlName = String(options?.[0]);
-    const withoutRowid = options?.[1] === 1;
+    const options = this.#options.get(name);
+    assert(options !== undefined, `a table that SQLite has made, got ${name}`);
+    const { sqlName, withoutRowid } = options;
     const infos = this.#columns(sqlName);
     const lineOf = new Map(definition.columns.map((column) => [column.name, column.tokens[0]]));
     const refuse = (column: string | undefined, why: string): void => {
@@ -256,7 +282,7 @@ class SchemaReader {
     const taken = new Set(columns.map((column) => column.name));
     const rowidName = ["rowid", "_rowid_", "oid"].find((candidate) => !taken.has(candidate));
     if (replicated) {
-      if (options?.[2] === 1) {
+      if (options.isStrict) {
         refuse(
           undefined,
           "STRICT tables refuse values of another type, and so would a merge: leave STRICT out",
@@ -478,12 +504,17 @@ class SchemaReader {
   /** What a column of this affinity shows when a row is inserted without it. */
   #defaultValue(affinity: Affinity, text: string | null): SqlValue {
     if (text === null || !isLiteral(tokenize(text))) return null;
+    const name = `${affinity} ${text}`;
+    const known = this.#defaults.get(name);
+    if (known !== undefined) return known;
     const probe = "patina_probe";
     this.#scratch.exec(`CREATE TABLE ${probe} (value ${affinity} DEFAULT ${text})`);
     this.#scratch.exec(`INSERT INTO ${probe} DEFAULT VALUES`);
     const [row] = this.#scratch.all(`SELECT value FROM ${probe}`);
     this.#scratch.exec(`DROP TABLE ${probe}`);
-    return row?.[0] ?? null;
+    const value = row?.[0] ?? null;
+    this.#defaults.set(name, value);
+    return value;
   }
 
   #report(statement: Statement, token: SqlToken | undefined, why: string): void {
