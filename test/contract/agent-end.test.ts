@@ -34,6 +34,8 @@ test("a stop breaks streams off, on every carrier, after all that was said", asy
     streams.push(live, await client.stream("POST", "/v1/updates/tests"));
   }
   await (clients[0] as HttpClient).transact(`["INSERT INTO tests VALUES (1, '')"]`);
+  // On a busy machine another thread finds out what a live query has to say; what it finds too late, a resumed one gets.
+  for (const live of streams.filter((_, i) => i % 2 === 0)) await live.take(1);
   expect(await agent.stop()).toBe(0);
   for (const stream of streams) await stream.end();
   expect(streams.map(({ lines, isBroken }) => [lines.at(-1), isBroken])).toEqual(
