@@ -28,7 +28,10 @@ function replicaOf(node: SqliteNode): Replica {
   const { store, clock } = node;
   const replica = new Replica({ store, clock, digester, schema: store.schema.shapes });
   replica.start(node.nowMs, []);
-  while (replica.status().starting) replica.tick(node.nowMs, []);
+  while (replica.status().starting) {
+    node.nowMs = Math.max(node.nowMs, replica.pollTimeout());
+    replica.tick(node.nowMs, []);
+  }
   return replica;
 }
 
