@@ -278,15 +278,16 @@ describe("the file VFS on a disk that fails", () => {
     expect(db.all("SELECT a FROM t")).toEqual([[1]]);
     db.close();
 
-    // Opened anew it is written again, so that what is read is what is there.
+    // Opened anew it is written again, so that the next sync takes all of it to the disk, or fails.
     const second = openWal(disk);
-    second.exec("PRAGMA synchronous = NORMAL");
+    second.exec("PRAGMA synchronous = FULL");
     expect(second.all("SELECT a FROM t")).toEqual([[1]]);
+    second.exec("INSERT INTO t VALUES (2)");
     disk.stop();
     second.close();
     disk.restart("power");
     using third = openWal(disk);
-    expect(third.all("SELECT a FROM t")).toEqual([[1]]);
+    expect(third.all("SELECT a FROM t")).toEqual([[1], [2]]);
   });
 
   test("whoever has to restart the process is told once that a sync failed", () => {
