@@ -16,6 +16,7 @@
 import type { Server } from "bun";
 import { CarriedRequest, type ReadBody } from "./carried-request.ts";
 import { toResponse } from "./carried-response.ts";
+import { CutRequests } from "./cut-requests.ts";
 import type { Entry, Front } from "./front.ts";
 import { type ApiResponse, errorResponse, internalError } from "./http.ts";
 import { LateBodies } from "./late-bodies.ts";
@@ -96,6 +97,7 @@ class Carrier {
   readonly #options: HttpServerOptions;
   readonly #idleSeconds: number;
   readonly #lateBodies: LateBodies;
+  readonly #cutRequests = new CutRequests();
 
   /** @param idleSeconds 0 for no limit */
   constructor(options: HttpServerOptions, idleSeconds: number) {
@@ -152,6 +154,7 @@ class Carrier {
         (error) => {
           if (!this.#lateBodies.came(awaited)) return;
           front.leave(entry);
+          this.#cutRequests.note();
           reject(error);
         },
       );

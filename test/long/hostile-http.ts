@@ -177,7 +177,7 @@ try {
   );
   const silentSinceMs = performance.now();
 
-  await attacked("streams opened and reset", 100, async () => {
+  await attacked("streams opened and reset", 200, async () => {
     const { pieces, ended } = await flood(
       () => RawH2.open(port),
       (_, sent) => {
