@@ -162,7 +162,12 @@ class Running {
     this.report({ kind: "listening", key: swarm.key, ...swarm.address });
     // Its first event sets the machine's clock.
     this.handle({ kind: "timeout" });
+    this.#warmUpLater(createMachine);
+  }
+
+  #warmUpLater(createMachine: CreateMachine): void {
     this.#warmUpTimer = setTimeout(() => {
+      if (this.#machine?.isCatchingUp) return this.#warmUpLater(createMachine);
       const warm = (name: string, key: PeerId) => createMachine({ ...this.#options, name }, key);
       // Should it fail, the first news are a little later, which is no reason to end this thread.
       warmUpNet(warm, () => this.#isStopping).catch(() => {});

@@ -187,6 +187,11 @@ export class NodeMachine {
     return this.#peers.get(peer)?.agreement?.atMs;
   }
 
+  /** It fetches most of what it should have. */
+  get isCatchingUp(): boolean {
+    return this.#answers.isCatchingUp;
+  }
+
   /** The last time that any peer was found equal; a new object each time. */
   get latestAgreement(): (Agreement & { readonly peer: PeerId }) | undefined {
     return this.#verdicts.latest;
