@@ -11,8 +11,6 @@
 import { chmodSync, chownSync } from "node:fs";
 import { loadSqlite } from "../wasm/module.ts";
 import { FileVfs } from "../wasm/vfs/file.ts";
-import { openCluster, readTokens } from "./agent-secrets.ts";
-import { Agreements } from "./agreements.ts";
 import { Front, RouteRoom } from "./api/front.ts";
 import { createGate } from "./api/gate.ts";
 import { apiLimits, createApi } from "./api/handlers.ts";
@@ -21,21 +19,23 @@ import { listenAddressToText } from "./api/listen-address.ts";
 import { idOf } from "./api/socket-owner.ts";
 import { claimSocketPath } from "./api/socket-path.ts";
 import { TokenSet, type TokensChange } from "./api/token-set.ts";
-import { type Cluster, topicOf } from "./cluster-file.ts";
-import type { Config } from "./config.ts";
-import { changedKeys } from "./config-changes.ts";
-import { DataDirectory } from "./data-directory.ts";
-import type { NetLink, NetOptions, NetReport } from "./link.ts";
+import type { Config } from "./config/config.ts";
+import { changedKeys } from "./config/config-changes.ts";
+import { readSchemaFiles } from "./config/schema-files.ts";
+import { DataDirectory } from "./data/data-directory.ts";
+import { Neighbours } from "./data/neighbours.ts";
+import { askForSlice, storeSliceMs } from "./host/time-slice.ts";
 import { liveLimits } from "./live/live-queries.ts";
 import type { Log } from "./log.ts";
-import { Neighbours } from "./neighbours.ts";
-import { type NodeKey, openNodeKey } from "./node-key.ts";
-import type { OperationLine } from "./operations.ts";
-import { readSchemaFiles } from "./schema-files.ts";
+import { Agreements } from "./net/agreements.ts";
+import type { NetLink, NetOptions, NetReport } from "./net/link.ts";
+import type { OperationLine } from "./operations/operations.ts";
+import { openCluster, readTokens } from "./secrets/agent-secrets.ts";
+import { type Cluster, topicOf } from "./secrets/cluster-file.ts";
+import { type NodeKey, openNodeKey } from "./secrets/node-key.ts";
 import { exitCodes, StartFailure } from "./start-failure.ts";
-import { StoreThread } from "./store-thread.ts";
-import { askForSlice, storeSliceMs } from "./time-slice.ts";
-import { warmUp } from "./warm-up.ts";
+import { StoreThread } from "./store/store-thread.ts";
+import { warmUp } from "./store/warm-up.ts";
 
 export interface RunningAgent {
   readonly site: string;
@@ -312,7 +312,7 @@ async function startNetwork(
     return undefined;
   }
   // Only now: an agent that stands alone doesn't load it.
-  const { startNet } = await import("./link.ts");
+  const { startNet } = await import("./net/link.ts");
   const { swarm, node } = config;
   const neighbours = new Neighbours(directory);
   const options: NetOptions = {

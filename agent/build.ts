@@ -6,7 +6,7 @@
  *   work there and nowhere else. Its binding is replaced by a literal `require` of the prebuilt file,
  *   which is what makes Bun embed it (at run time Bun unpacks it to `$BUN_TMPDIR`, `$TMPDIR` or `/tmp`;
  *   the folder must allow executing). Any other `.node` file fails the build.
- * - The net thread is a second entry point: `new Worker(new URL("./net-thread.ts", import.meta.url))`
+ * - The net thread is a second entry point: `new Worker(new URL("./net/net-thread.ts", import.meta.url))`
  *   finds it in the executable only then.
  * - By default a compiled binary runs the `.env` and the `bunfig.toml` (with its `preload`) of the folder
  *   it is started in. Both are turned off.
@@ -44,7 +44,7 @@ const repository = resolve(import.meta.dir, "..");
 export const buildDefaults: BuildOptions = {
   entry: join(import.meta.dir, "main.ts"),
   workers: [
-    join(import.meta.dir, "net-thread.ts"),
+    join(import.meta.dir, "net", "net-thread.ts"),
     join(import.meta.dir, "readers", "reader-thread.ts"),
   ],
   outfile: join(repository, "dist", "patina"),

@@ -8,7 +8,7 @@
  */
 
 import { writeSync } from "node:fs";
-import type { LogLevel } from "./config.ts";
+import type { LogLevel } from "./config/config.ts";
 
 export type LogFields = Readonly<Record<string, string | number | boolean | null | undefined>>;
 

@@ -4,7 +4,7 @@
  * @module
  */
 
-import { sha256 } from "../agent/sha256.ts";
+import { sha256 } from "../agent/host/sha256.ts";
 import { HlcClock } from "../core/clock/hlc-clock.ts";
 import { hlcZero, siteOfHex } from "../core/clock/stamp.ts";
 import { RowIndex } from "../core/index/row-index.ts";

@@ -5,7 +5,7 @@
  * @module
  */
 
-import { sha256 } from "../agent/sha256.ts";
+import { sha256 } from "../agent/host/sha256.ts";
 import { type Stamp, siteOfHex } from "../core/clock/stamp.ts";
 import type { StoreReply } from "../core/node/border.ts";
 import { Digester } from "../core/row/digest.ts";

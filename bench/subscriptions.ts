@@ -17,7 +17,7 @@ import { join } from "node:path";
 import type { StreamEvent } from "../agent/api/store-service.ts";
 import { PatinaClient } from "../agent/client/client.ts";
 import { createLog } from "../agent/log.ts";
-import { StoreThread } from "../agent/store-thread.ts";
+import { StoreThread } from "../agent/store/store-thread.ts";
 import { problemToText } from "../core/schema/schema.ts";
 import { readSchema } from "../core/schema/schema-reader.ts";
 import { openDatabase } from "../wasm/database.ts";

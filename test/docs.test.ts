@@ -10,8 +10,8 @@ import { join } from "node:path";
 import { Glob } from "bun";
 import { knownRoutes } from "../agent/api/front.ts";
 import { openApi } from "../agent/api/openapi.ts";
-import { readConfig } from "../agent/config.ts";
-import { configValues } from "../agent/config-changes.ts";
+import { readConfig } from "../agent/config/config.ts";
+import { configValues } from "../agent/config/config-changes.ts";
 
 const root = join(import.meta.dir, "..");
 const files = ["README.md", ...new Glob("{core,wasm,agent}/**/*.ts").scanSync({ cwd: root })]

@@ -47,7 +47,7 @@ export interface SubscribeOptions {
   /** Go on after this change; undefined for rows first. */
   readonly from: number | undefined;
   readonly skipRows: boolean;
-  /** Lines of our own tell where transactions end (`agent/transaction-lines.ts`). */
+  /** Lines of our own tell where transactions end (`agent/store/transaction-lines.ts`). */
   readonly transactions?: boolean;
   /** Aborts when the client is gone: what only it waits for isn't begun. */
   readonly gone?: AbortSignal;

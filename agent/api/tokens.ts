@@ -15,7 +15,7 @@
  * @module
  */
 
-import { readSecretFile } from "../secret-file.ts";
+import { readSecretFile } from "../host/secret-file.ts";
 import type { Token } from "./access.ts";
 
 export type TokensRead =

@@ -7,9 +7,9 @@
  */
 
 import { existsSync } from "node:fs";
-import { type Config, readConfig } from "../config.ts";
+import { type Config, readConfig } from "../config/config.ts";
+import { readTextFile } from "../host/text-file.ts";
 import { exitCodes, StartFailure } from "../start-failure.ts";
-import { readTextFile } from "../text-file.ts";
 
 const systemFile = "/etc/patina/patina.toml";
 

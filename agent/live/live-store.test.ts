@@ -4,7 +4,7 @@ import { openDatabase } from "../../wasm/database.ts";
 import { MemoryVfs } from "../../wasm/vfs/memory.ts";
 import type { StreamEvent } from "../api/store-service.ts";
 import { createLog } from "../log.ts";
-import { StoreThread } from "../store-thread.ts";
+import { StoreThread } from "../store/store-thread.ts";
 import { liveLimits } from "./live-queries.ts";
 
 const charsMax = 1024 * 1024;

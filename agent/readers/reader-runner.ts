@@ -16,7 +16,7 @@ import { loadSqlite } from "../../wasm/module.ts";
 import type { Statement } from "../../wasm/statement.ts";
 import { LentVfs } from "../../wasm/vfs/lent.ts";
 import { NotUtf8Error } from "../api/json-writer.ts";
-import { lengthBytesMax, openReader } from "../database-files.ts";
+import { lengthBytesMax, openReader } from "../data/database-files.ts";
 import type { ReadRow } from "../live/row.ts";
 import { HashClaims, type RowHashes } from "../live/row-hashes.ts";
 import { readRow } from "../live/subscription.ts";

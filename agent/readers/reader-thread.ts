@@ -5,7 +5,7 @@
  * @module
  */
 
-import { askForSlice, readerSliceMs } from "../time-slice.ts";
+import { askForSlice, readerSliceMs } from "../host/time-slice.ts";
 import type { ToReader } from "./messages.ts";
 import { ReaderRunner } from "./reader-runner.ts";
 

@@ -8,7 +8,7 @@
  */
 
 import type HyperDHT from "hyperdht";
-import { prepareAddonFolder } from "../addon-folder.ts";
+import { prepareAddonFolder } from "../host/addon-folder.ts";
 import { freeUdpPort } from "./free-port.ts";
 
 export interface BootstrapOptions {

@@ -1,4 +1,4 @@
-/// <reference path="../hyperswarm.d.ts" />
+/// <reference path="./hyperswarm.d.ts" />
 
 import { afterAll, expect, test } from "bun:test";
 import DHT from "hyperdht";

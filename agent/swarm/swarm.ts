@@ -27,7 +27,7 @@ import { assert } from "../../core/assert.ts";
 import { bytesToHex } from "../../core/bytes/hex.ts";
 import type { Sha256 } from "../../core/hash.ts";
 import type { PeerId } from "../../core/node/border.ts";
-import type { PeerStatus } from "../link.ts";
+import type { PeerStatus } from "../net/link.ts";
 import { ClusterDht } from "./cluster-dht.ts";
 import {
   type KnownMember,

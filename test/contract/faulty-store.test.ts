@@ -1,5 +1,5 @@
 import { describe, expect, test } from "bun:test";
-import { openReader, openWriter, settleWriter } from "../../agent/database-files.ts";
+import { openReader, openWriter, settleWriter } from "../../agent/data/database-files.ts";
 import { HlcClock } from "../../core/clock/hlc-clock.ts";
 import { hlcZero } from "../../core/clock/stamp.ts";
 import { encodeKey } from "../../core/row/key.ts";

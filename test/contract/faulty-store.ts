@@ -22,7 +22,7 @@
  * @module
  */
 
-import { openReader, openWriter, settleWriter } from "../../agent/database-files.ts";
+import { openReader, openWriter, settleWriter } from "../../agent/data/database-files.ts";
 import { StartFailure } from "../../agent/start-failure.ts";
 import { bytesToHex } from "../../core/bytes/hex.ts";
 import { ByteWriter } from "../../core/bytes/writer.ts";
@@ -358,7 +358,7 @@ class World {
   }
 
   /**
-   * Checkpoints as the agent does (`agent/checkpointer.ts`): in steps, between which everything else happens,
+   * Checkpoints as the agent does (`agent/wal/checkpointer.ts`): in steps, between which everything else happens,
    * and any of which may be the last.
    */
   async #roundSteps(count: number): Promise<void> {

@@ -12,7 +12,7 @@ import { createApi } from "../../agent/api/handlers.ts";
 import type { StreamEvent } from "../../agent/api/store-service.ts";
 import { createLog } from "../../agent/log.ts";
 import { type ReaderLimits, readerLimits } from "../../agent/readers/reader-pool.ts";
-import { StoreThread } from "../../agent/store-thread.ts";
+import { StoreThread } from "../../agent/store/store-thread.ts";
 import type { PlannedSchema } from "../../core/schema/schema.ts";
 import { readSchema } from "../../core/schema/schema-reader.ts";
 import { openDatabase } from "../../wasm/database.ts";

@@ -10,7 +10,7 @@ import { closeSync, mkdtempSync, openSync, readSync, rmSync, statSync } from "no
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { createLog } from "../../agent/log.ts";
-import { StoreThread } from "../../agent/store-thread.ts";
+import { StoreThread } from "../../agent/store/store-thread.ts";
 import { readSchema } from "../../core/schema/schema-reader.ts";
 import { openDatabase } from "../../wasm/database.ts";
 import { FileVfs } from "../../wasm/vfs/file.ts";

@@ -4,7 +4,7 @@
  * @module
  */
 
-import type { NetReport } from "../../agent/link.ts";
+import type { NetReport } from "../../agent/net/link.ts";
 
 const [command, folder] = process.argv.slice(2);
 
@@ -15,9 +15,9 @@ if (command === "--version") {
 } else if (command === "net" || command === "crash") {
   // Two nodes and their bootstrap in one process; ends when each has the other. `crash`: then the first one's
   // net thread dies, and it ends when that is connected again.
-  const { prepareAddonFolder } = await import("../../agent/addon-folder.ts");
+  const { prepareAddonFolder } = await import("../../agent/host/addon-folder.ts");
   if (folder !== undefined) prepareAddonFolder(folder);
-  const { startNet } = await import("../../agent/link.ts");
+  const { startNet } = await import("../../agent/net/link.ts");
   const { startBootstrap } = await import("../../agent/swarm/bootstrap.ts");
   const bootstrap = await startBootstrap({ host: "127.0.0.1", port: 0 });
   if (bootstrap.kind === "failed") {

@@ -6,9 +6,9 @@
  * @module
  */
 
-import type { NetAnswer, NetMessage, NetOptions, SwarmStatus } from "../../agent/link.ts";
-import { createMachine } from "../../agent/net-machine.ts";
-import { createNetRunner, type NetRunner } from "../../agent/net-runner.ts";
+import type { NetAnswer, NetMessage, NetOptions, SwarmStatus } from "../../agent/net/link.ts";
+import { createMachine } from "../../agent/net/net-machine.ts";
+import { createNetRunner, type NetRunner } from "../../agent/net/net-runner.ts";
 import { startBootstrap } from "../../agent/swarm/bootstrap.ts";
 import { siteOfHex } from "../../core/clock/stamp.ts";
 

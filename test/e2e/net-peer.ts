@@ -5,7 +5,7 @@
  * @module
  */
 
-import { type NetOptions, startNet } from "../../agent/link.ts";
+import { type NetOptions, startNet } from "../../agent/net/link.ts";
 import { HlcClock } from "../../core/clock/hlc-clock.ts";
 import { hlcZero, siteOfHex } from "../../core/clock/stamp.ts";
 import type { StoreReply, StoreRequest } from "../../core/node/border.ts";

@@ -27,7 +27,7 @@ const allowed: Record<string, readonly string[]> = {
   "core/node/border.ts": ["MemberState", "PeerId", "StoreReply", "StoreRequest"],
   "core/node/options.ts": ["NodeTuning", "nodeDefaults", "ZstdCodec"],
   // The agent's codec: streams of rows are compressed where both ends can read it.
-  "agent/zstd.ts": ["zstd"],
+  "agent/host/zstd.ts": ["zstd"],
   "core/node/counters.ts": ["Counters", "createCounters", "repairBytes"],
   "core/store/row-store.ts": ["MergedRow", "RowRef", "RowStore", "ScannedRow", "ScanPosition"],
   "core/schema/schema.ts": ["PlannedSchema"],

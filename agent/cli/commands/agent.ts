@@ -1,11 +1,11 @@
 /** @module */
 
 import { startAgent } from "../../agent.ts";
-import { openCluster, readTokens } from "../../agent-secrets.ts";
 import { problemOfSocketPath } from "../../api/socket-path.ts";
-import { type Config, configToText, configWithoutSecrets } from "../../config.ts";
+import { type Config, configToText, configWithoutSecrets } from "../../config/config.ts";
+import { readSchemaFiles } from "../../config/schema-files.ts";
 import { createLog } from "../../log.ts";
-import { readSchemaFiles } from "../../schema-files.ts";
+import { openCluster, readTokens } from "../../secrets/agent-secrets.ts";
 import { exitCodes, StartFailure } from "../../start-failure.ts";
 import { version } from "../../version.ts";
 import { loadConfig } from "../config-source.ts";

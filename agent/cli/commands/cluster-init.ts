@@ -1,6 +1,6 @@
 /** @module */
 
-import { createClusterFile } from "../../cluster-file.ts";
+import { createClusterFile } from "../../secrets/cluster-file.ts";
 import { exitCodes, StartFailure } from "../../start-failure.ts";
 import type { GlobalOptions } from "../global-options.ts";
 import { print } from "../output.ts";

@@ -1,6 +1,6 @@
 /** @module */
 
-import { createNodeKey } from "../../node-key.ts";
+import { createNodeKey } from "../../secrets/node-key.ts";
 import { exitCodes, StartFailure } from "../../start-failure.ts";
 import type { GlobalOptions } from "../global-options.ts";
 import { print } from "../output.ts";

@@ -1,8 +1,8 @@
 /** @module */
 
 import { FileVfs } from "../../../wasm/vfs/file.ts";
-import { DataDirectory } from "../../data-directory.ts";
-import { restore as restoreDatabase } from "../../restore.ts";
+import { DataDirectory } from "../../data/data-directory.ts";
+import { restore as restoreDatabase } from "../../operations/restore.ts";
 import { loadConfig } from "../config-source.ts";
 import type { GlobalOptions } from "../global-options.ts";
 import { print } from "../output.ts";

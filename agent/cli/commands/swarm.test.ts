@@ -1,7 +1,7 @@
 import { expect, test } from "bun:test";
 import type { PeerId } from "../../../core/node/border.ts";
-import type { PeerStatus, SwarmStatus } from "../../link.ts";
-import { snakeCased } from "../../snake-case.ts";
+import { snakeCased } from "../../config/snake-case.ts";
+import type { PeerStatus, SwarmStatus } from "../../net/link.ts";
 import { formatSwarm } from "./swarm.ts";
 
 const nowMs = 1_800_000_000_000;

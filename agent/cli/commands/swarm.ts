@@ -5,8 +5,8 @@
  */
 
 import type { SqlValue } from "../../../core/row/value.ts";
-import type { PeerStatus, SwarmStatus } from "../../link.ts";
-import type { SnakeCased } from "../../snake-case.ts";
+import type { SnakeCased } from "../../config/snake-case.ts";
+import type { PeerStatus, SwarmStatus } from "../../net/link.ts";
 import { clientOf, readyAnswerMsMax } from "../agent-client.ts";
 import type { GlobalOptions } from "../global-options.ts";
 import { print } from "../output.ts";

@@ -4,7 +4,7 @@
  * @module
  */
 
-import { zstd } from "../../../agent/zstd.ts";
+import { zstd } from "../../../agent/host/zstd.ts";
 import { frameKind } from "../../../core/change/frame.ts";
 import { Cluster } from "../cluster.ts";
 import type { SimNode } from "../sim-node.ts";

@@ -1,0 +1,179 @@
+/**
+ * The data directory: what an agent keeps, and nobody else writes.
+ *
+ * | file                       |                                                                    |
+ * | -------------------------- | ------------------------------------------------------------------ |
+ * | `patina.db`, `patina.db-wal` | the database                                                     |
+ * | `node.key`                 | the node's seed, unless `key_file` says otherwise                  |
+ * | `nonce`                    | 32 hex digits, new at every start, in the database too             |
+ * | `port`                     | UDP port of the last run                                           |
+ * | `neighbours`               | neighbours met last, `key@host:port` a line, the latest first      |
+ * | `secrets`                  | only without a cluster: a digest key of its own                    |
+ *
+ * @module
+ */
+
+import { randomBytes } from "node:crypto";
+import * as fs from "node:fs";
+import { join } from "node:path";
+import { exitCodes, StartFailure } from "../start-failure.ts";
+
+const nonceBytes = 16;
+
+export class DataDirectory {
+  readonly path: string;
+  /**
+   * The file itself, where `patina.db` is a link: SQLite's WAL stands beside it, and whoever opens it by its
+   * own name, or by another link, must find that WAL.
+   */
+  readonly databasePath: string;
+  /** Of the nonce; what went wrong. */
+  #nonceSync: Promise<NodeJS.ErrnoException | undefined> | undefined;
+
+  /** Makes it when it isn't there, and finds out whether it can be written. @throws StartFailure */
+  constructor(path: string) {
+    this.path = path;
+    try {
+      fs.mkdirSync(path, { recursive: true, mode: 0o700 });
+      // Asking for permissions isn't enough: a full disk or a read-only mount says so only here.
+      const probe = join(path, ".probe");
+      try {
+        fs.writeFileSync(probe, "patina");
+      } finally {
+        fs.rmSync(probe, { force: true });
+      }
+    } catch (error) {
+      throw this.#failure(error);
+    }
+    this.databasePath = this.#resolveDatabase(join(path, "patina.db"));
+  }
+
+  /** Of the last start; undefined when there was none. */
+  readNonce(): string | undefined {
+    return this.#read("nonce");
+  }
+
+  /** Makes a new one; it is on the disk once {@link nonceWritten} says so. @throws StartFailure */
+  renewNonce(): string {
+    const nonce = randomBytes(nonceBytes).toString("hex");
+    if (this.readNonce()?.length === nonce.length) this.#overwriteNonce(nonce);
+    else this.#write("nonce", nonce);
+    return nonce;
+  }
+
+  /** To be waited for before a stamp of this start leaves the host. Rejects with a StartFailure. */
+  async nonceWritten(): Promise<void> {
+    const error = await this.#nonceSync;
+    if (error !== undefined) throw this.#failure(error);
+  }
+
+  /** In place: a crash may leave neither the old nor the new, and the next start takes a new site then. */
+  #overwriteNonce(nonce: string): void {
+    try {
+      const fd = fs.openSync(join(this.path, "nonce"), "r+");
+      fs.writeSync(fd, nonce, 0);
+      // On another thread, for the start has more to do.
+      this.#nonceSync = new Promise((resolve) => {
+        fs.fdatasync(fd, (error) => {
+          fs.closeSync(fd);
+          resolve(error ?? undefined);
+        });
+      });
+    } catch (error) {
+      throw this.#failure(error);
+    }
+  }
+
+  /** UDP port of the last run; 0 when there was none. */
+  readPort(): number {
+    const port = Number(this.#read("port") ?? 0);
+    return Number.isInteger(port) && port > 0 && port < 65_536 ? port : 0;
+  }
+
+  /** A hint, as {@link writeNeighbours}. */
+  writePort(port: number): Promise<void> {
+    return this.#writeHint("port", String(port));
+  }
+
+  /** Where neighbours were met last, as `peers` are configured; the latest first. A hint: it may be old or cut off. */
+  readNeighbours(): string[] {
+    return (this.#read("neighbours") ?? "").split("\n").filter((line) => line !== "");
+  }
+
+  /** Beside whatever this thread does. That it can't be written (a full disk) doesn't matter. */
+  writeNeighbours(neighbours: readonly string[]): Promise<void> {
+    return this.#writeHint("neighbours", neighbours.join("\n"));
+  }
+
+  /** A key for the digests of an agent that stands alone. @throws StartFailure */
+  ownDigestKey(): Uint8Array {
+    const known = this.#read("secrets");
+    if (known !== undefined && /^[0-9a-f]{64}$/.test(known)) {
+      return Uint8Array.from(Buffer.from(known, "hex"));
+    }
+    const key = randomBytes(32);
+    this.#write("secrets", key.toString("hex"));
+    return Uint8Array.from(key);
+  }
+
+  #resolveDatabase(path: string): string {
+    const entry = fs.lstatSync(path, { throwIfNoEntry: false });
+    if (!entry?.isSymbolicLink()) return path;
+    try {
+      return fs.realpathSync(path);
+    } catch (error) {
+      const why = `a link that leads to no file (${(error as NodeJS.ErrnoException).code}): remove it`;
+      throw new StartFailure(exitCodes.data, `database ${path}: ${why}`);
+    }
+  }
+
+  #read(name: string): string | undefined {
+    try {
+      return fs.readFileSync(join(this.path, name), "utf8").trim();
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code === "ENOENT") return undefined;
+      throw this.#failure(error);
+    }
+  }
+
+  /** In one step, and not synced. */
+  async #writeHint(name: string, text: string): Promise<void> {
+    const path = join(this.path, name);
+    try {
+      await fs.promises.writeFile(`${path}.new`, `${text}\n`, { mode: 0o600 });
+      await fs.promises.rename(`${path}.new`, path);
+    } catch {
+      // Then the next start takes any port, and asks the DHT.
+    }
+  }
+
+  /** In one step, so that a crash leaves the old or the new. */
+  #write(name: string, text: string): void {
+    const path = join(this.path, name);
+    try {
+      const fd = fs.openSync(`${path}.new`, "w", 0o600);
+      fs.writeSync(fd, `${text}\n`);
+      fs.fsyncSync(fd);
+      fs.closeSync(fd);
+      fs.renameSync(`${path}.new`, path);
+    } catch (error) {
+      throw this.#failure(error);
+    }
+  }
+
+  #failure(error: unknown): StartFailure {
+    const { code, message } = error as NodeJS.ErrnoException;
+    const what = reasons[code ?? ""] ?? message;
+    return new StartFailure(exitCodes.data, `data directory ${this.path}: ${what}`);
+  }
+}
+
+const reasons: Readonly<Record<string, string>> = {
+  EACCES: "permission denied: it must belong to the user that runs the agent",
+  EPERM: "permission denied: it must belong to the user that runs the agent",
+  EROFS: "it is on a read-only file system",
+  ENOSPC: "the disk is full",
+  EDQUOT: "the disk quota is used up",
+  ENOTDIR: "there is a file of that name, or in its path",
+  EEXIST: "there is a file of that name, or a link that leads nowhere",
+};

@@ -1,0 +1,41 @@
+/**
+ * All sites that this node has written as in this database: whose stamps it may replace, should its clock
+ * have been far ahead (`core/store/restamp.ts`).
+ *
+ * They are kept in `patina_state`: `own_node` (32 bytes, the node's public key) and `own_sites` (16 bytes
+ * each, the latest last). In a file that came from another node they are that node's, and are forgotten.
+ *
+ * @module
+ */
+
+import type { Site } from "../../core/clock/stamp.ts";
+import { siteFromBytes, siteToBytes } from "../../core/row/digest.ts";
+import type { SqlDatabase } from "../../core/store/database.ts";
+import { readState, writeState } from "../../core/store/file-header.ts";
+
+/** A site is taken at each restore, copy or unclean boot; clocks of older ones are long accepted. */
+const sitesMax = 256;
+
+/** Adds the site of this start, in the transaction that is open. @param publicKey hex */
+export function recordOwnSite(
+  database: SqlDatabase,
+  publicKey: string,
+  site: Site,
+): ReadonlySet<Site> {
+  const known = readState(database, "own_node");
+  const isSameNode =
+    known instanceof Uint8Array && Buffer.from(known).toString("hex") === publicKey;
+  const bytes = isSameNode ? readState(database, "own_sites") : undefined;
+  const sites: Site[] = [];
+  if (bytes instanceof Uint8Array) {
+    for (let at = 0; at + 16 <= bytes.length; at += 16) {
+      const one = siteFromBytes(bytes.subarray(at, at + 16));
+      if (one !== site) sites.push(one);
+    }
+  }
+  sites.push(site);
+  const kept = sites.slice(-sitesMax);
+  if (!isSameNode) writeState(database, "own_node", Uint8Array.from(Buffer.from(publicKey, "hex")));
+  writeState(database, "own_sites", Uint8Array.from(Buffer.concat(kept.map(siteToBytes))));
+  return new Set(kept);
+}

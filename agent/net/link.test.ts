@@ -1,0 +1,256 @@
+import { expect, test } from "bun:test";
+import type { PeerId, StoreReply, StoreRequest } from "../../core/node/border.ts";
+import {
+  type HangWatch,
+  type LinkMessage,
+  type NetCarrierHooks,
+  type NetMessage,
+  type NetOptions,
+  type NetReport,
+  type StartCarrier,
+  startNet,
+} from "./link.ts";
+
+const options: NetOptions = {
+  nodeSeed: new Uint8Array(32),
+  name: "a",
+  region: "r",
+  zone: "z",
+  cluster: { topic: new Uint8Array(32), admissionSecret: new Uint8Array(32) },
+  host: "127.0.0.1",
+  port: 4000,
+  bootstrap: [],
+  isBootstrap: false,
+  incarnation: 1,
+};
+const key = "ab".repeat(32) as PeerId;
+const identity: StoreReply = { kind: "identity", site: "s", schema: [], starting: false };
+const slot = (cut: number): StoreReply => ({
+  kind: "slot",
+  cut,
+  roots: [],
+  live: { rows: 0, fingerprint: "" },
+  horizon: { ms: 0, count: 0 },
+  hlc: { ms: 0, count: 0 },
+});
+const applied = (ticket: number): StoreReply => ({
+  kind: "applied",
+  ticket,
+  rows: 1,
+  changed: 1,
+  refused: [],
+});
+const apply = (ticket: number): StoreRequest => ({
+  kind: "apply",
+  ticket,
+  lane: 0,
+  peer: key,
+  what: "changesets",
+  bodies: [Uint8Array.of(1, 2, 3)],
+});
+
+const listens: NetMessage = {
+  kind: "report",
+  report: { kind: "listening", key, host: "127.0.0.1", port: 4077 },
+};
+
+/** A link over carriers that a test plays itself: one for each life of the net thread. */
+function createWorld(hangWatch?: HangWatch) {
+  interface Life {
+    readonly hooks: NetCarrierHooks;
+    readonly sent: LinkMessage[];
+    readonly urgent: LinkMessage[];
+    ended: boolean;
+  }
+  const lives: Life[] = [];
+  const startCarrier: StartCarrier = (hooks) => {
+    const life: Life = { hooks, sent: [], urgent: [], ended: false };
+    lives.push(life);
+    return {
+      post: (message, transfer) => life.sent.push(structuredClone(message, { transfer })),
+      postUrgent: (message, transfer) => life.urgent.push(structuredClone(message, { transfer })),
+      end: async () => {
+        life.ended = true;
+      },
+    };
+  };
+  const link = startNet(options, startCarrier, hangWatch);
+  const requests: StoreRequest[] = [];
+  const reports: NetReport[] = [];
+  link.onRequest((request) => requests.push(request));
+  link.onReport((report) => reports.push(report));
+  const life = (index: number) => {
+    const found = lives[index];
+    if (found === undefined) throw new Error(`no life ${index}`);
+    return found;
+  };
+  const replies = (index: number) =>
+    life(index).sent.flatMap((message) => (message.kind === "replies" ? message.replies : []));
+  const untilLives = async (count: number) => {
+    const deadline = Date.now() + 5000;
+    while (lives.length < count) {
+      if (Date.now() > deadline) throw new Error(`${count} lives, got ${lives.length}`);
+      await Bun.sleep(1);
+    }
+  };
+  return { link, life, lives, requests, reports, replies, untilLives };
+}
+
+test("a net thread that dies is started again on its port and told what the store last said", async () => {
+  const { link, life, reports, replies, untilLives } = createWorld();
+  life(0).hooks.onMessage(listens);
+  link.post(identity);
+  link.post(slot(1));
+  link.post(slot(2));
+  life(0).hooks.onEnd("boom (code 1)");
+  await untilLives(2);
+  expect(life(0).ended).toBe(true);
+  expect(life(1).sent[0]).toEqual({ kind: "start", options: { ...options, port: 4077 } });
+  expect(replies(1)).toEqual([identity, slot(2)]);
+  expect(reports.map(({ kind }) => kind)).toEqual(["listening", "crashed"]);
+  expect(reports[1]).toEqual({ kind: "crashed", why: "boom (code 1)", restartMs: 0 });
+});
+
+test("a reply to a request of the dead net thread doesn't reach the new one", async () => {
+  const { link, life, requests, replies, untilLives } = createWorld();
+  life(0).hooks.onMessage(listens);
+  life(0).hooks.onMessage({ kind: "requests", requests: [apply(1)] });
+  life(0).hooks.onEnd("boom");
+  await untilLives(2);
+  // The new one numbers its tickets from 1 again.
+  life(1).hooks.onMessage({ kind: "requests", requests: [apply(1)] });
+  const [first, second] = requests.map((request) => ("ticket" in request ? request.ticket : 0));
+  expect(first).not.toBe(second);
+  link.post(applied(first as number));
+  link.post({ ...applied(second as number), rows: 7 } as StoreReply);
+  await Promise.resolve();
+  expect(replies(1)).toEqual([{ ...applied(1), rows: 7 } as StoreReply]);
+  // What the old one still says no longer counts.
+  life(0).hooks.onMessage({ kind: "requests", requests: [apply(2)] });
+  expect(requests.length).toBe(2);
+});
+
+test("a ticket stays open until the last rows", async () => {
+  const { link, life, requests, replies } = createWorld();
+  life(0).hooks.onMessage({ kind: "requests", requests: [{ kind: "rows", ticket: 9, ids: [] }] });
+  const ticket = (requests[0] as { ticket: number }).ticket;
+  const block = Uint8Array.of(5);
+  link.post({ kind: "rows", ticket, block, last: false });
+  link.post({ kind: "rows", ticket, block, last: true });
+  await Promise.resolve();
+  expect(replies(0)).toEqual([
+    { kind: "rows", ticket: 9, block, last: false },
+    { kind: "rows", ticket: 9, block, last: true },
+  ]);
+  // The store may go on using its buffer.
+  expect(block).toEqual(Uint8Array.of(5));
+});
+
+test("an urgent commit leaves at once, and overtakes what waits", async () => {
+  const { link, life } = createWorld();
+  const stamp = { ms: 1, count: 0, site: "s" as never };
+  const commit = (lane: 0 | 1): StoreReply => ({
+    kind: "commit",
+    stamp,
+    lane,
+    changeset: Uint8Array.of(lane),
+  });
+  link.post(commit(1));
+  expect(life(0).sent.length).toBe(1);
+  link.post(commit(0));
+  expect(life(0).urgent).toEqual([{ kind: "replies", replies: [commit(0)] }]);
+  expect(life(0).sent.length).toBe(1);
+  await Promise.resolve();
+  expect(life(0).sent[1]).toEqual({ kind: "replies", replies: [commit(1)] });
+});
+
+test("crashes in a row are answered more and more slowly", async () => {
+  const { life, reports, untilLives } = createWorld();
+  life(0).hooks.onMessage(listens);
+  life(0).hooks.onEnd("a");
+  await untilLives(2);
+  life(1).hooks.onEnd("b");
+  await untilLives(3);
+  life(2).hooks.onEnd("c");
+  const waits = reports.map((report) => report.kind === "crashed" && report.restartMs);
+  expect(waits.slice(1)).toEqual([0, 250, 1000]);
+});
+
+test("a start that fails ends the link; one that failed after a run is tried again", async () => {
+  const first = createWorld();
+  first.life(0).hooks.onMessage({ kind: "report", report: { kind: "failed", why: "taken" } });
+  expect(first.reports).toEqual([{ kind: "failed", why: "taken" }]);
+  expect(first.life(0).ended).toBe(true);
+  expect(await first.link.ask({ kind: "swarm" })).toEqual({
+    kind: "unavailable",
+    why: "the net thread is down",
+  });
+
+  // A thread that ends before it listens, because a module can't be loaded, is no better.
+  const other = createWorld();
+  other.life(0).hooks.onEnd("not found (code 1)");
+  expect(other.reports).toEqual([{ kind: "failed", why: "not found (code 1)" }]);
+
+  const second = createWorld();
+  second.life(0).hooks.onMessage(listens);
+  second.life(0).hooks.onEnd("boom");
+  await second.untilLives(2);
+  second.life(1).hooks.onMessage({ kind: "report", report: { kind: "failed", why: "taken" } });
+  await second.untilLives(3);
+  expect(second.reports.at(-1)).toEqual({ kind: "crashed", why: "taken", restartMs: 250 });
+});
+
+test("stop waits for the goodbye and ends the carrier; nothing is posted after", async () => {
+  const { link, life, requests } = createWorld();
+  const stopped = link.stop(0, "test");
+  expect(life(0).sent.at(-1)).toEqual({ kind: "stop", untilMs: 0, reason: "test" });
+  const before = life(0).sent.length;
+  link.post(identity);
+  life(0).hooks.onMessage({ kind: "requests", requests: [apply(1)] });
+  life(0).hooks.onMessage({ kind: "stopped" });
+  await stopped;
+  expect(life(0).ended).toBe(true);
+  expect(life(0).sent.length).toBe(before);
+  expect(requests).toEqual([]);
+});
+
+test("a question to a net thread that dies is answered", async () => {
+  const { link, life } = createWorld();
+  const answer = link.ask({ kind: "swarm" });
+  life(0).hooks.onEnd("boom");
+  expect(await answer).toEqual({ kind: "unavailable", why: "the net thread died" });
+});
+
+const pings = (sent: readonly LinkMessage[]) => sent.filter(({ kind }) => kind === "ping").length;
+
+test("a net thread that doesn't answer is ended and started again; one that does is left alone", async () => {
+  const { life, reports, untilLives } = createWorld({ turnMs: 5, silentTurnsMax: 4 });
+  // Before it listens nothing is asked: it may still be loading.
+  await Bun.sleep(40);
+  expect(pings(life(0).sent)).toBe(0);
+  life(0).hooks.onMessage(listens);
+  for (let answered = 0; answered < 5; answered++) {
+    while (pings(life(0).sent) === answered) await Bun.sleep(1);
+    life(0).hooks.onMessage({ kind: "alive" });
+  }
+  await untilLives(2);
+  expect(pings(life(0).sent)).toBe(6);
+  expect(life(0).ended).toBe(true);
+  expect(reports.at(-1)).toEqual({
+    kind: "crashed",
+    why: "it didn't answer for 0.02 s",
+    restartMs: 0,
+  });
+});
+
+test("an answer that lay unread while this thread was busy counts", async () => {
+  const { life, reports } = createWorld({ turnMs: 10, silentTurnsMax: 3 });
+  life(0).hooks.onMessage(listens);
+  while (pings(life(0).sent) === 0) await Bun.sleep(1);
+  // As a Worker's message does, it comes in the turn after.
+  setTimeout(() => life(0).hooks.onMessage({ kind: "alive" }), 0);
+  const untilMs = performance.now() + 200;
+  while (performance.now() < untilMs);
+  await Bun.sleep(1);
+  expect(reports.map(({ kind }) => kind)).toEqual(["listening"]);
+});

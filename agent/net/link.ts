@@ -1,0 +1,612 @@
+/**
+ * The link: how the store thread holds the net thread.
+ *
+ * The net thread is a Worker here; what passes is plain data (`LinkMessage`, `NetMessage`), so that a
+ * child process could stand in its place. A net thread that dies, by an error or a `close` that nobody
+ * asked for, or hangs, is reported and started again on the same port and key. Nothing is lost by that: the link
+ * tells the new one the store's identity and last slot, replies to the dead one's tickets are dropped,
+ * and a node machine begins with the recent rows, which hold the commits that were on their way.
+ *
+ * A thread that hangs without dying is found by a question that it doesn't answer. The wait is counted in
+ * turns of this thread's own event loop: after a long statement the answer may already lie there unread.
+ *
+ * The order of messages is kept each way. They are gathered until the current task ends and posted
+ * together. Only an urgent commit leaves at once and overtakes what waits, also what was posted and the net
+ * thread hasn't taken up yet: while a host writes in bulk and its cores are busy that is ten messages and 20 ms. It
+ * may, for its stamp is its own: peers apply changesets in any order, and no cut is told before what is in it.
+ * The store's identity leaves at once, with what waits before it.
+ *
+ * @module
+ */
+
+import { assert, unreachable } from "../../core/assert.ts";
+import type { PeerId, StoreReply, StoreRequest, Ticket } from "../../core/node/border.ts";
+import type { Alarm, NodeSnapshot } from "../../core/node/node-events.ts";
+import { prepareAddonFolder } from "../host/addon-folder.ts";
+
+/** Plain data: it crosses to the net thread. */
+export interface NetOptions {
+  /** Seed of the node's Ed25519 key, 32 bytes. Secret. */
+  readonly nodeSeed: Uint8Array;
+  /** The node's name. */
+  readonly name: string;
+  readonly region: string;
+  /** The failure domain. */
+  readonly zone: string;
+  readonly cluster: {
+    /** Where peers are found, 32 bytes. Whoever knows it still can't get in. */
+    readonly topic: Uint8Array;
+    /** 32 bytes. Secret. */
+    readonly admissionSecret: Uint8Array;
+  };
+  /** IPv4 address that both UDP sockets are bound to; `0.0.0.0` for all. */
+  readonly host: string;
+  /** UDP port; 0 for any. If it is taken another is chosen and reported, except for a bootstrap. */
+  readonly port: number;
+  /** `host:port` of DHT nodes to begin with; `public` for Hyperswarm's own, which is asked only then. Empty: none. */
+  readonly bootstrap: readonly string[];
+  /**
+   * Be a DHT node that others begin with, at `host` (a concrete address) and `port` (not 0). The
+   * node's own socket is then at the next port, or any.
+   */
+  readonly isBootstrap: boolean;
+  /**
+   * Whether holes must be punched to reach this host, because a NAT or firewall stands before it. That
+   * takes some six DHT nodes, to find out the own address by; with fewer no connection would come about.
+   * Default: with six bootstrap nodes or `public`. False: others reach this host at the address they see.
+   */
+  readonly firewalled?: boolean;
+  /** Only these peers (empty: all members): others are refused in the handshake and never dialled. `key` or `key@host:port`. */
+  readonly only?: readonly string[];
+  /** Always keep a connection to these. With an address they are found without a DHT. */
+  readonly peers?: readonly string[];
+  /** Neighbours of the last life, the latest first, `key@host:port`: dialled at the start, whatever a DHT knows. */
+  readonly remembered?: readonly string[];
+  /** Connections at most. Dials until two thirds of that; the rest is for peers that dial. Default 12. */
+  readonly peersMax?: number;
+  /** Counts the node's starts. */
+  readonly incarnation: number;
+  /** Between heartbeats to each peer. Default: the node machine's. */
+  readonly heartbeatMs?: number;
+  /** Share of outgoing datagrams dropped on purpose, 0 to 1: demonstrations and tests. */
+  readonly lossFraction?: number;
+  /** Where libsodium is unpacked if the temporary folder can't take or run it: the data directory. */
+  readonly addonFolder?: string;
+  /** Answer the questions `crash` and `hang`. For tests. */
+  readonly testHooks?: boolean;
+}
+
+export type NetReport =
+  /** Sockets are bound. `port` is not the one asked for if that was taken. Once after each start. */
+  | {
+      readonly kind: "listening";
+      readonly key: PeerId;
+      readonly host: string;
+      readonly port: number;
+    }
+  /** Could not start (a host that isn't ours, a bootstrap port that is taken…). The link has ended. */
+  | { readonly kind: "failed"; readonly why: string }
+  /** The net thread died, or hung and was ended; it is started again in `restartMs`. */
+  | { readonly kind: "crashed"; readonly why: string; readonly restartMs: number }
+  | { readonly kind: "connected"; readonly peer: PeerId; readonly address: string }
+  | { readonly kind: "disconnected"; readonly peer: PeerId; readonly why: string }
+  /** A peer that was not admitted; nothing it sent was parsed. Told of some, counted always. */
+  | { readonly kind: "refused"; readonly peer: PeerId; readonly why: string }
+  /** A comparison with this peer found both equal; about once a second. */
+  | { readonly kind: "agreed"; readonly peer: PeerId; readonly cut: number }
+  /** What the node machine wants an operator to know. */
+  | { readonly kind: "alarm"; readonly alarm: Alarm; readonly peer: PeerId; readonly text: string };
+
+/** One peer as `patina swarm` shows it. Counts since the connection was made. */
+export interface PeerStatus {
+  readonly peer: PeerId;
+  /** From its hello; undefined before that. */
+  readonly name: string | undefined;
+  /** Its region, from its hello. */
+  readonly region: string | undefined;
+  readonly address: string;
+  /**
+   * How the two met. This node found it by the topic, had it configured, chose it among the members
+   * so as to have near and far neighbours, or remembered where it had been; or it dialled this node.
+   */
+  readonly found: "topic" | "configuration" | "members" | "remembered" | "inbound";
+  /** Whether a hole had to be punched through a NAT or firewall for it. */
+  readonly path: "direct" | "punched";
+  readonly sinceMs: number;
+  /** Smoothed round trip of the transport. */
+  readonly rttMs: number;
+  readonly framesSent: number;
+  readonly framesReceived: number;
+  readonly bytesSent: number;
+  readonly bytesReceived: number;
+  /** Bytes handed to the stream that it hasn't sent yet. */
+  readonly bytesLeft: number;
+  /** What may be on its way without an acknowledgement. */
+  readonly cwndBytes: number;
+  readonly packetsSent: number;
+  /** Packets found missing; some turn out to have been late only. */
+  readonly packetsLost: number;
+  readonly retransmits: number;
+}
+
+export interface SwarmStatus {
+  readonly key: PeerId;
+  readonly host: string;
+  readonly port: number;
+  readonly bootstrap: readonly string[];
+  readonly isBootstrap: boolean;
+  /** Admitted. */
+  readonly peers: readonly PeerStatus[];
+  /** Dialled, or in the handshake. */
+  readonly connecting: number;
+  /** Peers known from the topic, connected or not. */
+  readonly known: number;
+  readonly counters: {
+    /** Connections admitted since the start. */
+    readonly admitted: number;
+    /** Closed before they were admitted, by reason. */
+    readonly refused: Readonly<Record<string, number>>;
+    /** Of all streams and the DHT. A node's own DHT bootstrap (`isBootstrap`) isn't counted. */
+    readonly datagramsSent: number;
+    readonly datagramsReceived: number;
+    /** Datagrams dropped on purpose. */
+    readonly simulatedLoss: number;
+  };
+  /** How often the net thread was started again after a crash. */
+  readonly restarts: number;
+  /** What the node machine knows: members, lanes, counters, agreement. */
+  readonly node: NodeSnapshot;
+}
+
+export type NetQuestion =
+  | { readonly kind: "swarm" }
+  /** Ends the net thread by an uncaught error; only with `testHooks`. */
+  | { readonly kind: "crash" }
+  /** Keeps the net thread busy for ever; only with `testHooks`. */
+  | { readonly kind: "hang" };
+
+export type NetAnswer = SwarmStatus | { readonly kind: "unavailable"; readonly why: string };
+
+/** Link → net thread. */
+export type LinkMessage =
+  | { readonly kind: "start"; readonly options: NetOptions }
+  | { readonly kind: "replies"; readonly replies: readonly StoreReply[] }
+  | { readonly kind: "ask"; readonly id: number; readonly question: NetQuestion }
+  /** Answered at once by `alive`. */
+  | { readonly kind: "ping" }
+  | { readonly kind: "stop"; readonly untilMs: number; readonly reason: string };
+
+/** Net thread → link. */
+export type NetMessage =
+  | { readonly kind: "requests"; readonly requests: readonly StoreRequest[] }
+  | { readonly kind: "report"; readonly report: NetReport }
+  | { readonly kind: "answer"; readonly id: number; readonly answer: NetAnswer }
+  | { readonly kind: "alive" }
+  | { readonly kind: "stopped" };
+
+export interface NetLink {
+  /** Never throws; after `stop` nothing happens. What `reply` holds must not change later. */
+  post(reply: StoreReply): void;
+  onRequest(listener: (request: StoreRequest) => void): void;
+  onReport(listener: (report: NetReport) => void): void;
+  /** `unavailable` while the net thread is down, or if it doesn't answer in 2 s. */
+  ask(question: NetQuestion): Promise<NetAnswer>;
+  /**
+   * Tells the peers that this node goes, until `untilMs` (0: not coming back soon), unannounces, closes.
+   * Resolves in any case within 3 s.
+   */
+  stop(untilMs: number, reason: string): Promise<void>;
+}
+
+/** What carries messages to one net thread: a Worker, or a child process. */
+export interface NetCarrier {
+  /** Buffers in `transfer` are given away. */
+  post(message: LinkMessage, transfer: ArrayBuffer[]): void;
+  /** The same, and it is taken up before what else was posted and waits; after `start`, though. */
+  postUrgent(message: LinkMessage, transfer: ArrayBuffer[]): void;
+  /** Ends it, whatever it does, and resolves when its sockets are free; `onEnd` isn't called after. */
+  end(): Promise<void>;
+}
+
+export interface NetCarrierHooks {
+  readonly onMessage: (message: NetMessage) => void;
+  /** It ended though nobody asked: once. */
+  readonly onEnd: (why: string) => void;
+}
+
+/** Starts what runs `createNetRunner`. Messages posted before it has loaded must reach it. */
+export type StartCarrier = (hooks: NetCarrierHooks, options: NetOptions) => NetCarrier;
+
+/** Waits before the net thread is started again: the first at once, while crashes follow each other. */
+const restartsMs = [0, 250, 1000, 5000, 10_000] as const;
+/** A net thread that lived so long was sound: the waits begin anew. */
+const soundMs = 30_000;
+const askMs = 2000;
+/** An ended Worker's sockets are free when it has closed; that is waited for so long. */
+const closeMs = 1000;
+
+/** When a net thread is taken to hang: after `silentTurnsMax * turnMs` without an answer. */
+export interface HangWatch {
+  readonly turnMs: number;
+  readonly silentTurnsMax: number;
+}
+
+/** Ten seconds: peers give a silent node up after some twelve. */
+const hangWatchDefault: HangWatch = { turnMs: 2000, silentTurnsMax: 5 };
+const stopMs = 2500;
+
+/** Starts the net thread and keeps it running until `stop`. The first report is `listening` or `failed`. */
+export function startNet(
+  options: NetOptions,
+  startCarrier: StartCarrier = startWorker,
+  hangWatch: HangWatch = hangWatchDefault,
+): NetLink {
+  return new RestartingLink(options, startCarrier, hangWatch);
+}
+
+/** A request that waits for its reply, of the net thread that is alive. */
+interface Outstanding {
+  readonly life: number;
+  /** As the net thread numbered it. */
+  readonly ticket: Ticket;
+}
+
+interface Question {
+  readonly life: number;
+  readonly resolve: (answer: NetAnswer) => void;
+  readonly timer: ReturnType<typeof setTimeout>;
+}
+
+class RestartingLink implements NetLink {
+  readonly #startCarrier: StartCarrier;
+  #options: NetOptions;
+  #carrier: NetCarrier | undefined;
+  /** Counts the net threads. */
+  #life = 0;
+  #startedMs = 0;
+  /** Crashes in a row. */
+  #crashes = 0;
+  #restarts = 0;
+  #restartTimer: ReturnType<typeof setTimeout> | undefined;
+  #hasListened = false;
+  #isEnded = false;
+  #stopped: (() => void) | undefined;
+  #stopping: Promise<void> | undefined;
+  readonly #requestListeners: ((request: StoreRequest) => void)[] = [];
+  readonly #reportListeners: ((report: NetReport) => void)[] = [];
+  /** What came before anybody listened. */
+  #early: NetMessage[] = [];
+  readonly #outstanding = new Map<Ticket, Outstanding>();
+  #nextTicket: Ticket = 1;
+  /** Told to each new net thread, in this order. */
+  #identity: StoreReply | undefined;
+  #slot: StoreReply | undefined;
+  #replies: StoreReply[] = [];
+  readonly #questions = new Map<number, Question>();
+  #nextQuestion = 1;
+  readonly #hangWatch: HangWatch;
+  #watchTimer: ReturnType<typeof setTimeout> | undefined;
+  /** Turns since a ping that wasn't answered yet; undefined: none is open. */
+  #silentTurns: number | undefined;
+
+  constructor(options: NetOptions, startCarrier: StartCarrier, hangWatch: HangWatch) {
+    this.#options = options;
+    this.#startCarrier = startCarrier;
+    this.#hangWatch = hangWatch;
+    this.#start();
+  }
+
+  post(reply: StoreReply): void {
+    if (this.#isEnded) return;
+    if (reply.kind === "identity") this.#identity = reply;
+    else if (reply.kind === "slot") this.#slot = reply;
+    // Without a net thread there is nobody to push a commit: the next one's recent exchange brings it.
+    if (this.#carrier === undefined) return;
+    const renumbered = this.#renumber(reply);
+    if (renumbered === undefined) return;
+    if (reply.kind === "commit" && reply.lane === 0) {
+      const transfer: ArrayBuffer[] = [];
+      const replies = [detached(renumbered, transfer)];
+      this.#carrier.postUrgent({ kind: "replies", replies }, transfer);
+      return;
+    }
+    this.#replies.push(renumbered);
+    // Peers can be greeted while the store begins its work.
+    if (reply.kind === "identity") this.#postReplies();
+    else if (this.#replies.length === 1) queueMicrotask(() => this.#postReplies());
+  }
+
+  onRequest(listener: (request: StoreRequest) => void): void {
+    this.#requestListeners.push(listener);
+    this.#deliverEarly();
+  }
+
+  onReport(listener: (report: NetReport) => void): void {
+    this.#reportListeners.push(listener);
+    this.#deliverEarly();
+  }
+
+  ask(question: NetQuestion): Promise<NetAnswer> {
+    const carrier = this.#carrier;
+    if (carrier === undefined) {
+      return Promise.resolve({ kind: "unavailable", why: "the net thread is down" });
+    }
+    const id = this.#nextQuestion++;
+    return new Promise((resolve) => {
+      const timer = setTimeout(() => {
+        this.#questions.delete(id);
+        resolve({ kind: "unavailable", why: "the net thread doesn't answer" });
+      }, askMs);
+      this.#questions.set(id, { life: this.#life, resolve, timer });
+      carrier.post({ kind: "ask", id, question }, []);
+    });
+  }
+
+  stop(untilMs: number, reason: string): Promise<void> {
+    this.#stopping ??= this.#stop(untilMs, reason);
+    return this.#stopping;
+  }
+
+  async #stop(untilMs: number, reason: string): Promise<void> {
+    clearTimeout(this.#restartTimer);
+    clearTimeout(this.#watchTimer);
+    this.#postReplies();
+    this.#isEnded = true;
+    const carrier = this.#carrier;
+    if (carrier === undefined) return;
+    await new Promise<void>((resolve) => {
+      const timer = setTimeout(resolve, stopMs);
+      this.#stopped = () => {
+        clearTimeout(timer);
+        resolve();
+      };
+      carrier.post({ kind: "stop", untilMs, reason }, []);
+    });
+    this.#carrier = undefined;
+    this.#failQuestions("the net thread has stopped");
+    await carrier.end();
+  }
+
+  #start(): void {
+    const life = ++this.#life;
+    this.#startedMs = Date.now();
+    const isOld = () => life !== this.#life;
+    const carrier = this.#startCarrier(
+      {
+        onMessage: (message) => {
+          if (!isOld()) this.#onMessage(message);
+        },
+        onEnd: (why) => {
+          if (!isOld()) this.#onEnd(why);
+        },
+      },
+      this.#options,
+    );
+    this.#carrier = carrier;
+    carrier.post({ kind: "start", options: this.#options }, []);
+    const replies = [this.#identity, this.#slot].filter((reply) => reply !== undefined);
+    if (replies.length > 0) carrier.post({ kind: "replies", replies }, []);
+  }
+
+  #onMessage(message: NetMessage): void {
+    switch (message.kind) {
+      case "requests":
+        if (this.#requestListeners.length === 0) this.#early.push(message);
+        else for (const request of message.requests) this.#onRequest(request);
+        return;
+      case "report":
+        this.#onReport(message.report);
+        return;
+      case "answer": {
+        const question = this.#questions.get(message.id);
+        if (question === undefined) return;
+        this.#questions.delete(message.id);
+        clearTimeout(question.timer);
+        const { answer } = message;
+        question.resolve("peers" in answer ? { ...answer, restarts: this.#restarts } : answer);
+        return;
+      }
+      case "alive":
+        this.#silentTurns = undefined;
+        return;
+      case "stopped":
+        this.#stopped?.();
+        return;
+      default:
+        unreachable(message);
+    }
+  }
+
+  #onRequest(request: StoreRequest): void {
+    // While it stops, the store may be closed already.
+    if (this.#isEnded) return;
+    let renumbered = request;
+    if ("ticket" in request) {
+      const ticket = this.#nextTicket++;
+      this.#outstanding.set(ticket, { life: this.#life, ticket: request.ticket });
+      renumbered = { ...request, ticket };
+    }
+    for (const listener of this.#requestListeners) listener(renumbered);
+  }
+
+  /** As the net thread knows it; undefined for a reply to one that died. */
+  #renumber(reply: StoreReply): StoreReply | undefined {
+    if (!("ticket" in reply)) return reply;
+    const outstanding = this.#outstanding.get(reply.ticket);
+    assert(outstanding !== undefined, `a ticket that is open, got ${reply.ticket}`);
+    const isLast = reply.kind !== "rows" || reply.last;
+    if (isLast) this.#outstanding.delete(reply.ticket);
+    if (outstanding.life !== this.#life) return undefined;
+    return { ...reply, ticket: outstanding.ticket };
+  }
+
+  #postReplies(): void {
+    const replies = this.#replies;
+    this.#replies = [];
+    if (replies.length === 0 || this.#carrier === undefined) return;
+    const transfer: ArrayBuffer[] = [];
+    this.#carrier.post(
+      { kind: "replies", replies: replies.map((reply) => detached(reply, transfer)) },
+      transfer,
+    );
+  }
+
+  #onReport(report: NetReport): void {
+    if (report.kind === "listening") {
+      this.#hasListened = true;
+      this.#watchLater();
+      // The port of this run is kept, whatever was asked for. A bootstrap's is fixed anyway.
+      if (!this.#options.isBootstrap) this.#options = { ...this.#options, port: report.port };
+    }
+    if (report.kind === "failed" && this.#hasListened) {
+      // It has run before, so this may pass: a port that isn't free yet.
+      this.#onEnd(report.why);
+      return;
+    }
+    if (report.kind === "failed") this.#fail(report.why);
+    else this.#report(report);
+  }
+
+  /** From `listening` on: loading may take long on a busy host. */
+  #watchLater(): void {
+    if (this.#isEnded) return;
+    const { turnMs, silentTurnsMax } = this.#hangWatch;
+    clearTimeout(this.#watchTimer);
+    this.#watchTimer = setTimeout(() => {
+      if (this.#silentTurns === undefined) {
+        this.#silentTurns = 0;
+        this.#carrier?.post({ kind: "ping" }, []);
+      } else if (++this.#silentTurns >= silentTurnsMax) {
+        this.#onEnd(`it didn't answer for ${(turnMs * silentTurnsMax) / 1000} s`);
+        return;
+      }
+      this.#watchLater();
+    }, turnMs);
+  }
+
+  #fail(why: string): void {
+    this.#isEnded = true;
+    clearTimeout(this.#watchTimer);
+    void this.#carrier?.end();
+    this.#carrier = undefined;
+    this.#failQuestions(why);
+    this.#report({ kind: "failed", why });
+  }
+
+  #report(report: NetReport): void {
+    if (this.#reportListeners.length === 0) this.#early.push({ kind: "report", report });
+    for (const listener of this.#reportListeners) listener(report);
+  }
+
+  #deliverEarly(): void {
+    const early = this.#early;
+    this.#early = [];
+    for (const message of early) {
+      if (message.kind === "report") this.#report(message.report);
+      else this.#onMessage(message);
+    }
+  }
+
+  #onEnd(why: string): void {
+    const carrier = this.#carrier;
+    this.#carrier = undefined;
+    this.#life++;
+    this.#replies = [];
+    clearTimeout(this.#watchTimer);
+    this.#silentTurns = undefined;
+    const ended = carrier?.end();
+    this.#failQuestions("the net thread died");
+    if (this.#isEnded) {
+      this.#stopped?.();
+      return;
+    }
+    // What never ran won't by being tried again.
+    if (!this.#hasListened) {
+      this.#fail(why);
+      return;
+    }
+    if (Date.now() - this.#startedMs > soundMs) this.#crashes = 0;
+    const restartMs = restartsMs[Math.min(this.#crashes, restartsMs.length - 1)] as number;
+    this.#crashes++;
+    this.#restarts++;
+    this.#report({ kind: "crashed", why, restartMs });
+    void Promise.resolve(ended).then(() => {
+      if (!this.#isEnded) this.#restartTimer = setTimeout(() => this.#start(), restartMs);
+    });
+  }
+
+  #failQuestions(why: string): void {
+    for (const { resolve, timer } of this.#questions.values()) {
+      clearTimeout(timer);
+      resolve({ kind: "unavailable", why });
+    }
+    this.#questions.clear();
+  }
+}
+
+/** The reply with buffers of its own, listed in `transfer`: a view would take its whole buffer along. */
+function detached(reply: StoreReply, transfer: ArrayBuffer[]): StoreReply {
+  switch (reply.kind) {
+    case "commit": {
+      const changeset = new Uint8Array(reply.changeset);
+      transfer.push(changeset.buffer);
+      return { ...reply, changeset };
+    }
+    case "rows": {
+      const block = new Uint8Array(reply.block);
+      transfer.push(block.buffer);
+      return { ...reply, block };
+    }
+    default:
+      return reply;
+  }
+}
+
+/** The net thread as a Worker of this process; a second entry point of the executable (`build.ts`). */
+export const startWorker: StartCarrier = ({ onMessage, onEnd }, { addonFolder }) => {
+  const folder = prepareAddonFolder(addonFolder);
+  if (folder.kind === "refused") {
+    queueMicrotask(() =>
+      onMessage({ kind: "report", report: { kind: "failed", why: folder.why } }),
+    );
+    return { post: () => {}, postUrgent: () => {}, end: async () => {} };
+  }
+  const worker = new Worker(new URL("./net-thread.ts", import.meta.url), { name: "patina net" });
+  const urgent = new MessageChannel();
+  worker.postMessage(urgent.port2, [urgent.port2]);
+  let isOver = false;
+  let why = "ended by itself";
+  let onClosed: () => void = () => {};
+  const closed = new Promise<void>((resolve) => {
+    onClosed = resolve;
+  });
+  // Both listeners are needed: a Worker that fails without an `error` listener is silent, and `close`
+  // comes with code 0 after an unhandled rejection.
+  worker.onerror = (event) => {
+    why = event.message;
+  };
+  worker.addEventListener("close", (event) => {
+    onClosed();
+    if (isOver) return;
+    isOver = true;
+    onEnd(`${why} (code ${(event as unknown as { code: number }).code})`);
+  });
+  worker.onmessage = (event: MessageEvent<NetMessage>) => {
+    if (!isOver) onMessage(event.data);
+  };
+  return {
+    post: (message, transfer) => worker.postMessage(message, transfer),
+    postUrgent: (message, transfer) => urgent.port1.postMessage(message, transfer),
+    end: async () => {
+      isOver = true;
+      urgent.port1.close();
+      worker.terminate();
+      let timer: ReturnType<typeof setTimeout> | undefined;
+      const timeout = new Promise<void>((resolve) => {
+        timer = setTimeout(resolve, closeMs);
+      });
+      await Promise.race([closed, timeout]);
+      clearTimeout(timer);
+    },
+  };
+};

@@ -1,0 +1,45 @@
+/**
+ * The node machine as the net thread makes it, and what it needs of it.
+ *
+ * @module
+ */
+
+import type { PeerId } from "../../core/node/border.ts";
+import type { NodeEffect, NodeEvent, NodeSnapshot } from "../../core/node/node-events.ts";
+import { NodeMachine } from "../../core/node/node-machine.ts";
+import { type NodeTuning, nodeDefaults } from "../../core/node/options.ts";
+import { zstd } from "../host/zstd.ts";
+import type { Agreed } from "./agreements.ts";
+import type { NetOptions } from "./link.ts";
+
+/** What the net side needs of `NodeMachine`. */
+export interface Machine {
+  handle(event: NodeEvent, nowMs: number, effects: NodeEffect[]): void;
+  /** When it next wants a `timeout`, ms on the clock of `nowMs`; Infinity for never. */
+  pollTimeout(): number;
+  snapshot(): NodeSnapshot;
+  /** Most of what there is has still to come; the thread has enough to do then. */
+  readonly isCatchingUp?: boolean;
+  /** The last time that any peer was found equal; a new object each time. */
+  readonly latestAgreement?: Agreed | undefined;
+}
+
+export type CreateMachine = (options: NetOptions, key: PeerId) => Machine;
+
+export function createMachine(options: NetOptions, key: PeerId): NodeMachine {
+  return new NodeMachine({
+    key,
+    name: options.name,
+    region: options.region,
+    zone: options.zone,
+    incarnation: options.incarnation,
+    random: Math.random,
+    tuning: tuningOf(options.heartbeatMs),
+    zstd,
+  });
+}
+
+/** A peer is suspected after four heartbeats that didn't come. */
+function tuningOf(heartbeatMs: number = nodeDefaults.heartbeatMs): Partial<NodeTuning> {
+  return { heartbeatMs, members: { ...nodeDefaults.members, suspectMs: 4 * heartbeatMs } };
+}

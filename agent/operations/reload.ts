@@ -1,0 +1,91 @@
+/**
+ * Brings a running agent to what its schema files and its file of tokens say now: `patina reload`, and SIGHUP.
+ * All of it or nothing.
+ *
+ * @module
+ */
+
+import { type PlannedSchema, problemToText, type SchemaProblem } from "../../core/schema/schema.ts";
+import type { SchemaPlan } from "../../core/schema/schema-plan.ts";
+import type { AdoptionProgress } from "../../core/store/adoption.ts";
+import type { SchemaChanged } from "../../core/store/store-outcomes.ts";
+import type { TokensChange } from "../api/token-set.ts";
+import { StartFailure } from "../start-failure.ts";
+import type { OperationLine } from "./operations.ts";
+
+export interface ReloadHost {
+  /** Reads configuration and schema files. @throws StartFailure */
+  readonly read: () => PlannedSchema;
+  /** Reads the API's tokens; what it returns makes them valid. Undefined: there are none. @throws StartFailure */
+  readonly readTokens: (() => () => TokensChange) | undefined;
+  readonly plan: (schema: PlannedSchema) => SchemaPlan;
+  /** @throws what SQLite throws; nothing was changed then */
+  readonly change: (schema: PlannedSchema) => SchemaChanged;
+  /** Of tables whose rows are being taken in; undefined when there are none. */
+  readonly adoption: () => AdoptionProgress | undefined;
+}
+
+const lookAgainMs = 100;
+
+/** Ends once the rows of tables that became replicated are taken in; left early, that goes on by itself. */
+export async function* reload(host: ReloadHost, dryRun: boolean): AsyncGenerator<OperationLine> {
+  let schema: PlannedSchema;
+  let takeTokens: (() => TokensChange) | undefined;
+  try {
+    schema = host.read();
+    takeTokens = host.readTokens?.();
+  } catch (error) {
+    if (!(error instanceof StartFailure)) throw error;
+    yield { error: error.message };
+    return;
+  }
+  const warnings = schema.warnings.map(problemToText);
+  if (dryRun) {
+    const plan = host.plan(schema);
+    yield plan.kind === "refused"
+      ? refused(plan.problems)
+      : {
+          done: {
+            dry_run: true,
+            statements: plan.statements,
+            newly_replicated: plan.adopted,
+            warnings,
+          },
+        };
+    return;
+  }
+  let changed: SchemaChanged;
+  try {
+    changed = host.change(schema);
+  } catch (error) {
+    yield { error: `nothing was changed: ${(error as Error).message}` };
+    return;
+  }
+  if (changed.kind === "refused") {
+    yield refused(changed.problems);
+    return;
+  }
+  const tokens = takeTokens?.();
+  for (;;) {
+    const progress = host.adoption();
+    if (progress === undefined) break;
+    yield { progress: { ...progress } };
+    await new Promise((resolve) => setTimeout(resolve, lookAgainMs));
+  }
+  yield {
+    done: {
+      dry_run: false,
+      statements: changed.statements,
+      rows_taken_in: changed.adoptedRows,
+      rows_shown: changed.surfacedRows,
+      warnings,
+      ...(tokens === undefined ? {} : { tokens }),
+    },
+  };
+}
+
+function refused(problems: readonly SchemaProblem[]): OperationLine {
+  return {
+    error: `the schema is refused, nothing was changed:\n${problems.map(problemToText).join("\n")}`,
+  };
+}

@@ -1,0 +1,62 @@
+/**
+ * A node's key: an Ed25519 seed in a file, 64 hex digits, mode 0600. It is what the node *is*: the
+ * public key names it to its peers.
+ *
+ * @module
+ */
+
+import { createPrivateKey, createPublicKey, randomBytes } from "node:crypto";
+import { readFileSync, statSync } from "node:fs";
+import { createSecretFile } from "../host/secret-file.ts";
+
+export interface NodeKey {
+  /** 32 bytes. Secret. */
+  readonly seed: Uint8Array;
+  /** 64 hex digits. */
+  readonly publicKey: string;
+}
+
+export type NodeKeyRead =
+  | { readonly kind: "key"; readonly key: NodeKey; readonly isNew: boolean }
+  | { readonly kind: "refused"; readonly why: string };
+
+/** Makes a key. Never over an existing file. */
+export function createNodeKey(path: string): NodeKeyRead {
+  const seed = randomBytes(32);
+  const why = createSecretFile(path, `${seed.toString("hex")}\n`);
+  if (why !== undefined) return { kind: "refused", why: `${path}: ${why}` };
+  return { kind: "key", key: keyOfSeed(Uint8Array.from(seed)), isNew: true };
+}
+
+/** Reads the key, or makes it when there is none. */
+export function openNodeKey(path: string): NodeKeyRead {
+  const refused = (why: string): NodeKeyRead => ({ kind: "refused", why: `${path}: ${why}` });
+  let text: string;
+  try {
+    const mode = statSync(path).mode & 0o777;
+    if ((mode & 0o077) !== 0) {
+      return refused(`others can read it (mode 0${mode.toString(8)}): chmod 600 ${path}`);
+    }
+    text = readFileSync(path, "utf8").trim();
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === "ENOENT") return createNodeKey(path);
+    return refused((error as Error).message);
+  }
+  if (!/^[0-9a-f]{64}$/.test(text))
+    return refused("64 hex digits wanted (patina keygen makes them)");
+  const seed = Uint8Array.from(Buffer.from(text, "hex"));
+  return { kind: "key", key: keyOfSeed(seed), isNew: false };
+}
+
+/** RFC 8410: the DER head of an Ed25519 private key, before its 32 bytes of seed. */
+const pkcs8Head = Buffer.from("302e020100300506032b657004220420", "hex");
+
+export function keyOfSeed(seed: Uint8Array): NodeKey {
+  const privateKey = createPrivateKey({
+    key: Buffer.concat([pkcs8Head, seed]),
+    format: "der",
+    type: "pkcs8",
+  });
+  const der = createPublicKey(privateKey).export({ format: "der", type: "spki" });
+  return { seed, publicKey: der.subarray(der.length - 32).toString("hex") };
+}

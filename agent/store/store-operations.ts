@@ -1,0 +1,114 @@
+/**
+ * What an operator has the store thread do: a backup, and a reload of schema and tokens.
+ *
+ * @module
+ */
+
+import type { PlannedSchema } from "../../core/schema/schema.ts";
+import type { Replica } from "../../core/store/replica.ts";
+import type { SqliteStore } from "../../core/store/sqlite-store.ts";
+import type { SchemaChanged } from "../../core/store/store-outcomes.ts";
+import type { Database } from "../../wasm/database.ts";
+import type { Operation, OperationOutcome } from "../api/store-service.ts";
+import type { AdoptionChore } from "../chores/adoption-chore.ts";
+import type { WallClock } from "../host/wall-clock.ts";
+import { Backup, type BackupEvent, backupEvents } from "../operations/backup.ts";
+import { backupLines, type OperationLine, toLines } from "../operations/operations.ts";
+import { type ReloadHost, reload } from "../operations/reload.ts";
+import type { StoreThreadOptions } from "./store-thread-options.ts";
+import type { StoreTurns } from "./store-turns.ts";
+
+export interface StoreOperationsParts {
+  readonly options: StoreThreadOptions;
+  readonly writer: Database;
+  readonly store: SqliteStore;
+  readonly replica: Replica;
+  readonly clock: WallClock;
+  readonly turns: StoreTurns;
+  readonly adoption: AdoptionChore;
+  /** The store has another schema; the index doesn't yet. */
+  readonly onSchemaChanged: (schema: PlannedSchema) => void;
+}
+
+export class StoreOperations {
+  readonly #parts: StoreOperationsParts;
+  #backup: Backup | undefined;
+
+  constructor(parts: StoreOperationsParts) {
+    this.#parts = parts;
+  }
+
+  operate(operation: Operation): OperationOutcome {
+    const { options, turns, writer } = this.#parts;
+    if (turns.isStopped) return { kind: "refused", status: 500, why: "the agent is stopping" };
+    switch (operation.kind) {
+      case "backup": {
+        if (this.#backup?.isEnded === false) {
+          return { kind: "refused", status: 500, why: "another backup is under way" };
+        }
+        this.#backup = new Backup(writer, options.vfs, operation.path);
+        options.log.info("backup", { path: operation.path });
+        const events = backupEvents(this.#backup, () => turns.whenNotBusy());
+        return { kind: "started", lines: toLines(backupLines(this.#logged(events))) };
+      }
+      case "reload":
+        return { kind: "started", lines: toLines(this.reload(operation.dryRun)) };
+      default:
+        return operation satisfies never;
+    }
+  }
+
+  async *#logged(events: AsyncIterable<BackupEvent>): AsyncGenerator<BackupEvent> {
+    const { log } = this.#parts.options;
+    let isEnded = false;
+    try {
+      for await (const event of events) {
+        isEnded = event.kind !== "progress";
+        if (event.kind === "done")
+          log.info("backup made", { path: event.path, bytes: event.bytes });
+        if (event.kind === "failed") log.error("backup failed", { why: event.why });
+        yield event;
+      }
+    } finally {
+      if (!isEnded) log.warn("backup given up", { why: "its client went away" });
+    }
+  }
+
+  /** Reads the schema files again and does what they say. Nothing happens before the first line is asked for. */
+  reload(dryRun: boolean): AsyncGenerator<OperationLine> {
+    const { options, store, turns, adoption } = this.#parts;
+    const host: ReloadHost = {
+      read: options.readSchema ?? (() => options.schema),
+      readTokens: options.readTokens,
+      plan: (schema) => store.planSchema(schema),
+      change: (schema) => this.#changeSchema(schema),
+      adoption: () => {
+        const [table] = turns.isStopped ? [] : adoption.tables;
+        return table === undefined
+          ? undefined
+          : (adoption.progress ?? { table, rows: 0, of: 0, skipped: 0 });
+      },
+    };
+    return reload(host, dryRun);
+  }
+
+  /** A backup that is under way ends, and says so. */
+  stop(): void {
+    this.#backup?.abort("the agent is stopping");
+  }
+
+  #changeSchema(schema: PlannedSchema): SchemaChanged {
+    const { options, store, replica, clock, turns, onSchemaChanged } = this.#parts;
+    if (turns.isStopped) throw new Error("the agent is stopping");
+    replica.abandon();
+    const nowMs = clock.nowMs();
+    const changed = store.changeSchema(schema, nowMs);
+    if (changed.kind === "refused") return changed;
+    for (const statement of changed.statements) options.log.info("schema applied", { statement });
+    onSchemaChanged(schema);
+    turns.run((replies) =>
+      replica.changeSchema(schema.shapes, changed.adoptedRows > 0, nowMs, replies),
+    );
+    return changed;
+  }
+}

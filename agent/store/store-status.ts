@@ -1,0 +1,129 @@
+/**
+ * What the store thread says of itself: to load balancers (`health`) and to people (`patina status`).
+ *
+ * @module
+ */
+
+import type { Site } from "../../core/clock/stamp.ts";
+import { hlcToText } from "../../core/clock/stamp.ts";
+import type { Replica } from "../../core/store/replica.ts";
+import type { SqliteStore } from "../../core/store/sqlite-store.ts";
+import type { Database } from "../../wasm/database.ts";
+import type { HealthReport } from "../api/store-service.ts";
+import type { AdoptionChore } from "../chores/adoption-chore.ts";
+import type { ScrubChore } from "../chores/scrub-chore.ts";
+import type { VacuumChore } from "../chores/vacuum-chore.ts";
+import { snakeCased } from "../config/snake-case.ts";
+import type { ReaderPool } from "../readers/reader-pool.ts";
+import type { WalUpkeep } from "../wal/wal-upkeep.ts";
+import type { MembersTable } from "./members-table.ts";
+import type { Readiness } from "./readiness.ts";
+import type { StoreThreadOptions } from "./store-thread-options.ts";
+import type { StoreTurns } from "./store-turns.ts";
+import type { TurnMeter } from "./turn-meter.ts";
+
+export interface StoreStatusParts {
+  readonly options: StoreThreadOptions;
+  readonly site: Site;
+  readonly incarnation: number;
+  /** Ms since 1970. */
+  readonly startedMs: number;
+  readonly reader: Database;
+  readonly store: SqliteStore;
+  readonly replica: Replica;
+  readonly members: MembersTable;
+  readonly readiness: Readiness;
+  readonly turns: StoreTurns;
+  readonly meter: TurnMeter;
+  readonly wal: WalUpkeep;
+  readonly adoption: AdoptionChore;
+  readonly scrub: ScrubChore;
+  readonly vacuum: VacuumChore;
+  readonly readers: ReaderPool | undefined;
+  readonly subscriptions: () => unknown;
+}
+
+export class StoreStatus {
+  readonly #parts: StoreStatusParts;
+
+  constructor(parts: StoreStatusParts) {
+    this.#parts = parts;
+  }
+
+  async health(): Promise<HealthReport> {
+    const { options, replica, members, turns, readiness } = this.#parts;
+    const bodiesElsewhere = await options.bodiesWaiting();
+    const status = replica.status();
+    return {
+      members: members.countAlive(),
+      queueSize: turns.bodiesWaiting + bodiesElsewhere,
+      p99LagSeconds: status.lagMs.samples === 0 ? undefined : status.lagMs.p99 / 1000,
+      ready: readiness.isReady(),
+    };
+  }
+
+  /** One object, for JSON. Its names are the API's. */
+  describe(): Readonly<Record<string, unknown>> {
+    const { store, members, readiness, turns, wal, readers } = this.#parts;
+    const { node, publicKey, durability, standsAlone, agreements, databasePath } =
+      this.#parts.options;
+    const status = this.#parts.replica.status();
+    const tables = [...store.schema.tables.values()];
+    return {
+      node: node.name,
+      region: node.region,
+      zone: node.zone,
+      key: publicKey,
+      site: this.#parts.site,
+      incarnation: this.#parts.incarnation,
+      version: store.version,
+      uptime_ms: Date.now() - this.#parts.startedMs,
+      stands_alone: standsAlone,
+      ready: readiness.isReady(),
+      members_alive: members.countAlive(),
+      agreed_ms: agreements?.agoMs() ?? null,
+      agreed: this.#agreed(),
+      rows_held: status.rows,
+      root: status.roots[0]?.fingerprint ?? null,
+      cut: status.cut,
+      hlc: hlcToText(status.hlc),
+      lag_ms: status.lagMs,
+      refused: snakeCased(status.refused),
+      clock: snakeCased(status.clock),
+      drift_warnings: status.driftWarnings,
+      conflicts: status.conflicts,
+      store_error: status.storeError ?? null,
+      tables: {
+        replicated: tables.filter((table) => table.replicated).map((table) => table.name),
+        local: tables.filter((table) => !table.replicated).map((table) => table.name),
+      },
+      not_shown: store.unshown(),
+      taking_in: this.#parts.adoption.tables,
+      scrub: this.#parts.scrub.describe(),
+      subscriptions: this.#parts.subscriptions(),
+      reader_thread: readers?.describe() ?? null,
+      queue: turns.bodiesWaiting,
+      durability,
+      database: databasePath,
+      wal_frames_waiting: wal.framesWaiting,
+      file_bytes: this.#fileBytes(),
+      pages_freed: this.#parts.vacuum.pagesFreed,
+      rss_bytes: process.memoryUsage.rss(),
+      longest_turns_ms: this.#parts.meter.longest(),
+    };
+  }
+
+  /** By peer, the latest first. */
+  #agreed(): { node: string | null; key: string; ms: number; cut: number }[] {
+    const nodes = this.#parts.members.nodeByKey();
+    const agreements = this.#parts.options.agreements?.byPeer() ?? [];
+    return agreements.map(({ peer, cut, agoMs }) => {
+      return { node: nodes.get(peer) ?? null, key: peer, ms: agoMs, cut };
+    });
+  }
+
+  #fileBytes(): number {
+    const { reader } = this.#parts;
+    return Number(reader.pragma("page_count")) * Number(reader.pragma("page_size"));
+  }
+}

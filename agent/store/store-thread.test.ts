@@ -1,0 +1,237 @@
+import { expect, test } from "bun:test";
+import { encodeChangeset, type Lane } from "../../core/change/changeset.ts";
+import { siteOfHex } from "../../core/clock/stamp.ts";
+import type { MemberRow, PeerId, StoreReply, StoreRequest } from "../../core/node/border.ts";
+import { encodeKey } from "../../core/row/key.ts";
+import type { RowState } from "../../core/row/row-state.ts";
+import { readSchema } from "../../core/schema/schema-reader.ts";
+import { until } from "../../test/until.ts";
+import { openDatabase } from "../../wasm/database.ts";
+import { MemoryVfs } from "../../wasm/vfs/memory.ts";
+import { createLog } from "../log.ts";
+import { StoreThread } from "./store-thread.ts";
+
+const peer = "ab".repeat(32) as PeerId;
+const other = siteOfHex("cd".repeat(16));
+
+function createStoreThread(standsAlone = false): StoreThread {
+  using scratch = openDatabase("/schema.db", { vfs: new MemoryVfs() });
+  const read = readSchema(
+    scratch,
+    [
+      {
+        name: "s.sql",
+        text: "CREATE TABLE t (id INTEGER NOT NULL PRIMARY KEY, v TEXT); CREATE TABLE l (a);",
+      },
+    ],
+    new Map([["l", { replicated: false }]]),
+  );
+  if (read.kind === "refused") throw new Error(JSON.stringify(read.problems));
+  return new StoreThread({
+    vfs: new MemoryVfs(),
+    databasePath: "/patina.db",
+    publicKey: "ef".repeat(32),
+    node: { name: "n", region: "r", zone: "z" },
+    digestKey: new Uint8Array(32),
+    schema: read.schema,
+    durability: "normal",
+    queryTimeoutMs: 2000,
+    statementTimeoutMs: 10_000,
+    resultBytesMax: 1024 * 1024,
+    nonce: "",
+    renewNonce: () => "nonce",
+    standsAlone,
+    log: createLog({ level: "error", format: "text" }),
+    circumstances: { machine: "m", file: "f", born: "", isBornKnown: false, nonce: "", boot: "b" },
+    swarm: async () => ({}),
+    bodiesWaiting: async () => 0,
+  });
+}
+
+let count = 0;
+
+/** A changeset of another site: rows `first` to `first + rows - 1`. */
+function changeset(lane: Lane, first: number, rows: number): Uint8Array {
+  const stamp = { ms: Date.now(), count: count++ % 65_536, site: other };
+  const states: RowState[] = Array.from({ length: rows }, (_, i) => ({
+    table: "t",
+    key: encodeKey([first + i]) as Uint8Array,
+    clock: { ...stamp, cl: 1 },
+    cells: [{ column: "v", stamp, value: `value ${i}` }],
+  }));
+  return encodeChangeset({ stamp, lane, rows: states });
+}
+
+function apply(ticket: number, lane: Lane, body: Uint8Array): StoreRequest {
+  return { kind: "apply", ticket, lane, peer, what: "changesets", bodies: [body] };
+}
+
+const nextTurn = () => new Promise((resolve) => setImmediate(resolve));
+
+test("2,000 queued bulk changesets delay an urgent one by at most one commit", async () => {
+  const thread = createStoreThread();
+  const applied: number[] = [];
+  thread.start({
+    post: (reply: StoreReply) => {
+      if (reply.kind === "applied") applied.push(reply.ticket);
+    },
+  });
+  const lines: string[] = [];
+  await thread.service.subscribe(
+    { sql: "SELECT id FROM t WHERE id >= 1000000", parameters: undefined },
+    { from: undefined, skipRows: true },
+    (event) => {
+      if (event.kind === "lines") lines.push(Buffer.from(event.bytes).toString());
+    },
+  );
+  // No credit here: a net side that floods.
+  for (let i = 0; i < 2000; i++) thread.request(apply(i, 2, changeset(2, i * 10, 10)));
+  for (let i = 0; i < 5; i++) await nextTurn();
+  const before = applied.length;
+  expect(before).toBeLessThan(2000);
+
+  thread.request(apply(9999, 0, changeset(0, 1_000_000, 1)));
+  expect(applied.length - before).toBe(1);
+  expect(applied.at(-1)).toBe(9999);
+  // Whoever listens hears of it, long before the flood is through.
+  await until(() => lines.length > 0);
+  expect(applied.length).toBeLessThan(2000);
+  expect(lines).toEqual(['{"change":["insert",1,[1000000],1]}\n']);
+
+  // Queries come between as well: one request a turn.
+  const answered = await thread.service.query(
+    { sql: "SELECT 1", parameters: undefined },
+    undefined,
+  );
+  expect(answered.kind).toBe("rows");
+  expect(applied.length).toBeLessThan(2000);
+  await until(() => applied.length === 2001);
+  thread.stop();
+}, 20_000);
+
+test("a local commit goes to the net side, urgent or not, and then to live queries", async () => {
+  const thread = createStoreThread();
+  const replies: StoreReply[] = [];
+  thread.start({ post: (reply) => replies.push(reply) });
+  expect(replies.slice(0, 2).map(({ kind }) => kind)).toEqual(["identity", "slot"]);
+  const order: string[] = [];
+  await thread.service.subscribe(
+    { sql: "SELECT id, v FROM t", parameters: undefined },
+    { from: undefined, skipRows: true },
+    () => order.push(replies.at(-1)?.kind ?? ""),
+  );
+  const outcome = await thread.service.transact(
+    [{ sql: "INSERT INTO t VALUES (1, 'a')", parameters: undefined }],
+    undefined,
+  );
+  expect(outcome).toMatchObject({ kind: "committed", version: 1 });
+  await until(() => order.length > 0);
+  expect(order).toEqual(["commit"]);
+  thread.stop();
+});
+
+test("members are an ordinary table: read, joined, subscribed to, and never written by clients", async () => {
+  const thread = createStoreThread(true);
+  thread.start(undefined);
+  const lines: string[] = [];
+  await thread.service.subscribe(
+    {
+      sql: "SELECT t.id, m.state FROM t JOIN patina_members m ON m.node = t.v",
+      parameters: undefined,
+    },
+    { from: undefined, skipRows: false },
+    (event) => {
+      if (event.kind === "lines")
+        lines.push(...Buffer.from(event.bytes).toString().trim().split("\n"));
+    },
+  );
+  await thread.service.transact(
+    [{ sql: "INSERT INTO t VALUES (1, 'n'), (2, 'other')", parameters: undefined }],
+    undefined,
+  );
+  const member: MemberRow = {
+    node: "other",
+    key: peer,
+    region: "r",
+    zone: "z",
+    state: "SUSPECT",
+    incarnation: 1,
+    sinceMs: 1.5,
+    storeLag: "ok",
+  };
+  // Changes that come while others wait to be told are told as one.
+  await until(() => lines.length === 3);
+  thread.request({ kind: "members", rows: [member] });
+  await until(() => lines.length === 4);
+  thread.request({ kind: "members", rows: [{ ...member, state: "DOWN" }] });
+  await until(() => lines.length === 5);
+  expect(lines.slice(2)).toEqual([
+    '{"change":["insert",1,[1,"ALIVE"],1]}',
+    '{"change":["insert",2,[2,"SUSPECT"],2]}',
+    '{"change":["update",2,[2,"DOWN"],3]}',
+  ]);
+  const refused = await thread.service.transact(
+    [{ sql: "DELETE FROM patina_members", parameters: undefined }],
+    undefined,
+  );
+  expect(refused).toMatchObject({ kind: "refused", why: expect.stringContaining("Patina's own") });
+  thread.stop();
+});
+
+test("a local table stays local, and its subscribers hear of it", async () => {
+  const thread = createStoreThread();
+  const kinds: string[] = [];
+  thread.start({ post: (reply) => kinds.push(reply.kind) });
+  const lines: string[] = [];
+  await thread.service.subscribe(
+    { sql: "SELECT a FROM l", parameters: undefined },
+    { from: undefined, skipRows: true },
+    (event) => {
+      if (event.kind === "lines") lines.push(Buffer.from(event.bytes).toString());
+    },
+  );
+  const outcome = await thread.service.transact(
+    [{ sql: "INSERT INTO l VALUES (1)", parameters: undefined }],
+    undefined,
+  );
+  expect(outcome).toMatchObject({ kind: "committed", version: null });
+  await until(() => lines.length > 0);
+  expect(lines).toEqual(['{"change":["insert",1,[1],1]}\n']);
+  expect(kinds).not.toContain("commit");
+  thread.stop();
+});
+
+test("readers never see a transaction that is refused in its middle", async () => {
+  const thread = createStoreThread();
+  thread.start(undefined);
+  const run = (...statements: string[]) =>
+    thread.service.transact(
+      statements.map((sql) => ({ sql, parameters: undefined })),
+      undefined,
+    );
+  for (const bad of [
+    "INSERT OR ROLLBACK INTO t SELECT id, v FROM t",
+    "COMMIT",
+    "INSERT INTO t VALUES (1, 'again')",
+    "DROP TABLE t",
+  ]) {
+    const outcome = await run(
+      "INSERT INTO t VALUES (1, 'a')",
+      bad,
+      "INSERT INTO t VALUES (2, 'b')",
+    );
+    expect([bad, outcome.kind]).toEqual([bad, "refused"]);
+  }
+  const rows = await thread.service.query(
+    { sql: "SELECT count(*) FROM t", parameters: undefined },
+    undefined,
+  );
+  expect(rows.kind === "rows" && Buffer.concat(rows.chunks).toString()).toContain(
+    '{"row":[1,[0]]}',
+  );
+  expect(await run("INSERT INTO t VALUES (1, 'a')")).toMatchObject({
+    kind: "committed",
+    version: 1,
+  });
+  thread.stop();
+});

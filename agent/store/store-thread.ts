@@ -1,0 +1,380 @@
+/**
+ * The store thread: owns the database, the commit clock and the index, and joins them to the HTTP
+ * handlers on one side and to the net thread on the other.
+ *
+ * Here its parts are made, in the order in which what is read from the disk becomes what is served; each is a
+ * module of its own:
+ *
+ * 1. `opened-store.ts`: the database, and the site that this start writes as;
+ * 2. `wal-upkeep.ts` and the replica (`core/store/replica.ts`);
+ * 3. `members-table.ts`, `readiness.ts`, and the chores, for when nobody waits;
+ * 4. `store-turns.ts`: requests of the net thread, and whose turn it is;
+ * 5. `store-operations.ts`, `store-status.ts` and the service, for those who ask.
+ *
+ * Live queries hear of a commit in the turn that committed it.
+ *
+ * @module
+ */
+
+import type { Lane } from "../../core/change/changeset.ts";
+import type { Site } from "../../core/clock/stamp.ts";
+import type { StoreRequest } from "../../core/node/border.ts";
+import { Replica } from "../../core/store/replica.ts";
+import type { CommitResult, OpenReport } from "../../core/store/store-outcomes.ts";
+import { FileVfs } from "../../wasm/vfs/file.ts";
+import { AdoptionChore } from "../chores/adoption-chore.ts";
+import { Chores } from "../chores/chores.ts";
+import { ScrubChore } from "../chores/scrub-chore.ts";
+import { VacuumChore } from "../chores/vacuum-chore.ts";
+import { recordStop } from "../data/site-identity.ts";
+import { WallClock } from "../host/wall-clock.ts";
+import type { OperationLine } from "../operations/operations.ts";
+import { ReaderPool } from "../readers/reader-pool.ts";
+import { SnapshotLender } from "../readers/snapshot-lender.ts";
+import { QueryRunner } from "../sql/query-runner.ts";
+import { TransactionRunner } from "../sql/transaction-runner.ts";
+import { GroupCommit } from "../wal/group-commit.ts";
+import { WalUpkeep } from "../wal/wal-upkeep.ts";
+import { LocalService } from "./local-service.ts";
+import { MembersTable } from "./members-table.ts";
+import { migrationProblem } from "./migrations.ts";
+import { type OpenedStore, openStore } from "./opened-store.ts";
+import { Readiness } from "./readiness.ts";
+import { SchemaNames } from "./schema-names.ts";
+import { StoreOperations } from "./store-operations.ts";
+import { StoreStatus } from "./store-status.ts";
+import type { StoreThreadOptions } from "./store-thread-options.ts";
+import { type StoreLink, StoreTurns } from "./store-turns.ts";
+import { TurnMeter } from "./turn-meter.ts";
+import { TurnPace } from "./turn-pace.ts";
+
+/** Of subscriptions that can't be taken up; the others are counted. */
+const lostLoggedMax = 10;
+
+type Committed = CommitResult & { kind: "committed" };
+
+export class StoreThread {
+  readonly site: Site;
+  /** Which start of this database it is, from 1. */
+  readonly incarnation: number;
+  readonly service: LocalService<CommitResult>;
+  readonly #options: StoreThreadOptions;
+  readonly #startedMs = Date.now();
+  readonly #clock = new WallClock();
+  readonly #pace = new TurnPace();
+  readonly #meter = new TurnMeter();
+  readonly #opened: OpenedStore;
+  readonly #wal: WalUpkeep;
+  readonly #replica: Replica;
+  readonly #members: MembersTable;
+  readonly #readiness: Readiness;
+  readonly #names: SchemaNames;
+  readonly #adoption: AdoptionChore;
+  readonly #scrub: ScrubChore;
+  readonly #vacuum: VacuumChore;
+  readonly #turns: StoreTurns;
+  /** Snapshots of the database that another thread reads; undefined without a file. */
+  readonly #lender: SnapshotLender | undefined;
+  readonly #readers: ReaderPool | undefined;
+  readonly #operations: StoreOperations;
+  readonly #status: StoreStatus;
+  readonly #group: GroupCommit | undefined;
+
+  /** Opens and checks everything; nothing is served yet. @throws StartFailure */
+  constructor(options: StoreThreadOptions) {
+    this.#options = options;
+    const { databasePath, vfs, schema, log, standsAlone, agreements } = options;
+    const clock = this.#clock;
+    const meter = this.#meter;
+    const startedMs = this.#startedMs;
+
+    const opened = openStore(options, clock);
+    const { writer, reader, store, site, incarnation, hlcMs } = opened;
+    this.#opened = opened;
+    this.site = site;
+    this.incarnation = incarnation;
+    try {
+      this.#wal = this.#createWalUpkeep();
+      this.#replica = this.#createReplica();
+    } catch (error) {
+      writer.close();
+      throw error;
+    }
+    const replica = this.#replica;
+
+    this.#members = new MembersTable({
+      writer,
+      reader,
+      publicKey: options.publicKey,
+      site,
+      writeLocalTable: (table, keys, write) => this.service.writeLocalTable(table, keys, write),
+    });
+    this.#readiness = new Readiness({
+      startedMs,
+      standsAlone,
+      agreements,
+      isBuilt: () => replica.isBuilt,
+      membersAlive: () => this.#members.countAlive(),
+    });
+
+    this.#names = new SchemaNames(schema);
+    this.#adoption = this.#createAdoption();
+    this.#scrub = this.#createScrub();
+    this.#vacuum = new VacuumChore(writer, () => this.#wal.noteWork());
+    const chores = new Chores([this.#adoption, this.#vacuum, this.#scrub], (name, error) =>
+      log.error(`${name} failed, and is tried again`, { why: error.message }),
+    );
+    this.#turns = new StoreTurns({
+      replica,
+      clock,
+      meter,
+      wal: this.#wal,
+      chores,
+      sweep: (nowMs) => this.service.live.sweep(nowMs),
+    });
+
+    const { queryTimeoutMs, resultBytesMax } = options;
+    const runner = new QueryRunner(reader, { timeoutMs: queryTimeoutMs, resultBytesMax });
+    if (vfs instanceof FileVfs) {
+      this.#lender = new SnapshotLender(databasePath, vfs);
+      this.#readers = new ReaderPool(runner, {
+        databasePath,
+        lender: this.#lender,
+        hlcMs,
+        onLoanEnded: () => {
+          if (!this.#turns.isStopped) this.#turns.loanEnded();
+        },
+        log,
+        ...(options.readerLimits === undefined ? {} : { limits: options.readerLimits }),
+      });
+    }
+    this.#operations = new StoreOperations({
+      options,
+      writer,
+      store,
+      replica,
+      clock,
+      turns: this.#turns,
+      adoption: this.#adoption,
+      onSchemaChanged: (changed) => {
+        this.#names.use(changed);
+        this.#adoption.schemaChanged();
+        this.#scrub.schemaChanged();
+        this.service.schemaChanged();
+      },
+    });
+    this.#status = new StoreStatus({
+      options,
+      site,
+      incarnation,
+      startedMs,
+      reader,
+      store,
+      replica,
+      members: this.#members,
+      readiness: this.#readiness,
+      turns: this.#turns,
+      meter,
+      wal: this.#wal,
+      adoption: this.#adoption,
+      scrub: this.#scrub,
+      vacuum: this.#vacuum,
+      readers: this.#readers,
+      subscriptions: () => this.service.live.summary(),
+    });
+    this.#group = this.#createGroup();
+    this.service = this.#createService(runner);
+
+    store.watch(this.service);
+    replica.onMerged((_rows, lane, origin) => {
+      if (origin !== "local") this.service.tell(lane === 0);
+    });
+    this.#restoreLive();
+    this.#members.forget();
+    if (standsAlone) this.#members.writeSelf(options.node, incarnation, startedMs);
+  }
+
+  get report(): OpenReport {
+    return this.#opened.report;
+  }
+
+  /** What the reader thread does; undefined where there is none. */
+  readersReport(): ReturnType<ReaderPool["describe"]> | undefined {
+    return this.#readers?.describe();
+  }
+
+  /** The index is being built, or rows come in bulk. */
+  get isCatchingUp(): boolean {
+    return this.#turns.isCatchingUp;
+  }
+
+  /** Begins to rebuild the index. Requests are taken by {@link request}, replies go to `link`. */
+  start(link: StoreLink | undefined): void {
+    this.#turns.start(link);
+  }
+
+  /** From the net thread. Never throws. */
+  request(request: StoreRequest): void {
+    this.#turns.request(request);
+  }
+
+  /** Reads the schema files again and does what they say. Nothing happens before the first line is asked for. */
+  reload(dryRun = false): AsyncGenerator<OperationLine> {
+    return this.#operations.reload(dryRun);
+  }
+
+  /** Ends subscriptions, copies the WAL and closes. The net side has been stopped. */
+  stop(): void {
+    if (this.#turns.isStopped) return;
+    const { log } = this.#options;
+    const { writer, reader, store } = this.#opened;
+    this.#turns.stop();
+    this.#readers?.stop();
+    this.service.endStreams();
+    this.#operations.stop();
+    this.#replica.abandon();
+    try {
+      store.keepClock();
+      recordStop(writer);
+    } catch (error) {
+      log.warn("the stop was not recorded", { why: (error as Error).message });
+    }
+    try {
+      this.service.live.close();
+    } catch (error) {
+      log.warn("subscriptions were not written down", { why: (error as Error).message });
+    }
+    reader.close();
+    this.#lender?.close();
+    this.#wal.close();
+    try {
+      writer.checkpoint("TRUNCATE");
+    } catch (error) {
+      // It will be copied at the next start.
+      log.warn("the last checkpoint failed", { why: (error as Error).message });
+    }
+    writer.close();
+    void this.#group?.close();
+  }
+
+  #createWalUpkeep(): WalUpkeep {
+    const { databasePath, vfs, log } = this.#options;
+    const { writer, store } = this.#opened;
+    return new WalUpkeep({
+      path: databasePath,
+      vfs,
+      writer,
+      store,
+      clock: this.#clock,
+      log,
+      isMerging: () => this.#replica.isBusy,
+      isServed: () => this.#readiness.isReady(),
+      oldestLoan: () => this.#lender?.oldest,
+      framesMax: this.#options.walFramesMax,
+      onSize: (bytes, isLong) => this.#readers?.walChanged(bytes, isLong),
+      measured: (work) => this.#meter.measure("checkpoint", work),
+      pace: this.#pace,
+      onEnd: () => this.#turns.roundEnded(),
+    });
+  }
+
+  #createReplica(): Replica {
+    const { store, clock, digester, ownSites } = this.#opened;
+    return new Replica({
+      store,
+      clock,
+      digester,
+      schema: this.#options.schema.shapes,
+      isOwnSite: (site) => ownSites.has(site),
+      onPush: () => this.#turns.postReplies(),
+      onMembers: (rows, parted) => this.#members.write(rows, parted),
+      pace: this.#pace,
+    });
+  }
+
+  #createAdoption(): AdoptionChore {
+    const { writer, store } = this.#opened;
+    return new AdoptionChore(writer, store, {
+      mayWrite: () => this.#replica.localWrites().kind === "allowed",
+      // In bulk: there may be very many, and none of them is news.
+      onCommitted: (commit) => this.#committed(commit, 2),
+      onDone: ({ table, rows, skipped }) =>
+        this.#options.log.info("rows taken in", { table, rows, skipped }),
+    });
+  }
+
+  #createScrub(): ScrubChore {
+    const { log, scrubRowsPerSecond = 0 } = this.#options;
+    return new ScrubChore(this.#opened.store, this.#replica, scrubRowsPerSecond, {
+      onDamaged: (merged, cells) => {
+        const rows = merged.map(({ table, id }) => `${table} ${id}`).slice(0, 10);
+        log.error("damaged values: a copy is wanted from the others", {
+          cells,
+          rows: rows.join(", "),
+        });
+        this.#turns.run((replies, nowMs) => this.#replica.scrubbed(merged, nowMs, replies));
+      },
+    });
+  }
+
+  /** Undefined where a commit alone is what an answer promises. */
+  #createGroup(): GroupCommit | undefined {
+    const { vfs, databasePath, durability } = this.#options;
+    if (durability === "normal" || vfs.openWalSync === undefined) return undefined;
+    const open = vfs.openWalSync.bind(vfs);
+    const { writer, store } = this.#opened;
+    return new GroupCommit(writer, store, () => open(databasePath));
+  }
+
+  #createService(reader: QueryRunner): LocalService<CommitResult> {
+    const { statementTimeoutMs, liveLimits, agreements, swarm } = this.#options;
+    const { store, liveStore } = this.#opened;
+    const group = this.#group;
+    const readers = this.#readers;
+    const writer = new TransactionRunner<CommitResult>(this.#opened.writer, group ?? store, {
+      timeoutMs: statementTimeoutMs,
+    });
+    return new LocalService<CommitResult>(reader, writer, {
+      actorId: this.site,
+      nowMs: () => this.#clock.nowMs(),
+      keyColumnsOf: this.#names.keyColumnsOf,
+      isReplicated: this.#names.isReplicated,
+      isAdopting: (table) => store.adopting.has(table),
+      liveStore,
+      ...(readers === undefined ? {} : { readers, initialRows: readers, reruns: readers }),
+      ...(liveLimits === undefined ? {} : { liveLimits }),
+      writesRefused: () => {
+        const allowed = this.#replica.localWrites();
+        return allowed.kind === "refused" ? allowed.why : undefined;
+      },
+      onCommitted: (commit) => this.#committed(commit as Committed),
+      durable: group === undefined ? undefined : () => group.durable(),
+      whenFree: () => this.#turns.whenFree(),
+      served: () => this.#pace.served(),
+      took: (kind, begunMs) => this.#meter.took(kind, begunMs),
+      agreedMs: () => agreements?.agoMs(),
+      health: () => this.#status.health(),
+      status: () => this.#status.describe(),
+      swarm,
+      migrationProblem: (statements) =>
+        migrationProblem(statements, store.schema, (schema) => store.planSchema(schema)),
+      operate: async (operation) => this.#operations.operate(operation),
+    });
+  }
+
+  #restoreLive(): void {
+    const { log } = this.#options;
+    let lost = 0;
+    const { restored, later } = this.service.live.restore(this.#clock.nowMs(), (why) => {
+      if (++lost <= lostLoggedMax) log.warn("a subscription can't be taken up", { why });
+    });
+    if (restored > 0) log.info("subscriptions taken up", { count: restored });
+    if (later > 0) log.info("subscriptions that are taken up while we serve", { count: later });
+    if (lost > lostLoggedMax) log.warn("subscriptions can't be taken up", { count: lost });
+  }
+
+  #committed(commit: Committed, lane?: Lane): void {
+    const told = lane === undefined ? commit : { ...commit, lane };
+    this.#turns.run((replies, nowMs) => this.#replica.committed(told, nowMs, replies));
+  }
+}

@@ -1,0 +1,352 @@
+import { afterEach, beforeEach, expect, test } from "bun:test";
+import { mkdtempSync, rmSync, statSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { type Pace, untilTheEnd } from "../../core/store/pace.ts";
+import { type Database, openDatabase } from "../../wasm/database.ts";
+import { FileVfs } from "../../wasm/vfs/file.ts";
+import type { CheckpointSync, Vfs } from "../../wasm/vfs/vfs.ts";
+import { Checkpointer } from "./checkpointer.ts";
+
+let folder: string;
+let writer: Database;
+let path: string;
+let vfs: FileVfs;
+
+beforeEach(() => {
+  folder = mkdtempSync(join(tmpdir(), "patina-checkpointer-"));
+  path = join(folder, "d.db");
+  vfs = new FileVfs();
+  writer = openDatabase(path, { vfs });
+  writer.pragma("journal_mode", "wal");
+  writer.pragma("synchronous", "normal");
+  writer.pragma("wal_autocheckpoint", 0);
+  writer.exec("CREATE TABLE t (n INTEGER PRIMARY KEY, body BLOB)");
+});
+
+afterEach(() => {
+  writer.close();
+  rmSync(folder, { recursive: true });
+});
+
+function create(
+  failures: string[] = [],
+  framesMax = 16_000,
+  usedVfs: Vfs = vfs,
+  measured: (work: () => void) => void = (work) => work(),
+  pace: Pace = untilTheEnd,
+): {
+  checkpointer: Checkpointer;
+  ended: () => Promise<void>;
+} {
+  let end: () => void = () => {};
+  let promise = Promise.resolve();
+  const next = () => {
+    promise = new Promise((resolve) => {
+      end = resolve;
+    });
+  };
+  next();
+  const checkpointer = new Checkpointer({
+    path,
+    vfs: usedVfs,
+    checkpoint: (mode) => {
+      writer.checkpoint(mode);
+      // As the store's clock is kept: the first commit begins the WAL anew.
+      if (mode === "RESTART") writer.exec("INSERT INTO t (body) VALUES (x'00')");
+    },
+    isBusy: () => !writer.autocommit,
+    measured,
+    pace,
+    framesMax,
+    onFailure: (why) => failures.push(why),
+    onEnd: () => {
+      end();
+      next();
+    },
+  });
+  return { checkpointer, ended: () => promise };
+}
+
+function fill(rows: number): void {
+  for (let i = 0; i < rows; i++) writer.exec("INSERT INTO t (body) VALUES (randomblob(3000))");
+}
+
+function state(checkpointer: Checkpointer) {
+  return checkpointer.state as NonNullable<Checkpointer["state"]>;
+}
+
+test("a round copies what was committed before it, while commits go on", async () => {
+  const failures: string[] = [];
+  const { checkpointer, ended } = create(failures);
+  fill(300);
+  const { frames, waiting } = state(checkpointer);
+  expect(waiting).toBe(frames);
+  const end = ended();
+  expect(checkpointer.work(state(checkpointer), false, true)).toBe(false);
+  fill(10);
+  await end;
+  const after = state(checkpointer);
+  expect(after.frames).toBeGreaterThan(frames);
+  expect(after.waiting).toBe(after.frames - frames);
+  expect(failures).toEqual([]);
+  checkpointer.close();
+  expect(writer.pragma("integrity_check")).toBe("ok");
+});
+
+test("a round copies piece by piece, in turns of their own, up to marks that were set before", async () => {
+  const copied: number[] = [];
+  let turns = 0;
+  const turnsOfCopies: number[] = [];
+  const { checkpointer, ended } = create([], 16_000, vfs, (work) => {
+    const { waiting } = state(checkpointer);
+    work();
+    copied.push(waiting - state(checkpointer).waiting);
+    turnsOfCopies.push(turns);
+  });
+  let end = ended();
+  // Two marks, and the third begins the round.
+  for (let i = 0; i < 3; i++) {
+    fill(55);
+    checkpointer.work(state(checkpointer), false, true);
+  }
+  // The next round's.
+  fill(10);
+  let isOver = false;
+  void end.then(() => {
+    isOver = true;
+  });
+  while (!isOver) {
+    turns++;
+    await new Promise((resolve) => setImmediate(resolve));
+  }
+  // Each after a slice of copying ahead, of which the database tells nothing.
+  expect(copied.map((frames) => frames > 0)).toEqual([false, true, false, true, false, true]);
+  expect(Math.max(...copied)).toBeLessThan(150);
+  expect(new Set(turnsOfCopies).size).toBe(3);
+  expect(state(checkpointer).waiting).toBeGreaterThan(0);
+  end = ended();
+  checkpointer.work(state(checkpointer), true, true);
+  await end;
+  expect(state(checkpointer).waiting).toBe(0);
+  checkpointer.close();
+  expect(writer.pragma("integrity_check")).toBe("ok");
+});
+
+test("a round is copied in slices, while commits go on", async () => {
+  const failures: string[] = [];
+  let slices = 0;
+  const noted = (work: () => void) => {
+    slices++;
+    work();
+  };
+  let looks = 0;
+  const pace: Pace = {
+    begin: () => {
+      looks = 0;
+    },
+    isOver: () => looks++ === 1,
+  };
+  const { checkpointer, ended } = create(failures, 16_000, vfs, noted, pace);
+  fill(400);
+  const { frames } = state(checkpointer);
+  let isOver = false;
+  const end = ended().then(() => {
+    isOver = true;
+  });
+  checkpointer.work(state(checkpointer), false, true);
+  while (!isOver) {
+    writer.exec("UPDATE t SET body = randomblob(100) WHERE n % 50 = 0");
+    await new Promise((resolve) => setImmediate(resolve));
+  }
+  await end;
+  expect(slices).toBeGreaterThan(20);
+  const after = state(checkpointer);
+  expect(after.waiting).toBe(after.frames - frames);
+  expect(failures).toEqual([]);
+  checkpointer.close();
+  expect(writer.pragma("integrity_check")).toBe("ok");
+});
+
+test("a round goes on beside an open transaction, which it leaves alone", async () => {
+  const { checkpointer, ended } = create();
+  fill(300);
+  const { frames } = state(checkpointer);
+  writer.exec("BEGIN; INSERT INTO t (body) VALUES (x'aa')");
+  const end = ended();
+  checkpointer.work(state(checkpointer), false, true);
+  await end;
+  expect(state(checkpointer)).toEqual({ frames, waiting: 0 });
+  writer.exec("ROLLBACK");
+  expect(Number(writer.all("SELECT count(*) FROM t")[0]?.[0])).toBe(300);
+  checkpointer.close();
+});
+
+test("with nothing to do all is copied, and the WAL is cut", async () => {
+  const { checkpointer, ended } = create();
+  fill(10);
+  expect(checkpointer.work(state(checkpointer), false, true)).toBe(true);
+  const end = ended();
+  expect(checkpointer.work(state(checkpointer), true, true)).toBe(false);
+  await end;
+  expect(state(checkpointer).waiting).toBe(0);
+  expect(checkpointer.work(state(checkpointer), true, true)).toBe(true);
+  expect(state(checkpointer)).toEqual({ frames: 0, waiting: 0 });
+  checkpointer.close();
+});
+
+test("a long WAL that isn't needed is cut in pieces, and what is written meanwhile stays", async () => {
+  const walBytes = () => statSync(`${path}-wal`).size;
+  let pieces = 0;
+  const { checkpointer } = create([], 16_000, vfs, (work) => {
+    const before = walBytes();
+    work();
+    expect(before - walBytes()).toBeLessThanOrEqual(5 * 1024 * 1024);
+    if (walBytes() < before) pieces++;
+  });
+  writer.exec("BEGIN");
+  fill(3000);
+  writer.exec("COMMIT");
+  const longBytes = walBytes();
+  expect(longBytes).toBeGreaterThan(10 * 1024 * 1024);
+  let isWritten = false;
+  const deadlineMs = performance.now() + 20_000;
+  for (;;) {
+    if (performance.now() > deadlineMs) throw new Error("it isn't cut");
+    if (checkpointer.work(state(checkpointer), true, true)) break;
+    await new Promise((resolve) => setImmediate(resolve));
+    if (pieces !== 1 || isWritten) continue;
+    isWritten = true;
+    fill(3);
+  }
+  expect(pieces).toBeGreaterThan(2);
+  expect(walBytes()).toBeLessThan(longBytes / 4);
+  checkpointer.close();
+  writer.close();
+  writer = openDatabase(path, { vfs });
+  expect(Number(writer.all("SELECT count(*) FROM t WHERE length(body) = 3000")[0]?.[0])).toBe(3003);
+  expect(writer.pragma("integrity_check")).toBe("ok");
+}, 30_000);
+
+test("what a large transaction made of the WAL is given back while writes go on", async () => {
+  // Of a file whose pages aren't as large as the store makes them, too.
+  expect(writer.pragma("page_size")).toBe(8192);
+  const { checkpointer } = create([], 100);
+  const walBytes = () => statSync(`${path}-wal`).size;
+  writer.exec("BEGIN");
+  fill(3000);
+  writer.exec("COMMIT");
+  const largeBytes = walBytes();
+  expect(largeBytes).toBeGreaterThan(8 * 1024 * 1024);
+  const deadlineMs = performance.now() + 20_000;
+  while (walBytes() > largeBytes - 1024 * 1024) {
+    if (performance.now() > deadlineMs) throw new Error("it isn't cut");
+    if (!checkpointer.holdsBackWrites) fill(20);
+    checkpointer.work(state(checkpointer), false, true);
+    expect(walBytes()).toBeGreaterThanOrEqual(state(checkpointer).frames * 8216);
+    await new Promise((resolve) => setImmediate(resolve));
+  }
+  checkpointer.close();
+  expect(writer.pragma("integrity_check")).toBe("ok");
+}, 30_000);
+
+test("it may be closed in the middle of a round, and the database too", async () => {
+  const { checkpointer } = create();
+  fill(300);
+  checkpointer.work(state(checkpointer), false, true);
+  checkpointer.close();
+  writer.checkpoint("TRUNCATE");
+  writer.close();
+  await Bun.sleep(0);
+  writer = openDatabase(path, { vfs });
+  expect(Number(writer.all("SELECT count(*) FROM t")[0]?.[0])).toBe(300);
+  expect(writer.pragma("integrity_check")).toBe("ok");
+});
+
+for (const [whose, waits] of [
+  ["clients' writes, which wait for the last pass", true],
+  ["urgent changes, which never wait", false],
+] as const) {
+  test(`a long WAL begins anew beside a stream of ${whose}`, async () => {
+    const failures: string[] = [];
+    const { checkpointer } = create(failures, 300);
+    const deadlineMs = performance.now() + 20_000;
+    const isLong = () => checkpointer.isLong(state(checkpointer));
+    while (!isLong()) fill(10);
+    while (isLong()) {
+      if (performance.now() > deadlineMs) throw new Error("it doesn't begin anew");
+      if (!waits || !checkpointer.holdsBackWrites) fill(10);
+      checkpointer.work(state(checkpointer), false, true);
+      await new Promise((resolve) => setImmediate(resolve));
+    }
+    writer.exec("INSERT INTO t (body) VALUES (x'aa')");
+    expect(state(checkpointer).frames).toBeLessThan(300);
+    expect(failures).toEqual([]);
+    checkpointer.close();
+    expect(writer.pragma("integrity_check")).toBe("ok");
+  });
+}
+
+/** Its rounds wait before each of their syncs of the WAL. */
+class GatedVfs extends FileVfs {
+  readonly #gates: (() => void)[] = [];
+
+  override openCheckpointSync(name: string): CheckpointSync {
+    const sync = super.openCheckpointSync(name);
+    const syncWal = async (): Promise<void> => {
+      await new Promise<void>((resolve) => this.#gates.push(resolve));
+      return sync.syncWal();
+    };
+    return { ...sync, syncWal };
+  }
+
+  /** Once a round waits. @returns lets it go on */
+  async waits(): Promise<() => void> {
+    const deadlineMs = performance.now() + 20_000;
+    while (this.#gates.length === 0) {
+      if (performance.now() > deadlineMs) throw new Error("no round waits");
+      await new Promise((resolve) => setImmediate(resolve));
+    }
+    return this.#gates.shift() as () => void;
+  }
+}
+
+test("clients' writes wait for the last pass of a long round, and for no other", async () => {
+  const gated = new GatedVfs();
+  const { checkpointer, ended } = create([], 300, gated);
+  fill(300);
+  const end = ended();
+  checkpointer.work(state(checkpointer), false, true);
+  const held: boolean[] = [];
+  for (let pass = 0; pass < 3; pass++) {
+    const go = await gated.waits();
+    held.push(checkpointer.holdsBackWrites);
+    if (pass < 2) fill(100);
+    go();
+  }
+  await end;
+  expect(held).toEqual([false, false, true]);
+  expect([checkpointer.holdsBack, checkpointer.holdsBackWrites]).toEqual([false, false]);
+  checkpointer.close();
+});
+
+test("on a disk that is slower than those who write, they wait for it", async () => {
+  const gated = new GatedVfs();
+  const { checkpointer, ended } = create([], 200, gated);
+  while (state(checkpointer).frames < 300) fill(10);
+  const end = ended();
+  checkpointer.work(state(checkpointer), false, true);
+  const go = await gated.waits();
+  expect(checkpointer.holdsBackWrites).toBe(false);
+  while (state(checkpointer).frames < 600) fill(10);
+  const deadlineMs = performance.now() + 20_000;
+  while (!checkpointer.holdsBackWrites && performance.now() < deadlineMs) await Bun.sleep(5);
+  expect([checkpointer.holdsBack, checkpointer.holdsBackWrites]).toEqual([true, true]);
+  go();
+  (await gated.waits())();
+  await end;
+  expect([checkpointer.holdsBack, checkpointer.holdsBackWrites]).toEqual([false, false]);
+  writer.exec("INSERT INTO t (body) VALUES (x'aa')");
+  expect(state(checkpointer).frames).toBeLessThan(200);
+  checkpointer.close();
+});
