@@ -47,6 +47,24 @@ test("the agent doesn't import tests or benches", () => {
   expect(foreign).toEqual([]);
 });
 
+/** The agent's folders, and the files at its root, each after all that it may import. */
+const agentRooms = [
+  ...["version.ts", "start-failure.ts", "host", "api", "sql", "data", "udx", "swarm"],
+  ...["config", "log.ts", "secrets", "live", "readers", "net", "wal", "chores", "operations"],
+  ...["store", "client", "agent.ts", "cli", "main.ts", "build.ts"],
+];
+
+test("each room of the agent imports only rooms that come before it", () => {
+  const roomOf = (path: string) => path.split("/")[1] as string;
+  const imports = importsOf("agent").filter(({ from }) => from.startsWith("agent/"));
+  const rooms = new Set(imports.flatMap(({ file, from }) => [roomOf(file), roomOf(from)]));
+  expect([...rooms].filter((room) => !agentRooms.includes(room))).toEqual([]);
+  const backward = imports.filter(
+    ({ file, from }) => agentRooms.indexOf(roomOf(from)) > agentRooms.indexOf(roomOf(file)),
+  );
+  expect(backward).toEqual([]);
+});
+
 // Importing a type counts: who reads one file of a circle has to read them all.
 test("no files import each other in a circle", () => {
   const folders = ["core", "wasm", "agent", "test", "bench", "examples"];

@@ -17,7 +17,7 @@
  * @module
  */
 
-import { NotOfQueryError } from "../readers/read-job.ts";
+import { NotOfQueryError } from "../sql/not-of-query-error.ts";
 import type { QueryBudget } from "../sql/query-runner.ts";
 import { joinMissed } from "./affected.ts";
 import type { Change } from "./changes.ts";

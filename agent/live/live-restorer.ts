@@ -9,7 +9,7 @@
  * @module
  */
 
-import { NotOfQueryError } from "../readers/read-job.ts";
+import { NotOfQueryError } from "../sql/not-of-query-error.ts";
 import { ChangeHistory, type HistoryLimits } from "./change-history.ts";
 import type { Evaluation, Finding } from "./evaluation.ts";
 import type { InitialRowsSource } from "./initial-rows.ts";

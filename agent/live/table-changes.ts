@@ -6,6 +6,7 @@
 
 import { compareStamps } from "../../core/clock/stamp.ts";
 import type { MergedRow, RowRef } from "../../core/store/row-store.ts";
+import type { LocalWrites } from "../sql/transaction-runner.ts";
 import { rowidName, type TableDependency } from "./dependencies.ts";
 
 export interface ChangedRow extends RowRef {
@@ -17,14 +18,6 @@ export interface ChangedRow extends RowRef {
 
 /** By table; `"unknown"` when it isn't known which rows. */
 export type TableChanges = ReadonlyMap<string, readonly ChangedRow[] | "unknown">;
-
-/** What a local transaction wrote to, in ASCII lower case. */
-export interface LocalWrites {
-  /** Whether replicated or not. */
-  readonly tables: ReadonlySet<string>;
-  /** Those whose rows can have got another rowid: by INSERT (OR REPLACE), or because it was set. */
-  readonly moved: ReadonlySet<string>;
-}
 
 /**
  * @param merged rows of replicated tables; of a local transaction also those that only moved

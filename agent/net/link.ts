@@ -23,6 +23,7 @@ import { assert, unreachable } from "../../core/assert.ts";
 import type { PeerId, StoreReply, StoreRequest, Ticket } from "../../core/node/border.ts";
 import type { Alarm, NodeSnapshot } from "../../core/node/node-events.ts";
 import { prepareAddonFolder } from "../host/addon-folder.ts";
+import type { PeerStatus } from "../swarm/peer-status.ts";
 
 /** Plain data: it crosses to the net thread. */
 export interface NetOptions {
@@ -96,38 +97,6 @@ export type NetReport =
   | { readonly kind: "agreed"; readonly peer: PeerId; readonly cut: number }
   /** What the node machine wants an operator to know. */
   | { readonly kind: "alarm"; readonly alarm: Alarm; readonly peer: PeerId; readonly text: string };
-
-/** One peer as `patina swarm` shows it. Counts since the connection was made. */
-export interface PeerStatus {
-  readonly peer: PeerId;
-  /** From its hello; undefined before that. */
-  readonly name: string | undefined;
-  /** Its region, from its hello. */
-  readonly region: string | undefined;
-  readonly address: string;
-  /**
-   * How the two met. This node found it by the topic, had it configured, chose it among the members
-   * so as to have near and far neighbours, or remembered where it had been; or it dialled this node.
-   */
-  readonly found: "topic" | "configuration" | "members" | "remembered" | "inbound";
-  /** Whether a hole had to be punched through a NAT or firewall for it. */
-  readonly path: "direct" | "punched";
-  readonly sinceMs: number;
-  /** Smoothed round trip of the transport. */
-  readonly rttMs: number;
-  readonly framesSent: number;
-  readonly framesReceived: number;
-  readonly bytesSent: number;
-  readonly bytesReceived: number;
-  /** Bytes handed to the stream that it hasn't sent yet. */
-  readonly bytesLeft: number;
-  /** What may be on its way without an acknowledgement. */
-  readonly cwndBytes: number;
-  readonly packetsSent: number;
-  /** Packets found missing; some turn out to have been late only. */
-  readonly packetsLost: number;
-  readonly retransmits: number;
-}
 
 export interface SwarmStatus {
   readonly key: PeerId;

@@ -5,6 +5,7 @@
  * @module
  */
 
+import { NotOfQueryError } from "../sql/not-of-query-error.ts";
 import type { Piece, ReadRequest } from "./messages.ts";
 import type { Loan } from "./snapshot-lender.ts";
 
@@ -12,11 +13,6 @@ import type { Loan } from "./snapshot-lender.ts";
 export const creditMax = 4;
 
 export type JobRequest = Omit<ReadRequest, "id" | "lane" | "regions" | "hlcMs" | "credit">;
-
-/** Nothing is wrong with the query itself: it may be run again. */
-export class NotOfQueryError extends Error {
-  override readonly name: string = "NotOfQueryError";
-}
 
 export interface JobHooks {
   /** A piece was taken: room for another. */

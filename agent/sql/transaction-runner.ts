@@ -13,7 +13,6 @@ import type { Database } from "../../wasm/database.ts";
 import { type Access, foreignTable, fullAccess } from "../api/access.ts";
 import type { SqlText } from "../api/statement.ts";
 import type { TransactOutcome } from "../api/store-service.ts";
-import type { LocalWrites } from "../live/table-changes.ts";
 import { Deadline } from "./deadline.ts";
 import { SqlGuard } from "./guard.ts";
 import { openedTables } from "./opened-tables.ts";
@@ -44,6 +43,14 @@ export type WriteCommit =
 export interface TransactionLimits {
   /** Store time of the whole list. */
   readonly timeoutMs: number;
+}
+
+/** What a local transaction wrote to, in ASCII lower case. */
+export interface LocalWrites {
+  /** Whether replicated or not. */
+  readonly tables: ReadonlySet<string>;
+  /** Those whose rows can have got another rowid: by INSERT (OR REPLACE), or because it was set. */
+  readonly moved: ReadonlySet<string>;
 }
 
 /** A commit as its listeners need it. */

@@ -31,12 +31,7 @@ import { type LiveLimits, LiveQueries } from "../live/live-queries.ts";
 import type { RerunSource } from "../live/live-reruns.ts";
 import type { LiveStore } from "../live/live-store.ts";
 import type { KeyColumnsOf } from "../live/query-planner.ts";
-import {
-  type ChangedRow,
-  type LocalWrites,
-  type TableChanges,
-  tableChanges,
-} from "../live/table-changes.ts";
+import { type ChangedRow, type TableChanges, tableChanges } from "../live/table-changes.ts";
 import { TableUpdates } from "../live/table-updates.ts";
 import type { Commit } from "../live/unnoted-commits.ts";
 import type { ReadJob } from "../readers/read-job.ts";
@@ -45,7 +40,12 @@ import { asciiLower } from "../sql/guard.ts";
 import { openedTables } from "../sql/opened-tables.ts";
 import { SqlRefused } from "../sql/prepared.ts";
 import { columnsLine, type QueryRunner } from "../sql/query-runner.ts";
-import type { LocalCommit, TransactionRunner, WriteCommit } from "../sql/transaction-runner.ts";
+import type {
+  LocalCommit,
+  LocalWrites,
+  TransactionRunner,
+  WriteCommit,
+} from "../sql/transaction-runner.ts";
 import { withTransactionLines } from "./transaction-lines.ts";
 
 /** What the thread around it knows better. */

@@ -27,7 +27,6 @@ import { assert } from "../../core/assert.ts";
 import { bytesToHex } from "../../core/bytes/hex.ts";
 import type { Sha256 } from "../../core/hash.ts";
 import type { PeerId } from "../../core/node/border.ts";
-import type { PeerStatus } from "../net/link.ts";
 import { ClusterDht } from "./cluster-dht.ts";
 import {
   type KnownMember,
@@ -37,6 +36,7 @@ import {
   spareNeighbour,
 } from "./neighbourhood.ts";
 import { type PeerAddress, parsePeerAddress } from "./peer-address.ts";
+import type { PeerStatus } from "./peer-status.ts";
 import { PeerStream } from "./peer-stream.ts";
 import { Recall } from "./recall.ts";
 import { lookMs, SilenceWatch } from "./silence.ts";

@@ -6,7 +6,8 @@
 
 import type { SqlValue } from "../../../core/row/value.ts";
 import type { SnakeCased } from "../../config/snake-case.ts";
-import type { PeerStatus, SwarmStatus } from "../../net/link.ts";
+import type { SwarmStatus } from "../../net/link.ts";
+import type { PeerStatus } from "../../swarm/peer-status.ts";
 import { clientOf, readyAnswerMsMax } from "../agent-client.ts";
 import type { GlobalOptions } from "../global-options.ts";
 import { print } from "../output.ts";
