@@ -55,6 +55,17 @@ test("README's table has every key of the configuration", () => {
   expect(keys.length).toBeGreaterThan(30);
 });
 
+test("the example of a configuration is one, and README's example of a session has such another", () => {
+  const readme = readFileSync(join(root, "README.md"), "utf8");
+  const session = /cat > a\.toml <<'END'\n([\s\S]*?)END\n/.exec(readme)?.[1] ?? "";
+  const example = readFileSync(join(root, "examples", "patina.toml"), "utf8");
+  for (const text of [session, example]) {
+    const read = readConfig({ file: "a.toml", text, environment: {}, flags: {} });
+    expect(read.kind === "refused" ? read.problems : []).toEqual([]);
+    expect(text).toContain("[schema]");
+  }
+});
+
 test("README and OpenAPI have every path of the API", () => {
   const text = readFileSync(join(root, "README.md"), "utf8");
   const described = Object.keys(openApi.paths);
