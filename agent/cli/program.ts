@@ -14,17 +14,17 @@ import type { GlobalOptions } from "./global-options.ts";
 const exitCodeHelp = `
 Exit codes:
   0  done
-  1  understood, but it didn't succeed (a refused statement, a failed query)
-  2  wrong arguments, configuration or schema
+  1  it was understood and didn't succeed (a refused statement, a failed query)
+  2  the arguments, the configuration or the schema are wrong
   3  no agent answers on the socket
   4  the data directory or the database can't be used (read-only, full, locked, damaged)
   5  the socket or an address of api.listen can't be used (taken, path too long)
-  6  the network can't be used (an address of another host, a bootstrap port that is taken)
+  6  the network can't be used (not an address of this host, a port that is taken)
 `;
 
 const parameterHelp = `
-Parameters: 12 is an INTEGER, 1.5 a REAL, null is NULL, x'00ff' a BLOB, all else TEXT.
-Put -- before the first one that begins with a hyphen.
+Parameters: 12 is an INTEGER, 1.5 a REAL, null is NULL, x'00ff' a BLOB; all else is TEXT.
+Put -- before the first parameter that begins with a hyphen.
 `;
 
 /** Runs and ends the process with the command's exit code. */
@@ -104,25 +104,42 @@ const socket = () =>
 function addKeyCommands(program: Command): void {
   program
     .command("keygen")
-    .description("make a node key: prints the public key, and writes the secret seed to a file")
+    .description("make a node's key: print the public key, write the secret seed to a file")
     .argument("<file>", "where to write the seed; never overwritten")
     .addOption(json())
-    .addHelpText("after", "\nExample:\n  patina keygen /var/lib/patina/node.key\n")
+    .addHelpText(
+      "after",
+      `
+An agent makes its key itself at its first start. This is for keys that other hosts have to know
+before that (swarm.peers, swarm.only).
+
+Example:
+  patina keygen /var/lib/patina/node.key
+`,
+    )
     .action(async (file: string, options: GlobalOptions) => {
       const { keygen } = await import("./commands/keygen.ts");
       keygen(file, options);
     });
 
-  const cluster = program.command("cluster").description("make a cluster's file of secrets");
+  const cluster = program
+    .command("cluster")
+    .description("make the file of secrets that the hosts of a cluster share");
   cluster
     .command("init")
-    .description("write a new cluster's file: copy it to every host, over a safe way, mode 0600")
+    .description("write the secrets of a new cluster to a file")
     .argument("<file>", "where to write it; never overwritten")
     .option("--name <name>", "the cluster's name, for people", "patina")
     .addOption(json())
     .addHelpText(
       "after",
-      "\nExample:\n  patina cluster init /etc/patina/cluster.toml --name prod\n",
+      `
+Copy the file to every host, with mode 0600 and over a connection that nobody reads: whoever has it
+is a member.
+
+Example:
+  patina cluster init /etc/patina/cluster.toml --name prod
+`,
     )
     .action(async (file: string, options: GlobalOptions & { name: string }) => {
       const { clusterInit } = await import("./commands/cluster-init.ts");
@@ -133,15 +150,18 @@ function addKeyCommands(program: Command): void {
 function addAgentCommands(program: Command): void {
   program
     .command("bootstrap")
-    .description("run a DHT node that agents begin with, so that no public network is touched")
-    .requiredOption("--host <address>", "IPv4 address that the agents reach; not 0.0.0.0")
-    .requiredOption("--port <port>", "UDP port; it must stay the same")
-    .option("--bootstrap <list>", "other bootstrap nodes, host:port, with commas", "")
+    .description(
+      "run a DHT node by which agents find each other, so that no public network is touched",
+    )
+    .requiredOption("--host <address>", "IPv4 address at which agents reach it; not 0.0.0.0")
+    .requiredOption("--port <port>", "UDP port; keep it, for agents are configured with it")
+    .option("--bootstrap <list>", "other bootstrap nodes: host:port, separated by commas", "")
     .addOption(json())
     .addHelpText(
       "after",
       `
-It holds no secret of the cluster, and is no member. Two or three of them are enough for a fleet.
+It holds no secret of the cluster and is no member. Two or three of them are enough for a fleet;
+agents name them in swarm.bootstrap. An agent with swarm.act_as_bootstrap is one too.
 
 Example:
   patina bootstrap --host 10.0.0.1 --port 7700
@@ -154,30 +174,33 @@ Example:
 
   program
     .command("agent")
-    .description("run an agent")
+    .description("run this host's agent")
     .addOption(config())
-    .option("--name <name>", "node.name")
-    .option("--region <region>", "node.region")
-    .option("--zone <zone>", "node.zone")
-    .option("--data-dir <folder>", "node.data_dir")
-    .option("--cluster <file>", "cluster.file")
-    .option("--socket <path>", "api.socket")
-    .option("--listen <list>", "api.listen, with commas")
-    .option("--schema <paths>", "schema.paths, with commas")
-    .option("--host <address>", "swarm.host")
-    .option("--port <port>", "swarm.port")
-    .option("--bootstrap <list>", "swarm.bootstrap, with commas")
-    .option("--only <keys>", "swarm.only, with commas")
-    .option("--peers <keys>", "swarm.peers, with commas")
-    .option("--log-level <level>", "log.level")
-    .option("--check", "read configuration and schema, say what is wrong, and end")
+    .option("--name <name>", "node.name: what this host is called")
+    .option("--region <region>", "node.region: where it is")
+    .option("--zone <zone>", "node.zone: hosts that may fail together")
+    .option("--data-dir <folder>", "node.data_dir: database, key and socket")
+    .option("--cluster <file>", "cluster.file: from patina cluster init")
+    .option("--socket <path>", "api.socket: the Unix socket to serve")
+    .option("--listen <list>", "api.listen: TCP addresses to serve, host:port,…")
+    .option("--schema <paths>", "schema.paths: .sql files or folders of them, separated by commas")
+    .option("--host <address>", "swarm.host: the UDP address to bind")
+    .option("--port <port>", "swarm.port: the UDP port to bind")
+    .option("--bootstrap <list>", "swarm.bootstrap: DHT nodes, host:port,…")
+    .option("--only <keys>", "swarm.only: node keys to talk to, nobody else")
+    .option("--peers <keys>", "swarm.peers: node keys to stay connected to, key[@host:port],…")
+    .option("--log-level <level>", "log.level: error, warn, info or debug")
+    .option("--check", "read configuration, secrets and schema, say what is wrong, and end")
     .addOption(json())
     .addHelpText(
       "after",
       `
-Configuration: defaults, then the file (-c, $PATINA_CONFIG or /etc/patina/patina.toml), then
-PATINA_<SECTION>_<KEY>, then these options. SIGTERM and SIGINT stop it in an orderly way: peers are
-told, subscriptions end, the WAL is copied.
+Each setting comes from the last of these that has it: the defaults; the file (-c, else
+$PATINA_CONFIG, else /etc/patina/patina.toml); PATINA_<SECTION>_<KEY> in the environment; the options
+above. All keys are in README.
+
+SIGTERM and SIGINT stop the agent in order: peers are told that it will be back, clients' streams
+break off, the WAL is copied. SIGHUP reads the schema and the tokens again, as patina reload does.
 
 A file with the keys that most hosts set:
   [node]
@@ -194,7 +217,7 @@ A file with the keys that most hosts set:
   [swarm]
   bootstrap = ["10.0.0.1:7700", "10.0.0.2:7700"]
 
-With --json, one line on stdout once it serves and its network is up:
+With --json it prints one line on stdout once it serves and its network is up:
   {"socket":…,"listen":[…],"site":…,"key":…,"port":…}
 
 Example:
@@ -219,7 +242,7 @@ function addClientCommands(program: Command): void {
   client("query", "run one read-only statement and print its rows")
     .argument("<sql>", "one SELECT")
     .argument("[parameters...]", "values of its ?, in order")
-    .option("--timeout <seconds>", "give up after so long; the agent has a limit of its own")
+    .option("--timeout <seconds>", "give up after so long; at most store.query_timeout_ms")
     .addHelpText(
       "after",
       `${parameterHelp}
@@ -233,13 +256,13 @@ Examples:
       await query(sql, parameters, options);
     });
 
-  client("exec", "run statements that write, all or nothing")
-    .argument("[sql]", "one INSERT, UPDATE or DELETE; without it, a list from stdin")
+  client("exec", "run statements that write, all of them or none")
+    .argument("[sql]", "one INSERT, UPDATE or DELETE; without it a list is read from stdin")
     .argument("[parameters...]", "values of its ?, in order")
     .addHelpText(
       "after",
       `${parameterHelp}
-Without SQL it reads from stdin what the API takes: a JSON list of statements.
+Without SQL it reads from stdin what POST /v1/transactions takes: a JSON list of statements.
 
 Examples:
   patina exec "UPDATE instances SET status = ? WHERE id = ?" down web-17
@@ -254,13 +277,14 @@ Examples:
   client("watch", "print a query's rows, then every change of them, until Ctrl-C")
     .argument("<sql>", "one SELECT")
     .argument("[parameters...]", "values of its ?, in order")
-    .option("--skip-rows", "changes only")
-    .option("--id <id>", "go on with this subscription; needs --from")
-    .option("--from <change>", "after this change id")
+    .option("--skip-rows", "print changes only")
+    .option("--id <id>", "go on with the subscription of this id; needs --from")
+    .option("--from <change>", "begin after the change of this id; needs --id")
     .addHelpText(
       "after",
       `${parameterHelp}
-When the agent goes away it waits for it and goes on where it was, or says that it begins anew.
+When the agent goes away, watch waits until it is back and goes on where it was, or says that it
+begins anew.
 
 Examples:
   patina watch "SELECT id, address FROM instances WHERE service = ? AND status = 'up'" web
@@ -278,28 +302,49 @@ Examples:
       },
     );
 
-  client("members", "print the members as this agent sees them")
+  client("members", "print the members of the cluster as this agent sees them")
     .addHelpText(
       "after",
-      "\nStates: ALIVE; SUSPECT (silent for 0.8 s); DOWN (5 s later, with no open stream).\n",
+      `
+state      ALIVE; SUSPECT after 0.8 s of silence; DOWN 5 s later, unless it said that it will be back
+store_lag  how long its store hasn't answered: ok, 1s, 10s or 60s
+
+An agent knows its neighbours (8 to 12 of them), not the whole fleet.
+`,
     )
     .action(async (options: GlobalOptions) => {
       const { members } = await import("./commands/members.ts");
       await members(options);
     });
 
-  client("status", "print what the agent says of itself").action(async (options: GlobalOptions) => {
-    const { status } = await import("./commands/status.ts");
-    await status(options);
-  });
-
-  client("backup", "copy a running agent's database into a new file")
-    .argument("<file>", "where the agent writes it; never overwritten")
+  client("status", "print the agent's state: is it ready, does it agree with the others")
     .addHelpText(
       "after",
       `
-The copy is of one moment, the last, and the agent goes on meanwhile. It holds the rows and not the
-node's key: keep that apart.
+Look first at these:
+  ready          it has agreed with a peer since its start, or stands alone
+  agreed_ms      how long ago it last agreed with a peer
+  clock.outlier  its clock is off: its writes are refused until the clock is set right
+  store_error    why its store last failed (a full disk, say)
+  conflicts      more than 0: a database or a key was copied to another host
+  scrub          damaged_now: values changed behind Patina's back that no peer could replace
+  not_shown      columns and tables that its schema lacks
+
+README has them all, and what to do: "See that it is healthy".
+`,
+    )
+    .action(async (options: GlobalOptions) => {
+      const { status } = await import("./commands/status.ts");
+      await status(options);
+    });
+
+  client("backup", "copy the database of a running agent into a new file")
+    .argument("<file>", "where the agent writes it, as its own user; never overwritten")
+    .addHelpText(
+      "after",
+      `
+The copy shows the database as it is at the copy's end; the agent goes on meanwhile. It holds the
+rows and not the node's key: keep that apart.
 
 Example:
   patina backup /var/backups/patina-2026-11-25.db
@@ -310,14 +355,15 @@ Example:
       await backup(file, options);
     });
 
-  client("reload", "bring a running agent to what its schema files say now")
-    .option("--dry-run", "print what would be done, and do nothing")
+  client("reload", "have a running agent read its schema files and tokens again")
+    .option("--dry-run", "print what would be done and do nothing")
     .addHelpText(
       "after",
       `
-The agent reads [schema] and [tables] of its configuration again, and the schema files. All of it is
-applied, or nothing. Tables and columns are added; none that holds data is dropped or changed. SIGHUP
-does the same and logs what came of it.
+The agent reads [schema] and [tables] of its configuration, the schema files and the tokens again.
+All of it is applied, or nothing. Tables and columns are added; none that holds data is dropped or
+changed. Other keys that have changed are named: they take effect at the next start. SIGHUP does the
+same and logs what came of it.
 
 Examples:
   patina reload --dry-run
@@ -331,19 +377,22 @@ Examples:
 
   program
     .command("restore")
-    .description("put a backup in the place of the database of an agent that doesn't run")
+    .description("put a backup in the place of the database of an agent that is stopped")
     .argument("<file>", "a file that patina backup wrote")
     .addOption(config())
-    .option("--data-dir <folder>", "node.data_dir")
+    .option("--data-dir <folder>", "node.data_dir: database, key and socket")
     .addOption(json())
     .addHelpText(
       "after",
       `
 The backup is checked first, and the database that is there is kept beside it under another name. The
 agent then takes a new site and gets from its peers what the backup lacks; no write of theirs is lost.
+Run it as the agent's user, so that the agent may open what it writes.
 
 Example:
-  systemctl stop patina && patina restore /var/backups/patina-2026-11-25.db && systemctl start patina
+  systemctl stop patina
+  sudo -u patina patina restore /var/backups/patina-2026-11-25.db
+  systemctl start patina
 `,
     )
     .action(async (file: string, options: GlobalOptions & { dataDir?: string }) => {
@@ -351,14 +400,17 @@ Example:
       restore(file, options);
     });
 
-  client("subs", "print the live queries that are open: which way each runs, and what it costs")
-    .argument("[id]", "all about one of them")
+  client("subs", "print the live queries: which way each runs, and what it costs")
+    .argument("[id]", "print everything about this one")
     .addHelpText(
       "after",
       `
 how       keyed: what comes of a changed row is looked up; rerun: the query is run again and compared
 found by  what a commit must touch: the value of a condition, a column that is read, or any row of a table
-looked    commits that it was looked at for; told: those that changed it; busy: what looking took
+runs in   the thread that it needed last
+looked    for how many commits it was looked at
+told      how many of them changed it
+store     what looking took in the store thread; reader: in the reader thread
 
 Examples:
   patina subs
@@ -370,8 +422,18 @@ Examples:
       await subs(id, options);
     });
 
-  client("swarm", "print the agent's connections").action(async (options: GlobalOptions) => {
-    const { swarm } = await import("./commands/swarm.ts");
-    await swarm(options);
-  });
+  client("swarm", "print the agent's connections to other hosts")
+    .addHelpText(
+      "after",
+      `
+reached       who began the connection, and how: by topic (the DHT), as configured, as before (it was a
+              neighbour when the agent last ran), for its region; or the other host dialled
+lost, resent  packets, of those sent; cwnd: bytes that may be in flight
+refused       connections that were not let in, and why; "full": it has neighbours enough
+`,
+    )
+    .action(async (options: GlobalOptions) => {
+      const { swarm } = await import("./commands/swarm.ts");
+      await swarm(options);
+    });
 }
