@@ -24,10 +24,9 @@ export function loadConfig(
     try {
       text = readTextFile(path);
     } catch (error) {
-      throw new StartFailure(
-        exitCodes.usage,
-        `configuration: ${path}: ${(error as Error).message}`,
-      );
+      const { code, message } = error as NodeJS.ErrnoException;
+      const why = code === "ENOENT" ? "there is no such file" : message;
+      throw new StartFailure(exitCodes.usage, `configuration: ${path}: ${why}`);
     }
   }
   const read = readConfig({ file: path, text, environment: process.env, flags });

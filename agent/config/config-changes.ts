@@ -5,7 +5,6 @@
  */
 
 import { type Config, configWithoutSecrets } from "./config.ts";
-import { snakeCase } from "./snake-case.ts";
 
 /** What a reload does read again; tokens are told one by one. */
 const reloaded = new Set(["schema.paths", "api.tokens", "api.tokens_file"]);
@@ -22,7 +21,7 @@ export function configValues(config: Config): ReadonlyMap<string, string> {
   for (const [section, keys] of Object.entries(configWithoutSecrets(config))) {
     if (section === "tables") continue;
     for (const [key, value] of Object.entries(keys)) {
-      values.set(`${section}.${snakeCase(key)}`, JSON.stringify(value));
+      values.set(`${section}.${key}`, JSON.stringify(value));
     }
   }
   return values;

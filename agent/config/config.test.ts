@@ -74,7 +74,7 @@ describe("the configuration", () => {
   test("takes permissions as a text or an octal number", () => {
     expect(config('[api]\nsocket_mode = "660"').api.socketMode).toBe(0o660);
     expect(config("[api]\nsocket_mode = 0o666").api.socketMode).toBe(0o666);
-    expect(configToText(config('[api]\nsocket_mode = "660"'))).toContain('"socketMode":"0660"');
+    expect(configToText(config('[api]\nsocket_mode = "660"'))).toContain('"socket_mode":"0660"');
   });
 
   test.each([

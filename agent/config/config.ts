@@ -17,6 +17,7 @@ import { isLoopback, type ListenAddress } from "../api/listen-address.ts";
 import { parseTokens } from "../api/tokens.ts";
 import { locate, suggest } from "./config-hints.ts";
 import { checkValue, listKinds, nameRule, type Rule, rules } from "./config-rules.ts";
+import { snakeCased } from "./snake-case.ts";
 
 export interface Config {
   readonly node: {
@@ -413,19 +414,18 @@ function show(value: unknown): string {
   return typeof value === "bigint" ? String(value) : (JSON.stringify(value) ?? String(value));
 }
 
-/** For people: without secrets. */
+/** For people: without secrets, under the names that the file has. */
 export function configWithoutSecrets(config: Config): object {
-  const { api } = config;
+  const { api, tables } = config;
   const tokens = api.tokens.map(({ name, access }) => ({
     name,
     secret: "***",
     read_only: !access.mayWrite,
     ...(access.tables === undefined ? {} : { tables: [...access.tables] }),
   }));
-  return {
-    ...config,
-    api: { ...api, socketMode: `0${api.socketMode.toString(8)}`, tokens },
-  };
+  const shown = { ...api, socketMode: `0${api.socketMode.toString(8)}`, tokens };
+  // The names of tables are the user's.
+  return { ...snakeCased({ ...config, api: shown }), tables };
 }
 
 /** For the log at start. */

@@ -124,7 +124,9 @@ export function guarded<T>(path: string, use: () => T): T {
   } catch (error) {
     if (!(error instanceof SqliteError)) throw error;
     const why = reasons[error.code] ?? error.message;
-    const detail = why === error.message ? "" : ` (${error.message})`;
+    // The path is said already, and of a lock there is nothing more to say.
+    const more = error.message.replaceAll(`${path}: `, "");
+    const detail = why === error.message || error.code === SQLITE_BUSY ? "" : ` (${more})`;
     throw new StartFailure(exitCodes.data, `database ${path}: ${why}${detail}`);
   }
 }

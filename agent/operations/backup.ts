@@ -48,6 +48,13 @@ export class Backup {
       this.#end = { kind: "failed", why };
       return;
     }
+    if (!existsSync(dirname(path))) {
+      this.#end = {
+        kind: "failed",
+        why: `${dirname(path)}: there is no such folder on the agent's host`,
+      };
+      return;
+    }
     try {
       // Of a backup that was cut short.
       rmSync(this.#partial, { force: true });

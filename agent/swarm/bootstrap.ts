@@ -9,6 +9,7 @@
 
 import type HyperDHT from "hyperdht";
 import { prepareAddonFolder } from "../host/addon-folder.ts";
+import { bindFailureText } from "./bind-failure.ts";
 import { freeUdpPort } from "./free-port.ts";
 
 export interface BootstrapOptions {
@@ -52,8 +53,7 @@ export async function startBootstrap(options: BootstrapOptions): Promise<Bootstr
     await dht.fullyBootstrapped();
   } catch (error) {
     await dht?.destroy().catch(() => {});
-    const why = error instanceof Error ? error.message : String(error);
-    return { kind: "failed", why: `bootstrap at ${address}: ${why}` };
+    return { kind: "failed", why: `bootstrap at ${address}: ${bindFailureText(error)}` };
   }
   const node = dht;
   return {

@@ -56,6 +56,12 @@ const lookMs = 2;
 /** The secret stream takes 16 MiB - 1 in one write. */
 const writeBytesMax = 8 * 1024 * 1024;
 
+const refusals = {
+  "not-patina": "it isn't an agent",
+  version: "its release proves membership in another way",
+  proof: "wrong proof, has it the same cluster file?",
+} as const;
+
 export class PeerStream {
   readonly #stream: NoiseStream;
   readonly #hooks: PeerStreamHooks;
@@ -188,7 +194,7 @@ export class PeerStream {
     const { sha256 } = this.#options;
     const verdict = judgeAdmission(sha256, this.#session, this.#stream.remotePublicKey, proof);
     if (verdict.kind === "refused") {
-      this.destroy(`admission: ${verdict.why}`);
+      this.destroy(`admission: ${refusals[verdict.why]}`);
       return nothing;
     }
     const why = this.#hooks.refuses();

@@ -140,7 +140,9 @@ test("who knows the topic but not the secret is refused before a frame is parsed
   const stranger = await node([address], { admissionSecret: new Uint8Array(32).fill(8) });
   await until("both refused", () => a.log.length > 0 && stranger.log.length > 0);
   // Whichever was first to judge; to the other the stream was closed before its own verdict.
-  expect([...a.log, ...stranger.log].some((line) => line.endsWith(" admission: proof"))).toBe(true);
+  expect([...a.log, ...stranger.log].some((line) => line.includes(" admission: wrong proof"))).toBe(
+    true,
+  );
   expect([...a.log, ...stranger.log].filter((line) => line.startsWith("+"))).toEqual([]);
   expect(a.swarm.status()).toEqual([]);
 });
@@ -179,13 +181,16 @@ test("a wrong proof, the node's own proof sent back, another protocol: nothing a
   const a = await node([address]);
   const attempts: [string, (own: Uint8Array, hash: Uint8Array, key: Uint8Array) => Uint8Array][] = [
     [
-      "admission: proof",
+      "admission: wrong proof, has it the same cluster file?",
       (_, handshakeHash, key) =>
         writeAdmission(sha256, { secret: new Uint8Array(32), handshakeHash }, key),
     ],
-    ["admission: proof", (own) => own],
-    ["admission: version", (own) => own.map((byte, i) => (i === 4 ? 2 : byte))],
-    ["admission: not-patina", () => new Uint8Array(admissionBytes)],
+    ["admission: wrong proof, has it the same cluster file?", (own) => own],
+    [
+      "admission: its release proves membership in another way",
+      (own) => own.map((byte, i) => (i === 4 ? 2 : byte)),
+    ],
+    ["admission: it isn't an agent", () => new Uint8Array(admissionBytes)],
   ];
   for (const [why, proofOf] of attempts) {
     const { stream, received, isClosed } = await dial(a, address);

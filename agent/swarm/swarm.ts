@@ -27,6 +27,7 @@ import { assert } from "../../core/assert.ts";
 import { bytesToHex } from "../../core/bytes/hex.ts";
 import type { Sha256 } from "../../core/hash.ts";
 import type { PeerId } from "../../core/node/border.ts";
+import { bindFailureText } from "./bind-failure.ts";
 import { ClusterDht } from "./cluster-dht.ts";
 import {
   type KnownMember,
@@ -146,8 +147,7 @@ export async function startSwarm(options: SwarmOptions, hooks: SwarmHooks): Prom
     await dht.bind();
   } catch (error) {
     await dht?.destroy().catch(() => {});
-    const why = error instanceof Error ? error.message : String(error);
-    return { kind: "failed", why: `UDP socket at ${options.host}: ${why}` };
+    return { kind: "failed", why: `UDP socket at ${options.host}: ${bindFailureText(error)}` };
   }
   const known = (list: readonly (PeerAddress | undefined)[]) =>
     list.filter((peer) => peer !== undefined);

@@ -23,7 +23,7 @@ export async function reload(options: GlobalOptions & { dryRun?: boolean }): Pro
   for (const statement of statements) print(`${statement};`);
   const adopted = (done.newly_replicated ?? []) as readonly string[];
   for (const table of adopted) {
-    print(`-- ${table} becomes replicated: its rows are taken in`);
+    print(`-- ${table} is replicated from now on, with the rows that it has`);
   }
   const { added, revoked } = (done.tokens ?? {}) as Partial<TokensChange>;
   for (const name of added ?? []) print(`-- token ${name}: valid from now on`);
