@@ -10,6 +10,7 @@ import { Command, CommanderError, Option } from "commander";
 import { exitCodes, StartFailure } from "../start-failure.ts";
 import { version } from "../version.ts";
 import type { GlobalOptions } from "./global-options.ts";
+import { printText } from "./output.ts";
 
 const exitCodeHelp = `
 Exit codes:
@@ -85,7 +86,11 @@ ${exitCodeHelp}`,
   addClientCommands(program);
   // Subcommands copy this: errors are thrown, never `process.exit`.
   for (const command of [program, ...allCommands(program)]) {
-    command.exitOverride().configureOutput({ outputError: (text, write) => write(text) });
+    command.exitOverride().configureOutput({
+      writeOut: printText,
+      outputError: (text, write) => write(text),
+    });
+    if (command !== program) command.helpOption("-h, --help", "print this help");
     command.showHelpAfterError("(patina --help, or the command's --help, says more)");
   }
   return program;
@@ -95,7 +100,7 @@ function allCommands(command: Command): Command[] {
   return command.commands.flatMap((one) => [one, ...allCommands(one)]);
 }
 
-const json = () => new Option("--json", "print JSON: one object, or one a line");
+const json = () => new Option("--json", "print JSON: one object, or one object a line");
 const config = () =>
   new Option("-c, --config <file>", "the agent's TOML file").env("PATINA_CONFIG");
 const socket = () =>
@@ -155,7 +160,9 @@ function addAgentCommands(program: Command): void {
     )
     .requiredOption("--host <address>", "IPv4 address at which agents reach it; not 0.0.0.0")
     .requiredOption("--port <port>", "UDP port; keep it, for agents are configured with it")
-    .option("--bootstrap <list>", "other bootstrap nodes: host:port, separated by commas", "")
+    .addOption(
+      new Option("--bootstrap <list>", "other bootstrap nodes, host:port,…").default("", "none"),
+    )
     .addOption(json())
     .addHelpText(
       "after",
