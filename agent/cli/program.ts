@@ -10,7 +10,6 @@ import { Command, CommanderError, Option } from "commander";
 import { exitCodes, StartFailure } from "../start-failure.ts";
 import { version } from "../version.ts";
 import type { GlobalOptions } from "./global-options.ts";
-import { printText } from "./output.ts";
 
 const exitCodeHelp = `
 Exit codes:
@@ -86,11 +85,7 @@ ${exitCodeHelp}`,
   addClientCommands(program);
   // Subcommands copy this: errors are thrown, never `process.exit`.
   for (const command of [program, ...allCommands(program)]) {
-    command.exitOverride().configureOutput({
-      writeOut: printText,
-      outputError: (text, write) => write(text),
-    });
-    if (command !== program) command.helpOption("-h, --help", "print this help");
+    command.exitOverride().configureOutput({ outputError: (text, write) => write(text) });
     command.showHelpAfterError("(patina --help, or the command's --help, says more)");
   }
   return program;
@@ -100,7 +95,7 @@ function allCommands(command: Command): Command[] {
   return command.commands.flatMap((one) => [one, ...allCommands(one)]);
 }
 
-const json = () => new Option("--json", "print JSON: one object, or one object a line");
+const json = () => new Option("--json", "print JSON: one object, or one a line");
 const config = () =>
   new Option("-c, --config <file>", "the agent's TOML file").env("PATINA_CONFIG");
 const socket = () =>
@@ -160,9 +155,7 @@ function addAgentCommands(program: Command): void {
     )
     .requiredOption("--host <address>", "IPv4 address at which agents reach it; not 0.0.0.0")
     .requiredOption("--port <port>", "UDP port; keep it, for agents are configured with it")
-    .addOption(
-      new Option("--bootstrap <list>", "other bootstrap nodes, host:port,…").default("", "none"),
-    )
+    .option("--bootstrap <list>", "other bootstrap nodes: host:port, separated by commas", "")
     .addOption(json())
     .addHelpText(
       "after",

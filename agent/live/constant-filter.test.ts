@@ -11,6 +11,7 @@ const tables: Record<string, ReadonlyMap<string, "text" | "integer">> = {
     ["k", "text"],
     ["region", "text"],
   ]),
+  v: new Map([["id", "text"]]),
 };
 const plainColumnsOf: PlainColumnsOf = (table) => tables[table];
 const filters = (sql: string) => constantFilters(sql, plainColumnsOf);
@@ -44,6 +45,33 @@ test("one of several values is enough, by IN", () => {
   expect(filters("SELECT max(n) FROM t WHERE n IN (1, 2)")).toEqual([
     { table: "t", column: "n", values: [1, 2] },
   ]);
+});
+
+// What one column of a join is, the other is where the join looks.
+test.each([
+  ["u JOIN t ON t.region = u.region WHERE u.region = 'fra'", { t: "region", u: "region" }],
+  ["u JOIN t ON t.region = u.region AND t.region = 'fra'", { t: "region", u: "region" }],
+  ["u LEFT JOIN t ON u.region == t.id WHERE u.region IN ('fra')", { t: "id", u: "region" }],
+  ["u, t WHERE u.k = t.region AND u.k = 'fra'", { t: "region", u: "k" }],
+  ["u LEFT JOIN t ON t.region = 'fra'", { t: "region" }],
+  ["u LEFT JOIN t ON t.n BETWEEN 1 AND 2 AND t.region = 'fra'", { t: "region" }],
+  ["v LEFT JOIN u ON u.k = 'fra' LEFT JOIN t ON t.id = u.k", { t: "id", u: "k" }],
+  ["v LEFT JOIN u ON u.k = v.id LEFT JOIN t ON t.id = u.k AND t.id = 'fra'", { t: "id" }],
+  ["u LEFT JOIN t ON t.region = u.region AND t.region = 'fra'", { t: "region" }],
+  ["u LEFT JOIN t ON u.region = 'fra'", {}],
+  ["u LEFT JOIN t ON t.region = u.region AND u.region = 'fra'", {}],
+  ["u JOIN t ON t.region = u.region OR 1 WHERE u.region = 'fra'", { u: "region" }],
+  ["u JOIN t ON t.region <> u.region WHERE u.region = 'fra'", { u: "region" }],
+  ["u JOIN t ON t.region IS u.region WHERE u.region = 'fra'", { u: "region" }],
+  ["u JOIN t ON t.n = u.region WHERE u.region = 'fra'", { u: "region" }],
+  ["u JOIN t ON t.region = u.k WHERE u.region = 'fra'", { u: "region" }],
+  ["u JOIN t ON t.region = (u.region) WHERE u.region = 'fra'", { u: "region" }],
+])("of %s each table has what it is found by", (from, columns) => {
+  const wanted = Object.entries(columns).map(([table, column]) => ({
+    ...{ table, column, values: ["fra"] },
+  }));
+  const found = filters(`SELECT count(*) FROM ${from}`);
+  expect(found.sort((a, b) => (a.table < b.table ? -1 : 1))).toEqual(wanted);
 });
 
 test.each([

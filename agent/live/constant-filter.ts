@@ -1,5 +1,5 @@
 /**
- * Which rows of a table a query can see at all, read off its WHERE: those with one value in one column, or one of some.
+ * Which rows of a table a query can see at all, read off its WHERE and ON: those with one value in one column, or one of some.
  *
  * ```sql
  * SELECT service, count(*) FROM instances WHERE region = 'fra' GROUP BY service
@@ -11,9 +11,13 @@
  * - the statement is one SELECT without another in it, and each table stands once in its FROM, so that
  *   nothing reads the table past this WHERE;
  * - `column = constant`, `column IS constant` or `column IN (constant, …)` is one of the terms that a WHERE
- *   without OR ANDs together;
+ *   without OR ANDs together, or an ON;
  * - no join is RIGHT or FULL. On the right of a LEFT JOIN it holds as well: a row that fails the term and
- *   one that is missing both leave a result that fails it, since NULL equals no constant.
+ *   one that is missing both leave a result that fails it, since NULL equals no constant. What stands in a LEFT JOIN's
+ *   ON is asked of its right side alone: a row that fails it is as good as missing.
+ *
+ * `column = column` hands it on: with `ON i.service = s.name WHERE s.name = 'web'` no instance counts but those of
+ * `web`. In a LEFT JOIN's ON to its right side only.
  *
  * And the equality has to be one that is known here: a TEXT column with BINARY collation and a string (or
  * an integer, which SQLite turns into text then), or an INTEGER column and a small integer. When in doubt
@@ -23,7 +27,15 @@
  */
 
 import { isSymbol, type SqlToken, tokenize } from "../../core/schema/sql-token.ts";
-import { isWordOf, parseFrom } from "./keyed-query.ts";
+import {
+  columnOf,
+  isConstant,
+  isName,
+  isWordOf,
+  parseFrom,
+  type Source,
+  termsOf,
+} from "./clauses.ts";
 
 export interface ConstantFilter {
   /** Both in ASCII lower case. */
@@ -72,27 +84,78 @@ export function constantFilters(sql: string, plainColumnsOf: PlainColumnsOf): Co
   const columns = sources.map(({ table }) => plainColumnsOf(table));
   // A view may read the tables beside it.
   if (columns.includes(undefined)) return [];
-  const filters = new Map<string, ConstantFilter>();
-  for (const term of termsOf(clauses.where)) {
+  const filters = new Map<number, ConstantFilter>();
+  const links: Link[] = [];
+  const placeOf = (alias: string): number => sources.findIndex((one) => one.alias === alias);
+  for (const { term, only } of termsWithReach(sources, clauses.where)) {
+    const link = linkOf(term, placeOf);
+    if (link !== undefined) links.push(...directionsOf(link, only));
     const equality = equalityOf(term);
     if (equality === undefined) continue;
     const { alias, column, constants } = equality;
-    const place =
-      alias === undefined
-        ? sources.length === 1
-          ? 0
-          : -1
-        : sources.findIndex((source) => source.alias === alias);
+    const place = alias !== undefined ? placeOf(alias) : sources.length === 1 ? 0 : -1;
     const table = sources[place]?.table;
     const affinity = columns[place]?.get(column);
-    if (table === undefined || affinity === undefined || filters.has(table)) continue;
+    if (table === undefined || affinity === undefined || filters.has(place)) continue;
+    if (only !== undefined && only !== place) continue;
     const isText = affinity === "text";
     // A number as text is to an INTEGER column the number.
     if (!isText && constants.some((constant) => typeof constant !== "number")) continue;
     const values = [...new Set(isText ? constants.map(String) : constants)];
-    filters.set(table, { table, column, values });
+    filters.set(place, { table, column, values });
   }
+  const isFollowed = ({ from, fromColumn, to, toColumn }: Link): boolean => {
+    const known = filters.get(from);
+    const table = sources[to]?.table;
+    if (known?.column !== fromColumn || table === undefined || filters.has(to)) return false;
+    const affinity = columns[to]?.get(toColumn);
+    if (affinity === undefined || affinity !== columns[from]?.get(fromColumn)) return false;
+    filters.set(to, { table, column: toColumn, values: known.values });
+    return true;
+  };
+  while (links.some(isFollowed));
   return [...filters.values()];
+}
+
+/** A term, and of which source alone it says anything: that whose LEFT JOIN has it in its ON. */
+interface ReachingTerm {
+  readonly term: readonly SqlToken[];
+  readonly only: number | undefined;
+}
+
+function termsWithReach(
+  sources: readonly Source[],
+  where: readonly SqlToken[],
+): readonly ReachingTerm[] {
+  return [
+    ...termsOf(where).map((term) => ({ term, only: undefined })),
+    ...sources.flatMap(({ on, isOptional }, i) =>
+      termsOf(on).map((term) => ({ term, only: isOptional ? i : undefined })),
+    ),
+  ];
+}
+
+/** What one column holds in rows that count, the other does. */
+interface Link {
+  readonly from: number;
+  readonly fromColumn: string;
+  readonly to: number;
+  readonly toColumn: string;
+}
+
+/** `alias.column = alias.column` */
+function linkOf(term: readonly SqlToken[], placeOf: (alias: string) => number): Link | undefined {
+  if (term.length !== 7 || !(isSymbol(term[3], "=") || isSymbol(term[3], "=="))) return undefined;
+  const [one, other] = [columnOf(term.slice(0, 3)), columnOf(term.slice(4))];
+  if (one === undefined || other === undefined) return undefined;
+  const [from, to] = [placeOf(one.alias), placeOf(other.alias)];
+  return { from, fromColumn: one.column, to, toColumn: other.column };
+}
+
+function directionsOf(link: Link, only: number | undefined): Link[] {
+  const { from, fromColumn, to, toColumn } = link;
+  const back = { from: to, fromColumn: toColumn, to: from, toColumn: fromColumn };
+  return [link, back].filter((one) => only === undefined || only === one.to);
 }
 
 interface Clauses {
@@ -125,31 +188,10 @@ function findClauses(tokens: readonly SqlToken[]): Clauses | undefined {
       if (end < 0) end = i;
     }
   }
-  if (from < 0 || where < from || depth !== 0) return undefined;
   if (end < 0) end = tokens.length;
-  if (end < where) return undefined;
+  if (where < 0) where = end;
+  if (from < 0 || where < from || end < where || depth !== 0) return undefined;
   return { from: tokens.slice(from + 1, where), where: tokens.slice(where + 1, end) };
-}
-
-/** Outside of parentheses these leave no terms, or have an AND of their own. */
-const termWords = new Set(["or", "case", "end", "between"]);
-
-/** What is between ANDs that stand in no parentheses. */
-function termsOf(where: readonly SqlToken[]): SqlToken[][] {
-  const terms: SqlToken[][] = [];
-  let term: SqlToken[] = [];
-  let depth = 0;
-  for (const token of where) {
-    if (isSymbol(token, "(")) depth++;
-    else if (isSymbol(token, ")")) depth--;
-    if (depth === 0 && token.kind === "word" && termWords.has(token.value)) return [];
-    if (depth === 0 && isWordOf(token, "and")) {
-      terms.push(term);
-      term = [];
-    } else term.push(token);
-  }
-  terms.push(term);
-  return terms;
 }
 
 interface Equality {
@@ -201,14 +243,6 @@ function constantsOf(tokens: readonly SqlToken[]): (string | number)[] | undefin
     constants.push(constant);
   }
   return constants;
-}
-
-function isName(token: SqlToken | undefined): token is SqlToken {
-  return token?.kind === "word" || token?.kind === "quoted";
-}
-
-function isConstant(token: SqlToken | undefined): boolean {
-  return token?.kind === "string" || token?.kind === "number";
 }
 
 function constantOf({ kind, text }: SqlToken): string | number | undefined {

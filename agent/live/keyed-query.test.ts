@@ -73,6 +73,44 @@ test.each([
   expect([keyed(sql) === undefined, leftOf(sql)]).toEqual([false, undefined]);
 });
 
+const isInner = (sql: string) => keyed(sql)?.tables.map(({ one }) => one !== undefined);
+
+// Every result has a row of what WHERE, or an inner join's ON, asks more of than a missing row has.
+test.each([
+  ["WHERE u.b = 'b'", [true, true, false]],
+  ["WHERE t.a <> u.b AND t.a BETWEEN 1 AND 2", [true, true, false]],
+  ["WHERE 1 < U.b", [true, true, false]],
+  ["WHERE u.b IN (1, NULL) AND v.c IS NOT NULL", [true, true, true]],
+  ["WHERE v.c IS 'c' AND t.a NOTNULL", [true, false, true]],
+  // Of what v was joined by, too.
+  ["AND v.b = u.b WHERE v.c NOTNULL", [true, true, true]],
+  ["WHERE u.b IS NULL", [true, false, false]],
+  ["WHERE u.b IS v.c", [true, false, false]],
+  ["WHERE u.b NOT IN (1)", [true, false, false]],
+  ["WHERE u.b IN (1) IS NULL", [true, false, false]],
+  ["WHERE u.b IN (1) + (2)", [true, false, false]],
+  ["WHERE coalesce(u.b, 1) = 1", [true, false, false]],
+  ["WHERE NOT u.b = 1", [true, false, false]],
+  ["WHERE u.b = 1 OR v.c = 1", [true, false, false]],
+  ["WHERE u.b = 1 IS NULL", [true, false, false]],
+  ["WHERE u.b IS NULL = 1", [true, false, false]],
+  ["WHERE b = 1", [true, false, false]],
+])("LEFT JOINs with %s", (rest, wanted) => {
+  const from = "t LEFT JOIN u ON u.k = t.a LEFT JOIN v ON v.id = t.id";
+  expect(isInner(`SELECT t.a FROM ${from} ${rest}`)).toEqual(wanted);
+});
+
+test("where an inner join behind a LEFT JOIN looks at its right side, that may change more", () => {
+  const sql = "SELECT t.a FROM t LEFT JOIN u ON u.k = t.a JOIN v ON v.id = coalesce(u.b, t.b)";
+  expect(keyed(sql)?.tables[1]).toMatchObject({ one: undefined, left: undefined });
+});
+
+test("an inner join behind a LEFT JOIN may ask for a row of its right side", () => {
+  const from = "FROM t LEFT JOIN u ON u.k = t.a JOIN v ON v.id =";
+  expect(isInner(`SELECT t.a ${from} u.b`)).toEqual([true, true, true]);
+  expect(isInner(`SELECT t.a ${from} t.b`)).toEqual([true, false, true]);
+});
+
 test("further values, long numbers and reals stay in the text", () => {
   const sql = "SELECT a FROM t WHERE a IN (1, 2, 3, 1.5, 12345678901234567890, 'a', 'b', 'c')";
   expect(keyed(sql)?.values).toEqual([1, 2, "a", "b"]);
@@ -101,6 +139,7 @@ test.each([
   "SELECT a FROM t LIMIT 1",
   "SELECT a FROM t, t u",
   "SELECT a FROM t JOIN t u",
+  "SELECT a FROM t x JOIN u x",
   "SELECT a FROM t RIGHT JOIN u ON 1",
   "SELECT a FROM t FULL OUTER JOIN u ON 1",
   "SELECT a FROM t JOIN u ON t.left = u.k",

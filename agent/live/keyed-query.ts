@@ -12,7 +12,8 @@
  * comes or goes also changes results in which it doesn't stand: those of the rows on the left that it
  * matched, or matches now. Where WHERE looks at the left alone, a row that matches stands in a result; so
  * these left rows are known, before by the results that are held and now by a query, and all their
- * results are looked at. Where WHERE looks at the right, too, the query is run again.
+ * results are looked at. Where WHERE asks something of the right that isn't true of a missing row, the join is
+ * an inner one in effect (`clauses.ts`). Where it looks at the right otherwise, the query is run again.
  *
  * Everything else is run again and compared (`subscription.ts`). The words are read off SQLite's tokens.
  * When in doubt a query isn't of this shape: that is slower, never wrong.
@@ -26,6 +27,7 @@
  */
 
 import { isSymbol, quoteName, type SqlToken, tokenize } from "../../core/schema/sql-token.ts";
+import { isWordOf, parseFrom, type Source, sourcesInEffect } from "./clauses.ts";
 
 export interface KeyedTable {
   /** In ASCII lower case. */
@@ -121,10 +123,12 @@ export function keyedQuery(
   const clauses = findClauses(tokens);
   if (clauses === undefined) return undefined;
   const { from, fromEnd, order } = clauses;
-  const sources = parseFrom(tokens.slice(from + 1, fromEnd));
-  if (sources === undefined || new Set(sources.map(({ table }) => table)).size < sources.length) {
+  const isFiltered = fromEnd < order;
+  const where = tokens.slice(fromEnd + 1, order);
+  const written = parseFrom(tokens.slice(from + 1, fromEnd));
+  if (written === undefined || hasSame(written, "table") || hasSame(written, "alias"))
     return undefined;
-  }
+  const sources = sourcesInEffect(written, where);
   const columns: string[] = [];
   const keys: { source: Source; first: number; count: number }[] = [];
   for (const source of sources) {
@@ -159,12 +163,11 @@ export function keyedQuery(
   // the statement again whenever it is bound anew. Where the key finds the row, neither helps.
   const signed = (n: number) => `+?${n}`;
   const unordered = `${textOf(0, from, signed)}, ${columns.join(", ")} ${textOf(from, order, signed)}`;
-  const isFiltered = fromEnd < order;
   // A condition on the left of a LEFT JOIN's could mean another thing; here it stands behind all of them.
   const filter = isFiltered ? `(${textOf(fromEnd + 1, order, joined)}) AND ` : "";
   const affected = `${select}, ${columns.join(", ")}, patina_p.patina_member AS patina_member FROM ${parameterTable} AS patina_p JOIN ${textOf(from + 1, fromEnd, joined)} WHERE ${filter}patina_p.patina_grp = ?1`;
   const values = [...places.values()];
-  const isPlainLeft = whereIsOfLeft(tokens.slice(from + 1, order), fromEnd - from - 1, sources);
+  const isPlainLeft = whereIsOfLeft(tokens.slice(from + 1, fromEnd), where, sources);
   const firstKey = columns.slice(0, keys[0]?.count).map((_, i) => `patina_key_${i}`);
   return {
     all: head + textOf(from, tokens.length, bound),
@@ -212,27 +215,18 @@ const plainWords = new Set([
  * Whether, of a FROM with LEFT JOINs at its end, the WHERE looks at the tables before them alone: at
  * columns that are written `alias.column`, and at nothing else that has a name. The same for what stands in
  * ON before the first LEFT JOIN, which SQLite takes for a part of the WHERE.
- *
- * @param tokens from after FROM to the end of WHERE
- * @param fromEnd where FROM ends in them
  */
 function whereIsOfLeft(
-  tokens: readonly SqlToken[],
-  fromEnd: number,
+  from: readonly SqlToken[],
+  where: readonly SqlToken[],
   sources: readonly Source[],
 ): boolean {
   const first = sources.findIndex(({ isOptional }) => isOptional);
   if (first < 0 || sources.slice(first).some(({ isOptional }) => !isOptional)) return false;
-  const from = tokens.slice(0, fromEnd);
   if (from.some((token) => isWordOf(token, "using") || isWordOf(token, "natural"))) return false;
-  const left = new Set(sources.slice(0, first).map(({ alias }) => alias));
-  const inner = from.slice(
-    0,
-    from.findIndex((token) => isWordOf(token, "left")),
-  );
-  return (
-    areOf(left, tokens.slice(fromEnd + 1)) && conditionsOf(inner).every((on) => areOf(left, on))
-  );
+  const leftSources = sources.slice(0, first);
+  const left = new Set(leftSources.map(({ alias }) => alias));
+  return areOf(left, where) && leftSources.every(({ on }) => areOf(left, on));
 }
 
 /** Whether all that has a name in an expression is a column of these tables. */
@@ -246,23 +240,6 @@ function areOf(aliases: ReadonlySet<string>, tokens: readonly SqlToken[]): boole
     } else if (token.kind === "quoted" || !plainWords.has(token.value)) return false;
   }
   return true;
-}
-
-/** What stands behind each ON of a FROM clause. */
-function conditionsOf(from: readonly SqlToken[]): SqlToken[][] {
-  const conditions: SqlToken[][] = [];
-  let condition: SqlToken[] | undefined;
-  let depth = 0;
-  for (const token of from) {
-    if (isSymbol(token, "(")) depth++;
-    else if (isSymbol(token, ")")) depth--;
-    if (isWordOf(token, "on")) {
-      condition = [];
-      conditions.push(condition);
-    } else if (depth === 0 && (isJoinWord(token) || isSymbol(token, ","))) condition = undefined;
-    else condition?.push(token);
-  }
-  return conditions;
 }
 
 /**
@@ -289,6 +266,10 @@ function findValues(
     }
   }
   return places;
+}
+
+function hasSame(sources: readonly Source[], field: "table" | "alias"): boolean {
+  return new Set(sources.map((source) => source[field])).size < sources.length;
 }
 
 /** Where FROM is, where it ends, and where ORDER is or the statement ends; undefined for other shapes. */
@@ -322,64 +303,4 @@ function findClauses(
   if (from < 0) return undefined;
   const end = order >= 0 ? order : tokens.length;
   return { from, fromEnd: where >= 0 ? where : end, order: end };
-}
-
-export interface Source {
-  /** In ASCII lower case. */
-  readonly table: string;
-  readonly alias: string;
-  /** On the right of a LEFT JOIN. */
-  readonly isOptional: boolean;
-}
-
-const joinWords = new Set(["left", "outer", "inner", "cross", "natural", "join"]);
-
-/** The tables of a FROM clause; undefined for anything but plain tables and joins of them. */
-export function parseFrom(tokens: readonly SqlToken[]): Source[] | undefined {
-  const sources: Source[] = [];
-  let at = 0;
-  let isOptional = false;
-  for (;;) {
-    const name = tokens[at];
-    if (!isName(name)) return undefined;
-    at++;
-    if (isWordOf(tokens[at], "as")) at++;
-    const alias = tokens[at];
-    const hasAlias = isName(alias) && !isWordOf(alias, "on") && !isWordOf(alias, "using");
-    if (hasAlias) at++;
-    sources.push({ table: name.value, alias: (hasAlias ? alias : name).value, isOptional });
-    if (isWordOf(tokens[at], "on") || isWordOf(tokens[at], "using")) {
-      let depth = 0;
-      for (at++; at < tokens.length; at++) {
-        if (isSymbol(tokens[at], "(")) depth++;
-        else if (isSymbol(tokens[at], ")")) depth--;
-        else if (depth === 0 && (isJoinWord(tokens[at]) || isSymbol(tokens[at], ","))) break;
-      }
-    }
-    if (at >= tokens.length) return sources;
-    isOptional = false;
-    if (isSymbol(tokens[at], ",")) at++;
-    else {
-      // LEFT may be a column's name as well; then no JOIN follows, and this isn't for us.
-      while (isJoinWord(tokens[at]) && !isWordOf(tokens[at], "join")) {
-        if (isWordOf(tokens[at], "left")) isOptional = true;
-        at++;
-      }
-      if (!isWordOf(tokens[at], "join")) return undefined;
-      at++;
-    }
-  }
-}
-
-function isName(token: SqlToken | undefined): token is SqlToken {
-  if (token?.kind === "quoted") return true;
-  return token?.kind === "word" && !joinWords.has(token.value);
-}
-
-function isJoinWord(token: SqlToken | undefined): boolean {
-  return token?.kind === "word" && joinWords.has(token.value);
-}
-
-export function isWordOf(token: SqlToken | undefined, word: string): boolean {
-  return token?.kind === "word" && token.value === word;
 }

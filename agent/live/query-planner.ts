@@ -11,6 +11,7 @@ import type { Refused } from "../api/store-service.ts";
 import type { SqlGuard } from "../sql/guard.ts";
 import { errorText, SqlRefused } from "../sql/prepared.ts";
 import type { HistoryLimits } from "./change-history.ts";
+import { changingFunctionOf } from "./changing-functions.ts";
 import { constantFilters } from "./constant-filter.ts";
 import { dependenciesOf, isPlainlyCompared, plainColumnsOf } from "./dependencies.ts";
 import { KeyedGroup, type KeyedSource, ParameterTable } from "./keyed-group.ts";
@@ -20,6 +21,9 @@ import { type Before, type Plan, Subscription } from "./subscription.ts";
 
 /** Key columns of a table in the order of its primary key; undefined for a table without one, and for views. */
 export type KeyColumnsOf = (table: string) => readonly string[] | undefined;
+
+const changesUntold =
+  "has another value at another time, and nothing tells when: it can't be subscribed to. Give the value as a parameter";
 
 export class QueryPlanner {
   readonly #database: Database;
@@ -63,6 +67,8 @@ export class QueryPlanner {
       const statement = guard.within("read", () => this.#database.prepare(sql));
       plain = statement;
       const { notes } = guard;
+      const name = changingFunctionOf(this.#database, sql, notes.functions);
+      if (name !== undefined) throw new SqlRefused(`${name}() ${changesUntold}`);
       const columns = statement.columnNames();
       const plan = this.#plan(sql, statement, notes);
       const hash = seaHashHex(sql);

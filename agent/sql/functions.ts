@@ -8,8 +8,8 @@
  * | `uuid7()`                    | TEXT: a new UUID whose order is that of time (RFC 9562 §5.7)        |
  *
  * The first may stand in views; none may stand in a replicated table's definition, where what is computed has
- * to be the same in every version of Patina. The other two give another value in each row and statement: a live query that
- * uses them isn't told when time passes.
+ * to be the same in every version of Patina. The other two give another value in each row and statement: a query that
+ * uses them can't be subscribed to (`agent/live/changing-functions.ts`).
  *
  * @module
  */

@@ -81,7 +81,7 @@ export class SqlGuard {
   #written = new Set<string>();
   #moved = new Set<string>();
   #columns = new Map<string, Set<string>>();
-  #isSteep = false;
+  #functions = new Set<string>();
 
   /** Watches one connection for good: setting an authorizer makes SQLite compile everything again. */
   constructor(database: Database) {
@@ -126,19 +126,21 @@ export class SqlGuard {
     this.#written = new Set();
     this.#moved = new Set();
     this.#columns = new Map();
-    this.#isSteep = false;
+    this.#functions = new Set();
   }
 
   /**
    * Tables in ASCII lower case that were named since {@link beginNotes}: read, written, and those of
    * them whose rows may get another rowid; and the columns of those that are read, "" for a table of
-   * which no column is. And whether a function is called whose time is the product of two values' sizes.
+   * which no column is. And the functions that are called, and whether the time of one is the product of two values'
+   * sizes.
    */
   get notes(): {
     readonly read: ReadonlySet<string>;
     readonly written: ReadonlySet<string>;
     readonly moved: ReadonlySet<string>;
     readonly columns: ReadonlyMap<string, ReadonlySet<string>>;
+    readonly functions: ReadonlySet<string>;
     readonly isSteep: boolean;
   } {
     return {
@@ -146,7 +148,8 @@ export class SqlGuard {
       written: this.#written,
       moved: this.#moved,
       columns: this.#columns,
-      isSteep: this.#isSteep,
+      functions: this.#functions,
+      isSteep: this.#functions.values().some(isSteepFunction),
     };
   }
 
@@ -175,7 +178,7 @@ export class SqlGuard {
       }
       case SQLITE_FUNCTION: {
         const name = asciiLower(second ?? "");
-        if (isSteepFunction(name)) this.#isSteep = true;
+        this.#functions.add(name);
         return name === "load_extension" ? "load_extension() is not accepted" : undefined;
       }
       case SQLITE_INSERT:

@@ -4,7 +4,7 @@
  * @module
  */
 
-import type { PlannedSchema } from "../../core/schema/schema.ts";
+import type { PlannedSchema, PlannedTable } from "../../core/schema/schema.ts";
 
 export class SchemaNames {
   #keys = new Map<string, readonly string[]>();
@@ -17,17 +17,21 @@ export class SchemaNames {
   use(schema: PlannedSchema): void {
     this.#keys = new Map([["patina_members", ["node"]]]);
     this.#replicated = new Set();
-    for (const { name, keyColumns, replicated } of schema.tables.values()) {
-      this.#keys.set(
-        name,
-        keyColumns.map((column) => column.name),
-      );
+    for (const table of schema.tables.values()) {
+      const { name, keyColumns, replicated } = table;
+      const columns = keyColumns.map((column) => column.name);
+      if (namesRows(table)) this.#keys.set(name, columns);
       if (replicated) this.#replicated.add(name);
     }
   }
 
-  /** In the order of the primary key; undefined for a table that has none. */
+  /** In the order of the primary key; undefined for a table that has none, or one that several rows may share. */
   readonly keyColumnsOf = (table: string): readonly string[] | undefined => this.#keys.get(table);
 
   readonly isReplicated = (table: string): boolean => this.#replicated.has(table);
+}
+
+/** A key that may be NULL (of local tables alone) may be so in several rows. */
+function namesRows({ keyColumns, rowidAlias, withoutRowid }: PlannedTable): boolean {
+  return rowidAlias || withoutRowid || keyColumns.every(({ notNull }) => notNull);
 }

@@ -252,8 +252,8 @@ async function run(seed: number, firstDisk: Disk, limits: Limits): Promise<void>
       for (const { sql, folded } of subscribed) {
         const want = wanted.get(sql) ?? (await fresh(sql));
         wanted.set(sql, want);
-        const context = { sql, schema: world.schema, told };
-        expect({ ...context, rows: folded.sorted() }).toEqual({ ...context, rows: want });
+        const context = [world.schema, told, sql];
+        expect([...context, folded.sorted()]).toEqual([...context, want]);
       }
     }
   } finally {

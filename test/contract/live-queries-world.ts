@@ -74,10 +74,19 @@ export function createWorld(random: Random): World {
   tables.push({ name: "l", keys: ["k"], columns: ["k", "n", "s"], isLocal: true });
   schema += "CREATE TABLE bare (n INTEGER, s TEXT);\n";
   tables.push({ name: "bare", keys: [], columns: ["n", "s"], isLocal: true });
-  const [t0, t1] = tables as [WorldTable, WorldTable];
+  // Keys of local tables may be NULL, more than once.
+  schema += "CREATE TABLE loose (k TEXT PRIMARY KEY, n INTEGER, s TEXT COLLATE NOCASE);\n";
+  tables.push({ name: "loose", keys: ["k"], columns: ["k", "n", "s"], isLocal: true });
+  schema += `CREATE TABLE "Öd ""x"" 3" ("K k" TEXT NOT NULL, [Größe] INTEGER, "select" TEXT, k INTEGER, n INTEGER, s TEXT, PRIMARY KEY ("K k"));\n`;
+  schema += `CREATE INDEX "i ü" ON "Öd ""x"" 3" ("Größe");\n`;
+  const oddColumns = ['"K k"', '"Größe"', '"select"', "k", "n", "s"];
+  tables.push({ name: '"Öd ""x"" 3"', keys: ['"K k"'], columns: oddColumns, isLocal: false });
+  const [t0] = tables as [WorldTable];
   schema += `CREATE VIEW joined AS SELECT a.k AS k, a.n AS n, b.s AS s FROM t0 a LEFT JOIN t1 b ON b.n = a.n;\n`;
   schema += `CREATE VIEW narrow AS SELECT n FROM t2 WHERE s = 'a';\n`;
   schema += `CREATE VIEW used AS SELECT t0.k AS k, n FROM t0 JOIN t2 USING (n);\n`;
+  schema +=
+    "CREATE VIEW above AS SELECT j.k AS k, count(u.n) AS n FROM joined j LEFT JOIN used u ON u.k = j.k GROUP BY j.k;\n";
   schema += `CREATE VIEW natural_view AS SELECT count(*) AS n, max(t0.k) AS s FROM t0 JOIN t2 USING (n);\n`;
 
   const value = () =>
@@ -179,13 +188,14 @@ export function createWorld(random: Random): World {
     const column = pick(["a.n", "a.s", "a.s", "a.k"]);
     const isTwo = first !== second && chance(0.4);
     const kind = pick(["JOIN", "LEFT JOIN"]);
-    const from = isTwo
-      ? `${first.name} a ${kind} ${second.name} b ON b.n = a.n`
-      : `${first.name} a`;
+    const on = pick(["b.n = a.n", "b.n = a.n", "a.s = b.s", "b.s = 'a'", "b.n = a.n AND a.n = 1"]);
+    const from = isTwo ? `${first.name} a ${kind} ${second.name} b ON ${on}` : `${first.name} a`;
     const terms = [
-      chance(0.6)
-        ? `${column} = ${literal(column)}`
-        : `${column} IN (${literal(column)}, ${literal(column)})`,
+      isTwo && chance(0.3)
+        ? "1"
+        : chance(0.6)
+          ? `${column} = ${literal(column)}`
+          : `${column} IN (${literal(column)}, ${literal(column)})`,
       ...(isTwo && chance(0.4) ? [`b.s = ${literal("b.s")}`] : []),
       ...(chance(0.3) ? ["a.n > 0"] : []),
     ];
@@ -214,21 +224,150 @@ export function createWorld(random: Random): World {
       "b.n = a.n AND b.s = 'a'",
       "b.n = a.n AND a.s = 'a'",
     ]);
-    const more = pick([
-      ` LEFT JOIN ${third.name} c ON c.n = b.n`,
-      ` LEFT JOIN ${third.name} c ON c.s = a.s`,
+    const more = ` ${pick(["LEFT JOIN", "LEFT JOIN", "JOIN"])} ${third.name} c ON ${pick(["c.n = b.n", "c.s = a.s", "b.n < c.n"])}`;
+    const where = pick([
+      "",
+      "",
+      ` WHERE a.s = ${literal("a.s")}`,
+      " WHERE a.n IN (1, 2)",
+      ` WHERE b.s ${pick(["=", "<>", "IS"])} ${literal("b.s")}`,
+      " WHERE b.n IN (1, 2) AND a.n BETWEEN 0 AND 1",
+      " WHERE b.s IS NOT NULL",
+      " WHERE b.n IS NULL",
+      ` WHERE ${isThree ? "c" : "b"}.n = 1 AND a.s NOTNULL`,
     ]);
-    const where = pick(["", "", ` WHERE a.s = ${literal("a.s")}`, ` WHERE a.n IN (1, 2)`]);
     return `SELECT ${pick(["a.n, b.n", "a.k, b.s", "*"])} FROM ${first.name} a LEFT JOIN ${second.name} b ON ${on}${isThree ? more : ""}${where}`;
   };
+  /** Whatever else a SELECT may be. */
+  const other = (): string => {
+    const { from, aliases } = join();
+    const where = conditions(aliases);
+    const [alias, table] = aliases[0] as [string, WorldTable];
+    const [first, second] = [pick(keyed()), pick(tables)];
+    const column = operand(alias, table);
+    const [ofFirst, ofSecond] = [operand("a", first), operand("b", second)];
+    const over = pick([
+      `PARTITION BY ${ofFirst}`,
+      "ORDER BY a.n, a.s",
+      `PARTITION BY a.n ORDER BY ${ofFirst}`,
+      "ORDER BY a.n ROWS BETWEEN 1 PRECEDING AND CURRENT ROW",
+      "ORDER BY a.n RANGE BETWEEN UNBOUNDED PRECEDING AND 1 FOLLOWING EXCLUDE TIES",
+    ]);
+    const windowed = pick([
+      "sum(a.n)",
+      "count(*)",
+      "lag(a.s)",
+      "first_value(a.n)",
+      "ntile(2)",
+      "rank()",
+      "group_concat(a.s)",
+      "count(*) FILTER (WHERE a.s = 'a')",
+    ]).replace(/ FILTER.*/, (filter) => (chance(0.5) ? filter : ""));
+    const json = "CASE WHEN json_valid(a.x) THEN a.x ELSE '[1, \"a\"]' END";
+    const hasX = first.columns.includes("x");
+    return pick<() => string>([
+      () => `SELECT a.s, ${windowed} OVER (${over}) FROM ${first.name} a`,
+      () =>
+        `SELECT a.n, sum(a.n) OVER w, rank() OVER w FROM ${first.name} a WINDOW w AS (PARTITION BY a.s ORDER BY a.n)`,
+      () =>
+        `SELECT ${column} FROM ${from}${where} ORDER BY ${column} LIMIT ${1 + int(3)} OFFSET ${int(3)}`,
+      () => `SELECT ${results(aliases)} FROM ${from}${where} LIMIT -1 OFFSET ${int(4)}`,
+      () =>
+        `SELECT ${ofFirst}, ${ofSecond} FROM ${first.name} a ${pick(["FULL", "RIGHT", "FULL OUTER"])} JOIN ${second.name} b ON ${ofSecond} = ${ofFirst}${chance(0.4) ? ` WHERE a.n = ${literal("a.n")}` : ""}`,
+      () =>
+        `SELECT a.n, b.n, c.n FROM ${first.name} a LEFT JOIN ${second.name} b ON ${ofSecond} = ${ofFirst} ${pick(["RIGHT", "FULL", "INNER", "CROSS", "LEFT"])} JOIN ${t0.name} c ON c.n = ${pick(["a", "b"])}.n`,
+      () =>
+        `SELECT * FROM ${first.name} NATURAL ${pick(["", "LEFT ", "FULL "])}JOIN ${second.name}`,
+      () =>
+        `SELECT a.n FROM ${first.name} a ${pick(["", "LEFT "])}JOIN ${second.name} b USING (${pick(["n", "s", "n, s"])})`,
+      () => `VALUES (1), ((SELECT ${ofSecond} FROM ${second.name} b ORDER BY 1 LIMIT 1))`,
+      () =>
+        `SELECT v.column1, a.s FROM (VALUES (0), (1), ('a')) v JOIN ${first.name} a ON a.n = v.column1`,
+      () =>
+        `WITH RECURSIVE w(v, d) AS (SELECT n, 0 FROM ${first.name} UNION SELECT b.n, d + 1 FROM w JOIN ${second.name} b ON b.n > w.v WHERE d < 3) SELECT v, count(*) FROM w GROUP BY v`,
+      () =>
+        `WITH w AS MATERIALIZED (SELECT n, s FROM ${first.name}), v AS (SELECT n FROM w WHERE s = 'a') SELECT w.n, (SELECT count(*) FROM v) FROM w`,
+      () => `SELECT ${column} FROM ${from} WHERE (${alias}.n, ${alias}.s) = (1, 'a')`,
+      () =>
+        `SELECT ${column} FROM ${from} WHERE (${alias}.n, ${alias}.s) ${pick(["IN", "NOT IN"])} (SELECT n, s FROM ${second.name})`,
+      () => `SELECT ${column} FROM ${from} WHERE (${alias}.n, ${alias}.s) > (0, 'a')`,
+      () =>
+        `SELECT coalesce(b.s, a.s, 'none'), b.n IS NULL FROM ${first.name} a LEFT JOIN ${second.name} b ON b.n = a.n`,
+      () =>
+        `SELECT a.n, CASE WHEN b.n > 1 THEN 'big' WHEN b.n IS NULL THEN 'none' END FROM ${first.name} a LEFT JOIN ${second.name} b ON b.s = a.s WHERE coalesce(b.n, 1) = 1`,
+      () =>
+        `SELECT a.n, j.value FROM ${first.name} a, json_each('[0, 1, "a"]') j WHERE j.value = a.n`,
+      () =>
+        hasX
+          ? `SELECT a.n, j.key, j.value FROM ${first.name} a JOIN json_each(${json}) j`
+          : "SELECT n FROM l",
+      () =>
+        hasX
+          ? `SELECT json_extract(${json}, '$[0]'), json_type(${json}) FROM ${first.name} a`
+          : "SELECT n FROM l",
+      () =>
+        `SELECT json_group_array(quote(a.n)), json_object('n', count(a.n)) FROM ${first.name} a WHERE a.s = ${literal("a.s")}`,
+      () =>
+        `SELECT a.s COLLATE NOCASE, count(*) FROM ${first.name} a GROUP BY a.s COLLATE NOCASE ORDER BY min(a.n)`,
+      () =>
+        `SELECT DISTINCT ${column} COLLATE NOCASE AS c FROM ${from}${where} ORDER BY c COLLATE RTRIM`,
+      () =>
+        `SELECT a.n, a.n, a.n AS n, a.s AS n FROM ${first.name} a WHERE a.s = ${literal("a.s")}`,
+      () => `SELECT count(DISTINCT ${column}), group_concat(${column}) FROM ${from}${where}`,
+      () => `SELECT ${column}, min(${alias}.n), ${alias}.s FROM ${from}${where}`,
+      () => `SELECT ${column} FROM ${from}${where} INTERSECT SELECT n FROM ${second.name}`,
+      () =>
+        `SELECT ${column} AS o FROM ${from}${where} UNION ALL SELECT n FROM ${second.name} ORDER BY o LIMIT 3`,
+      () => `SELECT k, n FROM above`,
+      () => `SELECT n FROM above WHERE k = ${literal(".k")}`,
+      () => `SELECT a.k, j.s FROM t0 a LEFT JOIN joined j ON j.k = a.k WHERE a.n = 1`,
+      () => `SELECT l.k, l.n FROM loose l`,
+      () => `SELECT l.k, a.s FROM ${first.name} a LEFT JOIN loose l ON l.n = a.n`,
+      () => `SELECT a.s, l.s FROM loose l LEFT JOIN ${first.name} a ON l.n = a.n`,
+      () => `SELECT "K k", [Größe] FROM "Öd ""x"" 3" WHERE \`select\` = 'a'`,
+      () =>
+        `SELECT "Ä"."Größe", b.n FROM "Öd ""x"" 3" "Ä" LEFT JOIN ${second.name} b ON b.n = "Ä"."Größe" WHERE "Ä"."select" = 'a'`,
+      () =>
+        `SELECT count(*), max("ö"."K k") FROM "öd ""X"" 3" AS "ö" WHERE "ö".n = 1`.replace(
+          "öd",
+          "Öd",
+        ),
+      () =>
+        `SELECT m.node, count(a.n) FROM patina_members m LEFT JOIN ${first.name} a ON a.s = m.node WHERE m.state = 'ALIVE' GROUP BY m.node`,
+      () =>
+        `SELECT a.n FROM ${first.name} a WHERE a.s IN (SELECT node FROM patina_members WHERE state <> 'DOWN')`,
+      () =>
+        `SELECT a.n FROM ${first.name} a WHERE EXISTS (SELECT 1 FROM ${second.name} b LEFT JOIN t1 c ON c.n = b.n WHERE c.s IS NULL AND b.n = a.n)`,
+      () =>
+        `SELECT (SELECT group_concat(s, ',') FROM (SELECT s FROM ${second.name} b WHERE b.n = a.n ORDER BY 1)) FROM ${first.name} a`,
+      () =>
+        `SELECT iif(a.n = ${literal("a.n")}, a.s, typeof(a.n)), abs(a.n), quote(a.s) FROM ${first.name} a`,
+      () => `SELECT ${column} FROM ${from} WHERE ${column} IS NOT DISTINCT FROM ${literal(column)}`,
+      () =>
+        `SELECT ${column} FROM ${from} WHERE ${column} IS ${pick(["", "NOT "])}NULL AND ${alias}.n NOT NULL`,
+      () =>
+        `SELECT a.n + 1, a.n % 2 FROM ${first.name} a WHERE -a.n < -0 AND NOT a.n BETWEEN 2 AND 3`,
+      () =>
+        `SELECT a.n FROM ${first.name} a WHERE a.s GLOB '[ab]' AND a.s NOT LIKE 'b' ESCAPE '\\'`,
+      () => `SELECT a.* FROM (SELECT n, s FROM ${first.name} WHERE n > 0 ORDER BY n LIMIT 2) a`,
+      () =>
+        `SELECT a.n FROM (${first.name} a LEFT JOIN ${second.name} b ON b.n = a.n) JOIN t1 c ON c.n = a.n`,
+      () =>
+        `SELECT a.n, c.n FROM ${first.name} a LEFT JOIN (${second.name} b JOIN t1 c ON c.n = b.n) ON b.n = a.n`,
+      () => `SELECT a.n FROM main.${first.name} a WHERE a.n = ${literal("a.n")}; -- the end`,
+      () => `SELECT/* a */a.n FROM ${first.name} AS a NOT INDEXED WHERE a.n = 1`,
+      () => `SELECT 1 WHERE EXISTS (SELECT 1 FROM ${first.name} WHERE n = 1)`,
+    ])();
+  };
   const query = (): string => {
+    if (chance(0.3)) return other();
     const { from, aliases } = join();
     const where = conditions(aliases);
     const [alias, table] = aliases[0] as [string, WorldTable];
     const column = operand(alias, table);
     const inner = pick(tables);
     const everyKey = aliases.flatMap(([a, t]) => t.columns.map((name) => `${a}.${name}`));
-    switch (int(30)) {
+    switch (int(32)) {
       case 0:
         return `SELECT count(*), sum(${alias}.n), max(${column}) FROM ${from}${where}`;
       case 1:
@@ -283,6 +422,7 @@ export function createWorld(random: Random): World {
         return filtered();
       case 27:
       case 28:
+      case 29:
         return leftJoin();
       case 15:
         return `SELECT x.k, y.k FROM ${t0.name} x JOIN ${t0.name} y ON x.n = y.n AND x.k < y.k`;
@@ -292,9 +432,11 @@ export function createWorld(random: Random): World {
   };
 
   const key = (table: WorldTable) =>
-    table.keys
-      .map((name) => (name === "part" ? pick(["0", "1"]) : pick(["0", "1", "2", "3"])))
-      .join(", ");
+    table.name === "loose" && chance(0.5)
+      ? "NULL"
+      : table.keys
+          .map((name) => (name === "part" ? pick(["0", "1"]) : pick(["0", "1", "2", "3"])))
+          .join(", ");
   const write = (isLocal: boolean): string => {
     const table = pick(isLocal ? tables : tables.filter((one) => !one.isLocal));
     const plain = table.columns.filter((name) => name !== "g");
@@ -312,7 +454,7 @@ export function createWorld(random: Random): World {
       case 3:
         return table.keys.length === 0
           ? `UPDATE ${table.name} SET n = n + 1`
-          : `UPDATE OR IGNORE ${table.name} SET k = ${pick(["0", "1", "2", "4"])}${where}`;
+          : `UPDATE OR IGNORE ${table.name} SET ${table.keys[0]} = ${pick(["0", "1", "2", "4"])}${where}`;
       case 4: {
         const name = pick(settable);
         return `UPDATE ${table.name} SET ${name} = ${value()}, n = ${pick(["n", "1", "n + 1"])}${where}`.replace(
@@ -338,6 +480,5 @@ export function createWorld(random: Random): World {
       );
     }
   };
-  void t1;
-  return { schema, local: ["l", "bare"], query, family, write };
+  return { schema, local: ["l", "bare", "loose"], query, family, write };
 }

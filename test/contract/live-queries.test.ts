@@ -335,6 +335,57 @@ describe("live queries", () => {
     expect(told).toEqual([4]);
   });
 
+  test("what changes by itself can't be subscribed to, and can be asked", async () => {
+    using agent = createPlainAgent(schema);
+    const sql = "SELECT id FROM a WHERE n > unixepoch('now', '-1 minute')";
+    const text = { sql, parameters: undefined };
+    const outcome = await agent.service.subscribe(
+      text,
+      { from: undefined, skipRows: false },
+      () => {},
+    );
+    expect(outcome).toEqual({
+      kind: "refused",
+      status: 400,
+      why: "unixepoch() has another value at another time, and nothing tells when: it can't be subscribed to. Give the value as a parameter",
+    });
+    expect(await fresh(agent, sql)).toEqual([]);
+  });
+
+  // Of both the constant is one table's alone, and the other is found by it.
+  test.each([
+    [
+      "the right side of a LEFT JOIN that WHERE asks for",
+      "SELECT a.n, b.v FROM a LEFT JOIN b ON b.a_id = a.id WHERE b.k = ?",
+    ],
+    [
+      "a join that is summed up",
+      "SELECT count(*) FROM b LEFT JOIN a ON a.name = b.k WHERE b.k = ?",
+    ],
+  ])("%s is found by value", async (_what, sql) => {
+    using agent = createPlainAgent(schema);
+    for (let i = 0; i < 10; i++) {
+      await transact(agent, `INSERT INTO a VALUES (${i}, 'k${i}', 0)`);
+      await transact(agent, `INSERT INTO b VALUES ('k${i}', 1, ${i}, 0.5)`);
+    }
+    for (let i = 0; i < 10; i++) {
+      await agent.service.subscribe(
+        { sql, parameters: [`k${i}`] },
+        { from: undefined, skipRows: true },
+        () => {},
+      );
+    }
+    await transact(
+      agent,
+      "UPDATE b SET v = 1.5 WHERE k = 'k3'",
+      "INSERT INTO b VALUES ('k3', 2, 3, 1.0)",
+    );
+    await transact(agent, "INSERT INTO a VALUES (77, 'k3', 1)");
+    const reports = agent.service.live.describe();
+    expect(reports.map((one) => one.found_by)).toEqual(reports.map(() => "value"));
+    expect(reports.flatMap(({ looked }, i) => (looked > 0 ? [i] : []))).toEqual([3]);
+  });
+
   test("a table that isn't concerned costs nothing: no event, no change id", async () => {
     using agent = createPlainAgent(schema);
     const run = (sql: string) => transact(agent, sql);
