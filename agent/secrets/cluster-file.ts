@@ -44,7 +44,7 @@ export function createClusterFile(path: string, name: string): ClusterRead {
     admission_secret: randomBytes(32).toString("hex"),
     digest_key: randomBytes(32).toString("hex"),
   });
-  const head = `# A Patina cluster. Copy this file to every host, with mode 0600, over a safe way.\n`;
+  const head = `# A Patina cluster. Copy this file to every host, with mode 0600, over a connection that nobody reads: whoever has it is a member.\n`;
   const why = createSecretFile(path, `${head}${text}\n`);
   if (why !== undefined) return { kind: "refused", why: `${path}: ${why}` };
   return readClusterFile(path);
