@@ -25,8 +25,9 @@ import { join } from "node:path";
 import { cutAt } from "../core/index/settled-image.ts";
 import type { SqlValue } from "../core/row/value.ts";
 import type { Database } from "../wasm/database.ts";
-import { type Bench, type BenchCase, type BenchResult, median, seededRandom } from "./harness.ts";
+import { type Bench, type BenchCase, type BenchResult, median } from "./harness.ts";
 import { OwnStore, openPlain } from "./own-store.ts";
+import { seededRandom } from "./seeded-random.ts";
 
 const tableSql = `CREATE TABLE instances (
   id TEXT PRIMARY KEY NOT NULL, address TEXT, host TEXT, port INTEGER, status TEXT, updated INTEGER

@@ -16,7 +16,8 @@
 import { existsSync, mkdirSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { Cluster, type ClusterNode, until } from "../examples/cluster.ts";
-import { type Bench, type BenchCase, type BenchResult, seededRandom } from "./harness.ts";
+import type { Bench, BenchCase, BenchResult } from "./harness.ts";
+import { seededRandom } from "./seeded-random.ts";
 
 const root = join(import.meta.dir, "..");
 const rowsMissed = 100_000;

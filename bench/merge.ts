@@ -51,8 +51,9 @@ import {
   openCrsqliteWasm,
   packKey,
 } from "./crsqlite.ts";
-import { type Bench, type BenchCase, type BenchResult, median, seededRandom } from "./harness.ts";
+import { type Bench, type BenchCase, type BenchResult, median } from "./harness.ts";
 import { cacheKb, checkpointFrames, OwnStore } from "./own-store.ts";
+import { seededRandom } from "./seeded-random.ts";
 
 const table = "instances";
 const columns = ["address", "host", "port", "status", "updated"];

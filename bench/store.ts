@@ -17,8 +17,9 @@ import { existsSync, mkdtempSync, rmSync, statSync, writeFileSync } from "node:f
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { ClusterNode, until } from "../examples/cluster.ts";
-import { type Bench, type BenchCase, type BenchResult, median, seededRandom } from "./harness.ts";
+import { type Bench, type BenchCase, type BenchResult, median } from "./harness.ts";
 import { digestKey } from "./own-store.ts";
+import { seededRandom } from "./seeded-random.ts";
 import { type Inside, measureInside } from "./store-inside.ts";
 
 const root = join(import.meta.dir, "..");

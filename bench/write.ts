@@ -17,9 +17,10 @@ import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { closedLoop } from "./closed-loop.ts";
-import { type Bench, type BenchCase, type BenchResult, median, seededRandom } from "./harness.ts";
+import { type Bench, type BenchCase, type BenchResult, median } from "./harness.ts";
 import { openLoop } from "./open-loop.ts";
 import { openPlain } from "./own-store.ts";
+import { seededRandom } from "./seeded-random.ts";
 
 const schemaSql = `CREATE TABLE instances (id TEXT PRIMARY KEY NOT NULL, service TEXT NOT NULL DEFAULT '',
   node TEXT NOT NULL DEFAULT '', address TEXT NOT NULL DEFAULT '', status TEXT NOT NULL DEFAULT 'up',

@@ -18,6 +18,8 @@ export const patinaCommand: readonly string[] =
 export interface TestAgentOptions {
   /** Holds `schema.sql`; the data directory is made in it. */
   readonly folder: string;
+  /** An executable; without one it is what {@link patinaCommand} says. */
+  readonly binary?: string;
   readonly arguments?: readonly string[];
   readonly environment?: Readonly<Record<string, string>>;
 }
@@ -40,10 +42,10 @@ export interface TestAgent {
 
 /** Resolves when the agent serves. @throws with its log when it doesn't start */
 export async function startTestAgent(options: TestAgentOptions): Promise<TestAgent> {
-  const { folder } = options;
+  const { folder, binary } = options;
   const child = Bun.spawn(
     [
-      ...patinaCommand,
+      ...(binary === undefined ? patinaCommand : [binary]),
       "agent",
       "--json",
       "--data-dir",

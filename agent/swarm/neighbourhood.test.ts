@@ -1,4 +1,5 @@
 import { describe, expect, test } from "bun:test";
+import { seededRandom } from "../../bench/seeded-random.ts";
 import type { PeerId } from "../../core/node/border.ts";
 import {
   type KnownMember,
@@ -74,17 +75,6 @@ describe("who can go", () => {
   });
 });
 
-/** xorshift32: a seed is one run. */
-function seeded(seed: number): () => number {
-  let x = seed;
-  return () => {
-    x ^= x << 13;
-    x ^= x >>> 17;
-    x ^= x << 5;
-    return (x >>> 0) / 2 ** 32;
-  };
-}
-
 /**
  * A fleet as a graph: every node balances in turn, one step a round; a dial is taken, takes a spare
  * neighbour's place, or is refused, as `swarm.ts` does it.
@@ -96,7 +86,7 @@ class Fleet {
   refused = 0;
 
   constructor(seed: number) {
-    this.random = seeded(seed);
+    this.random = seededRandom(seed);
   }
 
   add(region: string): void {

@@ -1,4 +1,5 @@
 import { describe, expect, test } from "bun:test";
+import { seededRandom } from "../../bench/seeded-random.ts";
 import { encodeChangeset, type Lane } from "../change/changeset.ts";
 import { decodeFrame, encodeFrame, type Frame, partBytesMax } from "../change/frame.ts";
 import { decodeHello, encodeHello } from "../change/hello.ts";
@@ -13,15 +14,6 @@ import type { NodeTuning } from "./options.ts";
 
 const site = (n: number) => siteOfHex(n.toString(16).padStart(32, "0"));
 const keyOf = (name: string) => Buffer.from(name.padEnd(32, ".")).toString("hex") as PeerId;
-
-/** Lehmer's generator: enough to vary a test. */
-function randomOf(seed: number): () => number {
-  let state = seed;
-  return () => {
-    state = (state * 48271) % 2147483647;
-    return state / 2147483647;
-  };
-}
 
 /** A machine with what it did last; the store behind it answers only what a test lets it. */
 class Bench {
@@ -40,7 +32,7 @@ class Bench {
     this.machine = new NodeMachine({
       key: this.key,
       ...{ name, region: "eu", zone: `${name}-zone`, incarnation: 1, tuning },
-      random: randomOf(1),
+      random: seededRandom(1),
     });
   }
 
@@ -221,7 +213,7 @@ describe("frames that nobody asked for", () => {
   });
 
   test("any frames in any order are survived, whatever the store answers", () => {
-    const random = randomOf(11);
+    const random = seededRandom(11);
     const a = new Bench("a");
     a.start(1);
     for (let i = 0; i < 1000; i++) {
@@ -248,7 +240,7 @@ describe("frames that nobody asked for", () => {
   test("any bytes at all are survived", () => {
     const a = new Bench("a");
     a.start(1);
-    const random = randomOf(7);
+    const random = seededRandom(7);
     for (let i = 0; i < 3000; i++) {
       const b = a.meet("b");
       const bytes = Uint8Array.from({ length: Math.floor(random() * 60) }, () => random() * 256);

@@ -1,5 +1,6 @@
 import { describe, expect, test } from "bun:test";
 import { openReader, openWriter, settleWriter } from "../../agent/data/database-files.ts";
+import { seededRandom } from "../../bench/seeded-random.ts";
 import { HlcClock } from "../../core/clock/hlc-clock.ts";
 import { hlcZero } from "../../core/clock/stamp.ts";
 import { encodeKey } from "../../core/row/key.ts";
@@ -65,12 +66,7 @@ test("a database of somebody else that is taken over loses no row, at whatever c
   const stops = { begun: 0, adoptedBefore: 0, adoptedAfter: 0 };
   for (const restart of ["process", "power"] as const) {
     for (let after = 0, isDone = false; !isDone; after++) {
-      let state = after + 1;
-      const random = () => {
-        state = (Math.imul(state, 1664525) + 1013904223) >>> 0;
-        return state / 2 ** 32;
-      };
-      const disk = new FaultyDisk({ random });
+      const disk = new FaultyDisk({ random: seededRandom(after + 1) });
       const vfs = new FaultyVfs(disk);
       {
         using plain = openDatabase("/d/patina.db", { vfs });

@@ -24,6 +24,7 @@
 
 import { openReader, openWriter, settleWriter } from "../../agent/data/database-files.ts";
 import { StartFailure } from "../../agent/start-failure.ts";
+import { seededRandom } from "../../bench/seeded-random.ts";
 import { bytesToHex } from "../../core/bytes/hex.ts";
 import { ByteWriter } from "../../core/bytes/writer.ts";
 import { writeRowBlock } from "../../core/change/row-block.ts";
@@ -177,18 +178,18 @@ class World {
   #store!: SqliteStore;
 
   constructor({ seed, log }: HistoryOptions) {
-    this.#random = mulberry32(seed);
+    this.#random = seededRandom(seed);
     this.#log = log ?? (() => {});
     this.#durability = this.#pick(["normal", "full"]);
     this.#failedPages = this.#pick(["kept", "reverted"]);
     this.#cachePages = this.#pick([2000, 10, 5]);
     this.#walBytesKept = this.#pick([64 * 1024 * 1024, 0, 20_000]);
     this.#disk = new FaultyDisk({
-      random: mulberry32(seed ^ 0x5eed),
+      random: seededRandom(seed ^ 0x5eed),
       failedPages: this.#failedPages,
       shortShare: this.#pick([0, 0, 0.1]),
     });
-    const bytes = mulberry32(seed ^ 0xb17e5);
+    const bytes = seededRandom(seed ^ 0xb17e5);
     this.#vfs = new FaultyVfs(this.#disk, {
       random: (into) => {
         for (let at = 0; at < into.length; at++) into[at] = Math.floor(bytes() * 256);
@@ -962,14 +963,3 @@ const faultyCalls: readonly DiskCall[] = [
   "access",
 ];
 const codes = ["EIO", "ENOSPC"] as const;
-
-/** A small seeded generator; its statistical quality is enough to choose what happens next. */
-function mulberry32(seed: number): () => number {
-  let state = seed >>> 0;
-  return () => {
-    state = (state + 0x6d2b79f5) >>> 0;
-    let mixed = Math.imul(state ^ (state >>> 15), state | 1);
-    mixed ^= mixed + Math.imul(mixed ^ (mixed >>> 7), mixed | 61);
-    return ((mixed ^ (mixed >>> 14)) >>> 0) / 2 ** 32;
-  };
-}

@@ -1,5 +1,6 @@
 import { describe, expect, test } from "bun:test";
 import { constants } from "node:fs";
+import { seededRandom } from "../../bench/seeded-random.ts";
 import { SQLITE_FULL, SQLITE_IOERR } from "../../wasm/constants.ts";
 import { type Database, openDatabase } from "../../wasm/database.ts";
 import { SqliteError } from "../../wasm/error.ts";
@@ -22,15 +23,7 @@ function createPlace(shortShare: number) {
 }
 
 function createDisk(options: Partial<FaultyDiskOptions> = {}): FaultyDisk {
-  return new FaultyDisk({ random: seeded(7), ...options });
-}
-
-function seeded(seed: number): () => number {
-  let state = seed;
-  return () => {
-    state = (Math.imul(state, 1664525) + 1013904223) >>> 0;
-    return state / 2 ** 32;
-  };
+  return new FaultyDisk({ random: seededRandom(7), ...options });
 }
 
 const path = "/d/f";
@@ -59,7 +52,7 @@ function read(disk: FaultyDisk, name = path): string {
 function outcomes(prepare: (disk: FaultyDisk) => void, options: Partial<FaultyDiskOptions> = {}) {
   const seen = new Set<string>();
   for (let seed = 1; seed <= 300; seed++) {
-    const disk = createDisk({ random: seeded(seed * 7919), ...options });
+    const disk = createDisk({ random: seededRandom(seed * 7919), ...options });
     prepare(disk);
     disk.restart("power");
     seen.add(read(disk));
@@ -166,7 +159,7 @@ describe("a disk that loses power", () => {
     expect(outcomes(prepare)).toEqual(["one", "two"]);
     const seen = new Set<string>();
     for (let seed = 1; seed < 50; seed++) {
-      const disk = createDisk({ random: seeded(seed * 7919), failedPages: "reverted" });
+      const disk = createDisk({ random: seededRandom(seed * 7919), failedPages: "reverted" });
       prepare(disk);
       seen.add(read(disk));
     }

@@ -9,6 +9,7 @@ import { afterEach, beforeEach, expect, setDefaultTimeout, test } from "bun:test
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { seededRandom } from "../../bench/seeded-random.ts";
 import { type Database, openDatabase } from "../../wasm/database.ts";
 import { loadSqlite } from "../../wasm/module.ts";
 import { FileVfs } from "../../wasm/vfs/file.ts";
@@ -45,17 +46,6 @@ function lend(proxy: Database): Uint8Array<ArrayBuffer>[] {
   return vfs.copyWalIndex(path, heap.u8);
 }
 
-function mulberry(seed: number): () => number {
-  let state = seed;
-  return () => {
-    state = (state + 0x6d2b79f5) >>> 0;
-    let mixed = state;
-    mixed = Math.imul(mixed ^ (mixed >>> 15), mixed | 1);
-    mixed ^= mixed + Math.imul(mixed ^ (mixed >>> 7), mixed | 61);
-    return ((mixed ^ (mixed >>> 14)) >>> 0) / 2 ** 32;
-  };
-}
-
 interface Lane {
   readonly proxy: Database;
   readonly vfs: LentVfs;
@@ -81,7 +71,7 @@ function openLane(number: number): Lane & Disposable {
 
 for (const seed of [1, 2, 3]) {
   test(`loans are snapshots beside commits, checkpoints and a WAL that begins anew, seed ${seed}`, () => {
-    const random = mulberry(seed);
+    const random = seededRandom(seed);
     using a = openLane(1);
     using b = openLane(2);
     using c = openLane(3);
@@ -116,7 +106,7 @@ for (const seed of [1, 2, 3]) {
 
 test("a WAL of more than one region of the index", () => {
   using lane = openLane(1);
-  const random = mulberry(7);
+  const random = seededRandom(7);
   // Nothing can be copied beyond this mark, so the WAL only grows.
   using pin = openDatabase(path, { vfs, readonly: true });
   lend(pin);
@@ -159,7 +149,7 @@ test("while a loan lasts the WAL isn't begun anew, and afterwards it is", () => 
 test("another thread reads a loan while this one commits and checkpoints", async () => {
   const reader = new Worker(new URL("./lent-reader.ts", import.meta.url));
   using proxy = openDatabase(path, { vfs, readonly: true });
-  const random = mulberry(11);
+  const random = seededRandom(11);
   let commits = 0;
   const endMs = performance.now() + 2000;
   let loans = 0;

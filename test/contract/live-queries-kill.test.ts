@@ -2,10 +2,10 @@ import { expect, test } from "bun:test";
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { seededRandom } from "../../bench/seeded-random.ts";
 import { runPatina, startTestAgent } from "../agent-process.ts";
 import { until } from "../until.ts";
 import { fresh, open, post, resume } from "./live-queries-reader.ts";
-import { seeded } from "./live-queries-world.ts";
 
 const schema = `
 CREATE TABLE services (name TEXT NOT NULL PRIMARY KEY, owner TEXT);
@@ -51,7 +51,7 @@ function statement(random: () => number): string {
 test(`a reader that comes back after ${kills} kills has what a fresh query has`, async () => {
   const folder = mkdtempSync(join(tmpdir(), "patina-live-kill-"));
   writeFileSync(join(folder, "schema.sql"), schema);
-  const random = seeded(kills);
+  const random = seededRandom(kills);
   let agent = await startTestAgent({ folder });
   let lost = 0;
   let resumed = 0;

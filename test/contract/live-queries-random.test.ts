@@ -8,12 +8,13 @@ import { createLog } from "../../agent/log.ts";
 import { readerLimits } from "../../agent/readers/reader-pool.ts";
 import { StoreThread } from "../../agent/store/store-thread.ts";
 import type { StoreThreadOptions } from "../../agent/store/store-thread-options.ts";
+import { seededRandom } from "../../bench/seeded-random.ts";
 import type { MemberRow, PeerId, StoreReply } from "../../core/node/border.ts";
 import { FileVfs } from "../../wasm/vfs/file.ts";
 import { MemoryVfs } from "../../wasm/vfs/memory.ts";
 import { SqliteNode, schemaOf } from "../generators/sqlite-store.ts";
 import { Folded } from "./live-queries-folded.ts";
-import { createWorld, seeded } from "./live-queries-world.ts";
+import { createWorld } from "./live-queries-world.ts";
 
 /** `PATINA_TEST_LIVE_SEEDS=1000` for a soak; `PATINA_TEST_LIVE_SEED=17` for one. */
 const seedCount = Number(process.env.PATINA_TEST_LIVE_SEEDS ?? 60);
@@ -110,7 +111,7 @@ interface Subscribed {
 }
 
 async function run(seed: number, firstDisk: Disk, limits: Limits): Promise<void> {
-  const random = seeded(seed);
+  const random = seededRandom(seed);
   const world = createWorld(random);
   const rules = Object.fromEntries(world.local.map((name) => [name, { replicated: false }]));
   const schema = schemaOf(world.schema, rules);

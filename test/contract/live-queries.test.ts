@@ -1,8 +1,8 @@
 import { describe, expect, test } from "bun:test";
 import fc from "fast-check";
 import type { StreamEvent } from "../../agent/api/store-service.ts";
+import { seededRandom } from "../../bench/seeded-random.ts";
 import { Folded } from "./live-queries-folded.ts";
-import { seeded } from "./live-queries-world.ts";
 import { createPlainAgent, type PlainAgent } from "./plain-agent.ts";
 import { SlowReruns } from "./slow-reruns.ts";
 
@@ -137,7 +137,7 @@ describe("live queries", () => {
     await fc.assert(
       fc.asyncProperty(history, fc.array(burst, { maxLength: 5 }), fc.nat(), async (...drawn) => {
         const [before, bursts, seed] = drawn;
-        const random = seeded(seed);
+        const random = seededRandom(seed);
         let source: SlowReruns | undefined;
         // What can be looked up is, between two runs: then runs find less.
         const lookUpMs = seed % 2 === 0 ? 0 : 1000;

@@ -6,6 +6,7 @@
  */
 
 import { describe, expect, test } from "bun:test";
+import { seededRandom } from "../../bench/seeded-random.ts";
 import { Real, type SqlValue } from "../../core/row/value.ts";
 import {
   SQLITE_ACCESS_EXISTS,
@@ -452,7 +453,7 @@ function copyFile(from: Vfs, fromPath: string, to: Vfs, toPath: string): void {
  * last, and for each reader what that was when it began.
  */
 function interleave(writer: Database, path: string, vfs: Vfs, seed: number): void {
-  const random = mulberry32(seed);
+  const random = seededRandom(seed);
   const below = (bound: number) => Math.floor(random() * bound);
   const state = (db: Database) => (db.get(accountState) as SqlValue[]).join("|");
   let committed = state(writer);
@@ -518,15 +519,4 @@ function interleave(writer: Database, path: string, vfs: Vfs, seed: number): voi
   // The draw is of no use if one of these never happened.
   for (const count of Object.values(counts)) expect(count).toBeGreaterThan(20);
   expect(counts.reads).toBeGreaterThan(3000);
-}
-
-/** A small seeded generator; its statistical quality is enough to choose what happens next. */
-function mulberry32(seed: number): () => number {
-  let state = seed >>> 0;
-  return () => {
-    state = (state + 0x6d2b79f5) >>> 0;
-    let mixed = Math.imul(state ^ (state >>> 15), state | 1);
-    mixed ^= mixed + Math.imul(mixed ^ (mixed >>> 7), mixed | 61);
-    return ((mixed ^ (mixed >>> 14)) >>> 0) / 2 ** 32;
-  };
 }

@@ -11,7 +11,7 @@ import {
   packKey,
   rowRecord,
 } from "../../bench/crsqlite.ts";
-import { seededRandom } from "../../bench/harness.ts";
+import { seededRandom } from "../../bench/seeded-random.ts";
 import { isLive } from "../../core/clock/row-clock.ts";
 import { compareStamps, type Stamp } from "../../core/clock/stamp.ts";
 import { siteToBytes } from "../../core/row/digest.ts";

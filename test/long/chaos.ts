@@ -12,8 +12,8 @@
 import { join } from "node:path";
 import { parseArgs } from "node:util";
 import { Unreachable } from "../../agent/client/client.ts";
+import { seededRandom } from "../../bench/seeded-random.ts";
 import { Cluster, type ClusterNode, until } from "../../examples/cluster.ts";
-import { seeded } from "../contract/live-queries-world.ts";
 
 const { values } = parseArgs({
   options: {
@@ -22,7 +22,7 @@ const { values } = parseArgs({
     seed: { type: "string", default: "1" },
   },
 });
-const random = seeded(Number(values.seed));
+const random = seededRandom(Number(values.seed));
 const int = (end: number) => Math.floor(random() * end);
 const root = join(import.meta.dir, "..", "..");
 const own = 50;

@@ -15,8 +15,8 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { parseArgs } from "node:util";
 import type { Statement } from "../../agent/client/client.ts";
+import { seededRandom } from "../../bench/seeded-random.ts";
 import { Cluster, type ClusterNode, until } from "../../examples/cluster.ts";
-import { seeded } from "../contract/live-queries-world.ts";
 
 const { values } = parseArgs({
   options: {
@@ -29,7 +29,7 @@ const { values } = parseArgs({
 const rows = Number(values.rows);
 const updates = Number(values.updates);
 const deletes = Number(values.deletes);
-const random = seeded(Number(values.seed));
+const random = seededRandom(Number(values.seed));
 const int = (end: number) => Math.floor(random() * end);
 const perCommit = 200;
 const sizeMax = 1.5;

@@ -18,6 +18,7 @@ import { parseArgs } from "node:util";
 import { sha256 } from "../../agent/host/sha256.ts";
 import { readClusterFile, topicOf } from "../../agent/secrets/cluster-file.ts";
 import { type Swarm, startSwarm } from "../../agent/swarm/swarm.ts";
+import { seededRandom } from "../../bench/seeded-random.ts";
 import { encodeChangeset } from "../../core/change/changeset.ts";
 import { encodeFrame, type Frame, frameKind } from "../../core/change/frame.ts";
 import { encodeHello } from "../../core/change/hello.ts";
@@ -29,12 +30,11 @@ import { encodeKey } from "../../core/row/key.ts";
 import type { RowState } from "../../core/row/row-state.ts";
 import { RawText, Real, type SqlValue } from "../../core/row/value.ts";
 import { Cluster, type ClusterNode, until } from "../../examples/cluster.ts";
-import { seeded } from "../contract/live-queries-world.ts";
 
 const { values } = parseArgs({
   options: { seconds: { type: "string", default: "60" }, seed: { type: "string", default: "1" } },
 });
-const random = seeded(Number(values.seed));
+const random = seededRandom(Number(values.seed));
 const int = (end: number) => Math.floor(random() * end);
 const pick = <T>(list: readonly T[]): T => list[int(list.length)] as T;
 const chance = (fraction: number) => random() < fraction;

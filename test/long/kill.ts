@@ -23,9 +23,9 @@ import { copyFileSync, existsSync, mkdirSync, mkdtempSync, rmSync, writeFileSync
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { parseArgs } from "node:util";
+import { seededRandom } from "../../bench/seeded-random.ts";
 import { Cluster, type ClusterNode, until } from "../../examples/cluster.ts";
 import { fresh, open, type Reader, resume } from "../contract/live-queries-reader.ts";
-import { seeded } from "../contract/live-queries-world.ts";
 import { checkFile, configToml, KillModel, schemaSql, spilledFrames } from "./kill-model.ts";
 import { countUncommitted, readWalFrames } from "./wal-frames.ts";
 
@@ -38,7 +38,7 @@ const { values } = parseArgs({
 });
 const kills = Number(values.kills);
 const openMin = Number(values.open ?? kills / 5);
-const random = seeded(Number(values.seed));
+const random = seededRandom(Number(values.seed));
 const root = join(import.meta.dir, "..", "..");
 const queries = [
   "SELECT id, balance FROM accounts",

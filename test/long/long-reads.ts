@@ -13,12 +13,10 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { parseArgs } from "node:util";
 import { PatinaClient } from "../../agent/client/client.ts";
+import { startBuiltAgent } from "./soak.ts";
 
 const { values } = parseArgs({ options: { seconds: { type: "string", default: "60" } } });
 const secondsMax = 4 * Number(values.seconds);
-// Read by `agent-process.ts` when it is loaded.
-process.env.PATINA_TEST_BINARY ??= join(import.meta.dir, "..", "..", "dist", "patina");
-const { startTestAgent } = await import("../agent-process.ts");
 
 const rows = 100_000;
 const readers = 4;
@@ -32,7 +30,7 @@ await writeFile(
 );
 // Reads aren't to be ended by their time on a busy machine.
 const environment = { PATINA_STORE_QUERY_TIMEOUT_MS: "10000" };
-const agent = await startTestAgent({ folder, arguments: [], environment });
+const agent = await startBuiltAgent({ folder, arguments: [], environment });
 const client = new PatinaClient(agent.socket);
 const status = async () => JSON.parse(await client.get("/v1/status"));
 for (let first = 0; first < rows; first += 5000) {

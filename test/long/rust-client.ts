@@ -12,18 +12,14 @@ import { mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { contractSchema } from "../contract/http.ts";
-
-const root = join(import.meta.dir, "..", "..");
-// Read by `agent-process.ts` when it is loaded.
-process.env.PATINA_TEST_BINARY ??= join(root, "dist", "patina");
-const { startTestAgent } = await import("../agent-process.ts");
+import { repository, startBuiltAgent } from "./soak.ts";
 
 const folder = await mkdtemp(join(tmpdir(), "patina-rust-client-"));
 /** Outlives the run when it is named, so that nothing is built twice. */
 const target = process.env.CARGO_TARGET_DIR ?? join(folder, "target");
 
 function start(listen: string) {
-  return startTestAgent({
+  return startBuiltAgent({
     folder,
     arguments: ["--listen", listen],
     environment: { PATINA_API_TOKEN: "false" },
@@ -32,7 +28,7 @@ function start(listen: string) {
 
 let passed = 0;
 try {
-  const crate = join(root, "test", "contract", "rust-client");
+  const crate = join(repository, "test", "contract", "rust-client");
   const build = Bun.spawnSync(["cargo", "build", "--locked", "--quiet"], {
     cwd: crate,
     env: { ...process.env, CARGO_TARGET_DIR: target },

@@ -2,8 +2,8 @@
  * Thousands of subscribers on one agent, and some that don't read: `bun test/long/subscribers.ts --count 5000`.
  *
  * A third each over the Unix socket, TCP with HTTP/1.1, and h2c. Prints the agent's memory a subscriber for each. Then one
- * reader on each carrier stops reading while rows are written: others hear of every commit at once, the agent
- * doesn't grow by what nobody reads, and the reader's last line says from where to go on, which loses nothing.
+ * reader on each carrier stops reading while rows are written: others hear of every commit, and the reader's last line
+ * says from where to go on, which loses nothing. Prints what the agent grew by meanwhile.
  *
  * @module
  */
@@ -16,26 +16,27 @@ import { join } from "node:path";
 import type { Readable } from "node:stream";
 import { parseArgs } from "node:util";
 import { HttpClient } from "../contract/http-target.ts";
+import { Checks, isTrueWithin, startBuiltAgent } from "./soak.ts";
 
 const { values } = parseArgs({ options: { count: { type: "string", default: "5000" } } });
 const countEach = Math.ceil(Number(values.count) / 3);
-const root = join(import.meta.dir, "..", "..");
-// Read by `agent-process.ts` when it is loaded.
-process.env.PATINA_TEST_BINARY ??= join(root, "dist", "patina");
-const { startTestAgent } = await import("../agent-process.ts");
 
+/** What a subscriber may leave unread. */
 const unreadBytesMax = 256 * 1024;
 const valueBytes = 20_000;
 const writes = 400;
+/** Different ones, among all subscribers. */
 const queries = 100;
 const streamsOfConnection = 250;
+/** Subscriptions that are opened at once. */
+const waveSize = 50;
 
 const folder = await mkdtemp(join(tmpdir(), "patina-subscribers-"));
 await writeFile(
   join(folder, "schema.sql"),
   "CREATE TABLE t (id INTEGER NOT NULL PRIMARY KEY, v TEXT);",
 );
-const agent = await startTestAgent({
+const agent = await startBuiltAgent({
   folder,
   arguments: ["--listen", "127.0.0.1:0"],
   environment: {
@@ -93,78 +94,82 @@ const carriers: readonly Carrier[] = [
   },
 ];
 
-let failed = 0;
-const check = (isTrue: boolean, what: string): void => {
-  if (!isTrue) failed++;
-  console.log(`${isTrue ? "ok" : "FAILED"}: ${what}`);
-};
-
+const checks = new Checks();
 const open: Readable[] = [];
+/** Changes that were heard, by all subscribers together. */
 let heard = 0;
-try {
-  for (const carrier of carriers) {
-    const before = await rss();
-    for (let i = 0; i < countEach; i += 50) {
-      const wave = Array.from({ length: Math.min(50, countEach - i) }, (_, n) =>
-        carrier.open(`["SELECT id, v FROM t WHERE id = ?",[${(i + n) % queries}]]`),
-      );
-      for (const stream of await Promise.all(wave)) {
-        stream.on("data", (chunk: Buffer) => {
-          if (chunk.includes('"change"')) heard++;
-        });
-        open.push(stream);
-      }
-    }
-    const bytes = (await rss()) - before;
-    console.log(
-      `${carrier.name}: ${countEach} subscribers, ${(bytes / countEach / 1024).toFixed(1)} KiB of the agent's memory each`,
+
+/** Subscribes `countEach` times, and says what one takes of the agent's memory. */
+async function subscribeMany(carrier: Carrier): Promise<void> {
+  const before = await rss();
+  for (let i = 0; i < countEach; i += waveSize) {
+    const wave = Array.from({ length: Math.min(waveSize, countEach - i) }, (_, n) =>
+      carrier.open(`["SELECT id, v FROM t WHERE id = ?",[${(i + n) % queries}]]`),
     );
+    for (const stream of await Promise.all(wave)) {
+      stream.on("data", (chunk: Buffer) => {
+        if (chunk.includes('"change"')) heard++;
+      });
+      open.push(stream);
+    }
   }
-  console.log(`${open.length} subscribers: ${mib(await rss())} in all`);
-  // Every one hears of one commit.
+  const kibEach = ((await rss()) - before) / countEach / 1024;
+  console.log(
+    `${carrier.name}: ${countEach} subscribers, ${kibEach.toFixed(1)} KiB of the agent's memory each`,
+  );
+}
+
+async function allHearOfOneCommit(): Promise<void> {
   await client.transact(
     `["INSERT INTO t WITH RECURSIVE c(x) AS (SELECT 0 UNION ALL SELECT x + 1 FROM c WHERE x < ${queries - 1}) SELECT x, 'all' FROM c"]`,
   );
-  const deadlineMs = performance.now() + 60_000;
-  while (heard < open.length && performance.now() < deadlineMs) await Bun.sleep(20);
-  check(heard === open.length, `${heard} of ${open.length} heard of one commit`);
+  await isTrueWithin(60_000, () => heard === open.length);
+  checks.check(heard === open.length, `${heard} of ${open.length} heard of one commit`);
+}
 
+/** @param from of its rows' ids: no other reader's */
+async function aReaderStops(carrier: Carrier, from: number): Promise<void> {
+  const where = `FROM t WHERE id BETWEEN ${from} AND ${from + writes}`;
+  const body = JSON.stringify(`SELECT id, v ${where}`);
+  const slow = await carrier.open(body);
+  slow.pause();
+  await using quick = await client.subscribe(JSON.stringify(`SELECT id ${where}`));
+  await quick.take(2);
+  const before = await rss();
+  for (let n = 0; n < writes; n++) {
+    await client.transact(
+      `[["INSERT INTO t VALUES (?, ?)",[${from + n},"${"x".repeat(valueBytes)}"]]]`,
+    );
+    await quick.next();
+  }
+  const grown = (await rss()) - before;
+  let read = "";
+  slow.on("data", (chunk: Buffer) => {
+    read += chunk.toString();
+  });
+  slow.resume();
+  await isTrueWithin(20_000, () => read.includes('"error"'));
+  const [, last] = /too slow: [^"]*go on with from=(\d+)"/.exec(read) ?? [];
+  const got = [...read.matchAll(/\],(\d+)\]\}/g)].length;
+  checks.check(
+    last !== undefined && got === Number(last) && got < writes,
+    `${carrier.name}: let go after ${got} of ${writes} events of ${valueBytes} bytes, and told from=${last}; the agent grew by ${mib(grown)}`,
+  );
+  await using again = await client.subscribe(body, `?from=${last}`);
+  const rest = await again.take(writes - Number(last));
+  checks.check(
+    JSON.parse(rest.at(-1) as string).change[3] === writes,
+    `${carrier.name}: the other ${rest.length} came when it went on`,
+  );
+  slow.destroy();
+}
+
+try {
+  for (const carrier of carriers) await subscribeMany(carrier);
+  console.log(`${open.length} subscribers: ${mib(await rss())} in all`);
+  await allHearOfOneCommit();
   for (const [nth, carrier] of carriers.entries()) {
-    const from = 1_000_000 * (nth + 1);
-    const where = `FROM t WHERE id BETWEEN ${from} AND ${from + writes}`;
-    const body = JSON.stringify(`SELECT id, v ${where}`);
-    const slow = await carrier.open(body);
-    slow.pause();
-    await using quick = await client.subscribe(JSON.stringify(`SELECT id ${where}`));
-    await quick.take(2);
-    const before = await rss();
-    for (let n = 0; n < writes; n++) {
-      await client.transact(
-        `[["INSERT INTO t VALUES (?, ?)",[${from + n},"${"x".repeat(valueBytes)}"]]]`,
-      );
-      await quick.next();
-    }
-    const grown = (await rss()) - before;
-    let read = "";
-    slow.on("data", (chunk: Buffer) => {
-      read += chunk.toString();
-    });
-    slow.resume();
-    const lastMs = performance.now() + 20_000;
-    while (!read.includes('"error"') && performance.now() < lastMs) await Bun.sleep(20);
-    const [, last] = /too slow: [^"]*go on with from=(\d+)"/.exec(read) ?? [];
-    const got = [...read.matchAll(/\],(\d+)\]\}/g)].length;
-    check(
-      last !== undefined && got === Number(last) && got < writes,
-      `${carrier.name}: let go after ${got} of ${writes} events of ${valueBytes} bytes, and told from=${last}; the agent grew by ${mib(grown)}`,
-    );
-    await using again = await client.subscribe(body, `?from=${last}`);
-    const rest = await again.take(writes - Number(last));
-    check(
-      JSON.parse(rest.at(-1) as string).change[3] === writes,
-      `${carrier.name}: the other ${rest.length} came when it went on`,
-    );
-    slow.destroy();
+    await aReaderStops(carrier, 1_000_000 * (nth + 1));
   }
 } finally {
   for (const stream of open) stream.destroy();
@@ -172,5 +177,4 @@ try {
   await agent.kill();
   await rm(folder, { recursive: true });
 }
-console.log(`${failed === 0 ? 1 : 0} passed, ${failed} failed`);
-process.exit(failed === 0 ? 0 : 1);
+process.exit(checks.end());

@@ -15,11 +15,7 @@ import { cp, mkdir, mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { basename, join } from "node:path";
 import { parseArgs } from "node:util";
-
-const root = join(import.meta.dir, "..", "..");
-// Read by `agent-process.ts` when it is loaded.
-process.env.PATINA_TEST_BINARY ??= join(root, "dist", "patina");
-const { startTestAgent } = await import("../agent-process.ts");
+import { repository, startBuiltAgent } from "./soak.ts";
 
 const { values: flags } = parseArgs({
   options: { source: { type: "string", default: process.env.PATINA_UNCLOUD_SOURCE } },
@@ -59,7 +55,7 @@ async function build(checkout: string, folder: string): Promise<string> {
     filter: (path) => ![".git", "node_modules", "website"].includes(basename(path)),
   });
   const name = "patina-uncloud-client";
-  const main = join(root, "test", "contract", "uncloud-client", "main.go");
+  const main = join(repository, "test", "contract", "uncloud-client", "main.go");
   await cp(main, join(copy, "cmd", name, "main.go"), { recursive: true });
   const program = join(folder, name);
   const { exitCode } = Bun.spawnSync(["go", "build", "-o", program, `./cmd/${name}`], {
@@ -87,7 +83,7 @@ async function drive(program: string, home: string, token: string | undefined): 
   const environment: Record<string, string> =
     token === undefined ? { PATINA_API_TOKEN: "false" } : { PATINA_API_TOKENS_FILE: tokens };
   const start = (listen: string) =>
-    startTestAgent({ folder: home, arguments: ["--listen", listen], environment });
+    startBuiltAgent({ folder: home, arguments: ["--listen", listen], environment });
 
   let agent = await start("127.0.0.1:0");
   const [address] = agent.listen as [string];
