@@ -8,8 +8,9 @@
  * 1. A read transaction is begun on a connection of its own. Its mark keeps a checkpoint from copying
  *    frames that are younger, and the WAL from beginning anew.
  * 2. The WAL is synced on another thread: all frames up to the mark are on the disk.
- * 3. SQLite's own checkpoint copies them, without syncs, or finds them copied already (`copy-ahead.ts`). It takes note in the wal-index, which is memory: whoever
- *    recovers after a crash or a power cut finds the WAL as it was, and reads all of it.
+ * 3. SQLite's own checkpoint copies them, without syncs, or finds them copied already (`copy-ahead.ts`). It
+ *    takes note in the wal-index, which is memory: whoever recovers after a crash or a power cut finds the WAL
+ *    as it was, and reads all of it.
  * 4. The database is synced on another thread.
  * 5. The read transaction is ended. Now the WAL may begin anew.
  *
@@ -22,6 +23,7 @@
  */
 
 import type { CopyAhead } from "./copy-ahead.ts";
+import type { FileSystem } from "./file-system.ts";
 
 export class Owed {
   #checkpoints = 0;
@@ -69,4 +71,22 @@ export class Owed {
       this.#paid = Math.max(this.#paid, covered);
     };
   }
+}
+
+/** By disk and path of the database: kept while its WAL comes and goes. */
+const owedByDisk = new WeakMap<FileSystem, Map<string, Owed>>();
+
+/** The same for all handles of a database and of its WAL. */
+export function owedOf(fs: FileSystem, databasePath: string): Owed {
+  let byPath = owedByDisk.get(fs);
+  if (byPath === undefined) {
+    byPath = new Map();
+    owedByDisk.set(fs, byPath);
+  }
+  let owed = byPath.get(databasePath);
+  if (owed === undefined) {
+    owed = new Owed();
+    byPath.set(databasePath, owed);
+  }
+  return owed;
 }

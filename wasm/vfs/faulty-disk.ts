@@ -30,13 +30,9 @@
 
 import { constants } from "node:fs";
 import * as path from "node:path";
+import { FaultyInode, type PowerCut, pageBytes } from "./faulty-inode.ts";
 import type { FileSystem } from "./file-system.ts";
 import type { LockAttempt } from "./ofd-lock.ts";
-
-const PAGE_BYTES = 4096;
-const SECTOR_BYTES = 512;
-const SECTORS = PAGE_BYTES / SECTOR_BYTES;
-const zeros = new Uint8Array(PAGE_BYTES);
 
 export type DiskCall =
   | "open"
@@ -86,33 +82,13 @@ export interface DiskCounts {
   namesLost: number;
 }
 
-/** Something as it was from moment `at` on. */
-interface Version<T> {
-  readonly at: number;
-  readonly value: T;
-  /** By cutting the file off. */
-  readonly isCut: boolean;
-}
-
-interface Inode {
-  readonly id: string;
-  /** By number, what programs see. Pages are never changed in place. A missing one is all zeros. */
-  cached: Map<number, Uint8Array>;
-  cachedBytes: number;
-  platter: Map<number, Uint8Array>;
-  platterBytes: number;
-  /** Versions of dirty pages, the oldest first. */
-  readonly dirty: Map<number, Version<Uint8Array>[]>;
-  readonly sizes: Version<number>[];
-}
-
 interface NameChange {
   readonly at: number;
   readonly path: string;
-  readonly value: Inode | null;
+  readonly value: FaultyInode | null;
 }
 
-type Descriptor = { readonly inode: Inode | null; readonly path: string };
+type Descriptor = { readonly inode: FaultyInode | null; readonly path: string };
 
 interface ArmedFault {
   readonly fault: DiskFault;
@@ -139,8 +115,8 @@ export class FaultyDisk implements FileSystem {
   bytesMax: number = Number.POSITIVE_INFINITY;
   readonly #options: FaultyDiskOptions;
   readonly #id: number;
-  #names = new Map<string, Inode>();
-  #platterNames = new Map<string, Inode>();
+  #names = new Map<string, FaultyInode>();
+  #platterNames = new Map<string, FaultyInode>();
   #nameChanges: NameChange[] = [];
   readonly #descriptors = new Map<number, Descriptor>();
   #nextDescriptor = 3;
@@ -182,8 +158,8 @@ export class FaultyDisk implements FileSystem {
     const inodes = new Set(this.#names.values());
     for (const { inode } of this.#descriptors.values()) if (inode !== null) inodes.add(inode);
     let pages = 0;
-    for (const inode of inodes) pages += inode.cached.size;
-    return pages * PAGE_BYTES;
+    for (const inode of inodes) pages += inode.pages;
+    return pages * pageBytes;
   }
 
   /**
@@ -208,15 +184,7 @@ export class FaultyDisk implements FileSystem {
     if (inode !== undefined && (flags & constants.O_EXCL) !== 0) throw refusal("EEXIST");
     if (inode === undefined) {
       if (!creates) throw refusal("ENOENT");
-      inode = {
-        id: `disk ${this.#id}:${this.#nextInode++}`,
-        cached: new Map(),
-        cachedBytes: 0,
-        platter: new Map(),
-        platterBytes: 0,
-        dirty: new Map(),
-        sizes: [],
-      };
+      inode = new FaultyInode(`disk ${this.#id}:${this.#nextInode++}`);
       this.#rename(name, inode);
     }
     return this.#describe(inode, name);
@@ -228,17 +196,7 @@ export class FaultyDisk implements FileSystem {
 
   pread(fd: number, into: Uint8Array, at: number, bytes: number, offset: number): number {
     if (this.#enter("pread") !== undefined) throw refusal("EIO");
-    const { cached, cachedBytes } = this.#inode(fd);
-    const end = Math.min(offset + this.#shortened(bytes), cachedBytes);
-    for (let from = offset; from < end; ) {
-      const number = Math.floor(from / PAGE_BYTES);
-      const to = Math.min(end, (number + 1) * PAGE_BYTES);
-      const page = cached.get(number) ?? zeros;
-      const first = from - number * PAGE_BYTES;
-      into.set(page.subarray(first, first + to - from), at + from - offset);
-      from = to;
-    }
-    return Math.max(0, end - offset);
+    return this.#inode(fd).read(into, at, this.#shortened(bytes), offset);
   }
 
   pwrite(fd: number, from: Uint8Array, at: number, bytes: number, offset: number): number {
@@ -262,22 +220,7 @@ export class FaultyDisk implements FileSystem {
   ftruncate(fd: number, bytes: number): void {
     const fault = this.#enter("ftruncate", true);
     if (fault !== undefined) throw refusal(fault);
-    const inode = this.#inode(fd);
-    const at = ++this.#moment;
-    const last = Math.floor(bytes / PAGE_BYTES);
-    const kept = bytes - last * PAGE_BYTES;
-    for (const [number, page] of inode.cached) {
-      if (number < last) continue;
-      if (number === last && kept > 0) {
-        const cut = page.slice();
-        cut.fill(0, kept);
-        this.#setPage(inode, number, cut, at);
-      } else {
-        this.#setPage(inode, number, zeros, at, true);
-        inode.cached.delete(number);
-      }
-    }
-    this.#setSize(inode, bytes, at, true);
+    this.#inode(fd).truncate(bytes, ++this.#moment);
   }
 
   async fdatasyncLater(fd: number): Promise<void> {
@@ -291,13 +234,12 @@ export class FaultyDisk implements FileSystem {
     const fault = this.#enter("fdatasync", true);
     const inode = this.#inode(fd);
     if (fault !== undefined) {
-      this.#failSync(inode);
+      const { random, failedPages = "kept" } = this.#options;
+      this.counts.failedSyncs += 1;
+      this.counts.pagesDropped += inode.failSync(random, failedPages);
       throw refusal(fault);
     }
-    for (const number of inode.dirty.keys()) putOnPlatter(inode, number);
-    inode.dirty.clear();
-    inode.platterBytes = inode.cachedBytes;
-    inode.sizes.length = 0;
+    inode.sync();
   }
 
   fsync(fd: number): void {
@@ -321,12 +263,12 @@ export class FaultyDisk implements FileSystem {
 
   size(fd: number): number {
     if (this.#enter("size") !== undefined) throw refusal("EIO");
-    return this.#inode(fd).cachedBytes;
+    return this.#inode(fd).size;
   }
 
   sizeOf(name: string): number {
     if (this.#enter("access") !== undefined) throw refusal("EIO");
-    return this.#named(name).cachedBytes;
+    return this.#named(name).size;
   }
 
   identity(fd: number): string {
@@ -382,7 +324,7 @@ export class FaultyDisk implements FileSystem {
     return error;
   }
 
-  #describe(inode: Inode | null, name: string): number {
+  #describe(inode: FaultyInode | null, name: string): number {
     const fd = this.#nextDescriptor++;
     this.#descriptors.set(fd, { inode, path: name });
     return fd;
@@ -394,19 +336,19 @@ export class FaultyDisk implements FileSystem {
     return descriptor;
   }
 
-  #inode(fd: number): Inode {
+  #inode(fd: number): FaultyInode {
     const { inode } = this.#descriptor(fd);
     if (inode === null) throw refusal("EISDIR");
     return inode;
   }
 
-  #named(name: string): Inode {
+  #named(name: string): FaultyInode {
     const inode = this.#names.get(name);
     if (inode === undefined) throw refusal("ENOENT");
     return inode;
   }
 
-  #rename(name: string, inode: Inode | null): void {
+  #rename(name: string, inode: FaultyInode | null): void {
     const change = { path: name, value: inode, at: ++this.#moment };
     setName(this.#names, change);
     this.#nameChanges.push(change);
@@ -420,97 +362,36 @@ export class FaultyDisk implements FileSystem {
   }
 
   /** How much of a write at `offset` there is room for. Overwriting takes none. */
-  #room(inode: Inode, bytes: number, offset: number): number {
+  #room(inode: FaultyInode, bytes: number, offset: number): number {
     if (this.bytesMax === Number.POSITIVE_INFINITY) return bytes;
     let free = this.bytesMax - this.bytesUsed;
     for (let from = offset; from < offset + bytes; ) {
-      const number = Math.floor(from / PAGE_BYTES);
-      if (!inode.cached.has(number)) {
-        free -= PAGE_BYTES;
+      const number = Math.floor(from / pageBytes);
+      if (!inode.hasPage(number)) {
+        free -= pageBytes;
         if (free < 0) return from - offset;
       }
-      from = (number + 1) * PAGE_BYTES;
+      from = (number + 1) * pageBytes;
     }
     return bytes;
   }
 
-  #write(inode: Inode, from: Uint8Array, at: number, bytes: number, offset: number): void {
-    if (bytes === 0) return;
-    const moment = ++this.#moment;
-    for (let done = 0; done < bytes; ) {
-      const number = Math.floor((offset + done) / PAGE_BYTES);
-      const first = offset + done - number * PAGE_BYTES;
-      const count = Math.min(bytes - done, PAGE_BYTES - first);
-      const page = (inode.cached.get(number) ?? zeros).slice();
-      page.set(from.subarray(at + done, at + done + count), first);
-      this.#setPage(inode, number, page, moment);
-      done += count;
-    }
-    if (offset + bytes > inode.cachedBytes) this.#setSize(inode, offset + bytes, moment);
-  }
-
-  #setPage(inode: Inode, number: number, page: Uint8Array, at: number, isCut = false): void {
-    inode.cached.set(number, page);
-    const versions = inode.dirty.get(number);
-    const version = { at, value: page, isCut };
-    if (versions === undefined) inode.dirty.set(number, [version]);
-    else versions.push(version);
-  }
-
-  #setSize(inode: Inode, bytes: number, at: number, isCut = false): void {
-    inode.cachedBytes = bytes;
-    inode.sizes.push({ at, value: bytes, isCut });
-  }
-
-  #failSync(inode: Inode): void {
-    this.counts.failedSyncs += 1;
-    const { random, failedPages = "kept" } = this.#options;
-    const share = [0, 0.5, 1][Math.floor(random() * 3)] as number;
-    for (const [number, versions] of inode.dirty) {
-      // The journal is another place of the disk than the data: sizes and cuts are on it.
-      if (versions.some(({ isCut }) => isCut)) inode.platter.delete(number);
-      if (random() < share) {
-        putOnPlatter(inode, number);
-        continue;
-      }
-      this.counts.pagesDropped += 1;
-      // Beyond the end there is nothing to go back to.
-      if (failedPages === "reverted" && inode.cached.has(number)) {
-        inode.cached.set(number, inode.platter.get(number) ?? zeros);
-      }
-    }
-    inode.dirty.clear();
-    inode.platterBytes = inode.cachedBytes;
-    inode.sizes.length = 0;
+  #write(inode: FaultyInode, from: Uint8Array, at: number, bytes: number, offset: number): void {
+    if (bytes > 0) inode.write(from, at, bytes, offset, ++this.#moment);
   }
 
   #cutPower(): void {
     this.counts.powerCuts += 1;
     const { random } = this.#options;
-    const modes = ["nothing", "all", "moment", "any", "any"] as const;
-    const mode = modes[Math.floor(random() * modes.length)] as (typeof modes)[number];
+    const mode = powerCuts[Math.floor(random() * powerCuts.length)] as (typeof powerCuts)[number];
     const moments = this.#openMoments();
     const moment = moments[Math.floor(random() * moments.length)] ?? 0;
     const inodes = new Set([...this.#platterNames.values()]);
     for (const { value } of this.#nameChanges) if (value !== null) inodes.add(value);
     for (const inode of inodes) {
-      // With one bias a file, since what matters is which files got ahead of which.
-      const bias = random();
-      const choose = <T>(versions: readonly Version<T>[]): number => {
-        if (mode === "nothing") return 0;
-        if (mode === "all") return versions.length;
-        if (mode === "moment") return versions.filter(({ at }) => at <= moment).length;
-        if (random() < 0.5) return random() < bias ? versions.length : 0;
-        return Math.floor(random() * (versions.length + 1));
-      };
-      const isTorn = (versions: readonly Version<Uint8Array>[]): boolean =>
-        mode === "any"
-          ? random() < 0.25
-          : mode === "moment" && versions.some(({ at }) => at === moment);
-      const cuts = inode.sizes.filter(({ isCut }) => isCut);
-      const lastCut = choose(cuts);
-      const cutAt = lastCut === 0 ? 0 : (cuts[lastCut - 1] as Version<number>).at;
-      this.#cutInode(inode, cutAt, choose, isTorn);
+      const { lost, torn } = inode.cutPower(powerCut(mode, moment, random));
+      this.counts.pagesLost += lost;
+      this.counts.pagesTorn += torn;
     }
     for (const change of this.#nameChanges) {
       const survives =
@@ -527,88 +408,39 @@ export class FaultyDisk implements FileSystem {
   #openMoments(): number[] {
     const moments = this.#nameChanges.map(({ at }) => at);
     const inodes = new Set([...this.#platterNames.values(), ...this.#names.values()]);
-    for (const inode of inodes) {
-      for (const versions of inode.dirty.values()) moments.push(...versions.map(({ at }) => at));
-    }
+    for (const inode of inodes) moments.push(...inode.dirtyMoments());
     return moments;
   }
-
-  #cutInode(
-    inode: Inode,
-    cutAt: number,
-    choose: <T>(versions: readonly Version<T>[]) => number,
-    isTorn: (versions: readonly Version<Uint8Array>[]) => boolean,
-  ): void {
-    const { random } = this.#options;
-    const bytesBefore = inode.platterBytes;
-    const sizes = reachable(bytesBefore, inode.sizes, cutAt);
-    inode.platterBytes = sizes[choose(sizes.slice(1))]?.value as number;
-    const rubbish = random() < 0.5;
-    for (const [number, all] of inode.dirty) {
-      const before = inode.platter.get(number);
-      const isGained = before === undefined && number * PAGE_BYTES >= bytesBefore;
-      const first = before ?? (isGained && rubbish ? this.#rubbish() : zeros);
-      const states = reachable(first, all, cutAt);
-      const versions = states.slice(1);
-      const chosen = choose(versions);
-      if (chosen < versions.length) this.counts.pagesLost += 1;
-      let page = states[chosen]?.value as Uint8Array;
-      if (isTorn(versions)) {
-        this.counts.pagesTorn += 1;
-        page = page.slice();
-        for (let sector = 0; sector < SECTORS; sector++) {
-          const other = states[Math.floor(random() * states.length)]?.value as Uint8Array;
-          const at = sector * SECTOR_BYTES;
-          page.set(other.subarray(at, at + SECTOR_BYTES), at);
-        }
-      }
-      inode.platter.set(number, page);
-    }
-    inode.dirty.clear();
-    inode.sizes.length = 0;
-    const end = inode.platterBytes;
-    for (const [number, page] of inode.platter) {
-      const kept = end - number * PAGE_BYTES;
-      if (kept <= 0) inode.platter.delete(number);
-      else if (kept < PAGE_BYTES) {
-        // What lies behind the end reads as zeros when the file grows over it.
-        const cut = page.slice();
-        cut.fill(0, kept);
-        inode.platter.set(number, cut);
-      }
-    }
-    inode.cached = new Map(inode.platter);
-    inode.cachedBytes = end;
-  }
-
-  #rubbish(): Uint8Array {
-    const page = new Uint8Array(PAGE_BYTES);
-    for (let at = 0; at < PAGE_BYTES; at++) page[at] = Math.floor(this.#options.random() * 256);
-    return page;
-  }
 }
 
-/**
- * What may be on the platter when of all cuts those up to moment `cutAt` have happened, the oldest
- * first: nothing from before the last of them, and nothing since the next.
- */
-function reachable<T>(before: T, versions: readonly Version<T>[], cutAt: number): Version<T>[] {
-  let states: Version<T>[] = [{ at: 0, value: before, isCut: false }];
-  for (const version of versions) {
-    if (!version.isCut) states.push(version);
-    else if (version.at <= cutAt) states = [version];
-    else break;
-  }
-  return states;
+/** What of the unsynced was written. Twice as often as another each page decides for itself. */
+const powerCuts = ["nothing", "all", "moment", "any", "any"] as const;
+
+/** @param moment up to which all was written, for "moment" */
+function powerCut(
+  mode: (typeof powerCuts)[number],
+  moment: number,
+  random: () => number,
+): PowerCut {
+  // With one bias a file, since what matters is which files got ahead of which.
+  const bias = random();
+  return {
+    random,
+    choose: (versions) => {
+      if (mode === "nothing") return 0;
+      if (mode === "all") return versions.length;
+      if (mode === "moment") return versions.filter(({ at }) => at <= moment).length;
+      if (random() < 0.5) return random() < bias ? versions.length : 0;
+      return Math.floor(random() * (versions.length + 1));
+    },
+    isTorn: (versions) => {
+      if (mode === "any") return random() < 0.25;
+      return mode === "moment" && versions.some(({ at }) => at === moment);
+    },
+  };
 }
 
-function putOnPlatter(inode: Inode, number: number): void {
-  const page = inode.cached.get(number);
-  if (page === undefined) inode.platter.delete(number);
-  else inode.platter.set(number, page);
-}
-
-function setName(names: Map<string, Inode>, { path: name, value }: NameChange): void {
+function setName(names: Map<string, FaultyInode>, { path: name, value }: NameChange): void {
   if (value === null) names.delete(name);
   else names.set(name, value);
 }

@@ -18,3 +18,19 @@ export class VfsError extends Error {
     this.errno = errno;
   }
 }
+
+/** The name of an errno, such as "ENOSPC"; undefined for what the operating system didn't throw. */
+export function codeOf(thrown: unknown): string | undefined {
+  return (thrown as { code?: string } | null)?.code;
+}
+
+/** A refusal of the operating system: the errno is kept, and the message names call and file. */
+export function systemFailure(code: number, call: string, name: string, thrown: unknown): VfsError {
+  const errno = Math.abs((thrown as { errno?: number } | null)?.errno ?? 0);
+  return new VfsError(code, `${call} ${name}: ${reasonOf(thrown)}`, errno);
+}
+
+/** For messages. */
+export function reasonOf(thrown: unknown): string {
+  return codeOf(thrown) ?? (thrown instanceof Error ? thrown.message : String(thrown));
+}
