@@ -95,8 +95,8 @@ const SQLITE_ROW = 100;
 const SQLITE_DONE = 101;
 const SQLITE_STATIC = 0;
 const SQLITE_TRANSIENT = -1;
-const OPEN_READWRITE_CREATE = 6;
-const SLOT_BYTES = 256;
+const openReadwriteCreate = 6;
+const slotBytes = 256;
 
 class WasmPeer implements CrsqlitePeer {
   readonly name = "cr-sqlite, WASM";
@@ -118,7 +118,7 @@ class WasmPeer implements CrsqlitePeer {
     this.#module = module;
     this.#out = module._malloc(8);
     const zName = this.#string(":memory:");
-    this.#check(module._sqlite3_open_v2(zName, this.#out, OPEN_READWRITE_CREATE, 0));
+    this.#check(module._sqlite3_open_v2(zName, this.#out, openReadwriteCreate, 0));
     module._free(zName);
     this.#db = module.HEAP32[this.#out >> 2] as number;
     const crsqlite = this.texts("SELECT value FROM crsql_master WHERE key = 'crsqlite_version'")[0];
@@ -127,7 +127,7 @@ class WasmPeer implements CrsqlitePeer {
     this.#begin = this.#prepare("BEGIN");
     this.#commit = this.#prepare("COMMIT");
     this.#insert = this.#prepare(insertSql(false));
-    for (let index = 0; index < 9; index++) this.#slots.push(module._malloc(SLOT_BYTES));
+    for (let index = 0; index < 9; index++) this.#slots.push(module._malloc(slotBytes));
   }
 
   exec(sql: string): void {
@@ -207,12 +207,12 @@ class WasmPeer implements CrsqlitePeer {
       const isText = typeof value === "string" || value instanceof RawText;
       const bind = isText ? module._sqlite3_bind_text : module._sqlite3_bind_blob;
       const slot = this.#slots[index - 1] as number;
-      if (typeof value === "string" && value.length * 3 <= SLOT_BYTES) {
+      if (typeof value === "string" && value.length * 3 <= slotBytes) {
         bind(statement, index, slot, this.#write(value, slot), SQLITE_STATIC);
         return;
       }
       const payload = isText ? textBytes(value) : value;
-      if (payload.length <= SLOT_BYTES) {
+      if (payload.length <= slotBytes) {
         module.HEAPU8.set(payload, slot);
         bind(statement, index, slot, payload.length, SQLITE_STATIC);
         return;
@@ -230,7 +230,7 @@ class WasmPeer implements CrsqlitePeer {
     for (let at = 0; at < text.length; at++) {
       const code = text.charCodeAt(at);
       if (code > 127) {
-        return this.#encoder.encodeInto(text, heap.subarray(pointer, pointer + SLOT_BYTES)).written;
+        return this.#encoder.encodeInto(text, heap.subarray(pointer, pointer + slotBytes)).written;
       }
       heap[pointer + at] = code;
     }

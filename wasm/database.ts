@@ -74,13 +74,13 @@ export interface CheckpointResult {
 }
 
 /** Statements of `run` and `all` that are kept for the next time. */
-const CACHED_STATEMENTS_MAX = 64;
+const cachedStatementsMax = 64;
 
 /**
  * LIKE and GLOB call themselves for each wildcard, and at SQLite's own limit of 50,000 bytes run out
  * of the JavaScript engine's stack, which no C program can survive.
  */
-const LIKE_PATTERN_BYTES_MAX = 5000;
+const likePatternBytesMax = 5000;
 
 /** Opens a connection. Throws {@link SqliteError}: SQLITE_BUSY when another process has the file. */
 export function openDatabase(path: string, options: OpenOptions): Database {
@@ -104,7 +104,7 @@ export function openDatabase(path: string, options: OpenOptions): Database {
     module.vfs.release(options.vfs);
     throw error;
   }
-  module.exports.sqlite3_limit(pointer, SQLITE_LIMIT_LIKE_PATTERN_LENGTH, LIKE_PATTERN_BYTES_MAX);
+  module.exports.sqlite3_limit(pointer, SQLITE_LIMIT_LIKE_PATTERN_LENGTH, likePatternBytesMax);
   return new Database(module, pointer, path, options.vfs);
 }
 
@@ -269,7 +269,7 @@ export class Database implements SqlDatabase, StatementOwner, Disposable {
       return;
     }
     this.#cache.set(statement.sql, statement);
-    if (this.#cache.size > CACHED_STATEMENTS_MAX) {
+    if (this.#cache.size > cachedStatementsMax) {
       const [oldest] = this.#cache.values();
       this.#cache.delete(oldest?.sql as string);
       oldest?.finalize();

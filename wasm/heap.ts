@@ -11,10 +11,10 @@
 import { RawText } from "../core/row/value.ts";
 import { type HeapAccess, heapBytesMax } from "./imports.ts";
 
-const PAGE_BYTES = 65_536;
+const pageBytes = 65_536;
 /** Up to this length a loop over the characters is faster than `utf8Write` (measured: 16 at par). */
-const SHORT_TEXT_LENGTH = 24;
-const SHORT_BLOB_BYTES = 32;
+const shortTextLength = 24;
+const shortBlobBytes = 32;
 
 /** Buffer's own conversions, which Bun has and its types leave out. They skip argument checks. */
 interface HeapBuffer extends Buffer {
@@ -32,8 +32,8 @@ export class Heap implements HeapAccess {
 
   constructor(initialBytes: number) {
     this.memory = new WebAssembly.Memory({
-      initial: Math.ceil(initialBytes / PAGE_BYTES),
-      maximum: heapBytesMax / PAGE_BYTES,
+      initial: Math.ceil(initialBytes / pageBytes),
+      maximum: heapBytesMax / pageBytes,
     });
     this.u8 = new Uint8Array(this.memory.buffer);
     this.i32 = new Int32Array(this.memory.buffer);
@@ -59,7 +59,7 @@ export class Heap implements HeapAccess {
 
   #growTo(bytes: number): boolean {
     try {
-      this.memory.grow(Math.ceil((bytes - this.u8.length) / PAGE_BYTES));
+      this.memory.grow(Math.ceil((bytes - this.u8.length) / pageBytes));
       return true;
     } catch {
       return false;
@@ -90,7 +90,7 @@ export class Heap implements HeapAccess {
   writeBytes(bytes: Uint8Array, pointer: number): void {
     const length = bytes.length;
     const u8 = this.u8;
-    if (length > SHORT_BLOB_BYTES) u8.set(bytes, pointer);
+    if (length > shortBlobBytes) u8.set(bytes, pointer);
     else for (let at = 0; at < length; at++) u8[pointer + at] = bytes[at] as number;
   }
 
@@ -136,7 +136,7 @@ export class Heap implements HeapAccess {
    */
   writeText(text: string, pointer: number, bytesMax: number): number {
     const length = text.length;
-    if (length <= SHORT_TEXT_LENGTH) {
+    if (length <= shortTextLength) {
       const u8 = this.u8;
       let at = 0;
       for (; at < length; at++) {

@@ -30,8 +30,8 @@ const wrappedCalls = [
 ] as const;
 
 /** What the build declares as its least. It grows by itself. */
-const HEAP_INITIAL_BYTES = 8 * 1024 * 1024;
-const SCRATCH_BYTES = 1024;
+const heapInitialBytes = 8 * 1024 * 1024;
+const scratchBytes = 1024;
 
 export class SqliteModule implements RunningSqlite {
   readonly heap: Heap;
@@ -48,7 +48,7 @@ export class SqliteModule implements RunningSqlite {
   #trap: SqliteError | null = null;
 
   constructor(module: WebAssembly.Module) {
-    this.heap = new Heap(HEAP_INITIAL_BYTES);
+    this.heap = new Heap(heapInitialBytes);
     this.hooks = new HookGlue();
     this.vfs = new VfsGlue(this.heap);
     this.tables = new VirtualTableGlue();
@@ -86,7 +86,7 @@ export class SqliteModule implements RunningSqlite {
       this.exports.sqlite3_vfs_unregister(own);
       own = this.exports.sqlite3_vfs_find(0);
     }
-    this.scratch = this.allocate(SCRATCH_BYTES);
+    this.scratch = this.allocate(scratchBytes);
   }
 
   /** Version of the library, such as "3.54.1". */

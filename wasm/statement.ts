@@ -42,8 +42,8 @@ export interface StatementOwner {
 const SQLITE_STATIC = 0;
 const SQLITE_TRANSIENT = -1;
 /** Larger values go through a temporary copy: a statement keeps no more than this a parameter. */
-const SLOT_BYTES_MAX = 64 * 1024;
-const SLOT_BYTES_MIN = 64;
+const slotBytesMax = 64 * 1024;
+const slotBytesMin = 64;
 
 export class Statement implements SqlStatement, Disposable {
   /** The text of this statement alone. */
@@ -137,7 +137,7 @@ export class Statement implements SqlStatement, Disposable {
     this.#atRest();
     const bytesMax = value.length * 3;
     const heap = this.#module.heap;
-    if (bytesMax > SLOT_BYTES_MAX) {
+    if (bytesMax > slotBytesMax) {
       this.bindTextBytes(index1, Buffer.from(value, "utf8"));
       return;
     }
@@ -161,7 +161,7 @@ export class Statement implements SqlStatement, Disposable {
     this.#atRest();
     const bytes = value.length;
     const bind = isText ? this.#exports.sqlite3_bind_text : this.#exports.sqlite3_bind_blob;
-    if (bytes <= SLOT_BYTES_MAX) {
+    if (bytes <= slotBytesMax) {
       const pointer = this.#slot(index1, bytes);
       this.#module.heap.writeBytes(value, pointer);
       this.#check(bind(this.#pointer, index1, pointer, bytes, SQLITE_STATIC));
@@ -178,7 +178,7 @@ export class Statement implements SqlStatement, Disposable {
   /** TEXT of `value[from..]`, without a view on it. */
   bindTextFrom(index1: number, value: Uint8Array, from: number): void {
     const bytes = value.length - from;
-    if (bytes > SLOT_BYTES_MAX) {
+    if (bytes > slotBytesMax) {
       this.bindTextBytes(index1, value.subarray(from));
       return;
     }
@@ -525,7 +525,7 @@ export class Statement implements SqlStatement, Disposable {
       throw new RangeError(`parameter ${index1} of 1..${this.parameterCount}: ${this.sql}`);
     }
     if (room > 0 && bytes <= room) return this.#slots[at] as number;
-    let grown = SLOT_BYTES_MIN;
+    let grown = slotBytesMin;
     while (grown < bytes) grown *= 2;
     const pointer = this.#module.allocate(grown);
     // The parameter still points into the old slot until it is bound, which is the next thing done.

@@ -59,11 +59,11 @@ const SQLITE_INDEX_CONSTRAINT_EQ = 2;
 /** It tells nobody more than its rows: it may stand in views. */
 const SQLITE_VTAB_INNOCUOUS = 2;
 
-const MODULE_WORDS = 25;
-const VTAB_WORDS = 4;
-const CURSOR_WORDS = 2;
-const CONSTRAINT_WORDS = 3;
-const USAGE_WORDS = 2;
+const moduleWords = 25;
+const vtabWords = 4;
+const cursorWords = 2;
+const constraintWords = 3;
+const usageWords = 2;
 
 interface Cursor {
   readonly table: VirtualTable;
@@ -141,7 +141,7 @@ export class VirtualTableGlue {
   }
 
   #createModule(): number {
-    const pointer = this.#allocate(MODULE_WORDS);
+    const pointer = this.#allocate(moduleWords);
     const functions = [
       ...["tableConnect", "tableBestIndex", "tableDisconnect", "tableDisconnect", "tableOpen"],
       ...["tableClose", "tableFilter", "tableNext", "tableEof", "tableColumn", "tableRowid"],
@@ -200,7 +200,7 @@ export class VirtualTableGlue {
     this.#module.free(zSql);
     if (code !== SQLITE_OK) return code;
     this.#exports.sqlite3__wasm_vtab_config(database, SQLITE_VTAB_INNOCUOUS, 0);
-    const vtab = this.#allocate(VTAB_WORDS);
+    const vtab = this.#allocate(vtabWords);
     this.#set(vtab, 3, data);
     this.#connected.set(vtab, name);
     this.#set(ppVtab, 0, vtab);
@@ -223,7 +223,7 @@ export class VirtualTableGlue {
       const at = this.#equality(info, constraints, columns.indexOf(lookup));
       if (at === undefined) break;
       used++;
-      this.#set(usages, at * USAGE_WORDS, used);
+      this.#set(usages, at * usageWords, used);
     }
     this.#set(info, 5, used);
     const rows = rowsGuessed[used] as number;
@@ -237,7 +237,7 @@ export class VirtualTableGlue {
   #equality(info: number, constraints: number, column: number): number | undefined {
     const { heap } = this.#module;
     for (let at = 0; at < this.#word(info, 0); at++) {
-      const constraint = constraints + at * CONSTRAINT_WORDS * 4;
+      const constraint = constraints + at * constraintWords * 4;
       const isUsable = heap.u8[constraint + 5] !== 0;
       if (this.#word(constraint, 0) !== column || !isUsable) continue;
       if (heap.u8[constraint + 4] !== SQLITE_INDEX_CONSTRAINT_EQ) continue;
@@ -248,7 +248,7 @@ export class VirtualTableGlue {
   }
 
   #open = (vtab: number, ppCursor: number): number => {
-    const pointer = this.#allocate(CURSOR_WORDS);
+    const pointer = this.#allocate(cursorWords);
     const id = ++this.#lastCursor;
     this.#cursors.set(id, {
       table: this.#tableOf(vtab),

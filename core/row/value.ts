@@ -49,12 +49,12 @@ export type SqlValue = null | number | bigint | Real | string | RawText | Uint8A
 /** Largest TEXT or BLOB, checked at the origin's commit and by every decoder. */
 export const valueBytesMax: number = 8 * 1024 * 1024;
 
-const TAG_NULL = 0;
-const TAG_INTEGER = 1;
-const TAG_REAL = 2;
+const tagNull = 0;
+const tagInteger = 1;
+const tagReal = 2;
 /** Exported for keys that are bound without being decoded. */
 export const valueTagText = 3;
-const TAG_BLOB = 4;
+const tagBlob = 4;
 
 // The tags of values that are written by those who have them as SQLite has them.
 export const valueTags: {
@@ -64,11 +64,11 @@ export const valueTags: {
   readonly text: number;
   readonly blob: number;
 } = {
-  null: TAG_NULL,
-  integer: TAG_INTEGER,
-  real: TAG_REAL,
+  null: tagNull,
+  integer: tagInteger,
+  real: tagReal,
   text: valueTagText,
-  blob: TAG_BLOB,
+  blob: tagBlob,
 };
 
 /** Bytes that {@link writeShortValue} writes at most. */
@@ -99,32 +99,32 @@ export function writeShortValue(bytes: Uint8Array, at: number, value: SqlValue):
     if ((value << 1) >> 1 !== value) return 0;
     let rest = ((value << 1) ^ (value >> 31)) >>> 0;
     let end = at;
-    bytes[end++] = TAG_INTEGER;
+    bytes[end++] = tagInteger;
     for (; rest >= 0x80; rest >>>= 7) bytes[end++] = (rest & 0x7f) | 0x80;
     bytes[end++] = rest;
     return end;
   }
   if (value !== null) return 0;
-  bytes[at] = TAG_NULL;
+  bytes[at] = tagNull;
   return at + 1;
 }
 
 export function writeValue(writer: ByteWriter, value: SqlValue): void {
-  if (value === null) writer.u8(TAG_NULL);
+  if (value === null) writer.u8(tagNull);
   else if (typeof value === "string") {
     writer.u8(valueTagText);
     writer.text(value);
   } else if (typeof value === "number" || typeof value === "bigint") {
-    writer.u8(TAG_INTEGER);
+    writer.u8(tagInteger);
     writer.zigzag(value);
   } else if (value instanceof Real) {
-    writer.u8(TAG_REAL);
+    writer.u8(tagReal);
     writer.f64(value.real);
   } else if (value instanceof RawText) {
     writer.u8(valueTagText);
     writer.blob(value.bytes);
   } else {
-    writer.u8(TAG_BLOB);
+    writer.u8(tagBlob);
     writer.blob(value);
   }
 }
@@ -133,11 +133,11 @@ export function writeValue(writer: ByteWriter, value: SqlValue): void {
 export function readValue(reader: ByteReader, what: string): SqlValue {
   const tag = reader.u8(what);
   switch (tag) {
-    case TAG_NULL:
+    case tagNull:
       return null;
-    case TAG_INTEGER:
+    case tagInteger:
       return reader.zigzag(what);
-    case TAG_REAL: {
+    case tagReal: {
       const real = reader.f64(what);
       if (Number.isNaN(real)) reader.fail(`${what}: NaN`);
       return new Real(real);
@@ -146,7 +146,7 @@ export function readValue(reader: ByteReader, what: string): SqlValue {
       const bytes = reader.blob(what, valueBytesMax);
       return utf8Decode(bytes) ?? new RawText(bytes.slice());
     }
-    case TAG_BLOB:
+    case tagBlob:
       return reader.blob(what, valueBytesMax).slice();
     default:
       reader.fail(`${what}: value tag 0..4, got ${tag}`);
@@ -157,8 +157,8 @@ export function readValue(reader: ByteReader, what: string): SqlValue {
 /** Where the value that begins at `at` ends. The bytes are of {@link writeValue}. */
 export function endOfValue(bytes: Uint8Array, at: number): number {
   const tag = bytes[at] as number;
-  if (tag === TAG_NULL) return at + 1;
-  if (tag === TAG_REAL) return at + 9;
+  if (tag === tagNull) return at + 1;
+  if (tag === tagReal) return at + 9;
   let end = at + 1;
   let length = 0;
   for (let factor = 1; ; factor *= 0x80) {
@@ -166,7 +166,7 @@ export function endOfValue(bytes: Uint8Array, at: number): number {
     length += (byte & 0x7f) * factor;
     if (byte < 0x80) break;
   }
-  return tag === TAG_INTEGER ? end : end + length;
+  return tag === tagInteger ? end : end + length;
 }
 
 /**

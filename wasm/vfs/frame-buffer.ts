@@ -20,10 +20,10 @@
  * @module
  */
 
-const HEADER_BYTES = 24;
-const FIRST_BYTES = 64 * 1024;
+const headerBytes = 24;
+const firstBytes = 64 * 1024;
 /** More than this doesn't wait: a long transaction would hold its frames twice. */
-const WAITING_BYTES_MAX = 512 * 1024;
+const waitingBytesMax = 512 * 1024;
 
 export class FrameBuffer {
   #bytes = new Uint8Array(0);
@@ -51,7 +51,7 @@ export class FrameBuffer {
   /** Whether a write is a frame's, right behind what waits. */
   fits(bytes: number, offset: number): boolean {
     if (this.#length > 0 && offset !== this.#offset + this.#length) return false;
-    return this.#wantsPage || bytes === HEADER_BYTES;
+    return this.#wantsPage || bytes === headerBytes;
   }
 
   /** Whether bytes of the file at `offset` are among those that wait, or are behind them. */
@@ -61,7 +61,7 @@ export class FrameBuffer {
 
   /** Whether a write is the header of a frame in the place of the first that waits. */
   isBegunAgain(bytes: number, offset: number): boolean {
-    return this.#length > 0 && bytes === HEADER_BYTES && offset === this.#offset;
+    return this.#length > 0 && bytes === headerBytes && offset === this.#offset;
   }
 
   /** Takes a copy of a write that {@link fits}. @returns whether all of them are to be written now */
@@ -73,7 +73,7 @@ export class FrameBuffer {
       into.set(heap.subarray(pointer, pointer + bytes), this.#length);
       this.#length += bytes;
       this.#wantsPage = false;
-      return this.#isLast || this.#length >= WAITING_BYTES_MAX;
+      return this.#isLast || this.#length >= waitingBytesMax;
     }
     for (let at = 0; at < bytes; at++) into[this.#length + at] = heap[pointer + at] as number;
     this.#length += bytes;
@@ -95,7 +95,7 @@ export class FrameBuffer {
   #room(bytes: number): void {
     const wanted = this.#length + bytes;
     if (wanted <= this.#bytes.length) return;
-    const grown = new Uint8Array(Math.max(wanted, FIRST_BYTES, 2 * this.#bytes.length));
+    const grown = new Uint8Array(Math.max(wanted, firstBytes, 2 * this.#bytes.length));
     grown.set(this.#bytes.subarray(0, this.#length));
     this.#bytes = grown;
   }

@@ -45,14 +45,14 @@ export interface VfsExports {
   sqlite3_vfs_unregister(vfs: number): number;
 }
 
-const SECTOR_BYTES = 4096;
-const PATH_BYTES_MAX = 1024;
-const OS_FILE_BYTES = 8;
+const sectorBytes = 4096;
+const pathBytesMax = 1024;
+const osFileBytes = 8;
 /** `sqlite3_vfs` up to and including `xCurrentTimeInt64` (version 2). */
-const VFS_BYTES = 76;
+const vfsBytes = 76;
 /** 1970-01-01 as milliseconds of the Julian day, which SQLite counts time in. */
-const JULIAN_EPOCH_MS = 210_866_760_000_000;
-const HIGH_WORD = 4_294_967_296;
+const julianEpochMs = 210_866_760_000_000;
+const highWord = 4_294_967_296;
 
 /** Order of `sqlite3_io_methods`, after `iVersion`. */
 const ioMethods = [
@@ -153,15 +153,15 @@ export class VfsGlue {
       return;
     }
     const name = Buffer.from(`${vfs.name}\0`);
-    const pointer = this.#exports.sqlite3_malloc(VFS_BYTES + name.length);
+    const pointer = this.#exports.sqlite3_malloc(vfsBytes + name.length);
     if (pointer === 0) throw new VfsError(SQLITE_IOERR_NOMEM, "the wasm heap is full");
     const { u8, i32 } = this.#heap;
-    u8.fill(0, pointer, pointer + VFS_BYTES);
-    u8.set(name, pointer + VFS_BYTES);
+    u8.fill(0, pointer, pointer + vfsBytes);
+    u8.set(name, pointer + vfsBytes);
     i32[pointer >> 2] = 2;
-    i32[(pointer + 4) >> 2] = OS_FILE_BYTES;
-    i32[(pointer + 8) >> 2] = PATH_BYTES_MAX;
-    i32[(pointer + 16) >> 2] = pointer + VFS_BYTES;
+    i32[(pointer + 4) >> 2] = osFileBytes;
+    i32[(pointer + 8) >> 2] = pathBytesMax;
+    i32[(pointer + 16) >> 2] = pointer + vfsBytes;
     for (const [method, , , offset] of vfsMethods) {
       i32[(pointer + offset) >> 2] = this.#pointers.get(method) as number;
     }
@@ -230,7 +230,7 @@ export class VfsGlue {
   _xRead(pFile: number, pointer: number, bytes: number, low: number, high: number): number {
     try {
       const heap = this.#heap.u8;
-      const offset = high * HIGH_WORD + (low >>> 0);
+      const offset = high * highWord + (low >>> 0);
       const done = this.#open(pFile).file.xRead(heap, pointer, bytes, offset);
       if (done === bytes) return SQLITE_OK;
       // SQLite relies on the rest being zero.
@@ -243,7 +243,7 @@ export class VfsGlue {
 
   _xWrite(pFile: number, pointer: number, bytes: number, low: number, high: number): number {
     try {
-      const offset = high * HIGH_WORD + (low >>> 0);
+      const offset = high * highWord + (low >>> 0);
       this.#open(pFile).file.xWrite(this.#heap.u8, pointer, bytes, offset);
       return SQLITE_OK;
     } catch (thrown) {
@@ -253,7 +253,7 @@ export class VfsGlue {
 
   _xTruncate(pFile: number, low: number, high: number): number {
     try {
-      this.#open(pFile).file.xTruncate(high * HIGH_WORD + (low >>> 0));
+      this.#open(pFile).file.xTruncate(high * highWord + (low >>> 0));
       return SQLITE_OK;
     } catch (thrown) {
       return this.#fail(thrown, SQLITE_IOERR);
@@ -308,7 +308,7 @@ export class VfsGlue {
   }
 
   _xSectorSize(): number {
-    return SECTOR_BYTES;
+    return sectorBytes;
   }
 
   _xDeviceCharacteristics(): number {
@@ -418,7 +418,7 @@ export class VfsGlue {
 
   _xCurrentTime(pVfs: number, result: number): number {
     try {
-      const days = (JULIAN_EPOCH_MS + this.#vfs(pVfs).xCurrentTimeMs()) / 86_400_000;
+      const days = (julianEpochMs + this.#vfs(pVfs).xCurrentTimeMs()) / 86_400_000;
       new DataView(this.#heap.u8.buffer).setFloat64(result, days, true);
       return SQLITE_OK;
     } catch (thrown) {
@@ -428,7 +428,7 @@ export class VfsGlue {
 
   _xCurrentTimeInt64(pVfs: number, result: number): number {
     try {
-      this.#writeInt64(result, JULIAN_EPOCH_MS + Math.floor(this.#vfs(pVfs).xCurrentTimeMs()));
+      this.#writeInt64(result, julianEpochMs + Math.floor(this.#vfs(pVfs).xCurrentTimeMs()));
       return SQLITE_OK;
     } catch (thrown) {
       return this.#fail(thrown, SQLITE_IOERR);
@@ -447,7 +447,7 @@ export class VfsGlue {
 
   #writeInt64(pointer: number, value: number): void {
     this.#heap.i32[pointer >> 2] = value | 0;
-    this.#heap.i32[(pointer >> 2) + 1] = Math.floor(value / HIGH_WORD);
+    this.#heap.i32[(pointer >> 2) + 1] = Math.floor(value / highWord);
   }
 }
 

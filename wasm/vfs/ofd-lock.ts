@@ -31,14 +31,14 @@ const F_WRLCK = 1;
 const F_UNLCK = 2;
 const EACCES = 13;
 const EAGAIN = 11;
-const FLOCK_BYTES = 32;
+const flockBytes = 32;
 
 /**
  * The range that SQLite's unix VFS locks (os.h): PENDING_BYTE, RESERVED_BYTE and the 510 bytes of
  * SHARED. Whoever wants to do anything with the file must first lock some of it.
  */
-const LOCK_FIRST_BYTE = 0x40000000;
-const LOCK_BYTES = 2 + 510;
+const lockFirstByte = 0x40000000;
+const lockBytes = 2 + 510;
 
 /** Names under which the C library is found: glibc, then musl (Alpine). */
 export const libraryNames: readonly string[] = [
@@ -92,14 +92,14 @@ export function lockDatabaseFile(fd: number, exclusive: boolean): LockAttempt {
   const { fcntl, __errno_location } = library();
   // The buffer first, then the view, then the address: Bun moves a small view's bytes when its
   // `.buffer` is touched for the first time, and an address taken before leads nowhere.
-  const buffer = new ArrayBuffer(FLOCK_BYTES);
+  const buffer = new ArrayBuffer(flockBytes);
   const view = new DataView(buffer);
   const address = ptr(buffer);
   const fill = () => {
     view.setInt16(0, exclusive ? F_WRLCK : F_RDLCK, true);
     view.setInt16(2, 0, true);
-    view.setBigInt64(8, BigInt(LOCK_FIRST_BYTE), true);
-    view.setBigInt64(16, BigInt(LOCK_BYTES), true);
+    view.setBigInt64(8, BigInt(lockFirstByte), true);
+    view.setBigInt64(16, BigInt(lockBytes), true);
     view.setInt32(24, 0, true);
   };
   fill();
