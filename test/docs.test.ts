@@ -85,3 +85,21 @@ test("every test that ARCHITECTURE names is there", () => {
   expect(lost.map(([whole]) => whole)).toEqual([]);
   expect(named.length).toBeGreaterThan(20);
 });
+
+test("every file that README and ARCHITECTURE name is there", () => {
+  const there = [...new Glob("{core,wasm,agent,test,bench,examples}/**/*").scanSync({ cwd: root })];
+  const named = ["README.md", "ARCHITECTURE.md"].flatMap((document) => {
+    const text = readFileSync(join(root, document), "utf8");
+    return [...text.matchAll(/[`(]([\w./-]+\.(?:ts|md|sql|toml|service))[`)]/g)].map(([, path]) => {
+      return { document, path: path as string };
+    });
+  });
+  // Beside another one of its folder a file is named without it. What a user writes is no file of ours.
+  const isThere = (path: string) =>
+    ["README.md", "ARCHITECTURE.md", "CHANGELOG.md"].includes(path) ||
+    there.some((one) => one === path || (!path.includes("/") && one.endsWith(`/${path}`)));
+  const users = new Set(["cluster.toml", "/etc/patina/patina.toml"]);
+  const lost = named.filter(({ path }) => !users.has(path) && !isThere(path));
+  expect(lost).toEqual([]);
+  expect(named.length).toBeGreaterThan(60);
+});
