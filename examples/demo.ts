@@ -481,7 +481,7 @@ function printResult(
   requests: number,
   seconds: number,
 ): void {
-  const megabytes = (bytes: number) => `${(bytes / 2 ** 20).toFixed(0)} MB`;
+  const megabytes = (bytes: number) => `${(bytes / 1e6).toFixed(0)} MB`;
   const { down_ms: down } = result;
   const lines: [string, string][] = [
     ["rows on each of three agents", String(result.rows)],
