@@ -106,6 +106,7 @@ export const SQLITE_UTF8 = 1;
 export const SQLITE_DETERMINISTIC = 0x800;
 export const SQLITE_DIRECTONLY = 0x80000;
 export const SQLITE_INNOCUOUS = 0x200000;
+export const SQLITE_RESULT_SUBTYPE = 0x1000000;
 
 // Answers of an authorizer, and its actions.
 export const SQLITE_DENY = 1;
@@ -162,6 +163,7 @@ export const SQLITE_LIMIT_SQL_LENGTH = 1;
 export const SQLITE_LIMIT_COLUMN = 2;
 export const SQLITE_LIMIT_EXPR_DEPTH = 3;
 export const SQLITE_LIMIT_VDBE_OP = 5;
+export const SQLITE_LIMIT_FUNCTION_ARG = 6;
 export const SQLITE_LIMIT_ATTACHED = 7;
 export const SQLITE_LIMIT_LIKE_PATTERN_LENGTH = 8;
 export const SQLITE_LIMIT_VARIABLE_NUMBER = 9;

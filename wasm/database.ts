@@ -26,6 +26,7 @@ import {
   SQLITE_OPEN_READONLY,
   SQLITE_OPEN_READWRITE,
   SQLITE_PREPARE_PERSISTENT,
+  SQLITE_RESULT_SUBTYPE,
   SQLITE_UTF8,
 } from "./constants.ts";
 import { errorOf, SqliteError } from "./error.ts";
@@ -54,6 +55,8 @@ export interface FunctionOptions {
   readonly directOnly?: boolean;
   /** No side effects and tells no secrets: may be used by an untrusted schema. */
   readonly innocuous?: boolean;
+  /** Of what it returns, unless that is NULL: functions of SQLite's may ask for it. */
+  readonly subtype?: number | undefined;
 }
 
 export interface ColumnMetadata {
@@ -78,9 +81,10 @@ const cachedStatementsMax = 64;
 
 /**
  * LIKE and GLOB call themselves for each wildcard, and at SQLite's own limit of 50,000 bytes run out
- * of the JavaScript engine's stack, which no C program can survive.
+ * of the JavaScript engine's stack, which no C program can survive. They also take the product of pattern and
+ * text, and nothing interrupts them: with this bound some seconds, where the text is the largest value that is kept.
  */
-const likePatternBytesMax = 5000;
+const likePatternBytesMax = 500;
 
 /** Opens a connection. Throws {@link SqliteError}: SQLITE_BUSY when another process has the file. */
 export function openDatabase(path: string, options: OpenOptions): Database {
@@ -464,13 +468,18 @@ export class Database implements SqlDatabase, StatementOwner, Disposable {
     body: (...values: SqlValue[]) => SqlValue,
   ): void {
     const { module } = this;
+    const { subtype } = options;
     this.createRawFunction(name, argc, options, (context, count, argv) => {
       try {
         const values: SqlValue[] = [];
         for (let at = 0; at < count; at++) {
           values.push(readValueAt(module, module.heap.i32[(argv >> 2) + at] as number));
         }
-        writeResult(module, context, body(...values));
+        const result = body(...values);
+        writeResult(module, context, result);
+        if (subtype !== undefined && result !== null) {
+          module.exports.sqlite3_result_subtype(context, subtype);
+        }
       } catch (thrown) {
         // Not an error of the function: it has to get out, over all frames.
         if (module.trap !== null) throw module.trap;
@@ -493,7 +502,8 @@ export class Database implements SqlDatabase, StatementOwner, Disposable {
       SQLITE_UTF8 |
       (options.deterministic ? SQLITE_DETERMINISTIC : 0) |
       (options.directOnly ? SQLITE_DIRECTONLY : 0) |
-      (options.innocuous ? SQLITE_INNOCUOUS : 0);
+      (options.innocuous ? SQLITE_INNOCUOUS : 0) |
+      (options.subtype === undefined ? 0 : SQLITE_RESULT_SUBTYPE);
     const zName = module.allocateCString(name);
     const code = module.exports.sqlite3_create_function_v2(
       pointer,

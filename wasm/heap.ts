@@ -26,6 +26,8 @@ export class Heap implements HeapAccess {
   readonly memory: WebAssembly.Memory;
   u8: Uint8Array;
   i32: Int32Array;
+  /** It doesn't grow beyond, and never shrinks: for a while less, for what isn't to make it larger for good. */
+  bytesMax: number = heapBytesMax;
   #buffer: HeapBuffer;
   /** Text by address, to be checked against the bytes there: see {@link cachedText}. */
   readonly #textCache = new Map<number, string>();
@@ -46,10 +48,11 @@ export class Heap implements HeapAccess {
    */
   grow(bytesMin: number): boolean {
     const before = this.u8.length;
-    if (bytesMin > heapBytesMax) return false;
+    const { bytesMax } = this;
+    if (bytesMin > bytesMax) return false;
     const generous = before + Math.min(Math.floor(before / 5), 64 * 1024 * 1024);
     const grown =
-      this.#growTo(Math.min(Math.max(bytesMin, generous), heapBytesMax)) || this.#growTo(bytesMin);
+      this.#growTo(Math.min(Math.max(bytesMin, generous), bytesMax)) || this.#growTo(bytesMin);
     if (!grown) return false;
     this.u8 = new Uint8Array(this.memory.buffer);
     this.i32 = new Int32Array(this.memory.buffer);

@@ -132,6 +132,7 @@ export interface SqliteExports extends VfsExports {
   sqlite3_result_null(context: number): void;
   sqlite3_result_int(context: number, value: number): void;
   sqlite3_result_int64(context: number, value: bigint): void;
+  sqlite3_result_subtype(context: number, subtype: number): void;
   sqlite3_result_double(context: number, value: number): void;
   sqlite3_result_text(context: number, pointer: number, bytes: number, destructor: number): void;
   sqlite3_result_blob(context: number, pointer: number, bytes: number, destructor: number): void;

@@ -17,6 +17,7 @@ import {
   SQLITE_FULL,
   SQLITE_IOERR,
   SQLITE_LIMIT_ATTACHED,
+  SQLITE_LIMIT_FUNCTION_ARG,
   SQLITE_LIMIT_LENGTH,
   SQLITE_NOTADB,
   SQLITE_READONLY,
@@ -106,6 +107,8 @@ export function openReader(
 }
 
 const writerCacheKib = 16 * 1024;
+/** As SQLite had it for long. JSON functions read the whole document once for each path. */
+const functionArgumentsMax = 127;
 /** Of a value or a row, in any step of a statement. Twice the largest row that replicates. */
 export const lengthBytesMax = 64 * 1024 * 1024;
 
@@ -115,6 +118,7 @@ function harden(database: Database): void {
   database.configure(SQLITE_DBCONFIG_TRUSTED_SCHEMA, false);
   database.limit(SQLITE_LIMIT_ATTACHED, 0);
   database.limit(SQLITE_LIMIT_LENGTH, lengthBytesMax);
+  database.limit(SQLITE_LIMIT_FUNCTION_ARG, functionArgumentsMax);
 }
 
 /** Turns SQLite's refusals into a reason and an exit code. */

@@ -97,6 +97,8 @@ export interface ThreadHooks {
 export const tooManyText = "too many long queries are waiting";
 
 const watchMs = 500;
+/** Of a statement: clients send megabytes. */
+const loggedCharsMax = 1000;
 const never = Number.POSITIVE_INFINITY;
 
 export class ReaderPool implements InitialRowsSource, RerunSource {
@@ -441,7 +443,9 @@ export class ReaderPool implements InitialRowsSource, RerunSource {
         this.#cancel(job, isCrowded ? `${why}, and others wait` : why);
       }
       if (job.isComputing && nowMs - job.startedMs > job.request.timeoutMs + graceMs) {
-        this.#options.log.error("a query can't be interrupted", { sql: job.request.sql });
+        this.#options.log.error("a query can't be interrupted", {
+          sql: job.request.sql.slice(0, loggedCharsMax),
+        });
         // Where no other could compute it is its own fault: a live query isn't run again.
         const isAlone = this.#lanes.filter((one) => one?.isComputing).length === 1;
         this.#over(job, "interrupted", isAlone);

@@ -75,3 +75,14 @@ test("a client's own time is the clock's", () => {
   const chunks = outcome.kind === "rows" ? outcome.chunks : [];
   expect(Buffer.concat(chunks as Uint8Array[]).toString()).toContain('{"error":');
 });
+
+// 500 MB of text are made before it is found too large, and the heap would keep them for good.
+test("what takes much memory is long, and the heap hasn't grown by it", () => {
+  const nested =
+    "replace(printf('%.*c', 990, 'x'), 'x', '[') || replace(printf('%.*c', 990, 'x'), 'x', ']')";
+  const sql = `SELECT length(json_pretty(${nested}, printf('%.*c', 1000, ' ')))`;
+  const outcome = runner.query({ sql, parameters: undefined }, undefined, budget);
+  expect(outcome).toBe("long");
+  expect(database.module.heap.u8.length).toBeLessThanOrEqual(128 * 2 ** 20);
+  expect(kind(pointRead)).toBe("rows");
+});

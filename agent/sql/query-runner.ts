@@ -27,7 +27,13 @@ import {
   PreparedStatements,
   SqlRefused,
 } from "./prepared.ts";
-import { isTooBig, valueBytesMax, withValueBound } from "./value-bound.ts";
+import {
+  isOutOfMemory,
+  isTooBig,
+  valueBytesMax,
+  withHeapBound,
+  withValueBound,
+} from "./value-bound.ts";
 
 export interface QueryLimits {
   /** Store time of one statement. */
@@ -94,7 +100,9 @@ export class QueryRunner {
         return this.#run(checked, budget, isBudgeted);
       };
       if (budget === undefined) return run();
-      return withValueBound(this.database, valueBytesMax(checked.isSteep), run);
+      return withValueBound(this.database, valueBytesMax(checked.isSteep), () =>
+        withHeapBound(this.database, run),
+      );
     } finally {
       deadline.end();
       guard.leave(before);
@@ -154,7 +162,7 @@ export class QueryRunner {
       lines.ascii(eoqLine(performance.now() - begunMs));
     } catch (error) {
       if (isBudgeted && isInterrupt(error)) return "long";
-      if (budget !== undefined && isTooBig(error)) return "long";
+      if (budget !== undefined && (isTooBig(error) || isOutOfMemory(error))) return "long";
       const isOurs = error instanceof NotUtf8Error;
       lines.text(`${errorJson(isOurs ? error.message : errorText(error, this.guard))}\n`);
     } finally {

@@ -11,6 +11,7 @@ const calls = [
   "trim(?1, ?2)",
   "ltrim(?1, ?2)",
   "rtrim(?1, ?2)",
+  "unhex(?1, ?2)",
 ];
 
 /** Of few characters, so that they are found in each other. */
@@ -35,6 +36,17 @@ test("within their bound they are SQLite's own", () => {
   );
 });
 
+test("patched JSON is what it is without a bound, also for other JSON functions", () => {
+  using plain = openDatabase("/a.db", { vfs: new MemoryVfs() });
+  using bound = openDatabase("/b.db", { vfs: new MemoryVfs() });
+  addSteepFunctions(bound, () => false);
+  const patch = `('{"a":[1,2],"b":1.0}', '{"b":null,"c":{"d":"é"}}')`;
+  const select = `SELECT json_patch${patch}, json_array(json_patch${patch}), json_array(json_patch(1, NULL)),
+    hex(jsonb_patch${patch}), json_extract(json_patch${patch}, '$.c')`;
+  expect(bound.all(select)).toEqual(plain.all(select));
+  expect(() => bound.all("SELECT json_patch('{', '{}')")).toThrow("malformed JSON");
+});
+
 test("beyond it they refuse, and so they do when their time is over", () => {
   using database = openDatabase("/a.db", { vfs: new MemoryVfs() });
   let isOver = false;
@@ -44,6 +56,8 @@ test("beyond it they refuse, and so they do when their time is over", () => {
     `instr(${large}, ${large})`,
     `replace(${large}, ${large}, '')`,
     `trim(${large}, ${large})`,
+    `unhex(${large}, ${large})`,
+    `json_patch(json_quote(${large}), json_quote(${large}))`,
   ]) {
     expect(() => database.all(`SELECT ${call}`)).toThrow("would take too long");
   }

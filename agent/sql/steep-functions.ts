@@ -3,7 +3,7 @@
  * while WebAssembly runs in it (JavaScriptCore looks for that only between calls), and would compute for hours.
  *
  * The work itself is SQLite's own: a connection of its own calls what is replaced here. GLOB and LIKE aren't among them, for
- * SQLite uses an index only for its own; they have patterns of 5,000 bytes at most.
+ * SQLite uses an index only for its own; they have patterns of 500 bytes at most.
  *
  * @module
  */
@@ -17,11 +17,17 @@ const workMax = 2 ** 32;
 
 const functions: readonly (readonly [name: string, argc: number])[] = [
   ["instr", 2],
+  ["json_patch", 2],
+  ["jsonb_patch", 2],
   ["ltrim", 2],
   ["replace", 3],
   ["rtrim", 2],
   ["trim", 2],
+  ["unhex", 2],
 ];
+
+/** What SQLite's JSON functions know each other's results by ("J"). */
+const jsonSubtype = 0x4a;
 
 /** @param isOver the statement's time is over, or nobody wants it any more */
 export function addSteepFunctions(database: Database, isOver: () => boolean): void {
@@ -29,7 +35,8 @@ export function addSteepFunctions(database: Database, isOver: () => boolean): vo
   for (const [name, argc] of functions) {
     const marks = new Array(argc).fill("?").join(", ");
     let call: ((values: readonly SqlValue[]) => SqlValue) | undefined;
-    const options = { deterministic: true, innocuous: true };
+    const subtype = name === "json_patch" ? jsonSubtype : undefined;
+    const options = { deterministic: true, innocuous: true, subtype };
     database.createFunction(name, argc, options, (...values): SqlValue => {
       const [whole = null, part = null] = values;
       if (bytesOf(whole) * bytesOf(part) > workMax) {

@@ -8,6 +8,7 @@
  * @module
  */
 
+import { valueBytesMax } from "../../core/row/value.ts";
 import type { MergedRow } from "../../core/store/row-store.ts";
 import type { Database } from "../../wasm/database.ts";
 import { type Access, foreignTable, fullAccess } from "../api/access.ts";
@@ -23,6 +24,8 @@ import {
   PreparedStatements,
   SqlRefused,
 } from "./prepared.ts";
+import { addSteepFunctions } from "./steep-functions.ts";
+import { withValueBound } from "./value-bound.ts";
 
 /** What the runner needs of the store: one transaction at a time, on the runner's own connection. */
 export interface WriteStore<C extends WriteCommit = WriteCommit> {
@@ -75,6 +78,7 @@ export class TransactionRunner<C extends WriteCommit = WriteCommit> {
     this.#limits = limits;
     this.guard = new SqlGuard(database);
     this.deadline = new Deadline(database);
+    addSteepFunctions(database, () => this.deadline.isOver);
     this.#prepared = new PreparedStatements(database, this.guard, "write");
   }
 
@@ -106,6 +110,8 @@ export class TransactionRunner<C extends WriteCommit = WriteCommit> {
     try {
       this.deadline.within(limitMs, () => {
         for (const text of statements) {
+          // Compiling isn't looked at, and there may be much of it.
+          if (this.deadline.isOver) throw new SqlRefused("interrupted");
           const begunMs = performance.now();
           const rowsAffected = this.guard.within("write", () => this.#runOne(text, tables, access));
           results.push({ rowsAffected, tookMs: performance.now() - begunMs });
@@ -162,11 +168,16 @@ export class TransactionRunner<C extends WriteCommit = WriteCommit> {
     if (statement.columnCount > 0) {
       throw new SqlRefused("Execute returned results - did you mean to call query?");
     }
-    try {
-      while (statement.step());
-    } finally {
-      statement.reset();
-    }
+    const run = (): void => {
+      try {
+        while (statement.step());
+      } finally {
+        statement.reset();
+      }
+    };
+    // What such a function does can't be interrupted. No larger value is kept in a table that replicates.
+    if (prepared.isSteep) withValueBound(this.database, valueBytesMax, run);
+    else run();
     if (this.database.autocommit) {
       throw new SqlRefused("the statement ended the transaction: nothing was applied");
     }

@@ -9,7 +9,12 @@
  * @module
  */
 
-import { SQLITE_LIMIT_LENGTH, SQLITE_TOOBIG } from "../../wasm/constants.ts";
+import {
+  SQLITE_IOERR_NOMEM,
+  SQLITE_LIMIT_LENGTH,
+  SQLITE_NOMEM,
+  SQLITE_TOOBIG,
+} from "../../wasm/constants.ts";
 import type { Database } from "../../wasm/database.ts";
 import { SqliteError } from "../../wasm/error.ts";
 
@@ -21,11 +26,14 @@ const steepBytesMax = 4 * 1024;
 const steepFunctions: ReadonlySet<string> = new Set([
   "glob",
   "instr",
+  "json_patch",
+  "jsonb_patch",
   "like",
   "ltrim",
   "replace",
   "rtrim",
   "trim",
+  "unhex",
 ]);
 
 /** @param name in ASCII lower case */
@@ -46,6 +54,28 @@ export function withValueBound<T>(database: Database, bytesMax: number, use: () 
   } finally {
     database.limit(SQLITE_LIMIT_LENGTH, before);
   }
+}
+
+/**
+ * That the heap of the store thread may grow to for a statement that another thread can run. One call builds any size of
+ * text before it is found too big (`json_pretty` of 2 KB, indented by 1 KB: 500 MB), and the heap never shrinks.
+ */
+const triedHeapBytesMax = 128 * 1024 * 1024;
+
+/** The heap doesn't grow over that in `use`: then it {@link isOutOfMemory}. */
+export function withHeapBound<T>({ module: { heap } }: Database, use: () => T): T {
+  const before = heap.bytesMax;
+  heap.bytesMax = Math.min(before, triedHeapBytesMax);
+  try {
+    return use();
+  } finally {
+    heap.bytesMax = before;
+  }
+}
+
+export function isOutOfMemory(error: unknown): boolean {
+  if (!(error instanceof SqliteError)) return false;
+  return error.code === SQLITE_NOMEM || error.code === SQLITE_IOERR_NOMEM;
 }
 
 export function isTooBig(error: unknown): boolean {

@@ -218,8 +218,8 @@ export function httpContract(
         expect(await refusedTransaction(JSON.stringify([value]))).toContain(
           "testsvalues.any: a value may have 8388608 bytes, this one has 9000000",
         );
-        const text = `UPDATE testsvalues SET any = '${"x".repeat(1_000_000)}'`;
-        const why = `a statement's text may have 1000000 characters, and has ${text.length}: give values as parameters`;
+        const text = `UPDATE testsvalues SET any = '${"x".repeat(250_000)}'`;
+        const why = `a statement's text may have 250000 characters, and has ${text.length}: give values as parameters`;
         expect(await refusedTransaction(JSON.stringify([text]))).toContain(why);
       });
 
