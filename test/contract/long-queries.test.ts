@@ -347,6 +347,28 @@ test("a function that would take for ever holds up neither reads nor commits, an
   expect(await whole("SELECT id FROM t WHERE v LIKE '%xx%'")).toContain('{"row":[1,[1000]]}');
 });
 
+test("a write with such a function is refused, and what it does within its bound is SQLite's", async () => {
+  open({}, 3000);
+  const refusal = async (sql: string) => {
+    const outcome = await thread.service.transact([{ sql, parameters: undefined }], undefined);
+    return outcome.kind === "refused" ? outcome.why : outcome.kind;
+  };
+  for (const call of [
+    forHours(8_000_000),
+    forHours(8_000_000).replace("instr", "unhex"),
+    "json_patch(json_quote(printf('%.*c', 900000, 'a')), json_quote(printf('%.*c', 900000, 'a')))",
+  ]) {
+    expect(await refusal(`INSERT INTO t (id, n) SELECT 1, ${call}`)).toContain(
+      "would take too long",
+    );
+  }
+  expect(await refusal(`INSERT INTO t (id, n) SELECT 1, 'x' LIKE printf('%.*c', 501, '%')`)).toBe(
+    "LIKE or GLOB pattern too complex",
+  );
+  await write("INSERT INTO t (id, v, n) VALUES (1, replace('abc', 'b', 'x'), instr('abc', 'c'))");
+  expect(await whole("SELECT v, n FROM t")).toContain('{"row":[1,["axc",3]]}');
+});
+
 test("a live query with such a function ends with its error, and doesn't hold up commits", async () => {
   open({}, 3000);
   const folded = new Folded();
