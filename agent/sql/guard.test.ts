@@ -35,6 +35,15 @@ test("a statement that takes the compiler for long is refused", () => {
   expect(database.all(`SELECT ${sums(20)} FROM t`)).toEqual([]);
 });
 
+test("tables that compile a text are refused", () => {
+  const { refusal } = open();
+  for (const table of ["bytecode", "tables_used"]) {
+    expect(refusal(`SELECT 1 FROM ${table}('SELECT 1') AS x`)).toBe(`${table}() is not accepted`);
+    const written = `INSERT INTO t (n) SELECT 1 FROM ${table} WHERE stmt = 'SELECT 1'`;
+    expect(refusal(written, "write")).toBe(`${table}() is not accepted`);
+  }
+});
+
 test("functions that sort by an unbounded quicksort are refused", () => {
   const { refusal } = open();
   for (const call of [

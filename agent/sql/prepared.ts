@@ -10,6 +10,7 @@ import type { Database } from "../../wasm/database.ts";
 import { SqliteError } from "../../wasm/error.ts";
 import type { Statement } from "../../wasm/statement.ts";
 import type { GuardMode, SqlGuard } from "./guard.ts";
+import { joinsTooManyColumns } from "./join-columns.ts";
 
 /** A refusal of a statement, with the text that the client gets. */
 export class SqlRefused extends Error {
@@ -94,6 +95,7 @@ export class PreparedStatements {
       this.#bySql.set(sql, known);
       return known;
     }
+    if (joinsTooManyColumns(sql)) throw new SqlRefused("USING with more than 1000 columns");
     this.#guard.beginNotes();
     let statement: Statement;
     try {
