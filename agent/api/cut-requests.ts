@@ -12,16 +12,24 @@ const requestsMin = 8192;
 const pausesPerCollection = 2;
 
 export class CutRequests {
+  readonly #collect: () => void;
+  readonly #nowMs: () => number;
   #count = 0;
   #notBeforeMs = Number.NEGATIVE_INFINITY;
+
+  /** @param hooks default: the garbage collector and the machine's clock */
+  constructor(hooks: { readonly collect?: () => void; readonly nowMs?: () => number } = {}) {
+    this.#collect = hooks.collect ?? (() => Bun.gc(true));
+    this.#nowMs = hooks.nowMs ?? (() => performance.now());
+  }
 
   note(): void {
     this.#count++;
     if (this.#count < requestsMin) return;
-    const begunMs = performance.now();
+    const begunMs = this.#nowMs();
     if (begunMs < this.#notBeforeMs) return;
-    Bun.gc(true);
-    const endMs = performance.now();
+    this.#collect();
+    const endMs = this.#nowMs();
     this.#count = 0;
     this.#notBeforeMs = endMs + pausesPerCollection * (endMs - begunMs);
   }

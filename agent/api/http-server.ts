@@ -29,6 +29,8 @@ export interface HttpServerOptions {
   readonly bodyMs?: number;
   /** After which a TCP connection without a request is closed; at most 255. */
   readonly idleSeconds?: number;
+  /** Of requests that ended before their body had come. */
+  readonly cutRequests?: Pick<CutRequests, "note">;
   /** A handler threw: our fault, answered with 500. */
   readonly onFault: (error: unknown) => void;
 }
@@ -97,13 +99,14 @@ class Carrier {
   readonly #options: HttpServerOptions;
   readonly #idleSeconds: number;
   readonly #lateBodies: LateBodies;
-  readonly #cutRequests = new CutRequests();
+  readonly #cutRequests: Pick<CutRequests, "note">;
 
   /** @param idleSeconds 0 for no limit */
   constructor(options: HttpServerOptions, idleSeconds: number) {
     this.#options = options;
     this.#idleSeconds = idleSeconds;
     this.#lateBodies = new LateBodies(options.bodyMs ?? defaultBodyMs);
+    this.#cutRequests = options.cutRequests ?? new CutRequests();
   }
 
   /** What `Bun.serve` calls, and what is the same everywhere. */
