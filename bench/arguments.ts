@@ -41,6 +41,12 @@ export function readArguments(bench: Bench, args: readonly string[]): BenchArgum
   return { kind: "run", small: given.has("--small"), json: given.has("--json") };
 }
 
+/** What follows option `name`; undefined when it isn't given. */
+export function optionValue(args: readonly string[], name: string): string | undefined {
+  const at = args.indexOf(name);
+  return at < 0 ? undefined : args[at + 1];
+}
+
 /** Units of numbers. */
 const numbers: ReadonlySet<string> = new Set(["N", "MS", "PID"]);
 

@@ -61,6 +61,12 @@ export function machine(): Record<string, string | number> {
   };
 }
 
+/** A figure that nothing is compared with. */
+export function plainCase(name: string, unit: string, ours: number, checksum: string): BenchCase {
+  const noPeer = { peer: null, peer_name: null, peer_version: null, ratio: null };
+  return { case: name, unit, ours, ...noPeer, checksum };
+}
+
 /** Median of a non-empty list. */
 export function median(values: readonly number[]): number {
   return quantile(values, 0.5);

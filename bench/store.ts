@@ -17,6 +17,7 @@ import { existsSync, mkdtempSync, rmSync, statSync, writeFileSync } from "node:f
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { ClusterNode, until } from "../examples/cluster.ts";
+import { optionValue } from "./arguments.ts";
 import { type Bench, type BenchCase, type BenchResult, median } from "./harness.ts";
 import { digestKey } from "./own-store.ts";
 import { seededRandom } from "./seeded-random.ts";
@@ -69,13 +70,13 @@ export const store: Bench = {
     { name: "--chart", value: "FILE", what: "draws what it measured, as SVG" },
   ],
   async run({ small, args }): Promise<BenchResult> {
-    const binary = option(args, "--binary") ?? join(root, "dist", "patina");
+    const binary = optionValue(args, "--binary") ?? join(root, "dist", "patina");
     if (!existsSync(binary)) throw new Error(`${binary} is missing: run npm run build`);
     const sizes = small ? [1000] : [10_000, 100_000];
     if (!small && args.includes("--million")) sizes.push(1_000_000);
     const measured: Measured[] = [];
     for (const rows of sizes) measured.push(await measure(binary, rows, small));
-    const chart = option(args, "--chart");
+    const chart = optionValue(args, "--chart");
     if (chart !== undefined) await Bun.write(chart, chartOf(measured));
     const last = measured.at(-1) as Measured;
     return {
@@ -124,11 +125,6 @@ function growthOf(measured: readonly Measured[], of: (at: Measured) => number): 
 
 function rounded(value: number): number {
   return Number(value.toPrecision(3));
-}
-
-function option(args: readonly string[], name: string): string | undefined {
-  const at = args.indexOf(name);
-  return at < 0 ? undefined : args[at + 1];
 }
 
 async function measure(binary: string, rows: number, small: boolean): Promise<Measured> {

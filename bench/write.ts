@@ -16,8 +16,10 @@
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { optionValue } from "./arguments.ts";
+import { type BenchAgent, post, startBenchAgent, startConstant } from "./bench-agent.ts";
 import { closedLoop } from "./closed-loop.ts";
-import { type Bench, type BenchCase, type BenchResult, median } from "./harness.ts";
+import { type Bench, type BenchCase, type BenchResult, median, plainCase } from "./harness.ts";
 import { openLoop } from "./open-loop.ts";
 import { openPlain } from "./own-store.ts";
 import { seededRandom } from "./seeded-random.ts";
@@ -34,8 +36,7 @@ export const write: Bench = {
   what: "single-row transactions over the Unix socket: 1 and 32 connections, normal and full durability",
   options: [{ name: "--rounds", value: "N", what: "how often; 3" }],
   async run({ small, args }): Promise<BenchResult> {
-    const at = args.indexOf("--rounds");
-    const rounds = small ? 1 : Number(at < 0 ? 3 : args[at + 1]);
+    const rounds = small ? 1 : Number(optionValue(args, "--rounds") ?? 3);
     const rows = small ? 200 : 10_000;
     const requests = small ? 200 : 12_000;
     const updates = createUpdates(rows, requests);
@@ -44,9 +45,9 @@ export const write: Bench = {
     const cases: BenchCase[] = [];
     const summary: Record<string, number | string | null> = {};
     try {
-      await using normal = await startAgent(join(folder, "normal"), rows, "normal");
-      await using full = await startAgent(join(folder, "full"), rows, "full");
-      const answer = await post(normal.socket, bodies[0] as string);
+      await using normal = await startAgent(rows, "normal");
+      await using full = await startAgent(rows, "full");
+      const answer = await post(normal.socket, path, bodies[0] as string);
       writeFileSync(join(folder, "answer"), answer);
       await using constant = await startConstant(join(folder, "c.sock"), join(folder, "answer"));
       const rates = new Map<string, number[]>();
@@ -57,7 +58,7 @@ export const write: Bench = {
         note("sqlite", plainRate(join(folder, `plain-${round}.db`), rows, updates));
         for (const connections of connectionCounts) {
           for (const [name, socket, count] of [
-            ["constant", constant.socket, requests],
+            ["constant", constant.where, requests],
             ["normal", normal.socket, requests],
             ["full", full.socket, Math.ceil(requests / 6)],
           ] as const) {
@@ -150,60 +151,7 @@ function plainRate(file: string, rows: number, updates: readonly (string | numbe
   return updates.length / ((performance.now() - begunMs) / 1000);
 }
 
-interface Server extends AsyncDisposable {
-  readonly socket: string;
-}
-
-async function startAgent(
-  folder: string,
-  rows: number,
-  durability: "normal" | "full",
-): Promise<Server> {
-  const schema = `${folder}.sql`;
-  const config = `${folder}.toml`;
-  writeFileSync(schema, schemaSql);
-  writeFileSync(config, `[store]\ndurability = "${durability}"\n`);
-  const main = join(import.meta.dir, "..", "agent", "main.ts");
-  const child = Bun.spawn(
-    [
-      ...[process.execPath, main, "agent", "--json", "--config", config],
-      ...["--data-dir", folder, "--schema", schema],
-    ],
-    { stdout: "pipe", stderr: "ignore" },
-  );
-  const { value } = await child.stdout.getReader().read();
-  const { socket } = JSON.parse(new TextDecoder().decode(value)) as { socket: string };
-  await post(socket, JSON.stringify([fillSql(rows)]));
-  return { socket, [Symbol.asyncDispose]: () => end(child) };
-}
-
-async function startConstant(socket: string, file: string): Promise<Server> {
-  const script = join(import.meta.dir, "constant-server.ts");
-  const child = Bun.spawn([process.execPath, script, socket, file], { stdout: "pipe" });
-  await child.stdout.getReader().read();
-  return { socket, [Symbol.asyncDispose]: () => end(child) };
-}
-
-async function end(child: Bun.Subprocess): Promise<void> {
-  child.kill("SIGKILL");
-  await child.exited;
-}
-
-async function post(socket: string, body: string): Promise<string> {
-  const response = await fetch(`http://bench${path}`, {
-    method: "POST",
-    unix: socket,
-    headers: { "content-type": "application/json" },
-    body,
-  });
-  const answer = await response.text();
-  if (!response.ok) throw new Error(`${response.status} ${answer}`);
-  return answer;
-}
-
-function plainCase(name: string, unit: string, ours: number, checksum: string): BenchCase {
-  return {
-    ...{ case: name, unit, ours, checksum },
-    ...{ peer: null, peer_name: null, peer_version: null, ratio: null },
-  };
+function startAgent(rows: number, durability: "normal" | "full"): Promise<BenchAgent> {
+  const config = `[store]\ndurability = "${durability}"\n`;
+  return startBenchAgent({ schemaSql, config, fill: [fillSql(rows)] });
 }
