@@ -61,7 +61,7 @@ export class StoreThread {
   readonly #options: StoreThreadOptions;
   readonly #startedMs = Date.now();
   readonly #clock = new WallClock();
-  readonly #pace = new TurnPace();
+  readonly #pace = new TurnPace(() => this.#readiness.isReady());
   readonly #meter = new TurnMeter();
   readonly #opened: OpenedStore;
   readonly #wal: WalUpkeep;

@@ -386,14 +386,14 @@ export class Replica {
     const index = this.#index;
     if (index === undefined) return;
     this.#aim(nowMs);
+    index.recent.expire(nowMs);
     const { isBusy } = this.#work;
-    // Work and the rest take turns. Of the rest, only the cut does nothing with the store.
-    this.#isWorkTurn = !this.#isWorkTurn || (isBusy && !index.image.hasWork);
+    // Work and the rest take turns, where there is any.
+    this.#isWorkTurn = !this.#isWorkTurn || !this.#hasRest(index, nowMs);
     if (this.#work.hasWork && this.#isWorkTurn) {
       this.#workSlice(nowMs, replies);
       return;
     }
-    index.recent.expire(nowMs);
     if (this.#restamping !== undefined && !isBusy) {
       this.#restampSlice(this.#restamping, nowMs, replies);
     } else if (index.image.hasWork) {
@@ -405,6 +405,15 @@ export class Replica {
       if (this.isBuilt || this.#rowAnswers?.isSending) this.#rowAnswers?.tick(nowMs, replies);
       this.#reportChange(replies);
     }
+  }
+
+  /** Something other than work on peers' changes is due. Of that, only the cut does nothing with the store. */
+  #hasRest({ image }: RowIndex, nowMs: number): boolean {
+    if (image.hasWork) return true;
+    if (this.#work.isBusy) return false;
+    if (this.#restamping !== undefined) return true;
+    const dueMs = this.isBuilt ? (this.#rowAnswers?.dueMs ?? nowMs) : this.#rebuildDueMs;
+    return dueMs <= nowMs || this.#rowAnswers?.isSending === true;
   }
 
   /** Wall clock in ms at which `tick` is wanted; a time in the past means as soon as others had a turn. */
