@@ -12,7 +12,7 @@ const entriesMin = 4;
 
 export class IntTable {
   /** Integers of an entry. */
-  readonly #fields: number;
+  readonly fields: number;
   #segments: Int32Array[] = [];
   /** Entries up to here are in use, or were. */
   #end = 0;
@@ -21,12 +21,22 @@ export class IntTable {
 
   /** @param fields of an entry; 32 bits each, signed */
   constructor(fields: number) {
-    this.#fields = fields;
+    this.fields = fields;
   }
 
   /** All entries have lower numbers. */
   get end(): number {
     return this.#end;
+  }
+
+  /** For whoever goes through all entries: of each {@link fields} integers, one entry behind the other. */
+  get segments(): readonly Int32Array[] {
+    return this.#segments;
+  }
+
+  /** How many entries that are in use, or were, stand in one of {@link segments}. */
+  entriesIn(segment: number): number {
+    return Math.min(segmentEntries, this.#end - segment * segmentEntries);
   }
 
   get bytes(): number {
@@ -37,12 +47,12 @@ export class IntTable {
 
   get(entry: number, field: number): number {
     const segment = this.#segments[entry >> segmentBits] as Int32Array;
-    return segment[(entry & segmentMask) * this.#fields + field] as number;
+    return segment[(entry & segmentMask) * this.fields + field] as number;
   }
 
   set(entry: number, field: number, value: number): void {
     const segment = this.#segments[entry >> segmentBits] as Int32Array;
-    segment[(entry & segmentMask) * this.#fields + field] = value;
+    segment[(entry & segmentMask) * this.fields + field] = value;
   }
 
   /** @returns the number of one that isn't in use; what its fields hold isn't said */
@@ -60,7 +70,7 @@ export class IntTable {
     const last = this.#segments.at(-1);
     if (place === 0 && entry > 0) this.#segments.push(this.#made(segmentEntries));
     else if (last === undefined) this.#segments.push(this.#made(entriesMin));
-    else if (place * this.#fields === last.length) {
+    else if (place * this.fields === last.length) {
       const grown = this.#made(place * 2);
       grown.set(last);
       this.#segments[this.#segments.length - 1] = grown;
@@ -69,6 +79,6 @@ export class IntTable {
   }
 
   #made(entries: number): Int32Array {
-    return new Int32Array(entries * this.#fields);
+    return new Int32Array(entries * this.fields);
   }
 }

@@ -13,7 +13,8 @@ import type { KeyHolders } from "./key-holders.ts";
 import { keySeparator, textHash } from "./key-text.ts";
 import { LinkedBuckets, none } from "./linked-buckets.ts";
 import type { HeldRow } from "./row.ts";
-import { readPair, type TextChunks, type TextPlace, TextStore } from "./text-store.ts";
+import { RowsSnapshot } from "./rows-snapshot.ts";
+import { type TextPlace, TextStore } from "./text-store.ts";
 
 /** Of a keyed query: whom it tells which keys it holds. */
 export interface Holding {
@@ -161,41 +162,23 @@ export class PackedRows {
 
   /** Rows as they are now, by row id: to be read while they become others. */
   snapshot(): RowsSnapshot {
-    const places = this.#sortedPlaces();
-    const count = places.length;
-    const ids = new Float64Array(count);
-    const where = new Int32Array(count * 2);
-    for (let i = 0; i < count; i++) {
-      const place = places[i] as number;
-      ids[i] = this.rowIdAt(place);
-      where[i * 2] = this.#table.get(place, chunk);
-      where[i * 2 + 1] = this.#table.get(place, at);
+    const { segments, fields } = this.#table;
+    const ids = new Float64Array(this.#count);
+    const where = new Int32Array(this.#count * 2);
+    let count = 0;
+    // Of a large result this is one turn's work: 100,000 rows take a millisecond.
+    for (const [i, segment] of segments.entries()) {
+      const end = this.#table.entriesIn(i) * fields;
+      for (let field = 0; field < end; field += fields) {
+        if (segment[field + chunk] === nowhere) continue;
+        const low = (segment[field + rowIdLow] as number) >>> 0;
+        ids[count] = low + (segment[field + rowIdHigh] as number) * 2 ** 32;
+        where[count * 2] = segment[field + chunk] as number;
+        where[count * 2 + 1] = segment[field + at] as number;
+        count++;
+      }
     }
     return new RowsSnapshot(this.#texts.chunks(), ids, where);
-  }
-
-  #sortedPlaces(): Float64Array {
-    const places = new Float64Array(this.#count);
-    const end = this.#table.end;
-    let count = 0;
-    let isSorted = true;
-    let [lastId, least, most] = [0, Number.POSITIVE_INFINITY, 0];
-    for (let place = 0; place < end; place++) {
-      if (!this.isRow(place)) continue;
-      places[count++] = place;
-      const rowId = this.rowIdAt(place);
-      isSorted &&= rowId > lastId;
-      lastId = rowId;
-      least = Math.min(least, rowId);
-      most = Math.max(most, rowId);
-    }
-    if (isSorted) return places;
-    if ((most - least + 1) * end > Number.MAX_SAFE_INTEGER) {
-      return places.sort((a, b) => this.rowIdAt(a) - this.rowIdAt(b));
-    }
-    // As one number each they are sorted many times faster.
-    const keys = places.map((place) => (this.rowIdAt(place) - least) * end + place);
-    return keys.sort().map((key) => key % end);
   }
 
   #begin(): [IntTable, TextStore, LinkedBuckets] {
@@ -281,32 +264,6 @@ export class PackedRows {
     for (let row = rows.first(hash); row !== none; row = rows.after(row)) {
       const { first } = this.#texts.read(this.#textPlace(row));
       if (first.split(keySeparator)[table] === key) yield row;
-    }
-  }
-}
-
-/** Rows as they were when it was taken. */
-export class RowsSnapshot {
-  readonly #chunks: TextChunks;
-  readonly #ids: Float64Array;
-  /** Two numbers a row. */
-  readonly #where: Int32Array;
-
-  constructor(chunks: TextChunks, ids: Float64Array, where: Int32Array) {
-    this.#chunks = chunks;
-    this.#ids = ids;
-    this.#where = where;
-  }
-
-  get count(): number {
-    return this.#ids.length;
-  }
-
-  *rows(): IterableIterator<HeldRow> {
-    for (const [i, rowId] of this.#ids.entries()) {
-      const buffer = this.#chunks[this.#where[i * 2] as number] as Buffer;
-      const { first, second } = readPair(buffer, this.#where[i * 2 + 1] as number);
-      yield { identity: first, row: { rowId, cells: second } };
     }
   }
 }
