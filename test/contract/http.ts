@@ -574,7 +574,7 @@ export function httpContract(
       await http.transact(`["DELETE FROM tests WHERE id = ${id}"]`);
       expect(await http.cells(JSON.stringify(who))).toEqual([`[null,"deleted","${site}",1]`]);
       // It is computed when it is asked for.
-      const live = await http.ask("POST", "/v1/subscriptions", JSON.stringify(who));
+      const live = await http.ask("POST", "/v1/subscriptions", JSON.stringify(joined));
       expect([live.status, live.text]).toEqual([
         400,
         '{"error":"patina_changes changes unseen: it can\'t be subscribed to"}',
