@@ -1,15 +1,8 @@
 import { expect, test } from "bun:test";
 import type { PeerId, StoreReply, StoreRequest } from "../../core/node/border.ts";
-import {
-  type HangWatch,
-  type LinkMessage,
-  type NetCarrierHooks,
-  type NetMessage,
-  type NetOptions,
-  type NetReport,
-  type StartCarrier,
-  startNet,
-} from "./link.ts";
+import { until } from "../../test/until.ts";
+import { type HangWatch, type NetCarrierHooks, type StartCarrier, startNet } from "./link.ts";
+import type { LinkMessage, NetMessage, NetOptions, NetReport } from "./messages.ts";
 
 const options: NetOptions = {
   nodeSeed: new Uint8Array(32),
@@ -86,13 +79,7 @@ function createWorld(hangWatch?: HangWatch) {
   };
   const replies = (index: number) =>
     life(index).sent.flatMap((message) => (message.kind === "replies" ? message.replies : []));
-  const untilLives = async (count: number) => {
-    const deadline = Date.now() + 5000;
-    while (lives.length < count) {
-      if (Date.now() > deadline) throw new Error(`${count} lives, got ${lives.length}`);
-      await Bun.sleep(1);
-    }
-  };
+  const untilLives = (count: number) => until(`${count} lives`, () => lives.length >= count);
   return { link, life, lives, requests, reports, replies, untilLives };
 }
 
@@ -230,7 +217,7 @@ test("a net thread that doesn't answer is ended and started again; one that does
   expect(pings(life(0).sent)).toBe(0);
   life(0).hooks.onMessage(listens);
   for (let answered = 0; answered < 5; answered++) {
-    while (pings(life(0).sent) === answered) await Bun.sleep(1);
+    await until(() => pings(life(0).sent) > answered);
     life(0).hooks.onMessage({ kind: "alive" });
   }
   await untilLives(2);
@@ -246,7 +233,7 @@ test("a net thread that doesn't answer is ended and started again; one that does
 test("an answer that lay unread while this thread was busy counts", async () => {
   const { life, reports } = createWorld({ turnMs: 10, silentTurnsMax: 3 });
   life(0).hooks.onMessage(listens);
-  while (pings(life(0).sent) === 0) await Bun.sleep(1);
+  await until(() => pings(life(0).sent) > 0);
   // As a Worker's message does, it comes in the turn after.
   setTimeout(() => life(0).hooks.onMessage({ kind: "alive" }), 0);
   const untilMs = performance.now() + 200;

@@ -10,7 +10,7 @@ import { NodeMachine } from "../../core/node/node-machine.ts";
 import { type NodeTuning, nodeDefaults } from "../../core/node/options.ts";
 import { zstd } from "../host/zstd.ts";
 import type { Agreed } from "./agreements.ts";
-import type { NetOptions } from "./link.ts";
+import type { NetOptions } from "./messages.ts";
 
 /** What the net side needs of `NodeMachine`. */
 export interface Machine {

@@ -18,7 +18,7 @@ import type { KnownMember } from "../swarm/neighbourhood.ts";
 import { type Swarm, startSwarm } from "../swarm/swarm.ts";
 import { UDX } from "../udx/index.ts";
 import type { Agreed } from "./agreements.ts";
-import type { LinkMessage, NetAnswer, NetMessage, NetOptions, NetQuestion } from "./link.ts";
+import type { LinkMessage, NetAnswer, NetMessage, NetOptions, NetQuestion } from "./messages.ts";
 import type { CreateMachine, Machine } from "./net-machine.ts";
 import { warmUpNet } from "./net-warm-up.ts";
 

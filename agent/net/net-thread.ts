@@ -12,7 +12,7 @@
 
 import { type MessagePort, receiveMessageOnPort } from "node:worker_threads";
 import { askForSlice, netSliceMs } from "../host/time-slice.ts";
-import type { LinkMessage } from "./link.ts";
+import type { LinkMessage } from "./messages.ts";
 import { createMachine } from "./net-machine.ts";
 import { createNetRunner } from "./net-runner.ts";
 

@@ -4,7 +4,7 @@
  * @module
  */
 
-import type { NetReport } from "../../agent/net/link.ts";
+import type { NetReport } from "../../agent/net/messages.ts";
 
 const [command, folder] = process.argv.slice(2);
 

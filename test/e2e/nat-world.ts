@@ -12,7 +12,7 @@
  * @module
  */
 
-import type { NetOptions } from "../../agent/net/link.ts";
+import type { NetOptions } from "../../agent/net/messages.ts";
 import { startBootstrap } from "../../agent/swarm/bootstrap.ts";
 import { missingProgram } from "../real.ts";
 import { until } from "../until.ts";

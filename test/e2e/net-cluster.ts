@@ -5,7 +5,7 @@
  */
 
 import { join } from "node:path";
-import type { NetOptions } from "../../agent/net/link.ts";
+import type { NetOptions } from "../../agent/net/messages.ts";
 import { startBootstrap } from "../../agent/swarm/bootstrap.ts";
 import { until } from "../until.ts";
 import type { PeerCommand, PeerEvent } from "./net-peer.ts";

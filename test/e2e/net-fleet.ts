@@ -6,7 +6,7 @@
  * @module
  */
 
-import type { NetAnswer, NetMessage, NetOptions, SwarmStatus } from "../../agent/net/link.ts";
+import type { NetAnswer, NetMessage, NetOptions, SwarmStatus } from "../../agent/net/messages.ts";
 import { createMachine } from "../../agent/net/net-machine.ts";
 import { createNetRunner, type NetRunner } from "../../agent/net/net-runner.ts";
 import { startBootstrap } from "../../agent/swarm/bootstrap.ts";

@@ -5,7 +5,8 @@
  * @module
  */
 
-import { type NetOptions, startNet } from "../../agent/net/link.ts";
+import { startNet } from "../../agent/net/link.ts";
+import type { NetOptions } from "../../agent/net/messages.ts";
 import { HlcClock } from "../../core/clock/hlc-clock.ts";
 import { hlcZero, siteOfHex } from "../../core/clock/stamp.ts";
 import type { StoreReply, StoreRequest } from "../../core/node/border.ts";

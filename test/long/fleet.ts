@@ -13,7 +13,7 @@ import { availableParallelism, loadavg, tmpdir } from "node:os";
 import { join } from "node:path";
 import { parseArgs } from "node:util";
 import { buildDefaults } from "../../agent/build.ts";
-import type { SwarmStatus } from "../../agent/net/link.ts";
+import type { SwarmStatus } from "../../agent/net/messages.ts";
 import { startBootstrap } from "../../agent/swarm/bootstrap.ts";
 import { ClusterNode, until } from "../../examples/cluster.ts";
 import { isOneGraph } from "../e2e/net-fleet.ts";

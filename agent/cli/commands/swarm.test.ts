@@ -1,7 +1,7 @@
 import { expect, test } from "bun:test";
 import type { PeerId } from "../../../core/node/border.ts";
 import { snakeCased } from "../../config/snake-case.ts";
-import type { SwarmStatus } from "../../net/link.ts";
+import type { SwarmStatus } from "../../net/messages.ts";
 import type { PeerStatus } from "../../swarm/peer-status.ts";
 import { formatSwarm } from "./swarm.ts";
 

@@ -6,7 +6,7 @@
 
 import type { SqlValue } from "../../../core/row/value.ts";
 import type { SnakeCased } from "../../config/snake-case.ts";
-import type { SwarmStatus } from "../../net/link.ts";
+import type { SwarmStatus } from "../../net/messages.ts";
 import type { PeerStatus } from "../../swarm/peer-status.ts";
 import { clientOf, readyAnswerMsMax } from "../agent-client.ts";
 import type { GlobalOptions } from "../global-options.ts";
