@@ -25,19 +25,14 @@
 import { openReader, openWriter, settleWriter } from "../../agent/data/database-files.ts";
 import { StartFailure } from "../../agent/start-failure.ts";
 import { seededRandom } from "../../bench/seeded-random.ts";
-import { bytesToHex } from "../../core/bytes/hex.ts";
-import { ByteWriter } from "../../core/bytes/writer.ts";
-import { writeRowBlock } from "../../core/change/row-block.ts";
 import { HlcClock } from "../../core/clock/hlc-clock.ts";
-import { isLive } from "../../core/clock/row-clock.ts";
-import { hlcZero, type Site } from "../../core/clock/stamp.ts";
+import { hlcZero } from "../../core/clock/stamp.ts";
 import type { Digester } from "../../core/row/digest.ts";
-import { decodeKey, encodeKey } from "../../core/row/key.ts";
-import { type RowState, stampOfRow } from "../../core/row/row-state.ts";
+import { decodeKey } from "../../core/row/key.ts";
+import { stampOfRow } from "../../core/row/row-state.ts";
 import type { SqlValue } from "../../core/row/value.ts";
 import { versionsReserved } from "../../core/store/kept-clock.ts";
 import { type LocalWrite, MapStore } from "../../core/store/map-store.ts";
-import type { ScanPosition } from "../../core/store/row-store.ts";
 import { SqliteStore } from "../../core/store/sqlite-store.ts";
 import { SQLITE_CANTOPEN, SQLITE_FULL, SQLITE_IOERR } from "../../wasm/constants.ts";
 import { type Database, openDatabase } from "../../wasm/database.ts";
@@ -47,8 +42,17 @@ import { FaultyVfs } from "../../wasm/vfs/faulty.ts";
 import { type DiskCall, type DiskCounts, FaultyDisk } from "../../wasm/vfs/faulty-disk.ts";
 import type { CheckpointSync } from "../../wasm/vfs/vfs.ts";
 import { VfsError } from "../../wasm/vfs/vfs-error.ts";
-import { schemaOf } from "../generators/sqlite-store.ts";
 import { createDigester, siteOf } from "../model/history.ts";
+import { Draws, schema, type TableModel, tables } from "./faulty-store-draws.ts";
+import {
+  checkTables,
+  type State,
+  same,
+  scanStates,
+  textOf,
+  textOfRows,
+  textOfState,
+} from "./faulty-store-states.ts";
 
 export interface HistoryOptions {
   readonly seed: number;
@@ -88,35 +92,6 @@ export interface HistoryReport {
   readonly disk: DiskCounts;
 }
 
-const schema = schemaOf(`
-  CREATE TABLE instances (id TEXT PRIMARY KEY NOT NULL, service TEXT, status TEXT, weight INTEGER);
-  CREATE INDEX instances_by_service ON instances (service, status);
-  CREATE TABLE routes (
-    host TEXT NOT NULL, port INTEGER NOT NULL, body BLOB, PRIMARY KEY (host, port)
-  ) WITHOUT ROWID;
-  CREATE TABLE leases (n INTEGER PRIMARY KEY NOT NULL, owner TEXT, note TEXT);
-`);
-
-interface TableModel {
-  readonly keys: readonly string[];
-  readonly values: readonly string[];
-}
-
-const tables: Readonly<Record<string, TableModel>> = {
-  instances: { keys: ["id"], values: ["service", "status", "weight"] },
-  leases: { keys: ["n"], values: ["note", "owner"] },
-  routes: { keys: ["host", "port"], values: ["body"] },
-};
-
-/** After a commit. */
-interface State {
-  readonly rows: MapStore;
-  /** As this site counts its commits. */
-  readonly version: number;
-  /** A value that the agent keeps beside the rows. */
-  readonly probe: number;
-}
-
 /** What a checkpoint in steps needs. */
 interface Round {
   readonly sync: CheckpointSync;
@@ -138,7 +113,7 @@ export async function runFaultyHistory(options: HistoryOptions): Promise<History
 }
 
 class World {
-  readonly #random: () => number;
+  readonly #draws: Draws;
   readonly #log: (line: string) => void;
   readonly #lines: string[] = [];
   readonly #disk: FaultyDisk;
@@ -148,7 +123,6 @@ class World {
   readonly #cachePages: number;
   readonly #walBytesKept: number;
   readonly #digester: Digester = createDigester();
-  readonly #peers: Peer[];
   readonly #counts: HistoryCounts = createCounts();
   #nowMs = 1_764_000_000_000;
   #history: State[];
@@ -160,7 +134,6 @@ class World {
   #mayHaveLost = false;
   /** A sync of the WAL failed: until a restart nothing may be acknowledged any more. */
   #isDistrusted = false;
-  #strangers = 0;
   #clock!: HlcClock;
   #round: Round | undefined;
   /** Steps of the round that have been done. */
@@ -168,9 +141,6 @@ class World {
   /** The last frame before the mark. */
   #markFrame = 0;
   #ahead: CopyAhead | undefined;
-  get #syncedTo(): number {
-    return this.#stage;
-  }
   /** The state at its mark. */
   #mark = 0;
   #writer: Database | undefined;
@@ -178,16 +148,16 @@ class World {
   #store!: SqliteStore;
 
   constructor({ seed, log }: HistoryOptions) {
-    this.#random = seededRandom(seed);
+    this.#draws = new Draws(seededRandom(seed), this.#digester);
     this.#log = log ?? (() => {});
-    this.#durability = this.#pick(["normal", "full"]);
-    this.#failedPages = this.#pick(["kept", "reverted"]);
-    this.#cachePages = this.#pick([2000, 10, 5]);
-    this.#walBytesKept = this.#pick([64 * 1024 * 1024, 0, 20_000]);
+    this.#durability = this.#draws.pick(["normal", "full"]);
+    this.#failedPages = this.#draws.pick(["kept", "reverted"]);
+    this.#cachePages = this.#draws.pick([2000, 10, 5]);
+    this.#walBytesKept = this.#draws.pick([64 * 1024 * 1024, 0, 20_000]);
     this.#disk = new FaultyDisk({
       random: seededRandom(seed ^ 0x5eed),
       failedPages: this.#failedPages,
-      shortShare: this.#pick([0, 0, 0.1]),
+      shortShare: this.#draws.pick([0, 0, 0.1]),
     });
     const bytes = seededRandom(seed ^ 0xb17e5);
     this.#vfs = new FaultyVfs(this.#disk, {
@@ -196,7 +166,6 @@ class World {
       },
       nowMs: () => this.#nowMs,
     });
-    this.#peers = [1, 2].map((index) => new Peer(siteOf(index), this.#digester));
     this.#history = [{ rows: new MapStore(this.#digester), version: 0, probe: 0 }];
     this.#say(`${this.#durability}, failed pages ${this.#failedPages}, cache ${this.#cachePages}`);
   }
@@ -207,7 +176,7 @@ class World {
 
   async run(steps: number): Promise<HistoryReport> {
     try {
-      this.#start(this.#below(2) === 0);
+      this.#start(this.#draws.below(2) === 0);
       for (let step = 0; step < steps; step++) await this.#step();
       // In the end the disk is a good one again, and the store as new.
       this.#restart("process", false);
@@ -221,18 +190,18 @@ class World {
   }
 
   async #step(): Promise<void> {
-    this.#nowMs += 1 + this.#below(800);
+    this.#nowMs += 1 + this.#draws.below(800);
     if (this.#isDistrusted) this.#leaveDistrust();
-    if (this.#disk.bytesMax < Number.POSITIVE_INFINITY && this.#below(4) === 0)
+    if (this.#disk.bytesMax < Number.POSITIVE_INFINITY && this.#draws.below(4) === 0)
       this.#commitForSure();
-    if (this.#below(4) === 0) this.#armFault();
-    const draw = this.#below(100);
+    if (this.#draws.below(4) === 0) this.#armFault();
+    const draw = this.#draws.below(100);
     if (draw < 38) this.#commit();
     else if (draw < 62) this.#merge();
     else if (draw < 66) this.#writeProbe();
     else if (draw < 69) this.#rollback();
     else if (draw < 72) this.#read();
-    else if (draw < 82) await this.#roundSteps(1 + this.#below(4));
+    else if (draw < 82) await this.#roundSteps(1 + this.#draws.below(4));
     else if (draw < 86) this.#checkpoint("PASSIVE");
     else if (draw < 88) this.#checkpoint("TRUNCATE");
     else if (draw < 91) this.#vacuum();
@@ -254,7 +223,7 @@ class World {
 
   #commit(): boolean {
     const { rows, version, probe } = this.#state;
-    const writes = this.#drawWrites(rows, 1 + this.#below(6));
+    const writes = this.#draws.writes(rows, 1 + this.#draws.below(6));
     const lastBefore = this.#clock.last;
     const done = this.#attempt(
       `commit of ${writes.length} rows`,
@@ -314,7 +283,7 @@ class World {
 
   #merge(): void {
     const { rows: before, version, probe } = this.#state;
-    const rows = this.#drawRemoteRows();
+    const rows = this.#draws.remoteRows(before, this.#nowMs);
     const next = before.copy();
     const changed = next.merge(rows).map((row) => row.changed);
     const state = { rows: next, version, probe };
@@ -346,7 +315,7 @@ class World {
   }
 
   #rollback(): void {
-    const writes = this.#drawWrites(this.#state.rows, 1 + this.#below(6));
+    const writes = this.#draws.writes(this.#state.rows, 1 + this.#draws.below(6));
     const done = this.#attempt("rollback", () => {
       this.#execute(writes);
       this.#store.rollback();
@@ -355,7 +324,7 @@ class World {
   }
 
   #read(): void {
-    this.#attempt("read", () => this.#checkTables());
+    this.#attempt("read", () => checkTables(this.#state.rows, this.#reader as Database));
   }
 
   /**
@@ -385,7 +354,7 @@ class World {
         return;
       case 1:
         await this.#attemptSync("round: the WAL is synced", () => sync.syncWal());
-        if (this.#syncedTo === 2) this.#floor = Math.max(this.#floor, this.#mark);
+        if (this.#hasReached(2)) this.#floor = Math.max(this.#floor, this.#mark);
         return;
       case 2:
         this.#attempt("round: some is copied ahead", () => {
@@ -406,7 +375,7 @@ class World {
         return;
       case 4:
         await this.#attemptSync("round: the database is synced", () => sync.syncDatabase());
-        if (this.#syncedTo === 5) this.#counts.rounds += 1;
+        if (this.#hasReached(5)) this.#counts.rounds += 1;
         return;
       default:
         return;
@@ -431,6 +400,11 @@ class World {
       this.#stage += 1;
     });
     if (this.#isDistrusted && this.#failedPages === "reverted") this.#mayHaveLost = true;
+  }
+
+  /** After an attempt: TypeScript takes the stage for what it was before. */
+  #hasReached(stage: number): boolean {
+    return this.#stage === stage;
   }
 
   /** Before its end too: what it owes the disk is paid by whoever cuts the WAL. */
@@ -484,12 +458,12 @@ class World {
       const isSync = this.#disk.counts.failedSyncs > failedSyncs;
       if (isSync && /-wal/.test(thrown.message)) this.#isDistrusted = true;
       if (isSync && this.#failedPages === "reverted") this.#mayHaveLost = true;
-      if (this.#disk.isStopped) this.#restart(this.#pick(["process", "power"]));
+      if (this.#disk.isStopped) this.#restart(this.#draws.pick(["process", "power"]));
       else this.#goOnAfter(thrown);
       return false;
     }
     // In a call that SQLite can do without, such as cutting the WAL to a size.
-    if (this.#disk.isStopped) this.#restart(this.#pick(["process", "power"]));
+    if (this.#disk.isStopped) this.#restart(this.#draws.pick(["process", "power"]));
     return true;
   }
 
@@ -510,7 +484,7 @@ class World {
     // What a file system took back under the WAL can't be read any more. The agent is to restart.
     if (this.#isDistrusted && this.#failedPages === "reverted") return;
     this.#check();
-    if (!this.#isDistrusted && this.#below(2) === 0) this.#commitForSure();
+    if (!this.#isDistrusted && this.#draws.below(2) === 0) this.#commitForSure();
   }
 
   /** There is room and no fault: no restart is needed for the next commit. */
@@ -529,17 +503,17 @@ class World {
       // It may have nothing to do. What it does can't be relied on: the floor stays.
       this.#attempt("checkpoint after a failed sync", () => this.#connection.checkpoint("PASSIVE"));
     }
-    this.#restart(this.#pick(["process", "process", "power"]));
+    this.#restart(this.#draws.pick(["process", "process", "power"]));
   }
 
   #armFault(): void {
-    const draw = this.#below(10);
-    if (draw < 4) this.#disk.inject({ kind: "stop", after: this.#below(40) });
-    else if (draw < 5) this.#disk.bytesMax = this.#disk.bytesUsed + this.#below(6) * 4096;
+    const draw = this.#draws.below(10);
+    if (draw < 4) this.#disk.inject({ kind: "stop", after: this.#draws.below(40) });
+    else if (draw < 5) this.#disk.bytesMax = this.#disk.bytesUsed + this.#draws.below(6) * 4096;
     else {
-      const call = this.#pick(faultyCalls);
-      const code = call === "pwrite" || call === "fdatasync" ? this.#pick(codes) : "EIO";
-      const [after, times] = [this.#below(12), 1 + this.#below(3)];
+      const call = this.#draws.pick(faultyCalls);
+      const code = call === "pwrite" || call === "fdatasync" ? this.#draws.pick(codes) : "EIO";
+      const [after, times] = [this.#draws.below(12), 1 + this.#draws.below(3)];
       this.#disk.inject({ kind: "error", call, after, times, code });
       this.#say(`armed: ${call} fails with ${code} after ${after}, ${times} times`);
       return;
@@ -557,10 +531,10 @@ class World {
     this.#say("stop in order");
     this.#close();
     this.#disk.restart("process");
-    this.#start(this.#below(3) === 0);
+    this.#start(this.#draws.below(3) === 0);
   }
 
-  #restart(after: "process" | "power", withFaults: boolean = this.#below(3) === 0): void {
+  #restart(after: "process" | "power", withFaults: boolean = this.#draws.below(3) === 0): void {
     this.#die(after);
     this.#start(withFaults);
   }
@@ -609,7 +583,7 @@ class World {
         if (this.#disk.counts.failedSyncs > failedSyncs && this.#failedPages === "reverted") {
           this.#mayHaveLost = true;
         }
-        this.#die(this.#pick(["process", "power"]));
+        this.#die(this.#draws.pick(["process", "power"]));
       }
     }
     this.#disk.calm();
@@ -684,7 +658,7 @@ class World {
     if (this.#mayHaveLost || index !== last) this.#unanswered = [];
     this.#floor = Math.min(this.#floor, index);
     this.#mayHaveLost = false;
-    this.#checkTables();
+    checkTables(this.#state.rows, this.#reader as Database);
   }
 
   /** After a crash the count goes on above all that were given, with a gap that is bounded. */
@@ -702,7 +676,7 @@ class World {
     this.#disk.calm();
     same("rows held", this.#found(), textOfState(this.#state));
     same("version", this.#store.version, this.#state.version);
-    this.#checkTables();
+    checkTables(this.#state.rows, this.#reader as Database);
   }
 
   #found(): string {
@@ -712,222 +686,11 @@ class World {
     });
   }
 
-  /** The tables, on the connection that only reads, show what is held. */
-  #checkTables(): void {
-    const { rows } = this.#state;
-    for (const [name, { keys, values }] of Object.entries(tables)) {
-      const shown = (this.#reader as Database).all(`SELECT ${[...keys, ...values]} FROM ${name}`);
-      const expected = [...rows.states()]
-        .filter(({ table, clock }) => table === name && isLive(clock))
-        .map(({ key, cells }) => [
-          ...(decodeKey(key) as SqlValue[]),
-          ...values.map((column) => {
-            const cell = cells.find((one) => one.column === column);
-            return cell === undefined || isUnshown(column, cell.value) ? null : cell.value;
-          }),
-        ]);
-      same(`table ${name}`, shown.map(textOf).sort().join(), expected.map(textOf).sort().join());
-    }
-    const unshown = new Map<string, number>();
-    for (const { table, clock, cells } of rows.states()) {
-      if (!isLive(clock)) continue;
-      const known = tables[table];
-      const columns = known === undefined ? [""] : [];
-      if (known !== undefined) {
-        for (const { column, value } of cells) {
-          if (!known.values.includes(column) || isUnshown(column, value)) columns.push(column);
-        }
-      }
-      for (const column of columns) {
-        const name = `${table}.${column}`;
-        unshown.set(name, (unshown.get(name) ?? 0) + 1);
-      }
-    }
-    const counted = (this.#reader as Database)
-      .all("SELECT tbl, col, cells FROM patina_unshown WHERE cells <> 0")
-      .map(([table, column, cells]) => `${table}.${column} ${cells}`);
-    const expected = [...unshown].map(([name, count]) => `${name} ${count}`);
-    same("unshown", counted.sort().join(), expected.sort().join());
-  }
-
-  // Draws.
-
-  #drawWrites(rows: MapStore, count: number): LocalWrite[] {
-    const writes = new Map<string, LocalWrite>();
-    for (let n = 0; n < count; n++) {
-      const ref = this.#drawKey();
-      const held = rows.read([ref])[0];
-      const isShown =
-        held === undefined || !held.cells.some((cell) => isUnshown(cell.column, cell.value));
-      // A value that isn't shown is replaced only where the shown one is: not what is tested here.
-      if (!isShown) continue;
-      const name = `${ref.table} ${bytesToHex(ref.key)}`;
-      if (this.#below(5) === 0) {
-        writes.set(name, { kind: "delete", ...ref });
-        continue;
-      }
-      const all = (tables[ref.table] as TableModel).values;
-      const live = held !== undefined && isLive(held.clock);
-      const columns = live ? [this.#pick(all)] : all;
-      const values = new Map(columns.map((column) => [column, this.#drawValue(column)]));
-      for (const column of columns) {
-        // To a schema a missing cell shows NULL already; the model has none.
-        const isMissing = live && !held.cells.some((cell) => cell.column === column);
-        if (isMissing && values.get(column) === null) values.set(column, "");
-      }
-      writes.set(name, { kind: "put", ...ref, values });
-    }
-    return [...writes.values()];
-  }
-
-  #drawRemoteRows(): readonly RowState[] {
-    const isStranger = this.#below(6) === 0;
-    if (isStranger) this.#strangers += 1;
-    const peer = isStranger
-      ? new Peer(siteOf(100 + this.#strangers), this.#digester)
-      : this.#pick(this.#peers);
-    if (!isStranger && peer.sent.length > 0 && this.#below(5) === 0) return this.#pick(peer.sent);
-    if (this.#below(2) === 0) peer.hear([...this.#state.rows.states()]);
-    const count = this.#below(8) === 0 ? 30 : 1 + this.#below(5);
-    const writes: LocalWrite[] = [];
-    for (let n = 0; n < count; n++) {
-      const ref =
-        this.#below(10) === 0 ? { ...this.#drawKey(), table: "elsewhere" } : this.#drawKey();
-      if (this.#below(5) === 0) {
-        writes.push({ kind: "delete", ...ref });
-        continue;
-      }
-      const known = tables[ref.table]?.values ?? ["anything"];
-      const values = new Map<string, SqlValue>();
-      for (const column of known) {
-        if (this.#below(3) > 0) values.set(column, this.#drawValue(column, true));
-      }
-      if (this.#below(8) === 0) values.set(`extra_${this.#below(20)}`, this.#below(100));
-      writes.push({ kind: "put", ...ref, values });
-    }
-    return peer.write(writes, this.#nowMs + this.#below(400) - 200);
-  }
-
-  #drawKey(): { readonly table: string; readonly key: Uint8Array } {
-    const table = this.#pick(Object.keys(tables));
-    const key: SqlValue[] =
-      table === "instances"
-        ? [`i-${this.#below(15)}`]
-        : table === "leases"
-          ? [this.#below(8)]
-          : [`h-${this.#below(4)}`, this.#below(4)];
-    return { table, key: encodeKey(key) as Uint8Array };
-  }
-
-  #drawValue(column: string, isRemote = false): SqlValue {
-    switch (column) {
-      case "weight":
-        return isRemote && this.#below(6) === 0 ? "5" : this.#below(10);
-      case "body": {
-        // Mostly small, some over many pages.
-        const bytes = this.#below(6) === 0 ? this.#below(20_000) : this.#below(200);
-        return new Uint8Array(bytes).fill(this.#below(256));
-      }
-      case "note":
-        return this.#below(3) === 0 ? null : "n".repeat(this.#below(2000));
-      default:
-        return `${column} ${this.#below(6)}`;
-    }
-  }
-
-  #below(bound: number): number {
-    return Math.floor(this.#random() * bound);
-  }
-
-  #pick<T>(from: readonly T[]): T {
-    return from[this.#below(from.length)] as T;
-  }
-
   #say(line: string): void {
     const text = `${this.#history?.length ?? 0}: ${line}`;
     this.#lines.push(text);
     this.#log(text);
   }
-}
-
-/** A node elsewhere, which has heard more or less of what was written. */
-class Peer {
-  /** Rows of each of its changesets. */
-  readonly sent: (readonly RowState[])[] = [];
-  readonly #rows: MapStore;
-  readonly #clock: HlcClock;
-
-  constructor(site: Site, digester: Digester) {
-    this.#rows = new MapStore(digester);
-    this.#clock = new HlcClock(site, hlcZero);
-  }
-
-  hear(rows: readonly RowState[]): void {
-    this.#rows.merge(rows);
-    for (const row of rows) this.#clock.observe(stampOfRow(row));
-  }
-
-  write(writes: readonly LocalWrite[], nowMs: number): readonly RowState[] {
-    const rows = this.#rows.commit(writes, this.#clock.next(nowMs)).changeset?.rows ?? [];
-    if (rows.length > 0) this.sent.push(rows);
-    return rows;
-  }
-}
-
-/** TEXT '5' in an INTEGER column would come back as 5. */
-function isUnshown(column: string, value: SqlValue): boolean {
-  return column === "weight" && value === "5";
-}
-
-function scanStates(store: SqliteStore): RowState[] {
-  const states: RowState[] = [];
-  let position: ScanPosition | undefined;
-  do {
-    const { rows, next } = store.scan(position, 100);
-    for (const [at, state] of store.read(rows).entries()) {
-      if (state === undefined) throw new Error(`scanned and not read: ${rows[at]?.id}`);
-      states.push(state);
-    }
-    position = next;
-  } while (position !== undefined);
-  return states;
-}
-
-interface StateLike {
-  readonly rows: MapStore | readonly RowState[];
-  readonly probe: number;
-}
-
-const texts = new WeakMap<StateLike, string>();
-
-/** The same for states that are equal but for the version. */
-function textOfState(state: StateLike): string {
-  let text = texts.get(state);
-  if (text === undefined) {
-    const rows = state.rows instanceof MapStore ? [...state.rows.states()] : state.rows;
-    text = `probe ${state.probe} rows ${textOfRows(rows)}`;
-    texts.set(state, text);
-  }
-  return text;
-}
-
-function textOfRows(rows: readonly RowState[]): string {
-  const lines = rows.map((row) => {
-    const writer = new ByteWriter(256);
-    writeRowBlock(writer, [row]);
-    return `${row.table} ${bytesToHex(row.key)} ${Bun.hash(writer.finish()).toString(36)}`;
-  });
-  return lines.sort().join("\n");
-}
-
-function textOf(value: unknown): string {
-  return JSON.stringify(value, (_, inner) =>
-    inner instanceof Uint8Array ? `${inner.length} ${Bun.hash(inner)}` : inner,
-  );
-}
-
-function same(what: string, got: unknown, expected: unknown): void {
-  if (got !== expected) throw new Error(`${what}\n     got: ${got}\nexpected: ${expected}`);
 }
 
 export function createCounts(): HistoryCounts {
