@@ -9,7 +9,7 @@
  * - A new peer is greeted (`hello`); only a hello is taken before the peer's own. Then both name
  *   their recent rows (`recent.ts`), and may begin exchanges (`repair.ts`, `answers.ts`).
  * - A changeset goes once to every other peer, in its lane (`lanes.ts`), and to the store with credit:
- *   urgent at once, otherwise one slice at a time (`apply-queue.ts`).
+ *   urgent at once, otherwise one slice at a time (`applies.ts`).
  * - What is malformed drops the peer; what is unknown is skipped; both are counted.
  *
  * Sources: the shape is quinn-proto's `Connection` (one `handle`, one timeout); the members follow
@@ -34,7 +34,7 @@ import { type Hlc, hlcZero, siteOfHex } from "../clock/stamp.ts";
 import { digestVersion } from "../row/digest.ts";
 import { AlarmLimit } from "./alarms.ts";
 import { Answers } from "./answers.ts";
-import { type ApplyItem, ApplyQueue } from "./apply-queue.ts";
+import { Applies } from "./applies.ts";
 import type { MemberRow, PeerId, SlotReport, StoreReply, StoreRequest, Ticket } from "./border.ts";
 import { type BytesByKind, createCounters } from "./counters.ts";
 import { Fetches } from "./fetches.ts";
@@ -43,20 +43,12 @@ import { type MemberIdentity, Members } from "./members.ts";
 import type { Alarm, NodeEffect, NodeEvent, NodeSnapshot, PeerSnapshot } from "./node-events.ts";
 import { type NodeOptions, type NodeTuning, nodeDefaults } from "./options.ts";
 import { type Agreement, Peer } from "./peer.ts";
-import { PendingCut } from "./pending-cut.ts";
 import { type AnswerTaken, type QuestionAsked, Questions } from "./questions.ts";
 import { RecentRows } from "./recent.ts";
 import { Repair } from "./repair.ts";
 import { SeenIds } from "./seen.ts";
 import { Verdicts } from "./verdicts.ts";
-import type { Applied, World } from "./world.ts";
-
-interface Applying {
-  readonly items: readonly ApplyItem[];
-  readonly lane: Lane;
-  readonly second: number | undefined;
-  readonly sinceMs: number;
-}
+import type { World } from "./world.ts";
 
 /** The store's lag in steps, as heartbeats and `patina_members` carry it. */
 const lagStepsMs = [1000, 10_000, 60_000] as const;
@@ -73,9 +65,7 @@ export class NodeMachine {
   readonly #seen: SeenIds;
   readonly #keySharing = new KeySharing();
   readonly #members: Members;
-  readonly #applyQueue: ApplyQueue;
-  readonly #pendingCut = new PendingCut();
-  readonly #applying = new Map<Ticket, Applying>();
+  readonly #applies: Applies;
   readonly #questions = new Questions();
   readonly #alarms = new AlarmLimit();
   readonly #answers: Answers;
@@ -89,8 +79,6 @@ export class NodeMachine {
   #selfSinceMs = 0;
   #slot: SlotReport | undefined;
   #slotAtMs = 0;
-  /** Slices of lanes 1 and 2 that the store has: one at most. */
-  #slicesOpen = 0;
   #nextTicket: Ticket;
   #nextExchange: number;
   #heartbeat = 0;
@@ -108,7 +96,11 @@ export class NodeMachine {
     const { seenMs, seenMax, members, apply } = this.#tuning;
     this.#seen = new SeenIds(seenMs, seenMax);
     this.#members = new Members(members, options.name);
-    this.#applyQueue = new ApplyQueue(apply);
+    this.#applies = new Applies(apply, this.#counters, (request) => {
+      const ticket = this.#nextTicket++;
+      this.#toStore({ ...request, ticket });
+      return ticket;
+    });
     // Answers to an earlier life of this machine must not look like answers to this one.
     this.#nextTicket = 1 + Math.floor(options.random() * 2 ** 48);
     this.#nextExchange = Math.floor(options.random() * 2 ** 32);
@@ -220,8 +212,8 @@ export class NodeMachine {
       counters: { ...this.#counters },
       bytesSent: { ...this.#bytesSent },
       bytesReceived: { ...this.#bytesReceived },
-      applyBodies: this.#applyQueue.count,
-      applyBytes: { normal: this.#applyQueue.normalBytes, bulk: this.#applyQueue.bulkBytes },
+      applyBodies: this.#applies.count,
+      applyBytes: { normal: this.#applies.normalBytes, bulk: this.#applies.bulkBytes },
       questionsWaiting: this.#questions.waiting,
       storeLagMs: this.#storeLagMs(),
       isStuck: this.#isStuck(),
@@ -557,18 +549,8 @@ export class NodeMachine {
     for (const other of this.#readyPeers()) {
       if (other !== peer) this.#sendBytes(other, bytes, "push", lane);
     }
-    const second = this.#pendingCut.add(stamp.ms, this.#slot?.cut ?? 0);
-    if (lane === 0) {
-      this.#apply(0, peer.id, "changesets", [frame.changeset], [], second);
-      return;
-    }
-    const item: ApplyItem = {
-      ...{ peer: peer.id, lane, what: "changesets", body: frame.changeset, second },
-      atMs: this.#elapsedMs,
-    };
-    if (this.#applyQueue.push(item)) return;
-    this.#counters.applyDropped++;
-    this.#pendingCut.done(second);
+    const pushed = { peer: peer.id, lane, stampMs: stamp.ms, body: frame.changeset };
+    this.#applies.changesetCame(pushed, this.#slot?.cut ?? 0, this.#elapsedMs);
   }
 
   // Frames out.
@@ -601,7 +583,7 @@ export class NodeMachine {
   #storeReplied(reply: StoreReply): void {
     switch (reply.kind) {
       case "applied":
-        this.#applied(reply);
+        this.#applies.applied(reply);
         return;
       case "commit": {
         this.#counters.commits++;
@@ -660,42 +642,9 @@ export class NodeMachine {
     };
   }
 
-  #apply(
-    lane: Lane,
-    peer: PeerId,
-    what: "changesets" | "rows",
-    bodies: readonly Uint8Array[],
-    items: readonly ApplyItem[],
-    second: number | undefined,
-  ): void {
-    const ticket = this.#nextTicket++;
-    if (lane !== 0) this.#slicesOpen++;
-    this.#applying.set(ticket, { items, lane, second, sinceMs: this.#elapsedMs });
-    this.#toStore({ kind: "apply", ticket, lane, peer, what, bodies });
-  }
-
-  #applied(reply: Extract<StoreReply, { kind: "applied" }>): void {
-    const applying = this.#applying.get(reply.ticket);
-    if (applying === undefined) return;
-    this.#applying.delete(reply.ticket);
-    if (applying.lane !== 0) this.#slicesOpen--;
-    this.#counters.bodiesRefused += reply.refused.length;
-    this.#pendingCut.done(applying.second);
-    for (const item of applying.items) {
-      this.#pendingCut.done(item.second);
-      item.done?.({ rows: reply.rows, changed: reply.changed });
-    }
-  }
-
   /** Posts what the store has credit for: one slice, one question of each line. */
   #pump(): void {
-    while (this.#slicesOpen === 0) {
-      const items = this.#applyQueue.nextSlice();
-      const first = items[0];
-      if (first === undefined) break;
-      const bodies = items.map(({ body }) => body);
-      this.#apply(first.lane, first.peer, first.what, bodies, items, undefined);
-    }
+    this.#applies.pump(this.#elapsedMs);
     for (;;) {
       const question = this.#questions.next(this.#nextTicket, this.#elapsedMs);
       if (question === undefined) return;
@@ -709,38 +658,17 @@ export class NodeMachine {
   }
 
   #isStuck(): boolean {
-    const oldestMs = Math.min(
-      this.#questions.openSinceMs ?? Number.POSITIVE_INFINITY,
-      firstOf(this.#applying)?.sinceMs ?? Number.POSITIVE_INFINITY,
-    );
+    const askedMs = this.#questions.openSinceMs ?? Number.POSITIVE_INFINITY;
+    const oldestMs = Math.min(askedMs, this.#applies.openSinceMs);
     return this.#elapsedMs - oldestMs > this.#tuning.stuckMs;
   }
 
   #storeLagMs(): number {
-    const oldestMs = Math.min(
-      this.#applyQueue.oldestMs() ?? Number.POSITIVE_INFINITY,
-      firstOf(this.#applying)?.sinceMs ?? Number.POSITIVE_INFINITY,
-    );
-    return Math.max(0, this.#elapsedMs - oldestMs);
+    return Math.max(0, this.#elapsedMs - this.#applies.oldestMs);
   }
 
   #newestCut(): number {
-    return this.#pendingCut.limit(this.#slot?.cut ?? 0);
-  }
-
-  #applyRows(
-    peer: Peer,
-    body: Uint8Array,
-    lane: 1 | 2,
-    done?: (applied: Applied | undefined) => void,
-  ): void {
-    const item: ApplyItem = {
-      ...{ peer: peer.id, lane, what: "rows", body, second: undefined, done },
-      atMs: this.#elapsedMs,
-    };
-    if (this.#applyQueue.push(item)) return;
-    this.#counters.applyDropped++;
-    done?.(undefined);
+    return this.#applies.newestCut(this.#slot?.cut ?? 0);
   }
 
   /** The view that the parts have of this machine. */
@@ -789,7 +717,8 @@ export class NodeMachine {
       malformed: (peer, why) => this.#malformed(peer, why),
       ask: (question: QuestionAsked, taken: AnswerTaken, forPeer?: PeerId) =>
         this.#questions.add(question, taken, forPeer),
-      applyRows: (peer, block, lane, done) => this.#applyRows(peer, block, lane, done),
+      applyRows: (peer, body, lane, done) =>
+        this.#applies.rowsCame({ peer: peer.id, lane, body }, this.#elapsedMs, done),
     };
   }
 }
@@ -797,9 +726,4 @@ export class NodeMachine {
 function identityOf(key: PeerId, hello: Hello): MemberIdentity {
   const { name, region, zone, incarnation, site } = hello;
   return { key, name, region, zone, incarnation, site };
-}
-
-function firstOf<K, V>(map: ReadonlyMap<K, V>): V | undefined {
-  for (const value of map.values()) return value;
-  return undefined;
 }
