@@ -76,8 +76,7 @@ export class Evaluation {
     const { missed, subscription } = entry;
     if (missed === undefined) return undefined;
     const canLookUp = subscription.canLookUp(missed.changes);
-    const find = () =>
-      subscription.find(canLookUp ? missed.changes : undefined, this.#budget?.rerun.bytes);
+    const find = () => subscription.find(missed.changes, this.#budget?.rerun.bytes);
     const found = this.#looked(entry, find, canLookUp);
     if (found.kind === "long") return found;
     entry.missed = undefined;

@@ -34,6 +34,17 @@ function open() {
   });
   const concerned = (...statements: string[]): string[] => {
     node.write(...statements);
+    return concernedNow();
+  };
+  /** By what another node wrote, which has none of this one's rows. */
+  const merged = (...statements: string[]): string[] => {
+    using other = new SqliteNode(schema, { site: 7, nowMs: node.nowMs + 1000 });
+    other.write(...statements);
+    const states = other.store.read(other.store.scan(undefined, 10).rows);
+    node.store.merge(states.filter((state) => state !== undefined));
+    return concernedNow();
+  };
+  const concernedNow = (): string[] => {
     const found = new Set<string>();
     const rows = changes.get("t") ?? [];
     if (rows === "unknown") throw new Error("rows are known");
@@ -43,7 +54,7 @@ function open() {
   const adopt = (): void => {
     adopting = true;
   };
-  return { index, concerned, adopt, all: ["1", "ams", "fra", "n1", "n2"] };
+  return { index, concerned, merged, adopt, all: ["1", "ams", "fra", "n1", "n2"] };
 }
 
 test("a row concerns those who saw it before its change, or see it now", () => {
@@ -56,6 +67,12 @@ test("a row concerns those who saw it before its change, or see it now", () => {
   expect(concerned("UPDATE t SET region = 1, n = 2.0")).toEqual(["1", "n2"]);
   expect(concerned("DELETE FROM t")).toEqual(["1", "n2"]);
   expect(concerned("INSERT INTO t VALUES ('a', NULL, NULL, x'00')")).toEqual([]);
+});
+
+test("a row that another host wrote anew concerns those who saw what it was", () => {
+  const { concerned, merged } = open();
+  concerned("INSERT INTO t VALUES ('a', 'fra', 1, '')");
+  expect(merged("INSERT INTO t VALUES ('a', 'ams', 1, '')")).toEqual(["ams", "fra", "n1"]);
 });
 
 test("many rows, and rows that the store hasn't heard of, concern everyone", () => {
@@ -72,7 +89,10 @@ test("many rows, and rows that the store hasn't heard of, concern everyone", () 
 
 test("who filters no more isn't concerned", () => {
   const { index, concerned } = open();
+  index.add("also fra", { table: "t", column: "region", values: ["fra", "ams"] });
   index.remove("fra", { table: "t", column: "region", values: ["fra"] });
+  expect(concerned("INSERT INTO t VALUES ('b', 'fra', 7, '')")).toEqual(["also fra"]);
+  index.remove("also fra", { table: "t", column: "region", values: ["fra", "ams"] });
   expect(concerned("INSERT INTO t VALUES ('a', 'fra', 1, '')")).toEqual(["n1"]);
   for (const value of ["ams", "1"])
     index.remove(value, { table: "t", column: "region", values: [value] });

@@ -157,7 +157,8 @@ export class LiveJournal {
     const saved = [...this.#unsaved].slice(0, upkeepMax);
     let dropped = 0;
     let droppedChars = 0;
-    const again = new Set<Entry>();
+    /** With what they were saved as of before. */
+    const again = new Map<Entry, number | undefined>();
     const droppedMax = this.#held.size > 0 ? 0 : upkeepMax;
     while (dropped < droppedMax && this.#logChars - droppedChars > this.#logCharsMax) {
       const record = this.#log[dropped] as LogRecord;
@@ -166,21 +167,24 @@ export class LiveJournal {
       for (const { ord, lastChangeId } of record.parts) {
         const entry = this.#registry.byOrd(ord);
         // What the record says is to stand in the rows that are saved before it goes.
-        if (entry !== undefined && (entry.savedChangeId ?? 0) < lastChangeId) again.add(entry);
+        if (entry !== undefined && (entry.savedChangeId ?? 0) < lastChangeId) {
+          again.set(entry, entry.savedChangeId);
+        }
       }
     }
     if (removed.length + saved.length + dropped === 0) return;
-    if (this.#keepUpLarge([...saved, ...again])) return;
+    if (this.#keepUpLarge([...saved, ...again.keys()])) return;
     const last = this.#log[dropped - 1];
     try {
       store.within(() => {
         for (const ord of removed) store.remove(ord);
         for (const entry of saved) this.#save(entry);
-        for (const entry of again) this.#save(entry);
+        for (const entry of again.keys()) this.#save(entry);
         if (last !== undefined) store.trim(last.seq);
       });
     } catch {
       for (const entry of saved) this.#postpone(entry);
+      for (const [entry, changeId] of again) entry.savedChangeId = changeId;
       return;
     }
     for (const entry of this.#postponed) this.#unsaved.add(entry);
@@ -217,14 +221,15 @@ export class LiveJournal {
       this.#store.within(() => this.#store.save(entry.ord, entry.subscription, image));
       entry.savedChangeId = image.changeId;
     } catch {
-      this.#postpone(entry);
+      // One that was saved before stays as it was.
+      if (this.#unsaved.has(entry)) this.#postpone(entry);
     }
     this.#unsaved.delete(entry);
   }
 
   /** A full disk: until it is saved it is unknown after a crash. */
   #postpone(entry: Entry): void {
-    if (!this.#unsaved.delete(entry)) return;
+    this.#unsaved.delete(entry);
     entry.savedChangeId = undefined;
     this.#postponed.add(entry);
   }

@@ -98,6 +98,51 @@ test("after another schema what waited isn't told twice, and what comes is told"
   }
 });
 
+test("when some are wanted no more, the others go on, whatever they shared", async () => {
+  const { live, subscribe, commit, told, database } = openLive();
+  const names = ["a", "b", "c", "d", "e", "f"];
+  const byName = (name: string) => subscribe(`SELECT id FROM t WHERE name = '${name}'`);
+  const [, gone, ...kept] = await Promise.all(names.map(byName));
+  const otherShape = await subscribe("SELECT id FROM t WHERE n = 0");
+  const counts = ["a", "b"].map((name) => `SELECT count(*) FROM t WHERE name IN ('${name}', 'f')`);
+  const [goneCount, keptCount] = await Promise.all(counts.map((sql) => subscribe(sql)));
+  for (const one of [gone, otherShape, goneCount]) live.unsubscribe(one?.subscriber as number, 0);
+  live.sweep(1e9);
+  expect(live.count).toBe(6);
+  commit(inserted(1, "f"), { t: [rowOf(1)] });
+  await told();
+  expect(kept.map(({ lines }) => lines)).toEqual([[], [], [], [change(1, 1)]]);
+  expect(keptCount?.lines).toEqual(['{"change":["update",1,[1],1]}']);
+  for (const one of [...kept, keptCount]) live.unsubscribe(one?.subscriber as number, 0);
+  live.sweep(1e9);
+  // Of the first, who is still there.
+  expect(database.all("SELECT patina_v1 FROM temp.patina_parameter")).toEqual([["a"]]);
+});
+
+test("a first row without an order is told of anew when the index that it is read by changes", async () => {
+  const { database, subscribe, commit, told } = openLive();
+  database.exec(`CREATE INDEX t_n ON t (n, name); ${inserted(1, "a")}; ${inserted(2, "b")}`);
+  const { lines } = await subscribe("SELECT name FROM t INDEXED BY t_n LIMIT 1");
+  commit("UPDATE t SET n = 7 WHERE id = 1", { t: [rowOf(1, "t", "n")] });
+  await told();
+  expect(lines).toEqual(['{"change":["update",1,["b"],1]}']);
+});
+
+test("a column's collation counts, on whichever side of = it stands", async () => {
+  const { database, subscribe, commit, told } = openLive();
+  database.exec("DROP TABLE t");
+  database.exec(
+    "CREATE TABLE t (id INTEGER NOT NULL PRIMARY KEY, name TEXT COLLATE NOCASE, n INTEGER)",
+  );
+  const names = ["A", "b", "c", "d", "e"];
+  const all = await Promise.all(
+    names.map((name) => subscribe(`SELECT id FROM t WHERE '${name}' = name`)),
+  );
+  commit(inserted(1, "a"), { t: [rowOf(1)] });
+  await told();
+  expect(all.map(({ lines }) => lines)).toEqual([[change(1, 1)], [], [], [], []]);
+});
+
 test("who was idle for ten minutes is kept, and no longer", async () => {
   const { live, subscribe } = openLive();
   const { subscriber } = await subscribe("SELECT id FROM t");

@@ -136,7 +136,7 @@ export class LiveRestorer {
 
   #build(stored: StoredSubscription, nowMs: number): Entry | { readonly why: string } {
     const { planner, limits } = this.#options;
-    const { lines, lastChangeId, lastRowId } = stored;
+    const { lines, savedChangeId, lastChangeId, lastRowId } = stored;
     const history = new ChangeHistory(limits, lastChangeId - lines.length);
     for (const line of lines) history.add(line);
     const built = planner.build(stored.sql, stored.id, { lastRowId, history });
@@ -146,7 +146,7 @@ export class LiveRestorer {
       return { why: "its columns are others" };
     }
     const entry = createEntry(built, stored.ord);
-    entry.savedChangeId = lastChangeId;
+    entry.savedChangeId = savedChangeId;
     entry.idleSinceMs = nowMs;
     return entry;
   }

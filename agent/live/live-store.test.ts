@@ -151,6 +151,42 @@ test("the log is bounded; what it loses stands in the rows that are kept", async
   second.stop();
 }, 30_000);
 
+/** What a crash leaves: nothing is closed. */
+function crashed(vfs: MemoryVfs): MemoryVfs {
+  const copy = new MemoryVfs();
+  for (const path of vfs.paths()) copy.write(path, vfs.read(path) as Uint8Array);
+  return copy;
+}
+
+test("what was in the log at a start, and is cut off it since, stands in the rows after a second crash", async () => {
+  const vfs = new MemoryVfs();
+  const first = open(vfs);
+  const id = await subscribe(first, "SELECT id, v FROM t WHERE v = 'v'");
+  const turns = async () => {
+    for (let turn = 0; turn < 5; turn++) await new Promise((resolve) => setImmediate(resolve));
+  };
+  await turns();
+  await run(first, "INSERT INTO t VALUES (1, 'v')");
+  await run(first, "DELETE FROM t");
+  await run(first, "INSERT INTO t VALUES (2, 'v')");
+  const afterOne = crashed(vfs);
+  const second = open(afterOne);
+  await subscribe(second, "SELECT id FROM t WHERE v <> 'v'");
+  await turns();
+  for (let n = 4; n <= 200; n++) await run(second, `INSERT INTO t VALUES (${n}, 'w')`);
+  await turns();
+  const third = open(crashed(afterOne));
+  const { lines, take } = listen();
+  await third.service.attach(id, { from: 3, skipRows: false }, take);
+  await run(third, "DELETE FROM t WHERE id = 2");
+  await run(third, "INSERT INTO t VALUES (300, 'v')");
+  expect(lines).toEqual([
+    '{"change":["delete",2,[2,"v"],4]}',
+    '{"change":["insert",3,[300,"v"],5]}',
+  ]);
+  for (const thread of [first, second, third]) thread.stop();
+}, 30_000);
+
 test("a file that another machine, or this one before it went down, wrote takes up nothing", async () => {
   const vfs = new MemoryVfs();
   const first = open(vfs);

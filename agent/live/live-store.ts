@@ -39,6 +39,8 @@ export interface StoredSubscription {
   readonly id: string;
   readonly sql: string;
   readonly columnsJson: string;
+  /** As of which its rows are saved: later ones are in the log, and nowhere else. */
+  readonly savedChangeId: number;
   readonly lastChangeId: number;
   readonly lastRowId: number;
   /** By row id, with all changes taken in. */
@@ -182,6 +184,7 @@ export class LiveStore {
         id: String(id),
         sql: String(sql),
         columnsJson: String(columnsJson),
+        savedChangeId: Number(changeId),
         lastChangeId: Number(changeId),
         lastRowId: Number(lastRowId),
         rows: decodeRows(

@@ -64,6 +64,9 @@ const atOnce = { liveLimits: { ...liveLimits, noteMsMax: -1 } };
 /** In each turn one row is noted, or one query looked at: then most look at several commits at once. */
 const oneATurn = { liveLimits: { ...liveLimits, turnMsMax: 1e-6 } };
 
+/** What is written of changes is cut again and again: what it lost stands in the rows that are saved. */
+const shortLog = { liveLimits: { ...liveLimits, logCharsMax: 3000, turnMsMax: 1e-6 } };
+
 /** On files there is a reader thread: whatever is run, at first, again or after a crash, is there. */
 const inReaderThread = {
   readerLimits: { ...readerLimits, tryMs: 0 },
@@ -197,10 +200,17 @@ async function run(seed: number, firstDisk: Disk, limits: Limits): Promise<void>
         for (const [rowId, cells] of folded.rows) next.rows.set(rowId, cells);
       }
       one.folded = next;
-      const options = { from: folded.lastChange, skipRows: false };
-      const outcome = await service.attach(id, options, taking(next));
-      expect([sql, told, outcome.kind]).toEqual([sql, told, "subscribed"]);
-      if (outcome.kind === "subscribed") one.subscriber = outcome.subscriber;
+      const attach = async (from: number): Promise<void> => {
+        const outcome = await service.attach(id, { from, skipRows: false }, taking(one.folded));
+        expect([sql, told, outcome.kind]).toEqual([sql, told, "subscribed"]);
+        if (outcome.kind === "subscribed") one.subscriber = outcome.subscriber;
+      };
+      await attach(folded.lastChange);
+      // Of a log that was cut what it is told to begin with may be gone.
+      if (!next.errors.some((line) => line.includes("already deleted older changes"))) return;
+      expect(limits).toBe(shortLog);
+      one.folded = new Folded();
+      await attach(0);
     };
     const singles = Array.from({ length: 12 }, () => world.query());
     const families = Array.from({ length: 3 }, () => world.family());
@@ -265,12 +275,12 @@ async function run(seed: number, firstDisk: Disk, limits: Limits): Promise<void>
 
 describe("live queries equal a fresh run: random schemas, queries and histories with a peer", () => {
   for (const seed of seedsOf(seedCount)) {
-    const isOneATurn = seed % 2 === 1;
-    test(
-      `seed ${seed}${isOneATurn ? ", one look a turn" : ""}`,
-      () => run(seed, memoryDisk(), isOneATurn ? oneATurn : atOnce),
-      60_000,
-    );
+    const [how, limits] = [
+      ["", atOnce] as const,
+      [", one look a turn", oneATurn] as const,
+      [", a short log", shortLog] as const,
+    ][seed % 3] as readonly [string, Limits];
+    test(`seed ${seed}${how}`, () => run(seed, memoryDisk(), limits), 60_000);
   }
 });
 

@@ -12,6 +12,7 @@ interface WorldTable {
   readonly keys: readonly string[];
   readonly columns: readonly string[];
   readonly isLocal: boolean;
+  readonly keyType?: string;
 }
 
 export interface World {
@@ -33,10 +34,10 @@ export function createWorld(random: Random): World {
   let schema = "";
   for (let i = 0; i < 3; i++) {
     const name = `t${i}`;
-    const kind = pick(["integer", "text", "pair", "text without rowid"]);
+    const kind = pick(["integer", "text", "pair", "text without rowid", "real"]);
     const isPair = kind === "pair";
     const keys = isPair ? ["k", "part"] : ["k"];
-    const keyType = kind === "integer" ? "INTEGER" : "TEXT";
+    const keyType = kind === "integer" ? "INTEGER" : kind === "real" ? "REAL" : "TEXT";
     const collate = chance(0.25) ? " COLLATE NOCASE" : "";
     const columns = [
       `k ${keyType} NOT NULL`,
@@ -56,7 +57,7 @@ export function createWorld(random: Random): World {
     if (chance(0.3)) schema += `CREATE INDEX ${name}_p ON ${name} (n) WHERE s = 'a';\n`;
     const hasGenerated = columns.some((column) => column.startsWith("g "));
     const all = [...keys, "n", "s", "r", "x", ...(hasGenerated ? ["g"] : [])];
-    tables.push({ name, keys, columns: all, isLocal: false });
+    tables.push({ name, keys, columns: all, isLocal: false, keyType });
   }
   schema += "CREATE TABLE l (k TEXT NOT NULL PRIMARY KEY, n INTEGER, s TEXT);\n";
   tables.push({ name: "l", keys: ["k"], columns: ["k", "n", "s"], isLocal: true });
@@ -88,7 +89,7 @@ export function createWorld(random: Random): World {
   const literal = (operand = "") => {
     if (chance(0.3)) return anyLiteral();
     if (operand.endsWith(".n") || operand.endsWith(".part")) return pick(["0", "1", "1", "2"]);
-    if (operand.endsWith(".k")) return pick(["1", "'1'", "2", "'2'"]);
+    if (operand.endsWith(".k")) return pick(["1", "'1'", "2", "'2'", "1.5"]);
     if (operand.endsWith(".s")) return pick(["'a'", "'a'", "'b'", "1"]);
     return anyLiteral();
   };
@@ -423,7 +424,14 @@ export function createWorld(random: Random): World {
     table.name === "loose" && chance(0.5)
       ? "NULL"
       : table.keys
-          .map((name) => (name === "part" ? pick(["0", "1"]) : pick(["0", "1", "2", "3"])))
+          .map((name) => {
+            if (name === "part") return pick(["0", "1"]);
+            // Of what no other key is like: a blob as text, a real number where there may be one.
+            if (chance(0.1) && table.keyType === "TEXT") return "x'61'";
+            return table.keyType === "REAL"
+              ? pick(["0", "1.0", "1.5", "2"])
+              : pick(["0", "1", "2", "3"]);
+          })
           .join(", ");
   const write = (isLocal: boolean): string => {
     const table = pick(isLocal ? tables : tables.filter((one) => !one.isLocal));
