@@ -5,36 +5,7 @@
  */
 
 import { describe, expect, test } from "bun:test";
-import type { HttpClient, HttpTarget } from "./http-target.ts";
-
-/** What the tests of one server share. */
-export class ContractRun {
-  /** Every test has a thousand keys. */
-  #lastKey = 0;
-  #target: HttpTarget | undefined;
-  #http: HttpClient | undefined;
-
-  async begin(target: HttpTarget, http: HttpClient): Promise<void> {
-    this.#target = target;
-    this.#http = http;
-    const [max] = await http.cells('"SELECT coalesce(max(id), 0) FROM tests"');
-    this.#lastKey = Math.ceil((JSON.parse(max as string)[0] as number) / 1000) * 1000;
-  }
-
-  get target(): HttpTarget {
-    return this.#target as HttpTarget;
-  }
-
-  get http(): HttpClient {
-    return this.#http as HttpClient;
-  }
-
-  /** The first of a thousand keys that nobody has used. */
-  keys(): number {
-    this.#lastKey += 1000;
-    return this.#lastKey;
-  }
-}
+import type { ContractRun } from "./contract-run.ts";
 
 export function liveContract(run: ContractRun): void {
   describe("subscriptions", () => {
