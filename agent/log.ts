@@ -83,3 +83,8 @@ function writeToStderr(line: string): void {
 function quoted(value: string): string {
   return /^[\w.:/@+-]+$/.test(value) ? value : JSON.stringify(value);
 }
+
+/** What a log says of something that was thrown. */
+export function faultText(error: unknown): string {
+  return error instanceof Error ? (error.stack ?? error.message) : String(error);
+}

@@ -1,0 +1,109 @@
+/**
+ * An agent's HTTP servers: one on its Unix socket, and one on each address of `api.listen`.
+ *
+ * @module
+ */
+
+import { chmodSync, chownSync } from "node:fs";
+import { Front, RouteRoom } from "./api/front.ts";
+import { createGate } from "./api/gate.ts";
+import { apiLimits, createApi } from "./api/handlers.ts";
+import { type HttpServer, serveTcp, serveUnix, type TcpServer } from "./api/http-server.ts";
+import { listenAddressToText } from "./api/listen-address.ts";
+import { idOf } from "./api/socket-owner.ts";
+import type { StoreService } from "./api/store-service.ts";
+import type { TokenSet } from "./api/token-set.ts";
+import type { Config } from "./config/config.ts";
+import { faultText, type Log } from "./log.ts";
+import { exitCodes, StartFailure } from "./start-failure.ts";
+
+/** Whom the socket is given to; undefined: nobody else. */
+export interface SocketOwner {
+  readonly user: number | undefined;
+  readonly group: number | undefined;
+}
+
+export interface ServersOptions {
+  readonly config: Config;
+  readonly service: StoreService;
+  /** Of TCP; undefined: none is wanted. */
+  readonly tokens: TokenSet | undefined;
+  readonly owner: SocketOwner;
+  readonly log: Log;
+}
+
+export interface AgentServers {
+  /** TCP addresses, with the ports that were taken. */
+  readonly listen: readonly string[];
+  /** As each server's: see {@link HttpServer.stop}. */
+  stop(): Promise<void>;
+}
+
+/**
+ * Serves until it is stopped. What it had begun is stopped when it throws.
+ *
+ * @throws StartFailure
+ */
+export async function startServers(options: ServersOptions): Promise<AgentServers> {
+  const { config, service, tokens, owner, log } = options;
+  const { socket, socketMode, bodyBytesMax, subscriberBytesMax, endpointName } = config.api;
+  const handle = createApi(service, { ...apiLimits, bodyBytesMax, subscriberBytesMax });
+  const room = new RouteRoom();
+  const onFault = (error: unknown): void =>
+    log.error("a handler failed", { why: faultText(error) });
+  const servers: HttpServer[] = [];
+  const tcpServers: TcpServer[] = [];
+  const stop = async (): Promise<void> => {
+    await Promise.all([...servers, ...tcpServers].map((server) => server.stop()));
+  };
+  try {
+    // Nobody is asked for a token on the socket.
+    const gate = endpointName === "" ? undefined : createGate({ tokens: undefined, endpointName });
+    const front = new Front({ handle, room, gate });
+    servers.push(serveUnix({ path: socket, front, bodyBytesMax, onFault }));
+    // Bound under umask 077: until here nobody else could connect.
+    changeOwner(socket, owner);
+    chmodSync(socket, socketMode);
+    const tcpFront = new Front({ handle, room, gate: createGate({ tokens, endpointName }) });
+    for (const address of config.api.listen) {
+      const served = serveTcp({ address, front: tcpFront, bodyBytesMax, onFault });
+      if (served.kind === "refused") {
+        throw new StartFailure(exitCodes.socket, `api.listen: ${served.why}`);
+      }
+      tcpServers.push(served.server);
+    }
+  } catch (error) {
+    await stop();
+    throw error;
+  }
+  const listen = tcpServers.map(({ address }) => listenAddressToText(address));
+  if (listen.length > 0) {
+    log.info("serving", { listen: listen.join(","), token: tokens !== undefined });
+  }
+  return { listen, stop };
+}
+
+/** @throws StartFailure */
+export function socketOwnerOf(config: Config): SocketOwner {
+  const id = (kind: "user" | "group", name: string): number | undefined => {
+    if (name === "") return undefined;
+    const found = idOf(kind, name);
+    if (found !== undefined) return found;
+    const key = kind === "user" ? "api.socket_owner" : "api.socket_group";
+    throw new StartFailure(exitCodes.usage, `${key}: there is no ${kind} ${name} on this host`);
+  };
+  const { socketOwner, socketGroup } = config.api;
+  return { user: id("user", socketOwner), group: id("group", socketGroup) };
+}
+
+/** @throws StartFailure */
+function changeOwner(path: string, { user, group }: SocketOwner): void {
+  if (user === undefined && group === undefined) return;
+  try {
+    // -1: as it is.
+    chownSync(path, user ?? -1, group ?? -1);
+  } catch (error) {
+    const why = `${(error as Error).message}: only root may give it to another user, or to a group that isn't its own`;
+    throw new StartFailure(exitCodes.socket, `socket ${path}: ${why}`);
+  }
+}
