@@ -10,12 +10,10 @@
  * @module
  */
 
-import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
-import { connect, type Socket } from "node:net";
+import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { StreamEvent } from "../agent/api/store-service.ts";
-import { PatinaClient } from "../agent/client/client.ts";
 import { createLog } from "../agent/log.ts";
 import { StoreThread } from "../agent/store/store-thread.ts";
 import { problemToText } from "../core/schema/schema.ts";
@@ -23,7 +21,15 @@ import { readSchema } from "../core/schema/schema-reader.ts";
 import { openDatabase } from "../wasm/database.ts";
 import { FileVfs } from "../wasm/vfs/file.ts";
 import { MemoryVfs } from "../wasm/vfs/memory.ts";
-import { type Bench, type BenchCase, type BenchResult, median, quantile } from "./harness.ts";
+import {
+  type Bench,
+  type BenchCase,
+  type BenchResult,
+  median,
+  plainCase,
+  quantile,
+} from "./harness.ts";
+import { measureOverSocket } from "./subscriptions-socket.ts";
 
 const schemaSql = `
 CREATE TABLE services (name TEXT NOT NULL PRIMARY KEY, owner TEXT NOT NULL DEFAULT '');
@@ -51,54 +57,10 @@ export const subscriptions: Bench = {
     // Compiled code is what is measured.
     await commitsWith("selection", 10, rounds);
     for (const form of ["selection", "join"] as const) {
-      const unaffected: number[] = [];
-      for (const open of counts) {
-        const result = await commitsWith(form, open, rounds);
-        unaffected.push(result.unaffectedUs);
-        if (open === counts.at(-1)) summary[`${form}_bytes_each`] = Math.round(result.bytesEach);
-        cases.push(
-          plain(
-            `${form}, ${open} open: commit that concerns none`,
-            "µs",
-            result.unaffectedUs,
-            rounds,
-          ),
-          plain(`${form}, ${open} open: commit that concerns one`, "µs", result.affectedUs, rounds),
-          plain(
-            `${form}, ${open} open: commit → event, p99`,
-            "µs",
-            result.eventP99Us,
-            result.events,
-          ),
-          plain(
-            `${form}, ${open} open: commits/s that concern one`,
-            "1/s",
-            1e6 / result.affectedUs,
-            rounds,
-          ),
-        );
-      }
-      const growth = (unaffected.at(-1) as number) / (unaffected[0] as number);
-      summary[form === "selection" ? "growth" : `growth_${form}`] = Number(growth.toFixed(3));
+      await measureCommits(form, counts, rounds, cases, summary);
     }
     for (const open of small ? [50] : [6, 1000, 10_000]) {
-      const all = await commitForAll(open, small ? 5 : 30);
-      const name = `commit that concerns all of ${open}`;
-      cases.push(
-        plain(`${name}: answered`, "ms", all.answeredMs, open),
-        plain(`${name}: first event`, "ms", all.firstMs, open),
-        plain(`${name}: last event`, "ms", all.lastMs, open),
-        plain(`${name}: longest turn`, "ms", all.turnMs, open),
-      );
-      if (open <= 1000) {
-        cases.push(plain(`${name}, 20 ms apart: last event`, "ms", all.coldMs, open));
-      }
-      if (open === 6) {
-        cases.push(
-          plain("commit with nobody subscribed", "ms", all.aloneMs, open),
-          plain("commit with nobody subscribed, 20 ms apart", "ms", all.aloneColdMs, open),
-        );
-      }
+      await measureCommitForAll(open, small ? 5 : 30, cases);
     }
     const initial = await initialRows(small ? 2000 : 100_000);
     cases.push(
@@ -110,7 +72,13 @@ export const subscriptions: Bench = {
     summary.initial_rows_longest_turn_ms = Number(initial.turnMs.toFixed(1));
     summary.rerun_longest_turn_ms = Number(initial.rerunTurnMs.toFixed(1));
     if (!isBrief) {
-      const socket = await overSocket(small ? 20 : 1000, small ? 30 : 5000, small ? 30 : 1000);
+      const socket = await measureOverSocket({
+        schemaSql,
+        selectionSql: forms.selection,
+        open: small ? 20 : 1000,
+        subscribers: small ? 30 : 5000,
+        rounds: small ? 30 : 1000,
+      });
       cases.push(
         plain(`socket, ${socket.open} open: commit → event, p50`, "ms", socket.p50Ms, socket.sent),
       );
@@ -137,9 +105,59 @@ export const subscriptions: Bench = {
   },
 };
 
+/** Commits with ever more subscriptions open, which concern one of them or none. */
+async function measureCommits(
+  form: Form,
+  counts: readonly number[],
+  rounds: number,
+  cases: BenchCase[],
+  summary: Record<string, number | null>,
+): Promise<void> {
+  const unaffected: number[] = [];
+  for (const open of counts) {
+    const { unaffectedUs, affectedUs, eventP99Us, bytesEach, events } = await commitsWith(
+      form,
+      open,
+      rounds,
+    );
+    unaffected.push(unaffectedUs);
+    if (open === counts.at(-1)) summary[`${form}_bytes_each`] = Math.round(bytesEach);
+    const name = `${form}, ${open} open`;
+    cases.push(
+      plain(`${name}: commit that concerns none`, "µs", unaffectedUs, rounds),
+      plain(`${name}: commit that concerns one`, "µs", affectedUs, rounds),
+      plain(`${name}: commit → event, p99`, "µs", eventP99Us, events),
+      plain(`${name}: commits/s that concern one`, "1/s", 1e6 / affectedUs, rounds),
+    );
+  }
+  const growth = (unaffected.at(-1) as number) / (unaffected[0] as number);
+  summary[form === "selection" ? "growth" : `growth_${form}`] = Number(growth.toFixed(3));
+}
+
+async function measureCommitForAll(
+  open: number,
+  rounds: number,
+  cases: BenchCase[],
+): Promise<void> {
+  const all = await commitForAll(open, rounds);
+  const name = `commit that concerns all of ${open}`;
+  cases.push(
+    plain(`${name}: answered`, "ms", all.answeredMs, open),
+    plain(`${name}: first event`, "ms", all.firstMs, open),
+    plain(`${name}: last event`, "ms", all.lastMs, open),
+    plain(`${name}: longest turn`, "ms", all.turnMs, open),
+  );
+  if (open <= 1000) cases.push(plain(`${name}, 20 ms apart: last event`, "ms", all.coldMs, open));
+  if (open === 6) {
+    cases.push(
+      plain("commit with nobody subscribed", "ms", all.aloneMs, open),
+      plain("commit with nobody subscribed, 20 ms apart", "ms", all.aloneColdMs, open),
+    );
+  }
+}
+
 function plain(name: string, unit: string, ours: number, checksum: number): BenchCase {
-  const none = { peer: null, peer_name: null, peer_version: null, ratio: null };
-  return { case: name, unit, ours, ...none, checksum: String(checksum) };
+  return plainCase(name, unit, ours, String(checksum));
 }
 
 interface Opened extends Disposable {
@@ -393,103 +411,4 @@ async function initialRows(rows: number) {
     rerunMs,
     rerunTurnMs,
   };
-}
-
-async function overSocket(open: number, subscribers: number, rounds: number) {
-  const folder = mkdtempSync(join(tmpdir(), "patina-bench-live-"));
-  writeFileSync(join(folder, "schema.sql"), schemaSql);
-  const main = join(import.meta.dir, "..", "agent", "main.ts");
-  const options = ["--data-dir", join(folder, "data"), "--schema", join(folder, "schema.sql")];
-  const agent = Bun.spawn([process.execPath, main, "agent", "--json", ...options], {
-    stdout: "pipe",
-    stderr: "ignore",
-  });
-  const sockets: Socket[] = [];
-  try {
-    const first = await agent.stdout.getReader().read();
-    const { socket } = JSON.parse(new TextDecoder().decode(first.value)) as { socket: string };
-    const client = new PatinaClient(socket);
-    const values = Array.from({ length: open + 1 }, (_, i) => `('i${i}','s${i}','n')`);
-    await client.transact(`INSERT INTO instances (id, service, node) VALUES ${values.join(",")}`);
-    const readAt = new Map<number, number>();
-    const listen = (service: string, take: (chunk: string) => void): Promise<void> =>
-      new Promise((resolve, reject) => {
-        const body = JSON.stringify([forms.selection, [service]]);
-        const stream = connect(socket);
-        sockets.push(stream);
-        stream.on("error", reject);
-        stream.on("data", (chunk) => {
-          const lines = chunk.toString();
-          take(lines);
-          if (lines.includes('"eoq"')) resolve();
-        });
-        stream.write(
-          `POST /v1/subscriptions HTTP/1.1\r\nhost: p\r\ncontent-type: application/json\r\ncontent-length: ${body.length}\r\n\r\n${body}`,
-        );
-      });
-    await listen(`s${open}`, (chunk) => {
-      const nowMs = performance.now();
-      for (const match of chunk.matchAll(/"change":\["update",\d+,\[[^\]]*,(\d+)\]/g)) {
-        readAt.set(Number(match[1]), nowMs);
-      }
-    });
-    let late = 0;
-    /** An update every 5 ms, whether or not the last has arrived; from when each was due, or sent if a timer was early. */
-    const timed = async (): Promise<number[]> => {
-      const everyMs = 5;
-      readAt.clear();
-      const start = performance.now() + 100;
-      const writes: Promise<unknown>[] = [];
-      const fromMs: number[] = [];
-      for (let i = 1; i <= rounds; i++) {
-        const due = start + i * everyMs;
-        await Bun.sleep(Math.max(0, due - performance.now()));
-        const nowMs = performance.now();
-        if (nowMs - due > 2) late++;
-        fromMs.push(Math.min(due, nowMs));
-        const sql = "UPDATE instances SET weight = ? WHERE id = ?";
-        writes.push(client.transact({ sql, parameters: [i, `i${open}`] }));
-      }
-      await Promise.all(writes);
-      const deadlineMs = performance.now() + 10_000;
-      while (!readAt.has(rounds) && performance.now() < deadlineMs) await Bun.sleep(5);
-      if (!readAt.has(rounds)) throw new Error(`the last event of ${rounds} didn't come`);
-      // Where commits came faster than there was time to look, one event tells of several.
-      let seenMs = Number.NaN;
-      return fromMs
-        .map((from, i) => [from, readAt.get(i + 1)] as const)
-        .reverse()
-        .map(([from, atMs]) => {
-          seenMs = atMs ?? seenMs;
-          return seenMs - from;
-        });
-    };
-    const alone = await timed();
-    await client.transact(`UPDATE instances SET weight = 0 WHERE id = 'i${open}'`);
-    for (let i = 0; i < open; i++) await listen(`s${i}`, () => {});
-    late = 0;
-    const latencies = await timed();
-    const rss = async () =>
-      (JSON.parse(await client.get("/v1/status")) as { rss_bytes: number }).rss_bytes;
-    const before = await rss();
-    const more = Math.max(0, subscribers - sockets.length);
-    for (let i = 0; i < more; i++) await listen(`s${i % open}`, () => {});
-    const after = await rss();
-    return {
-      open,
-      sent: rounds,
-      p50Ms: median(latencies),
-      p99Ms: quantile(latencies, 0.99),
-      aloneP99Ms: quantile(alone, 0.99),
-      late,
-      subscribers: sockets.length,
-      bytesEach: more === 0 ? 0 : (after - before) / more,
-      rssBytes: after,
-    };
-  } finally {
-    for (const socket of sockets) socket.destroy();
-    agent.kill("SIGKILL");
-    await agent.exited;
-    rmSync(folder, { recursive: true });
-  }
 }
