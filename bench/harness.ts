@@ -25,7 +25,7 @@ export interface BenchCase {
 
 export interface BenchResult {
   readonly cases: readonly BenchCase[];
-  /** Summary fields that an issue names. */
+  /** What it comes to, by field: what scripts and documents quote. */
   readonly summary: Readonly<Record<string, number | string | null>>;
   /** What bounds it, what is not measured: printed below the table. */
   readonly notes?: readonly string[];

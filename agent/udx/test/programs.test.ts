@@ -2,7 +2,7 @@
 
 import { expect, test } from "bun:test";
 import { bench } from "../bench.ts";
-import { hostileCosts } from "../hostile.ts";
+import { hostileCosts } from "./hostile-costs.ts";
 import { realOrSkip } from "./peer-process.ts";
 
 test("the bench measures both, and what arrives is what was sent", async () => {

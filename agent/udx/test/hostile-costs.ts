@@ -1,7 +1,7 @@
 /**
  * What hostile peers cost: CPU and memory of a victim process, printed.
  *
- *     bun hostile.ts [--json]
+ *     bun test/hostile-costs.ts [--json]
  *
  * The victim is our UDX in a process of its own, with one stream to an honest peer here. Packets are
  * forged with everything an attacker could know: the stream's id, and numbers near the right ones.
@@ -11,7 +11,7 @@
 
 import { createRequire } from "node:module";
 import { dirname, join } from "node:path";
-import { UDX } from "./index.ts";
+import { UDX } from "../index.ts";
 import {
   encodeHeader,
   HEADER_BYTES,
@@ -19,11 +19,11 @@ import {
   TYPE_DESTROY,
   TYPE_SACK,
   writeU32,
-} from "./packet.ts";
-import { SeededRandom } from "./seeded-random.ts";
-import type { UDXSocket } from "./socket.ts";
-import type { UDXStream } from "./stream.ts";
-import { PeerProcess } from "./test/peer-process.ts";
+} from "../packet.ts";
+import { SeededRandom } from "../seeded-random.ts";
+import type { UDXSocket } from "../socket.ts";
+import type { UDXStream } from "../stream.ts";
+import { PeerProcess } from "./peer-process.ts";
 
 export interface HostileCost {
   readonly case: string;
@@ -37,7 +37,7 @@ export interface HostileCost {
   readonly alive: boolean | null;
 }
 
-const VICTIM: string = join(import.meta.dir, "udx.cjs");
+const VICTIM: string = join(import.meta.dir, "..", "udx.cjs");
 const BATCH = 32;
 
 class Scene implements AsyncDisposable {
@@ -139,158 +139,166 @@ function header(type: number, streamId: number, seq: number, ack: number, body =
   return bytes;
 }
 
+type HostileCase = () => Promise<HostileCost | null>;
+
 /**
- * @param scale - 1 is the sizes that the issue names; less is for a test.
+ * @param scale - 1 is 100,000 packets a flood and a gigabyte a stream; less is for a test.
+ * @returns all that could be measured: without Hyperswarm one is missing
  */
 export async function hostileCosts(
   scale: number,
   log: (cost: HostileCost) => void,
 ): Promise<HostileCost[]> {
-  const costs: HostileCost[] = [];
-  const add = async (cost: Promise<HostileCost>): Promise<void> => {
-    costs.push(await cost);
-    log(costs[costs.length - 1] as HostileCost);
-  };
-  const count = Math.round(100_000 * scale);
-  const random = new SeededRandom(1);
-
-  await add(
-    measure(`${count} packets of random bytes`, async (scene) => {
-      const bytes = new Uint8Array(200);
-      await scene.flood(count, () => {
-        for (let at = 0; at < bytes.length; at += 4)
-          writeU32(bytes, at, random.integer(0, 2 ** 32));
-        return bytes.slice();
-      });
-      return "each is a message of the socket";
-    }),
-  );
-  await add(
-    measure(`${count} packets for streams that aren't there`, async (scene) => {
-      await scene.flood(count, (i) => header(TYPE_DATA, 1000 + i, 0, 0, 100));
-      return "each is a message of the socket";
-    }),
-  );
   const attempts = Math.round(10_000 * scale);
-  await add(
-    measure(`${attempts} connection attempts that the firewall refuses`, async (scene) => {
-      const { port } = await scene.victim.ask("listen", { id: 77 });
-      const from = scene.udx.createSocket();
-      from.bind(0, "127.0.0.1");
-      for (let i = 0; i < attempts; i++) {
-        from.trySend(header(TYPE_DATA, 77, 0, 0, 100), port as number, "127.0.0.1");
-        if (i % BATCH === 0) await new Promise((resolve) => setTimeout(resolve, 0));
-      }
-      await from.close();
-      const { asked } = await scene.victim.ask("asked");
-      return `the firewall was asked ${asked} times`;
-    }),
-  );
-  await add(
-    measure(`${count} resets with numbers outside the window`, async (scene) => {
-      await scene.flood(count, () =>
-        header(TYPE_DESTROY, 1, 20_000 + random.integer(0, 2 ** 31 - 30_000), 0),
-      );
-      return "the stream lives";
-    }),
-  );
-  await add(
-    measure(`${count} old acknowledgements`, async (scene) => {
-      await scene.flood(count, () => header(0, 1, 0, 0));
-      return "";
-    }),
-  );
-  await add(
-    measure(
-      `${count} acknowledgements with 50 forged blocks, bytes in flight`,
-      async (scene) => {
-        scene.stream.pause();
-        await scene.victim.ask("write", { id: 1, seed: 1, bytes: 1_000_000, end: false });
-        await scene.flood(count, () => {
-          const bytes = header(TYPE_SACK, 1, 1, random.integer(0, 100), 400);
-          for (let at = HEADER_BYTES; at < bytes.length; at += 8) {
-            const start = random.integer(0, 3000);
-            writeU32(bytes, at, start);
-            writeU32(bytes, at + 4, start + random.integer(1, 3000));
-          }
-          return bytes;
-        });
-        return "";
-      },
-      { skipsAlive: true },
-    ),
-  );
-  await add(
-    measure(`${count} packets ahead of a gap that is never filled`, async (scene) => {
-      await scene.flood(count, (i) => header(TYPE_DATA, 1, 2 + ((i * 2) % 60_000), 0, 1400));
-      return "held up to two windows, the rest dropped";
-    }),
-  );
-  const gigabyte = Math.round(1_000_000_000 * scale);
-  await add(
-    measure(`a peer that sends ${gigabyte / 1e6} MB, to a reader that reads`, async (scene) => {
-      const reading = scene.victim.ask("read", { id: 1, bytes: gigabyte, hash: false });
-      await writeBytes(scene.stream, gigabyte, () => false);
-      await reading;
-      return "";
-    }),
-  );
-  await add(
-    measure(
-      `a peer that would send ${gigabyte / 1e6} MB, to one that doesn't read`,
-      async (scene) => {
-        await scene.victim.ask("pause", { id: 1 });
-        const deadline = performance.now() + 4000;
-        const sent = await writeBytes(scene.stream, gigabyte, () => performance.now() > deadline);
-        return `${(sent / 1e6).toFixed(1)} MB were taken by the sender's own queue and the window`;
-      },
-      { skipsAlive: true },
-    ),
-  );
-  await add(
-    measure(
-      "a peer that never reads what we write for 4 s",
-      async (scene) => {
-        scene.stream.pause();
-        void scene.victim
-          .ask("write", { id: 1, seed: 1, bytes: gigabyte, end: false })
-          .catch(() => {});
-        await Bun.sleep(4000 * Math.min(scale * 10, 1));
-        return `${(scene.stream.bytesReceived / 1e6).toFixed(1)} MB were sent`;
-      },
-      { skipsAlive: true },
-    ),
-  );
-  const swarmAttempts = await connectionAttempts(attempts);
-  if (swarmAttempts !== null) {
-    costs.push(swarmAttempts);
-    log(swarmAttempts);
+  const cases: readonly HostileCase[] = [
+    ...floodCases(Math.round(100_000 * scale), attempts),
+    ...byteCases(Math.round(1_000_000_000 * scale), Math.min(4000, 40_000 * scale)),
+    () => connectionAttempts(attempts),
+    () => slowLoris(Math.round(1000 * scale), Math.max(2, Math.round(Math.min(100 * scale, 50)))),
+  ];
+  const costs: HostileCost[] = [];
+  for (const measureCase of cases) {
+    const cost = await measureCase();
+    if (cost === null) continue;
+    costs.push(cost);
+    log(cost);
   }
-  const loris = Math.round(1000 * scale);
-  await add(
-    measure(`slow loris: ${loris} streams, a byte every 100 ms each, for 5 s`, async (scene) => {
+  return costs;
+}
+
+/** Packets that somebody forges who isn't the peer. */
+function floodCases(count: number, attempts: number): HostileCase[] {
+  const random = new SeededRandom(1);
+  return [
+    () =>
+      measure(`${count} packets of random bytes`, async (scene) => {
+        const bytes = new Uint8Array(200);
+        await scene.flood(count, () => {
+          for (let at = 0; at < bytes.length; at += 4)
+            writeU32(bytes, at, random.integer(0, 2 ** 32));
+          return bytes.slice();
+        });
+        return "each is a message of the socket";
+      }),
+    () =>
+      measure(`${count} packets for streams that aren't there`, async (scene) => {
+        await scene.flood(count, (i) => header(TYPE_DATA, 1000 + i, 0, 0, 100));
+        return "each is a message of the socket";
+      }),
+    () =>
+      measure(`${attempts} connection attempts that the firewall refuses`, async (scene) => {
+        const { port } = await scene.victim.ask("listen", { id: 77 });
+        const from = scene.udx.createSocket();
+        from.bind(0, "127.0.0.1");
+        for (let i = 0; i < attempts; i++) {
+          from.trySend(header(TYPE_DATA, 77, 0, 0, 100), port as number, "127.0.0.1");
+          if (i % BATCH === 0) await new Promise((resolve) => setTimeout(resolve, 0));
+        }
+        await from.close();
+        const { asked } = await scene.victim.ask("asked");
+        return `the firewall was asked ${asked} times`;
+      }),
+    () =>
+      measure(`${count} resets with numbers outside the window`, async (scene) => {
+        await scene.flood(count, () =>
+          header(TYPE_DESTROY, 1, 20_000 + random.integer(0, 2 ** 31 - 30_000), 0),
+        );
+        return "the stream lives";
+      }),
+    () =>
+      measure(`${count} old acknowledgements`, async (scene) => {
+        await scene.flood(count, () => header(0, 1, 0, 0));
+        return "";
+      }),
+    () =>
+      measure(
+        `${count} acknowledgements with 50 forged blocks, bytes in flight`,
+        async (scene) => {
+          scene.stream.pause();
+          await scene.victim.ask("write", { id: 1, seed: 1, bytes: 1_000_000, end: false });
+          await scene.flood(count, () => {
+            const bytes = header(TYPE_SACK, 1, 1, random.integer(0, 100), 400);
+            for (let at = HEADER_BYTES; at < bytes.length; at += 8) {
+              const start = random.integer(0, 3000);
+              writeU32(bytes, at, start);
+              writeU32(bytes, at + 4, start + random.integer(1, 3000));
+            }
+            return bytes;
+          });
+          return "";
+        },
+        { skipsAlive: true },
+      ),
+    () =>
+      measure(`${count} packets ahead of a gap that is never filled`, async (scene) => {
+        await scene.flood(count, (i) => header(TYPE_DATA, 1, 2 + ((i * 2) % 60_000), 0, 1400));
+        return "held up to two windows, the rest dropped";
+      }),
+  ];
+}
+
+/** A peer that keeps to the protocol and means no good. */
+function byteCases(total: number, silentMs: number): HostileCase[] {
+  return [
+    () =>
+      measure(`a peer that sends ${total / 1e6} MB, to a reader that reads`, async (scene) => {
+        const reading = scene.victim.ask("read", { id: 1, bytes: total, hash: false });
+        await writeBytes(scene.stream, total, () => false);
+        await reading;
+        return "";
+      }),
+    () =>
+      measure(
+        `a peer that would send ${total / 1e6} MB, to one that doesn't read`,
+        async (scene) => {
+          await scene.victim.ask("pause", { id: 1 });
+          const deadline = performance.now() + 4000;
+          const sent = await writeBytes(scene.stream, total, () => performance.now() > deadline);
+          return `${(sent / 1e6).toFixed(1)} MB were taken by the sender's own queue and the window`;
+        },
+        { skipsAlive: true },
+      ),
+    () =>
+      measure(
+        "a peer that never reads what we write for 4 s",
+        async (scene) => {
+          scene.stream.pause();
+          void scene.victim
+            .ask("write", { id: 1, seed: 1, bytes: total, end: false })
+            .catch(() => {});
+          await Bun.sleep(silentMs);
+          return `${(scene.stream.bytesReceived / 1e6).toFixed(1)} MB were sent`;
+        },
+        { skipsAlive: true },
+      ),
+  ];
+}
+
+/** Many streams that carry next to nothing. */
+function slowLoris(count: number, rounds: number): Promise<HostileCost> {
+  return measure(
+    `slow loris: ${count} streams, a byte every 100 ms each, for 5 s`,
+    async (scene) => {
       const { port, first } = await scene.victim.ask("accept", {
-        count: loris,
+        count,
         port: scene.socket.address()?.port,
       });
       const streams: UDXStream[] = [];
-      for (let i = 0; i < loris; i++) {
+      for (let i = 0; i < count; i++) {
         const id = (first as number) + i;
         const stream = scene.udx.createStream(id);
         stream.on("error", () => {});
         stream.connect(scene.socket, id, port as number, "127.0.0.1");
         streams.push(stream);
       }
-      const rounds = Math.max(2, Math.round(50 * Math.min(scale * 2, 1)));
       for (let round = 0; round < rounds; round++) {
         for (const stream of streams) stream.write("x");
         await Bun.sleep(100);
       }
       for (const stream of streams) stream.destroy();
       return "";
-    }),
+    },
   );
-  return costs;
 }
 
 interface Dht {
