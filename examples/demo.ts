@@ -28,6 +28,7 @@ const options = readOptions();
 const root = join(import.meta.dir, "..");
 const binary = join(root, "dist", "patina");
 const serverCount = 12;
+const catalogueSize = { services: 250, instances: 10_000, nodes: 300 };
 const insertInstance = "INSERT INTO instances VALUES (?, ?, ?, ?, ?, ?)";
 
 function readOptions() {
@@ -241,17 +242,7 @@ const rounded = (ms: number) => Math.round(ms * 100) / 100;
 // --- the story ---------------------------------------------------------------------------------------------
 
 async function main(): Promise<number> {
-  if (!options["no-build"]) {
-    progress("building dist/patina …");
-    const build = Bun.spawnSync([process.execPath, join(root, "agent", "build.ts")], {
-      stdio: ["ignore", "ignore", "inherit"],
-    });
-    if (build.exitCode !== 0) return 1;
-  }
-  if (!existsSync(binary)) {
-    console.error("dist/patina is missing: run npm run build");
-    return 1;
-  }
+  if (!isBuilt()) return 1;
   const began = performance.now();
   progress(
     `starting a private bootstrap and three agents${options.loss ? ` with ${options.loss * 100} % loss` : ""} …`,
@@ -276,38 +267,7 @@ async function main(): Promise<number> {
     await cluster.connected();
     for (const node of cluster.nodes) await printPeers(node);
 
-    const catalogue = createCatalogue(
-      { services: 250, instances: 10_000, nodes: 300 },
-      createRandom(42),
-    );
-    progress("registering 250 services, 10,000 instances and 10,000 checks through three agents …");
-    const registering = performance.now();
-    await Promise.all(
-      (
-        [
-          [a, "services"],
-          [b, "instances"],
-          [c, "checks"],
-        ] as const
-      ).map(async ([node, table]) => {
-        for (const batch of registrations(table, catalogue[table], 200))
-          await node.client.transact(...batch);
-      }),
-    );
-    for (const [i, { id, port }] of backends.entries()) {
-      const node = cluster.nodes[i % 3] as ClusterNode;
-      const values = [id, "demo", node.name, `127.0.0.1:${port}`, "up", 100];
-      await node.client.transact({ sql: insertInstance, parameters: values });
-    }
-    let rows = 0;
-    await until("all three hold the catalogue", 30_000, async () => {
-      const same = await areIdentical(cluster.nodes);
-      rows = same.rows;
-      return same.identical && rows === 250 + 20_000 + serverCount;
-    });
-    progress(
-      `  ${rows} rows on every agent after ${((performance.now() - registering) / 1000).toFixed(1)} s`,
-    );
+    await register(cluster.nodes, backends);
 
     for (const node of cluster.nodes) {
       proxies.push(new ProxyProcess(node));
@@ -328,10 +288,10 @@ async function main(): Promise<number> {
     progress(`  back with identical tables ${rounded(rejoinMs)} ms after it was started`);
 
     const sentToDead = countSentToDead(proxies, outages);
-    const { identical, rows: rowsAtEnd } = await areIdentical(cluster.nodes);
-    const result = {
+    const { identical, rows } = await areIdentical(cluster.nodes);
+    const result: DemoResult = {
       nodes: cluster.nodes.length,
-      rows: rowsAtEnd,
+      rows,
       down_ms: {
         n: downMs.length,
         p50: rounded(quantile(downMs, 0.5)),
@@ -360,6 +320,53 @@ async function main(): Promise<number> {
   } finally {
     stopAll();
   }
+}
+
+/** Builds it, unless it is to be taken as it is. */
+function isBuilt(): boolean {
+  if (!options["no-build"]) {
+    progress("building dist/patina …");
+    const build = Bun.spawnSync([process.execPath, join(root, "agent", "build.ts")], {
+      stdio: ["ignore", "ignore", "inherit"],
+    });
+    if (build.exitCode !== 0) return false;
+  }
+  const isThere = existsSync(binary);
+  if (!isThere) console.error("dist/patina is missing: run npm run build");
+  return isThere;
+}
+
+/** Registers the catalogue, each table through another agent, and the servers. Resolves when all agents have them. */
+async function register(
+  nodes: readonly ClusterNode[],
+  backends: readonly Backend[],
+): Promise<void> {
+  const { services, instances } = catalogueSize;
+  const catalogue = createCatalogue(catalogueSize, createRandom(42));
+  progress(
+    `registering ${services} services, ${instances.toLocaleString("en")} instances and as many checks through three agents …`,
+  );
+  const beganMs = performance.now();
+  const tables = ["services", "instances", "checks"] as const;
+  await Promise.all(
+    tables.map(async (table, i) => {
+      for (const batch of registrations(table, catalogue[table], 200)) {
+        await nodes[i]?.client.transact(...batch);
+      }
+    }),
+  );
+  for (const [i, { id, port }] of backends.entries()) {
+    const node = nodes[i % nodes.length] as ClusterNode;
+    const values = [id, "demo", node.name, `127.0.0.1:${port}`, "up", 100];
+    await node.client.transact({ sql: insertInstance, parameters: values });
+  }
+  const wanted = services + 2 * instances + backends.length;
+  await until("all three hold the catalogue", 30_000, async () => {
+    const { identical, rows } = await areIdentical(nodes);
+    return identical && rows === wanted;
+  });
+  const seconds = ((performance.now() - beganMs) / 1000).toFixed(1);
+  progress(`  ${wanted} rows on every agent after ${seconds} s`);
 }
 
 async function printPeers(node: ClusterNode): Promise<void> {
@@ -468,19 +475,24 @@ async function killAndRejoin(a: ClusterNode, b: ClusterNode, c: ClusterNode): Pr
   return performance.now() - spawnedAt;
 }
 
-function printResult(
-  result: {
-    rows: number;
-    down_ms: { n: number; p50: number; p99: number; max: number };
-    sent_to_dead: number;
-    rejoin_ms: number;
-    identical: boolean;
-    binary_bytes: number;
-    rss_bytes: readonly number[];
-  },
-  requests: number,
-  seconds: number,
-): void {
+/** What `--json` prints. */
+interface DemoResult {
+  readonly nodes: number;
+  /** On each of them, at the end. */
+  readonly rows: number;
+  /** From marking an instance down to its being read by the last other subscriber. */
+  readonly down_ms: { n: number; p50: number; p99: number; max: number };
+  /** Requests that a proxy sent to a stopped server although it had the news. */
+  readonly sent_to_dead: number;
+  /** From the start of the killed agent until its tables are those of the others. */
+  readonly rejoin_ms: number;
+  readonly identical: boolean;
+  readonly binary_bytes: number;
+  readonly rss_bytes: readonly number[];
+  readonly sockets?: readonly string[];
+}
+
+function printResult(result: DemoResult, requests: number, seconds: number): void {
   const megabytes = (bytes: number) => `${(bytes / 1e6).toFixed(0)} MB`;
   const { down_ms: down } = result;
   const lines: [string, string][] = [
