@@ -116,6 +116,7 @@ test("when some are wanted no more, the others go on, whatever they shared", asy
   for (const one of [...kept, keptCount]) live.unsubscribe(one?.subscriber as number, 0);
   live.sweep(1e9);
   // Of the first, who is still there.
+  expect(live.describe().map((one) => one.shares_statements_with)).toEqual([0]);
   expect(database.all("SELECT patina_v1 FROM temp.patina_parameter")).toEqual([["a"]]);
 });
 
@@ -126,6 +127,18 @@ test("a first row without an order is told of anew when the index that it is rea
   commit("UPDATE t SET n = 7 WHERE id = 1", { t: [rowOf(1, "t", "n")] });
   await told();
   expect(lines).toEqual(['{"change":["update",1,["b"],1]}']);
+});
+
+test("a row that matches on the left no more is told, whatever its key is", async () => {
+  for (const key of ["1.5", "9e300", "2"]) {
+    const { database, subscribe, commit, told } = openLive();
+    database.exec("DROP TABLE t; CREATE TABLE t (id REAL NOT NULL PRIMARY KEY, name TEXT)");
+    database.exec(`INSERT INTO t VALUES (${key}, 'a'); INSERT INTO u VALUES (7, 'a', 1)`);
+    const { lines } = await subscribe("SELECT u.n FROM t LEFT JOIN u ON u.name = t.name");
+    commit("UPDATE u SET name = 'b'", { u: [rowOf(7, "u", "name")] });
+    await told();
+    expect(lines).toEqual(['{"change":["insert",2,[null],1]}', '{"change":["delete",1,[1],2]}']);
+  }
 });
 
 test("a column's collation counts, on whichever side of = it stands", async () => {
