@@ -228,14 +228,19 @@ async function run(seed: number, firstDisk: Disk, limits: Limits): Promise<void>
     for (const sql of [...singles, ...families.flat()]) await subscribe(sql);
     for (let i = 0; i < 14; i++) {
       if (i === 5 || i === 10) {
-        told.push("a crash");
-        // Nothing is closed; the first time something may wait to be found out.
-        const isLate = i === 5;
-        if (isLate) told.push(await step());
-        crashed.push(thread);
-        // What it does from here on, it does to a file that nobody looks at, and tells nobody.
-        disk = disk.copy();
-        for (const one of subscribed) gone.add(one.folded);
+        const isOrderly = i === 10 && seed % 4 < 2;
+        told.push(isOrderly ? "a restart" : "a crash");
+        // The first time something may wait to be found out.
+        if (i === 5) told.push(await step());
+        if (isOrderly) {
+          service.endStreams();
+          thread.stop();
+        } else {
+          // Nothing is closed. What it does from here on, it does to a file that nobody looks at, and tells nobody.
+          crashed.push(thread);
+          disk = disk.copy();
+          for (const one of subscribed) gone.add(one.folded);
+        }
         thread = openThread(schema, disk, limits);
         thread.start({ post: (reply) => replies.push(reply) });
         service = thread.service;
