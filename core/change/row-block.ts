@@ -126,15 +126,17 @@ export class RowBlockWriter {
 /** Appends `rows` to `writer`. */
 export function writeRowBlock(writer: ByteWriter, rows: readonly RowState[]): void {
   block.clear();
-  const { body } = block;
-  for (const { table, key, clock, cells } of rows) {
-    block.row(table, key, clock, clock.cl, cells.length);
-    for (const { column, stamp, value } of cells) {
-      block.cell(column, stamp.ms, stamp.count, stamp.site);
-      writeValue(body, value);
-    }
-  }
+  for (const row of rows) writeRow(block, row);
   block.finish(writer);
+}
+
+/** Appends a row to a block. */
+export function writeRow(into: RowBlockWriter, { table, key, clock, cells }: RowState): void {
+  into.row(table, key, clock, clock.cl, cells.length);
+  for (const { column, stamp, value } of cells) {
+    into.cell(column, stamp.ms, stamp.count, stamp.site);
+    writeValue(into.body, value);
+  }
 }
 
 /** @param expected Where it is if this row has the cells that others had. */

@@ -9,6 +9,7 @@
 
 import { assert } from "../assert.ts";
 import type { Changeset, Lane } from "../change/changeset.ts";
+import { type RowBlockWriter, writeRow } from "../change/row-block.ts";
 import { isLive } from "../clock/row-clock.ts";
 import { compareStamps, type Stamp } from "../clock/stamp.ts";
 import {
@@ -122,6 +123,21 @@ export class MapStore implements RowStore {
     const end = Math.min(start + rowsMax, this.#order.length);
     const rows = this.#order.slice(start, end).map(scannedRowOf);
     return { rows, next: end < this.#order.length ? { part: 0, after: end - 1 } : undefined };
+  }
+
+  writeRows(
+    position: ScanPosition | undefined,
+    rowsMax: number,
+    bytesMax: number,
+    block: RowBlockWriter,
+  ): ScanPosition | undefined {
+    const start = position === undefined ? 0 : (position.after as number) + 1;
+    const end = Math.min(start + rowsMax, this.#order.length);
+    let at = start;
+    while (at < end && block.body.length < bytesMax) {
+      writeRow(block, (this.#order[at++] as HeldRow).state);
+    }
+    return at < this.#order.length ? { part: 0, after: at - 1 } : undefined;
   }
 
   scanNewer(

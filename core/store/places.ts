@@ -12,17 +12,29 @@
 import { ByteReader } from "../bytes/reader.ts";
 import { utf8Decode } from "../bytes/utf8.ts";
 import { ByteWriter } from "../bytes/writer.ts";
+import { type RowBlockWriter, writeRow } from "../change/row-block.ts";
 import type { Digester } from "../row/digest.ts";
 import { encodeKey } from "../row/key.ts";
+import type { RowState } from "../row/row-state.ts";
 import { compareBytes } from "../row/value.ts";
-import type { Ordinals } from "./clock-blob.ts";
+import { BlockWriter } from "./block-writer.ts";
 import type { SqlDatabase, SqlStatement } from "./database.ts";
 import { clocksOfHeld, decodeHeldRow, type HeldRow } from "./held-row.ts";
 import { newestMsOfClockBlob } from "./newest-stamp.ts";
+import type { StoredOrdinals } from "./ordinals.ts";
 import { RowColumns, RowHasher } from "./row-hasher.ts";
-import type { DigestsEnough, NewerRowVisitor, ScannedRow, ScanPosition } from "./row-store.ts";
+import type {
+  DigestsEnough,
+  NewerRowVisitor,
+  RowRef,
+  ScannedRow,
+  ScanPosition,
+} from "./row-store.ts";
 import type { Place, StoredTable } from "./stored-table.ts";
 import { type ClockedRow, scannedKeyColumn } from "./table-scan.ts";
+
+/** Rows read one by one, before it is looked at how large they are: a few MB at most beyond a block. */
+const readRowsMax = 125;
 
 interface Page {
   readonly rows: readonly ScannedRow[];
@@ -35,18 +47,19 @@ interface Page {
 export class Places {
   readonly #tables: readonly StoredTable[];
   readonly #partByTable: ReadonlyMap<StoredTable, number>;
-  readonly #ordinals: Ordinals;
+  readonly #ordinals: StoredOrdinals;
   readonly #digester: Digester;
   readonly #scanAbsent: SqlStatement;
   readonly #findAbsent: SqlStatement;
   readonly #hasher: RowHasher;
+  readonly #blocks: BlockWriter;
   #columns = new RowColumns(0);
 
   /** @param tables Ascending by name. */
   constructor(
     database: SqlDatabase,
     tables: readonly StoredTable[],
-    ordinals: Ordinals,
+    ordinals: StoredOrdinals,
     digester: Digester,
   ) {
     this.#tables = tables;
@@ -54,6 +67,7 @@ export class Places {
     this.#ordinals = ordinals;
     this.#digester = digester;
     this.#hasher = new RowHasher(digester, ordinals);
+    this.#blocks = new BlockWriter(digester, ordinals);
     this.#scanAbsent = database.prepare(
       "SELECT tbl, key, clock, held FROM patina_absent WHERE (tbl, key) > (?1, ?2) ORDER BY tbl, key LIMIT ?3",
     );
@@ -98,6 +112,46 @@ export class Places {
       return page;
     });
     return { rows, next };
+  }
+
+  /**
+   * As `RowStore.writeRows`.
+   *
+   * @param read Reads a row that is none of the plain ones.
+   */
+  writeRows(
+    position: ScanPosition | undefined,
+    rowsMax: number,
+    bytesMax: number,
+    block: RowBlockWriter,
+    read: (row: RowRef) => RowState | undefined,
+  ): ScanPosition | undefined {
+    const writeRead = (row: RowRef | undefined) => {
+      const state = row && read(row);
+      if (state !== undefined) writeRow(block, state);
+    };
+    const isFull = () => block.body.length >= bytesMax;
+    return this.#pages(position, rowsMax, (table, after, pageRowsMax) => {
+      // As many as were wanted: it ends here.
+      if (isFull()) return { after, count: pageRowsMax, isEnd: false };
+      if (table !== undefined && !table.plan.withoutRowid) {
+        let count = 0;
+        const place = after as number | bigint | null;
+        const page = table.scan.eachWithValues(place, pageRowsMax, (statement, row) => {
+          if (!this.#blocks.add(table, statement, block)) writeRead(this.#scannedOf(table, row()));
+          count++;
+          return !isFull();
+        });
+        return { ...page, count };
+      }
+      const step = Math.min(pageRowsMax, readRowsMax);
+      const page =
+        table === undefined
+          ? this.#absentPage(after as Uint8Array | null, step)
+          : this.#tablePage(table, after as Uint8Array | null, step);
+      for (const row of page.rows) writeRead(row);
+      return page;
+    });
   }
 
   /** As `RowStore.scanNewer`. */

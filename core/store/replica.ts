@@ -20,6 +20,7 @@
  */
 
 import { unreachable } from "../assert.ts";
+import { ByteWriter } from "../bytes/writer.ts";
 import {
   type Changeset,
   decodeChangesetHeader,
@@ -28,6 +29,7 @@ import {
   withLane,
 } from "../change/changeset.ts";
 import type { TableShape } from "../change/hello.ts";
+import { RowBlockWriter } from "../change/row-block.ts";
 import type { HlcClock } from "../clock/hlc-clock.ts";
 import { hlcZero, type Site, type Stamp } from "../clock/stamp.ts";
 import { slotMs, slotOfStamp } from "../index/clock-part.ts";
@@ -51,7 +53,12 @@ import { type Pace, RowPace } from "./pace.ts";
 import { RecentPass, type RecentPassOptions, recentPassDefaults } from "./recent-pass.ts";
 import { LagSamples, type ReplicaStatus } from "./replica-status.ts";
 import { Restamping, restampMs } from "./restamp.ts";
-import { RowAnswers, type RowAnswersOptions, rowAnswersDefaults } from "./row-answers.ts";
+import {
+  RowAnswers,
+  type RowAnswersOptions,
+  rowAnswersDefaults,
+  type WriteRows,
+} from "./row-answers.ts";
 import type { ReadSlice } from "./row-scan.ts";
 import type { MergedRow, RowRef, RowStore, ScanPosition } from "./row-store.ts";
 
@@ -165,6 +172,8 @@ export class Replica {
   #leftMs = 0;
   #restamping: Restamping | undefined;
   #restamped = 0;
+  /** Of rows that are streamed. */
+  readonly #block = new RowBlockWriter();
 
   constructor(parts: ReplicaParts) {
     this.#store = parts.store;
@@ -214,6 +223,7 @@ export class Replica {
       this.#digester,
       (position, rowsMax) => this.#read(position, rowsMax),
       (refs) => this.#readRows(refs),
+      (position, rowsMax, bytesMax) => this.#writeRows(position, rowsMax, bytesMax),
       this.#options,
       this.#nextLife++,
     );
@@ -555,9 +565,30 @@ export class Replica {
   /** Rows that can't be read are as good as not held here: somebody else has them. */
   #readRows(refs: readonly RowRef[]): readonly (RowState | undefined)[] {
     const rows = this.#trying(() => this.#store.read(refs)) ?? [];
+    if (this.#maySendAll) return rows;
     const msMax = this.#sentMsMax();
-    if (Math.max(this.#largestMs, this.#clock.last.ms) <= msMax) return rows;
     return rows.map((row) => (row !== undefined && stampOfRow(row).ms <= msMax ? row : undefined));
+  }
+
+  /** Nothing is held that is stamped too far ahead to be sent. */
+  get #maySendAll(): boolean {
+    return Math.max(this.#largestMs, this.#clock.last.ms) <= this.#sentMsMax();
+  }
+
+  #writeRows(
+    position: ScanPosition | undefined,
+    rowsMax: number,
+    bytesMax: number,
+  ): ReturnType<WriteRows> {
+    if (!this.#maySendAll) return undefined;
+    return this.#trying(() => {
+      const block = this.#block;
+      block.clear();
+      const next = this.#store.writeRows(position, rowsMax, bytesMax, block);
+      const writer = new ByteWriter(block.body.length + 4096);
+      block.finish(writer);
+      return { block: writer.finish(), next };
+    });
   }
 
   /** Once the peers say that the clock is right, what it stamped while it was far ahead is put right, in slices. */

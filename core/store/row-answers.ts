@@ -19,7 +19,7 @@ import { type RowState, stampOfRow } from "../row/row-state.ts";
 import { RawText } from "../row/value.ts";
 import { PlaceWindow } from "./place-window.ts";
 import { type ReadSlice, RowScan, type ScanOptions } from "./row-scan.ts";
-import type { RowRef, ScannedRow } from "./row-store.ts";
+import type { RowRef, ScannedRow, ScanPosition } from "./row-store.ts";
 import { decodeCursor, encodeCursor } from "./stream-cursor.ts";
 
 export interface RowAnswersOptions extends ScanOptions {
@@ -48,6 +48,16 @@ export const rowAnswersDefaults: RowAnswersOptions = {
 
 type Asked<Kind extends StoreRequest["kind"]> = Extract<StoreRequest, { kind: Kind }>;
 
+/**
+ * A store's `writeRows`, as a block; undefined when the store can't be read, or some rows are not to be sent: then
+ * they are read one by one.
+ */
+export type WriteRows = (
+  position: ScanPosition | undefined,
+  rowsMax: number,
+  bytesMax: number,
+) => { readonly block: Uint8Array; readonly next: ScanPosition | undefined } | undefined;
+
 /** A store's `read`; an empty list when the store can't be read. */
 export type ReadRows = (refs: readonly RowRef[]) => readonly (RowState | undefined)[];
 
@@ -75,6 +85,7 @@ export class RowAnswers {
   readonly #digester: Digester;
   readonly #readRows: ReadRows;
   readonly #options: RowAnswersOptions;
+  readonly #writeRows: WriteRows;
   readonly #readSlice: ReadSlice;
   readonly #scan: RowScan;
   readonly #streams: RowStream[] = [];
@@ -91,6 +102,7 @@ export class RowAnswers {
     digester: Digester,
     readSlice: ReadSlice,
     readRows: ReadRows,
+    writeRows: WriteRows,
     options: RowAnswersOptions,
     life: number,
   ) {
@@ -98,6 +110,7 @@ export class RowAnswers {
     this.#index = index;
     this.#digester = digester;
     this.#readRows = readRows;
+    this.#writeRows = writeRows;
     this.#options = options;
     this.#readSlice = readSlice;
     this.#scan = new RowScan(readSlice, options);
@@ -231,8 +244,17 @@ export class RowAnswers {
       this.#busy(ticket);
       return;
     }
-    const isWanted = isUnder(request);
     const { blockRowsMax, blockBytesMax } = this.#options;
+    if (request.level === 0 && request.nodes.includes(0)) {
+      const written = this.#writeRows(position, blockRowsMax, blockBytesMax);
+      if (written !== undefined) {
+        const { block, next } = written;
+        const nextCursor = next && encodeCursor(next, this.#life);
+        this.#replies.push({ kind: "streamed", ticket, block, cursor: nextCursor });
+        return;
+      }
+    }
+    const isWanted = isUnder(request);
     const rows: RowState[] = [];
     let bytes = 0;
     let scanned = 0;

@@ -6,6 +6,7 @@
  * @module
  */
 
+import type { RowBlockWriter } from "../change/row-block.ts";
 import type { ClockState, IdWords, RowId } from "../row/digest.ts";
 import type { RowState } from "../row/row-state.ts";
 import type { RowColumns } from "./row-hasher.ts";
@@ -106,6 +107,19 @@ export interface RowStore {
     position: ScanPosition | undefined,
     rowsMax: number,
   ): { readonly rows: readonly ScannedRow[]; readonly next: ScanPosition | undefined };
+
+  /**
+   * The same, into a block: rows as `read` gives them, until there are `rowsMax`, damaged ones counted too, or the
+   * block's body has `bytesMax` or a little more.
+   *
+   * @returns where it goes on.
+   */
+  writeRows(
+    position: ScanPosition | undefined,
+    rowsMax: number,
+    bytesMax: number,
+    block: RowBlockWriter,
+  ): ScanPosition | undefined;
 
   /**
    * The same, quick: only tells which rows were stamped at `sinceMs` or later, and reads no key and no

@@ -147,6 +147,24 @@ test("a damaged cell of a row that a client writes isn't told with it", () => {
   expect(pass(node)).toMatchObject({ damaged: 0 });
 });
 
+test("a damaged cell isn't streamed, the rest of its row and the rows beside it are", () => {
+  using node = new SqliteNode(schema);
+  node.write("INSERT INTO t VALUES ('x', 'mmm', 1), ('y', 'mmm', 2), ('z', 'mmm', 3)");
+  edit(node, "UPDATE t SET a = 'zzz' WHERE k = 'y'");
+  const replica = replicaOf(node);
+  const replies: StoreReply[] = [];
+  const question = { kind: "stream-rows", ticket: 1, level: 0, nodes: [0] } as const;
+  replica.handle({ ...question, cursor: new Uint8Array(0) }, node.nowMs, replies);
+  const [reply] = replies;
+  const decoded = decodeRowBlock(reply?.kind === "streamed" ? reply.block : new Uint8Array(0));
+  const rows = decoded.kind === "rows" ? decoded.rows : [];
+  expect(rows.map(({ cells }) => cells.map(({ value }) => value))).toEqual([
+    ["mmm", 1],
+    [2],
+    ["mmm", 3],
+  ]);
+});
+
 test("where nobody has a copy it stays reported until somebody writes the cell, or the row goes", () => {
   using node = new SqliteNode(schema);
   node.write("INSERT INTO t VALUES ('x', 'mmm', 1), ('y', 'mmm', 1)");

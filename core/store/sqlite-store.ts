@@ -17,6 +17,7 @@
  */
 
 import { assert } from "../assert.ts";
+import type { RowBlockWriter } from "../change/row-block.ts";
 import type { HlcClock } from "../clock/hlc-clock.ts";
 import { type Hlc, hlcZero } from "../clock/stamp.ts";
 import type { Digester } from "../row/digest.ts";
@@ -370,13 +371,24 @@ export class SqliteStore implements RowStore {
   }
 
   read(refs: readonly RowRef[]): (RowState | undefined)[] {
-    return refs.map(({ table, key }) => {
-      const slot = this.#parts.rows.find(table, key);
-      if (slot.held === undefined) return undefined;
-      this.#parts.rows.readValues(slot, slot.held);
-      // What is read is sent, and what is damaged never is.
-      return rowStateOfSound(table, key, slot.held, (cell) => isSound(cell, this.#digester));
-    });
+    return refs.map(this.#readRow);
+  }
+
+  readonly #readRow = ({ table, key }: RowRef): RowState | undefined => {
+    const slot = this.#parts.rows.find(table, key);
+    if (slot.held === undefined) return undefined;
+    this.#parts.rows.readValues(slot, slot.held);
+    // What is read is sent, and what is damaged never is.
+    return rowStateOfSound(table, key, slot.held, (cell) => isSound(cell, this.#digester));
+  };
+
+  writeRows(
+    position: ScanPosition | undefined,
+    rowsMax: number,
+    bytesMax: number,
+    block: RowBlockWriter,
+  ): ScanPosition | undefined {
+    return this.#parts.places.writeRows(position, rowsMax, bytesMax, block, this.#readRow);
   }
 
   /**

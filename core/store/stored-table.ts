@@ -96,7 +96,7 @@ export class StoredTable {
       ...(plan.rowidAlias ? [] : this.keyPositions),
     ];
     this.#statements = new TableStatements(database, plan);
-    this.scan = new TableScan(plan, this.#hasTextKey, this.#statements);
+    this.scan = new TableScan(plan, this.#hasTextKey, this.#statements, this.valuesByName);
     this.quick = new QuickRows(database, plan, this.#statements, this.valuesByName);
   }
 

@@ -27,8 +27,17 @@ export class TableScan {
   readonly #hasTextKey: boolean;
   readonly #statements: TableStatements;
 
-  /** @param hasTextKey The key is one TEXT. */
-  constructor(plan: PlannedTable, hasTextKey: boolean, statements: TableStatements) {
+  /** As the file spells them, ascending by name. */
+  readonly #valueNames: readonly string[];
+
+  /** @param hasTextKey The key is one TEXT. @param valuesByName Indexes in `plan.valueColumns`, ascending by name. */
+  constructor(
+    plan: PlannedTable,
+    hasTextKey: boolean,
+    statements: TableStatements,
+    valuesByName: readonly number[],
+  ) {
+    this.#valueNames = valuesByName.map((index) => plan.valueColumns[index]?.sqlName as string);
     this.#plan = plan;
     this.#hasTextKey = hasTextKey;
     this.#statements = statements;
@@ -69,6 +78,38 @@ export class TableScan {
     return { after: last, count };
   }
 
+  /**
+   * As {@link each}, with the value columns, ascending by name, behind the key; not for WITHOUT ROWID.
+   *
+   * @param visit Says whether the row behind is wanted too.
+   */
+  eachWithValues(
+    after: number | bigint | null,
+    rowsMax: number,
+    visit: (statement: SqlStatement, row: () => ClockedRow) => boolean,
+  ): { readonly after: number | bigint | null; readonly isEnd: boolean } {
+    const isFirst = after === null;
+    const statement = this.#statements.kept(isFirst ? "scanValues" : "scanValuesAfter", () =>
+      this.#scanSql(isFirst ? "" : `WHERE c.${this.#statements.clockId} > ?2`, this.#valueNames),
+    );
+    statement.bind(1, rowsMax);
+    if (after !== null) statement.bind(2, after);
+    const row = () => this.#clockedRow(statement);
+    let last = after;
+    let count = 0;
+    let isMoreWanted = true;
+    try {
+      while (isMoreWanted && statement.step()) {
+        isMoreWanted = visit(statement, row);
+        last = statement.column(2) as number | bigint;
+        count++;
+      }
+    } finally {
+      statement.reset();
+    }
+    return { after: last, isEnd: isMoreWanted && count < rowsMax };
+  }
+
   /** Whether a scan's row has its key as one TEXT in column {@link scannedKeyColumn}. */
   isTextKey(statement: SqlStatement): boolean {
     return this.#hasTextKey && !this.#plan.withoutRowid && statement.isText(scannedKeyColumn);
@@ -94,14 +135,15 @@ export class TableScan {
     );
   }
 
-  #scanSql(condition: string): string {
+  #scanSql(condition: string, valueNames: readonly string[] = []): string {
     const { withoutRowid, rowidName, keyColumns } = this.#plan;
     const { base, clocks, clockId } = this.#statements;
     const order = `${condition} ORDER BY c.${clockId} LIMIT ?1`;
     if (withoutRowid) return `SELECT c.clock, c.held, c.key FROM ${clocks} c ${order}`;
-    const keys = keyColumns.map((column) => `t.${quoteName(column.sqlName)}`);
+    const names = keyColumns.map(({ sqlName }) => sqlName).concat(valueNames);
+    const columns = names.map((name) => `t.${quoteName(name)}`);
     return (
-      `SELECT c.clock, c.held, c.id, ${keys.join(", ")} FROM ${clocks} c ` +
+      `SELECT c.clock, c.held, c.id, ${columns.join(", ")} FROM ${clocks} c ` +
       `CROSS JOIN ${base} t ON t.${rowidName} = c.id ${order}`
     );
   }

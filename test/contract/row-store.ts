@@ -9,6 +9,8 @@
 import { describe, expect, test } from "bun:test";
 import fc from "fast-check";
 import { bytesToHex } from "../../core/bytes/hex.ts";
+import { ByteWriter } from "../../core/bytes/writer.ts";
+import { decodeRowBlock, RowBlockWriter } from "../../core/change/row-block.ts";
 import type { Site, Stamp } from "../../core/clock/stamp.ts";
 import type { ClockState, Digester } from "../../core/row/digest.ts";
 import { encodeKey } from "../../core/row/key.ts";
@@ -261,6 +263,7 @@ export function rowStoreContract(name: string, open: (digester: Digester) => Ope
                   expect(scanned.length).toBe(refs.length);
                   expectNewer(store, scanned);
                   expectDigests(store, scanned, digester);
+                  expectBlocks(store, scanned);
                 });
               }
             },
@@ -374,6 +377,31 @@ function expectDigests(store: RowStore, scanned: readonly ScannedRow[], digester
       position = next;
     } while (position !== undefined);
     expect(found).toEqual(wanted);
+  }
+}
+
+/** Blocks of a scan have the rows that `read` gives, wherever they end. */
+function expectBlocks(store: RowStore, scanned: readonly ScannedRow[]): void {
+  const wanted = store.read(scanned.map(refOf));
+  const block = new RowBlockWriter();
+  for (const [rowsMax, bytesMax] of [
+    [1, 1000],
+    [3, 40],
+    [100, 100_000],
+  ] as const) {
+    const found: RowState[] = [];
+    let position: ScanPosition | undefined;
+    do {
+      block.clear();
+      position = store.writeRows(position, rowsMax, bytesMax, block);
+      const writer = new ByteWriter(64);
+      block.finish(writer);
+      const decoded = decodeRowBlock(writer.finish());
+      const rows = decoded.kind === "rows" ? decoded.rows : [];
+      expect(rows.length).toBeLessThanOrEqual(rowsMax);
+      found.push(...rows);
+    } while (position !== undefined);
+    expect(found).toEqual(wanted as RowState[]);
   }
 }
 
