@@ -289,7 +289,7 @@ export class LiveTeller {
       return;
     }
     const slow = this.#queue.takeSlow();
-    if (slow !== undefined) this.freshen(slow.entry, slow.isUrgent);
+    if (slow !== undefined) void this.freshen(slow.entry, slow.isUrgent);
     else if (this.#queue.size === 0) this.#journal?.keepUp();
     this.#work();
   }

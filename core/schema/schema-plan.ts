@@ -30,98 +30,138 @@ export function clockTableName(table: string): string {
   return `patina_clock_${table}`;
 }
 
+/** What the database has, by its name in ASCII lower case. */
+type Existing = ReadonlyMap<
+  string,
+  {
+    readonly type: string;
+    /** Of an index or a trigger; in ASCII lower case. */
+    readonly table: string;
+    readonly sqlName: string;
+    readonly sql: string;
+  }
+>;
+
 /** Compares `database`, which is only read, with `schema`. */
 export function planSchema(database: SqlDatabase, schema: PlannedSchema): SchemaPlan {
+  const existing = readExisting(database);
   const problems: SchemaProblem[] = [];
-  const current = new Map<string, { type: string; table: string; sqlName: string; sql: string }>();
+  const { statements: tables, adopted, grown } = planTables(existing, schema, problems);
+  checkLeftovers(existing, schema, problems);
+  const { drops, objects } = planObjects(existing, schema, problems);
+  if (problems.length > 0) return { kind: "refused", problems };
+  // Views go first: ALTER TABLE looks into them.
+  return { kind: "plan", statements: [...drops, ...tables, ...objects], adopted, grown };
+}
+
+function readExisting(database: SqlDatabase): Existing {
   const rows = database.all(
     "SELECT type, name, tbl_name, sql FROM sqlite_schema WHERE sql NOT NULL",
   );
-  for (const [type, name, table, sql] of rows) {
-    current.set(lowerAscii(String(name)), {
-      type: String(type),
-      table: lowerAscii(String(table)),
-      sqlName: String(name),
-      sql: String(sql),
-    });
-  }
-  const drops: string[] = [];
-  const tables: string[] = [];
-  const objects: string[] = [];
+  return new Map(
+    rows.map(([type, name, table, sql]) => [
+      lowerAscii(String(name)),
+      {
+        type: String(type),
+        table: lowerAscii(String(table)),
+        sqlName: String(name),
+        sql: String(sql),
+      },
+    ]),
+  );
+}
+
+/** Creates tables, and adds columns to those that are there. */
+function planTables(
+  existing: Existing,
+  schema: PlannedSchema,
+  problems: SchemaProblem[],
+): { statements: string[]; adopted: string[]; grown: string[] } {
+  const statements: string[] = [];
   const adopted: string[] = [];
   const grown: string[] = [];
-
   for (const table of schema.tables.values()) {
     const problem = (why: string): void => {
       problems.push({ file: table.file, line: table.line, why: `table ${table.name}: ${why}` });
     };
-    const there = current.get(table.name);
-    const hasClocks = current.has(clockTableName(table.name));
+    const there = existing.get(table.name);
+    const hasClocks = existing.has(clockTableName(table.name));
     if (hasClocks && !table.replicated) {
       problem(
         "it is replicated in this database and can't become local: give the local table another name",
       );
     }
     if (table.replicated && !hasClocks) adopted.push(table.name);
-    if (there === undefined) {
-      tables.push(table.sql);
-      continue;
+    if (there === undefined) statements.push(table.sql);
+    else if (there.type !== "table") problem(`the database has a ${there.type} of that name`);
+    else {
+      const added = planColumns(table, there.sql, problem);
+      if (added.length > 0) grown.push(table.name);
+      statements.push(...added);
     }
-    if (there.type !== "table") {
-      problem(`the database has a ${there.type} of that name`);
-      continue;
-    }
-    const added = planColumns(table, there.sql, problem);
-    if (added.length > 0) grown.push(table.name);
-    tables.push(...added);
   }
-  for (const [name, there] of current) {
-    if (name.startsWith("patina_clock_") && there.type === "table") {
-      const table = name.slice("patina_clock_".length);
+  return { statements, adopted, grown };
+}
+
+/** What the database has that no schema file could say. */
+function checkLeftovers(
+  existing: Existing,
+  schema: PlannedSchema,
+  problems: SchemaProblem[],
+): void {
+  const clockTablePrefix = clockTableName("");
+  for (const [name, there] of existing) {
+    if (name.startsWith(clockTablePrefix) && there.type === "table") {
+      const table = name.slice(clockTablePrefix.length);
       if (!schema.tables.has(table)) {
-        problems.push({
-          file: "",
-          line: 0,
-          why: `table ${table}: no schema file has it any more, and a replicated table can't be dropped: put it back`,
-        });
+        problems.push(
+          ofDatabase(
+            `table ${table}: no schema file has it any more, and a replicated table can't be dropped: put it back`,
+          ),
+        );
       }
     }
     if (there.type === "trigger" && schema.tables.get(there.table)?.replicated === true) {
-      problems.push({
-        file: "",
-        line: 0,
-        why: `table ${there.table}: the database has a trigger ${name} on it, which a merge would run: drop it`,
-      });
+      problems.push(
+        ofDatabase(
+          `table ${there.table}: the database has a trigger ${name} on it, which a merge would run: drop it`,
+        ),
+      );
     }
   }
+}
 
+/** Indexes and views: those that differ are dropped and made anew. */
+function planObjects(
+  existing: Existing,
+  schema: PlannedSchema,
+  problems: SchemaProblem[],
+): { drops: string[]; objects: string[] } {
+  const drops: string[] = [];
+  // Indexes before views: a Map keeps the order in which it was filled.
   const wanted = new Map(
     [...schema.indexes, ...schema.views].map((object) => [object.name, object]),
   );
-  for (const [name, there] of current) {
+  for (const [name, there] of existing) {
     if (there.type !== "index" && there.type !== "view") continue;
-    if (name.startsWith("patina_") || (there.type === "index" && !schema.tables.has(there.table)))
-      continue;
+    if (name.startsWith("patina_")) continue;
+    if (there.type === "index" && !schema.tables.has(there.table)) continue;
     const object = wanted.get(name);
-    if (object?.kind === there.type && normalText(object.sql) === normalText(there.sql)) {
-      wanted.delete(name);
-    } else drops.push(`DROP ${there.type.toUpperCase()} ${quoteName(there.sqlName)}`);
+    const isSame = object?.kind === there.type && normalText(object.sql) === normalText(there.sql);
+    if (isSame) wanted.delete(name);
+    else drops.push(`DROP ${there.type.toUpperCase()} ${quoteName(there.sqlName)}`);
   }
-  // Indexes before views: a Map keeps the order in which it was filled.
-  for (const object of wanted.values()) {
-    const there = current.get(object.name);
-    if (there?.type === "table") {
-      problems.push({
-        file: "",
-        line: 0,
-        why: `${object.kind} ${object.name}: the database has a table of that name`,
-      });
+  for (const { kind, name } of wanted.values()) {
+    if (existing.get(name)?.type === "table") {
+      problems.push(ofDatabase(`${kind} ${name}: the database has a table of that name`));
     }
-    objects.push(object.sql);
   }
-  if (problems.length > 0) return { kind: "refused", problems };
-  // Views go first: ALTER TABLE looks into them.
-  return { kind: "plan", statements: [...drops, ...tables, ...objects], adopted, grown };
+  return { drops, objects: [...wanted.values()].map(({ sql }) => sql) };
+}
+
+/** A problem that stands in no file. */
+function ofDatabase(why: string): SchemaProblem {
+  return { file: "", line: 0, why };
 }
 
 /** ALTER TABLE statements for the columns that `table` has and the database, by its `sql`, lacks. */
