@@ -23,7 +23,8 @@ Exit codes:
 `;
 
 const parameterHelp = `
-Parameters: 12 is an INTEGER, 1.5 a REAL, null is NULL, x'00ff' a BLOB; all else is TEXT.
+Parameters: 12 is an INTEGER, 1.5 a REAL, null is NULL, x'00ff' a BLOB; all else is TEXT,
+also 007.
 Put -- before the first parameter that begins with a hyphen.
 `;
 

@@ -420,14 +420,14 @@ function wait(ms: number, signal: AbortSignal | undefined): Promise<void> {
 /** A parameter as people type it: `12`, `1.5`, `null`, `x'00ff'`, anything else is text. */
 export function parseParameter(text: string): SqlValue {
   if (text === "null" || text === "NULL") return null;
-  if (/^-?\d+$/.test(text)) {
+  if (/^(?:0|-?[1-9]\d*)$/.test(text)) {
     const integer = BigInt(text);
     if (BigInt.asIntN(64, integer) === integer) {
       const number = Number(integer);
       return Number.isSafeInteger(number) ? number : integer;
     }
   }
-  if (/^-?\d+\.\d+(e[+-]?\d+)?$/i.test(text)) return new Real(Number(text));
+  if (/^-?(?:0|[1-9]\d*)\.\d+(?:e[+-]?\d+)?$/i.test(text)) return new Real(Number(text));
   const blob = /^x'((?:[0-9a-f]{2})*)'$/i.exec(text);
   return blob === null ? text : Uint8Array.from(Buffer.from(blob[1] as string, "hex"));
 }
