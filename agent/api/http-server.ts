@@ -187,16 +187,29 @@ class Carrier {
       front.leave(entry);
       return this.#respond(answer, incoming, server);
     }
+    const answered = this.#unhurried(incoming, server);
     return answer.then(
       (one) => {
+        answered();
         front.leave(entry);
         return this.#respond(one, incoming, server);
       },
       (error) => {
+        answered();
         front.leave(entry);
         throw error;
       },
     );
+  }
+
+  /** However long the answer is in coming, its connection isn't idle: a query may wait behind many long ones. */
+  #unhurried({ request }: CarriedRequest, server: Server<undefined>): () => void {
+    if (this.#idleSeconds === 0) return nothing;
+    const timer = setTimeout(() => server.timeout(request, 0), (this.#idleSeconds * 1000) / 4);
+    return () => {
+      clearTimeout(timer);
+      server.timeout(request, this.#idleSeconds);
+    };
   }
 
   /** A stream may be silent for ever; once it has ended its connection may not. */
@@ -207,6 +220,8 @@ class Carrier {
     return toResponse(answer, () => server.timeout(request, idleSeconds));
   }
 }
+
+const nothing = (): void => {};
 
 const noRoomForBody: ApiResponse = errorResponse(
   503,

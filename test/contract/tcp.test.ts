@@ -350,3 +350,30 @@ for (const version of ["--http1.1", "--http2-prior-knowledge"]) {
     await until(() => listeners() === 0);
   });
 }
+
+// Bun looks every four seconds, and cut both.
+test("an answer that is long in coming doesn't make its connection idle", async () => {
+  const serving = serveTcp({
+    address: { host: "127.0.0.1", port: 0 },
+    idleSeconds: 1,
+    front: new Front({
+      handle: async () => {
+        await Bun.sleep(5500);
+        return { status: 200, headers: {}, body: new TextEncoder().encode("at last") };
+      },
+      room: new RouteRoom(),
+      gate: undefined,
+    }),
+    bodyBytesMax: 1024,
+    onFault: (fault) => faults.push(fault),
+  });
+  if (serving.kind === "refused") throw new Error(serving.why);
+  const at = `http://127.0.0.1:${serving.server.address.port}`;
+  const texts = [false, true].map(async (isH2c) => {
+    const http = new HttpClient({ at, isPatina: true, isH2c });
+    clients.push(http);
+    return (await http.ask("GET", "/v1/health")).text;
+  });
+  expect(await Promise.all(texts)).toEqual(["at last", "at last"]);
+  await serving.server.stop();
+}, 15_000);
