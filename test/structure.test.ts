@@ -66,6 +66,16 @@ test("each room of the agent imports only rooms that come before it", () => {
   expect(backward).toEqual([]);
 });
 
+test("of live queries, rows know no queries, and what a query's text says knows no more than rows", () => {
+  const outside = (folder: string, allowed: readonly string[]) =>
+    importsOf(folder).filter(({ from }) => {
+      const isOfLive = from.startsWith("agent/live/");
+      return isOfLive && !allowed.some((one) => from.startsWith(one));
+    });
+  expect(outside("agent/live/rows", ["agent/live/rows/"])).toEqual([]);
+  expect(outside("agent/live/plan", ["agent/live/plan/", "agent/live/rows/"])).toEqual([]);
+});
+
 // Importing a type counts: who reads one file of a circle has to read them all.
 test("no files import each other in a circle", () => {
   const folders = ["core", "wasm", "agent", "test", "bench", "examples"];

@@ -6,11 +6,11 @@
  */
 
 import { decodeKey } from "../../core/row/key.ts";
-import type { Dependencies } from "./dependencies.ts";
-import { keyText } from "./key-text.ts";
-import type { KeyedGroup } from "./keyed-group.ts";
 import type { Entry, LiveRegistry, Missed } from "./live-registry.ts";
+import type { Dependencies } from "./plan/dependencies.ts";
+import type { KeyedGroup } from "./plan/keyed-group.ts";
 import type { QueryPlanner } from "./query-planner.ts";
+import { keyText } from "./rows/key-text.ts";
 import type { Subscription } from "./subscription.ts";
 import { type ChangedRow, concerns, type TableChanges } from "./table-changes.ts";
 

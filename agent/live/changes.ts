@@ -5,7 +5,7 @@
  * @module
  */
 
-import type { HeldRow, ReadRow } from "./row.ts";
+import type { HeldRow, ReadRow } from "./rows/row.ts";
 
 /** In the order in which it is told. */
 export interface Change {

@@ -15,7 +15,7 @@ import type { SqlValue } from "../../core/row/value.ts";
 import { quoteName } from "../../core/schema/sql-token.ts";
 import type { Database } from "../../wasm/database.ts";
 import type { Statement } from "../../wasm/statement.ts";
-import type { ConstantFilter } from "./constant-filter.ts";
+import type { ConstantFilter } from "./plan/constant-filter.ts";
 import type { ChangedRow, TableChanges } from "./table-changes.ts";
 
 /** What a column holds. */

@@ -8,7 +8,7 @@ import { SqlGuard } from "../sql/guard.ts";
 import { QueryRunner } from "../sql/query-runner.ts";
 import type { InitialRowsSource } from "./initial-rows.ts";
 import { LiveQueries } from "./live-queries.ts";
-import type { ReadRow } from "./row.ts";
+import type { ReadRow } from "./rows/row.ts";
 import { type InitialQuery, readRow } from "./subscription.ts";
 
 /** Reads at once, and hands one row on whenever `step` is called. */

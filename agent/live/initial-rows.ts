@@ -13,8 +13,8 @@
 import { secondsToJson } from "../api/json-writer.ts";
 import type { Evaluation } from "./evaluation.ts";
 import type { Entry } from "./live-registry.ts";
-import type { ReadRow } from "./row.ts";
-import type { RowsSnapshot } from "./rows-snapshot.ts";
+import type { ReadRow } from "./rows/row.ts";
+import type { RowsSnapshot } from "./rows/rows-snapshot.ts";
 import { sliceMsMax } from "./slices.ts";
 import type { InitialQuery, Subscription } from "./subscription.ts";
 

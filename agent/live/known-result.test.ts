@@ -2,7 +2,7 @@ import { expect, test } from "bun:test";
 import fc from "fast-check";
 import type { Change } from "./changes.ts";
 import { KnownResult } from "./known-result.ts";
-import { PackedRows } from "./packed-rows.ts";
+import { PackedRows } from "./rows/packed-rows.ts";
 import type { Subscription } from "./subscription.ts";
 
 const read = (known: KnownResult): KnownResult => {

@@ -6,8 +6,8 @@
  */
 
 import type { Change } from "./changes.ts";
-import type { HeldRow } from "./row.ts";
-import { type RowHashes, rowHash } from "./row-hashes.ts";
+import type { HeldRow } from "./rows/row.ts";
+import { type RowHashes, rowHash } from "./rows/row-hashes.ts";
 import type { Subscription } from "./subscription.ts";
 
 /** Drawn at each start. */

@@ -8,7 +8,7 @@
 
 import type { Change } from "./changes.ts";
 import { hashOf, type StoredSubscription } from "./live-store.ts";
-import type { Row } from "./row.ts";
+import type { Row } from "./rows/row.ts";
 import type { Restoring, Subscription } from "./subscription.ts";
 
 /**

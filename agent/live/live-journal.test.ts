@@ -105,6 +105,26 @@ test("before a record is dropped its changes stand in saved rows, also where tha
   expect([journal.logChars, journal.isBehind]).toEqual([200, false]);
 });
 
+test("a large one that was told something while its image was made isn't saved as it was before", async () => {
+  const { journal, create, tell, written } = open(1000);
+  const large = create(1);
+  const rows = function* () {
+    for (let i = 0; i < 2000; i++) yield { identity: "", row: { rowId: i, cells: "[]" } };
+  };
+  Object.assign(large.entry.subscription, {
+    rowCount: 2000,
+    held: { snapshot: () => ({ count: 2000, rows }) },
+  });
+  const isSaved = journal.createdLarge(
+    large.entry,
+    () => false,
+    async () => true,
+  );
+  tell(large, 1);
+  await isSaved;
+  expect(written).toEqual(["save 1 as of 0", "append 1:1"]);
+});
+
 test("nothing is dropped while somebody may want it", () => {
   const { journal, create, tell, keepUp } = open(50);
   const one = create(1);

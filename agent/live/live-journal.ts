@@ -111,7 +111,11 @@ export class LiveJournal {
     this.#unremoved.add(ord);
   }
 
-  /** Writes down what is going to be told. @throws SqliteError when it isn't written: then nothing is */
+  /**
+   * Writes down what is going to be told. Those that failed end, and are removed with others that do.
+   *
+   * @throws SqliteError when it isn't written: then nothing is
+   */
   record(findings: readonly Finding[]): void {
     const parts: LogPart[] = [];
     const saved: Entry[] = [];
@@ -119,11 +123,8 @@ export class LiveJournal {
     try {
       this.#store.within(() => {
         for (const finding of findings) {
+          if (finding.kind === "failed") continue;
           const { entry } = finding;
-          if (finding.kind === "failed") {
-            this.#store.remove(entry.ord);
-            continue;
-          }
           if (entry.savedChangeId === undefined) {
             this.#save(entry);
             saved.push(entry);

@@ -21,7 +21,6 @@ import type {
 import type { QueryRunner } from "../sql/query-runner.ts";
 import { historyLimits } from "./change-history.ts";
 import { Evaluation, type LiveConnection, type LookBudget } from "./evaluation.ts";
-import { expandedText } from "./expanded-text.ts";
 import { FilterIndex } from "./filter-index.ts";
 import { HeldLimit } from "./held-limit.ts";
 import { HeldListener } from "./held-listener.ts";
@@ -39,8 +38,9 @@ import type { RerunSource } from "./live-reruns.ts";
 import { LiveRestorer, type OnLost, type RestoreLimits } from "./live-restorer.ts";
 import type { LiveStore } from "./live-store.ts";
 import { LiveTeller } from "./live-teller.ts";
+import { expandedText } from "./plan/expanded-text.ts";
 import { type KeyColumnsOf, QueryPlanner } from "./query-planner.ts";
-import type { ReadRow } from "./row.ts";
+import type { ReadRow } from "./rows/row.ts";
 import type { Commit } from "./unnoted-commits.ts";
 
 export interface LiveQueriesOptions {

@@ -23,8 +23,8 @@ import { joinMissed } from "./affected.ts";
 import type { Change } from "./changes.ts";
 import { KnownResult } from "./known-result.ts";
 import type { Entry, LiveRegistry, Missed, Rerun } from "./live-registry.ts";
-import type { HeldRow, ReadRow } from "./row.ts";
-import type { GoneRows, RowHashes } from "./row-hashes.ts";
+import type { HeldRow, ReadRow } from "./rows/row.ts";
+import type { GoneRows, RowHashes } from "./rows/row-hashes.ts";
 import { inSlices } from "./slices.ts";
 import type { InitialQuery } from "./subscription.ts";
 

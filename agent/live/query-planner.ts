@@ -11,12 +11,12 @@ import type { Refused } from "../api/store-service.ts";
 import type { SqlGuard } from "../sql/guard.ts";
 import { errorText, SqlRefused } from "../sql/prepared.ts";
 import type { HistoryLimits } from "./change-history.ts";
-import { changingFunctionOf } from "./changing-functions.ts";
-import { constantFilters } from "./constant-filter.ts";
-import { dependenciesOf, isPlainlyCompared, plainColumnsOf } from "./dependencies.ts";
-import { KeyedGroup, type KeyedSource, ParameterTable } from "./keyed-group.ts";
-import { type KeyedQuery, keyedQuery } from "./keyed-query.ts";
-import { seaHashHex } from "./seahash.ts";
+import { changingFunctionOf } from "./plan/changing-functions.ts";
+import { constantFilters } from "./plan/constant-filter.ts";
+import { dependenciesOf, isPlainlyCompared, plainColumnsOf } from "./plan/dependencies.ts";
+import { KeyedGroup, type KeyedSource, ParameterTable } from "./plan/keyed-group.ts";
+import { type KeyedQuery, keyedQuery } from "./plan/keyed-query.ts";
+import { seaHashHex } from "./plan/seahash.ts";
 import { type Before, type Plan, Subscription } from "./subscription.ts";
 
 /** Key columns of a table in the order of its primary key; undefined for a table without one, and for views. */

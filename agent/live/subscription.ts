@@ -28,12 +28,12 @@ import {
   pairUp,
   updated,
 } from "./changes.ts";
-import type { ConstantFilter } from "./constant-filter.ts";
-import type { Dependencies } from "./dependencies.ts";
-import { keySeparator, keyText, parseKeyText } from "./key-text.ts";
-import type { KeyedGroup, KeyedSource } from "./keyed-group.ts";
-import { PackedRows } from "./packed-rows.ts";
-import type { HeldRow, ReadRow } from "./row.ts";
+import type { ConstantFilter } from "./plan/constant-filter.ts";
+import type { Dependencies } from "./plan/dependencies.ts";
+import type { KeyedGroup, KeyedSource } from "./plan/keyed-group.ts";
+import { keySeparator, keyText, parseKeyText } from "./rows/key-text.ts";
+import { PackedRows } from "./rows/packed-rows.ts";
+import type { HeldRow, ReadRow } from "./rows/row.ts";
 import type { ChangedRow, TableChanges } from "./table-changes.ts";
 
 /** How the rows are found. */

@@ -7,7 +7,7 @@
 import { compareStamps } from "../../core/clock/stamp.ts";
 import type { MergedRow, RowRef } from "../../core/store/row-store.ts";
 import type { LocalWrites } from "../sql/transaction-runner.ts";
-import { rowidName, type TableDependency } from "./dependencies.ts";
+import { rowidName, type TableDependency } from "./plan/dependencies.ts";
 
 export interface ChangedRow extends RowRef {
   /** In ASCII lower case; undefined: any, or the row came or went. */

@@ -9,8 +9,8 @@
  */
 
 import { RawText, Real, type SqlValue } from "../../core/row/value.ts";
-import type { ReadRow } from "../live/row.ts";
-import type { GoneRows, RowHashes } from "../live/row-hashes.ts";
+import type { ReadRow } from "../live/rows/row.ts";
+import type { GoneRows, RowHashes } from "../live/rows/row-hashes.ts";
 import type { RowShape } from "../live/subscription.ts";
 
 /** A value as structured clone keeps it: it would make plain objects of our classes. */

@@ -9,7 +9,7 @@
  *
  * The first may stand in views; none may stand in a replicated table's definition, where what is computed has
  * to be the same in every version of Patina. The other two give another value in each row and statement: a query that
- * uses them can't be subscribed to (`agent/live/changing-functions.ts`).
+ * uses them can't be subscribed to (`agent/live/plan/changing-functions.ts`).
  *
  * @module
  */

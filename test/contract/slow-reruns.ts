@@ -7,8 +7,8 @@
  */
 
 import type { RerunSource } from "../../agent/live/live-reruns.ts";
-import type { ReadRow } from "../../agent/live/row.ts";
-import { type GoneRows, HashClaims, type RowHashes } from "../../agent/live/row-hashes.ts";
+import type { ReadRow } from "../../agent/live/rows/row.ts";
+import { type GoneRows, HashClaims, type RowHashes } from "../../agent/live/rows/row-hashes.ts";
 import { type InitialQuery, readRow } from "../../agent/live/subscription.ts";
 import { NotOfQueryError } from "../../agent/sql/not-of-query-error.ts";
 import type { QueryRunner } from "../../agent/sql/query-runner.ts";

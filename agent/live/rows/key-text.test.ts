@@ -1,5 +1,5 @@
 import { expect, test } from "bun:test";
-import { Real } from "../../core/row/value.ts";
+import { Real } from "../../../core/row/value.ts";
 import { keySeparator, keyText, parseKeyText } from "./key-text.ts";
 
 test("keys that SQLite holds equal have one text, and others have others", () => {

@@ -1,7 +1,7 @@
 import { expect, test } from "bun:test";
-import { openDatabase } from "../../wasm/database.ts";
-import { MemoryVfs } from "../../wasm/vfs/memory.ts";
-import { SqlGuard } from "../sql/guard.ts";
+import { openDatabase } from "../../../wasm/database.ts";
+import { MemoryVfs } from "../../../wasm/vfs/memory.ts";
+import { SqlGuard } from "../../sql/guard.ts";
 import { dependenciesOf, isPlainlyCompared, plainColumnsOf } from "./dependencies.ts";
 
 const database = openDatabase("/dependencies.db", { vfs: new MemoryVfs() });

@@ -13,11 +13,11 @@
  * @module
  */
 
-import { tokenize } from "../../core/schema/sql-token.ts";
-import type { Database } from "../../wasm/database.ts";
-import { asciiLower, type SqlGuard } from "../sql/guard.ts";
-import { openedTables } from "../sql/opened-tables.ts";
-import { SqlRefused } from "../sql/prepared.ts";
+import { tokenize } from "../../../core/schema/sql-token.ts";
+import type { Database } from "../../../wasm/database.ts";
+import { asciiLower, type SqlGuard } from "../../sql/guard.ts";
+import { openedTables } from "../../sql/opened-tables.ts";
+import { SqlRefused } from "../../sql/prepared.ts";
 
 export interface TableDependency {
   /** In ASCII lower case; undefined: any. */

@@ -13,9 +13,9 @@ import {
   isSymbol,
   type SqlToken,
   tokenize,
-} from "../../core/schema/sql-token.ts";
-import type { Database } from "../../wasm/database.ts";
-import { asciiLower } from "../sql/guard.ts";
+} from "../../../core/schema/sql-token.ts";
+import type { Database } from "../../../wasm/database.ts";
+import { asciiLower } from "../../sql/guard.ts";
 
 const changing = new Set([
   "changes",

@@ -5,7 +5,7 @@
  * @module
  */
 
-import { closingParenthesis, isSymbol, type SqlToken } from "../../core/schema/sql-token.ts";
+import { closingParenthesis, isSymbol, type SqlToken } from "../../../core/schema/sql-token.ts";
 
 export interface Source {
   /** In ASCII lower case. */

@@ -26,7 +26,7 @@
  * @module
  */
 
-import { isSymbol, type SqlToken, tokenize } from "../../core/schema/sql-token.ts";
+import { isSymbol, type SqlToken, tokenize } from "../../../core/schema/sql-token.ts";
 import {
   columnOf,
   isConstant,

@@ -15,12 +15,12 @@
  * @module
  */
 
-import type { SqlValue } from "../../core/row/value.ts";
-import type { Database } from "../../wasm/database.ts";
-import type { Statement } from "../../wasm/statement.ts";
+import type { SqlValue } from "../../../core/row/value.ts";
+import type { Database } from "../../../wasm/database.ts";
+import type { Statement } from "../../../wasm/statement.ts";
+import { KeyHolders } from "../rows/key-holders.ts";
+import { textHash } from "../rows/key-text.ts";
 import type { Dependencies } from "./dependencies.ts";
-import { KeyHolders } from "./key-holders.ts";
-import { textHash } from "./key-text.ts";
 import { type KeyedQuery, parameterTable, valuesMax } from "./keyed-query.ts";
 
 /** One table of a keyed query. */

@@ -4,9 +4,9 @@
  * @module
  */
 
-import { canonicalKeyValue } from "../../core/row/key.ts";
-import { Real, type SqlValue } from "../../core/row/value.ts";
-import { sqlValueToJson } from "../api/json-writer.ts";
+import { canonicalKeyValue } from "../../../core/row/key.ts";
+import { Real, type SqlValue } from "../../../core/row/value.ts";
+import { sqlValueToJson } from "../../api/json-writer.ts";
 
 /** Between the keys of a join's rows. Stands in no key's text: JSON escapes it. */
 export const keySeparator = "\n";

@@ -26,7 +26,7 @@
  * @module
  */
 
-import { isSymbol, quoteName, type SqlToken, tokenize } from "../../core/schema/sql-token.ts";
+import { isSymbol, quoteName, type SqlToken, tokenize } from "../../../core/schema/sql-token.ts";
 import { isWordOf, parseFrom, type Source, sourcesInEffect } from "./clauses.ts";
 
 export interface KeyedTable {

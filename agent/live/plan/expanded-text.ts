@@ -4,12 +4,12 @@
  * @module
  */
 
-import { Real, type SqlValue } from "../../core/row/value.ts";
-import type { Statement } from "../../wasm/statement.ts";
-import type { SqlText } from "../api/statement.ts";
-import type { Refused } from "../api/store-service.ts";
-import { notReadonly } from "../sql/guard.ts";
-import { bindOne, type PreparedStatements, SqlRefused, sqlCharsMax } from "../sql/prepared.ts";
+import { Real, type SqlValue } from "../../../core/row/value.ts";
+import type { Statement } from "../../../wasm/statement.ts";
+import type { SqlText } from "../../api/statement.ts";
+import type { Refused } from "../../api/store-service.ts";
+import { notReadonly } from "../../sql/guard.ts";
+import { bindOne, type PreparedStatements, SqlRefused, sqlCharsMax } from "../../sql/prepared.ts";
 
 /** To be called within the guard's mode. */
 export function expandedText(prepared: PreparedStatements, text: SqlText): string | Refused {

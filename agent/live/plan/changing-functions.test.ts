@@ -1,8 +1,8 @@
 import { expect, test } from "bun:test";
-import { openDatabase } from "../../wasm/database.ts";
-import { MemoryVfs } from "../../wasm/vfs/memory.ts";
-import { addClockFunctions } from "../sql/functions.ts";
-import { SqlGuard } from "../sql/guard.ts";
+import { openDatabase } from "../../../wasm/database.ts";
+import { MemoryVfs } from "../../../wasm/vfs/memory.ts";
+import { addClockFunctions } from "../../sql/functions.ts";
+import { SqlGuard } from "../../sql/guard.ts";
 import { changingFunctionOf } from "./changing-functions.ts";
 
 const database = openDatabase("/changing.db", { vfs: new MemoryVfs() });
