@@ -2,9 +2,10 @@
  * One peer's stream after the Noise handshake: admission first, then frames.
  *
  * 1. Both sides send 37 bytes of admission at once (`core/change/admission.ts`) and have
- *    `admissionMs` to be convinced. (A full node sends its own when it has decided to make room.) Until then nothing is parsed. This is also what ends *ghosts*: the
- *    side that dials takes a connection for open when the handshake is through the DHT, before a
- *    single packet has passed between the two.
+ *    `admissionMs` to be convinced. (A full node sends its own when it has decided to make room.)
+ *    Until then nothing is parsed. This is also what ends *ghosts*: the side that dials takes a
+ *    connection for open when the handshake is through the DHT, before a single packet has passed
+ *    between the two.
  * 2. Frames (`framing.ts`) both ways, in the order they are handed over: lanes are the node machine's,
  *    which hands over only as much as an urgent frame may wait for. Those of one task are written
  *    together when it ends.

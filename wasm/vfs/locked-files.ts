@@ -2,12 +2,13 @@
  * Database files that this thread has open, and how other processes are kept out of them.
  *
  * WAL coordinates its users through the wal-index, which for all connections of this process is a
- * piece of the wasm heap (shared-file.ts). A process that can't see it, another agent or a `sqlite3`
- * shell, must therefore not get in at all, not even to read: it would make a wal-index of its own and
- * overwrite what ours still needs. So the first open of a database takes an exclusive lock of the operating system on the whole range that SQLite's own unix
- * VFS locks (ofd-lock.ts), and keeps it until the last connection is closed. Others get "database is
- * locked", and we get it, with the holder's process id where the kernel knows it, when they were
- * first. Lock levels between the connections of this process never reach the operating system.
+ * piece of the wasm heap (shared-file.ts). A process that can't see it, another agent or a
+ * `sqlite3` shell, must therefore not get in at all, not even to read: it would make a wal-index of
+ * its own and overwrite what ours still needs. So the first open of a database takes an exclusive
+ * lock of the operating system on the whole range that SQLite's own unix VFS locks (ofd-lock.ts),
+ * and keeps it until the last connection is closed. Others get "database is locked", and we get it,
+ * with the holder's process id where the kernel knows it, when they were first. Lock levels between
+ * the connections of this process never reach the operating system.
  *
  * The lock belongs to a descriptor that nothing else uses, one for each (device, inode), so that two
  * paths to one file are one database. A file that may only be read is locked for reading, which

@@ -1,4 +1,8 @@
-/** @module */
+/**
+ * `patina agent`: runs this host's agent until a signal ends it; `--check` reads its configuration and schema only.
+ *
+ * @module
+ */
 
 import { startAgent } from "../../agent.ts";
 import { problemOfSocketPath } from "../../api/socket-path.ts";

@@ -1,4 +1,8 @@
-/** @module */
+/**
+ * `patina backup`: copies the database of a running agent into a new file.
+ *
+ * @module
+ */
 
 import { resolve } from "node:path";
 import { clientOf } from "../agent-client.ts";

@@ -1,4 +1,8 @@
-/** @module */
+/**
+ * `patina bootstrap`: a DHT node by which agents find each other, so that no public network is touched.
+ *
+ * @module
+ */
 
 import { isIPv4 } from "node:net";
 import { exitCodes, StartFailure } from "../../start-failure.ts";

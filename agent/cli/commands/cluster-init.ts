@@ -1,4 +1,8 @@
-/** @module */
+/**
+ * `patina cluster init`: writes the secrets of a new cluster to a file.
+ *
+ * @module
+ */
 
 import { createClusterFile } from "../../secrets/cluster-file.ts";
 import { exitCodes, StartFailure } from "../../start-failure.ts";

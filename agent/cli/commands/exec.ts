@@ -1,4 +1,8 @@
-/** @module */
+/**
+ * `patina exec`: runs statements that write, from the command line or from stdin, all of them or none.
+ *
+ * @module
+ */
 
 import { ApiFailure, parseParameter, type Transacted } from "../../client/client.ts";
 import { clientOf } from "../agent-client.ts";

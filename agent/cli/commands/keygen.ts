@@ -1,4 +1,8 @@
-/** @module */
+/**
+ * `patina keygen`: makes a node's key.
+ *
+ * @module
+ */
 
 import { createNodeKey } from "../../secrets/node-key.ts";
 import { exitCodes, StartFailure } from "../../start-failure.ts";

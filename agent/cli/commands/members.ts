@@ -1,4 +1,8 @@
-/** @module */
+/**
+ * `patina members`: the members of the cluster as this agent sees them.
+ *
+ * @module
+ */
 
 import type { SqlValue } from "../../../core/row/value.ts";
 import { clientOf, readyAnswerMsMax } from "../agent-client.ts";

@@ -1,4 +1,8 @@
-/** @module */
+/**
+ * `patina query`: one read-only statement, and its rows.
+ *
+ * @module
+ */
 
 import { sqlValuesToJson } from "../../api/json-writer.ts";
 import { parseParameter } from "../../client/client.ts";

@@ -1,4 +1,8 @@
-/** @module */
+/**
+ * `patina reload`: has a running agent read its schema files and tokens again.
+ *
+ * @module
+ */
 
 import type { TokensChange } from "../../api/token-set.ts";
 import { clientOf } from "../agent-client.ts";

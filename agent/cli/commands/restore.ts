@@ -1,4 +1,8 @@
-/** @module */
+/**
+ * `patina restore`: puts a backup in the place of the database of an agent that is stopped.
+ *
+ * @module
+ */
 
 import { FileVfs } from "../../../wasm/vfs/file.ts";
 import { DataDirectory } from "../../data/data-directory.ts";

@@ -1,4 +1,8 @@
-/** @module */
+/**
+ * `patina status`: the agent's state, as its API tells it.
+ *
+ * @module
+ */
 
 import { clientOf, readyAnswerMsMax } from "../agent-client.ts";
 import { formatFields } from "../fields.ts";

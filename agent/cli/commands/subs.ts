@@ -1,4 +1,8 @@
-/** @module */
+/**
+ * `patina subs`: the live queries, which way each runs, and what it costs.
+ *
+ * @module
+ */
 
 import { ApiFailure } from "../../client/client.ts";
 import type { SubscriptionReport } from "../../live/live-registry.ts";

@@ -1,4 +1,8 @@
-/** @module */
+/**
+ * `patina watch`: a query's rows, then every change of them, until Ctrl-C.
+ *
+ * @module
+ */
 
 import { sqlValuesToJson } from "../../api/json-writer.ts";
 import { type LiveEvent, parseParameter } from "../../client/client.ts";
