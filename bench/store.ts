@@ -132,7 +132,10 @@ async function measure(binary: string, rows: number, small: boolean): Promise<Me
   const schema = join(folder, "schema.sql");
   await Bun.write(schema, schemaSql);
   const node = new ClusterNode({
-    ...{ name: "alone", folder, binary, env: {} },
+    name: "alone",
+    folder,
+    binary,
+    env: {},
     config: [
       `[node]\nname = "alone"\ndata_dir = "${join(folder, "alone")}"`,
       `[api]\nsocket = "${join(folder, "alone.sock")}"`,
@@ -184,10 +187,16 @@ async function measure(binary: string, rows: number, small: boolean): Promise<Me
     const database = join(node.dataDirectory, "patina.db");
     const inside = await measureInside(database, schemaSql, columnSql, keys);
     return {
-      ...{ tombstonesRssBytes, inside },
-      ...{ rows, diskBytes, plainBytes: plainBytes(join(folder, "plain.db"), rows), rssBytes },
-      ...{ startMs: median(startMs), builtMs: median(builtMs) },
-      ...{ writeMicroseconds, readMicroseconds },
+      tombstonesRssBytes,
+      inside,
+      rows,
+      diskBytes,
+      plainBytes: plainBytes(join(folder, "plain.db"), rows),
+      rssBytes,
+      startMs: median(startMs),
+      builtMs: median(builtMs),
+      writeMicroseconds,
+      readMicroseconds,
     };
   } finally {
     await node.kill();
@@ -250,7 +259,10 @@ function casesOf(at: Measured): BenchCase[] {
     ours: number,
     peer: number | null = null,
   ): BenchCase => ({
-    ...{ case: `${size} rows: ${name}`, unit, ours, peer },
+    case: `${size} rows: ${name}`,
+    unit,
+    ours,
+    peer,
     peer_name: peer === null ? null : "plain SQLite",
     peer_version: peer === null ? null : "bun:sqlite",
     ratio: peer === null ? null : peer / ours,

@@ -81,8 +81,14 @@ export const write: Bench = {
           if (durability === "normal") baselines.push(["SQLite in a loop", of("sqlite")] as never);
           for (const [peerName, peer] of baselines) {
             cases.push({
-              ...{ case: label, unit: "1/s", ours, peer, peer_name: peerName },
-              ...{ peer_version: "same run", ratio: ours / peer, checksum },
+              case: label,
+              unit: "1/s",
+              ours,
+              peer,
+              peer_name: peerName,
+              peer_version: "same run",
+              ratio: ours / peer,
+              checksum,
             });
           }
           for (const q of ["p50", "p99"]) {
@@ -98,7 +104,12 @@ export const write: Bench = {
         const perSecond = small ? 100 : 500;
         const seconds = small ? 0.3 : 5;
         const report = await openLoop({
-          ...{ socket, path, bodies: bodies.slice(0, 500), perSecond, seconds, connections: 32 },
+          socket,
+          path,
+          bodies: bodies.slice(0, 500),
+          perSecond,
+          seconds,
+          connections: 32,
         });
         if (report.failed > 0) throw new Error(`${report.failed} writes failed`);
         const label = `${durability}, ${perSecond}/s open loop`;

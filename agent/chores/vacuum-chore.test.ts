@@ -25,18 +25,22 @@ const sizeOf = (path: string): number => (existsSync(path) ? statSync(path).size
 test("after much churn file and WAL are within 1.5 of a fresh copy", async () => {
   const path = join(folder, "churn.db");
   const store = new StoreThread({
-    ...{ vfs, databasePath: path, publicKey: "01".repeat(32), nonce: "", renewNonce: () => "n" },
+    vfs,
+    databasePath: path,
+    publicKey: "01".repeat(32),
+    nonce: "",
+    renewNonce: () => "n",
     node: { name: "a", region: "r", zone: "z" },
     digestKey: new Uint8Array(32),
     schema: schemaOf(
       "CREATE TABLE t (id TEXT PRIMARY KEY NOT NULL, a TEXT, b INTEGER); CREATE INDEX t_b ON t (b)",
     ),
-    ...{ durability: "normal", queryTimeoutMs: 5000, statementTimeoutMs: 60_000 },
-    ...{
-      resultBytesMax: 1e8,
-      standsAlone: true,
-      log: createLog({ level: "error", format: "text" }),
-    },
+    durability: "normal",
+    queryTimeoutMs: 5000,
+    statementTimeoutMs: 60_000,
+    resultBytesMax: 1e8,
+    standsAlone: true,
+    log: createLog({ level: "error", format: "text" }),
     swarm: async () => ({}),
     bodiesWaiting: async () => 0,
   });

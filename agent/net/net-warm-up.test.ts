@@ -5,7 +5,11 @@ import { warmUpNet } from "./net-warm-up.ts";
 
 const createMachine = (name: string, key: PeerId) =>
   new NodeMachine({
-    ...{ key, name, region: "", zone: "", incarnation: 1 },
+    key,
+    name,
+    region: "",
+    zone: "",
+    incarnation: 1,
     random: Math.random,
   });
 

@@ -25,17 +25,21 @@ afterAll(() => rmSync(folder, { recursive: true }));
 
 function openStore(path: string): StoreThread {
   return new StoreThread({
-    ...{ vfs, databasePath: path, publicKey: "01".repeat(32), nonce: "", renewNonce: () => "n" },
+    vfs,
+    databasePath: path,
+    publicKey: "01".repeat(32),
+    nonce: "",
+    renewNonce: () => "n",
     node: { name: "a", region: "r", zone: "z" },
     digestKey: new Uint8Array(32),
     // No INTEGER PRIMARY KEY: rows go by rowids that SQLite may give away again.
     schema: schemaOf("CREATE TABLE t (id TEXT PRIMARY KEY NOT NULL, v TEXT)"),
-    ...{ durability: "normal", queryTimeoutMs: 1000, statementTimeoutMs: 10_000 },
-    ...{
-      resultBytesMax: 1e6,
-      standsAlone: true,
-      log: createLog({ level: "error", format: "text" }),
-    },
+    durability: "normal",
+    queryTimeoutMs: 1000,
+    statementTimeoutMs: 10_000,
+    resultBytesMax: 1e6,
+    standsAlone: true,
+    log: createLog({ level: "error", format: "text" }),
     swarm: async () => ({}),
     bodiesWaiting: async () => 0,
   });

@@ -115,7 +115,8 @@ function createStep(store: StoreThread, signal: AbortSignal): (step: number) => 
     await post("/v1/queries", ["SELECT address, status FROM warm WHERE id = ?", [id]]);
     const stamp = { ms: Date.now(), count: step, site };
     const cells = ["address", "node", "service", "status", "weight"].map((column) => ({
-      ...{ column, stamp },
+      column,
+      stamp,
       value: column === "weight" ? step : column === "status" ? isUp(step + 1) : "s",
     }));
     const key = encodeKey([`r${step % rows}`]) as Uint8Array;

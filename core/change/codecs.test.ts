@@ -105,8 +105,12 @@ function frame(): fc.Arbitrary<Frame> {
     fc.record({ kind: kind("farewell"), why: fc.nat({ max: 255 }) }),
     fc
       .record({
-        ...{ exchange: fc.nat(), paused: fc.boolean(), last: fc.boolean() },
-        ...{ compressed: fc.boolean(), more: fc.nat(9), cursor: fc.uint8Array({ maxLength: 40 }) },
+        exchange: fc.nat(),
+        paused: fc.boolean(),
+        last: fc.boolean(),
+        compressed: fc.boolean(),
+        more: fc.nat(9),
+        cursor: fc.uint8Array({ maxLength: 40 }),
         block: fc.uint8Array({ maxLength: 40 }),
       })
       .map(({ more, ...frame }) => ({
@@ -116,9 +120,13 @@ function frame(): fc.Arbitrary<Frame> {
         blockBytes: frame.block.length + (frame.compressed ? more : 0),
       })),
     fc.record({
-      ...{ kind: kind("stream"), exchange: fc.nat(), horizon: fc.constant({ ms: 5, count: 6 }) },
-      ...{ level: fc.constant(2), nodes: fc.array(fc.nat(255), { maxLength: 9 }) },
-      ...{ credit: fc.nat(), cursor: fc.uint8Array({ maxLength: 40 }) },
+      kind: kind("stream"),
+      exchange: fc.nat(),
+      horizon: fc.constant({ ms: 5, count: 6 }),
+      level: fc.constant(2),
+      nodes: fc.array(fc.nat(255), { maxLength: 9 }),
+      credit: fc.nat(),
+      cursor: fc.uint8Array({ maxLength: 40 }),
     }),
     fc.record({ kind: kind("busy"), exchange: u32() }),
     fc.record({ kind: kind("behind"), exchange: u32(), cut: u32() }),

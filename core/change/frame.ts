@@ -467,8 +467,15 @@ function readBody(reader: ByteReader, code: number, lane: Lane): Frame | undefin
         reader.fail(`streamed: a block of ${blockBytes} bytes, got ${block.length}`);
       }
       return {
-        ...{ kind: "streamed", exchange, paused: (flags & 1) !== 0, last: (flags & 2) !== 0 },
-        ...{ compressed, horizon, cursor, blockBytes, block },
+        kind: "streamed",
+        exchange,
+        paused: (flags & 1) !== 0,
+        last: (flags & 2) !== 0,
+        compressed,
+        horizon,
+        cursor,
+        blockBytes,
+        block,
       };
     }
     case frameKind.part: {

@@ -71,7 +71,12 @@ export class Answers {
     if (live) {
       const { rows, fingerprint } = slot.live;
       this.#world.send(peer, {
-        ...{ kind: "root", exchange, answer: true, live, cut: 0, horizon },
+        kind: "root",
+        exchange,
+        answer: true,
+        live,
+        cut: 0,
+        horizon,
         rows,
         fingerprint,
       });
@@ -95,7 +100,12 @@ export class Answers {
     }
     const { rows, fingerprint } = own;
     this.#world.send(peer, {
-      ...{ kind: "root", exchange, answer: true, live, cut, horizon },
+      kind: "root",
+      exchange,
+      answer: true,
+      live,
+      cut,
+      horizon,
       rows,
       fingerprint,
     });
@@ -115,8 +125,14 @@ export class Answers {
       const { horizon } = this.#world;
       const { fingerprints } = answer;
       this.#world.send(peer, {
-        ...{ kind: "walk", exchange, answer: true, ...moment, horizon },
-        ...{ level, nodes, fingerprints },
+        kind: "walk",
+        exchange,
+        answer: true,
+        ...moment,
+        horizon,
+        level,
+        nodes,
+        fingerprints,
       });
     });
   }
@@ -136,8 +152,16 @@ export class Answers {
       let named = nodes;
       for (const { entries, more } of entryChunks(answer.entries)) {
         this.#world.send(peer, {
-          ...{ kind: "list", exchange, answer: true, ...moment, horizon },
-          ...{ recentOnly, more, level, nodes: named, entries },
+          kind: "list",
+          exchange,
+          answer: true,
+          ...moment,
+          horizon,
+          recentOnly,
+          more,
+          level,
+          nodes: named,
+          entries,
         });
         named = [];
       }
@@ -219,8 +243,11 @@ export class Answers {
         if (answer.kind === "rows") {
           // An empty block ends a fetch for which nothing is held.
           this.#world.send(peer, {
-            ...{ kind: "rows", exchange: serve.exchange, last: answer.last && isLast },
-            ...{ horizon: this.#world.horizon, block: answer.block },
+            kind: "rows",
+            exchange: serve.exchange,
+            last: answer.last && isLast,
+            horizon: this.#world.horizon,
+            block: answer.block,
           });
         } else if (answer.kind === "unavailable") {
           if (!isLast && serves.first === serve) serves.shift();
@@ -272,8 +299,14 @@ export class Answers {
     const packed = peer.has(featureZstd) ? zstd?.compress(block) : undefined;
     const compressed = packed !== undefined && packed.length < block.length;
     this.#world.send(peer, {
-      ...{ kind: "streamed", exchange, ...end, compressed, horizon, cursor },
-      ...{ blockBytes: block.length, block: compressed ? packed : block },
+      kind: "streamed",
+      exchange,
+      ...end,
+      compressed,
+      horizon,
+      cursor,
+      blockBytes: block.length,
+      block: compressed ? packed : block,
     });
   }
 

@@ -82,8 +82,17 @@ export class Fetches {
     stream: StreamWhat | undefined,
   ): Fetch {
     const fetch: Fetch = {
-      ...{ peer: peer.id, lane, done, stream, heardMs: this.#world.elapsedMs },
-      ...{ applying: 0, applyingBytes: 0, isLast: false, isLossy: false, rows: 0, changed: 0 },
+      peer: peer.id,
+      lane,
+      done,
+      stream,
+      heardMs: this.#world.elapsedMs,
+      applying: 0,
+      applyingBytes: 0,
+      isLast: false,
+      isLossy: false,
+      rows: 0,
+      changed: 0,
     };
     this.#open.set(exchange, fetch);
     return fetch;
@@ -99,8 +108,13 @@ export class Fetches {
     const { level, nodes, cursor } = stream;
     stream.cursor = undefined;
     this.#world.send(peer, {
-      ...{ kind: "stream", exchange, horizon, level, nodes },
-      ...{ credit: tuning.streamCreditBytes, cursor },
+      kind: "stream",
+      exchange,
+      horizon,
+      level,
+      nodes,
+      credit: tuning.streamCreditBytes,
+      cursor,
     });
   }
 

@@ -31,7 +31,11 @@ class Bench {
     this.key = keyOf(name);
     this.machine = new NodeMachine({
       key: this.key,
-      ...{ name, region: "eu", zone: `${name}-zone`, incarnation: 1, tuning },
+      name,
+      region: "eu",
+      zone: `${name}-zone`,
+      incarnation: 1,
+      tuning,
       random: seededRandom(1),
     });
   }
@@ -56,7 +60,11 @@ class Bench {
   slot(cut: number): void {
     const root = { rows: 0, fingerprint: "0".repeat(32) };
     this.reply({
-      ...{ kind: "slot", cut, live: root, horizon: hlcZero, hlc: { ms: this.nowMs, count: 0 } },
+      kind: "slot",
+      cut,
+      live: root,
+      horizon: hlcZero,
+      hlc: { ms: this.nowMs, count: 0 },
       roots: cut > 0 ? [{ cut, ...root }] : [],
     });
   }
@@ -111,9 +119,20 @@ class Bench {
 
 function helloOf(name: string, change: Partial<Parameters<typeof encodeHello>[0]> = {}): Frame {
   const body = encodeHello({
-    ...{ protocol: [1, 1], digests: [1], features: [], scopes: [0], region: "eu", zone: "z" },
-    ...{ name, site: site(99), incarnation: 1, horizon: hlcZero, now: hlcZero, schema: [] },
-    ...{ starting: false, ...change },
+    protocol: [1, 1],
+    digests: [1],
+    features: [],
+    scopes: [0],
+    region: "eu",
+    zone: "z",
+    name,
+    site: site(99),
+    incarnation: 1,
+    horizon: hlcZero,
+    now: hlcZero,
+    schema: [],
+    starting: false,
+    ...change,
   });
   return { kind: "hello", body };
 }
@@ -261,10 +280,15 @@ function anyFrame(random: () => number): Frame {
   const nodes = Array.from({ length: upTo(4) }, () => upTo(16 ** (level - 1)));
   const stamp = { ms: upTo(2 ** 48), count: upTo(65536), site: site(upTo(9)) };
   const entries = Array.from({ length: upTo(4) }, () => ({
-    ...{ id: hex(16) as RowId, stamp, digest: hex(8) },
+    id: hex(16) as RowId,
+    stamp,
+    digest: hex(8),
   }));
   const head = {
-    ...{ exchange: upTo(4), answer: flag(), live: flag(), horizon: hlcZero },
+    exchange: upTo(4),
+    answer: flag(),
+    live: flag(),
+    horizon: hlcZero,
     cut: flag() ? 1_000_000_000 - upTo(9) : upTo(2 ** 32),
   };
   const fingerprints = Array.from({ length: nodes.length * 16 }, () => hex(8));
@@ -281,15 +305,30 @@ function anyFrame(random: () => number): Frame {
     { kind: "fetch", exchange: 1, horizon, what: { by: "range", level: level - 1, nodes } },
     { kind: "recent", horizon, more: flag(), entries },
     {
-      ...{ kind: "stream", exchange: upTo(4), horizon, level: level - 1, nodes },
-      ...{ credit: upTo(9), cursor: block },
+      kind: "stream",
+      exchange: upTo(4),
+      horizon,
+      level: level - 1,
+      nodes,
+      credit: upTo(9),
+      cursor: block,
     },
     {
-      ...{ kind: "streamed", exchange: upTo(4), paused: flag(), last: flag(), horizon },
-      ...{ compressed: flag(), cursor: block, blockBytes: block.length, block },
+      kind: "streamed",
+      exchange: upTo(4),
+      paused: flag(),
+      last: flag(),
+      horizon,
+      compressed: flag(),
+      cursor: block,
+      blockBytes: block.length,
+      block,
     },
     {
-      ...{ kind: "heartbeat", sequence: upTo(9), hlc: stamp, incarnation: upTo(3) },
+      kind: "heartbeat",
+      sequence: upTo(9),
+      hlc: stamp,
+      incarnation: upTo(3),
       storeLag: upTo(4) as 0 | 1 | 2 | 3,
     },
     { kind: "busy", exchange: upTo(4) },
@@ -345,8 +384,15 @@ describe("a stream of rows", () => {
   const block = encodeRowBlock([]);
   const horizon = hlcZero;
   const streamed = (exchange: number, change: object): Frame => ({
-    ...{ kind: "streamed", exchange, paused: false, last: false, compressed: false, horizon },
-    ...{ cursor: new Uint8Array(0), blockBytes: block.length, block },
+    kind: "streamed",
+    exchange,
+    paused: false,
+    last: false,
+    compressed: false,
+    horizon,
+    cursor: new Uint8Array(0),
+    blockBytes: block.length,
+    block,
     ...change,
   });
   const ticketOf = (request: StoreRequest | undefined) => (request as { ticket: number }).ticket;
@@ -542,7 +588,11 @@ describe("lanes", () => {
 
   test("parts out of order, too long or of too many transfers drop the peer", () => {
     const part = (transfer: number, bytesTotal: number, length: number): Frame => ({
-      ...{ kind: "part", lane: 2, transfer, bytesTotal, bytes: new Uint8Array(length) },
+      kind: "part",
+      lane: 2,
+      transfer,
+      bytesTotal,
+      bytes: new Uint8Array(length),
     });
     for (const frames of [
       [part(1, 200_000, 5)],
@@ -586,8 +636,14 @@ describe("a stuck store", () => {
     expect(lags[0]).toBe(0);
     expect(lags.at(-1)).toBe(1);
     a.receive(b, {
-      ...{ kind: "root", exchange: 7, answer: false, live: true, cut: 0, horizon: hlcZero },
-      ...{ rows: 0, fingerprint: "0".repeat(32) },
+      kind: "root",
+      exchange: 7,
+      answer: false,
+      live: true,
+      cut: 0,
+      horizon: hlcZero,
+      rows: 0,
+      fingerprint: "0".repeat(32),
     });
     expect(a.sent(b)).toEqual([{ kind: "busy", exchange: 7 }]);
   });
@@ -601,7 +657,11 @@ describe("members", () => {
         request.kind === "members" ? request.rows.map(({ node, state }) => `${node} ${state}`) : [],
       );
   const heartbeat: Frame = {
-    ...{ kind: "heartbeat", sequence: 1, hlc: hlcZero, incarnation: 1, storeLag: 0 },
+    kind: "heartbeat",
+    sequence: 1,
+    hlc: hlcZero,
+    incarnation: 1,
+    storeLag: 0,
   };
 
   test("suspect after 0.8 s without a frame, down 5 s later with no open stream", () => {

@@ -325,7 +325,10 @@ export class NodeMachine {
       digests: [digestVersion],
       features: this.#options.zstd === undefined ? [featureStream] : [featureStream, featureZstd],
       scopes: [0],
-      ...{ name, region, zone, incarnation },
+      name,
+      region,
+      zone,
+      incarnation,
       site: siteOfHex(site),
       horizon: this.#slot?.horizon ?? hlcZero,
       now: this.#frameClock(),
@@ -637,8 +640,14 @@ export class NodeMachine {
     if (this.#identity === undefined) return undefined;
     const { name, key, region, zone, incarnation } = this.#options;
     return {
-      ...{ node: name, key, region, zone, incarnation, state: "ALIVE" },
-      ...{ sinceMs: this.#selfSinceMs, storeLag: "ok" },
+      node: name,
+      key,
+      region,
+      zone,
+      incarnation,
+      state: "ALIVE",
+      sinceMs: this.#selfSinceMs,
+      storeLag: "ok",
     };
   }
 

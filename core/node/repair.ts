@@ -263,25 +263,37 @@ export class Repair {
     const id = this.#world.nextExchange();
     counters.exchanges++;
     this.#exchange = {
-      ...{ id, peer: peer.id, startedMs: elapsedMs, moment, rowsOwn: rows, rowsPeer: 0 },
-      ...{ tasks: [], step: "root", walkOwn: undefined, walkPeer: undefined, entries: [] },
-      ...{
-        unexplained: [],
-        unexplainedLevel: 0,
-        isScanned: false,
-        hasListed: false,
-        fetches: 0,
-        changed: 0,
-        differs: false,
-        skipsRecent: false,
-        goOn: false,
-      },
+      id,
+      peer: peer.id,
+      startedMs: elapsedMs,
+      moment,
+      rowsOwn: rows,
+      rowsPeer: 0,
+      tasks: [],
+      step: "root",
+      walkOwn: undefined,
+      walkPeer: undefined,
+      entries: [],
+      unexplained: [],
+      unexplainedLevel: 0,
+      isScanned: false,
+      hasListed: false,
+      fetches: 0,
+      changed: 0,
+      differs: false,
+      skipsRecent: false,
+      goOn: false,
       silentAtMs: elapsedMs + tuning.silenceMs,
     };
     const { horizon } = this.#world;
     this.#world.send(peer, {
-      ...{ kind: "root", exchange: id, answer: false, ...moment, horizon },
-      ...{ rows, fingerprint },
+      kind: "root",
+      exchange: id,
+      answer: false,
+      ...moment,
+      horizon,
+      rows,
+      fingerprint,
     });
   }
 
@@ -378,7 +390,11 @@ export class Repair {
         exchange.walkOwn = undefined;
         exchange.walkPeer = undefined;
         this.#world.send(peer, {
-          ...{ kind: "walk", ...head, level: level + 1, nodes, fingerprints: [] },
+          kind: "walk",
+          ...head,
+          level: level + 1,
+          nodes,
+          fingerprints: [],
         });
         this.#world.ask({ kind: "walk", ...moment, level, nodes }, (answer) => {
           if (this.#exchange !== exchange || exchange.step !== task) return;
@@ -391,7 +407,13 @@ export class Repair {
         exchange.hasListed = true;
         exchange.entries = [];
         this.#world.send(peer, {
-          ...{ kind: "list", ...head, recentOnly, more: false, level, nodes, entries: [] },
+          kind: "list",
+          ...head,
+          recentOnly,
+          more: false,
+          level,
+          nodes,
+          entries: [],
         });
         return;
       case "fetch":

@@ -33,7 +33,8 @@ export function openLive() {
     );
   }
   const reader = new QueryRunner(openDatabase("/live.db", { vfs }), {
-    ...{ timeoutMs: 10_000, resultBytesMax: 2 ** 20 },
+    timeoutMs: 10_000,
+    resultBytesMax: 2 ** 20,
   });
   let last = 0;
   const live = new LiveQueries({

@@ -103,7 +103,8 @@ function hostileRow(): RowState {
     () => pick([`evil-${int(500)}`, ...strange]) ?? 1,
   );
   return {
-    ...{ table: table || "instances", clock },
+    table: table || "instances",
+    clock,
     key: (chance(0.99) ? encodeKey(parts) : undefined) ?? new Uint8Array([9, 9]),
     cells: [...columns].sort().map((column) => ({
       column,
@@ -138,7 +139,9 @@ function nonsense(isLiar: boolean): Frame {
   } as const;
   const at = { ...head, cut: pick([0, Math.floor(Date.now() / 1000) - int(9), 2 ** 32 - 1]) };
   const entries = Array.from({ length: int(20) }, () => ({
-    ...{ id: hex(16) as RowId, stamp: stamp(), digest: hex(8) },
+    id: hex(16) as RowId,
+    stamp: stamp(),
+    digest: hex(8),
   }));
   const rows = Array.from({ length: 1 + int(8) }, hostileRow);
   const { exchange, horizon } = head;
@@ -149,11 +152,19 @@ function nonsense(isLiar: boolean): Frame {
     () => ({ kind: "rows", exchange, last: chance(0.5), horizon, block: bytes(int(300)) }),
     () => ({ kind: "root", ...at, rows: int(2 ** 31), fingerprint: hex(16) }),
     () => ({
-      ...{ kind: "walk", ...at, level, nodes },
+      kind: "walk",
+      ...at,
+      level,
+      nodes,
       fingerprints: at.answer ? Array.from({ length: nodes.length * 16 }, () => hex(8)) : [],
     }),
     () => ({
-      ...{ kind: "list", ...at, recentOnly: chance(0.5), more: chance(0.5), level, nodes },
+      kind: "list",
+      ...at,
+      recentOnly: chance(0.5),
+      more: chance(0.5),
+      level,
+      nodes,
       entries: at.answer ? entries : [],
     }),
     () => ({
@@ -167,24 +178,33 @@ function nonsense(isLiar: boolean): Frame {
     () => ({ kind: "busy", exchange }),
     () => ({ kind: "behind", exchange, cut: int(2 ** 32) }),
     () => ({
-      ...{ kind: "stream", exchange, horizon, level: 0, nodes: [0] },
-      ...{ credit: pick([0, 1, 2 ** 40]), cursor: bytes(int(40)) },
+      kind: "stream",
+      exchange,
+      horizon,
+      level: 0,
+      nodes: [0],
+      credit: pick([0, 1, 2 ** 40]),
+      cursor: bytes(int(40)),
     }),
     () => {
       const block = chance(0.98) ? encodeRowBlock(rows) : bytes(int(60));
       return {
-        ...{ kind: "streamed", exchange, paused: chance(0.5), last: chance(0.5), horizon, block },
-        ...{ compressed: chance(0.02), cursor: bytes(int(20)) },
+        kind: "streamed",
+        exchange,
+        paused: chance(0.5),
+        last: chance(0.5),
+        horizon,
+        block,
+        compressed: chance(0.02),
+        cursor: bytes(int(20)),
         blockBytes: chance(0.98) ? block.length : pick([0, 10, 64 * 2 ** 20]),
       };
     },
     () => ({
-      ...{
-        kind: "heartbeat",
-        sequence: int(1e6),
-        incarnation: int(9),
-        storeLag: pick([0, 1, 2, 3]),
-      },
+      kind: "heartbeat",
+      sequence: int(1e6),
+      incarnation: int(9),
+      storeLag: pick([0, 1, 2, 3]),
       hlc: now(isLiar),
     }),
   ] as readonly (() => Frame)[])();
@@ -201,14 +221,18 @@ async function hostile(isLiar: boolean): Promise<void> {
   let connected = false;
   const started = await startSwarm(
     {
-      ...{
-        sha256,
-        nodeSeed: randomBytes(32),
-        topic: topicOf(read.kind === "cluster" ? read.cluster.id : ""),
-      },
+      sha256,
+      nodeSeed: randomBytes(32),
+      topic: topicOf(read.kind === "cluster" ? read.cluster.id : ""),
       admissionSecret: read.kind === "cluster" ? read.cluster.admissionSecret : new Uint8Array(0),
-      ...{ host: "127.0.0.1", port: 0, bootstrap: [], firewalled: false, only: undefined },
-      ...{ peers: [`${key}@127.0.0.1:${port}`], peersMax: 12, region: "hostile" },
+      host: "127.0.0.1",
+      port: 0,
+      bootstrap: [],
+      firewalled: false,
+      only: undefined,
+      peers: [`${key}@127.0.0.1:${port}`],
+      peersMax: 12,
+      region: "hostile",
     },
     {
       knownMembers: () => [],
@@ -250,14 +274,19 @@ async function misbehave(
       columns: [{ name: "a", type: "TEXT", default: null, key: 1 }],
     }));
     const hello = encodeHello({
-      ...{ protocol: [1, 1], digests: [1], features: ["stream", "zstd"], scopes: [0] },
-      ...{
-        name: pick(["evil", agent.name, peer.name, "x".repeat(200), "\x1b[2J"]),
-        region: "",
-        zone: "",
-      },
-      ...{ site: pick(sites), incarnation: int(2 ** 31), horizon: hlcZero, now: now(isLiar) },
-      ...{ schema: shapes, starting: chance(0.3) },
+      protocol: [1, 1],
+      digests: [1],
+      features: ["stream", "zstd"],
+      scopes: [0],
+      name: pick(["evil", agent.name, peer.name, "x".repeat(200), "\x1b[2J"]),
+      region: "",
+      zone: "",
+      site: pick(sites),
+      incarnation: int(2 ** 31),
+      horizon: hlcZero,
+      now: now(isLiar),
+      schema: shapes,
+      starting: chance(0.3),
     });
     say(encodeFrame({ kind: "hello", body: hello }));
   }

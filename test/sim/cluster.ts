@@ -66,14 +66,16 @@ export class Cluster implements Disposable {
     for (let index = 0; index < nodes; index++) {
       this.nodes.push(
         new SimNode({
-          ...{ index, digester, epochMs, timeline: this.timeline, network: this.network },
-          ...{
-            model: this.model,
-            store: options.store ?? "map",
-            schema: options.schemaOf?.(index) ?? wholeSchema,
-            zstd: options.zstdOf?.(index),
-            random: this.random(`node ${index}`),
-          },
+          index,
+          digester,
+          epochMs,
+          timeline: this.timeline,
+          network: this.network,
+          model: this.model,
+          store: options.store ?? "map",
+          schema: options.schemaOf?.(index) ?? wholeSchema,
+          zstd: options.zstdOf?.(index),
+          random: this.random(`node ${index}`),
           costs: { ...storeCosts, ...options.costs },
           tuning: options.tuning ?? {},
           // So small that what comes in bulk is applied in many.

@@ -292,7 +292,12 @@ export class Network {
         return;
       }
       const direction = (from: Endpoint, to: Endpoint): Direction => ({
-        ...{ from, to, freeMs: 0, lastArrivalMs: 0, isDrainDue: false, held: [] },
+        from,
+        to,
+        freeMs: 0,
+        lastArrivalMs: 0,
+        isDrainDue: false,
+        held: [],
       });
       const stream = { ab: direction(a, b), ba: direction(b, a) };
       edge.stream = stream;

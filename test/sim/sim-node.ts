@@ -137,12 +137,21 @@ export class SimNode implements Endpoint {
     this.members.clear();
     const { random, digester, tuning, zstd } = this.#o;
     this.machine = new NodeMachine({
-      ...{ key: this.key, name: this.name, region: "r", zone: `z${this.index}` },
-      ...{ incarnation: this.incarnation, random: () => random.next(), tuning, zstd },
+      key: this.key,
+      name: this.name,
+      region: "r",
+      zone: `z${this.index}`,
+      incarnation: this.incarnation,
+      random: () => random.next(),
+      tuning,
+      zstd,
     });
     const life = this.#life;
     this.replica = new Replica({
-      ...{ store: this.store.rows, clock: this.store.clock, digester, schema: [] },
+      store: this.store.rows,
+      clock: this.store.clock,
+      digester,
+      schema: [],
       options: this.#o.replica,
       onMembers: (rows) => {
         for (const { node, state } of rows) {

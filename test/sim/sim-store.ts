@@ -220,7 +220,11 @@ class SqliteDisk implements SimStore {
     const schema = plannedSchemas.get(this.#schema) ?? schemaOf(this.#schema, rules);
     plannedSchemas.set(this.#schema, schema);
     const opened = SqliteStore.open({
-      ...{ writer: this.#db, digester: this.#digester, clock: this.clock, nowMs, schema },
+      writer: this.#db,
+      digester: this.#digester,
+      clock: this.clock,
+      nowMs,
+      schema,
     });
     if (opened.kind === "refused") throw new Error(opened.why);
     return opened.store;

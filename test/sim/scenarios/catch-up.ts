@@ -16,7 +16,10 @@ export const late: Scenario = {
   nodes: 4,
   run: ({ seed, nodes }) => {
     using cluster = new Cluster({
-      ...{ seed, nodes, watched: 0, network: { delayMsMin: 1, delayMsMax: 40 } },
+      seed,
+      nodes,
+      watched: 0,
+      network: { delayMsMin: 1, delayMsMax: 40 },
       // In every other run all can compress; in the others node 0 can't, or the newcomer can't read it.
       zstdOf: (index) =>
         index === [nodes - 1, undefined, 0, undefined][seed % 4] ? undefined : zstd,
@@ -56,7 +59,10 @@ export const lateAfterLoad: Scenario = {
   nodes: 6,
   run: ({ seed, nodes }) => {
     using cluster = new Cluster({
-      ...{ seed, nodes, watched: 0, network: { delayMsMin: 1, delayMsMax: 40 } },
+      seed,
+      nodes,
+      watched: 0,
+      network: { delayMsMin: 1, delayMsMax: 40 },
     });
     const newcomer = cluster.node(nodes - 1);
     for (const node of cluster.nodes.slice(0, -1)) node.start();
@@ -80,7 +86,11 @@ export const mostlyDifferent: Scenario = {
   nodes: 3,
   run: ({ seed, nodes }) => {
     using cluster = new Cluster({
-      ...{ seed, nodes, tuning: slowHeartbeats, watched: 0, zstdOf: () => zstd },
+      seed,
+      nodes,
+      tuning: slowHeartbeats,
+      watched: 0,
+      zstdOf: () => zstd,
     });
     cluster.startAll();
     const rows = 4000;
@@ -170,7 +180,9 @@ export const allCrash: Scenario = {
   nodes: 5,
   run: ({ seed, nodes }) => {
     using cluster = new Cluster({
-      ...{ seed, nodes, store: seed % 2 === 0 ? "sqlite" : "map" },
+      seed,
+      nodes,
+      store: seed % 2 === 0 ? "sqlite" : "map",
       network: { delayMsMin: 1, delayMsMax: 60 },
     });
     cluster.startAll();

@@ -16,7 +16,9 @@ export const mixed: Scenario = {
   run: ({ seed, nodes }) => {
     const random = new Random(seed, "mixed");
     using cluster = new Cluster({
-      ...{ seed, nodes, degree: nodes <= 8 ? nodes : random.integer(3, 6) },
+      seed,
+      nodes,
+      degree: nodes <= 8 ? nodes : random.integer(3, 6),
       network: { delayMsMin: 0.2, delayMsMax: random.pick([2, 40, 150]) },
       tuning: nodes > 12 ? slowHeartbeats : {},
     });
@@ -26,7 +28,9 @@ export const mixed: Scenario = {
     // A changeset is received some five times by each node.
     const commitsPerSecond = random.integer(5, nodes > 12 ? 25 : 60);
     startClients(cluster, {
-      ...{ rows: random.integer(5, 120), commitsPerSecond, untilMs },
+      rows: random.integer(5, 120),
+      commitsPerSecond,
+      untilMs,
       bulkChance: random.pick([0, 0, 0.02]),
     });
     const faults = startFaults(cluster, untilMs, { powerLoss: true });
@@ -42,13 +46,18 @@ export const sqlite: Scenario = {
   run: ({ seed, nodes }) => {
     const random = new Random(seed, "sqlite");
     using cluster = new Cluster({
-      ...{ seed, nodes, store: "sqlite", network: { delayMsMin: 0.2, delayMsMax: 40 } },
+      seed,
+      nodes,
+      store: "sqlite",
+      network: { delayMsMin: 0.2, delayMsMax: 40 },
     });
     cluster.startAll();
     cluster.run(random.between(0, 2000));
     const untilMs = cluster.timeline.nowMs + 8000;
     startClients(cluster, {
-      ...{ rows: random.integer(5, 60), commitsPerSecond: random.integer(5, 50), untilMs },
+      rows: random.integer(5, 60),
+      commitsPerSecond: random.integer(5, 50),
+      untilMs,
       bulkChance: random.pick([0, 0.02]),
     });
     const faults = startFaults(cluster, untilMs, { powerLoss: false });

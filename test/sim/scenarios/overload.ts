@@ -49,7 +49,9 @@ export const flood: Scenario = {
       queueBytesMax: [64e6, 512e3, 2e6],
     } as const;
     using cluster = new Cluster({
-      ...{ seed, nodes, tuning: { lanes } },
+      seed,
+      nodes,
+      tuning: { lanes },
       network: { bytesPerMs, delayMsMin: 10, delayMsMax: 20 },
     });
     cluster.startAll();

@@ -56,7 +56,10 @@ export const hiddenDifference: Scenario = {
   nodes: 2,
   run: ({ seed, nodes }) => {
     using cluster = new Cluster({
-      ...{ seed, nodes, tuning: slowHeartbeats, watched: 0 },
+      seed,
+      nodes,
+      tuning: slowHeartbeats,
+      watched: 0,
       replicaOf: (index) => ({
         recentRows: { keepMs: 600_000, rowsMax: index === seed % 2 ? 3000 : 300 },
       }),

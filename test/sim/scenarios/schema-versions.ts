@@ -17,7 +17,10 @@ export const schemaVersions: Scenario = {
   nodes: 4,
   run: ({ seed, nodes }) => {
     using cluster = new Cluster({
-      ...{ seed, nodes, store: "sqlite", watched: 0 },
+      seed,
+      nodes,
+      store: "sqlite",
+      watched: 0,
       schemaOf: (index) => schemas[index % schemas.length] as string,
     });
     cluster.startAll();
@@ -65,8 +68,10 @@ export const schemaVersions: Scenario = {
     if (older.store.notShown() > 0) cluster.fail("held cells weren't shown by the upgrade");
     if (odd.replica.status().roots[0]?.fingerprint !== rootBefore) cluster.fail("digests changed");
     return measured(cluster, {
-      ...{ convergedMs: convergedMs as number, upgradedMs: upgraded.convergedMs as number },
-      ...{ notShown, faults: faults.names },
+      convergedMs: convergedMs as number,
+      upgradedMs: upgraded.convergedMs as number,
+      notShown,
+      faults: faults.names,
     });
   },
 };

@@ -30,7 +30,9 @@ function settledImage(seconds: number, about: string, watched: number): Scenario
     nodes: 3,
     run: ({ seed, nodes }) => {
       using cluster = new Cluster({
-        ...{ seed, nodes, watched },
+        seed,
+        nodes,
+        watched,
         network: { delayMsMin: 20, delayMsMax: 150, jitter: 0.9 },
         // Slices of an agent: with some hundred in the catch-up of a restart, one more exchange comes to 84 bytes.
         replica: { sliceRows: replicaDefaults.sliceRows },
@@ -76,8 +78,15 @@ function settledImage(seconds: number, about: string, watched: number): Scenario
       const finished = finish(cluster, 10_000);
       return measured(cluster, {
         ...finished,
-        ...{ compared, verdictsEqual, verdictsDifferent, rowsNoise },
-        ...{ exchanges, within, live, liveWithin, largest: largest.map(String) },
+        compared,
+        verdictsEqual,
+        verdictsDifferent,
+        rowsNoise,
+        exchanges,
+        within,
+        live,
+        liveWithin,
+        largest: largest.map(String),
       });
     },
   };
