@@ -3,10 +3,9 @@ import { existsSync, mkdtempSync, rmSync, statSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { schemaOf } from "../../test/generators/sqlite-store.ts";
+import { createStoreThread } from "../../test/generators/store-thread.ts";
 import { openDatabase } from "../../wasm/database.ts";
 import { FileVfs } from "../../wasm/vfs/file.ts";
-import { createLog } from "../log.ts";
-import { StoreThread } from "../store/store-thread.ts";
 
 let folder: string;
 const vfs = new FileVfs();
@@ -24,29 +23,18 @@ const sizeOf = (path: string): number => (existsSync(path) ? statSync(path).size
 // A day's churn in fast motion, and small; see `bench -- store` for sizes.
 test("after much churn file and WAL are within 1.5 of a fresh copy", async () => {
   const path = join(folder, "churn.db");
-  const store = new StoreThread({
+  const store = createStoreThread({
     vfs,
     databasePath: path,
-    publicKey: "01".repeat(32),
-    nonce: "",
-    renewNonce: () => "n",
-    node: { name: "a", region: "r", zone: "z" },
-    digestKey: new Uint8Array(32),
     schema: schemaOf(
       "CREATE TABLE t (id TEXT PRIMARY KEY NOT NULL, a TEXT, b INTEGER); CREATE INDEX t_b ON t (b)",
     ),
-    durability: "normal",
     queryTimeoutMs: 5000,
     statementTimeoutMs: 60_000,
-    resultBytesMax: 1e8,
-    standsAlone: true,
-    log: createLog({ level: "error", format: "text" }),
-    swarm: async () => ({}),
-    bodiesWaiting: async () => 0,
   });
   store.start(undefined);
   const write = async (sql: string) => {
-    const outcome = await store.service.transact([{ sql, parameters: [] } as never], undefined);
+    const outcome = await store.service.transact([{ sql, parameters: undefined }], undefined);
     if (outcome.kind === "refused") throw new Error(outcome.why);
   };
   const fill = (from: number, to: number, text: string) =>
@@ -55,7 +43,7 @@ test("after much churn file and WAL are within 1.5 of a fresh copy", async () =>
     );
   // Somebody looks on all the time.
   await store.service.subscribe(
-    { sql: "SELECT count(*) FROM t", parameters: undefined } as never,
+    { sql: "SELECT count(*) FROM t", parameters: undefined },
     { from: undefined, skipRows: false },
     () => {},
   );

@@ -4,13 +4,13 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { readState, writeState } from "../../core/store/file-header.ts";
 import { schemaOf } from "../../test/generators/sqlite-store.ts";
+import { createStoreThread } from "../../test/generators/store-thread.ts";
 import { type Database, openDatabase } from "../../wasm/database.ts";
 import { FileVfs } from "../../wasm/vfs/file.ts";
 import type { OpenedFile } from "../../wasm/vfs/vfs.ts";
 import { previousSite } from "../data/site-identity.ts";
-import { createLog } from "../log.ts";
 import { StartFailure } from "../start-failure.ts";
-import { StoreThread } from "../store/store-thread.ts";
+import type { StoreThread } from "../store/store-thread.ts";
 import { Backup, backupEvents } from "./backup.ts";
 import { restore } from "./restore.ts";
 
@@ -24,29 +24,17 @@ beforeAll(() => {
 afterAll(() => rmSync(folder, { recursive: true }));
 
 function openStore(path: string): StoreThread {
-  return new StoreThread({
+  return createStoreThread({
     vfs,
     databasePath: path,
-    publicKey: "01".repeat(32),
-    nonce: "",
-    renewNonce: () => "n",
-    node: { name: "a", region: "r", zone: "z" },
-    digestKey: new Uint8Array(32),
     // No INTEGER PRIMARY KEY: rows go by rowids that SQLite may give away again.
     schema: schemaOf("CREATE TABLE t (id TEXT PRIMARY KEY NOT NULL, v TEXT)"),
-    durability: "normal",
     queryTimeoutMs: 1000,
-    statementTimeoutMs: 10_000,
-    resultBytesMax: 1e6,
-    standsAlone: true,
-    log: createLog({ level: "error", format: "text" }),
-    swarm: async () => ({}),
-    bodiesWaiting: async () => 0,
   });
 }
 
 async function write(store: StoreThread, sql: string): Promise<void> {
-  const outcome = await store.service.transact([{ sql, parameters: [] } as never], undefined);
+  const outcome = await store.service.transact([{ sql, parameters: undefined }], undefined);
   expect(outcome.kind).toBe("committed");
 }
 

@@ -4,47 +4,24 @@ import { siteOfHex } from "../../core/clock/stamp.ts";
 import type { MemberRow, PeerId, StoreReply, StoreRequest } from "../../core/node/border.ts";
 import { encodeKey } from "../../core/row/key.ts";
 import type { RowState } from "../../core/row/row-state.ts";
-import { readSchema } from "../../core/schema/schema-reader.ts";
+import { schemaOf } from "../../test/generators/sqlite-store.ts";
+import { createStoreThread as createTestThread } from "../../test/generators/store-thread.ts";
 import { until } from "../../test/until.ts";
-import { openDatabase } from "../../wasm/database.ts";
 import { MemoryVfs } from "../../wasm/vfs/memory.ts";
-import { createLog } from "../log.ts";
-import { StoreThread } from "./store-thread.ts";
+import type { StoreThread } from "./store-thread.ts";
 
 const peer = "ab".repeat(32) as PeerId;
 const other = siteOfHex("cd".repeat(16));
 
 function createStoreThread(standsAlone = false): StoreThread {
-  using scratch = openDatabase("/schema.db", { vfs: new MemoryVfs() });
-  const read = readSchema(
-    scratch,
-    [
-      {
-        name: "s.sql",
-        text: "CREATE TABLE t (id INTEGER NOT NULL PRIMARY KEY, v TEXT); CREATE TABLE l (a);",
-      },
-    ],
-    new Map([["l", { replicated: false }]]),
-  );
-  if (read.kind === "refused") throw new Error(JSON.stringify(read.problems));
-  return new StoreThread({
+  const sql = "CREATE TABLE t (id INTEGER NOT NULL PRIMARY KEY, v TEXT); CREATE TABLE l (a);";
+  return createTestThread({
     vfs: new MemoryVfs(),
     databasePath: "/patina.db",
-    publicKey: "ef".repeat(32),
-    node: { name: "n", region: "r", zone: "z" },
-    digestKey: new Uint8Array(32),
-    schema: read.schema,
-    durability: "normal",
+    schema: schemaOf(sql, { l: { replicated: false } }),
     queryTimeoutMs: 2000,
-    statementTimeoutMs: 10_000,
-    resultBytesMax: 1024 * 1024,
-    nonce: "",
-    renewNonce: () => "nonce",
     standsAlone,
-    log: createLog({ level: "error", format: "text" }),
     circumstances: { machine: "m", file: "f", born: "", isBornKnown: false, nonce: "", boot: "b" },
-    swarm: async () => ({}),
-    bodiesWaiting: async () => 0,
   });
 }
 

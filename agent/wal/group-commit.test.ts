@@ -1,13 +1,12 @@
 import { expect, test } from "bun:test";
 import type { SqlValue } from "../../core/row/value.ts";
-import { readSchema } from "../../core/schema/schema-reader.ts";
+import { schemaOf } from "../../test/generators/sqlite-store.ts";
+import { createStoreThread } from "../../test/generators/store-thread.ts";
 import { openDatabase } from "../../wasm/database.ts";
 import { FaultyDisk } from "../../wasm/vfs/faulty-disk.ts";
 import { FileVfs } from "../../wasm/vfs/file.ts";
-import { MemoryVfs } from "../../wasm/vfs/memory.ts";
 import type { TransactOutcome } from "../api/store-service.ts";
-import { createLog } from "../log.ts";
-import { StoreThread } from "../store/store-thread.ts";
+import type { StoreThread } from "../store/store-thread.ts";
 
 const path = "/d/patina.db";
 
@@ -17,28 +16,15 @@ function createDisk(): FaultyDisk {
 }
 
 function createStore(disk: FaultyDisk): StoreThread {
-  using scratch = openDatabase("/schema.db", { vfs: new MemoryVfs() });
-  const text = "CREATE TABLE t (id INTEGER NOT NULL PRIMARY KEY, v TEXT NOT NULL DEFAULT '')";
-  const read = readSchema(scratch, [{ name: "s.sql", text }], new Map());
-  if (read.kind === "refused") throw new Error(JSON.stringify(read.problems));
-  return new StoreThread({
+  return createStoreThread({
     vfs: new FileVfs(undefined, disk),
     databasePath: path,
-    publicKey: "ef".repeat(32),
-    node: { name: "n", region: "r", zone: "z" },
-    digestKey: new Uint8Array(32),
-    schema: read.schema,
+    schema: schemaOf(
+      "CREATE TABLE t (id INTEGER NOT NULL PRIMARY KEY, v TEXT NOT NULL DEFAULT '')",
+    ),
     durability: "full",
     queryTimeoutMs: 2000,
-    statementTimeoutMs: 10_000,
-    resultBytesMax: 1024 * 1024,
-    nonce: "",
-    renewNonce: () => "nonce",
-    standsAlone: true,
-    log: createLog({ level: "error", format: "text" }),
     circumstances: { machine: "m", file: "f", born: "", isBornKnown: false, nonce: "", boot: "b" },
-    swarm: async () => ({}),
-    bodiesWaiting: async () => 0,
   });
 }
 

@@ -10,14 +10,11 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { createApi } from "../../agent/api/handlers.ts";
 import type { StreamEvent } from "../../agent/api/store-service.ts";
-import { createLog } from "../../agent/log.ts";
 import { type ReaderLimits, readerLimits } from "../../agent/readers/reader-pool.ts";
-import { StoreThread } from "../../agent/store/store-thread.ts";
-import type { PlannedSchema } from "../../core/schema/schema.ts";
-import { readSchema } from "../../core/schema/schema-reader.ts";
-import { openDatabase } from "../../wasm/database.ts";
+import type { StoreThread } from "../../agent/store/store-thread.ts";
 import { FileVfs } from "../../wasm/vfs/file.ts";
-import { MemoryVfs } from "../../wasm/vfs/memory.ts";
+import { schemaOf } from "../generators/sqlite-store.ts";
+import { createStoreThread } from "../generators/store-thread.ts";
 import { until } from "../until.ts";
 import { Folded } from "./live-queries-folded.ts";
 
@@ -33,33 +30,14 @@ const endless =
 let folder: string;
 let thread: StoreThread;
 
-function planned(text: string): PlannedSchema {
-  using scratch = openDatabase("/schema.db", { vfs: new MemoryVfs() });
-  const read = readSchema(scratch, [{ name: "a.sql", text }], new Map());
-  if (read.kind === "refused") throw new Error("the schema is refused");
-  return read.schema;
-}
-
 function open(limits: Partial<ReaderLimits> = {}, queryTimeoutMs = 10_000): void {
-  thread = new StoreThread({
+  thread = createStoreThread({
     vfs: new FileVfs(),
     databasePath: join(folder, "patina.db"),
-    publicKey: "ab".repeat(32),
-    node: { name: "n", region: "r", zone: "z" },
-    digestKey: new Uint8Array(32),
-    schema: planned(schemaSql),
-    readSchema: () => planned(schemaSql.replace("n INTEGER", "n INTEGER, extra TEXT")),
-    durability: "normal",
+    schema: schemaOf(schemaSql),
+    readSchema: () => schemaOf(schemaSql.replace("n INTEGER", "n INTEGER, extra TEXT")),
     queryTimeoutMs,
-    statementTimeoutMs: 10_000,
-    resultBytesMax: 2 ** 26,
     readerLimits: { ...readerLimits, ...limits },
-    nonce: "",
-    renewNonce: () => "nonce",
-    standsAlone: true,
-    log: createLog({ level: "error", format: "text" }),
-    swarm: async () => ({}),
-    bodiesWaiting: async () => 0,
   });
   thread.start(undefined);
 }

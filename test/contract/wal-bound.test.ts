@@ -9,12 +9,10 @@ import { afterEach, beforeEach, expect, setDefaultTimeout, test } from "bun:test
 import { closeSync, mkdtempSync, openSync, readSync, rmSync, statSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { createLog } from "../../agent/log.ts";
-import { StoreThread } from "../../agent/store/store-thread.ts";
-import { readSchema } from "../../core/schema/schema-reader.ts";
-import { openDatabase } from "../../wasm/database.ts";
+import type { StoreThread } from "../../agent/store/store-thread.ts";
 import { FileVfs } from "../../wasm/vfs/file.ts";
-import { MemoryVfs } from "../../wasm/vfs/memory.ts";
+import { schemaOf } from "../generators/sqlite-store.ts";
+import { createStoreThread } from "../generators/store-thread.ts";
 
 setDefaultTimeout(60_000);
 
@@ -27,29 +25,13 @@ let thread: StoreThread;
 
 beforeEach(async () => {
   folder = mkdtempSync(join(tmpdir(), "patina-wal-"));
-  using scratch = openDatabase("/schema.db", { vfs: new MemoryVfs() });
-  const text =
-    "CREATE TABLE t (id INTEGER NOT NULL PRIMARY KEY, v TEXT NOT NULL DEFAULT '', n INTEGER);";
-  const read = readSchema(scratch, [{ name: "a.sql", text }], new Map());
-  if (read.kind === "refused") throw new Error("the schema is refused");
-  thread = new StoreThread({
+  thread = createStoreThread({
     vfs: new FileVfs(),
     databasePath: join(folder, "patina.db"),
-    publicKey: "ab".repeat(32),
-    node: { name: "n", region: "r", zone: "z" },
-    digestKey: new Uint8Array(32),
-    schema: read.schema,
-    durability: "normal",
-    queryTimeoutMs: 10_000,
-    statementTimeoutMs: 10_000,
-    resultBytesMax: 2 ** 26,
+    schema: schemaOf(
+      "CREATE TABLE t (id INTEGER NOT NULL PRIMARY KEY, v TEXT NOT NULL DEFAULT '', n INTEGER);",
+    ),
     walFramesMax,
-    nonce: "",
-    renewNonce: () => "nonce",
-    standsAlone: true,
-    log: createLog({ level: "error", format: "text" }),
-    swarm: async () => ({}),
-    bodiesWaiting: async () => 0,
   });
   thread.start(undefined);
   await write(
