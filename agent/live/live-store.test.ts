@@ -187,6 +187,30 @@ test("what was in the log at a start, and is cut off it since, stands in the row
   for (const thread of [first, second, third]) thread.stop();
 }, 30_000);
 
+test("what was told of one that is forgotten is no other's, after restarts", async () => {
+  const vfs = new MemoryVfs();
+  const first = open(vfs);
+  await subscribe(first, "SELECT id, v FROM t");
+  for (let n = 1; n <= 3; n++) await run(first, `INSERT INTO t VALUES (${n}, 'v')`);
+  first.service.endStreams();
+  const entry = first.service.live.describe()[0];
+  expect(entry?.change_id).toBe(3);
+  first.stop();
+  const second = open(vfs);
+  second.service.live.sweep(Date.now() + 3_600_000);
+  second.stop();
+  const third = open(vfs);
+  const id = await subscribe(third, "SELECT count(*) FROM t");
+  await run(third, "INSERT INTO t VALUES (4, 'v')");
+  third.stop();
+  const fourth = open(vfs);
+  const { lines, take } = listen();
+  await fourth.service.attach(id, { from: 1, skipRows: false }, take);
+  await run(fourth, "DELETE FROM t WHERE id = 1");
+  expect(lines).toEqual(['{"change":["update",1,[3],2]}']);
+  fourth.stop();
+});
+
 test("a file that another machine, or this one before it went down, wrote takes up nothing", async () => {
   const vfs = new MemoryVfs();
   const first = open(vfs);

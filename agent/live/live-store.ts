@@ -200,7 +200,10 @@ export class LiveStore {
       const seq = statement.columnNumber(0);
       const body = statement.columnText(1);
       this.#lastSeq = seq;
-      log.push({ seq, chars: body.length, parts: replay(body, stored) });
+      const parts = replay(body, stored);
+      log.push({ seq, chars: body.length, parts });
+      // What was told of one that is forgotten by now would be taken for another's of the same number.
+      for (const { ord } of parts) this.#lastOrd = Math.max(this.#lastOrd, ord);
     }
     return { stored: [...stored.values()], log };
   }
