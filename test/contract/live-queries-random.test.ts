@@ -227,7 +227,15 @@ async function run(seed: number, firstDisk: Disk, limits: Limits): Promise<void>
     const families = Array.from({ length: 3 }, () => world.family());
     for (const sql of [...singles, ...families.flat()]) await subscribe(sql);
     for (let i = 0; i < 14; i++) {
-      if (i === 5 || i === 10) {
+      if (i === 5 || i === 10 || i === 12) {
+        // Some are forgotten.
+        for (const one of subscribed.filter(() => random() < 0.2)) {
+          gone.add(one.folded);
+          service.unsubscribe(one.subscriber);
+          subscribed.splice(subscribed.indexOf(one), 1);
+        }
+        service.live.sweep(Date.now() + 3_600_000);
+        for (let turn = 0; turn < 3; turn++) await nextTurn();
         const isOrderly = i === 10 && seed % 4 < 2;
         told.push(isOrderly ? "a restart" : "a crash");
         // The first time something may wait to be found out.
