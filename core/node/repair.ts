@@ -90,6 +90,10 @@ const mostlyRowsMax = 8;
 const mostlyShare = 0.6;
 /** A peer with so many times the rows is streamed from at once: at most half of what comes is here already. */
 const mostlyMissing = 2;
+/** A side with so many times fewer rows takes all there is, in ranges; the other asks it nothing. */
+const nearlyEmpty = 8;
+/** Where so many children of a node differ on average, and most rows are missing here, they are taken whole. */
+const childrenPerFetch = 8;
 /** Of so many exchanges in a row that differ one looks at all rows, not only at recent ones. */
 const differingPerScan = 4;
 
@@ -329,27 +333,16 @@ export class Repair {
       return;
     }
     // Nearly empty: take all there is, in ranges. A peer that is nearly empty does so for itself.
-    if (rowsPeer > 8 * rowsOwn) {
+    if (rowsPeer > nearlyEmpty * rowsOwn) {
       this.#answers.isCatchingUp = true;
       const { rangeRowsMax } = this.#world.tuning;
       let level = 0;
       while (level < 4 && rowsPeer / 16 ** level > rangeRowsMax) level++;
       const nodes = Array.from({ length: 16 ** level }, (_, node) => node);
-      this.#push(tasks, "fetch", level, nodes, false, nodesOf(rangeRowsMax, rowsPeer, level));
-    } else if (rowsOwn <= 8 * rowsPeer) this.#push(tasks, "walk", 0, [0], false, 1);
-  }
-
-  #push(
-    tasks: Task[],
-    act: Task["act"],
-    level: number,
-    nodes: readonly number[],
-    recentOnly: boolean,
-    nodesPerTask: number,
-  ): void {
-    for (let end = nodes.length; end > 0; end -= nodesPerTask) {
-      const part = nodes.slice(Math.max(0, end - nodesPerTask), end);
-      tasks.push({ act, level, nodes: part, recentOnly });
+      const fetch: Task = { act: "fetch", level, nodes, recentOnly: false };
+      pushParts(tasks, fetch, nodesOf(rangeRowsMax, rowsPeer, level));
+    } else if (rowsOwn <= nearlyEmpty * rowsPeer) {
+      tasks.push({ act: "walk", level: 0, nodes: [0], recentOnly: false });
     }
   }
 
@@ -451,16 +444,21 @@ export class Repair {
       return;
     }
     if (level < 4 && rowsPerNode > listRowsMax) {
-      this.#push(tasks, "walk", level, nodes, false, nodesPerWalk);
-    } else if (rowsPeer > 2 * rowsOwn && nodes.length > 8 * task.nodes.length) {
+      pushParts(tasks, { act: "walk", level, nodes, recentOnly: false }, nodesPerWalk);
+    } else if (
+      rowsPeer > mostlyMissing * rowsOwn &&
+      nodes.length > childrenPerFetch * task.nodes.length
+    ) {
       // Most of it is missing here: naming the rows first would only cost more.
-      this.#push(tasks, "fetch", level, nodes, false, nodesOf(rangeRowsMax, rowsPeer, level));
+      const fetch: Task = { act: "fetch", level, nodes, recentOnly: false };
+      pushParts(tasks, fetch, nodesOf(rangeRowsMax, rowsPeer, level));
     } else if (exchange.skipsRecent) {
       exchange.unexplainedLevel = level;
       for (const node of nodes) exchange.unexplained.push(node);
     } else {
       const nodesPerTask = nodesOf(entriesPerList, Math.max(rowsOwn, rowsPeer), level);
-      this.#push(tasks, "list", level, nodes, true, Math.min(nodesPerList, nodesPerTask));
+      const list: Task = { act: "list", level, nodes, recentOnly: true };
+      pushParts(tasks, list, Math.min(nodesPerList, nodesPerTask));
     }
     this.#go(peer, exchange);
   }
@@ -562,4 +560,11 @@ function nodesOf(rowsMax: number, rows: number, level: number): number {
 
 function equalNodes(a: readonly number[], b: readonly number[]): boolean {
   return a.length === b.length && a.every((node, i) => node === b[i]);
+}
+
+/** Cuts a task into parts of so many nodes, the first of which is done first: tasks are done from the end. */
+function pushParts(tasks: Task[], task: Task, nodesPerTask: number): void {
+  for (let end = task.nodes.length; end > 0; end -= nodesPerTask) {
+    tasks.push({ ...task, nodes: task.nodes.slice(Math.max(0, end - nodesPerTask), end) });
+  }
 }
