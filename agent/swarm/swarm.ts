@@ -132,11 +132,8 @@ export type SwarmStarted =
 
 /** Binds the sockets and begins to look for peers; doesn't wait for any. */
 export async function startSwarm(options: SwarmOptions, hooks: SwarmHooks): Promise<SwarmStarted> {
-  const only = options.only?.map(parsePeerAddress);
-  const peers = options.peers.map(parsePeerAddress);
-  const wrong = [...(options.only ?? []), ...options.peers].find(
-    (text) => parsePeerAddress(text) === undefined,
-  );
+  const { only, peers, remembered = [] } = options;
+  const wrong = [...(only ?? []), ...peers].find((text) => parsePeerAddress(text) === undefined);
   if (wrong !== undefined) {
     return { kind: "failed", why: `peer: 64 hex digits, or those @host:port, got ${wrong}` };
   }
@@ -149,11 +146,32 @@ export async function startSwarm(options: SwarmOptions, hooks: SwarmHooks): Prom
     await dht?.destroy().catch(() => {});
     return { kind: "failed", why: `UDP socket at ${options.host}: ${bindFailureText(error)}` };
   }
-  const known = (list: readonly (PeerAddress | undefined)[]) =>
-    list.filter((peer) => peer !== undefined);
-  const swarm = new Swarm(dht, keyPair, options, hooks, only && known(only), known(peers));
-  swarm.recall(known((options.remembered ?? []).map(parsePeerAddress)));
+  const swarm = new Swarm({
+    dht,
+    keyPair,
+    options,
+    hooks,
+    only: only && parsePeers(only),
+    peers: parsePeers(peers),
+  });
+  swarm.recall(parsePeers(remembered));
   return { kind: "started", swarm };
+}
+
+/** Those that can be read. */
+function parsePeers(texts: readonly string[]): PeerAddress[] {
+  return texts.map(parsePeerAddress).filter((peer) => peer !== undefined);
+}
+
+interface SwarmParts {
+  readonly dht: ClusterDht;
+  readonly keyPair: HyperKeyPair;
+  readonly options: SwarmOptions;
+  readonly hooks: SwarmHooks;
+  /** Undefined: all members are welcome. */
+  readonly only: readonly PeerAddress[] | undefined;
+  /** Always to be connected. */
+  readonly peers: readonly PeerAddress[];
 }
 
 export class Swarm {
@@ -188,14 +206,7 @@ export class Swarm {
   admitted = 0;
   readonly refused = new Map<string, number>();
 
-  constructor(
-    dht: ClusterDht,
-    keyPair: HyperKeyPair,
-    options: SwarmOptions,
-    hooks: SwarmHooks,
-    only: readonly PeerAddress[] | undefined,
-    peers: readonly PeerAddress[],
-  ) {
+  constructor({ dht, keyPair, options, hooks, only, peers }: SwarmParts) {
     this.#dht = dht;
     this.#options = options;
     this.#hooks = hooks;
