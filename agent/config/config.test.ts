@@ -144,4 +144,12 @@ describe("the configuration", () => {
       '--port: swarm.port: a whole number, got "x"',
     ]);
   });
+
+  test("names a flag as it is written, and a number that JSON lacks", () => {
+    const environment = { PATINA_STORE_QUERY_TIMEOUT_MS: "Infinity" };
+    expect(problems("", environment, { "log.level": "loud" })).toEqual([
+      "PATINA_STORE_QUERY_TIMEOUT_MS: store.query_timeout_ms: a whole number, got Infinity",
+      '--log-level: log.level: "error" or "warn" or "info" or "debug", got "loud"',
+    ]);
+  });
 });

@@ -154,6 +154,7 @@ export function readConfig(sources: ConfigSources): ConfigRead {
 /** Options of `patina agent` that aren't called as their key is. */
 const optionNames: Readonly<Record<string, string>> = {
   "cluster.file": "cluster",
+  "log.level": "log-level",
   "schema.paths": "schema",
 };
 
@@ -411,7 +412,10 @@ function isTable(value: unknown): value is Record<string, unknown> {
 }
 
 function show(value: unknown): string {
-  return typeof value === "bigint" ? String(value) : (JSON.stringify(value) ?? String(value));
+  // JSON has no infinity.
+  return typeof value === "bigint" || typeof value === "number"
+    ? String(value)
+    : (JSON.stringify(value) ?? String(value));
 }
 
 /** For people: without secrets, under the names that the file has. */
