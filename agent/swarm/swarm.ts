@@ -29,6 +29,7 @@ import type { Sha256 } from "../../core/hash.ts";
 import type { PeerId } from "../../core/node/border.ts";
 import { bindFailureText } from "./bind-failure.ts";
 import { ClusterDht } from "./cluster-dht.ts";
+import { jittered } from "./jitter.ts";
 import {
   type KnownMember,
   type Neighbour,
@@ -41,6 +42,7 @@ import type { PeerStatus } from "./peer-status.ts";
 import { PeerStream } from "./peer-stream.ts";
 import { Recall } from "./recall.ts";
 import { lookMs, SilenceWatch } from "./silence.ts";
+import { TopicAnnouncer } from "./topic-announcer.ts";
 
 export interface SwarmOptions {
   readonly sha256: Sha256;
@@ -76,19 +78,6 @@ export interface SwarmHooks {
   readonly onRefused: (peer: PeerId, why: string) => void;
 }
 
-/** Waits before the topic is looked up again after a start. */
-const refreshesMs = [250, 1000, 3000, 10_000] as const;
-/**
- * And from then on: without any peer, with fewer than dialling aims for, and with enough. Announcing again is
- * also what makes a bootstrap that was restarted useful to the next node that joins.
- */
-const refreshNoneMs = 5_000;
-const refreshFewMs = 20_000;
-const refreshEnoughMs = 60_000;
-/** Bootstraps are asked whether they are there so often; one that is back has forgotten all announcements. */
-const probeMs = 10_000;
-/** What a bootstrap's return sets off is spread over this: a fleet must not fall upon it. */
-const returnSpreadMs = 1000;
 /** Waits before a peer is dialled again. The last is for configured peers, which are never given up. */
 const backoffsMs = [1000, 2500, 5000, 15_000] as const;
 /** From the handshake until both sides have proved membership. */
@@ -184,13 +173,10 @@ export class Swarm {
   readonly #only: ReadonlySet<string> | undefined;
   readonly #explicit: ReadonlySet<string>;
   readonly #connections = new Map<PeerId, Connection>();
-  #discovery: ReturnType<Hyperswarm["join"]> | undefined;
+  readonly #announcer: TopicAnnouncer;
   /** Dialling stops at so many peers. */
   readonly #peersWanted: number;
   readonly #neighbourhood: NeighbourhoodOptions;
-  #refreshTimer: ReturnType<typeof setTimeout> | undefined;
-  #refreshes = 0;
-  #probeTimer: ReturnType<typeof setTimeout> | undefined;
   #balanceTimer: ReturnType<typeof setTimeout> | undefined;
   /** Dialled to balance, and not yet admitted. */
   #asked: PeerId | undefined;
@@ -236,7 +222,14 @@ export class Swarm {
       this.#swarm.joinPeer(key);
     }
     this.#limitDials();
-    void dht.checkBootstraps().then(() => this.#join());
+    this.#announcer = new TopicAnnouncer({
+      swarm: this.#swarm,
+      dht,
+      topic: options.topic,
+      hasBootstraps: options.bootstrap.length > 0,
+      peersWanted: this.#peersWanted,
+      peers: () => this.#connections.size,
+    });
     if (this.#only === undefined) this.#balanceLater();
     this.#lookTimer = setInterval(() => this.#look(), lookMs);
   }
@@ -325,8 +318,7 @@ export class Swarm {
   async destroy(): Promise<void> {
     if (this.#isClosed) return;
     this.#isClosed = true;
-    clearTimeout(this.#refreshTimer);
-    clearTimeout(this.#probeTimer);
+    this.#announcer.close();
     clearTimeout(this.#balanceTimer);
     clearTimeout(this.#askTimer);
     clearInterval(this.#lookTimer);
@@ -542,55 +534,6 @@ export class Swarm {
   #limitDials(): void {
     this.#swarm.maxPeers = this.#peersWanted * crowding(this.#swarm.explicitPeers.size);
   }
-
-  #join(): void {
-    if (this.#isClosed) return;
-    this.#discovery = this.#swarm.join(this.#options.topic, { client: true, server: true });
-    this.#refreshLater();
-    this.#dht.onReturned = () => this.#refreshIn(Math.random() * returnSpreadMs);
-    this.#probeLater();
-  }
-
-  #refreshLater(): void {
-    const wait = refreshesMs[this.#refreshes] ?? this.#refreshMs();
-    this.#refreshes++;
-    // Nodes that were started together must not all ask at once.
-    this.#refreshIn(jittered(wait));
-  }
-
-  #refreshIn(waitMs: number): void {
-    if (this.#isClosed) return;
-    clearTimeout(this.#refreshTimer);
-    this.#refreshTimer = setTimeout(() => void this.#refresh(), waitMs);
-  }
-
-  #probeLater(): void {
-    if (this.#options.bootstrap.length === 0) return;
-    this.#probeTimer = setTimeout(() => {
-      void this.#dht.checkBootstraps();
-      this.#probeLater();
-    }, jittered(probeMs));
-  }
-
-  #refreshMs(): number {
-    const { size } = this.#connections;
-    if (size === 0) return refreshNoneMs;
-    return size < this.#peersWanted ? refreshFewMs : refreshEnoughMs;
-  }
-
-  async #refresh(): Promise<void> {
-    await this.#dht.checkBootstraps();
-    if (this.#isClosed) return;
-    // The key's own announcement too: a bootstrap that was started after us, or again, lacks it.
-    if (this.#refreshes > 1) this.#swarm.server.refresh();
-    void this.#discovery?.refresh().catch(() => {});
-    this.#refreshLater();
-  }
-}
-
-/** Give or take a quarter. */
-function jittered(waitMs: number): number {
-  return waitMs * (0.75 + Math.random() / 2);
 }
 
 /** Hyperswarm multiplies its connections by this before it compares them with `maxPeers`. */
