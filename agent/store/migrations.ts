@@ -14,6 +14,8 @@ import { readSchema } from "../../core/schema/schema-reader.ts";
 import { openDatabase } from "../../wasm/database.ts";
 import { MemoryVfs } from "../../wasm/vfs/memory.ts";
 import { addPureFunctions } from "../sql/functions.ts";
+import { joinsTooManyColumns } from "../sql/join-columns.ts";
+import { sqlCharsMax } from "../sql/prepared.ts";
 
 /** Why these statements aren't accepted; undefined when they change nothing. */
 export function migrationProblem(
@@ -22,6 +24,9 @@ export function migrationProblem(
   plan: (schema: PlannedSchema) => SchemaPlan,
 ): string | undefined {
   const text = statements.map((statement) => `${statement.replace(/;\s*$/, "")}\n;`).join("\n");
+  if (text.length > sqlCharsMax || joinsTooManyColumns(text)) {
+    return `more than SQLite's compiler should be given: ${sqlCharsMax} characters, or USING with 1000 columns`;
+  }
   using scratch = openDatabase("/schema.db", { vfs: new MemoryVfs() });
   addPureFunctions(scratch);
   // What is local is so by the configuration; a rule for a table that isn't sent would be a problem.

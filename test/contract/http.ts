@@ -267,6 +267,15 @@ export function httpContract(
         ["CREATE TABLE tests (id INTEGER NOT NULL PRIMARY KEY) WITHOUT ROWID", "tests"],
         ["CREATE TABLE tests (id TEXT NOT NULL PRIMARY KEY, text) WITHOUT ROWID", "tests"],
         ["DROP TABLE tests", "a schema file holds"],
+        // Compiling it would use up the stack, and end the agent.
+        [
+          `CREATE VIEW v AS SELECT 1 FROM tests JOIN tests t USING (${"id,".repeat(60_000)}id)`,
+          "more than SQLite's compiler should be given",
+        ],
+        [
+          `CREATE TABLE v (id INTEGER NOT NULL PRIMARY KEY, n CHECK (n <> '${"x".repeat(250_000)}'))`,
+          "more than SQLite's compiler should be given",
+        ],
         ["INSERT INTO tests VALUES (1, '')", "a schema file holds"],
       ] as const) {
         const refused = await migrate(JSON.stringify([sql]));
