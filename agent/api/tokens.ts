@@ -15,6 +15,7 @@
  * @module
  */
 
+import { lowerAscii } from "../../core/row/row-state.ts";
 import { readSecretFile } from "../host/secret-file.ts";
 import type { Token } from "./access.ts";
 
@@ -74,6 +75,6 @@ function parseToken(item: unknown, index: number): Token | string {
   if (!Array.isArray(tables) || tables.some((table) => typeof table !== "string")) {
     return `${at}: tables: a list of names wanted`;
   }
-  const lower = (tables as string[]).map((table) => table.toLowerCase());
+  const lower = (tables as string[]).map(lowerAscii);
   return { name, secret, access: { mayWrite: !readOnly, tables: new Set(lower) } };
 }

@@ -8,7 +8,7 @@
 import type { Database } from "../../wasm/database.ts";
 import type { Statement } from "../../wasm/statement.ts";
 import type { Refused } from "../api/store-service.ts";
-import type { SqlGuard } from "../sql/guard.ts";
+import { asciiLower, type SqlGuard } from "../sql/guard.ts";
 import { errorText, SqlRefused } from "../sql/prepared.ts";
 import type { HistoryLimits } from "./change-history.ts";
 import { changingFunctionOf } from "./plan/changing-functions.ts";
@@ -184,9 +184,10 @@ export class QueryPlanner {
     for (let i = 0; i < statement.columnCount; i++) {
       const origin = statement.columnOrigin(i);
       if (origin === null) continue;
-      const table = origin.table.toLowerCase();
+      const table = asciiLower(origin.table);
       const columns = found.get(table) ?? new Map<string, number>();
-      if (!columns.has(origin.column.toLowerCase())) columns.set(origin.column.toLowerCase(), i);
+      const column = asciiLower(origin.column);
+      if (!columns.has(column)) columns.set(column, i);
       found.set(table, columns);
     }
     const identity: number[] = [];
