@@ -25,19 +25,17 @@ import {
   encodeFrame,
   type Frame,
   farewellNeighbours,
-  featureStream,
-  featureZstd,
   laneOfFrame,
 } from "../change/frame.ts";
-import { decodeHello, encodeHello, type Hello, protocolVersion } from "../change/hello.ts";
-import { type Hlc, hlcZero, siteOfHex } from "../clock/stamp.ts";
-import { digestVersion } from "../row/digest.ts";
+import { decodeHello, encodeHello, type Hello } from "../change/hello.ts";
+import { type Hlc, hlcZero } from "../clock/stamp.ts";
 import { AlarmLimit } from "./alarms.ts";
 import { Answers } from "./answers.ts";
 import { Applies } from "./applies.ts";
 import type { MemberRow, PeerId, SlotReport, StoreReply, StoreRequest, Ticket } from "./border.ts";
 import { type BytesByKind, createCounters } from "./counters.ts";
 import { Fetches } from "./fetches.ts";
+import { type Identity, incompatibilityOf, ownHello } from "./greeting.ts";
 import { KeySharing } from "./key-sharing.ts";
 import { type MemberIdentity, Members } from "./members.ts";
 import type { Alarm, NodeEffect, NodeEvent, NodeSnapshot, PeerSnapshot } from "./node-events.ts";
@@ -75,7 +73,7 @@ export class NodeMachine {
   readonly #repair: Repair;
   /** The effects of the event at hand. */
   #effects: NodeEffect[] = [];
-  #identity: Extract<StoreReply, { kind: "identity" }> | undefined;
+  #identity: Identity | undefined;
   #selfSinceMs = 0;
   #slot: SlotReport | undefined;
   #slotAtMs = 0;
@@ -318,23 +316,8 @@ export class NodeMachine {
   #greet(peer: Peer): void {
     if (this.#identity === undefined) return;
     const wasReady = peer.isReady;
-    const { site, schema, starting } = this.#identity;
-    const { name, region, zone, incarnation } = this.#options;
-    const hello: Hello = {
-      protocol: [protocolVersion, protocolVersion],
-      digests: [digestVersion],
-      features: this.#options.zstd === undefined ? [featureStream] : [featureStream, featureZstd],
-      scopes: [0],
-      name,
-      region,
-      zone,
-      incarnation,
-      site: siteOfHex(site),
-      horizon: this.#slot?.horizon ?? hlcZero,
-      now: this.#frameClock(),
-      schema,
-      starting,
-    };
+    const moment = { horizon: this.#slot?.horizon ?? hlcZero, now: this.#frameClock() };
+    const hello = ownHello(this.#identity, this.#options, moment);
     peer.helloSent = true;
     this.#send(peer, { kind: "hello", body: encodeHello(hello) });
     if (!wasReady && peer.isReady) this.#ready(peer);
@@ -347,21 +330,11 @@ export class NodeMachine {
       return;
     }
     const { hello } = decoded;
-    const [lowest, highest] = hello.protocol;
-    if (lowest > protocolVersion || highest < protocolVersion) {
-      const why = `speaks frames of version ${lowest} to ${highest}, this node ${protocolVersion}`;
-      this.#alarm("no-common-version", peer, `${hello.name} ${why}`);
+    const incompatible = incompatibilityOf(hello);
+    if (incompatible !== undefined) {
+      const { why, isOfVersion } = incompatible;
+      if (isOfVersion) this.#alarm("no-common-version", peer, `${hello.name} ${why}`);
       this.#close(peer, why);
-      return;
-    }
-    if (!hello.digests.includes(digestVersion)) {
-      const why = `computes digests of version ${hello.digests.join(", ")}, this node ${digestVersion}`;
-      this.#alarm("no-common-version", peer, `${hello.name} ${why}`);
-      this.#close(peer, why);
-      return;
-    }
-    if (!hello.scopes.includes(0)) {
-      this.#close(peer, "has no scope in common");
       return;
     }
     const wasReady = peer.isReady;
@@ -620,7 +593,7 @@ export class NodeMachine {
     }
   }
 
-  #identified(identity: Extract<StoreReply, { kind: "identity" }>): void {
+  #identified(identity: Identity): void {
     const isFirst = this.#identity === undefined;
     this.#identity = identity;
     if (isFirst) {
