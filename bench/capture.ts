@@ -11,7 +11,7 @@
  * transactions, as many bytes as the clocks have to a second table, by rowid. It is printed beside ours, as
  * `…_floor_factor` and in a note, and enters no budget.
  *
- * The budgets (DESIGN §12) are on how many times as long the captured write takes, `…_factor` in the
+ * The budgets are on how many times as long the captured write takes, `…_factor` in the
  * summary: insert ≤ 1.5, update 100 a transaction ≤ 2, 1 a transaction ≤ 3.
  *
  * `--rows N` (20,000), `--rounds N` (5).

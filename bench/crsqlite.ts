@@ -7,7 +7,7 @@
  *
  * A *record* is one row of `crsql_changes`. cr-sqlite orders cells by `col_version` and lives by causal
  * length, where Patina orders both by time; fed dense ranks of the times it decides the same winners
- * (DESIGN §3, `test/differential`).
+ * (`test/differential`).
  *
  * @module
  */

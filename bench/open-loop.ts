@@ -1,6 +1,6 @@
 /**
  * Latency as a client sees it: requests leave on a fixed schedule, whether or not earlier ones have been
- * answered, and each is timed from when it was due (DESIGN §11: a closed loop hides every stall).
+ * answered, and each is timed from when it was due: a closed loop hides every stall.
  *
  * In a process of its own, so that it doesn't share an event loop with anybody, over enough connections that
  * no request waits for one. It tells its own lateness: a run with more than 1 % late sends says nothing.

@@ -27,7 +27,7 @@ export const changesetBytesMax: number = 64 * 1024 * 1024;
 /** Changesets above this go in the bulk lane, unless urgent. */
 export const normalBytesMax: number = 256 * 1024;
 
-/** P0 urgent, P1 normal, P2 bulk (DESIGN §6). */
+/** P0 urgent, P1 normal, P2 bulk. */
 export type Lane = 0 | 1 | 2;
 
 export interface Changeset {

@@ -43,7 +43,7 @@
  * `busy`. A block is a row block of that many bytes; with flag 4, only sent to a peer with the feature `zstd`,
  * a Zstandard frame (RFC 8878) of one.
  *
- * Kinds 14 and 15 are kept for acknowledgements and owner records, 17 and up for lanes (DESIGN §6).
+ * Kinds 14 and 15 are kept for acknowledgements and owner records, 17 and up for lanes.
  *
  * @module
  */

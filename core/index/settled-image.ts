@@ -15,8 +15,6 @@
  *
  * Fingerprints: one tree at the newest cut, and for each step between two cuts the ranges that it changed.
  *
- * Source: DESIGN §5.
- *
  * @module
  */
 

@@ -1,5 +1,5 @@
 /**
- * Who is alive, in its plain form: what this node sees on its own streams, told to nobody (DESIGN §7).
+ * Who is alive, in its plain form: what this node sees on its own streams, told to nobody.
  *
  * ALIVE → SUSPECT after 0.8 s without any frame → DOWN 5 s later and with no open stream. A planned
  * stop says when the node will be back: it is not DOWN before that; and DOWN at once when it says that

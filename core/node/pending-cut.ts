@@ -1,5 +1,5 @@
 /**
- * How far the cut may go while changes wait to be applied (DESIGN §5).
+ * How far the cut may go while changes wait to be applied.
  *
  * The store's cut follows its clock and doesn't know what still waits in the net thread's queues, or
  * on the way to it. A node doesn't speak of a cut beyond a stamp that it has received and that isn't

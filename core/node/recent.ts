@@ -1,5 +1,5 @@
 /**
- * The exchange of recent rows on every new connection (DESIGN §5): both sides name everything younger
+ * The exchange of recent rows on every new connection: both sides name everything younger
  * than 10 s, urgent rows first, and fetch what they lack. After a start a node also names the rows that
  * its own sites stamped in the last 30 s, which may have died with its last connection.
  *

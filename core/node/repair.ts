@@ -1,5 +1,5 @@
 /**
- * The initiator's side of repair: finds where two replicas differ and mends it both ways (DESIGN §5).
+ * The initiator's side of repair: finds where two replicas differ and mends it both ways.
  *
  * Once a second, with one peer at random: compare roots; where they differ *walk* down the fingerprint
  * tree; *list* the rows of nodes that hold few; *fetch* what the peer has differently and *offer* what

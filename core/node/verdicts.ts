@@ -1,5 +1,5 @@
 /**
- * What may be said of whether two nodes agree, and when (DESIGN §5).
+ * What may be said of whether two nodes agree, and when.
  *
  * After a start, or after having been without any peer, a node may lack changes that its peers have
  * had for long. It gives verdicts only at cuts above its HLC at the moment in which its first exchange of

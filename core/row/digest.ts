@@ -11,7 +11,7 @@
  * | row id     | 0x02   | text table, varint length, key bytes                                   | 16    |
  * | value hash | 0x03   | the value's encoding (`value.ts`)                                      | 8     |
  *
- * Digest version 1. A new version runs beside the old one until all have it (DESIGN §5). No value is
+ * Digest version 1. A new version runs beside the old one until all have it. No value is
  * read to compute a row digest: the value hash stands beside the clock.
  *
  * @module

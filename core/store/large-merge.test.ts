@@ -18,7 +18,7 @@ CREATE INDEX t_a ON t (length(a), b) WHERE d IS NOT NULL;
 CREATE TABLE w (k BLOB PRIMARY KEY, a NUMERIC, b BLOB) WITHOUT ROWID;
 `;
 
-// The most rows that a commit may have (DESIGN §3), all at once, with values that fit nowhere.
+// The most rows that a commit may have, all at once, with values that fit nowhere.
 test("100,000 odd rows of any table are taken in one merge, and again, and in the other order", () => {
   const digester = createDigester();
   using node = new SqliteNode(schema, { digester });

@@ -6,8 +6,6 @@
  * a digest of every row. So a quick scan first reads only when each row was stamped (`newest-stamp.ts`), and
  * then the rows that it found, the newest first. Rows that change meanwhile are told by their merge.
  *
- * Source: DESIGN §2 and §5.
- *
  * @module
  */
 

@@ -24,8 +24,6 @@
  *   it would have before and after one single transaction.
  * - What is still ahead isn't sent, as before (`replica.ts`), and what has its new stamp is.
  *
- * Source: DESIGN §3.
- *
  * @module
  */
 

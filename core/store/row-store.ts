@@ -25,7 +25,7 @@ export interface MergedRow extends RowRef {
   readonly words: IdWords;
   /** Clocks held before; undefined for a row never heard of. */
   readonly before: ClockState | undefined;
-  /** The clocks that came, also those that lost: the settled image counts them (DESIGN §5). */
+  /** The clocks that came, also those that lost: the settled image counts them. */
   readonly incoming: ClockState;
   /** The join. */
   readonly after: ClockState;
@@ -89,7 +89,7 @@ export type DigestsEnough = (firstMs: number, lastMs: number) => boolean;
 export interface RowStore {
   /**
    * Joins `rows` into what is held, in one transaction. Total: no row that decodes makes it throw,
-   * whatever the schema (DESIGN §3). A full disk or a failed write throws, and nothing is changed.
+   * whatever the schema. A full disk or a failed write throws, and nothing is changed.
    */
   merge(rows: readonly RowState[]): MergedRow[];
 

@@ -10,8 +10,6 @@
  * Rows stamped after the oldest cut that can be asked for wait for the next pass: the settled image
  * keeps what it was told of them, and knows no way back.
  *
- * Source: DESIGN §5.
- *
  * @module
  */
 

@@ -75,7 +75,7 @@ export function createTables(peer: CrsqlitePeer): void {
 
 /**
  * The records as rows of `crsql_changes`. Versions are dense ranks: of a cell's stamp among all stamps,
- * of a row clock among those of its row; a causal length is twice that, and odd for a life (DESIGN §3).
+ * of a row clock among those of its row; a causal length is twice that, and odd for a life.
  */
 export function changeRecords(rows: readonly RowRecords[]): ChangeRecord[] {
   const stamps = rows.flatMap((row) => row.cells.map((cell) => cell.stamp)).sort(compareStamps);

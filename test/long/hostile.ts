@@ -122,7 +122,7 @@ function changeset(lane: 0 | 1, rows: readonly RowState[]): Uint8Array {
   return encodeChangeset({ stamp: { ms, count, site }, lane, rows });
 }
 
-/** Most lie about everything but their clock: most peers are believed on it (DESIGN §3). */
+/** Most lie about everything but their clock: most peers are believed on it. */
 const now = (isLiar: boolean) => ({ ms: isLiar ? stamp().ms : Date.now() + int(200), count: 0 });
 
 const bytes = (length: number) => Uint8Array.from({ length }, () => int(256));

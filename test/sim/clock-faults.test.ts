@@ -1,5 +1,5 @@
 /**
- * Hosts whose clocks are wrong (DESIGN §3): the real machines and replicas, 5 of them and 3, over a map
+ * Hosts whose clocks are wrong: the real machines and replicas, 5 of them and 3, over a map
  * and over SQLite.
  *
  * @module

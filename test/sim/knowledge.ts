@@ -1,7 +1,7 @@
 /**
  * All clocks that one node has learned in its present life, and the settled image that follows from them.
  *
- * The law (DESIGN §5): the image at a cut is a function of what is known, never of the order or moment
+ * The law: the image at a cut is a function of what is known, never of the order or moment
  * in which it came. So two nodes that know the same clocks have the same root. Here it is worked
  * out the plain way, from every clock ever heard: the largest row clock, and of each column the largest
  * cell clock that isn't below it.

@@ -3,7 +3,7 @@
  *
  * Replicas can agree on something wrong. So each commit is noted here as what it did to each row
  * (inserted it, deleted it, set columns) with its stamp, and the expected row is read off the notes by
- * the rule of DESIGN §3: the latest insert or delete says whether the row lives; of each column the
+ * one rule: the latest insert or delete says whether the row lives; of each column the
  * latest write counts, unless it is older than that.
  *
  * A commit that died with its disk before anybody heard of it is *in doubt*: it counts exactly if its

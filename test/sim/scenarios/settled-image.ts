@@ -92,5 +92,5 @@ function settledImage(seconds: number, about: string, watched: number): Scenario
   };
 }
 
-/** Of an exchange that finds two nodes in sync, each way (DESIGN §12). */
+/** Of an exchange that finds two nodes in sync, each way. */
 const exchangeBytesMax = 64;
