@@ -25,7 +25,7 @@ import { Cluster, type ClusterNode, until } from "../examples/cluster.ts";
 import { type Bench, type BenchCase, type BenchResult, median, quantile } from "./harness.ts";
 import { lateMs, type OpenLoopResult } from "./open-loop-reads.ts";
 import { bulkSql, changesPerRow, schemaSql, sumSql } from "./read-under-merge-rows.ts";
-import { settle } from "./scheduling.ts";
+import { settleAgent, settleGenerator } from "./scheduling.ts";
 
 const root = join(import.meta.dir, "..");
 const readsPerSecond = 1000;
@@ -104,9 +104,9 @@ async function measure(
 ): Promise<BenchResult> {
   const [writer, measured] = cluster.nodes as [ClusterNode, ClusterNode];
   const priorities = [
-    `generators: ${settle(process.pid, "generator")}`,
-    `measured agent: ${settle(measured.pid, "measured")}`,
-    `writer: ${settle(writer.pid, "peer")}`,
+    `generators: ${settleGenerator(process.pid)}`,
+    `measured agent: ${settleAgent(measured.pid, 0, 2)}`,
+    `writer: ${settleAgent(writer.pid, 1, 2)}`,
   ];
   let rows = 0;
   /** Has the writer commit rows and waits for them; changes a second. */
@@ -192,7 +192,7 @@ async function measure(
     summary,
     ...reasonToVoid([idle, under, atOnce]),
     notes: [
-      `${priorities.join(", ")}; two agents, their net threads and the generators share the cores above`,
+      `${priorities.join(", ")}; each agent has cores of its own, as hosts have; the generators share them`,
       `reads are timed from when they were due; late is more than ${lateMs} ms, and above 1 % the run is void`,
       `longest turns of the measured agent's store thread, ms: ${turnsIdle} idle; ${turnsUnder} merge; ${turnsLarge} large`,
     ],
@@ -265,7 +265,7 @@ async function readsDuring<T>(
   try {
     const lines = linesOf(reader.stdout);
     await lines.next();
-    settle(reader.pid, "generator");
+    settleGenerator(reader.pid);
     reader.stdin.write("go\n");
     await reader.stdin.flush();
     // The first ones open doors.

@@ -1,9 +1,13 @@
 /**
- * Who gets the processor in a bench of several processes on few cores. What generates load must leave on
- * time and needs little: it goes first, in real time. What is measured comes next, then its peers: by
- * niceness, or, where the bench itself was started in real time (`chrt -r 10`) because the machine is busy with
- * other things, in real time too. (Not always: from threads that are busy in it, Linux takes the processor away
- * for 50 ms of a second, if anybody else wants it.)
+ * Who gets the processor in a bench of several processes on few cores.
+ *
+ * What generates load must leave on time and needs little: it goes first, in real time, on any core. Each agent
+ * has cores of its own, for so have hosts. (Before, all had all, and what is measured went first by its niceness: a busy
+ * peer's net thread then waited up to 0.1 s for a processor, and that was counted as the measured agent's.)
+ *
+ * Where the bench itself was started in real time (`chrt -r 10`), because the machine is busy with other things,
+ * agents are in real time too. (Not always: from threads that are busy in it, Linux takes the processor away for 50 ms
+ * of a second, if anybody else wants it.)
  *
  * Needs the right to do so; without it everything runs as it was started, and the result says so.
  *
@@ -13,10 +17,8 @@
 import { readdirSync, readFileSync } from "node:fs";
 import * as os from "node:os";
 
-export type Importance = "generator" | "measured" | "peer";
-
-const niceness = { measured: -20, peer: -5 } as const;
-const realTime = { generator: 20, measured: 12, peer: 11 } as const;
+const agentNiceness = -20;
+const realTime = { generator: 20, agent: 12 } as const;
 
 /** How this process was started, before it settles itself. */
 const isRealTime = policyOf(process.pid) !== 0;
@@ -32,17 +34,49 @@ function policyOf(pid: number): number {
 }
 
 /** Settles all threads that the process has now; those they make later inherit it. Returns what it did. */
-export function settle(pid: number, importance: Importance): string {
-  if (importance === "generator" || isRealTime) {
-    const level = realTime[importance];
-    const isSettled = run("chrt", "-a", "-r", "-p", String(level), String(pid));
-    return isSettled ? `real time ${level}` : "as started";
+export function settleGenerator(pid: number): string {
+  return inRealTime(pid, realTime.generator);
+}
+
+/** The same for one of some agents. @param index from 0 */
+export function settleAgent(pid: number, index: number, agents: number): string {
+  const cores = coresOf(index, agents, allowedCores());
+  const isPinned = cores.length > 0 && run("taskset", "-a", "-c", "-p", cores.join(), String(pid));
+  const where = isPinned ? `core ${cores.join(", ")}` : "all cores";
+  return `${where}, ${isRealTime ? inRealTime(pid, realTime.agent) : nice(pid)}`;
+}
+
+/** Those of one agent, as many as of the others; none where there aren't enough. */
+export function coresOf(index: number, agents: number, cores: readonly number[]): number[] {
+  const each = Math.floor(cores.length / agents);
+  return cores.slice(index * each, (index + 1) * each);
+}
+
+/** That this process may use. */
+function allowedCores(): number[] {
+  try {
+    const status = readFileSync("/proc/self/status", "utf8");
+    const list = /Cpus_allowed_list:\s*(\S+)/.exec(status)?.[1] ?? "";
+    return list.split(",").flatMap((range) => {
+      const [first, last = first] = range.split("-").map(Number) as [number, number?];
+      return Array.from({ length: last - first + 1 }, (_, i) => first + i);
+    });
+  } catch {
+    return [];
   }
+}
+
+function inRealTime(pid: number, level: number): string {
+  const isSettled = run("chrt", "-a", "-r", "-p", String(level), String(pid));
+  return isSettled ? `real time ${level}` : "as started";
+}
+
+function nice(pid: number): string {
   try {
     for (const thread of readdirSync(`/proc/${pid}/task`)) {
-      os.setPriority(Number(thread), niceness[importance]);
+      os.setPriority(Number(thread), agentNiceness);
     }
-    return `nice ${niceness[importance]}`;
+    return `nice ${agentNiceness}`;
   } catch {
     return "as started";
   }

@@ -128,6 +128,7 @@ export class StoreThread {
       replica,
       clock,
       meter,
+      pace: this.#pace,
       wal: this.#wal,
       chores,
       sweep: (nowMs) => this.service.live.sweep(nowMs),

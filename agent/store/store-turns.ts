@@ -21,6 +21,7 @@ import type { Chores } from "../chores/chores.ts";
 import type { WallClock } from "../host/wall-clock.ts";
 import type { WalUpkeep } from "../wal/wal-upkeep.ts";
 import type { TurnKind, TurnMeter } from "./turn-meter.ts";
+import { restMs, type TurnPace } from "./turn-pace.ts";
 
 /** What the store thread needs of the link to the net thread. */
 export interface StoreLink {
@@ -31,6 +32,7 @@ export interface StoreTurnsParts {
   readonly replica: Replica;
   readonly clock: WallClock;
   readonly meter: TurnMeter;
+  readonly pace: TurnPace;
   readonly wal: WalUpkeep;
   readonly chores: Chores;
   /** Ends live queries that nobody wants any more. Not called during a merge. */
@@ -46,6 +48,7 @@ export class StoreTurns {
   readonly #replica: Replica;
   readonly #clock: WallClock;
   readonly #meter: TurnMeter;
+  readonly #pace: TurnPace;
   readonly #wal: WalUpkeep;
   readonly #chores: Chores;
   readonly #sweep: (nowMs: number) => void;
@@ -62,10 +65,11 @@ export class StoreTurns {
   /** Those who wait for the connection that writes. */
   #waitingForStore: (() => void)[] = [];
 
-  constructor({ replica, clock, meter, wal, chores, sweep }: StoreTurnsParts) {
+  constructor({ replica, clock, meter, pace, wal, chores, sweep }: StoreTurnsParts) {
     this.#replica = replica;
     this.#clock = clock;
     this.#meter = meter;
+    this.#pace = pace;
     this.#wal = wal;
     this.#chores = chores;
     this.#sweep = sweep;
@@ -109,14 +113,17 @@ export class StoreTurns {
     this.#replies.length = 0;
   }
 
-  /** A slice of whatever is due is worked in the next turn of the event loop. */
+  /** A slice of whatever is due is worked in the next turn of the event loop, or after a rest. */
   askTurn(): void {
     if (this.#isTurnAsked || this.#isStopped) return;
     this.#isTurnAsked = true;
-    setImmediate(() => {
+    const turn = () => {
       this.#isTurnAsked = false;
-      if (!this.#isStopped) this.#turn();
-    });
+      if (!this.#isStopped) this.#pace.during(() => this.#turn());
+    };
+    // Others may wait for the end of a transaction.
+    if (this.#pace.wantsRest && !this.#replica.isBusy) setTimeout(turn, restMs);
+    else setImmediate(turn);
   }
 
   /**

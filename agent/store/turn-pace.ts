@@ -6,6 +6,9 @@
  * What a slice wrote is committed by the next, which can't be interrupted and takes about half as long. Longer
  * slices make fewer of them: with nobody to disturb a merge is up to twice as fast.
  *
+ * While somebody reads or writes here the thread also *rests* between slices, once it has worked for about as long as a
+ * rest takes. Who comes then finds it idle, and the net thread and this host's clients have the processor.
+ *
  * @module
  */
 
@@ -17,34 +20,58 @@ const catchingUpMs = 4;
 const aloneMs = 8;
 /** Whoever asked so recently will ask again. */
 const servedMs = 1000;
+/** Of work, after which the thread rests. */
+const workedMsMax = 1;
+/** How long a rest is: a timer has no shorter one. */
+export const restMs = 1;
 
 export class TurnPace implements Pace {
+  readonly #isReady: () => boolean;
+  readonly #nowMs: () => number;
   #begunMs = 0;
   #sliceMs = aloneMs;
   #servedMs = Number.NEGATIVE_INFINITY;
-  readonly #isReady: () => boolean;
+  /** Since the last rest. */
+  #workedMs = 0;
+  #workedUntilMs = Number.NEGATIVE_INFINITY;
 
   /** @param isReady This node may be asked. */
-  constructor(isReady: () => boolean) {
+  constructor(isReady: () => boolean, nowMs: () => number = () => performance.now()) {
     this.#isReady = isReady;
+    this.#nowMs = nowMs;
   }
 
   /** A client was served. */
   served(): void {
-    this.#servedMs = performance.now();
-  }
-
-  get isServing(): boolean {
-    return performance.now() - this.#servedMs < servedMs;
+    this.#servedMs = this.#nowMs();
   }
 
   begin(): void {
-    this.#begunMs = performance.now();
-    if (this.#begunMs - this.#servedMs >= servedMs) this.#sliceMs = aloneMs;
+    this.#begunMs = this.#nowMs();
+    if (!this.#isServing) this.#sliceMs = aloneMs;
     else this.#sliceMs = this.#isReady() ? servingMs : catchingUpMs;
   }
 
   isOver(): boolean {
-    return performance.now() - this.#begunMs >= this.#sliceMs;
+    return this.#nowMs() - this.#begunMs >= this.#sliceMs;
+  }
+
+  /** Runs a turn of what nobody waits for. */
+  during(turn: () => void): void {
+    const begunMs = this.#nowMs();
+    // To have had nothing to do is a rest, too.
+    if (begunMs - this.#workedUntilMs >= restMs) this.#workedMs = 0;
+    turn();
+    this.#workedUntilMs = this.#nowMs();
+    this.#workedMs += this.#workedUntilMs - begunMs;
+  }
+
+  /** So much was done that the next turn had better wait for {@link restMs}. */
+  get wantsRest(): boolean {
+    return this.#workedMs >= workedMsMax && this.#isServing && this.#isReady();
+  }
+
+  get #isServing(): boolean {
+    return this.#nowMs() - this.#servedMs < servedMs;
   }
 }

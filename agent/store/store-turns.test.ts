@@ -1,0 +1,78 @@
+import { afterAll, afterEach, expect, spyOn, test } from "bun:test";
+import type { StoreRequest } from "../../core/node/border.ts";
+import { StoreTurns, type StoreTurnsParts } from "./store-turns.ts";
+import { TurnMeter } from "./turn-meter.ts";
+import { restMs, TurnPace } from "./turn-pace.ts";
+
+/** A store thread whose replica takes a turn of 5 ms for each request, by a clock of the test's. */
+function createWorld(isBusy: boolean) {
+  const world = { ms: 5000 };
+  const pace = new TurnPace(
+    () => true,
+    () => world.ms,
+  );
+  const never = Number.POSITIVE_INFINITY;
+  const handled: string[] = [];
+  const replica = {
+    isBusy: false,
+    isBuilt: true,
+    hasOwnWork: false,
+    pollTimeout: () => never,
+    handle: ({ kind }: StoreRequest) => {
+      handled.push(kind);
+      world.ms += 5;
+      replica.isBusy = isBusy;
+    },
+    tick: () => handled.push("tick"),
+  };
+  const turns = new StoreTurns({
+    replica,
+    clock: { nowMs: () => world.ms },
+    meter: new TurnMeter(),
+    pace,
+    wal: { noteWork: () => {}, checkpointWhenDue: () => {}, idleAtMs: never },
+    chores: { dueMs: never, run: () => {} },
+    sweep: () => {},
+  } as unknown as StoreTurnsParts);
+  return { pace, turns, handled };
+}
+
+const question = { kind: "recent", ticket: 1 } as unknown as StoreRequest;
+const nextTurn = () => new Promise<void>((resolve) => setImmediate(resolve));
+
+/** Rests are the only timers of these worlds. */
+const timers = spyOn(globalThis, "setTimeout");
+afterEach(() => timers.mockClear());
+afterAll(() => timers.mockRestore());
+
+test("one thing is done a turn; while somebody is served the thread rests before the next", async () => {
+  const { pace, turns, handled } = createWorld(false);
+  turns.request(question);
+  turns.request(question);
+  await nextTurn();
+  expect(handled).toEqual(["recent"]);
+  await nextTurn();
+  expect(handled).toEqual(["recent", "recent"]);
+  expect(timers).toHaveBeenCalledTimes(0);
+  pace.served();
+  turns.request(question);
+  expect(timers.mock.calls.map(([, ms]) => ms)).toEqual([restMs]);
+  timers.mock.calls[0]?.[0]();
+  expect(handled).toEqual(["recent", "recent", "recent"]);
+  turns.stop();
+});
+
+test("it doesn't rest within a transaction, nor before what is urgent", async () => {
+  const { pace, turns, handled } = createWorld(true);
+  pace.served();
+  turns.request(question);
+  await nextTurn();
+  expect(handled).toEqual(["recent"]);
+  turns.request(question);
+  await nextTurn();
+  expect(handled).toEqual(["recent", "tick"]);
+  turns.request({ kind: "apply", lane: 0 } as unknown as StoreRequest);
+  expect(handled).toEqual(["recent", "tick", "apply"]);
+  expect(timers).toHaveBeenCalledTimes(0);
+  turns.stop();
+});

@@ -1,0 +1,59 @@
+import { expect, test } from "bun:test";
+import { restMs, TurnPace } from "./turn-pace.ts";
+
+function createWorld() {
+  const world = { ms: 5000, isReady: true };
+  const pace = new TurnPace(
+    () => world.isReady,
+    () => world.ms,
+  );
+  /** One turn that works for so long. */
+  const turn = (ms: number) => pace.during(() => (world.ms += ms));
+  /** How long a slice is now. */
+  const sliceMs = () => {
+    const begunMs = world.ms;
+    pace.begin();
+    while (!pace.isOver()) world.ms += 0.25;
+    return world.ms - begunMs;
+  };
+  return { world, pace, turn, sliceMs };
+}
+
+test("slices are short while somebody is served, and longer while this node isn't ready", () => {
+  const { world, pace, sliceMs } = createWorld();
+  expect(sliceMs()).toBe(8);
+  pace.served();
+  expect(sliceMs()).toBe(0.5);
+  world.isReady = false;
+  expect(sliceMs()).toBe(4);
+  world.ms += 1000;
+  expect(sliceMs()).toBe(8);
+});
+
+test("after a millisecond of work the thread is to rest, if somebody is served", () => {
+  const { world, pace, turn } = createWorld();
+  turn(5);
+  expect(pace.wantsRest).toBe(false);
+  pace.served();
+  expect(pace.wantsRest).toBe(true);
+  world.ms += restMs;
+  turn(0.5);
+  expect(pace.wantsRest).toBe(false);
+  turn(0.5);
+  expect(pace.wantsRest).toBe(true);
+  // What it lacks comes first.
+  world.isReady = false;
+  expect(pace.wantsRest).toBe(false);
+});
+
+test("to have had nothing to do is a rest", () => {
+  const { world, pace, turn } = createWorld();
+  pace.served();
+  turn(0.75);
+  world.ms += restMs;
+  turn(0.75);
+  expect(pace.wantsRest).toBe(false);
+  world.ms += restMs / 2;
+  turn(0.75);
+  expect(pace.wantsRest).toBe(true);
+});
