@@ -16,6 +16,7 @@
  * @module
  */
 
+import { edenGC } from "bun:jsc";
 import type { Lane } from "../../core/change/changeset.ts";
 import type { Site } from "../../core/clock/stamp.ts";
 import type { StoreRequest } from "../../core/node/border.ts";
@@ -129,6 +130,7 @@ export class StoreThread {
       clock,
       meter,
       pace: this.#pace,
+      collect: edenGC,
       wal: this.#wal,
       chores,
       sweep: (nowMs) => this.service.live.sweep(nowMs),

@@ -30,6 +30,7 @@ function createWorld(isBusy: boolean) {
     clock: { nowMs: () => world.ms },
     meter: new TurnMeter(),
     pace,
+    collect: () => handled.push("collect"),
     wal: { noteWork: () => {}, checkpointWhenDue: () => {}, idleAtMs: never },
     chores: { dueMs: never, run: () => {} },
     sweep: () => {},
@@ -58,7 +59,7 @@ test("one thing is done a turn; while somebody is served the thread rests before
   turns.request(question);
   expect(timers.mock.calls.map(([, ms]) => ms)).toEqual([restMs]);
   timers.mock.calls[0]?.[0]();
-  expect(handled).toEqual(["recent", "recent", "recent"]);
+  expect(handled).toEqual(["recent", "recent", "recent", "collect"]);
   turns.stop();
 });
 
@@ -67,12 +68,12 @@ test("it doesn't rest within a transaction, nor before what is urgent", async ()
   pace.served();
   turns.request(question);
   await nextTurn();
-  expect(handled).toEqual(["recent"]);
+  expect(handled).toEqual(["recent", "collect"]);
   turns.request(question);
   await nextTurn();
-  expect(handled).toEqual(["recent", "tick"]);
+  expect(handled).toEqual(["recent", "collect", "tick"]);
   turns.request({ kind: "apply", lane: 0 } as unknown as StoreRequest);
-  expect(handled).toEqual(["recent", "tick", "apply"]);
+  expect(handled).toEqual(["recent", "collect", "tick", "apply"]);
   expect(timers).toHaveBeenCalledTimes(0);
   turns.stop();
 });

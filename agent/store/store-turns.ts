@@ -33,6 +33,8 @@ export interface StoreTurnsParts {
   readonly clock: WallClock;
   readonly meter: TurnMeter;
   readonly pace: TurnPace;
+  /** Collects young garbage. */
+  readonly collect: () => void;
   readonly wal: WalUpkeep;
   readonly chores: Chores;
   /** Ends live queries that nobody wants any more. Not called during a merge. */
@@ -49,6 +51,7 @@ export class StoreTurns {
   readonly #clock: WallClock;
   readonly #meter: TurnMeter;
   readonly #pace: TurnPace;
+  readonly #collect: () => void;
   readonly #wal: WalUpkeep;
   readonly #chores: Chores;
   readonly #sweep: (nowMs: number) => void;
@@ -65,11 +68,12 @@ export class StoreTurns {
   /** Those who wait for the connection that writes. */
   #waitingForStore: (() => void)[] = [];
 
-  constructor({ replica, clock, meter, pace, wal, chores, sweep }: StoreTurnsParts) {
+  constructor({ replica, clock, meter, pace, collect, wal, chores, sweep }: StoreTurnsParts) {
     this.#replica = replica;
     this.#clock = clock;
     this.#meter = meter;
     this.#pace = pace;
+    this.#collect = collect;
     this.#wal = wal;
     this.#chores = chores;
     this.#sweep = sweep;
@@ -119,7 +123,9 @@ export class StoreTurns {
     this.#isTurnAsked = true;
     const turn = () => {
       this.#isTurnAsked = false;
-      if (!this.#isStopped) this.#pace.during(() => this.#turn());
+      if (this.#isStopped) return;
+      this.#pace.during(() => this.#turn());
+      if (this.#pace.takeCollection()) this.#collect();
     };
     // Others may wait for the end of a transaction.
     if (this.#pace.wantsRest && !this.#replica.isBusy) setTimeout(turn, restMs);

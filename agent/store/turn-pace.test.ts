@@ -57,3 +57,16 @@ test("to have had nothing to do is a rest", () => {
   turn(0.75);
   expect(pace.wantsRest).toBe(true);
 });
+
+test("garbage is collected before a rest, now and then", () => {
+  const { world, pace, turn } = createWorld();
+  turn(5);
+  expect(pace.takeCollection()).toBe(false);
+  pace.served();
+  expect([pace.takeCollection(), pace.takeCollection()]).toEqual([true, false]);
+  world.ms += 60;
+  turn(0.5);
+  expect(pace.takeCollection()).toBe(false);
+  turn(0.5);
+  expect(pace.takeCollection()).toBe(true);
+});

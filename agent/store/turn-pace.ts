@@ -7,7 +7,8 @@
  * slices make fewer of them: with nobody to disturb a merge is up to twice as fast.
  *
  * While somebody reads or writes here the thread also *rests* between slices, once it has worked for about as long as a
- * rest takes. Who comes then finds it idle, and the net thread and this host's clients have the processor.
+ * rest takes. Who comes then finds it idle, and the net thread and this host's clients have the processor. And it collects
+ * young garbage more often than the engine would, which stands still for 4 ms each time where these are 2.
  *
  * @module
  */
@@ -24,6 +25,8 @@ const servedMs = 1000;
 const workedMsMax = 1;
 /** How long a rest is: a timer has no shorter one. */
 export const restMs = 1;
+/** The engine's own are some 230 ms apart while rows are merged beside readers. */
+const collectEveryMs = 60;
 
 export class TurnPace implements Pace {
   readonly #isReady: () => boolean;
@@ -34,6 +37,7 @@ export class TurnPace implements Pace {
   /** Since the last rest. */
   #workedMs = 0;
   #workedUntilMs = Number.NEGATIVE_INFINITY;
+  #collectedMs = Number.NEGATIVE_INFINITY;
 
   /** @param isReady This node may be asked. */
   constructor(isReady: () => boolean, nowMs: () => number = () => performance.now()) {
@@ -69,6 +73,14 @@ export class TurnPace implements Pace {
   /** So much was done that the next turn had better wait for {@link restMs}. */
   get wantsRest(): boolean {
     return this.#workedMs >= workedMsMax && this.#isServing && this.#isReady();
+  }
+
+  /** Before a rest: whether to collect garbage now. Then it is taken to have been done. */
+  takeCollection(): boolean {
+    const nowMs = this.#nowMs();
+    if (!this.wantsRest || nowMs - this.#collectedMs < collectEveryMs) return false;
+    this.#collectedMs = nowMs;
+    return true;
   }
 
   get #isServing(): boolean {
