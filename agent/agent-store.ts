@@ -103,6 +103,12 @@ export function logReport({ report }: StoreThread, log: Log): void {
       },
     );
   }
+  if (report.lateClocksLost > 0) {
+    log.warn(
+      "the clock log was damaged: scrubs will find values without clocks, and peers bring them",
+      { log_rows: report.lateClocksLost },
+    );
+  }
   if (report.clocksWithoutRows > 0) {
     log.warn("rows were deleted without Patina: a merge may bring them back", {
       rows: report.clocksWithoutRows,

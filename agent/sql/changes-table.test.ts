@@ -49,6 +49,22 @@ test("a row and its cells have the stamps of who wrote them last", () => {
   ]);
 });
 
+test("clocks that aren't in their tables yet are shown, by table and by key", () => {
+  using node = new SqliteNode(schema, { late: { rowsMax: 100, transactionRowsMin: 1 } });
+  addChangesTable(node.db);
+  node.write("INSERT INTO instances VALUES ('i-1', 'up', 80), ('i-2', 'up', 80)");
+  node.write("UPDATE instances SET port = 81 WHERE id = 'i-1'");
+  node.write("UPDATE instances SET port = 82 WHERE id = 'i-1'");
+  expect(node.db.all("SELECT count(*) FROM patina_late_clocks")).toEqual([[2]]);
+  const of = (where: string) =>
+    node.db.all(`SELECT key, col, ms FROM patina_changes WHERE col = 'port' ${where}`);
+  expect(of("")).toEqual([
+    ["i-1", "port", 13_000],
+    ["i-2", "port", 11_000],
+  ]);
+  expect(of("AND tbl = 'instances' AND key = 'i-1'")).toEqual([["i-1", "port", 13_000]]);
+});
+
 test("deleted rows are there, and so is what this schema can't show", () => {
   using both = nodes();
   const { node } = both;

@@ -27,6 +27,8 @@ import { decodeKey, encodeKey } from "../../core/row/key.ts";
 import type { SqlValue } from "../../core/row/value.ts";
 import { quoteName } from "../../core/schema/sql-token.ts";
 import { decodeClockBlob, type Ordinals } from "../../core/store/clock-blob.ts";
+import { type LoggedClocks, type ReadClockLog, readClockLog } from "../../core/store/clock-log.ts";
+import { loggedSql } from "../../core/store/late-clocks.ts";
 import type { Database } from "../../wasm/database.ts";
 import type { VirtualTable } from "../../wasm/virtual-table.ts";
 import { type JsonValue, parseJson } from "../api/json-reader.ts";
@@ -34,6 +36,12 @@ import { sqlValuesToJson } from "../api/json-writer.ts";
 import { asciiLower, withOwnRights } from "./guard.ts";
 
 const changesTableName = "patina_changes";
+
+type LateClocks = ReadClockLog["tables"];
+
+/** The first and the last row of the clock log: a look-up each, where both from one SELECT would be a scan. */
+const rangeSql =
+  "SELECT (SELECT min(seq) FROM patina_late_clocks), (SELECT max(seq) FROM patina_late_clocks)";
 
 /** What it shows of one record. */
 type Row = readonly SqlValue[];
@@ -66,6 +74,8 @@ class ChangesTable implements VirtualTable {
   readonly lookups = ["tbl", "key"];
   readonly rowsGuessed = [20_000_000, 5_000_000, 6];
   readonly #database: Database;
+  /** As it was read last. */
+  #late: { readonly name: string; readonly clocks: LateClocks } = { name: "", clocks: new Map() };
 
   constructor(database: Database) {
     this.#database = database;
@@ -74,21 +84,26 @@ class ChangesTable implements VirtualTable {
   *rows([table, key]: readonly SqlValue[]): IterableIterator<Row> {
     if (!this.#isPatina()) return;
     const names = new StoredNames(this.#database);
-    for (const row of this.#stored(table, key)) yield* rowsOf(row, names);
+    for (const row of this.#stored(this.#lateClocks(), table, key)) yield* rowsOf(row, names);
   }
 
-  *#stored(table: SqlValue | undefined, key: SqlValue | undefined): IterableIterator<StoredRow> {
+  /** @param late Clocks that aren't in their clock tables yet. */
+  *#stored(
+    late: LateClocks,
+    table: SqlValue | undefined,
+    key: SqlValue | undefined,
+  ): IterableIterator<StoredRow> {
     if (table !== undefined && typeof table !== "string") return;
     const known = this.#tables().filter(({ name }) => table === undefined || name === table);
     if (key === undefined) {
-      for (const one of known) yield* this.#live(one);
+      for (const one of known) yield* this.#live(one, late.get(one.name));
       yield* this.#absent(table);
       return;
     }
     for (const values of keysOf(key)) {
       const bytes = encodeKey(values);
       if (bytes === undefined) continue;
-      for (const one of known) yield* this.#liveOf(one, values, bytes);
+      for (const one of known) yield* this.#liveOf(one, late.get(one.name), values, bytes);
       const absent = this.#all(
         "SELECT clock FROM patina_absent WHERE tbl = ? AND key = ?",
         table as string,
@@ -100,7 +115,7 @@ class ChangesTable implements VirtualTable {
     }
   }
 
-  *#live(table: ClockedTable): IterableIterator<StoredRow> {
+  *#live(table: ClockedTable, late: LoggedClocks | undefined): IterableIterator<StoredRow> {
     const { name, sqlName, keyColumns, rowid } = table;
     const clocks = quoteName(`patina_clock_${name}`);
     if (rowid === undefined) {
@@ -110,14 +125,15 @@ class ChangesTable implements VirtualTable {
       return;
     }
     const columns = keyColumns.map((column) => `t.${column}`).join(", ");
-    const sql = `SELECT c.clock, ${columns} FROM ${sqlName} AS t JOIN ${clocks} AS c ON c.id = t.${rowid}`;
-    for (const [clock, ...key] of this.#each(sql)) {
-      yield { table: name, key, clock: clock as Uint8Array };
+    const sql = `SELECT c.clock, c.id, ${columns} FROM ${sqlName} AS t JOIN ${clocks} AS c ON c.id = t.${rowid}`;
+    for (const [clock, id, ...key] of this.#each(sql)) {
+      yield { table: name, key, clock: late?.get(id as number) ?? (clock as Uint8Array) };
     }
   }
 
   *#liveOf(
     table: ClockedTable,
+    late: LoggedClocks | undefined,
     values: readonly SqlValue[],
     bytes: Uint8Array,
   ): IterableIterator<StoredRow> {
@@ -132,9 +148,9 @@ class ChangesTable implements VirtualTable {
     }
     const columns = keyColumns.map((column) => `t.${column}`).join(", ");
     const isKey = keyColumns.map((column) => `t.${column} = ?`).join(" AND ");
-    const sql = `SELECT c.clock, ${columns} FROM ${sqlName} AS t JOIN ${clocks} AS c ON c.id = t.${rowid} WHERE ${isKey}`;
-    for (const [clock, ...key] of this.#all(sql, ...values)) {
-      yield { table: name, key, clock: clock as Uint8Array };
+    const sql = `SELECT c.clock, c.id, ${columns} FROM ${sqlName} AS t JOIN ${clocks} AS c ON c.id = t.${rowid} WHERE ${isKey}`;
+    for (const [clock, id, ...key] of this.#all(sql, ...values)) {
+      yield { table: name, key, clock: late?.get(id as number) ?? (clock as Uint8Array) };
     }
   }
 
@@ -176,8 +192,20 @@ class ChangesTable implements VirtualTable {
     });
   }
 
+  /** Those of the snapshot that the statement holds which reads this table. A join asks for each row. */
+  #lateClocks(): LateClocks {
+    const [first, last] = this.#all(rangeSql)[0] ?? [];
+    // Log rows are numbered on while a process lives: these two name what stands between them.
+    const name = `${first} ${last}`;
+    if (this.#late.name !== name) {
+      const rows = this.#all(loggedSql).map(([clocks]) => clocks);
+      this.#late = { name, clocks: readClockLog(rows).tables };
+    }
+    return this.#late.clocks;
+  }
+
   #isPatina(): boolean {
-    return this.#all("SELECT 1 FROM sqlite_schema WHERE name = 'patina_absent'").length > 0;
+    return this.#all("SELECT 1 FROM sqlite_schema WHERE name = 'patina_late_clocks'").length > 0;
   }
 
   #all(sql: string, ...values: SqlValue[]): SqlValue[][] {

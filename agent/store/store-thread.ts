@@ -237,6 +237,7 @@ export class StoreThread {
     this.#operations.stop();
     this.#replica.abandon();
     try {
+      store.bringClocksHome();
       store.keepClock();
       recordStop(writer);
     } catch (error) {

@@ -48,14 +48,24 @@ export class BlockWriter {
   /**
    * Appends the row that a statement of `TableScan.eachWithValues` stands on.
    *
+   * @param late Its clocks, where they aren't the statement's.
    * @returns false, and nothing is appended: it isn't one of these.
    */
-  add(table: StoredTable, statement: SqlStatement, block: RowBlockWriter): boolean {
+  add(
+    table: StoredTable,
+    statement: SqlStatement,
+    late: Uint8Array | undefined,
+    block: RowBlockWriter,
+  ): boolean {
     const known = this.#tableOf(table);
     const [held, ordinals, digester] = [this.#held, this.#ordinals, this.#digester];
+    if (known === undefined) return false;
     const start = statement.bytesStart(0);
-    const end = start + statement.bytesLength(0);
-    if (known === undefined || !held.decode(statement.memory, start, end, ordinals)) return false;
+    const isClocks =
+      late === undefined
+        ? held.decode(statement.memory, start, start + statement.bytesLength(0), ordinals)
+        : held.decode(late, 0, late.length, ordinals);
+    if (!isClocks) return false;
     if (held.hasHeld || held.cl % 2 === 0 || statement.column(1) !== null) return false;
     const key = this.#keyOf(table, known, statement);
     if (key === undefined) return false;

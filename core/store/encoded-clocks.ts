@@ -32,6 +32,11 @@ export class EncodedClocks implements ClockState {
     this.#stamp = stamp;
   }
 
+  /** As they are stored. */
+  get bytes(): Uint8Array {
+    return this.#bytes;
+  }
+
   get clock(): RowClock {
     return this.#decode().clock;
   }

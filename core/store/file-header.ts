@@ -4,7 +4,7 @@
  * | where                 | what                                                        |
  * | --------------------- | ----------------------------------------------------------- |
  * | `application_id`      | 0x5041544E, "PATN"                                          |
- * | `user_version`        | version of the tables of Patina's own: 1                    |
+ * | `user_version`        | version of the tables of Patina's own: 1; 2 while there may be late clocks (`late-clocks.ts`) |
  * | `page_size`           | 4096                                                        |
  * | `auto_vacuum`         | INCREMENTAL: it can't be added later without a copy of all  |
  * | `patina_state`        | site, hlc (8 bytes), version (the site gave none above them); and what the agent keeps there |
@@ -22,6 +22,8 @@ import { damagedTable } from "./scrub.ts";
 
 export const applicationId = 0x5041544e;
 export const fileVersion = 1;
+/** While there may be late clocks in the log, where an older patina wouldn't look. */
+export const lateFileVersion = 2;
 
 /** A member as SQL sees it. Ordinary, local, and written by the agent alone. */
 export const membersTable = `CREATE TABLE IF NOT EXISTS patina_members (
@@ -45,6 +47,7 @@ const ownTables = [
   "CREATE TABLE IF NOT EXISTS patina_column (ord INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE)",
   "CREATE TABLE IF NOT EXISTS patina_absent (tbl TEXT NOT NULL, key BLOB NOT NULL, clock BLOB NOT NULL, held BLOB, PRIMARY KEY (tbl, key)) WITHOUT ROWID",
   "CREATE TABLE IF NOT EXISTS patina_unshown (tbl TEXT NOT NULL, col TEXT NOT NULL, cells INTEGER NOT NULL, PRIMARY KEY (tbl, col)) WITHOUT ROWID",
+  "CREATE TABLE IF NOT EXISTS patina_late_clocks (seq INTEGER PRIMARY KEY, clocks BLOB NOT NULL)",
   damagedTable,
   membersTable,
   nodeSitesTable,
@@ -79,10 +82,10 @@ export function readFileHeader(database: SqlDatabase): FileHeader {
       why: `the database belongs to another program (application_id ${id}, user_version ${version}; Patina's is ${applicationId}): choose another file`,
     };
   }
-  if (version !== fileVersion) {
+  if (version !== fileVersion && version !== lateFileVersion) {
     return {
       kind: "refused",
-      why: `the database has version ${version}, this patina knows version ${fileVersion}: start the newer patina again, or choose another file`,
+      why: `the database has version ${version}, this patina knows version ${lateFileVersion}: start the newer patina again, or choose another file`,
     };
   }
   const site = readState(database, "site");

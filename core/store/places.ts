@@ -137,8 +137,9 @@ export class Places {
       if (table !== undefined && !table.plan.withoutRowid) {
         let count = 0;
         const place = after as number | bigint | null;
-        const page = table.scan.eachWithValues(place, pageRowsMax, (statement, row) => {
-          if (!this.#blocks.add(table, statement, block)) writeRead(this.#scannedOf(table, row()));
+        const page = table.scan.eachWithValues(place, pageRowsMax, (statement, late, row) => {
+          const isAdded = this.#blocks.add(table, statement, late, block);
+          if (!isAdded) writeRead(this.#scannedOf(table, row()));
           count++;
           return !isFull();
         });
@@ -182,8 +183,9 @@ export class Places {
   ): { readonly after: ScanPosition["after"]; readonly count: number } {
     const part = this.#partByTable.get(table) as number;
     const place = after as number | bigint | Uint8Array | null;
-    return table.scan.clocks(place, rowsMax, (statement) => {
-      const ms = newestMsAt(statement, 0);
+    return table.scan.clocks(place, rowsMax, (statement, late) => {
+      const ms =
+        late === undefined ? newestMsAt(statement, 0) : newestMsOfClockBlob(late, 0, late.length);
       if (ms >= sinceMs) visit(part, statement.column(1) as ScanPosition["after"], ms);
     });
   }
@@ -212,7 +214,7 @@ export class Places {
           ? this.#stepAbsent(after as Uint8Array | null, pageRowsMax, (statement) => {
               const name = statement.column(0) as string;
               const isAdded =
-                this.#readsEnough(statement, 2, isEnough) &&
+                this.#readsEnough(statement, 2, undefined, isEnough) &&
                 hasher.add(
                   columns,
                   name,
@@ -240,9 +242,9 @@ export class Places {
     const { name, plan } = table;
     const [hasher, columns] = [this.#hasher, this.#columns];
     const place = after as number | bigint | Uint8Array | null;
-    return table.scan.each(place, rowsMax, (statement, row) => {
+    return table.scan.each(place, rowsMax, (statement, late, row) => {
       let isAdded = false;
-      if (this.#readsEnough(statement, 0, isEnough)) {
+      if (this.#readsEnough(statement, 0, late, isEnough)) {
         const isText = table.scan.isTextKey(statement);
         if (isText || plan.withoutRowid) {
           const column = isText ? scannedKeyColumn : scannedKeyColumn - 1;
@@ -259,13 +261,19 @@ export class Places {
   }
 
   /** Whether these are clocks of a plain row, of which its digest is enough; they are read then. */
-  #readsEnough(statement: SqlStatement, column: number, isEnough: DigestsEnough): boolean {
-    const start = statement.bytesStart(column);
-    const end = start + statement.bytesLength(column);
+  #readsEnough(
+    statement: SqlStatement,
+    column: number,
+    late: Uint8Array | undefined,
+    isEnough: DigestsEnough,
+  ): boolean {
     const hasher = this.#hasher;
-    return (
-      hasher.readClocks(statement.memory, start, end) && isEnough(hasher.firstMs, hasher.lastMs)
-    );
+    const start = statement.bytesStart(column);
+    const isPlain =
+      late === undefined
+        ? hasher.readClocks(statement.memory, start, start + statement.bytesLength(column))
+        : hasher.readClocks(late, 0, late.length);
+    return isPlain && isEnough(hasher.firstMs, hasher.lastMs);
   }
 
   /** Goes on page by page, from part to part, until there were `rowsMax` rows. */

@@ -71,7 +71,8 @@ function told(result: CommitResult): unknown {
   };
 }
 
-function clocks({ db }: SqliteNode): unknown {
+function clocks({ db, store }: SqliteNode): unknown {
+  store.bringClocksHome();
   return ["t", "i", "p", "only"].map((name) => db.all(`SELECT * FROM patina_clock_${name}`));
 }
 

@@ -119,7 +119,7 @@ export class QuickCommit {
     const count = names.length;
     const statement = table.quick.standAt(rowid);
     if (statement === undefined) return false;
-    const clock = statement.column(count + keyColumns) as Uint8Array | null;
+    const clock = table.quick.clockAt(rowid, statement, count + keyColumns);
     const hasHeld = statement.column(count + keyColumns + 1) !== null;
     this.#readNow(known, statement);
     statement.reset();

@@ -189,9 +189,8 @@ export class QuickMerge {
     const after = this.#encodeJoin(row, takenCount);
     const placed = this.#placed(known, row, before, after, true, news);
     table.quick.update(mask, this.#values, key, row.key);
-    const blob = this.#writer.peek();
-    table.quick.putClocks(blob, row.key);
-    this.#parts.recentClocks.put(row.table, row.key, table.quick.foundRowid, blob);
+    table.quick.putClocks(after.bytes, row.key);
+    this.#parts.recentClocks.put(row.table, row.key, table.quick.foundRowid, after.bytes);
     return placed;
   }
 

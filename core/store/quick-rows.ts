@@ -11,11 +11,13 @@ import type { SqlValue } from "../row/value.ts";
 import type { PlannedTable } from "../schema/schema.ts";
 import { quoteName } from "../schema/sql-token.ts";
 import type { SqlDatabase, SqlStatement } from "./database.ts";
+import type { LateTable } from "./late-table.ts";
 import { runBound, type TableStatements } from "./table-statements.ts";
 
 export class QuickRows {
   readonly #database: SqlDatabase;
   readonly #plan: PlannedTable;
+  readonly #late: LateTable;
   readonly #statements: TableStatements;
   /** Indexes in `valueColumns`, ascending by name. */
   readonly #valuesByName: readonly number[];
@@ -32,7 +34,9 @@ export class QuickRows {
     plan: PlannedTable,
     statements: TableStatements,
     valuesByName: readonly number[],
+    late: LateTable,
   ) {
+    this.#late = late;
     this.#valuesByName = valuesByName;
     this.#database = database;
     this.#plan = plan;
@@ -59,6 +63,11 @@ export class QuickRows {
     return statement.step() ? statement : undefined;
   }
 
+  /** Clocks of the row that {@link standAt} stands at; null when it has none. @param column Where the clock table's are. */
+  clockAt(rowid: number | bigint, statement: SqlStatement, column: number): Uint8Array | null {
+    return this.#late.get(rowid) ?? (statement.column(column) as Uint8Array | null);
+  }
+
   /** The rows from one rowid to another, both of them too, to be stepped through: columns as of {@link standAt}, and the rowid. */
   rowsFrom(first: number | bigint, last: number | bigint): SqlStatement {
     if (this.#run === undefined) {
@@ -82,8 +91,9 @@ export class QuickRows {
     return [...values, ...keys].map((name) => prefix + quoteName(name));
   }
 
-  /** Replaces the clocks of the row at a rowid, none of whose values are held. */
+  /** Replaces the clocks of the row at a rowid, none of whose values are held. @param clock Not to be changed any more. */
   putClocksAt(rowid: number | bigint, clock: Uint8Array): void {
+    if (this.#late.put(rowid, clock)) return;
     const statement = this.#statements.updateClocksAlone;
     statement.bind(1, clock);
     statement.bind(2, rowid);
@@ -92,6 +102,7 @@ export class QuickRows {
 
   /** Writes the clocks of a new row. */
   insertClocksAt(rowid: number | bigint, clock: Uint8Array): void {
+    this.#late.forget(rowid);
     const statement = this.#statements.insertClocks;
     statement.bind(1, clock);
     statement.bind(2, null);
@@ -114,7 +125,7 @@ export class QuickRows {
     if (withoutRowid) statement.bind(next, keyBytes);
     if (!statement.step()) return false;
     this.foundRowid = withoutRowid ? undefined : (statement.column(0) as number | bigint);
-    this.foundClock = statement.column(1) as Uint8Array | null;
+    this.foundClock = this.#late.get(this.foundRowid) ?? (statement.column(1) as Uint8Array | null);
     this.foundHeld = statement.column(2) as Uint8Array | null;
     statement.reset();
     return true;
@@ -159,8 +170,9 @@ export class QuickRows {
     runBound(statement);
   }
 
-  /** Replaces the clocks of the row found last, none of whose values are held. */
+  /** Replaces the clocks of the row found last, none of whose values are held. @param clock Not to be changed any more. */
   putClocks(clock: Uint8Array, keyBytes: Uint8Array): void {
+    if (this.#late.put(this.foundRowid, clock)) return;
     const statement = this.#statements.updateClocksAlone;
     statement.bind(1, clock);
     statement.bind(2, this.foundRowid ?? keyBytes);
@@ -169,6 +181,7 @@ export class QuickRows {
 
   /** Writes the clocks of the row inserted last. */
   insertClocks(clock: Uint8Array, keyBytes: Uint8Array): void {
+    this.#late.forget(this.foundRowid);
     const statement = this.#statements.insertClocks;
     statement.bind(1, clock);
     statement.bind(2, null);

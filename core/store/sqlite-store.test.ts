@@ -7,7 +7,7 @@ import { hlcZero, type Stamp } from "../clock/stamp.ts";
 import { encodeKey } from "../row/key.ts";
 import type { RowState } from "../row/row-state.ts";
 import { RawText, Real, type SqlValue } from "../row/value.ts";
-import { fileVersion } from "./file-header.ts";
+import { lateFileVersion } from "./file-header.ts";
 import { SqliteStore } from "./sqlite-store.ts";
 
 const at = (ms: number, site = 5): Stamp => ({ ms, count: 0, site: siteOf(site) });
@@ -359,7 +359,7 @@ test("a new file says what it is; another's, and a newer one, are refused untouc
   expect(open(own)).toMatchObject({ answer: "opened", header: [0x5041544e, 1, 4096, 2] });
   {
     using db = openMemory(own);
-    db.exec(`PRAGMA user_version = ${fileVersion + 1}`);
+    db.exec(`PRAGMA user_version = ${lateFileVersion + 1}`);
   }
   expect(open(own).answer).toContain("start the newer patina again");
   const other = new MemoryVfs();

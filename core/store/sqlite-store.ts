@@ -39,6 +39,7 @@ import {
 import { rowStateOfSound } from "./held-row.ts";
 import { Intake } from "./intake.ts";
 import { KeptClock } from "./kept-clock.ts";
+import { bringLoggedClocksHome, LateClocks, type LateLimits, lateLimits } from "./late-clocks.ts";
 import { LocalTransaction } from "./local-transaction.ts";
 import { LocalWriter } from "./local-writer.ts";
 import { type MergeHost, Merger, OpenMerge } from "./merger.ts";
@@ -73,6 +74,8 @@ export interface SqliteStoreOptions {
   readonly clock: HlcClock;
   /** Wall clock, for the stamp of rows that were there before Patina. */
   readonly nowMs: number;
+  /** Of clocks that come to their tables later. */
+  readonly late?: LateLimits;
 }
 
 export type StoreOpened =
@@ -86,6 +89,7 @@ export class SqliteStore implements RowStore {
   readonly #clock: HlcClock;
   readonly #ordinals: StoredOrdinals;
   readonly #keptClock: KeptClock;
+  readonly #late: LateClocks;
   readonly #transaction: StoreTransaction;
   readonly #adopting: AdoptingTables;
   #schema!: PlannedSchema;
@@ -103,7 +107,8 @@ export class SqliteStore implements RowStore {
     this.#ordinals = new StoredOrdinals(writer);
     this.#adopting = new AdoptingTables(writer);
     this.#keptClock = new KeptClock(writer, version, storedHlc);
-    this.#transaction = new StoreTransaction(writer, this.#ordinals, this.#keptClock);
+    this.#late = new LateClocks(writer, options.late ?? lateLimits);
+    this.#transaction = new StoreTransaction(writer, this.#ordinals, this.#keptClock, this.#late);
     this.#useSchema(schema);
   }
 
@@ -111,7 +116,7 @@ export class SqliteStore implements RowStore {
   #useSchema(schema: PlannedSchema): void {
     const replicated = [...schema.tables.values()].filter((table) => table.replicated);
     const tables = replicated
-      .map((table) => new StoredTable(this.#writer, table))
+      .map((table) => new StoredTable(this.#writer, table, this.#late.of(table.name)))
       .sort((a, b) => (a.name < b.name ? -1 : 1));
     this.#schema = schema;
     const [database, ordinals, digester] = [this.#writer, this.#ordinals, this.#digester];
@@ -161,6 +166,7 @@ export class SqliteStore implements RowStore {
     writer.exec("BEGIN IMMEDIATE");
     try {
       createOwnTables(writer);
+      const late = bringLoggedClocksHome(writer);
       const problem = runPlan(writer, schema, plan);
       if (problem !== undefined) {
         writer.exec("ROLLBACK");
@@ -187,6 +193,7 @@ export class SqliteStore implements RowStore {
         ...changed,
         ...check,
         rehashedRows,
+        lateClocksLost: late.lost,
       };
       return { kind: "opened", store, report };
     } catch (error) {
@@ -279,6 +286,12 @@ export class SqliteStore implements RowStore {
       this.#transaction.rollback();
       throw error;
     }
+  }
+
+  /** Writes all late clocks to their tables, for an orderly stop (`late-clocks.ts`). */
+  bringClocksHome(): void {
+    assert(!this.#isBusy, "clocks are brought home outside of transactions");
+    this.#late.bringHome();
   }
 
   /** What is held and not shown: cells by table and column, whole rows under the column "". */

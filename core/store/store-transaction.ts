@@ -7,6 +7,7 @@
 
 import type { SqlDatabase, SqlStatement } from "./database.ts";
 import type { KeptClock } from "./kept-clock.ts";
+import type { LateClocks } from "./late-clocks.ts";
 import type { StoredOrdinals } from "./ordinals.ts";
 import type { RecentClocks } from "./recent-clocks.ts";
 import type { MergedRow } from "./row-store.ts";
@@ -27,6 +28,7 @@ export class StoreTransaction {
   readonly #database: SqlDatabase;
   readonly #ordinals: StoredOrdinals;
   readonly #keptClock: KeptClock;
+  readonly #late: LateClocks;
   readonly #begin: SqlStatement;
   readonly #beginImmediate: SqlStatement;
   readonly #commitAll: SqlStatement;
@@ -37,10 +39,16 @@ export class StoreTransaction {
   #checksAreIgnored = true;
 
   /** {@link useSchema} is called before anything else. */
-  constructor(database: SqlDatabase, ordinals: StoredOrdinals, keptClock: KeptClock) {
+  constructor(
+    database: SqlDatabase,
+    ordinals: StoredOrdinals,
+    keptClock: KeptClock,
+    late: LateClocks,
+  ) {
     this.#database = database;
     this.#ordinals = ordinals;
     this.#keptClock = keptClock;
+    this.#late = late;
     this.#begin = database.prepare("BEGIN");
     this.#beginImmediate = database.prepare("BEGIN IMMEDIATE");
     this.#commitAll = database.prepare("COMMIT");
@@ -78,10 +86,13 @@ export class StoreTransaction {
     this.commit();
     this.isMerging = false;
     this.watcher?.committed();
+    this.#late.relieve();
   }
 
   commit(): void {
+    this.#late.write();
     runOnce(this.#commitAll);
+    this.#late.keep();
     this.#ordinals.keep();
     this.#keptClock.keep();
   }
@@ -90,6 +101,7 @@ export class StoreTransaction {
   rollback(): void {
     this.isMerging = false;
     if (!this.#database.autocommit) this.#database.exec("ROLLBACK");
+    this.#late.undo();
     this.#ordinals.forget();
     this.#rows.forget();
     this.#recentClocks.forgetAll();

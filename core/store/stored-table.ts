@@ -22,6 +22,7 @@ import type { PlannedColumn, PlannedTable } from "../schema/schema.ts";
 import { urgentSql } from "../schema/schema-reader.ts";
 import { quoteName } from "../schema/sql-token.ts";
 import type { SqlDatabase, SqlStatement } from "./database.ts";
+import type { LateTable } from "./late-table.ts";
 import { QuickRows } from "./quick-rows.ts";
 import { TableScan } from "./table-scan.ts";
 import { runBound, TableStatements } from "./table-statements.ts";
@@ -71,8 +72,10 @@ export class StoredTable {
   readonly #database: SqlDatabase;
   readonly #statements: TableStatements;
   readonly #hasTextKey: boolean;
+  readonly #late: LateTable;
 
-  constructor(database: SqlDatabase, plan: PlannedTable) {
+  constructor(database: SqlDatabase, plan: PlannedTable, late: LateTable) {
+    this.#late = late;
     this.#database = database;
     this.plan = plan;
     this.name = plan.name;
@@ -96,8 +99,8 @@ export class StoredTable {
       ...(plan.rowidAlias ? [] : this.keyPositions),
     ];
     this.#statements = new TableStatements(database, plan);
-    this.scan = new TableScan(plan, this.#hasTextKey, this.#statements, this.valuesByName);
-    this.quick = new QuickRows(database, plan, this.#statements, this.valuesByName);
+    this.scan = new TableScan(plan, this.#hasTextKey, this.#statements, this.valuesByName, late);
+    this.quick = new QuickRows(database, plan, this.#statements, this.valuesByName, late);
   }
 
   /** Whether rows of this key can stand in the table: each part is what its column makes of it. */
@@ -162,9 +165,10 @@ export class StoredTable {
     bindAll(statement, key);
     if (withoutRowid) statement.bind(key.length + 1, keyBytes);
     if (!statement.step()) return undefined;
+    const rowid = withoutRowid ? undefined : (statement.column(0) as number | bigint);
     const found = {
-      rowid: withoutRowid ? undefined : (statement.column(0) as number | bigint),
-      clock: statement.column(1) as Uint8Array | null,
+      rowid,
+      clock: this.#late.get(rowid) ?? (statement.column(1) as Uint8Array | null),
       held: statement.column(2) as Uint8Array | null,
     };
     statement.reset();
@@ -182,7 +186,7 @@ export class StoredTable {
     );
     statement.bind(1, place.rowid ?? place.keyBytes);
     if (!statement.step()) return undefined;
-    const clock = statement.column(0) as Uint8Array;
+    const clock = this.#late.get(place.rowid) ?? (statement.column(0) as Uint8Array);
     const held = statement.column(1) as Uint8Array | null;
     statement.reset();
     return { clock, held };
@@ -293,6 +297,7 @@ export class StoredTable {
     hadHeld: boolean,
   ): void {
     const id = place.rowid ?? place.keyBytes;
+    this.#late.forget(place.rowid);
     if (!isNew && !hadHeld && held === null) {
       const alone = this.#statements.updateClocksAlone;
       alone.bind(1, clock);
@@ -308,6 +313,7 @@ export class StoredTable {
   }
 
   removeClocks(place: Place): void {
+    this.#late.forget(place.rowid);
     const { clocks, clockId } = this.#statements;
     const statement = this.#statements.kept(
       "removeClocks",

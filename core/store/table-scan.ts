@@ -8,6 +8,7 @@ import type { SqlValue } from "../row/value.ts";
 import type { PlannedTable } from "../schema/schema.ts";
 import { quoteName } from "../schema/sql-token.ts";
 import type { SqlStatement } from "./database.ts";
+import type { LateTable } from "./late-table.ts";
 import type { TableStatements } from "./table-statements.ts";
 
 export interface ClockedRow {
@@ -26,6 +27,7 @@ export class TableScan {
   readonly #plan: PlannedTable;
   readonly #hasTextKey: boolean;
   readonly #statements: TableStatements;
+  readonly #late: LateTable;
 
   /** As the file spells them, ascending by name. */
   readonly #valueNames: readonly string[];
@@ -36,7 +38,9 @@ export class TableScan {
     hasTextKey: boolean,
     statements: TableStatements,
     valuesByName: readonly number[],
+    late: LateTable,
   ) {
+    this.#late = late;
     this.#valueNames = valuesByName.map((index) => plan.valueColumns[index]?.sqlName as string);
     this.#plan = plan;
     this.#hasTextKey = hasTextKey;
@@ -55,14 +59,15 @@ export class TableScan {
   }
 
   /**
-   * The same, row by row: `visit` reads what it needs, in the order of {@link ClockedRow}, or asks for the row.
+   * The same, row by row: `visit` reads what it needs, in the order of {@link ClockedRow}, or asks for the row. Its clocks are
+   * `late`, unless that is undefined.
    *
    * @returns as {@link clocks}.
    */
   each(
     after: number | bigint | Uint8Array | null,
     rowsMax: number,
-    visit: (statement: SqlStatement, row: () => ClockedRow) => void,
+    visit: (statement: SqlStatement, late: Uint8Array | undefined, row: () => ClockedRow) => void,
   ): { readonly after: number | bigint | Uint8Array | null; readonly count: number } {
     const statement = this.#scanStatement(after);
     statement.bind(1, rowsMax);
@@ -71,7 +76,7 @@ export class TableScan {
     let last = after;
     let count = 0;
     while (statement.step()) {
-      visit(statement, row);
+      visit(statement, this.#lateAt(statement, 2), row);
       if (++count === rowsMax) last = row().after;
     }
     statement.reset();
@@ -86,7 +91,11 @@ export class TableScan {
   eachWithValues(
     after: number | bigint | null,
     rowsMax: number,
-    visit: (statement: SqlStatement, row: () => ClockedRow) => boolean,
+    visit: (
+      statement: SqlStatement,
+      late: Uint8Array | undefined,
+      row: () => ClockedRow,
+    ) => boolean,
   ): { readonly after: number | bigint | null; readonly isEnd: boolean } {
     const isFirst = after === null;
     const statement = this.#statements.kept(isFirst ? "scanValues" : "scanValuesAfter", () =>
@@ -100,7 +109,7 @@ export class TableScan {
     let isMoreWanted = true;
     try {
       while (isMoreWanted && statement.step()) {
-        isMoreWanted = visit(statement, row);
+        isMoreWanted = visit(statement, this.#lateAt(statement, 2), row);
         last = statement.column(2) as number | bigint;
         count++;
       }
@@ -155,22 +164,29 @@ export class TableScan {
       for (let i = 0; i < keyColumns.length; i++) key.push(statement.column(scannedKeyColumn + i));
     }
     return {
-      clock: statement.column(0) as Uint8Array,
+      clock: this.#lateAt(statement, 2) ?? (statement.column(0) as Uint8Array),
       held: statement.column(1) as Uint8Array | null,
       after: statement.column(2) as number | bigint | Uint8Array,
       key: withoutRowid ? undefined : key,
     };
   }
 
+  /** The late clocks of the row that a scan stands at, if it has some. @param column Of the place. */
+  #lateAt(statement: SqlStatement, column: number): Uint8Array | undefined {
+    // Keys are no places of late clocks, and reading one copies it.
+    if (this.#late.isEmpty) return undefined;
+    return this.#late.get(statement.column(column) as number | bigint);
+  }
+
   /**
-   * Clock blobs alone, after a place, in its order: in column 0, and the place in column 1.
+   * Clock blobs alone, after a place, in its order: `late`, or where that is undefined in column 0; and the place in column 1.
    *
    * @returns where the scan stands, and how many there were.
    */
   clocks(
     after: number | bigint | Uint8Array | null,
     rowsMax: number,
-    visit: (statement: SqlStatement) => void,
+    visit: (statement: SqlStatement, late: Uint8Array | undefined) => void,
   ): { readonly after: number | bigint | Uint8Array | null; readonly count: number } {
     const { clockId: id, clocks } = this.#statements;
     const statement = this.#statements.kept(
@@ -185,7 +201,7 @@ export class TableScan {
     let last = after;
     let count = 0;
     while (statement.step()) {
-      visit(statement);
+      visit(statement, this.#lateAt(statement, 1));
       if (++count === rowsMax) last = statement.column(1) as number | bigint | Uint8Array;
     }
     statement.reset();

@@ -94,7 +94,7 @@ test("a database of somebody else that is taken over loses no row, at whatever c
     }
   }
   for (const count of Object.values(stops)) expect(count).toBeGreaterThan(10);
-});
+}, 60_000);
 
 test("a full disk refuses writes, serves reads, merges what fits, and needs no restart", () => {
   const disk = new FaultyDisk({ random: () => 0 });

@@ -32,6 +32,7 @@ import { decodeKey } from "../../core/row/key.ts";
 import { stampOfRow } from "../../core/row/row-state.ts";
 import type { SqlValue } from "../../core/row/value.ts";
 import { versionsReserved } from "../../core/store/kept-clock.ts";
+import type { LateLimits } from "../../core/store/late-clocks.ts";
 import { type LocalWrite, MapStore } from "../../core/store/map-store.ts";
 import { SqliteStore } from "../../core/store/sqlite-store.ts";
 import { SQLITE_CANTOPEN, SQLITE_FULL, SQLITE_IOERR } from "../../wasm/constants.ts";
@@ -114,6 +115,7 @@ export async function runFaultyHistory(options: HistoryOptions): Promise<History
 
 class World {
   readonly #draws: Draws;
+  readonly #late: LateLimits;
   readonly #log: (line: string) => void;
   readonly #lines: string[] = [];
   readonly #disk: FaultyDisk;
@@ -149,6 +151,7 @@ class World {
 
   constructor({ seed, log }: HistoryOptions) {
     this.#draws = new Draws(seededRandom(seed), this.#digester);
+    this.#late = { rowsMax: 6, transactionRowsMin: 1 + (seed % 2) };
     this.#log = log ?? (() => {});
     this.#durability = this.#draws.pick(["normal", "full"]);
     this.#failedPages = this.#draws.pick(["kept", "reverted"]);
@@ -603,6 +606,7 @@ class World {
       digester: this.#digester,
       clock: this.#clock,
       nowMs: this.#nowMs,
+      late: this.#late,
     });
     if (opened.kind === "refused") throw new Error(`refused: ${opened.why}`);
     this.#store = opened.store;

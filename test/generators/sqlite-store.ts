@@ -10,6 +10,7 @@ import type { Digester } from "../../core/row/digest.ts";
 import type { PlannedSchema, TableRules } from "../../core/schema/schema.ts";
 import { problemToText } from "../../core/schema/schema.ts";
 import { readSchema } from "../../core/schema/schema-reader.ts";
+import type { LateLimits } from "../../core/store/late-clocks.ts";
 import { SqliteStore } from "../../core/store/sqlite-store.ts";
 import type { CommitResult } from "../../core/store/store-outcomes.ts";
 import { type Database, openDatabase } from "../../wasm/database.ts";
@@ -50,6 +51,8 @@ export interface SqliteNodeOptions {
   /** The file, for a second opening. */
   readonly vfs?: MemoryVfs;
   readonly nowMs?: number;
+  /** Few by default, so that clocks are late, on their way home and home in any test. */
+  readonly late?: LateLimits;
 }
 
 /** A database with its store. */
@@ -70,6 +73,7 @@ export class SqliteNode implements Disposable {
       digester: options.digester ?? createDigester(),
       clock: this.clock,
       nowMs: this.nowMs,
+      late: options.late ?? { rowsMax: 3, transactionRowsMin: 1 },
     });
     if (opened.kind === "refused") throw new Error(opened.why);
     this.store = opened.store;

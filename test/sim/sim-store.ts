@@ -225,6 +225,8 @@ class SqliteDisk implements SimStore {
       clock: this.clock,
       nowMs,
       schema,
+      // Few, so that in any run some are late, some on their way home, and some left behind by a crash.
+      late: { rowsMax: 16, transactionRowsMin: 1 },
     });
     if (opened.kind === "refused") throw new Error(opened.why);
     return opened.store;
