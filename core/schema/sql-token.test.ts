@@ -1,5 +1,5 @@
 import { expect, test } from "bun:test";
-import * as fc from "fast-check";
+import fc from "fast-check";
 import { tokenize } from "./sql-token.ts";
 
 /** The same in one regular expression, which is plainer and fails on long texts. */

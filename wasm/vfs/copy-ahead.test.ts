@@ -2,7 +2,7 @@ import { afterEach, beforeEach, expect, test } from "bun:test";
 import { copyFileSync, mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import * as fc from "fast-check";
+import fc from "fast-check";
 import { type Database, openDatabase } from "../database.ts";
 import type { CopyAhead } from "./copy-ahead.ts";
 import { FileVfs } from "./file.ts";
