@@ -352,11 +352,14 @@ export class Places {
     statement.bind(3, rowsMax);
     let last = after;
     let count = 0;
-    while (statement.step()) {
-      visit(statement);
-      if (++count === rowsMax) last = absentPlaceOf(statement);
+    try {
+      while (statement.step()) {
+        visit(statement);
+        if (++count === rowsMax) last = absentPlaceOf(statement);
+      }
+    } finally {
+      statement.reset();
     }
-    statement.reset();
     return { after: last, count };
   }
 

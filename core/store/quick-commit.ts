@@ -228,8 +228,12 @@ export class QuickCommit {
   #insertRun(known: QuickTable, first: Rowid, last: Rowid): boolean {
     const statement = known.table.quick.rowsFrom(first, last);
     let isQuick = true;
-    while (isQuick && statement.step()) isQuick = this.#insert(known, statement);
-    statement.reset();
+    try {
+      while (isQuick && statement.step()) isQuick = this.#insert(known, statement);
+    } finally {
+      // A disk that is full is met in the middle, too; SQLite recovers once nothing reads any more.
+      statement.reset();
+    }
     return isQuick;
   }
 

@@ -75,11 +75,14 @@ export class TableScan {
     const row = () => this.#clockedRow(statement);
     let last = after;
     let count = 0;
-    while (statement.step()) {
-      visit(statement, this.#lateAt(statement, 2), row);
-      if (++count === rowsMax) last = row().after;
+    try {
+      while (statement.step()) {
+        visit(statement, this.#lateAt(statement, 2), row);
+        if (++count === rowsMax) last = row().after;
+      }
+    } finally {
+      statement.reset();
     }
-    statement.reset();
     return { after: last, count };
   }
 
@@ -200,11 +203,14 @@ export class TableScan {
     if (after !== null) statement.bind(2, after);
     let last = after;
     let count = 0;
-    while (statement.step()) {
-      visit(statement, this.#lateAt(statement, 1));
-      if (++count === rowsMax) last = statement.column(1) as number | bigint | Uint8Array;
+    try {
+      while (statement.step()) {
+        visit(statement, this.#lateAt(statement, 1));
+        if (++count === rowsMax) last = statement.column(1) as number | bigint | Uint8Array;
+      }
+    } finally {
+      statement.reset();
     }
-    statement.reset();
     return { after: last, count };
   }
 }
