@@ -134,8 +134,12 @@ class World {
   #unanswered: State[] = [];
   /** What was not synced may be gone since the last start. */
   #mayHaveLost = false;
-  /** A sync of the WAL failed: until a restart nothing may be acknowledged any more. */
+  /** A sync of the WAL failed in the request at hand, which may not have needed it. */
+  #hasSyncFailed = false;
+  /** One failed: until a restart nothing may be acknowledged any more. */
   #isDistrusted = false;
+  /** States that a power cut took, when nothing was written since. */
+  #cutOff: State[] = [];
   #clock!: HlcClock;
   #round: Round | undefined;
   /** Steps of the round that have been done. */
@@ -168,6 +172,9 @@ class World {
         for (let at = 0; at < into.length; at++) into[at] = Math.floor(bytes() * 256);
       },
       nowMs: () => this.#nowMs,
+      onSyncFailed: () => {
+        this.#hasSyncFailed = true;
+      },
     });
     this.#history = [{ rows: new MapStore(this.#digester), version: 0, probe: 0 }];
     this.#say(`${this.#durability}, failed pages ${this.#failedPages}, cache ${this.#cachePages}`);
@@ -396,7 +403,7 @@ class World {
     // An attempt that is made in the same turn in which it is known how it went.
     this.#attempt(what, () => {
       if (failed !== undefined) {
-        if (this.#disk.counts.failedSyncs > failedSyncs) this.#isDistrusted = true;
+        if (this.#disk.counts.failedSyncs > failedSyncs) this.#hasSyncFailed = true;
         const why = (failed as Error).message;
         throw new SqliteError(SQLITE_IOERR, why);
       }
@@ -439,8 +446,12 @@ class World {
     }
     this.#history.push(state);
     // What changed nothing wrote nothing over what failed before it.
-    if (isChange) this.#unanswered = [];
-    if (this.#durability === "full") this.#floor = this.#history.length - 1;
+    if (isChange) {
+      this.#unanswered = [];
+      this.#cutOff = [];
+    }
+    // Nor did it sync anything: the agent does that before it answers (`agent/wal/group-commit.ts`).
+    if (isChange && this.#durability === "full") this.#floor = this.#history.length - 1;
   }
 
   /**
@@ -453,14 +464,13 @@ class World {
     try {
       request();
       this.#say(what);
+      this.#noteFailedSync(failedSyncs);
     } catch (thrown) {
       if (!(thrown instanceof SqliteError)) throw thrown;
       this.#say(`${what} failed: ${thrown.message}`);
       const state = unanswered?.();
       if (state !== undefined) this.#unanswered.push(state);
-      const isSync = this.#disk.counts.failedSyncs > failedSyncs;
-      if (isSync && /-wal/.test(thrown.message)) this.#isDistrusted = true;
-      if (isSync && this.#failedPages === "reverted") this.#mayHaveLost = true;
+      this.#noteFailedSync(failedSyncs);
       if (this.#disk.isStopped) this.#restart(this.#draws.pick(["process", "power"]));
       else this.#goOnAfter(thrown);
       return false;
@@ -468,6 +478,13 @@ class World {
     // In a call that SQLite can do without, such as cutting the WAL to a size.
     if (this.#disk.isStopped) this.#restart(this.#draws.pick(["process", "power"]));
     return true;
+  }
+
+  /** @param before How many syncs had failed before the request. */
+  #noteFailedSync(before: number): void {
+    if (this.#hasSyncFailed) this.#isDistrusted = true;
+    const isReverted = this.#failedPages === "reverted";
+    if (isReverted && this.#disk.counts.failedSyncs > before) this.#mayHaveLost = true;
   }
 
   /** A call failed and the process lives: what was acknowledged is read, and nothing else. */
@@ -592,6 +609,7 @@ class World {
     this.#disk.calm();
     this.#disk.bytesMax = Number.POSITIVE_INFINITY;
     this.#isDistrusted = false;
+    this.#hasSyncFailed = false;
     this.#recognize();
   }
 
@@ -635,7 +653,10 @@ class World {
     const found = this.#found();
     const first = this.#mayHaveLost ? this.#floor : this.#history.length - 1;
     const last = this.#history.length - 1;
-    const unanswered = this.#unanswered.find((state) => textOfState(state) === found);
+    // The salts of a WAL whose first frame was lost stay as they are. Should that frame be written again byte for byte
+    // by a transaction that then dies, those behind it are valid again: the commits that were cut off, whole and in order.
+    const maybe = [...this.#unanswered, ...this.#cutOff];
+    const unanswered = maybe.find((state) => textOfState(state) === found);
     let index = last;
     while (index >= first && textOfState(this.#history[index] as State) !== found) index--;
     if (index < first) {
@@ -644,7 +665,7 @@ class World {
         const at = texts.lastIndexOf(found);
         throw new Error(
           `the database is at ${at < 0 ? "no state of the history" : `state ${at}`}, ` +
-            `not at one of ${first} to ${last}, nor at one of ${this.#unanswered.length} unanswered`,
+            `not at one of ${first} to ${last}, nor at one of ${maybe.length} others`,
         );
       }
       this.#history.push(unanswered);
@@ -654,6 +675,7 @@ class World {
     if (index < last) {
       this.#counts.cutsBack += 1;
       this.#counts.commitsLost += last - index;
+      this.#cutOff.push(...this.#history.slice(index + 1));
     }
     this.#say(`at state ${index} of ${last}, at least ${first}`);
     this.#history.length = index + 1;

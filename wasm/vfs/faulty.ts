@@ -15,6 +15,8 @@ export interface FaultyVfsOptions {
   readonly random?: (into: Uint8Array) => void;
   /** Milliseconds since 1970. Default: the system's. */
   readonly nowMs?: () => number;
+  /** As `FileVfs.onSyncFailed`. */
+  readonly onSyncFailed?: (path: string, why: string) => void;
 }
 
 let named = 0;
@@ -30,6 +32,7 @@ export class FaultyVfs implements Vfs {
     this.name = `faulty-${named}`;
     this.disk = disk;
     this.#files = new FileVfs(this.name, disk);
+    this.#files.onSyncFailed = options.onSyncFailed;
     this.#options = options;
   }
 

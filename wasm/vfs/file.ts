@@ -217,7 +217,7 @@ export class FileVfs implements Vfs {
         try {
           await fs.fdatasyncLater(fd);
         } catch (thrown) {
-          throw this.#databaseSyncFailed(name, thrown);
+          throw this.databaseSyncFailed(name, thrown);
         }
         paid();
       },
@@ -250,13 +250,13 @@ export class FileVfs implements Vfs {
         if (known === undefined) this.#fs.close(fd);
       }
     } catch (thrown) {
-      throw this.#databaseSyncFailed(databasePath, thrown);
+      throw this.databaseSyncFailed(databasePath, thrown);
     }
     paid();
   }
 
   /** Of a sync that was owed. It counts as one of the WAL's: see `checkpoint-sync.ts`. */
-  #databaseSyncFailed(databasePath: string, thrown: unknown): VfsError {
+  databaseSyncFailed(databasePath: string, thrown: unknown): VfsError {
     const name = `${databasePath}${walSuffix}`;
     return this.syncFailed(name, openWalOf(this.#fs, name), thrown);
   }
@@ -428,6 +428,10 @@ class FileHandle implements VfsFile {
     try {
       this.#fs.fdatasync(this.#fd);
     } catch (thrown) {
+      // What a checkpoint before this one wrote, and readers take from the database since, may be lost with it.
+      if (this.#wal === null && owed?.owes === true) {
+        throw this.#vfs.databaseSyncFailed(this.#databasePath, thrown);
+      }
       throw this.#vfs.syncFailed(this.#name, this.#wal, thrown);
     }
     this.#writeback?.synced();
