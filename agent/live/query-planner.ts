@@ -5,10 +5,11 @@
  * @module
  */
 
+import { lowerAscii } from "../../core/row/row-state.ts";
 import type { Database } from "../../wasm/database.ts";
 import type { Statement } from "../../wasm/statement.ts";
 import type { Refused } from "../api/store-service.ts";
-import { asciiLower, type SqlGuard } from "../sql/guard.ts";
+import type { SqlGuard } from "../sql/guard.ts";
 import { errorText, SqlRefused } from "../sql/prepared.ts";
 import type { HistoryLimits } from "./change-history.ts";
 import { changingFunctionOf } from "./plan/changing-functions.ts";
@@ -184,9 +185,9 @@ export class QueryPlanner {
     for (let i = 0; i < statement.columnCount; i++) {
       const origin = statement.columnOrigin(i);
       if (origin === null) continue;
-      const table = asciiLower(origin.table);
+      const table = lowerAscii(origin.table);
       const columns = found.get(table) ?? new Map<string, number>();
-      const column = asciiLower(origin.column);
+      const column = lowerAscii(origin.column);
       if (!columns.has(column)) columns.set(column, i);
       found.set(table, columns);
     }

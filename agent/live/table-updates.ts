@@ -9,10 +9,10 @@
  */
 
 import { decodeKey } from "../../core/row/key.ts";
+import { lowerAscii } from "../../core/row/row-state.ts";
 import { utf8 } from "../api/http.ts";
 import { NotUtf8Error, sqlValuesToJson } from "../api/json-writer.ts";
 import type { StreamListener, SubscribeOutcome } from "../api/store-service.ts";
-import { asciiLower } from "../sql/guard.ts";
 import type { ChangedRow, TableChanges } from "./table-changes.ts";
 
 interface Feed {
@@ -32,7 +32,7 @@ export class TableUpdates {
   }
 
   subscribe(name: string, listener: StreamListener): SubscribeOutcome {
-    const table = asciiLower(name);
+    const table = lowerAscii(name);
     if (!this.#isReplicated(table)) {
       return { kind: "refused", status: 400, why: `table not found in schema: ${name}` };
     }

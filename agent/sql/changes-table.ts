@@ -24,6 +24,7 @@ import type { Site, Stamp } from "../../core/clock/stamp.ts";
 import { hlcToText } from "../../core/clock/stamp.ts";
 import { siteFromBytes, siteToBytes } from "../../core/row/digest.ts";
 import { decodeKey, encodeKey } from "../../core/row/key.ts";
+import { lowerAscii } from "../../core/row/row-state.ts";
 import type { SqlValue } from "../../core/row/value.ts";
 import { quoteName } from "../../core/schema/sql-token.ts";
 import { decodeClockBlob, type Ordinals } from "../../core/store/clock-blob.ts";
@@ -33,7 +34,7 @@ import type { Database } from "../../wasm/database.ts";
 import type { VirtualTable } from "../../wasm/virtual-table.ts";
 import { type JsonValue, parseJson } from "../api/json-reader.ts";
 import { sqlValuesToJson } from "../api/json-writer.ts";
-import { asciiLower, withOwnRights } from "./guard.ts";
+import { withOwnRights } from "./guard.ts";
 
 const changesTableName = "patina_changes";
 
@@ -176,9 +177,9 @@ class ChangesTable implements VirtualTable {
         WHERE c.type = 'table' AND c.name LIKE 'patina!_clock!_%' ESCAPE '!'`,
     ).map(([name, isByKey]) => {
       const columns = this.#all("SELECT name, pk FROM pragma_table_xinfo(?)", name as string);
-      const taken = new Set(columns.map(([column]) => asciiLower(String(column))));
+      const taken = new Set(columns.map(([column]) => lowerAscii(String(column))));
       return {
-        name: asciiLower(String(name)),
+        name: lowerAscii(String(name)),
         sqlName: quoteName(String(name)),
         keyColumns: columns
           .filter(([, position]) => Number(position) > 0)

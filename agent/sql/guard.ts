@@ -19,6 +19,7 @@
  * @module
  */
 
+import { lowerAscii } from "../../core/row/row-state.ts";
 import {
   SQLITE_ALTER_TABLE,
   SQLITE_ANALYZE,
@@ -192,18 +193,18 @@ export class SqlGuard {
       case SQLITE_RECURSIVE:
         return undefined;
       case SQLITE_READ: {
-        const table = asciiLower(first ?? "");
+        const table = lowerAscii(first ?? "");
         this.#read.add(table);
         const columns = this.#columns.get(table);
-        if (columns === undefined) this.#columns.set(table, new Set([asciiLower(second ?? "")]));
-        else columns.add(asciiLower(second ?? ""));
+        if (columns === undefined) this.#columns.set(table, new Set([lowerAscii(second ?? "")]));
+        else columns.add(lowerAscii(second ?? ""));
         if (compilingTables.has(table)) return `${table}() is not accepted`;
         return this.#mode === "write" && table.startsWith("pragma_")
           ? "PRAGMA functions are not accepted in a transaction"
           : undefined;
       }
       case SQLITE_FUNCTION: {
-        const name = asciiLower(second ?? "");
+        const name = lowerAscii(second ?? "");
         this.#functions.add(name);
         const isRefused = name === "load_extension" || unboundedFunctions.has(name);
         return isRefused ? `${name}() is not accepted` : undefined;
@@ -211,13 +212,13 @@ export class SqlGuard {
       case SQLITE_INSERT:
       case SQLITE_UPDATE:
       case SQLITE_DELETE: {
-        const table = asciiLower(first ?? "");
-        const setsRowid = action === SQLITE_UPDATE && asciiLower(second ?? "") === "rowid";
+        const table = lowerAscii(first ?? "");
+        const setsRowid = action === SQLITE_UPDATE && lowerAscii(second ?? "") === "rowid";
         if (action === SQLITE_INSERT || setsRowid) this.#moved.add(table);
         return this.#refuseWrite(table);
       }
       case SQLITE_PRAGMA:
-        return this.#refusePragma(asciiLower(first ?? ""), second);
+        return this.#refusePragma(lowerAscii(first ?? ""), second);
       case SQLITE_TRANSACTION:
         return `${first} is not accepted: the list of statements is one transaction`;
       case SQLITE_SAVEPOINT:
@@ -279,8 +280,3 @@ export const notReadonly = "statement is not readonly";
 const tooSlow = "the statement takes too long to compile: write it shorter";
 
 const ddlRefused = "DDL is not accepted: tables and indexes come from the schema files";
-
-/** As SQLite folds names: ASCII only. */
-export function asciiLower(name: string): string {
-  return name.replace(/[A-Z]+/g, (letters) => letters.toLowerCase());
-}

@@ -6,9 +6,9 @@
  * @module
  */
 
+import { lowerAscii } from "../../core/row/row-state.ts";
 import { tokenize } from "../../core/schema/sql-token.ts";
 import type { Database } from "../../wasm/database.ts";
-import { asciiLower } from "./guard.ts";
 
 /**
  * To be called outside of the guard's modes: what it asks isn't the client's.
@@ -23,7 +23,7 @@ export function openedTables(database: Database, sql: string): Set<string> {
   for (const [table, root] of database.all(
     "SELECT tbl_name, rootpage FROM main.sqlite_schema WHERE rootpage > 0",
   )) {
-    if (roots.delete(Number(root))) tables.add(asciiLower(String(table)));
+    if (roots.delete(Number(root))) tables.add(lowerAscii(String(table)));
   }
   roots.delete(1);
   if (roots.size > 0) throw new Error(`a statement reads page ${[...roots]}, which is no table's`);

@@ -6,6 +6,7 @@
  */
 
 import { encodeKey } from "../../core/row/key.ts";
+import { lowerAscii } from "../../core/row/row-state.ts";
 import type { SqlValue } from "../../core/row/value.ts";
 import { quoteName } from "../../core/schema/sql-token.ts";
 import type { MergedRow } from "../../core/store/row-store.ts";
@@ -36,7 +37,6 @@ import { TableUpdates } from "../live/table-updates.ts";
 import type { Commit } from "../live/unnoted-commits.ts";
 import type { ReadJob } from "../readers/read-job.ts";
 import { budget, type ReaderPool, tooManyText } from "../readers/reader-pool.ts";
-import { asciiLower } from "../sql/guard.ts";
 import { openedTables } from "../sql/opened-tables.ts";
 import { SqlRefused } from "../sql/prepared.ts";
 import { columnsLine, type QueryRunner } from "../sql/query-runner.ts";
@@ -223,7 +223,7 @@ export class LocalService<C extends WriteCommit = WriteCommit> implements StoreS
     listener: StreamListener,
     access: Access = fullAccess,
   ): Promise<SubscribeOutcome> {
-    const foreign = foreignTable(access, [asciiLower(table)]);
+    const foreign = foreignTable(access, [lowerAscii(table)]);
     if (foreign !== undefined) return mayNotRead(foreign);
     return this.#updates.subscribe(table, listener);
   }
@@ -239,7 +239,7 @@ export class LocalService<C extends WriteCommit = WriteCommit> implements StoreS
     let totalRowCount = 0;
     const invalidTables: string[] = [];
     for (const table of tables) {
-      const isForeign = foreignTable(access, [asciiLower(table)]) !== undefined;
+      const isForeign = foreignTable(access, [lowerAscii(table)]) !== undefined;
       const count = isForeign ? undefined : await this.#countRows(table);
       if (count === undefined) invalidTables.push(table);
       else totalRowCount += count;

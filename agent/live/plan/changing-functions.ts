@@ -8,6 +8,7 @@
  * @module
  */
 
+import { lowerAscii } from "../../../core/row/row-state.ts";
 import {
   closingParenthesis,
   isSymbol,
@@ -15,7 +16,6 @@ import {
   tokenize,
 } from "../../../core/schema/sql-token.ts";
 import type { Database } from "../../../wasm/database.ts";
-import { asciiLower } from "../../sql/guard.ts";
 
 const changing = new Set([
   "changes",
@@ -66,7 +66,7 @@ function clockReaderOf(tokens: readonly SqlToken[]): string | undefined {
     if (least === undefined || !isSymbol(tokens[i + 1], "(")) continue;
     const inner = tokens.slice(i + 2, closingParenthesis(tokens, i + 1));
     const isNow = inner.some(
-      ({ kind, text }) => kind === "string" && nowWords.has(asciiLower(text.slice(1, -1))),
+      ({ kind, text }) => kind === "string" && nowWords.has(lowerAscii(text.slice(1, -1))),
     );
     if (isNow || argumentCount(inner) < least) return value;
   }
@@ -88,7 +88,7 @@ function argumentCount(inner: readonly SqlToken[]): number {
 function viewTokensOf(database: Database, tokens: readonly SqlToken[]): SqlToken[] {
   const views = new Map<string, SqlToken[]>();
   const rows = database.all("SELECT name, sql FROM main.sqlite_schema WHERE type = 'view'");
-  for (const [name, sql] of rows) views.set(asciiLower(String(name)), tokenize(String(sql)));
+  for (const [name, sql] of rows) views.set(lowerAscii(String(name)), tokenize(String(sql)));
   const named = [...tokens];
   // What is appended is gone through as well.
   for (const { value } of named) {

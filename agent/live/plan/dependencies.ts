@@ -13,9 +13,10 @@
  * @module
  */
 
+import { lowerAscii } from "../../../core/row/row-state.ts";
 import { tokenize } from "../../../core/schema/sql-token.ts";
 import type { Database } from "../../../wasm/database.ts";
-import { asciiLower, type SqlGuard } from "../../sql/guard.ts";
+import type { SqlGuard } from "../../sql/guard.ts";
 import { openedTables } from "../../sql/opened-tables.ts";
 import { SqlRefused } from "../../sql/prepared.ts";
 
@@ -55,7 +56,7 @@ export function dependenciesOf(
   for (const { kind, text, value } of tokenize(sql)) {
     if (kind === "word" && (value === "using" || value === "natural")) isPlain = false;
     // USING may stand in a view. The authorizer isn't asked about one of which no column is read (`count(*)`).
-    const name = kind === "string" ? asciiLower(text.slice(1, -1).replaceAll("''", "'")) : value;
+    const name = kind === "string" ? lowerAscii(text.slice(1, -1).replaceAll("''", "'")) : value;
     if (views.has(name)) isPlain = false;
   }
   const dependencies = new Map<string, TableDependency>();
@@ -103,7 +104,7 @@ function columnsOf(
 
 function viewsOf(database: Database): Set<string> {
   const views = database.all("SELECT name FROM main.sqlite_schema WHERE type = 'view'");
-  return new Set(views.map(([name]) => asciiLower(String(name))));
+  return new Set(views.map(([name]) => lowerAscii(String(name))));
 }
 
 function describeTable(database: Database, table: string): KnownTable {
@@ -113,7 +114,7 @@ function describeTable(database: Database, table: string): KnownTable {
     "SELECT name, hidden FROM pragma_table_xinfo(?)",
     table,
   )) {
-    (Number(hidden) === 0 ? stored : generated).add(asciiLower(String(name)));
+    (Number(hidden) === 0 ? stored : generated).add(lowerAscii(String(name)));
   }
   let indexed: Set<string> | undefined = new Set();
   const rows = database.all(
@@ -123,7 +124,7 @@ function describeTable(database: Database, table: string): KnownTable {
   for (const [name, position, partial] of rows) {
     // -1 is the rowid, -2 an expression.
     if (Number(position) === -1) continue;
-    const column = name === null ? undefined : asciiLower(String(name));
+    const column = name === null ? undefined : lowerAscii(String(name));
     if (column === undefined || generated.has(column) || Number(partial) !== 0) {
       indexed = undefined;
       break;
@@ -147,7 +148,7 @@ export function plainColumnsOf(
   for (const [name, type, hidden] of rows) {
     const declared = String(type).toUpperCase();
     if (Number(hidden) !== 0) continue;
-    const column = asciiLower(String(name));
+    const column = lowerAscii(String(name));
     if (declared.includes("INT")) columns.set(column, "integer");
     else if (/CHAR|CLOB|TEXT/.test(declared)) columns.set(column, "text");
   }
