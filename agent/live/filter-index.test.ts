@@ -2,6 +2,7 @@ import { expect, test } from "bun:test";
 import { SqliteNode, schemaOf } from "../../test/generators/sqlite-store.ts";
 import { openDatabase } from "../../wasm/database.ts";
 import { MemoryVfs } from "../../wasm/vfs/memory.ts";
+import { ChangedCells } from "./changed-cells.ts";
 import { FilterIndex } from "./filter-index.ts";
 import { type TableChanges, tableChanges } from "./table-changes.ts";
 
@@ -15,12 +16,13 @@ function open() {
   node.db.exec("PRAGMA journal_mode = wal");
   const reader = openDatabase("test.db", { vfs, readonly: true });
   let adopting = false;
-  const index = new FilterIndex<string>({
+  const cells = new ChangedCells({
     writer: node.db,
     reader,
     keyColumnsOf: () => ["id"],
     isAdopting: () => adopting,
   });
+  const index = new FilterIndex<string>(cells);
   const regions = ["fra", "ams", "1"];
   for (const value of regions) index.add(value, { table: "t", column: "region", values: [value] });
   for (const value of [1, 2]) index.add(`n${value}`, { table: "t", column: "n", values: [value] });
@@ -28,7 +30,7 @@ function open() {
   node.store.watch({
     committing(merged) {
       changes = tableChanges(merged, undefined, () => true);
-      index.committing(changes);
+      cells.committing(changes);
     },
     committed() {},
   });
@@ -54,7 +56,7 @@ function open() {
   const adopt = (): void => {
     adopting = true;
   };
-  return { index, concerned, merged, adopt, all: ["1", "ams", "fra", "n1", "n2"] };
+  return { cells, index, concerned, merged, adopt, all: ["1", "ams", "fra", "n1", "n2"] };
 }
 
 test("a row concerns those who saw it before its change, or see it now", () => {
@@ -88,7 +90,7 @@ test("many rows, and rows that the store hasn't heard of, concern everyone", () 
 });
 
 test("who filters no more isn't concerned", () => {
-  const { index, concerned } = open();
+  const { cells, index, concerned } = open();
   index.add("also fra", { table: "t", column: "region", values: ["fra", "ams"] });
   index.remove("fra", { table: "t", column: "region", values: ["fra"] });
   expect(concerned("INSERT INTO t VALUES ('b', 'fra', 7, '')")).toEqual(["also fra"]);
@@ -98,5 +100,5 @@ test("who filters no more isn't concerned", () => {
     index.remove(value, { table: "t", column: "region", values: [value] });
   for (const value of [1, 2])
     index.remove(`n${value}`, { table: "t", column: "n", values: [value] });
-  expect(index.isEmpty).toBe(true);
+  expect(cells.isEmpty).toBe(true);
 });

@@ -99,7 +99,7 @@ function open() {
     const options = { from: undefined, skipRows: false, ...(gone === undefined ? {} : { gone }) };
     return live.subscribe({ sql, parameters: undefined }, options, take);
   };
-  return { live, source, write, lines, subscribe };
+  return { database, live, source, write, lines, subscribe };
 }
 
 const eoq = expect.stringContaining('{"eoq":');
@@ -181,10 +181,15 @@ test("what fails before the first row is a refusal, and after it a line and the 
 });
 
 test("a schema change ends what is starting, and the source is stopped", async () => {
-  const { live, source, lines, subscribe } = open();
+  const { database, live, source, lines, subscribe } = open();
   const outcome = subscribe("SELECT id FROM t");
   await source.step();
   await outcome;
+  // Of another table: it goes on.
+  database.exec("CREATE TABLE u (id INTEGER PRIMARY KEY)");
+  live.schemaChanged();
+  expect(lines.slice(2)).toEqual([]);
+  database.exec("ALTER TABLE t ADD COLUMN w TEXT");
   live.schemaChanged();
   expect(lines.slice(2)).toEqual(['{"error":"the schema changed: subscribe again"}', "end"]);
   await source.step();

@@ -85,17 +85,104 @@ test("after another schema what waited isn't told twice, and what comes is told"
     "SELECT DISTINCT id FROM t",
     "SELECT id FROM t WHERE n IN (0) LIMIT 9",
   ]) {
-    const { live, subscribe, commit, told } = openLive();
+    const { database, live, subscribe, commit, told } = openLive();
     const { lines } = await subscribe(sql);
     commit(inserted(1, "a"), { t: [rowOf(1)] });
+    database.exec("ALTER TABLE t ADD COLUMN more TEXT");
     live.schemaChanged();
-    expect(lines).toEqual([change(1, 1)]);
     await told();
+    expect(lines).toEqual([change(1, 1)]);
     commit(inserted(2, "a"), { t: [rowOf(2)] });
     await told();
     expect(lines).toEqual([change(1, 1), change(2, 2)]);
-    expect(live.describe()[0]?.looked).toBe(1);
+    expect(live.describe()[0]?.looked).toBe(2);
   }
+});
+
+test("another schema concerns those who read what has changed in it, and nobody else", async () => {
+  const { database, live, subscribe, commit, told } = openLive();
+  const sqls = [
+    "SELECT id FROM u",
+    "SELECT count(*) FROM u",
+    "SELECT id FROM t",
+    "SELECT count(*) FROM t",
+    "SELECT t.id, u.id FROM t LEFT JOIN u ON u.id = t.n",
+    "SELECT * FROM t",
+  ];
+  const all = await Promise.all(sqls.map((sql) => subscribe(sql)));
+  const looked = () => live.describe().map((one) => one.looked);
+  database.exec("CREATE TABLE more (id INTEGER PRIMARY KEY)");
+  live.schemaChanged();
+  expect(live.isBehind).toBe(false);
+  database.exec("CREATE INDEX t_n ON t (n)");
+  live.schemaChanged();
+  await told();
+  expect(looked()).toEqual([0, 0, 1, 1, 1, 1]);
+  // A view may be of any table.
+  database.exec("CREATE VIEW v AS SELECT id FROM u");
+  live.schemaChanged();
+  await told();
+  expect(looked()).toEqual([1, 1, 2, 2, 2, 2]);
+  // Other columns: what was told leads to nothing. And rows may be others that nobody told of.
+  database.exec(`ALTER TABLE t ADD COLUMN more TEXT; ${inserted(1, "a")}`);
+  live.schemaChanged();
+  await told();
+  expect(live.count).toBe(5);
+  commit("INSERT INTO t (id, n) VALUES (2, 7)", { t: [rowOf(2)] });
+  await told();
+  expect(all.map(({ lines }) => lines)).toEqual([
+    [],
+    [],
+    [change(1, 1), change(2, 2)],
+    ['{"change":["update",1,[1],1]}', '{"change":["update",1,[2],2]}'],
+    ['{"change":["insert",1,[1,null],1]}', '{"change":["insert",2,[2,null],2]}'],
+    ['{"error":"the schema changed, and with it this query\'s columns: subscribe again"}', "end"],
+  ]);
+});
+
+test("under another schema urgent news goes first, and who asks waits for nobody", async () => {
+  const { database, live, subscribe, commit } = openLive();
+  const names = Array.from({ length: 9 }, (_, i) => `n${i}`);
+  const byName = (name: string) => `SELECT id FROM t WHERE name = '${name}'`;
+  const all = await Promise.all(names.map((name) => subscribe(byName(name))));
+  database.exec("CREATE INDEX t_n ON t (n)");
+  live.schemaChanged();
+  const looked = () => live.describe().map((one) => one.looked);
+  expect(looked()).toEqual(names.map(() => 0));
+  // The first is one that shares its statements with the others.
+  const fresh = await subscribe(byName("n3"), rows);
+  expect(timeless(fresh.lines)).toEqual([head, eoq(0)]);
+  expect(looked().map((n) => n > 0)).toEqual(names.map((name) => name === "n3"));
+  commit(inserted(1, "n5"), { t: [rowOf(1)] });
+  live.tell(true);
+  expect(all[5]?.lines).toEqual([change(1, 1)]);
+  while (live.isBehind) await nextTurn();
+  expect(looked().every((n) => n > 0)).toBe(true);
+  expect(all.map(({ lines }) => lines.length)).toEqual(
+    names.map((name) => (name === "n5" ? 1 : 0)),
+  );
+});
+
+test("a table that has another key now is read by that", async () => {
+  const { database, keys, live, subscribe, commit, told } = openLive();
+  const sqls = ["SELECT name FROM t", "SELECT count(*) FROM t WHERE name IN ('a', 'b')"];
+  const all = await Promise.all(sqls.map((sql) => subscribe(sql)));
+  commit(inserted(1, "a"), { t: [rowOf(1)] });
+  await told();
+  for (const { lines } of all) lines.length = 0;
+  database.exec(
+    "DROP TABLE t; CREATE TABLE t (n INTEGER NOT NULL PRIMARY KEY, name TEXT, id INTEGER)",
+  );
+  database.exec("INSERT INTO t VALUES (7, 'a', 1)");
+  keys.set("t", ["n"]);
+  live.schemaChanged();
+  await told();
+  commit("INSERT INTO t VALUES (8, 'b', 1)", { t: [rowOf(8)] });
+  await told();
+  expect(all.map(({ lines }) => lines)).toEqual([
+    ['{"change":["insert",2,["b"],2]}'],
+    ['{"change":["update",1,[2],2]}'],
+  ]);
 });
 
 test("when some are wanted no more, the others go on, whatever they shared", async () => {

@@ -20,6 +20,7 @@ import type {
 } from "../api/store-service.ts";
 import type { QueryRunner } from "../sql/query-runner.ts";
 import { historyLimits } from "./change-history.ts";
+import { ChangedCells } from "./changed-cells.ts";
 import { Evaluation, type LiveConnection, type LookBudget } from "./evaluation.ts";
 import { FilterIndex } from "./filter-index.ts";
 import { HeldLimit } from "./held-limit.ts";
@@ -31,14 +32,15 @@ import {
   snapshotLines,
   takeInitialRows,
 } from "./initial-rows.ts";
-import { rowsFrom } from "./known-rows.ts";
 import { LiveJournal } from "./live-journal.ts";
 import { createEntry, type Entry, LiveRegistry, type SubscriptionReport } from "./live-registry.ts";
+import { LiveRenewals } from "./live-renewals.ts";
 import type { RerunSource } from "./live-reruns.ts";
 import { LiveRestorer, type OnLost, type RestoreLimits } from "./live-restorer.ts";
 import type { LiveStore } from "./live-store.ts";
 import { LiveTeller } from "./live-teller.ts";
 import { expandedText } from "./plan/expanded-text.ts";
+import { TableShapes } from "./plan/table-shapes.ts";
 import { type KeyColumnsOf, QueryPlanner } from "./query-planner.ts";
 import type { ReadRow } from "./rows/row.ts";
 import type { Commit } from "./unnoted-commits.ts";
@@ -48,6 +50,8 @@ export interface LiveQueriesOptions {
   readonly reader: QueryRunner;
   readonly writer: LiveConnection;
   readonly keyColumnsOf: KeyColumnsOf;
+  /** Undefined: none is. */
+  readonly isReplicated?: ((table: string) => boolean) | undefined;
   /** The table may have rows that the store has never heard of. */
   readonly isAdopting?: ((table: string) => boolean) | undefined;
   /** Where new subscriptions get their rows; undefined: from the writer's connection, in one turn. */
@@ -99,12 +103,14 @@ export class LiveQueries {
   readonly #reader: QueryRunner;
   readonly #initialRows: InitialRowsSource | undefined;
   readonly #nextSubscriber: () => number;
+  readonly #cells: ChangedCells;
   readonly #registry: LiveRegistry;
   readonly #planner: QueryPlanner;
   readonly #evaluation: Evaluation;
   readonly #journal: LiveJournal | undefined;
   readonly #teller: LiveTeller;
   readonly #restorer: LiveRestorer | undefined;
+  readonly #renewals: LiveRenewals;
   readonly #heldLimit: HeldLimit;
 
   constructor(options: LiveQueriesOptions) {
@@ -114,9 +120,13 @@ export class LiveQueries {
     this.#initialRows = options.initialRows;
     this.#nextSubscriber = options.nextSubscriber;
     const isAdopting = options.isAdopting ?? (() => false);
-    this.#registry = new LiveRegistry(
-      new FilterIndex({ writer: database, reader: reader.database, keyColumnsOf, isAdopting }),
-    );
+    this.#cells = new ChangedCells({
+      writer: database,
+      reader: reader.database,
+      keyColumnsOf,
+      isAdopting,
+    });
+    this.#registry = new LiveRegistry(new FilterIndex(this.#cells));
     this.#heldLimit = new HeldLimit(this.#registry, limits.heldBytesMax, (entry) =>
       this.#drop(entry),
     );
@@ -129,6 +139,14 @@ export class LiveQueries {
     );
     this.#journal =
       store === undefined ? undefined : new LiveJournal(store, this.#registry, limits.logCharsMax);
+    const isReplicated = options.isReplicated ?? (() => false);
+    this.#renewals = new LiveRenewals({
+      shapes: new TableShapes({ database, keyColumnsOf, isReplicated }),
+      cells: this.#cells,
+      registry: this.#registry,
+      planner: this.#planner,
+      evaluation: this.#evaluation,
+    });
     this.#teller = new LiveTeller({
       writer,
       registry: this.#registry,
@@ -142,6 +160,7 @@ export class LiveQueries {
           ? undefined
           : { source: options.reruns, budget: lookBudget.rerun, pauseMs: limits.rerunPauseMs },
       end: (entry, why) => this.#end(entry, why),
+      renew: (entry) => this.#renewals.renew(entry),
     });
     this.#restorer =
       store === undefined || this.#journal === undefined
@@ -462,10 +481,9 @@ export class LiveQueries {
 
   /** Of a transaction only COMMIT is left. Must be cheap: it waits. */
   committing({ changes }: Commit): void {
-    const { filters } = this.#registry;
-    if (filters.isEmpty) return;
+    if (this.#cells.isEmpty) return;
     try {
-      filters.committing(changes());
+      this.#cells.committing(changes());
     } catch {
       // What wasn't read isn't known: then more of them look.
     }
@@ -506,43 +524,17 @@ export class LiveQueries {
   }
 
   /**
-   * The schema is another. A subscription whose columns are others now ends, with a line that says so:
-   * what it told doesn't lead to what it would tell. All others are looked at anew and go on.
+   * The schema is another. Those of which that may make something else look at their rows in their turn
+   * (`live-renewals.ts`), or end.
    */
   schemaChanged(): void {
     this.#teller.note();
-    const entries = [...this.#registry.entries()];
-    for (const entry of entries) {
-      this.#registry.removeTables(entry);
-      this.#planner.dispose(entry.subscription);
+    for (const [entry, missed] of this.#renewals.schemaChanged()) {
+      if (this.#restorer?.isRestoring(entry) === true) this.#restorer.beginAnew(entry);
+      else if (entry.starting !== undefined)
+        this.#end(entry, "the schema changed: subscribe again");
+      else this.#teller.stale(entry, missed);
     }
-    for (const entry of entries) this.#buildAgain(entry);
-  }
-
-  #buildAgain(entry: Entry): void {
-    const before = entry.subscription;
-    if (this.#restorer?.isRestoring(entry) === true) {
-      this.#restorer.beginAnew(entry);
-      return;
-    }
-    if (entry.starting !== undefined) {
-      this.#end(entry, "the schema changed: subscribe again");
-      return;
-    }
-    const built = this.#planner.build(before.sql, before.id, before);
-    const isKept = !("kind" in built) && built.columnsJson === before.columnsJson;
-    if (!isKept) {
-      if (!("kind" in built)) this.#planner.dispose(built);
-      this.#end(entry, "the schema changed, and with it this query's columns: subscribe again");
-      return;
-    }
-    entry.subscription = built;
-    entry.missed = undefined;
-    entry.known = undefined;
-    this.#teller.forget(entry);
-    this.#registry.addTables(entry);
-    const finding = this.#evaluation.of(entry, () => rowsFrom(before, built), true);
-    if (finding.kind === "failed" || finding.changes.length > 0) this.#teller.take([finding]);
   }
 
   /** Forgets what nobody has listened to for long. */

@@ -28,6 +28,8 @@ export interface Entry {
   rerun: Rerun | undefined;
   /** Which rows it has can't be told now: a keyed query whose rows are on their way. */
   isUnsettled: boolean;
+  /** The schema is another since its plan was made (`live-renewals.ts`). */
+  isStale: boolean;
   /** Running it takes longer than the store thread has time for. */
   isLong: boolean;
   /** What was committed and concerns it, and it hasn't looked at yet. */
@@ -76,6 +78,7 @@ export function createEntry(subscription: Subscription, ord: number): Entry {
     startingWaits: 0,
     rerun: undefined,
     isUnsettled: false,
+    isStale: false,
     isLong: false,
     missed: undefined,
     rerunMs: 0,

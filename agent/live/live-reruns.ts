@@ -163,7 +163,8 @@ export class LiveReruns {
     for (let attempt = 1; ; attempt++) {
       const { subscription } = entry;
       const isOver = (): boolean =>
-        this.#isClosed || entry.isDropped || entry.subscription !== subscription;
+        this.#isClosed || entry.isDropped || entry.isStale || entry.subscription !== subscription;
+      if (isOver()) return;
       try {
         const known = await this.#knownOf(entry, isOver);
         if (known === undefined) return;

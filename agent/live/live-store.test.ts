@@ -151,6 +151,26 @@ test("the log is bounded; what it loses stands in the rows that are kept", async
   second.stop();
 }, 30_000);
 
+test("row ids that 32 bits don't hold stand in the rows that are kept", async () => {
+  const vfs = new MemoryVfs();
+  const first = open(vfs);
+  const id = await subscribe(first, "SELECT id, v FROM t WHERE v = 'v'");
+  first.stop();
+  const database = openDatabase("/patina.db", { vfs });
+  database.exec(`UPDATE patina_live SET last_row_id = ${2 ** 32 + 5}`);
+  database.close();
+  const second = open(vfs);
+  // More than the log holds.
+  for (let n = 1; n <= 60; n++) await run(second, `INSERT INTO t VALUES (${n}, 'v')`);
+  second.stop();
+  const third = open(vfs);
+  const { lines, take } = listen();
+  await third.service.attach(id, { from: 60, skipRows: false }, take);
+  await run(third, "DELETE FROM t WHERE id = 1");
+  expect(lines).toEqual([`{"change":["delete",${2 ** 32 + 6},[1,"v"],61]}`]);
+  third.stop();
+});
+
 /** What a crash leaves: nothing is closed. */
 function crashed(vfs: MemoryVfs): MemoryVfs {
   const copy = new MemoryVfs();

@@ -52,6 +52,8 @@ export interface LiveTellerOptions {
   readonly reruns: Pick<LiveRerunsOptions, "source" | "budget" | "pauseMs"> | undefined;
   /** A subscription can't go on, and its readers are to be told why. */
   readonly end: (entry: Entry, why: string) => void;
+  /** Makes a stale one's plan anew, and maybe finds out at once what has become of its rows. */
+  readonly renew: (entry: Entry) => Finding | undefined;
 }
 
 export class LiveTeller {
@@ -61,6 +63,7 @@ export class LiveTeller {
   readonly #evaluation: Evaluation;
   readonly #journal: LiveJournal | undefined;
   readonly #end: (entry: Entry, why: string) => void;
+  readonly #renew: (entry: Entry) => Finding | undefined;
   readonly #turnMsMax: number;
   readonly #queue = new LiveQueue();
   readonly #reruns: LiveReruns | undefined;
@@ -79,6 +82,7 @@ export class LiveTeller {
     this.#journal = options.journal;
     this.#committed = new UnnotedCommits(options.noteMsMax);
     this.#end = options.end;
+    this.#renew = options.renew;
     this.#turnMsMax = options.turnMsMax;
     const { reruns, registry } = options;
     this.#reruns =
@@ -160,10 +164,23 @@ export class LiveTeller {
     for (const [entry, changes] of affected) {
       if (entry.isDropped) continue;
       entry.missed = joinMissed(entry.missed, { changes, rows });
-      if (entry.starting !== undefined || entry.rerun !== undefined) continue;
-      const isIdle = entry.listeners.size === 0 && entry.subscription.plan.kind === "rerun";
-      if (!isIdle) this.#queue.add(entry, isUrgent);
+      this.#putInLine(entry, isUrgent);
     }
+  }
+
+  /** It missed something. It looks at that in its turn, or when it is over what it is at, or when somebody asks. */
+  #putInLine(entry: Entry, isUrgent: boolean): void {
+    if (entry.starting !== undefined || entry.rerun !== undefined) return;
+    const isIdle = entry.listeners.size === 0 && entry.subscription.plan.kind === "rerun";
+    if (!isIdle) this.#queue.add(entry, isUrgent);
+  }
+
+  /** The schema is another, and so may be its rows. @param changes of all its tables */
+  stale(entry: Entry, changes: TableChanges): void {
+    entry.isStale = true;
+    entry.missed = { changes, rows: undefined };
+    this.#putInLine(entry, false);
+    this.askTurn();
   }
 
   /** Looks for those whose turn it is, as far as that is quick. */
@@ -191,7 +208,8 @@ export class LiveTeller {
 
   /** What it missed comes to; undefined: nothing, or it is found out in another thread. */
   #look(entry: Entry, isUrgent: boolean): Finding | undefined {
-    const found = this.#evaluation.ofMissed(entry);
+    const renewed = entry.isStale ? this.#renew(entry) : undefined;
+    const found = renewed ?? this.#evaluation.ofMissed(entry);
     if (found?.kind !== "long") return found;
     this.#reruns?.add(entry, isUrgent);
     return undefined;
@@ -310,6 +328,8 @@ export class LiveTeller {
 
   /** The last look, without another thread. */
   freshenAtEnd(entry: Entry): void {
+    // Under this schema it hasn't been run. The next start does that.
+    if (entry.isStale) return;
     const finding = this.#evaluation.ofUntold(entry);
     if (finding !== undefined) this.take([finding]);
   }

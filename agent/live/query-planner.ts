@@ -15,7 +15,12 @@ import type { HistoryLimits } from "./change-history.ts";
 import { changingFunctionOf } from "./plan/changing-functions.ts";
 import { constantFilters } from "./plan/constant-filter.ts";
 import { dependenciesOf, isPlainlyCompared, plainColumnsOf } from "./plan/dependencies.ts";
-import { KeyedGroup, type KeyedSource, ParameterTable } from "./plan/keyed-group.ts";
+import {
+  type CompiledKeyedQuery,
+  KeyedGroup,
+  type KeyedSource,
+  ParameterTable,
+} from "./plan/keyed-group.ts";
 import { type KeyedQuery, keyedQuery } from "./plan/keyed-query.ts";
 import { seaHashHex } from "./plan/seahash.ts";
 import { type Before, type Plan, Subscription } from "./subscription.ts";
@@ -54,6 +59,57 @@ export class QueryPlanner {
     return this.#groupsByTable.get(table) ?? [];
   }
 
+  /** The schema is another, and so are these tables: their groups' statements mean what they meant no more. */
+  schemaChanged(isChanged: (table: string) => boolean): void {
+    for (const group of this.#groups.values()) {
+      if (group.dependencies.keys().some(isChanged)) group.isStale = true;
+    }
+  }
+
+  /**
+   * Makes the plan of one anew that was built under another schema. Its rows stay as they are.
+   *
+   * @returns false when it can't go on like that: it is to be built anew, and what it had is to be given back
+   */
+  renew(subscription: Subscription): boolean {
+    const { plan, sql, columnsJson, isSteep } = subscription;
+    if (plan.kind === "keyed") {
+      const { group } = plan;
+      if (group.isStale) this.#renewGroup(group, sql);
+      // Where that failed the next of its members is told so, too.
+      return !group.isStale && group.columnsJson === columnsJson;
+    }
+    const built = this.build(sql, subscription.id);
+    if ("kind" in built) return false;
+    const isSame =
+      built.columnsJson === columnsJson &&
+      built.isSteep === isSteep &&
+      subscription.takePlan(built.plan);
+    if (!isSame) this.dispose(built);
+    return isSame;
+  }
+
+  #renewGroup(group: KeyedGroup<Subscription>, sql: string): void {
+    this.#noted(sql, (plain, notes) => {
+      for (const takeValues of [true, false]) {
+        const query = keyedQuery(sql, this.#keyColumnsOf, takeValues);
+        if (query?.all === group.text) this.#groupOf(query, sql, plain, notes);
+      }
+      plain.finalize();
+    });
+    if (group.isStale) this.#forgetGroup(group);
+  }
+
+  /** Nobody joins it any more. */
+  #forgetGroup(group: KeyedGroup<Subscription>): void {
+    if (this.#groups.get(group.text) === group) this.#groups.delete(group.text);
+    for (const table of group.dependencies.keys()) {
+      const groups = this.#groupsByTable.get(table);
+      groups?.delete(group);
+      if (groups?.size === 0) this.#groupsByTable.delete(table);
+    }
+  }
+
   /**
    * Without rows yet.
    *
@@ -61,21 +117,26 @@ export class QueryPlanner {
    * @param before what it goes on from
    */
   build(sql: string, id: string, before?: Before): Subscription | Refused {
-    const guard = this.#guard;
-    let plain: Statement | undefined;
-    try {
-      guard.beginNotes();
-      const statement = guard.within("read", () => this.#database.prepare(sql));
-      plain = statement;
-      const { notes } = guard;
+    return this.#noted(sql, (plain, notes) => {
       const name = changingFunctionOf(this.#database, sql, notes.functions);
       if (name !== undefined) throw new SqlRefused(`${name}() ${changesUntold}`);
-      const columns = statement.columnNames();
-      const plan = this.#plan(sql, statement, notes);
+      const columns = plain.columnNames();
+      const plan = this.#plan(sql, plain, notes);
       const hash = seaHashHex(sql);
       const { isSteep } = notes;
       const limits = this.#limits;
       return new Subscription({ id, hash, sql, columns, plan, isSteep, limits, before });
+    });
+  }
+
+  /** @param use of the compiled statement, which is its own from then on, and of what the guard noted */
+  #noted<T>(sql: string, use: (plain: Statement, notes: SqlGuard["notes"]) => T): T | Refused {
+    const guard = this.#guard;
+    let plain: Statement | undefined;
+    try {
+      guard.beginNotes();
+      plain = guard.within("read", () => this.#database.prepare(sql));
+      return use(plain, guard.notes);
     } catch (error) {
       plain?.finalize();
       return { kind: "refused", status: 400, why: errorText(error, guard) };
@@ -86,21 +147,15 @@ export class QueryPlanner {
     subscription.dispose();
     const { plan } = subscription;
     if (plan.kind !== "keyed" || plan.group.members.size > 0) return;
-    const { group } = plan;
-    if (this.#groups.get(group.text) === group) this.#groups.delete(group.text);
-    for (const table of group.dependencies.keys()) {
-      const groups = this.#groupsByTable.get(table);
-      groups?.delete(group);
-      if (groups?.size === 0) this.#groupsByTable.delete(table);
-    }
-    group.dispose();
+    this.#forgetGroup(plan.group);
+    plan.group.dispose();
   }
 
   #plan(sql: string, plain: Statement, notes: SqlGuard["notes"]): Plan {
     for (const takeValues of [true, false]) {
       const query = keyedQuery(sql, this.#keyColumnsOf, takeValues);
       if (query === undefined) break;
-      const group = this.#groups.get(query.all) ?? this.#createGroup(query, sql, notes);
+      const group = this.#groupOf(query, sql, plain, notes);
       if (group === undefined) continue;
       plain.finalize();
       return { kind: "keyed", group, values: query.values };
@@ -120,11 +175,42 @@ export class QueryPlanner {
     return plainColumnsOf(this.#database, table);
   }
 
-  #createGroup(
+  /** That of its text, as it is under this schema; undefined: there can't be one. */
+  #groupOf(
     query: KeyedQuery,
     sql: string,
+    plain: Statement,
     notes: SqlGuard["notes"],
   ): KeyedGroup<Subscription> | undefined {
+    const known = this.#groups.get(query.all);
+    if (known?.isStale === false) return known;
+    const compiled = this.#compile(query, sql, plain, notes);
+    if (compiled === undefined) {
+      if (known !== undefined) this.#forgetGroup(known);
+      return undefined;
+    }
+    if (known !== undefined) {
+      known.renew(compiled);
+      return known;
+    }
+    const parameters = this.#parameters;
+    const number = ++this.#lastGroup;
+    const group = new KeyedGroup<Subscription>({ number, query, compiled, parameters });
+    this.#groups.set(query.all, group);
+    for (const table of compiled.dependencies.keys()) {
+      const groups = this.#groupsByTable.get(table);
+      if (groups === undefined) this.#groupsByTable.set(table, new Set([group]));
+      else groups.add(group);
+    }
+    return group;
+  }
+
+  #compile(
+    query: KeyedQuery,
+    sql: string,
+    plain: Statement,
+    notes: SqlGuard["notes"],
+  ): CompiledKeyedQuery | undefined {
     const database = this.#database;
     const dependencies = dependenciesOf(database, sql, notes, false);
     // What else SQLite saw it read (a view's tables, say) is beyond what its words tell.
@@ -155,23 +241,8 @@ export class QueryPlanner {
           };
         },
       );
-      const number = ++this.#lastGroup;
-      const parameters = this.#parameters;
-      const group = new KeyedGroup<Subscription>({
-        number,
-        query,
-        all,
-        sources,
-        dependencies,
-        parameters,
-      });
-      this.#groups.set(query.all, group);
-      for (const table of tables) {
-        const groups = this.#groupsByTable.get(table);
-        if (groups === undefined) this.#groupsByTable.set(table, new Set([group]));
-        else groups.add(group);
-      }
-      return group;
+      const columnsJson = JSON.stringify(plain.columnNames());
+      return { all, sources, dependencies, columnsJson };
     } catch {
       // SQLite reads the words otherwise: run it again and compare.
       for (const statement of statements) statement.finalize();

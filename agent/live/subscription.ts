@@ -111,7 +111,7 @@ export class Subscription {
   readonly sql: string;
   readonly columnsJson: string;
   readonly history: ChangeHistory;
-  readonly plan: Plan;
+  #plan: Plan;
   /** It calls a function whose time is the product of two values' sizes. */
   readonly isSteep: boolean;
   readonly #shape: RowShape;
@@ -119,6 +119,7 @@ export class Subscription {
   readonly held: PackedRows;
   readonly #member: number;
   #lastRowId = 0;
+  #isDisposed = false;
 
   constructor(options: {
     readonly id: string;
@@ -136,7 +137,7 @@ export class Subscription {
     this.hash = options.hash;
     this.sql = options.sql;
     this.columnsJson = JSON.stringify(options.columns);
-    this.plan = plan;
+    this.#plan = plan;
     this.isSteep = options.isSteep;
     this.history = before?.history ?? new ChangeHistory(options.limits);
     const columnCount = options.columns.length;
@@ -153,6 +154,10 @@ export class Subscription {
     this.held = new PackedRows(
       plan.kind === "keyed" ? { holders: plan.group.holders, member: this.#member } : undefined,
     );
+  }
+
+  get plan(): Plan {
+    return this.#plan;
   }
 
   get rowCount(): number {
@@ -172,6 +177,20 @@ export class Subscription {
 
   get dependencies(): Dependencies {
     return this.plan.kind === "keyed" ? this.plan.group.dependencies : this.plan.dependencies;
+  }
+
+  /**
+   * It is run like that from now on, and what it ran before is given back. Its rows stay.
+   *
+   * @returns false when these would have other identities: then nothing has happened
+   */
+  takePlan(plan: Plan): boolean {
+    const before = this.#plan;
+    if (before.kind !== "rerun" || plan.kind !== "rerun") return false;
+    if (plan.identity.join() !== before.identity.join()) return false;
+    before.all.finalize();
+    this.#plan = plan;
+    return true;
   }
 
   /** Runs it for the first time. @throws SqliteError, NotUtf8Error */
@@ -267,7 +286,10 @@ export class Subscription {
     }
   }
 
+  /** Once more does nothing. */
   dispose(): void {
+    if (this.#isDisposed) return;
+    this.#isDisposed = true;
     const { plan } = this;
     if (plan.kind === "rerun") {
       plan.all.finalize();

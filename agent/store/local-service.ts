@@ -117,6 +117,7 @@ export class LocalService<C extends WriteCommit = WriteCommit> implements StoreS
       writer,
       keyColumnsOf: host.keyColumnsOf,
       nextSubscriber,
+      isReplicated: host.isReplicated,
       isAdopting: host.isAdopting,
       initialRows: host.initialRows,
       reruns: host.reruns,

@@ -36,11 +36,15 @@ export function openLive() {
     timeoutMs: 10_000,
     resultBytesMax: 2 ** 20,
   });
+  const keys = new Map([
+    ["t", ["id"]],
+    ["u", ["id"]],
+  ]);
   let last = 0;
   const live = new LiveQueries({
     reader,
     writer: { database, guard: new SqlGuard(database), deadline: new Deadline(database) },
-    keyColumnsOf: (table) => (table === "t" || table === "u" ? ["id"] : undefined),
+    keyColumnsOf: (table) => keys.get(table),
     nextSubscriber: () => ++last,
   });
   const subscribe = async (sql: string, options: Partial<SubscribeOptions> = {}) => {
@@ -69,7 +73,7 @@ export function openLive() {
     live.tell(true);
     while (live.isBehind) await new Promise((resolve) => setImmediate(resolve));
   };
-  return { database, live, subscribe, commit, told };
+  return { database, keys, live, subscribe, commit, told };
 }
 
 export const nextTurn = () => new Promise((resolve) => setImmediate(resolve));

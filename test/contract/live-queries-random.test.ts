@@ -10,6 +10,7 @@ import { StoreThread } from "../../agent/store/store-thread.ts";
 import type { StoreThreadOptions } from "../../agent/store/store-thread-options.ts";
 import { seededRandom } from "../../bench/seeded-random.ts";
 import type { MemberRow, PeerId, StoreReply } from "../../core/node/border.ts";
+import { openDatabase } from "../../wasm/database.ts";
 import { FileVfs } from "../../wasm/vfs/file.ts";
 import { MemoryVfs } from "../../wasm/vfs/memory.ts";
 import { SqliteNode, schemaOf } from "../generators/sqlite-store.ts";
@@ -143,6 +144,24 @@ async function run(seed: number, firstDisk: Disk, limits: Limits): Promise<void>
     const rows = [...text.matchAll(/^\{"row":\[\d+,(.*)\]\}$/gm)];
     return rows.map((match) => match[1] as string).sort();
   };
+  /** Of one table, or of a view and so of all. */
+  const changeSchema = (): void => {
+    using database = openDatabase(disk.path, { vfs: disk.vfs });
+    const name = `t${Math.floor(random() * 3)}`;
+    const isIndex = random() < 0.8;
+    const known = database.all(
+      "SELECT name FROM sqlite_schema WHERE name IN ('another_index', 'another_view')",
+    );
+    for (const [one] of known) {
+      database.exec(one === "another_view" ? "DROP VIEW another_view" : "DROP INDEX another_index");
+    }
+    database.exec(
+      isIndex
+        ? `CREATE INDEX another_index ON ${name} (r, n)`
+        : `CREATE VIEW another_view AS SELECT n FROM ${name}`,
+    );
+    service.schemaChanged();
+  };
   let ticket = 0;
   const step = async (): Promise<string> => {
     if (random() < 0.08) {
@@ -269,7 +288,7 @@ async function run(seed: number, firstDisk: Disk, limits: Limits): Promise<void>
       await asking;
       if (random() < 0.1) {
         told.push("another schema");
-        service.schemaChanged();
+        changeSchema();
       }
       for (const one of away) await resume(one);
       const isStarting = () => service.live.describe().some((one) => one.runs_now);

@@ -84,7 +84,7 @@ interface Opened {
 }
 
 /** @param lookBudget what is found out on the store thread; nothing by default */
-function open(lookBudget?: LookBudget): Opened & Disposable {
+function open(lookBudget?: LookBudget, queryTimeoutMs = 2000): Opened & Disposable {
   let source: SteppedReruns | undefined;
   const agent = createPlainAgent(schema, {
     reruns: (runner) => {
@@ -92,6 +92,7 @@ function open(lookBudget?: LookBudget): Opened & Disposable {
       return source;
     },
     ...(lookBudget === undefined ? {} : { lookBudget }),
+    queryTimeoutMs,
   });
   return {
     agent,
@@ -258,6 +259,29 @@ test("a change of thousands of rows is written in parts and told as one, and nob
   expect(second.sorted()).toEqual(folded.sorted());
 });
 
+test("who doesn't wait any longer for what is found out comes in before a change or after it", async () => {
+  using opened = open(undefined, 1);
+  const { source, write, subscribe, agent } = opened;
+  const sql = "SELECT id FROM t";
+  const folded = await subscribe(sql);
+  const rows = 20_000;
+  await write(
+    `INSERT INTO t (id) WITH RECURSIVE c(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM c WHERE x < ${rows}) SELECT x FROM c`,
+  );
+  await source.lend();
+  // Waits a millisecond for what was committed before it asked.
+  const early = await subscribe(sql);
+  expect([early.rows.size, early.lastChange]).toEqual([0, 0]);
+  await source.finish();
+  await until(() => (agent.service.live.describe()[0]?.change_id ?? 0) > 0);
+  // And now so many parts are left that it waits no longer.
+  const late = await subscribe(sql);
+  await until(() => !agent.service.live.isBehind && late.rows.size === rows);
+  for (const one of [folded, early, late]) {
+    expect([one.rows.size, one.lastChange]).toEqual([rows, rows]);
+  }
+});
+
 test("a schema change between two parts tells what was written, and goes on from there", async () => {
   using opened = open();
   const { source, write, subscribe, agent } = opened;
@@ -268,7 +292,12 @@ test("a schema change between two parts tells what was written, and goes on from
   await source.whole();
   await until(() => (agent.service.live.describe()[0]?.change_id ?? 0) > 0);
   expect(folded.lastChange).toBe(0);
-  agent.service.schemaChanged();
+  agent.changeSchema("CREATE INDEX t_v ON t (v)");
+  // What was written is told. What is left of it the next run finds, which knows what was told.
+  await until(() => folded.lastChange > 0);
+  const { length } = folded.sorted();
+  expect([length < 5000, folded.lastChange]).toEqual([true, length]);
+  await source.whole();
   await until(() => !agent.service.live.isBehind);
   expect([folded.lastChange, folded.rows.size, folded.isEnded]).toEqual([5000, 5000, false]);
 });
@@ -279,13 +308,17 @@ test("a schema change while a run is under way is what counts", async () => {
   const folded = await subscribe(count);
   await write("INSERT INTO t (id) VALUES (1)");
   await source.lend();
-  agent.service.schemaChanged();
-  expect(folded.sorted()).toEqual(["[1]"]);
+  agent.changeSchema("CREATE INDEX t_v ON t (v)");
+  await source.finish();
+  // What it found is worth nothing.
+  await until(() => source.asked.length === 2);
+  expect(folded.lastChange).toBe(0);
+  await source.lend();
   await write("INSERT INTO t (id) VALUES (2)");
   await source.finish();
   await source.whole();
   await until(() => !agent.service.live.isBehind);
-  expect([folded.sorted(), folded.lastChange]).toEqual([["[2]"], 2]);
+  expect([folded.sorted(), folded.lastChange, source.asked.length]).toEqual([["[2]"], 2, 3]);
 });
 
 const lookUps: LookBudget = { rerun: { ms: 0, bytes: 0 }, lookUpMs: 10_000 };

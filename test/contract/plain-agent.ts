@@ -27,6 +27,8 @@ export interface PlainAgent extends Disposable {
   /** For carriers; everything is allowed. */
   readonly front: Front;
   readonly service: LocalService;
+  /** Changes the schema, of what isn't a table's columns. */
+  changeSchema(sql: string): void;
 }
 
 let vfsCount = 0;
@@ -156,6 +158,10 @@ export function createPlainAgent(schema: string, options: PlainAgentOptions = {}
     handle,
     front: new Front({ handle, room: new RouteRoom(), gate: undefined }),
     service,
+    changeSchema(sql) {
+      writer.exec(sql);
+      service.schemaChanged();
+    },
     [Symbol.dispose]() {
       service.endStreams();
       reader.close();

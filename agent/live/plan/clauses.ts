@@ -17,6 +17,56 @@ export interface Source {
   readonly on: readonly SqlToken[];
 }
 
+/** Where each clause of a SELECT begins, by token; where there is none, where the next one does. */
+export interface Clauses {
+  readonly from: number;
+  readonly where: number;
+  readonly group: number;
+  readonly having: number;
+  readonly order: number;
+  readonly limit: number;
+}
+
+/**
+ * @param tokens of one statement, without a semicolon at its end
+ * @param stopWords with any of these, anywhere, it is undefined
+ * @returns undefined for what is no single SELECT, too
+ */
+export function clausesOf(
+  tokens: readonly SqlToken[],
+  stopWords: ReadonlySet<string>,
+): Clauses | undefined {
+  if (!isWordOf(tokens[0], "select")) return undefined;
+  const found = new Map<string, number>();
+  let depth = 0;
+  for (let i = 1; i < tokens.length; i++) {
+    const token = tokens[i] as SqlToken;
+    if (isSymbol(token, "(")) depth++;
+    else if (isSymbol(token, ")")) depth--;
+    if (token.kind !== "word") continue;
+    const { value } = token;
+    if (stopWords.has(value)) return undefined;
+    // `x IN table` reads a table that stands in no FROM.
+    if (value === "in" && !isSymbol(tokens[i + 1], "(")) return undefined;
+    if (depth > 0 || !clauseWords.has(value)) continue;
+    // IS DISTINCT FROM has one too.
+    if (found.has(value)) return undefined;
+    found.set(value, i);
+  }
+  const from = found.get("from");
+  if (from === undefined || depth !== 0) return undefined;
+  const limit = found.get("limit") ?? tokens.length;
+  const order = found.get("order") ?? limit;
+  const having = found.get("having") ?? order;
+  const group = found.get("group") ?? having;
+  const where = found.get("where") ?? group;
+  const isInOrder =
+    from < where && where <= group && group <= having && having <= order && order <= limit;
+  return isInOrder ? { from, where, group, having, order, limit } : undefined;
+}
+
+const clauseWords = new Set(["from", "where", "group", "having", "order", "limit"]);
+
 const joinWords = new Set(["left", "outer", "inner", "cross", "natural", "join"]);
 
 /** The tables of a FROM clause; undefined for anything but plain tables and joins of them. */

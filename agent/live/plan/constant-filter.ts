@@ -28,6 +28,7 @@
 
 import { isSymbol, type SqlToken, tokenize } from "../../../core/schema/sql-token.ts";
 import {
+  clausesOf,
   columnOf,
   isConstant,
   isName,
@@ -75,9 +76,10 @@ const stopWords = new Set([
 export function constantFilters(sql: string, plainColumnsOf: PlainColumnsOf): ConstantFilter[] {
   const tokens = tokenize(sql);
   if (isSymbol(tokens.at(-1), ";")) tokens.pop();
-  const clauses = findClauses(tokens);
+  const clauses = clausesOf(tokens, stopWords);
   if (clauses === undefined) return [];
-  const sources = parseFrom(clauses.from);
+  const { from, where, group } = clauses;
+  const sources = parseFrom(tokens.slice(from + 1, where));
   if (sources === undefined || new Set(sources.map(({ table }) => table)).size < sources.length) {
     return [];
   }
@@ -87,7 +89,7 @@ export function constantFilters(sql: string, plainColumnsOf: PlainColumnsOf): Co
   const filters = new Map<number, ConstantFilter>();
   const links: Link[] = [];
   const placeOf = (alias: string): number => sources.findIndex((one) => one.alias === alias);
-  for (const { term, only } of termsWithReach(sources, clauses.where)) {
+  for (const { term, only } of termsWithReach(sources, tokens.slice(where + 1, group))) {
     const link = linkOf(term, placeOf);
     if (link !== undefined) links.push(...directionsOf(link, only));
     const equality = equalityOf(term);
@@ -156,42 +158,6 @@ function directionsOf(link: Link, only: number | undefined): Link[] {
   const { from, fromColumn, to, toColumn } = link;
   const back = { from: to, fromColumn: toColumn, to: from, toColumn: fromColumn };
   return [link, back].filter((one) => only === undefined || only === one.to);
-}
-
-interface Clauses {
-  readonly from: readonly SqlToken[];
-  readonly where: readonly SqlToken[];
-}
-
-function findClauses(tokens: readonly SqlToken[]): Clauses | undefined {
-  if (!isWordOf(tokens[0], "select")) return undefined;
-  let depth = 0;
-  let from = -1;
-  let where = -1;
-  let end = -1;
-  for (let i = 1; i < tokens.length; i++) {
-    const token = tokens[i] as SqlToken;
-    if (isSymbol(token, "(")) depth++;
-    else if (isSymbol(token, ")")) depth--;
-    if (token.kind !== "word") continue;
-    const { value } = token;
-    if (stopWords.has(value)) return undefined;
-    // `x IN table` reads a table that stands in no FROM.
-    if (value === "in" && !isSymbol(tokens[i + 1], "(")) return undefined;
-    if (depth > 0) continue;
-    if (value === "from") {
-      // IS DISTINCT FROM has one too.
-      if (from >= 0) return undefined;
-      from = i;
-    } else if (value === "where") where = i;
-    else if (value === "group" || value === "having" || value === "order" || value === "limit") {
-      if (end < 0) end = i;
-    }
-  }
-  if (end < 0) end = tokens.length;
-  if (where < 0) where = end;
-  if (from < 0 || where < from || end < where || depth !== 0) return undefined;
-  return { from: tokens.slice(from + 1, where), where: tokens.slice(where + 1, end) };
 }
 
 interface Equality {

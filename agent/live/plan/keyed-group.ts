@@ -107,36 +107,64 @@ function formsOf(values: readonly (string | number)[]): SqlValue[][] {
   return forms;
 }
 
+/** What a group's query is under one schema. */
+export interface CompiledKeyedQuery {
+  readonly all: Statement;
+  readonly sources: readonly KeyedSource[];
+  readonly dependencies: Dependencies;
+  /** Names of the client's columns, which all members have in common: they differ behind FROM. */
+  readonly columnsJson: string;
+}
+
 /** @typeParam M what stands for a member */
 export class KeyedGroup<M> {
   /** Names it in the table of parameters. */
   readonly number: number;
   /** Its query without values. */
   readonly text: string;
-  readonly all: Statement;
-  readonly sources: readonly KeyedSource[];
-  readonly dependencies: Dependencies;
   readonly members = new Map<number, M>();
   readonly #parameters: ParameterTable;
   /** Members that hold results of a row, by table and the row's key. */
   readonly holders: readonly KeyHolders[];
+  /** The schema is another since it was compiled. */
+  isStale = false;
+  #compiled: CompiledKeyedQuery;
   #lastMember = 0;
 
   constructor(options: {
     readonly number: number;
     readonly query: KeyedQuery;
-    readonly all: Statement;
-    readonly sources: readonly KeyedSource[];
-    readonly dependencies: Dependencies;
+    readonly compiled: CompiledKeyedQuery;
     readonly parameters: ParameterTable;
   }) {
     this.number = options.number;
     this.text = options.query.all;
-    this.all = options.all;
-    this.sources = options.sources;
-    this.dependencies = options.dependencies;
+    this.#compiled = options.compiled;
     this.#parameters = options.parameters;
-    this.holders = options.sources.map(() => new KeyHolders());
+    this.holders = options.compiled.sources.map(() => new KeyHolders());
+  }
+
+  get all(): Statement {
+    return this.#compiled.all;
+  }
+
+  get sources(): readonly KeyedSource[] {
+    return this.#compiled.sources;
+  }
+
+  get dependencies(): Dependencies {
+    return this.#compiled.dependencies;
+  }
+
+  get columnsJson(): string {
+    return this.#compiled.columnsJson;
+  }
+
+  /** Its text means this from now on. The same text has the same tables and keys. */
+  renew(compiled: CompiledKeyedQuery): void {
+    this.#finalize();
+    this.#compiled = compiled;
+    this.isStale = false;
   }
 
   /** @returns its number */
@@ -176,6 +204,10 @@ export class KeyedGroup<M> {
   }
 
   dispose(): void {
+    this.#finalize();
+  }
+
+  #finalize(): void {
     this.all.finalize();
     for (const { one, left, affected } of this.sources) {
       one?.finalize();

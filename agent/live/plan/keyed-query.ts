@@ -27,7 +27,7 @@
  */
 
 import { isSymbol, quoteName, type SqlToken, tokenize } from "../../../core/schema/sql-token.ts";
-import { isWordOf, parseFrom, type Source, sourcesInEffect } from "./clauses.ts";
+import { clausesOf, isWordOf, parseFrom, type Source, sourcesInEffect } from "./clauses.ts";
 
 export interface KeyedTable {
   /** In ASCII lower case. */
@@ -120,9 +120,10 @@ export function keyedQuery(
 ): KeyedQuery | undefined {
   const tokens = tokenize(sql);
   if (isSymbol(tokens.at(-1), ";")) tokens.pop();
-  const clauses = findClauses(tokens);
-  if (clauses === undefined) return undefined;
-  const { from, fromEnd, order } = clauses;
+  const clauses = clausesOf(tokens, stopWords);
+  if (clauses === undefined || isWordOf(tokens[1], "all") || callsAggregate(tokens))
+    return undefined;
+  const { from, where: fromEnd, order } = clauses;
   const isFiltered = fromEnd < order;
   const where = tokens.slice(fromEnd + 1, order);
   const written = parseFrom(tokens.slice(from + 1, fromEnd));
@@ -272,35 +273,11 @@ function hasSame(sources: readonly Source[], field: "table" | "alias"): boolean 
   return new Set(sources.map((source) => source[field])).size < sources.length;
 }
 
-/** Where FROM is, where it ends, and where ORDER is or the statement ends; undefined for other shapes. */
-function findClauses(
-  tokens: readonly SqlToken[],
-): { readonly from: number; readonly fromEnd: number; readonly order: number } | undefined {
-  if (!isWordOf(tokens[0], "select") || isWordOf(tokens[1], "all")) return undefined;
-  let depth = 0;
-  let from = -1;
-  let where = -1;
-  let order = -1;
-  for (let i = 1; i < tokens.length; i++) {
-    const token = tokens[i] as SqlToken;
-    if (isSymbol(token, "(")) depth++;
-    else if (isSymbol(token, ")")) depth--;
-    // "quoted"(…) may call an aggregate too.
-    if (token.kind === "quoted" && isSymbol(tokens[i + 1], "(")) return undefined;
-    if (token.kind !== "word") continue;
-    const { value } = token;
-    if (stopWords.has(value)) return undefined;
-    if (aggregates.has(value) && isSymbol(tokens[i + 1], "(")) return undefined;
-    // `x IN table` reads a table that stands in no FROM.
-    if (value === "in" && !isSymbol(tokens[i + 1], "(")) return undefined;
-    if (depth > 0) continue;
-    if (value === "from") {
-      if (from >= 0) return undefined;
-      from = i;
-    } else if (value === "where") where = i;
-    else if (value === "order") order = i;
-  }
-  if (from < 0) return undefined;
-  const end = order >= 0 ? order : tokens.length;
-  return { from, fromEnd: where >= 0 ? where : end, order: end };
+/** `"quoted"(…)` may call one, too. */
+function callsAggregate(tokens: readonly SqlToken[]): boolean {
+  return tokens.some(
+    ({ kind, value }, i) =>
+      isSymbol(tokens[i + 1], "(") &&
+      (kind === "quoted" || (kind === "word" && aggregates.has(value))),
+  );
 }
