@@ -7,10 +7,22 @@
  * @module
  */
 
+import { OutputFailure, print } from "./cli/output.ts";
+import { exitCodes } from "./start-failure.ts";
 import { version } from "./version.ts";
 
 const [first] = process.argv.slice(2);
-if (first === "--version" || first === "-V") console.log(version);
+if (first === "--version" || first === "-V") printVersion();
 else {
   void import("./cli/program.ts").then(({ runProgram }) => runProgram(process.argv.slice(2)));
+}
+
+function printVersion(): void {
+  try {
+    print(version);
+  } catch (error) {
+    if (!(error instanceof OutputFailure)) throw error;
+    console.error(`patina: ${error.message}`);
+    process.exitCode = exitCodes.failed;
+  }
 }

@@ -32,3 +32,6 @@ export class StartFailure extends Error {
     this.exitCode = exitCode;
   }
 }
+
+/** A disk or a quota is used up: what only reads can go on. */
+export class NoRoomFailure extends StartFailure {}

@@ -39,14 +39,15 @@ import { realToJson, secondsToJson } from "./json-writer.ts";
 import { openApi } from "./openapi.ts";
 import { QueryString, QueryStringError } from "./query-string.ts";
 import { parseJsonBody, parseStatementBody, parseStatementListBody } from "./statement.ts";
-import type {
-  Operation,
-  QueryOutcome,
-  StoreService,
-  SubscribeOptions,
-  SubscribeOutcome,
-  TableStats,
-  TransactOutcome,
+import {
+  healthProblem,
+  type Operation,
+  type QueryOutcome,
+  type StoreService,
+  type SubscribeOptions,
+  type SubscribeOutcome,
+  type TableStats,
+  type TransactOutcome,
 } from "./store-service.ts";
 import { UnreadRoom } from "./unread-room.ts";
 import { parseUuid } from "./uuid.ts";
@@ -339,13 +340,9 @@ class Handlers {
     // A status that HTTP doesn't have for an answer with a body.
     const failureStatus = status >= 200 && status <= 599 ? status : 503;
     const health = await this.#store.health();
-    if (!health.ready) {
-      return jsonResponse(failureStatus, errorJson("not ready: still catching up with the others"));
-    }
-    const { p99LagSeconds, queueSize } = health;
-    if (p99LagSeconds === undefined) {
-      return jsonResponse(failureStatus, errorJson("no p99 lag information available"));
-    }
+    const problem = healthProblem(health);
+    if (problem !== undefined) return jsonResponse(failureStatus, errorJson(problem));
+    const { p99LagSeconds = 0, queueSize } = health;
     // There are no gaps: the state itself is reconciled, not a log of versions.
     const gaps = 0;
     const isFailing =

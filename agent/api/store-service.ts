@@ -87,7 +87,22 @@ export interface HealthReport {
   readonly p99LagSeconds: number | undefined;
   /** The index is built and a first exchange is done, or the node stands alone. */
   readonly ready: boolean;
+  /** Why the store can't be written. */
+  readonly storeError?: string | undefined;
 }
+
+/** Why a host isn't healthy, whatever thresholds are asked for; undefined when these decide. */
+export function healthProblem({
+  ready,
+  storeError,
+  p99LagSeconds,
+}: HealthReport): string | undefined {
+  if (!ready) return `not ready: ${storeError ?? "still catching up with the others"}`;
+  return p99LagSeconds === undefined ? noLagText : undefined;
+}
+
+/** As the contract has it: until a first change of another host has come. */
+export const noLagText = "no p99 lag information available";
 
 /** What an operator asks of a running agent. */
 export type Operation =

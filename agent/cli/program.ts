@@ -10,6 +10,7 @@ import { Command, CommanderError, Option } from "commander";
 import { exitCodes, StartFailure } from "../start-failure.ts";
 import { version } from "../version.ts";
 import type { GlobalOptions } from "./global-options.ts";
+import { printText } from "./output.ts";
 
 const exitCodeHelp = `
 Exit codes:
@@ -86,7 +87,9 @@ ${exitCodeHelp}`,
   addClientCommands(program);
   // Subcommands copy this: errors are thrown, never `process.exit`.
   for (const command of [program, ...allCommands(program)]) {
-    command.exitOverride().configureOutput({ outputError: (text, write) => write(text) });
+    command
+      .exitOverride()
+      .configureOutput({ writeOut: printText, outputError: (text, write) => write(text) });
     command.showHelpAfterError("(patina --help, or the command's --help, says more)");
   }
   return program;

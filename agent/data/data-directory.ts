@@ -16,7 +16,7 @@
 import { randomBytes } from "node:crypto";
 import * as fs from "node:fs";
 import { join } from "node:path";
-import { exitCodes, StartFailure } from "../start-failure.ts";
+import { exitCodes, NoRoomFailure, StartFailure } from "../start-failure.ts";
 
 const nonceBytes = 16;
 
@@ -27,6 +27,8 @@ export class DataDirectory {
    * own name, or by another link, must find that WAL.
    */
   readonly databasePath: string;
+  /** There is a database, and no room for anything else. */
+  readonly isFull: boolean = false;
   /** Of the nonce; what went wrong. */
   #nonceSync: Promise<NodeJS.ErrnoException | undefined> | undefined;
 
@@ -43,7 +45,10 @@ export class DataDirectory {
         fs.rmSync(probe, { force: true });
       }
     } catch (error) {
-      throw this.#failure(error);
+      const failure = this.#failure(error);
+      const isStarted = fs.existsSync(join(path, "patina.db"));
+      if (!(failure instanceof NoRoomFailure && isStarted)) throw failure;
+      this.isFull = true;
     }
     this.databasePath = this.#resolveDatabase(join(path, "patina.db"));
   }
@@ -53,12 +58,21 @@ export class DataDirectory {
     return this.#read("nonce");
   }
 
-  /** Makes a new one; it is on the disk once {@link nonceWritten} says so. @throws StartFailure */
-  renewNonce(): string {
+  /** Makes a new one; it is on the disk once {@link nonceWritten} says so, or at once. @throws StartFailure */
+  renewNonce(atOnce = false): string {
     const nonce = randomBytes(nonceBytes).toString("hex");
-    if (this.readNonce()?.length === nonce.length) this.#overwriteNonce(nonce);
+    if (this.readNonce()?.length === nonce.length) this.#overwriteNonce(nonce, atOnce);
     else this.#write("nonce", nonce);
     return nonce;
+  }
+
+  /** One that was there before. It is written in the place of another, for which even a full disk has room. */
+  putNonceBack(nonce: string): void {
+    try {
+      this.#overwriteNonce(nonce, true);
+    } catch {
+      // Then the next start takes a new site.
+    }
   }
 
   /** To be waited for before a stamp of this start leaves the host. Rejects with a StartFailure. */
@@ -68,10 +82,15 @@ export class DataDirectory {
   }
 
   /** In place: a crash may leave neither the old nor the new, and the next start takes a new site then. */
-  #overwriteNonce(nonce: string): void {
+  #overwriteNonce(nonce: string, atOnce: boolean): void {
     try {
       const fd = fs.openSync(join(this.path, "nonce"), "r+");
       fs.writeSync(fd, nonce, 0);
+      if (atOnce) {
+        fs.fdatasyncSync(fd);
+        fs.closeSync(fd);
+        return;
+      }
       // On another thread, for the start has more to do.
       this.#nonceSync = new Promise((resolve) => {
         fs.fdatasync(fd, (error) => {
@@ -164,7 +183,8 @@ export class DataDirectory {
   #failure(error: unknown): StartFailure {
     const { code, message } = error as NodeJS.ErrnoException;
     const what = reasons[code ?? ""] ?? message;
-    return new StartFailure(exitCodes.data, `data directory ${this.path}: ${what}`);
+    const Failure = code === "ENOSPC" || code === "EDQUOT" ? NoRoomFailure : StartFailure;
+    return new Failure(exitCodes.data, `data directory ${this.path}: ${what}`);
   }
 }
 

@@ -3,7 +3,7 @@ import { type Site, siteOfHex } from "../../core/clock/stamp.ts";
 import { createOwnTables } from "../../core/store/file-header.ts";
 import { openDatabase } from "../../wasm/database.ts";
 import { MemoryVfs } from "../../wasm/vfs/memory.ts";
-import { recordOwnSite } from "./own-sites.ts";
+import { ownSitesOf, recordOwnSites } from "./own-sites.ts";
 
 test("a node knows all sites that it was in this file, and none that the file had elsewhere", () => {
   using database = openDatabase("own.db", { vfs: new MemoryVfs() });
@@ -11,7 +11,11 @@ test("a node knows all sites that it was in this file, and none that the file ha
   const siteOf = (digit: string): Site => siteOfHex(digit.repeat(32));
   const [a, b, c] = [siteOf("a"), siteOf("b"), siteOf("c")];
   const [node, other] = ["01".repeat(32), "02".repeat(32)];
-  const record = (key: string, site: Site) => [...recordOwnSite(database, key, site)];
+  const record = (key: string, site: Site) => {
+    const sites = ownSitesOf(database, key, site);
+    recordOwnSites(database, key, sites);
+    return [...sites];
+  };
   expect(record(node, a)).toEqual([a]);
   expect(record(node, a)).toEqual([a]);
   expect(record(node, b)).toEqual([a, b]);

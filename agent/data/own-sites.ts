@@ -16,8 +16,8 @@ import { readState, writeState } from "../../core/store/file-header.ts";
 /** A site is taken at each restore, copy or unclean boot; clocks of older ones are long accepted. */
 const sitesMax = 256;
 
-/** Adds the site of this start, in the transaction that is open. @param publicKey hex */
-export function recordOwnSite(
+/** Those that the file names, and that of this start. @param publicKey hex */
+export function ownSitesOf(
   database: SqlDatabase,
   publicKey: string,
   site: Site,
@@ -34,8 +34,16 @@ export function recordOwnSite(
     }
   }
   sites.push(site);
-  const kept = sites.slice(-sitesMax);
-  if (!isSameNode) writeState(database, "own_node", Uint8Array.from(Buffer.from(publicKey, "hex")));
-  writeState(database, "own_sites", Uint8Array.from(Buffer.concat(kept.map(siteToBytes))));
-  return new Set(kept);
+  return new Set(sites.slice(-sitesMax));
+}
+
+/** Writes them, in the transaction that is open. @param publicKey hex */
+export function recordOwnSites(
+  database: SqlDatabase,
+  publicKey: string,
+  sites: ReadonlySet<Site>,
+): void {
+  const bytes = Buffer.concat([...sites].map(siteToBytes));
+  writeState(database, "own_node", Uint8Array.from(Buffer.from(publicKey, "hex")));
+  writeState(database, "own_sites", Uint8Array.from(bytes));
 }

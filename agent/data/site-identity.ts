@@ -80,13 +80,18 @@ export function newSite(publicKey: string): Site {
   return siteOfHex(hash.digest("hex").slice(0, 32));
 }
 
+/** Which start of this database comes next, from 1. */
+export function nextIncarnation(database: SqlDatabase): number {
+  return Number(readState(database, "incarnation") ?? 0) + 1;
+}
+
 /** Records this start, in the transaction that is open. Returns which start of this database it is. */
 export function recordStart(
   database: SqlDatabase,
   now: FileCircumstances,
   newNonce: string,
 ): number {
-  const incarnation = Number(readState(database, "incarnation") ?? 0) + 1;
+  const incarnation = nextIncarnation(database);
   writeState(database, "machine", now.machine);
   writeState(database, "file", now.file);
   writeState(database, "born", now.isBornKnown ? now.born : "");

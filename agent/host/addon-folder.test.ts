@@ -1,5 +1,7 @@
 import { expect, test } from "bun:test";
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { problemOf } from "./addon-folder.ts";
 
 const root = "22 1 8:1 / / rw,relatime shared:1 - ext4 /dev/sda1 rw";
@@ -13,6 +15,17 @@ test("the mount that holds a folder decides, the later of two on one point", () 
   expect(problemOf(folder, [root, noexec, mount(folder, "rw")].join("\n"))).toBeUndefined();
   // A neighbour whose name begins alike isn't it.
   expect(problemOf(folder, [root, mount(`${folder}2`, "noexec")].join("\n"))).toBeUndefined();
+});
+
+test("a full one won't do, unless the addon is there already", () => {
+  const folder = mkdtempSync(join(tmpdir(), "patina-addon-"));
+  const full = () => problemOf(folder, root, () => 4096);
+  expect(full()).toBe(`${folder} is full`);
+  writeFileSync(join(folder, ".bun-0-1234.node"), "");
+  expect(full()).toBe(`${folder} is full`);
+  writeFileSync(join(folder, ".bun-0-1234.node"), "an addon");
+  expect(full()).toBeUndefined();
+  rmSync(folder, { recursive: true });
 });
 
 test("a folder that isn't there can't be used", () => {

@@ -80,6 +80,10 @@ export class LiveStore {
   readonly #remove: Statement;
   readonly #append: Statement;
   readonly #trim: Statement;
+  /** Called before each transaction; what it throws keeps it from beginning. */
+  before: (() => void) | undefined;
+  /** What the file has is another's, and can't be removed yet. */
+  #isVoid = false;
   #lastOrd = 0;
   #lastSeq = 0;
 
@@ -107,8 +111,15 @@ export class LiveStore {
     return ++this.#lastOrd;
   }
 
+  /** To be called inside a transaction, or to be one. */
   clear(): void {
+    this.#isVoid = false;
     this.#database.exec("DELETE FROM patina_live; DELETE FROM patina_live_log");
+  }
+
+  /** Counts for nothing until it can be {@link clear}ed. */
+  disown(): void {
+    this.#isVoid = true;
   }
 
   /**
@@ -117,6 +128,7 @@ export class LiveStore {
    * @throws SqliteError, and what `use` throws: then nothing is written
    */
   within(use: () => void): void {
+    this.before?.();
     if (!this.#isFull) {
       this.#within(use);
       return;
@@ -175,6 +187,7 @@ export class LiveStore {
   }
 
   load(): { readonly stored: StoredSubscription[]; readonly log: LogRecord[] } {
+    if (this.#isVoid) return { stored: [], log: [] };
     const stored = new Map<number, Mutable>();
     for (const row of this.#database.all("SELECT * FROM patina_live ORDER BY ord")) {
       const [ord, id, sql, columnsJson, changeId, lastRowId, rows, cells] = row;

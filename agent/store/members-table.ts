@@ -13,7 +13,6 @@ import type { Database } from "../../wasm/database.ts";
 
 export interface MembersTableParts {
   readonly writer: Database;
-  readonly reader: Database;
   /** Of this node, 64 hex digits. */
   readonly publicKey: string;
   /** That this start of this node writes as. */
@@ -28,50 +27,92 @@ export interface MembersTableParts {
 
 export class MembersTable {
   readonly #parts: MembersTableParts;
+  /** As the table has it, or is to. */
+  readonly #rows = new Map<string, Pick<MemberRow, "key" | "state">>();
+  /** What isn't written yet, which a full disk may keep it from. */
+  #isForgetting = false;
+  readonly #partedWaiting = new Set<PeerId>();
+  readonly #rowsWaiting = new Map<string, MemberRow>();
 
   constructor(parts: MembersTableParts) {
     this.#parts = parts;
   }
 
-  /** Those of the last run: whoever is there will be seen. */
+  /** Those of the last run: whoever is there will be seen. As {@link write}. */
   forget(): void {
-    const { writer, writeLocalTable } = this.#parts;
-    const nodes = writer.all("SELECT node FROM patina_members");
-    if (nodes.length === 0) return;
-    writeLocalTable("patina_members", nodes, () => writer.run("DELETE FROM patina_members"));
+    this.#isForgetting = true;
+    this.writeWaiting();
   }
 
-  /** @param parted who isn't a member any more */
+  /** Never throws: what can't be written is {@link isBehind}. @param parted who isn't a member any more */
   write(rows: readonly MemberRow[], parted: readonly PeerId[] = []): void {
     if (rows.length + parted.length === 0) return;
-    const { writer, publicKey, writeLocalTable } = this.#parts;
-    const goneNodes = parted.flatMap((key) =>
-      writer.all("SELECT node FROM patina_members WHERE key = ?", key),
-    );
+    for (const key of parted) {
+      this.#partedWaiting.add(key);
+      forgetKey(this.#rows, key);
+      forgetKey(this.#rowsWaiting, key);
+    }
+    for (const row of rows) {
+      this.#rows.set(row.node, row);
+      this.#rowsWaiting.set(row.node, row);
+    }
+    this.writeWaiting();
+  }
+
+  /** The table doesn't say yet what it is to. */
+  get isBehind(): boolean {
+    return this.#isForgetting || this.#partedWaiting.size + this.#rowsWaiting.size > 0;
+  }
+
+  /** @returns why it couldn't be written */
+  writeWaiting(): Error | undefined {
+    if (!this.isBehind) return undefined;
+    try {
+      this.#writeWaiting();
+    } catch (error) {
+      return error as Error;
+    }
+    this.#isForgetting = false;
+    this.#partedWaiting.clear();
+    this.#rowsWaiting.clear();
+    return undefined;
+  }
+
+  #writeWaiting(): void {
+    const { writer, writeLocalTable } = this.#parts;
+    const [parted, rows] = [[...this.#partedWaiting], [...this.#rowsWaiting.values()]];
+    const goneNodes = this.#isForgetting
+      ? writer.all("SELECT node FROM patina_members")
+      : parted.flatMap((key) => writer.all("SELECT node FROM patina_members WHERE key = ?", key));
     const keys = [...goneNodes, ...rows.map(({ node }) => [node])];
+    if (keys.length === 0) return;
     writeLocalTable("patina_members", keys, () => {
+      if (this.#isForgetting) writer.run("DELETE FROM patina_members");
       for (const key of parted) writer.run("DELETE FROM patina_members WHERE key = ?", key);
-      for (const row of rows) {
-        writer.run(
-          "INSERT OR REPLACE INTO patina_members (node, key, region, zone, state, incarnation, since_ms, store_lag) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-          row.node,
-          row.key,
-          row.region,
-          row.zone,
-          row.state,
-          row.incarnation,
-          Math.round(row.sinceMs),
-          row.storeLag,
-        );
-        const site = row.key === publicKey ? this.#parts.site : row.site;
-        if (site === undefined) continue;
-        writer.run(
-          "INSERT OR REPLACE INTO patina_node_site (site, node) VALUES (?, ?)",
-          siteToBytes(site),
-          row.node,
-        );
-      }
+      for (const row of rows) this.#put(row);
     });
+  }
+
+  #put(row: MemberRow): void {
+    const { writer, publicKey } = this.#parts;
+    writer.run(
+      "INSERT OR REPLACE INTO patina_members (node, key, region, zone, state, incarnation, since_ms, store_lag) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+      row.node,
+      row.key,
+      row.region,
+      row.zone,
+      row.state,
+      row.incarnation,
+      Math.round(row.sinceMs),
+      row.storeLag,
+    );
+    const site = row.key === publicKey ? this.#parts.site : row.site;
+    if (site === undefined) return;
+    writer.run(
+      "INSERT OR REPLACE INTO patina_node_site (site, node) VALUES (?, ?)",
+      siteToBytes(site),
+      row.node,
+    );
   }
 
   /** This node itself, where no net thread says it. @param sinceMs when it started, ms since 1970 */
@@ -89,14 +130,16 @@ export class MembersTable {
 
   /** Itself included. */
   countAlive(): number {
-    const [row] = this.#parts.reader.all(
-      "SELECT count(*) FROM patina_members WHERE state = 'ALIVE'",
-    );
-    return Number(row?.[0] ?? 0);
+    let count = 0;
+    for (const { state } of this.#rows.values()) if (state === "ALIVE") count++;
+    return count;
   }
 
-  nodeByKey(): ReadonlyMap<SqlValue | undefined, string> {
-    const rows = this.#parts.reader.all("SELECT key, node FROM patina_members");
-    return new Map(rows.map(([key, node]) => [key, String(node)]));
+  nodeByKey(): ReadonlyMap<string, string> {
+    return new Map([...this.#rows].map(([node, { key }]) => [key, node]));
   }
+}
+
+function forgetKey(rows: Map<string, { readonly key: PeerId }>, key: PeerId): void {
+  for (const [node, row] of rows) if (row.key === key) rows.delete(node);
 }

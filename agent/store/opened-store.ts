@@ -10,17 +10,28 @@ import type { Site } from "../../core/clock/stamp.ts";
 import { hlcZero } from "../../core/clock/stamp.ts";
 import { Digester } from "../../core/row/digest.ts";
 import { problemToText } from "../../core/schema/schema.ts";
-import { SqliteStore, type StoreOpened } from "../../core/store/sqlite-store.ts";
+import {
+  SqliteStore,
+  type SqliteStoreOptions,
+  type StoreOpened,
+} from "../../core/store/sqlite-store.ts";
 import type { OpenReport } from "../../core/store/store-outcomes.ts";
 import type { Database } from "../../wasm/database.ts";
 import { guarded, openReader, openWriter, settleWriter } from "../data/database-files.ts";
-import { recordOwnSite } from "../data/own-sites.ts";
-import { circumstancesOf, newSite, previousSite, recordStart } from "../data/site-identity.ts";
+import { ownSitesOf, recordOwnSites } from "../data/own-sites.ts";
+import {
+  circumstancesOf,
+  newSite,
+  nextIncarnation,
+  previousSite,
+  recordStart,
+} from "../data/site-identity.ts";
 import { sha256 } from "../host/sha256.ts";
 import type { WallClock } from "../host/wall-clock.ts";
 import { LiveStore } from "../live/live-store.ts";
 import { addClockFunctions } from "../sql/functions.ts";
 import { exitCodes, StartFailure } from "../start-failure.ts";
+import { isFull, StartRecord } from "./start-record.ts";
 import type { StoreThreadOptions } from "./store-thread-options.ts";
 
 export interface OpenedStore {
@@ -37,6 +48,7 @@ export interface OpenedStore {
   readonly ownSites: ReadonlySet<Site>;
   /** Which start of this database it is, from 1. */
   readonly incarnation: number;
+  readonly start: StartRecord;
   readonly liveStore: LiveStore;
   /** The time that the clock functions of SQL tell, ms since 1970. */
   readonly hlcMs: () => number;
@@ -54,23 +66,35 @@ export function openStore(options: StoreThreadOptions, wallClock: WallClock): Op
     if ("newBecause" in previous) log.info("new site", { site, because: previous.newBecause });
     const clock = new HlcClock(site, header.kind === "patina" ? header.hlc : hlcZero);
     const digester = new Digester(sha256, options.digestKey);
-    const opened = guarded(databasePath, () =>
-      SqliteStore.open({ writer, schema, digester, clock, nowMs: wallClock.nowMs() }),
-    );
+    const parts = { writer, schema, digester, clock, nowMs: wallClock.nowMs() };
+    const opened = guarded(databasePath, () => openWithRoomThereIs(parts));
     if (opened.kind === "refused") throw refusal(opened, databasePath);
     settleWriter(writer, databasePath, options.durability);
-    // If only one of the two is written, the next start takes a new site, which is harmless.
-    const nonce = options.renewNonce();
-    const { incarnation, ownSites } = guarded(databasePath, () => {
-      writer.exec("BEGIN IMMEDIATE");
-      const incarnation = recordStart(writer, circumstances(), nonce);
-      const ownSites = recordOwnSite(writer, options.publicKey, site);
-      writer.exec("COMMIT");
-      return { incarnation, ownSites };
-    });
     const liveStore = guarded(databasePath, () => new LiveStore(writer));
+    const incarnation = nextIncarnation(writer);
+    const ownSites = ownSitesOf(writer, options.publicKey, site);
     // What readers were told may be ahead of another file, and of one that lost its last commits.
-    if ("newBecause" in previous) liveStore.clear();
+    const isOtherFile = "newBecause" in previous;
+    const start = guarded(
+      databasePath,
+      () =>
+        new StartRecord({
+          store: opened.store,
+          nonce: options.nonce,
+          renewNonce: options.renewNonce,
+          putNonceBack: (nonce) => options.putNonceBack?.(nonce),
+          write: (nonce) => {
+            recordStart(writer, circumstances(), nonce);
+            recordOwnSites(writer, options.publicKey, ownSites);
+            if (isOtherFile) liveStore.clear();
+          },
+        }),
+    );
+    if (start.why !== undefined) {
+      log.error("the disk is full: what is here is served, and nothing can be written");
+      liveStore.before = () => start.ensureWritten();
+      if (isOtherFile) liveStore.disown();
+    }
     const reader = openReader(databasePath, vfs);
     const hlcMs = () => clock.read(wallClock.nowMs()).ms;
     for (const database of [writer, reader]) addClockFunctions(database, hlcMs);
@@ -85,12 +109,29 @@ export function openStore(options: StoreThreadOptions, wallClock: WallClock): Op
       site,
       ownSites,
       incarnation,
+      start,
       liveStore,
       hlcMs,
     };
   } catch (error) {
     writer.close();
     throw error;
+  }
+}
+
+/** On a full disk nothing is written, once what is in the WAL was copied in vain to make room there. */
+function openWithRoomThereIs(parts: SqliteStoreOptions): StoreOpened {
+  try {
+    return SqliteStore.open(parts);
+  } catch (error) {
+    if (!isFull(error)) throw error;
+  }
+  try {
+    parts.writer.exec("PRAGMA wal_checkpoint(RESTART)");
+    return SqliteStore.open(parts);
+  } catch (error) {
+    if (!isFull(error)) throw error;
+    return SqliteStore.openUnwritten(parts);
   }
 }
 

@@ -7,9 +7,10 @@
 import type { Site } from "../../core/clock/stamp.ts";
 import { hlcToText } from "../../core/clock/stamp.ts";
 import type { Replica } from "../../core/store/replica.ts";
+import type { ReplicaStatus } from "../../core/store/replica-status.ts";
 import type { SqliteStore } from "../../core/store/sqlite-store.ts";
 import type { Database } from "../../wasm/database.ts";
-import type { HealthReport } from "../api/store-service.ts";
+import { type HealthReport, healthProblem, noLagText } from "../api/store-service.ts";
 import type { AdoptionChore } from "../chores/adoption-chore.ts";
 import type { ScrubChore } from "../chores/scrub-chore.ts";
 import type { VacuumChore } from "../chores/vacuum-chore.ts";
@@ -18,6 +19,7 @@ import type { ReaderPool } from "../readers/reader-pool.ts";
 import type { WalUpkeep } from "../wal/wal-upkeep.ts";
 import type { MembersTable } from "./members-table.ts";
 import type { Readiness } from "./readiness.ts";
+import type { StartRecord } from "./start-record.ts";
 import type { StoreThreadOptions } from "./store-thread-options.ts";
 import type { StoreTurns } from "./store-turns.ts";
 import type { TurnMeter } from "./turn-meter.ts";
@@ -26,6 +28,7 @@ export interface StoreStatusParts {
   readonly options: StoreThreadOptions;
   readonly site: Site;
   readonly incarnation: number;
+  readonly start: StartRecord;
   /** Ms since 1970. */
   readonly startedMs: number;
   readonly reader: Database;
@@ -51,14 +54,18 @@ export class StoreStatus {
   }
 
   async health(): Promise<HealthReport> {
-    const { options, replica, members, turns, readiness } = this.#parts;
-    const bodiesElsewhere = await options.bodiesWaiting();
-    const status = replica.status();
+    const bodiesElsewhere = await this.#parts.options.bodiesWaiting();
+    return this.#health(this.#parts.replica.status(), bodiesElsewhere);
+  }
+
+  #health(status: ReplicaStatus, bodiesElsewhere: number): HealthReport {
+    const { members, turns, readiness } = this.#parts;
     return {
       members: members.countAlive(),
       queueSize: turns.bodiesWaiting + bodiesElsewhere,
       p99LagSeconds: status.lagMs.samples === 0 ? undefined : status.lagMs.p99 / 1000,
       ready: readiness.isReady(),
+      storeError: this.#parts.start.why ?? status.storeError,
     };
   }
 
@@ -80,6 +87,7 @@ export class StoreStatus {
       uptime_ms: Date.now() - this.#parts.startedMs,
       stands_alone: standsAlone,
       ready: readiness.isReady(),
+      health: this.#healthText(status),
       members_alive: members.countAlive(),
       agreed_ms: agreements?.agoMs() ?? null,
       agreed: this.#agreed(),
@@ -92,7 +100,7 @@ export class StoreStatus {
       clock: snakeCased(status.clock),
       drift_warnings: status.driftWarnings,
       conflicts: status.conflicts,
-      store_error: status.storeError ?? null,
+      store_error: this.#parts.start.why ?? status.storeError ?? null,
       tables: {
         replicated: tables.filter((table) => table.replicated).map((table) => table.name),
         local: tables.filter((table) => !table.replicated).map((table) => table.name),
@@ -111,6 +119,13 @@ export class StoreStatus {
       rss_bytes: process.memoryUsage.rss(),
       longest_turns_ms: this.#parts.meter.longest(),
     };
+  }
+
+  /** What `/v1/health` says without thresholds, and what it means where nobody else writes. */
+  #healthText(status: ReplicaStatus): string {
+    const problem = healthProblem(this.#health(status, 0));
+    if (problem !== noLagText) return problem ?? "ok";
+    return `${problem}: no change of another host has come since the start; go by "ready"`;
   }
 
   /** By peer, the latest first. */

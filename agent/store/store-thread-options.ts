@@ -39,7 +39,9 @@ export interface StoreThreadOptions {
   readonly scrubRowsPerSecond?: number;
   /** The data directory's nonce before this start, and what renews it. It needn't be on the disk at once. */
   readonly nonce: string;
-  readonly renewNonce: () => string;
+  readonly renewNonce: (atOnce: boolean) => string;
+  /** Writes the one from before again; left out where nothing is written. */
+  readonly putNonceBack?: (nonce: string) => void;
   /** Without a net thread this node is alone, and says so in `patina_members` itself. */
   readonly standsAlone: boolean;
   /** When this node was last identical with its peers. */

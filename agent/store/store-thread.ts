@@ -25,6 +25,7 @@ import type { CommitResult, OpenReport } from "../../core/store/store-outcomes.t
 import { FileVfs } from "../../wasm/vfs/file.ts";
 import { AdoptionChore } from "../chores/adoption-chore.ts";
 import { Chores } from "../chores/chores.ts";
+import { RetryChore } from "../chores/retry-chore.ts";
 import { ScrubChore } from "../chores/scrub-chore.ts";
 import { VacuumChore } from "../chores/vacuum-chore.ts";
 import { recordStop } from "../data/site-identity.ts";
@@ -90,7 +91,7 @@ export class StoreThread {
     const startedMs = this.#startedMs;
 
     const opened = openStore(options, clock);
-    const { writer, reader, store, site, incarnation, hlcMs } = opened;
+    const { writer, reader, store, site, incarnation, start, hlcMs } = opened;
     this.#opened = opened;
     this.site = site;
     this.incarnation = incarnation;
@@ -105,7 +106,6 @@ export class StoreThread {
 
     this.#members = new MembersTable({
       writer,
-      reader,
       publicKey: options.publicKey,
       site,
       writeLocalTable: (table, keys, write) => this.service.writeLocalTable(table, keys, write),
@@ -122,8 +122,9 @@ export class StoreThread {
     this.#adoption = this.#createAdoption();
     this.#scrub = this.#createScrub();
     this.#vacuum = new VacuumChore(writer, () => this.#wal.noteWork());
-    const chores = new Chores([this.#adoption, this.#vacuum, this.#scrub], (name, error) =>
-      log.error(`${name} failed, and is tried again`, { why: error.message }),
+    const chores = new Chores(
+      [...this.#createRetries(start.why !== undefined), this.#adoption, this.#vacuum, this.#scrub],
+      (name, error) => log.error(`${name} failed, and is tried again`, { why: error.message }),
     );
     this.#turns = new StoreTurns({
       replica,
@@ -170,6 +171,7 @@ export class StoreThread {
       options,
       site,
       incarnation,
+      start,
       startedMs,
       reader,
       store,
@@ -305,6 +307,34 @@ export class StoreThread {
       onDone: ({ table, rows, skipped }) =>
         this.#options.log.info("rows taken in", { table, rows, skipped }),
     });
+  }
+
+  /** Of what a full disk has left undone: by a start that wasn't written down, and of what is told of members. */
+  #createRetries(isStartWaiting: boolean): RetryChore[] {
+    const { start } = this.#opened;
+    const members = new RetryChore(
+      "patina_members",
+      () => this.#members.isBehind,
+      () => {
+        if (this.#members.writeWaiting() !== undefined) return false;
+        this.#wal.noteWork();
+        return true;
+      },
+    );
+    if (!isStartWaiting) return [members];
+    let isWaiting = true;
+    const writeStart = (): boolean => {
+      try {
+        start.ensureWritten();
+      } catch {
+        return false;
+      }
+      isWaiting = false;
+      this.#options.log.info("there is room on the disk again");
+      this.#wal.noteWork();
+      return true;
+    };
+    return [new RetryChore("the start", () => isWaiting, writeStart), members];
   }
 
   #createScrub(): ScrubChore {

@@ -14,6 +14,8 @@ const toldMax = 10;
 export class AlarmLimit {
   #windowEndsMs = Number.NEGATIVE_INFINITY;
   readonly #told = new Set<string>();
+  /** In this window. */
+  #toldCount = 0;
   #untold = 0;
 
   /**
@@ -25,15 +27,22 @@ export class AlarmLimit {
     if (elapsedMs >= this.#windowEndsMs) {
       this.#windowEndsMs = elapsedMs + windowMs;
       this.#told.clear();
+      this.#toldCount = 0;
     }
     const key = `${alarm} ${peer}`;
-    if (this.#told.has(key) || this.#told.size >= toldMax) {
+    if (this.#told.has(key) || this.#toldCount >= toldMax) {
       this.#untold++;
       return undefined;
     }
     this.#told.add(key);
+    this.#toldCount++;
     const untold = this.#untold;
     this.#untold = 0;
     return untold === 0 ? text : `${text} (and ${untold} alarms before it that were not told)`;
+  }
+
+  /** What was told isn't so any more: should it be so again, that is news. */
+  isOver(alarm: string, peer: PeerId): void {
+    this.#told.delete(`${alarm} ${peer}`);
   }
 }

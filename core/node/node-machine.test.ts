@@ -195,6 +195,31 @@ describe("hello", () => {
     );
     expect(a.closed()).toEqual([]);
   });
+
+  test("schemas are judged again whenever one side has got another", () => {
+    const a = new Bench("a");
+    a.start(1);
+    const b = a.meet("b");
+    const schema = [{ table: "t", columns: [] }];
+    const alarms = () => a.effects.filter((effect) => effect.kind === "alarm").length;
+    const reloaded = (own: typeof schema, starting = false) =>
+      a.reply({ kind: "identity", site: site(1), schema: own, starting });
+    const heard = (theirs: typeof schema) => a.receive(b, helloOf("b", { schema: theirs }));
+    // The own one is another now, and then theirs is the same.
+    reloaded(schema);
+    expect(alarms()).toBe(1);
+    heard(schema);
+    expect(alarms()).toBe(0);
+    // What is news isn't held back because it was told within the minute.
+    heard([]);
+    expect(alarms()).toBe(1);
+    // What differs as before isn't.
+    heard([]);
+    reloaded(schema, true);
+    expect(alarms()).toBe(0);
+    reloaded([]);
+    expect(alarms()).toBe(0);
+  });
 });
 
 test("two hosts with one key are an alarm, a node with a new database is none", () => {

@@ -27,7 +27,7 @@ import {
   farewellNeighbours,
   laneOfFrame,
 } from "../change/frame.ts";
-import { decodeHello, encodeHello, type Hello } from "../change/hello.ts";
+import { decodeHello, encodeHello, type Hello, type TableShape } from "../change/hello.ts";
 import { type Hlc, hlcZero } from "../clock/stamp.ts";
 import { AlarmLimit } from "./alarms.ts";
 import { Answers } from "./answers.ts";
@@ -343,6 +343,7 @@ export class NodeMachine {
     peer.clockSeen(hello.now.ms, this.#nowMs);
     this.#members.joined(identityOf(peer.id, hello), this.#elapsedMs, this.#nowMs);
     if (before === undefined) this.#judgeHello(peer, hello);
+    else if (!isSameSchema(before.schema, hello.schema)) this.#judgeSchema(peer, hello);
     if (!wasReady && peer.isReady) this.#ready(peer);
     // The peer's index is built now.
     else if (before?.starting === true && !hello.starting) this.#repair.peerReady();
@@ -357,10 +358,17 @@ export class NodeMachine {
       const text = `two hosts have the key of ${hello.name}: give one of them a node.key of its own`;
       this.#alarm("key-taken", peer, text);
     }
-    const own = JSON.stringify(this.#identity?.schema);
-    if (this.#identity !== undefined && JSON.stringify(hello.schema) !== own) {
-      this.#alarm("schema-differs", peer, `${hello.name} has another schema than this node`);
+    this.#judgeSchema(peer, hello);
+  }
+
+  /** At the first hello, and whenever one of the two has got another schema. */
+  #judgeSchema(peer: Peer, hello: Hello): void {
+    if (this.#identity === undefined) return;
+    if (isSameSchema(hello.schema, this.#identity.schema)) {
+      this.#alarms.isOver("schema-differs", peer.id);
+      return;
     }
+    this.#alarm("schema-differs", peer, `${hello.name} has another schema than this node`);
   }
 
   /** Both hellos are through. */
@@ -594,7 +602,8 @@ export class NodeMachine {
   }
 
   #identified(identity: Identity): void {
-    const isFirst = this.#identity === undefined;
+    const before = this.#identity;
+    const isFirst = before === undefined;
     this.#identity = identity;
     if (isFirst) {
       this.#selfSinceMs = Math.floor(this.#nowMs);
@@ -602,7 +611,12 @@ export class NodeMachine {
     }
     for (const peer of this.#peers.values()) {
       // Judged only now that the own schema is known.
-      if (isFirst && peer.hello !== undefined) this.#judgeHello(peer, peer.hello);
+      if (peer.hello !== undefined) {
+        if (isFirst) this.#judgeHello(peer, peer.hello);
+        else if (!isSameSchema(before.schema, identity.schema)) {
+          this.#judgeSchema(peer, peer.hello);
+        }
+      }
       this.#greet(peer);
     }
     this.#recent.storeReported();
@@ -708,4 +722,8 @@ export class NodeMachine {
 function identityOf(key: PeerId, hello: Hello): MemberIdentity {
   const { name, region, zone, incarnation, site } = hello;
   return { key, name, region, zone, incarnation, site };
+}
+
+function isSameSchema(one: readonly TableShape[], other: readonly TableShape[]): boolean {
+  return JSON.stringify(one) === JSON.stringify(other);
 }

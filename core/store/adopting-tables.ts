@@ -22,6 +22,11 @@ export class AdoptingTables {
     return namesFromText(readState(this.#database, "adopting"));
   }
 
+  /** Goes on with those that the file names and `isKnown`; nothing is written. */
+  takeUp(isKnown: (name: string) => boolean): void {
+    this.names = new Set(this.read().filter(isKnown));
+  }
+
   /** Writes the names, in the transaction that is open or in one of its own. */
   set(names: readonly string[]): void {
     writeState(this.#database, "adopting", namesToText(names));

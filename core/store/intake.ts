@@ -176,10 +176,13 @@ export class Intake {
   }
 
   /**
-   * Counts rows and clocks that don't belong together. Clocks whose row is gone go too: they would be
-   * taken for those of the row that gets its rowid next.
+   * Counts rows and clocks that don't belong together. Clocks whose row is gone go too, unless nothing may be written:
+   * they would be taken for those of the row that gets its rowid next.
    */
-  check(adopting: ReadonlySet<string>): {
+  check(
+    adopting: ReadonlySet<string>,
+    mayWrite = true,
+  ): {
     readonly clocksWithoutRows: number;
     readonly rowsWithoutClocks: number;
   } {
@@ -191,7 +194,7 @@ export class Intake {
       // A row that is to be taken in will get its clocks.
       if (!adopting.has(table.name)) rowsWithoutClocks += table.countRows() - matched;
       clocksWithoutRows += clocks - matched;
-      if (clocks !== matched) table.removeStrayClocks();
+      if (clocks !== matched && mayWrite) table.removeStrayClocks();
     }
     return { clocksWithoutRows, rowsWithoutClocks };
   }

@@ -12,7 +12,8 @@
  *   of the log is ever brought to a row that got its rowid later.
  * - They go home in slices, a transaction each, after commits that added to them, twice as many as were added. A slice that
  *   fails does no harm: the log has them until all are home.
- * - A start brings home what the log has ({@link bringLoggedClocksHome}), before anything else is read.
+ * - A start brings home what the log has ({@link bringLoggedClocksHome}), before anything else is read; where it can't
+ *   write (a full disk), it takes it up as it is ({@link LateClocks.takeUp}).
  *
  * The file's version is 2 while there may be something in the log: an older patina wouldn't look there. An orderly stop
  * brings all home.
@@ -88,7 +89,7 @@ export class LateClocks {
   /** Added since the last slice. */
   #debt = 0;
 
-  /** The log is empty. */
+  /** The log is empty, or {@link takeUp} comes before anything else. */
   constructor(database: SqlDatabase, limits: LateLimits) {
     this.#database = database;
     this.#limits = limits;
@@ -96,6 +97,29 @@ export class LateClocks {
     this.#remove = database.prepare("DELETE FROM patina_late_clocks WHERE seq <= ?");
     this.#begin = database.prepare("BEGIN");
     this.#commit = database.prepare("COMMIT");
+  }
+
+  /**
+   * Takes up what a process that was killed left in the log, and writes nothing.
+   *
+   * @returns log rows that are lost, as {@link LoggedClocksHome} has them
+   */
+  takeUp(): number {
+    const logged = this.#database.all(
+      "SELECT clocks, seq FROM patina_late_clocks ORDER BY seq DESC",
+    );
+    if (logged.length === 0) return 0;
+    const found = readClockLog(logged.map(([clocks]) => clocks));
+    for (const [name, clocks] of found.tables) {
+      if (hasTable(this.#database, clockTableName(name))) this.of(name).takeUp(clocks);
+    }
+    this.#written = Number(logged[0]?.[1]);
+    this.#kept = this.#written;
+    this.#isMarked = true;
+    this.#wasMarked = true;
+    for (const { waiting } of this.#tables.values()) this.#waitingRows += waiting;
+    for (const [clocks] of logged) this.#logBytes += (clocks as Uint8Array).length;
+    return logged.length - found.rows;
   }
 
   /** Those of a table. It is the same whatever becomes of the schema: replicated tables stay. */

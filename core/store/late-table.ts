@@ -82,6 +82,11 @@ export class LateTable {
     return false;
   }
 
+  /** What the log says of rows already. */
+  takeUp(logged: ReadonlyMap<number, Uint8Array | null>): void {
+    for (const [rowid, clock] of logged) this.#young.set(rowid, clock);
+  }
+
   /** The transaction was committed. */
   keep(): void {
     for (const [rowid, clock] of this.#fresh) this.#young.set(rowid, clock);

@@ -52,17 +52,19 @@ export class Scrubber {
         held === undefined ||
         !isLive(held.clock) ||
         held.cells.some((cell) => cell.column === column);
-      if (isHealed) {
-        const where = "tbl = ? AND key = ? AND col = ?";
-        this.#parts.database.run(
-          `DELETE FROM patina_damaged WHERE ${where}`,
-          table,
-          key,
-          column ?? null,
-        );
-      } else cells.push({ table, key, column: String(column), foundMs: Number(foundMs) });
+      if (isHealed) this.#forgetDamaged(table, key, column ?? null);
+      else cells.push({ table, key, column: String(column), foundMs: Number(foundMs) });
     }
     return cells;
+  }
+
+  #forgetDamaged(table: string, key: Uint8Array, column: SqlValue): void {
+    const where = "tbl = ? AND key = ? AND col = ?";
+    try {
+      this.#parts.database.run(`DELETE FROM patina_damaged WHERE ${where}`, table, key, column);
+    } catch {
+      // A full disk: it is found again. Who asks wants to know what is damaged, also then.
+    }
   }
 
   #damagedColumns({ table, key }: RowRef): string[] {
@@ -115,16 +117,24 @@ export class Scrubber {
     );
   }
 
+  /** The file's hashes are of this digest key. */
+  get isHashed(): boolean {
+    return readState(this.#parts.database, "digest_key") === this.#digestKeyName();
+  }
+
+  #digestKeyName(): string {
+    const { high, low } = this.#parts.digester.valueHash("patina digest key");
+    return `${high} ${low}`;
+  }
+
   /**
    * Hashes all values anew when the digest key is another than the one that the file's hashes are of.
    * Under the wrong key every cell would seem damaged, and no digest equal.
    */
   rehash(): number {
-    const { high, low } = this.#parts.digester.valueHash("patina digest key");
-    const name = `${high} ${low}`;
+    if (this.isHashed) return 0;
     const known = readState(this.#parts.database, "digest_key");
-    if (known === name) return 0;
-    writeState(this.#parts.database, "digest_key", name);
+    writeState(this.#parts.database, "digest_key", this.#digestKeyName());
     if (known === undefined) return 0;
     let count = 0;
     let position: ScanPosition | undefined;

@@ -98,6 +98,8 @@ export class SqliteStore implements RowStore {
   #intake!: Intake;
   #merger!: Merger;
   #scrubber!: Scrubber;
+  /** Of an open that couldn't write: the site becomes another. Undefined: nothing is owed. */
+  #owed: { readonly isNewSite: boolean } | undefined;
 
   private constructor(options: SqliteStoreOptions, version: number, storedHlc: Hlc) {
     const { writer, schema, digester, clock } = options;
@@ -200,6 +202,82 @@ export class SqliteStore implements RowStore {
       if (!writer.autocommit) writer.exec("ROLLBACK");
       throw error;
     }
+  }
+
+  /**
+   * Opens a database as {@link open} does where nothing can be written (a full disk): what there is can be read. No
+   * transaction may begin before {@link settle} has succeeded: {@link holdBack} sees to that.
+   *
+   * Refused if more would have to be written than how it was opened.
+   */
+  static openUnwritten(options: SqliteStoreOptions): StoreOpened {
+    const { writer, schema, clock } = options;
+    const refused = (what: string): StoreOpened => {
+      return { kind: "refused", why: `the disk is full, and ${what}`, problems: [] };
+    };
+    const header = readFileHeader(writer);
+    if (header.kind === "refused") return { ...header, problems: [] };
+    if (header.kind !== "patina") return refused("the database has to be made");
+    const plan = planSchema(writer, schema);
+    if (plan.kind === "refused") return refusedSchema(plan.problems);
+    if (plan.statements.length + plan.adopted.length > 0) {
+      return refused("the schema has to be changed");
+    }
+    writer.exec("PRAGMA foreign_keys = OFF");
+    writer.exec("PRAGMA ignore_check_constraints = ON");
+    clock.observe(header.hlc);
+    const isSameSite = header.site === clock.site;
+    const store = new SqliteStore(options, isSameSite ? header.version : 0, header.hlc);
+    if (!store.#scrubber.isHashed) return refused("values have to be hashed anew");
+    const lateClocksLost = store.#late.takeUp();
+    store.#adopting.takeUp((name) => store.#parts.tables.has(name));
+    const check = store.#intake.check(store.adopting, false);
+    store.#owed = { isNewSite: !isSameSite };
+    writer.onPreupdate((change) => store.#local.note(change));
+    const report: OpenReport = {
+      created: false,
+      statements: [],
+      adoptedRows: 0,
+      surfacedRows: 0,
+      ...check,
+      rehashedRows: 0,
+      lateClocksLost,
+    };
+    return { kind: "opened", store, report };
+  }
+
+  /**
+   * Writes what an open that couldn't write owes, and what `more` writes, in one transaction. Throws what SQLite and
+   * `more` throw; then it is still owed.
+   */
+  settle(more: () => void): void {
+    assert(!this.#isBusy, "nothing is settled inside another transaction");
+    const { before } = this.#transaction;
+    const owed = this.#owed;
+    this.#transaction.before = undefined;
+    try {
+      this.#transaction.begin();
+      if (owed !== undefined) {
+        if (owed.isNewSite) {
+          writeState(this.#writer, "site", siteToBytes(this.#clock.site));
+          writeState(this.#writer, "version", 0);
+        }
+        this.#keptClock.write(this.#clock.last);
+        this.#intake.check(this.adopting);
+      }
+      more();
+      this.#transaction.commit();
+      this.#owed = undefined;
+    } catch (error) {
+      this.#transaction.rollback();
+      this.#transaction.before = before;
+      throw error;
+    }
+  }
+
+  /** No transaction begins before `before` lets it: it calls {@link settle}, and throws what that throws. */
+  holdBack(before: () => void): void {
+    this.#transaction.before = before;
   }
 
   get schema(): PlannedSchema {

@@ -25,6 +25,8 @@ export class StoreTransaction {
   isMerging = false;
   /** Told of local commits and merges. */
   watcher: CommitWatcher | undefined;
+  /** Called before each transaction; what it throws keeps it from beginning. */
+  before: (() => void) | undefined;
   readonly #database: SqlDatabase;
   readonly #ordinals: StoredOrdinals;
   readonly #keptClock: KeptClock;
@@ -63,18 +65,21 @@ export class StoreTransaction {
 
   /** A transaction that writes clocks in ways of its own. */
   begin(): void {
+    this.before?.();
     this.#recentClocks.forgetAll();
     runOnce(this.#begin);
   }
 
   /** One that ends with {@link commitRows}, and keeps the recent clocks itself. */
   beginMerge(): void {
+    this.before?.();
     runOnce(this.#begin);
     this.isMerging = true;
   }
 
   /** One that ends with {@link commitRows}. */
   beginImmediate(): void {
+    this.before?.();
     runOnce(this.#beginImmediate);
   }
 

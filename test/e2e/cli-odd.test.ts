@@ -38,6 +38,8 @@ describe("what is printed", () => {
       ["query", "SELECT 1"],
       ["query", "--json", "SELECT 1"],
       ["watch", "SELECT * FROM t"],
+      ["--version"],
+      ["agent", "--help"],
     ]) {
       const full = openSync("/dev/full", "w");
       const child = Bun.spawn([...patinaCommand, ...args, "--socket", agent.socket], {

@@ -67,6 +67,7 @@ testIf(
     b = await start("b", `port = ${port}\nact_as_bootstrap = true\n`);
     a = await start("a", "");
     const [mine, theirs] = [new PatinaClient(a.socket), new PatinaClient(b.socket)];
+    const status = async () => JSON.parse(await mine.get("/v1/status"));
     const count = async (client: PatinaClient) =>
       Number((await client.query("SELECT count(*) FROM t")).rows[0]?.[0]);
     await theirs.transact(
@@ -89,13 +90,46 @@ testIf(
       "UPDATE t SET n = 7 WHERE id = 'r7'",
     );
     await eventually("a says that it can't write", async () => {
-      return JSON.parse(await mine.get("/v1/status")).store_error !== null;
+      return (await status()).store_error !== null;
     });
-    expect(JSON.parse(await mine.get("/v1/status")).store_error).toContain("full");
+    expect((await status()).store_error).toContain("full");
     expect(await count(mine)).toBe(500);
     expect((await mine.query("SELECT n FROM t WHERE id = 'r7'")).rows).toEqual([[0]]);
 
+    // Its host needs discovery after a crash as well: it starts, serves reads, and says what is wrong.
+    await a.kill();
     rmSync(ballast);
+    fill(ballast);
+    a = await start("a", "");
+    expect(a.log()).toContain("the disk is full: what is here is served");
+    expect(await count(mine)).toBe(500);
+    const notWritten = "the start isn't written down";
+    expect((await status()).store_error).toContain(notWritten);
+    const small = "INSERT INTO t VALUES ('small', NULL, 1)";
+    const smallRefused = (await mine.transact(small).catch((error) => error)) as ApiFailure;
+    expect([smallRefused.status, smallRefused.message]).toEqual([
+      500,
+      expect.stringContaining("disk is full"),
+    ]);
+    const health = await fetch("http://patina/v1/health", { unix: a.socket });
+    expect([health.status, await health.text()]).toEqual([
+      503,
+      expect.stringContaining(notWritten),
+    ]);
+    // What it can't write of its members ends it as little.
+    await eventually("a has heard of b", async () => (await status()).members_alive === 2);
+    await b.kill();
+    await eventually("a has noticed that b went", async () => (await status()).members_alive === 1);
+    b = await start("b", `port = ${port}\nact_as_bootstrap = true\n`);
+
+    rmSync(ballast);
+    const members = "SELECT count(*) FROM patina_members WHERE state = 'ALIVE'";
+    await eventually("patina_members is right again", async () => {
+      return (await mine.query(members)).rows[0]?.[0] === 2;
+    });
+    await eventually("a tells that there is room", async () =>
+      a.log().includes("there is room on the disk again"),
+    );
     await eventually("a has everything", async () => (await count(mine)) === 800);
     expect(await mine.transact(large)).toMatchObject({ rowsAffected: [1] });
     await eventually("both are the same", async () => {
