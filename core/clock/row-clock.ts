@@ -19,21 +19,24 @@ export interface RowClock extends Stamp {
   readonly cl: number;
 }
 
-/** Bounds what a peer may send; no row is inserted and deleted two billion times. */
+/** Even. Bounds what a peer may send; no row is inserted and deleted two billion times. */
 export const causalLengthMax: number = 2 ** 31;
 
 export function isLive(clock: RowClock): boolean {
   return clock.cl % 2 === 1;
 }
 
-/** The causal length after an insert: the next odd number. */
+/**
+ * The causal length after an insert: the next odd number. At the limit, which only a peer that makes numbers up can
+ * have come to, the last odd one: the stamp is later, so nobody compares the lengths.
+ */
 export function lengthAfterInsert(cl: number): number {
-  return cl + (cl % 2 === 0 ? 1 : 2);
+  return Math.min(cl + (cl % 2 === 0 ? 1 : 2), causalLengthMax - 1);
 }
 
-/** The causal length after a delete of a live row: the next even number. */
+/** The causal length after a delete of a live row: the next even number, the limit at most. */
 export function lengthAfterDelete(cl: number): number {
-  return cl + (cl % 2 === 1 ? 1 : 2);
+  return Math.min(cl + (cl % 2 === 1 ? 1 : 2), causalLengthMax);
 }
 
 export function compareRowClocks(a: RowClock, b: RowClock): number {

@@ -33,6 +33,10 @@ interface Stream extends TreeNodes {
 
 /** Row ids in one question to the store. */
 const idsPerQuestion = 256;
+/** Of rows that one question is meant to bring: they come without a pause, whether the peer takes them or not. */
+const questionBytes = 8 * 1024 * 1024;
+/** Of a row, until one was sent. */
+const rowBytesFirst = 16 * 1024;
 /** Rows that one list may be of. */
 const listedMax = 200_000;
 /** Questions of one peer that may wait. */
@@ -44,6 +48,8 @@ export class Answers {
   readonly #serves = new Map<PeerId, Fifo<Serve>>();
   /** Peers for which a question is open. */
   readonly #serving = new Set<PeerId>();
+  /** About how many a row has, as last seen. */
+  #rowBytes = rowBytesFirst;
   /** Set by the repair part while this node fetches most of what it should have. */
   isCatchingUp = false;
 
@@ -170,8 +176,7 @@ export class Answers {
 
   fetch(peer: Peer, frame: FrameOf<"fetch">): void {
     const { exchange, what } = frame;
-    const waiting = this.#serves.get(peer.id)?.length ?? 0;
-    if (this.#world.isStuck() || waiting >= this.#world.tuning.servesMax) {
+    if (this.#world.isStuck() || this.#serveCount(peer) >= this.#world.tuning.servesMax) {
       this.#busy(peer, exchange);
       return;
     }
@@ -181,8 +186,7 @@ export class Answers {
 
   stream(peer: Peer, frame: FrameOf<"stream">): void {
     const { exchange, level, nodes, cursor, credit } = frame;
-    const waiting = this.#serves.get(peer.id)?.length ?? 0;
-    if (this.#world.isStuck() || waiting >= this.#world.tuning.servesMax) {
+    if (this.#world.isStuck() || this.#serveCount(peer) >= this.#world.tuning.servesMax) {
       this.#busy(peer, exchange);
       return;
     }
@@ -190,11 +194,15 @@ export class Answers {
     this.#add(peer, { exchange, ids: [], range: undefined, stream });
   }
 
-  /** Sends rows that a comparison showed the peer to lack. */
+  /** Sends rows that a comparison showed the peer to lack; none while it hasn't taken what it was sent before. */
   offer(peer: Peer, ids: readonly RowId[]): void {
-    if (ids.length === 0) return;
+    if (ids.length === 0 || this.#serveCount(peer) >= this.#world.tuning.servesMax) return;
     this.#world.counters.rowsOffered += ids.length;
     this.#add(peer, { exchange: unasked, ids, range: undefined });
+  }
+
+  #serveCount(peer: Peer): number {
+    return this.#serves.get(peer.id)?.length ?? 0;
   }
 
   #add(peer: Peer, serve: Serve): void {
@@ -217,39 +225,31 @@ export class Answers {
       this.#serveStream(peer, serve, serve.stream);
       return;
     }
-    const { range } = serve;
-    let isLast: boolean;
-    let question: QuestionAsked;
-    if (range === undefined) {
-      const ids = serve.ids.slice(0, idsPerQuestion);
-      serve.ids = serve.ids.slice(idsPerQuestion);
-      isLast = serve.ids.length === 0;
-      question = { kind: "rows", ids };
-    } else {
-      const { level, nodes } = range;
-      const count = this.#nodesPerQuestion(level);
-      serve.range = { level, nodes: nodes.slice(count) };
-      isLast = nodes.length <= count;
-      question = { kind: "range-rows", level, nodes: nodes.slice(0, count) };
-    }
+    const { question, rows, isLast } = this.#nextQuestion(serve);
     if (isLast) serves.shift();
     this.#serving.add(peer.id);
+    let bytes = 0;
+    let isOver = false;
     this.#world.ask(
       question,
       (answer) => {
         const isEnd = answer.kind !== "rows" || answer.last;
         if (isEnd) this.#serving.delete(peer.id);
-        if (this.#world.readyPeer(peer.id) !== peer) return;
-        if (answer.kind === "rows") {
+        if (this.#isReplaced(peer)) return;
+        if (answer.kind === "rows" && !isOver) {
+          bytes += answer.block.length;
+          if (answer.last) this.#noteRowBytes(bytes / Math.max(1, rows));
           // An empty block ends a fetch for which nothing is held.
-          this.#world.send(peer, {
+          const isSent = this.#world.send(peer, {
             kind: "rows",
             exchange: serve.exchange,
             last: answer.last && isLast,
             horizon: this.#world.horizon,
             block: answer.block,
           });
-        } else if (answer.kind === "unavailable") {
+          isOver = !isSent;
+        } else if (answer.kind === "unavailable") isOver = true;
+        if (isOver && isEnd) {
           if (!isLast && serves.first === serve) serves.shift();
           if (serve.exchange !== unasked) this.#busy(peer, serve.exchange);
         }
@@ -257,6 +257,46 @@ export class Answers {
       },
       peer.id,
     );
+  }
+
+  /** Takes the next rows out of a fetch: as many as make some MB, as far as is known. */
+  #nextQuestion(serve: Serve): {
+    readonly question: QuestionAsked;
+    readonly rows: number;
+    readonly isLast: boolean;
+  } {
+    const { range } = serve;
+    if (range === undefined) {
+      const rows = Math.min(idsPerQuestion, this.#rowsPerQuestion());
+      const ids = serve.ids.slice(0, rows);
+      serve.ids = serve.ids.slice(rows);
+      return { question: { kind: "rows", ids }, rows: ids.length, isLast: serve.ids.length === 0 };
+    }
+    const { level, nodes } = range;
+    const rowsPerNode = this.#rowsPerNode(level);
+    const count = Math.max(1, Math.floor(this.#rowsPerQuestion() / Math.max(1, rowsPerNode)));
+    serve.range = { level, nodes: nodes.slice(count) };
+    const question = { kind: "range-rows", level, nodes: nodes.slice(0, count) } as const;
+    const rows = Math.min(count, nodes.length) * rowsPerNode;
+    return { question, rows, isLast: nodes.length <= count };
+  }
+
+  #rowsPerQuestion(): number {
+    const rows = Math.max(1, Math.floor(questionBytes / this.#rowBytes));
+    return Math.min(rows, this.#world.tuning.rangeRowsMax);
+  }
+
+  /** More are believed at once; fewer only by and by, for one answer may have had no rows. */
+  #noteRowBytes(bytes: number): void {
+    this.#rowBytes = Math.max(bytes, this.#rowBytes / 4, 1);
+  }
+
+  /** The answer is for a stream that has closed. What the peer asked for on its next one may have waited for it. */
+  #isReplaced(peer: Peer): boolean {
+    const current = this.#world.readyPeer(peer.id);
+    if (current === peer) return false;
+    if (current !== undefined) this.#serve(current);
+    return true;
   }
 
   /** One block; the stream leaves the queue with its credit used up or its last row. */
@@ -267,7 +307,7 @@ export class Answers {
       { kind: "stream-rows", level, nodes, cursor },
       (answer) => {
         this.#serving.delete(peer.id);
-        if (this.#world.readyPeer(peer.id) !== peer) return;
+        if (this.#isReplaced(peer)) return;
         const serves = this.#serves.get(peer.id);
         if (serves?.first !== serve) return;
         if (answer.kind !== "streamed") {
@@ -280,7 +320,11 @@ export class Answers {
           const paused = !last && stream.credit <= 0;
           if (last || paused) serves.shift();
           const cursorNext = paused ? stream.cursor : new Uint8Array(0);
-          this.#sendStreamed(peer, serve.exchange, cursorNext, answer.block, { last, paused });
+          const end = { last, paused };
+          if (!this.#sendStreamed(peer, serve.exchange, cursorNext, answer.block, end)) {
+            if (serves.first === serve) serves.shift();
+            this.#busy(peer, serve.exchange);
+          }
         }
         this.#serve(peer);
       },
@@ -294,11 +338,11 @@ export class Answers {
     cursor: Uint8Array,
     block: Uint8Array,
     end: { readonly last: boolean; readonly paused: boolean },
-  ): void {
+  ): boolean {
     const { zstd, horizon } = this.#world;
     const packed = peer.has(featureZstd) ? zstd?.compress(block) : undefined;
     const compressed = packed !== undefined && packed.length < block.length;
-    this.#world.send(peer, {
+    return this.#world.send(peer, {
       kind: "streamed",
       exchange,
       ...end,
@@ -312,17 +356,14 @@ export class Answers {
 
   /** A range may hold the whole database: its nodes are named one by one at a level with fewer rows. */
   #narrow(range: TreeNodes): TreeNodes {
-    let { level, nodes } = range;
-    while (level < 4 && this.#rowsPerNode(level) > this.#world.tuning.rangeRowsMax) {
+    let { level } = range;
+    // Named a thousand times a node would become a thousand times its descendants.
+    let nodes: readonly number[] = [...new Set(range.nodes)];
+    while (level < 4 && this.#rowsPerNode(level) > this.#rowsPerQuestion()) {
       nodes = nodes.flatMap((node) => Array.from({ length: 16 }, (_, child) => node * 16 + child));
       level++;
     }
     return { level, nodes };
-  }
-
-  #nodesPerQuestion(level: number): number {
-    const { rangeRowsMax } = this.#world.tuning;
-    return Math.max(1, Math.floor(rangeRowsMax / Math.max(1, this.#rowsPerNode(level))));
   }
 
   #rowsPerNode(level: number): number {

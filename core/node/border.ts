@@ -102,7 +102,10 @@ export type StoreRequest =
   | {
       readonly kind: "members";
       readonly rows: readonly MemberRow[];
-      /** Keys of nodes that are no neighbours any more: this node sees nothing of them, good or bad. */
+      /**
+       * Keys of nodes whose rows go before the others are written: they are no neighbours any more, so this node sees
+       * nothing of them, good or bad; or they have another name now.
+       */
       readonly parted?: readonly PeerId[];
     }
   /** Clock offsets of the connected peers against the own wall clock, ms: the store judges drift. */

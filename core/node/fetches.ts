@@ -16,10 +16,17 @@ export type FetchWhat = Extract<Frame, { kind: "fetch" }>["what"];
 interface StreamWhat extends TreeNodes {
   /** Where the next request goes on; undefined while one is being answered, or nothing is left. */
   cursor: Uint8Array | undefined;
+  readonly onPaused: (cursor: Uint8Array) => void;
 }
 
 /** Rows and how many changed something; undefined when the peer was busy, silent or gone. */
-export type FetchDone = (applied: Applied | undefined) => void;
+export type FetchDone = (applied: Applied | undefined, isBusy: boolean) => void;
+
+export interface StreamHooks {
+  /** All rows before `cursor` have come: there a stream that breaks off may go on. */
+  readonly onPaused: (cursor: Uint8Array) => void;
+  readonly onDone: FetchDone;
+}
 
 interface Fetch {
   readonly peer: PeerId;
@@ -28,6 +35,8 @@ interface Fetch {
   readonly stream: StreamWhat | undefined;
   /** Elapsed time of the last sign of life. */
   heardMs: number;
+  /** The same of the last row that changed something here. */
+  changedMs: number;
   /** Blocks handed to the store and not applied yet. */
   applying: number;
   applyingBytes: number;
@@ -52,11 +61,11 @@ export class Fetches {
     return this.#open.size;
   }
 
-  /** When the next fetch may have been silent for too long. */
+  /** When the next fetch may have to be given up. */
   deadlineMs(): number {
     let deadline = Number.POSITIVE_INFINITY;
     for (const fetch of this.#open.values()) {
-      if (!fetch.isLast) deadline = Math.min(deadline, this.#silentAtMs(fetch));
+      if (!fetch.isLast) deadline = Math.min(deadline, this.#givenUpAtMs(fetch));
     }
     return deadline;
   }
@@ -67,11 +76,19 @@ export class Fetches {
     this.#world.send(peer, { kind: "fetch", exchange, horizon: this.#world.horizon, what });
   }
 
-  /** Of a peer that has the feature `stream`. Asks for more as long as little waits to be applied. */
-  startStream(peer: Peer, { level, nodes }: TreeNodes, done: FetchDone): void {
+  /**
+   * Of a peer that has the feature `stream`. Asks for more as long as little waits to be applied.
+   *
+   * @param what From `cursor` on; empty: from the beginning.
+   */
+  startStream(
+    peer: Peer,
+    { level, nodes, cursor }: TreeNodes & { readonly cursor: Uint8Array },
+    { onPaused, onDone }: StreamHooks,
+  ): void {
     const exchange = this.#world.nextExchange();
-    const stream = { level, nodes, cursor: new Uint8Array(0) };
-    this.#goOn(exchange, this.#begin(exchange, peer, 2, done, stream));
+    const stream = { level, nodes, cursor, onPaused };
+    this.#goOn(exchange, this.#begin(exchange, peer, 2, onDone, stream));
   }
 
   #begin(
@@ -87,6 +104,7 @@ export class Fetches {
       done,
       stream,
       heardMs: this.#world.elapsedMs,
+      changedMs: this.#world.elapsedMs,
       applying: 0,
       applyingBytes: 0,
       isLast: false,
@@ -144,7 +162,11 @@ export class Fetches {
       return;
     }
     fetch.isLast = frame.last;
-    if (frame.paused && !frame.last) fetch.stream.cursor = frame.cursor;
+    if (frame.paused && !frame.last) {
+      // Of its own: the frame has a megabyte.
+      fetch.stream.cursor = frame.cursor.slice();
+      fetch.stream.onPaused(fetch.stream.cursor);
+    }
     this.#apply(peer, exchange, fetch, block);
     this.#goOn(exchange, fetch);
   }
@@ -161,6 +183,7 @@ export class Fetches {
       else {
         fetch.rows += applied.rows;
         fetch.changed += applied.changed;
+        if (applied.changed > 0) fetch.changedMs = this.#world.elapsedMs;
       }
       if (fetch.isLast && fetch.applying === 0) this.#end(exchange, fetch);
       else if (this.#open.get(exchange) === fetch) this.#goOn(exchange, fetch);
@@ -172,7 +195,7 @@ export class Fetches {
     const fetch = this.#open.get(exchange);
     if (fetch === undefined || fetch.peer !== peer.id) return false;
     fetch.isLossy = true;
-    this.#end(exchange, fetch);
+    this.#end(exchange, fetch, true);
     return true;
   }
 
@@ -184,22 +207,24 @@ export class Fetches {
     }
   }
 
-  /** Gives up what has been silent for too long. */
+  /** Gives up what is silent, or fruitless, for too long. */
   check(): void {
     for (const [exchange, fetch] of this.#open) {
-      if (fetch.isLast || this.#world.elapsedMs < this.#silentAtMs(fetch)) continue;
+      if (fetch.isLast || this.#world.elapsedMs < this.#givenUpAtMs(fetch)) continue;
       fetch.isLossy = true;
       this.#end(exchange, fetch);
     }
   }
 
-  #silentAtMs(fetch: Fetch): number {
-    return fetch.heardMs + this.#world.tuning.scanSilenceMs;
+  /** Silence ends it, and rows that come and come and change nothing. */
+  #givenUpAtMs({ heardMs, changedMs }: Fetch): number {
+    const { scanSilenceMs, fruitlessMs } = this.#world.tuning;
+    return Math.min(heardMs + scanSilenceMs, changedMs + fruitlessMs);
   }
 
-  #end(exchange: number, fetch: Fetch): void {
+  #end(exchange: number, fetch: Fetch, isBusy = false): void {
     if (!this.#open.delete(exchange)) return;
     this.#world.counters.rowsFetched += fetch.rows;
-    fetch.done(fetch.isLossy ? undefined : { rows: fetch.rows, changed: fetch.changed });
+    fetch.done(fetch.isLossy ? undefined : { rows: fetch.rows, changed: fetch.changed }, isBusy);
   }
 }

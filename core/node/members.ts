@@ -42,16 +42,18 @@ interface Member {
   sinceMs: number;
   /** Step of the store's lag, as of the frame format. */
   storeLag: 0 | 1 | 2 | 3;
-  /** The last frame. These four are of the node's elapsed time. */
+  /** The last frame. These five are of the node's elapsed time. */
   heardMs: number;
   suspectMs: number;
   flippedMs: number;
-  isOpen: boolean;
-  /** Wall clock: not down before this. */
+  /** Not down before this. */
   restartingUntilMs: number;
+  isOpen: boolean;
   isLeaving: boolean;
 }
 
+/** Whoever says that it restarts is waited for so long at most. */
+const restartMsMax = 600_000;
 const lagNames = ["ok", "1s", "10s", "60s"] as const;
 /** The most alive first. */
 const liveliness: readonly MemberState[] = ["ALIVE", "SUSPECT", "UNREACHABLE", "DOWN", "GONE"];
@@ -64,6 +66,7 @@ export class Members {
   #deadlineMs = Number.POSITIVE_INFINITY;
   #changed = new Set<PeerId>();
   #parted: PeerId[] = [];
+  #renamed: PeerId[] = [];
 
   /** @param ownName This node's: it has a row of its own. */
   constructor(timings: MemberTimings, ownName: string) {
@@ -104,11 +107,17 @@ export class Members {
       });
       this.#changed.add(key);
     } else {
-      if (member.identity.incarnation !== identity.incarnation) {
+      const { name, incarnation } = member.identity;
+      if (incarnation !== identity.incarnation) {
         this.#changed.add(key);
         member.storeLag = 0;
       }
       member.identity = identity;
+      if (name !== identity.name) {
+        this.#changed.add(key);
+        this.#renamed.push(key);
+        this.#nameLeft(name);
+      }
       member.isOpen = true;
       member.restartingUntilMs = 0;
       member.isLeaving = false;
@@ -141,16 +150,21 @@ export class Members {
     if (!this.#byKey.delete(key)) return;
     this.#changed.delete(key);
     this.#parted.push(key);
-    // Its row goes; a namesake's may take its place.
+    this.#nameLeft(name);
+  }
+
+  /** Somebody's row under this name goes; a namesake's may take its place. */
+  #nameLeft(name: string | undefined): void {
     for (const { identity } of this.#byKey.values()) {
       if (identity.name === name) this.#changed.add(identity.key);
     }
   }
 
-  /** Who was forgotten since the last call. */
+  /** Whose rows go since the last call, before what `check` returns is written: they were forgotten, or renamed. */
   takeParted(): PeerId[] {
-    const parted = this.#parted.filter((key) => !this.#byKey.has(key));
+    const parted = this.#parted.filter((key) => !this.#byKey.has(key)).concat(this.#renamed);
     this.#parted = [];
+    this.#renamed = [];
     return parted;
   }
 
@@ -162,12 +176,12 @@ export class Members {
     this.#wake(elapsedMs);
   }
 
-  /** It said that it stops. @param untilMs Wall clock of its return; 0 for none. */
-  stopped(key: PeerId, untilMs: number, elapsedMs: number): void {
+  /** It said that it stops. @param awayMs How long, as it says; undefined: it doesn't come back soon. */
+  stopped(key: PeerId, awayMs: number | undefined, elapsedMs: number): void {
     const member = this.#byKey.get(key);
     if (member === undefined) return;
-    member.restartingUntilMs = untilMs;
-    member.isLeaving = untilMs === 0;
+    member.restartingUntilMs = elapsedMs + Math.min(awayMs ?? 0, restartMsMax);
+    member.isLeaving = awayMs === undefined;
     this.#wake(elapsedMs);
   }
 
@@ -243,10 +257,9 @@ export class Members {
     }
     if (member.state !== "SUSPECT" || member.isOpen) return;
     const downAtMs = Math.max(member.suspectMs, this.#judgeFromMs) + downMs;
-    const restartLeftMs = member.restartingUntilMs - nowMs;
-    if (elapsedMs >= downAtMs && restartLeftMs <= 0) {
-      this.#turn(member, "DOWN", elapsedMs, nowMs);
-    } else this.#wake(Math.max(downAtMs, elapsedMs + restartLeftMs));
+    const notBeforeMs = Math.max(downAtMs, member.restartingUntilMs);
+    if (elapsedMs >= notBeforeMs) this.#turn(member, "DOWN", elapsedMs, nowMs);
+    else this.#wake(notBeforeMs);
   }
 
   #turn(member: Member, state: MemberState, elapsedMs: number, nowMs: number): void {

@@ -1,157 +1,18 @@
 import { describe, expect, test } from "bun:test";
 import { seededRandom } from "../../bench/seeded-random.ts";
-import { encodeChangeset, type Lane } from "../change/changeset.ts";
-import { decodeFrame, encodeFrame, type Frame, partBytesMax } from "../change/frame.ts";
-import { decodeHello, encodeHello } from "../change/hello.ts";
+import { changeset, helloOf, keyOf, PlayedNode, push, site } from "../../test/played-node.ts";
+import type { Lane } from "../change/changeset.ts";
+import type { Frame } from "../change/frame.ts";
+import { decodeHello } from "../change/hello.ts";
 import { encodeRowBlock } from "../change/row-block.ts";
-import { hlcZero, siteOfHex } from "../clock/stamp.ts";
+import { hlcZero } from "../clock/stamp.ts";
 import type { RowId } from "../row/digest.ts";
-import { encodeKey } from "../row/key.ts";
-import type { PeerId, StoreReply, StoreRequest } from "./border.ts";
-import type { NodeEffect, NodeEvent } from "./node-events.ts";
-import { NodeMachine } from "./node-machine.ts";
-import type { NodeTuning } from "./options.ts";
-
-const site = (n: number) => siteOfHex(n.toString(16).padStart(32, "0"));
-const keyOf = (name: string) => Buffer.from(name.padEnd(32, ".")).toString("hex") as PeerId;
-
-/** A machine with what it did last; the store behind it answers only what a test lets it. */
-class Bench {
-  readonly machine: NodeMachine;
-  readonly key: PeerId;
-  nowMs = 1_000_000_000_000;
-  effects: NodeEffect[] = [];
-  /** All that the store was asked so far. */
-  readonly requests: StoreRequest[] = [];
-
-  /** The question of recent rows that the last new peer led to. */
-  recent: StoreRequest | undefined;
-
-  constructor(name: string, tuning: Partial<NodeTuning> = {}) {
-    this.key = keyOf(name);
-    this.machine = new NodeMachine({
-      key: this.key,
-      name,
-      region: "eu",
-      zone: `${name}-zone`,
-      incarnation: 1,
-      tuning,
-      random: seededRandom(1),
-    });
-  }
-
-  do(event: NodeEvent): NodeEffect[] {
-    this.effects = [];
-    this.machine.handle(event, this.nowMs, this.effects);
-    this.requests.push(...this.asked());
-    return this.effects;
-  }
-
-  reply(reply: StoreReply): NodeEffect[] {
-    return this.do({ kind: "store", reply });
-  }
-
-  /** What the store says at its start, with an empty database. */
-  start(number: number): void {
-    this.reply({ kind: "identity", site: site(number), schema: [], starting: false });
-    this.slot(0);
-  }
-
-  slot(cut: number): void {
-    const root = { rows: 0, fingerprint: "0".repeat(32) };
-    this.reply({
-      kind: "slot",
-      cut,
-      live: root,
-      horizon: hlcZero,
-      hlc: { ms: this.nowMs, count: 0 },
-      roots: cut > 0 ? [{ cut, ...root }] : [],
-    });
-  }
-
-  receive(peer: PeerId, frame: Frame, lane?: Lane): NodeEffect[] {
-    return this.do({ kind: "received", peer, frame: encodeFrame(frame, lane) });
-  }
-
-  /** Connects a peer that is only played by the test. */
-  meet(name: string, hello: Parameters<typeof helloOf>[1] = {}): PeerId {
-    const peer = keyOf(name);
-    this.do({ kind: "connected", peer });
-    this.receive(peer, helloOf(name, hello));
-    this.recent = this.asked("recent")[0] ?? this.recent;
-    return peer;
-  }
-
-  sent(peer?: PeerId): Frame[] {
-    const frames: Frame[] = [];
-    for (const effect of this.effects) {
-      if (effect.kind !== "send" || (peer !== undefined && effect.peer !== peer)) continue;
-      const decoded = decodeFrame(effect.bytes);
-      if (decoded.kind === "frame") frames.push(decoded.frame);
-    }
-    return frames;
-  }
-
-  asked(kind?: StoreRequest["kind"]): StoreRequest[] {
-    return this.effects.flatMap((effect) =>
-      effect.kind === "store" && (kind === undefined || effect.request.kind === kind)
-        ? [effect.request]
-        : [],
-    );
-  }
-
-  closed(): string[] {
-    return this.effects.flatMap((effect) => (effect.kind === "close" ? [effect.why] : []));
-  }
-
-  /** Lets virtual time pass in steps that no machine takes for its own lateness. */
-  pass(ms: number): void {
-    const untilMs = this.nowMs + ms;
-    const all: NodeEffect[] = [];
-    while (this.machine.pollTimeout() <= untilMs) {
-      this.nowMs = Math.max(this.nowMs, this.machine.pollTimeout());
-      all.push(...this.do({ kind: "timeout" }));
-    }
-    this.nowMs = untilMs;
-    this.effects = all;
-  }
-}
-
-function helloOf(name: string, change: Partial<Parameters<typeof encodeHello>[0]> = {}): Frame {
-  const body = encodeHello({
-    protocol: [1, 1],
-    digests: [1],
-    features: [],
-    scopes: [0],
-    region: "eu",
-    zone: "z",
-    name,
-    site: site(99),
-    incarnation: 1,
-    horizon: hlcZero,
-    now: hlcZero,
-    schema: [],
-    starting: false,
-    ...change,
-  });
-  return { kind: "hello", body };
-}
-
-function changeset(origin: number, count: number, lane: Lane, bytes = 10): Uint8Array {
-  const stamp = { ms: 1_000_000_000_000, count, site: site(origin) };
-  const key = encodeKey([`row ${count}`]) as Uint8Array;
-  const cells = [{ column: "value", stamp, value: "x".repeat(bytes) }];
-  const row = { table: "instances", key, clock: { ...stamp, cl: 1 }, cells };
-  return encodeChangeset({ stamp, lane, rows: [row] });
-}
-
-function push(origin: number, count: number, lane: Lane, bytes?: number): Frame {
-  return { kind: "push", lane, changeset: changeset(origin, count, lane, bytes) };
-}
+import type { PeerId, StoreRequest } from "./border.ts";
+import type { NodeEffect } from "./node-events.ts";
 
 describe("hello", () => {
   test("is sent on connection once the store has told who it is", () => {
-    const a = new Bench("a");
+    const a = new PlayedNode("a");
     a.do({ kind: "connected", peer: keyOf("b") });
     expect(a.sent()).toEqual([]);
     a.start(1);
@@ -163,7 +24,7 @@ describe("hello", () => {
   });
 
   test("comes before everything else: a peer that begins with another frame is closed", () => {
-    const a = new Bench("a");
+    const a = new PlayedNode("a");
     a.start(1);
     a.do({ kind: "connected", peer: keyOf("b") });
     a.receive(keyOf("b"), push(2, 1, 1));
@@ -178,7 +39,7 @@ describe("hello", () => {
     ["digests", { digests: [2] }, "computes digests of version 2"],
     ["scopes", { scopes: [7] }, "no scope in common"],
   ])("without common %s the peer is closed, with the reason", (_, change, why) => {
-    const a = new Bench("a");
+    const a = new PlayedNode("a");
     a.start(1);
     a.do({ kind: "connected", peer: keyOf("b") });
     a.receive(keyOf("b"), helloOf("b", change));
@@ -186,7 +47,7 @@ describe("hello", () => {
   });
 
   test("another schema is an alarm and nothing more", () => {
-    const a = new Bench("a");
+    const a = new PlayedNode("a");
     a.start(1);
     a.do({ kind: "connected", peer: keyOf("b") });
     a.receive(keyOf("b"), helloOf("b", { schema: [{ table: "t", columns: [] }] }));
@@ -197,7 +58,7 @@ describe("hello", () => {
   });
 
   test("schemas are judged again whenever one side has got another", () => {
-    const a = new Bench("a");
+    const a = new PlayedNode("a");
     a.start(1);
     const b = a.meet("b");
     const schema = [{ table: "t", columns: [] }];
@@ -220,10 +81,31 @@ describe("hello", () => {
     reloaded([]);
     expect(alarms()).toBe(0);
   });
+
+  test("of a schema of any size is taken by whoever has the same, without an alarm", () => {
+    const shape = { type: "TEXT", key: 0 };
+    const columns = Array.from({ length: 40 }, (_, i) => ({
+      ...shape,
+      name: `column_${i}`,
+      default: i === 0 ? `'${"x".repeat(10_000)}'` : null,
+    }));
+    const schema = Array.from({ length: 100 }, (_, i) => ({ table: `table_${i}`, columns }));
+    const [a, b] = [new PlayedNode("a"), new PlayedNode("b")];
+    for (const [i, node] of [a, b].entries()) {
+      node.reply({ kind: "identity", site: site(i), schema, starting: false });
+    }
+    a.do({ kind: "connected", peer: b.key });
+    const [hello] = a.sent(b.key) as [Frame];
+    b.do({ kind: "connected", peer: a.key });
+    b.receive(a.key, hello);
+    expect(b.closed()).toEqual([]);
+    expect(b.effects.filter(({ kind }) => kind === "alarm")).toEqual([]);
+    expect(b.machine.snapshot().peers).toMatchObject([{ name: "a" }]);
+  });
 });
 
 test("two hosts with one key are an alarm, a node with a new database is none", () => {
-  const a = new Bench("a");
+  const a = new PlayedNode("a");
   a.start(1);
   const b = keyOf("b");
   const alarmOf = (number: number): NodeEffect[] => {
@@ -244,7 +126,7 @@ test("two hosts with one key are an alarm, a node with a new database is none", 
 
 describe("frames that nobody asked for", () => {
   test("unknown kinds and other scopes are skipped and counted; malformed ones drop the peer", () => {
-    const a = new Bench("a");
+    const a = new PlayedNode("a");
     a.start(1);
     const b = a.meet("b");
     a.do({ kind: "received", peer: b, frame: Uint8Array.of(200, 1, 0, 1, 2, 3) });
@@ -258,7 +140,7 @@ describe("frames that nobody asked for", () => {
 
   test("any frames in any order are survived, whatever the store answers", () => {
     const random = seededRandom(11);
-    const a = new Bench("a");
+    const a = new PlayedNode("a");
     a.start(1);
     for (let i = 0; i < 1000; i++) {
       const peer = a.meet(random() < 0.5 ? "b" : "c");
@@ -282,7 +164,7 @@ describe("frames that nobody asked for", () => {
   });
 
   test("any bytes at all are survived", () => {
-    const a = new Bench("a");
+    const a = new PlayedNode("a");
     a.start(1);
     const random = seededRandom(7);
     for (let i = 0; i < 3000; i++) {
@@ -366,7 +248,7 @@ function anyFrame(random: () => number): Frame {
 
 describe("push", () => {
   test("a commit goes to every peer at once, a received changeset once to all others", () => {
-    const a = new Bench("a");
+    const a = new PlayedNode("a");
     a.start(1);
     const [b, c] = [a.meet("b"), a.meet("c")];
     const own = changeset(1, 1, 1);
@@ -387,7 +269,7 @@ describe("push", () => {
   });
 
   test("a lane that differs from the changeset's own is malformed", () => {
-    const a = new Bench("a");
+    const a = new PlayedNode("a");
     a.start(1);
     const b = a.meet("b");
     a.receive(b, { kind: "push", lane: 2, changeset: changeset(2, 1, 0) });
@@ -395,7 +277,7 @@ describe("push", () => {
   });
 
   test("is forwarded while the store answers nothing at all", () => {
-    const a = new Bench("a");
+    const a = new PlayedNode("a");
     a.start(1);
     const [b, c] = [a.meet("b"), a.meet("c")];
     for (let i = 0; i < 200; i++) {
@@ -422,7 +304,7 @@ describe("a stream of rows", () => {
   });
   const ticketOf = (request: StoreRequest | undefined) => (request as { ticket: number }).ticket;
   /** The stream that an empty node asks for when a peer shows it a root of many rows. */
-  const asked = (a: Bench, b: PeerId) => {
+  const asked = (a: PlayedNode, b: PeerId) => {
     const root = a.sent(b).find((frame) => frame.kind === "root") as Extract<
       Frame,
       { kind: "root" }
@@ -432,7 +314,7 @@ describe("a stream of rows", () => {
   };
 
   test("is what an empty node asks for; it goes on at the cursor, while little waits to be applied", () => {
-    const a = new Bench("a", { streamBytesLow: block.length });
+    const a = new PlayedNode("a", { streamBytesLow: block.length });
     a.start(1);
     const b = a.meet("b", { features: ["stream"] });
     const first = asked(a, b);
@@ -457,7 +339,7 @@ describe("a stream of rows", () => {
   });
 
   test("isn't asked of a peer that doesn't know it", () => {
-    const a = new Bench("a");
+    const a = new PlayedNode("a");
     a.start(1);
     const b = a.meet("b");
     expect(asked(a, b)).toBeUndefined();
@@ -465,7 +347,7 @@ describe("a stream of rows", () => {
   });
 
   test("is answered block by block until the credit is used up, and at its end", () => {
-    const a = new Bench("a");
+    const a = new PlayedNode("a");
     a.start(1);
     const b = a.meet("b");
     const stream = { kind: "stream", exchange: 5, horizon, level: 0, nodes: [0] } as const;
@@ -495,7 +377,7 @@ describe("a stream of rows", () => {
   });
 
   test("a block that isn't what its frame says drops the peer", () => {
-    const a = new Bench("a");
+    const a = new PlayedNode("a");
     a.start(1);
     const b = a.meet("b", { features: ["stream", "zstd"] });
     a.receive(b, streamed(1, { compressed: true }));
@@ -505,7 +387,7 @@ describe("a stream of rows", () => {
 
 describe("credit", () => {
   test("one slice of bounded size is with the store; an urgent change is posted beside it", () => {
-    const a = new Bench("a");
+    const a = new PlayedNode("a");
     a.start(1);
     const b = a.meet("b");
     const applies: Extract<StoreRequest, { kind: "apply" }>[] = [];
@@ -539,7 +421,7 @@ describe("credit", () => {
   });
 
   test("peers take turns, so one that floods doesn't hold up another", () => {
-    const a = new Bench("a");
+    const a = new PlayedNode("a");
     a.start(1);
     const [b, c] = [a.meet("b"), a.meet("c")];
     a.receive(b, push(2, 0, 1));
@@ -554,7 +436,7 @@ describe("credit", () => {
 
   test("normal changesets above the bound are dropped and counted, urgent ones never", () => {
     const bound = { sliceBodiesMax: 64, sliceBytesMax: 1e6, bulkBytesMax: 1e6 };
-    const a = new Bench("a", { apply: { ...bound, normalBytesMax: 10_000 } });
+    const a = new PlayedNode("a", { apply: { ...bound, normalBytesMax: 10_000 } });
     a.start(1);
     const b = a.meet("b");
     let urgent = 0;
@@ -570,89 +452,9 @@ describe("credit", () => {
   });
 });
 
-describe("lanes", () => {
-  test("an urgent frame is sent before what waits in other lanes, and large frames go in parts", () => {
-    const a = new Bench("a");
-    a.start(1);
-    const b = a.meet("b");
-    const bulk = changeset(1, 1, 2, 1_000_000);
-    const stamp = { ms: 1_000_000_000_000, count: 1, site: site(1) };
-    a.reply({ kind: "commit", stamp, lane: 2, changeset: bulk });
-    // One part fills the window of the bulk lane.
-    expect(a.sent(b).map(({ kind }) => kind)).toEqual(["part"]);
-    const { inFlightBytes } = a.machine.snapshot().peers[0] as { inFlightBytes: number };
-    expect(inFlightBytes).toBeLessThan(2 * partBytesMax);
-    a.reply({
-      kind: "commit",
-      stamp: { ...stamp, count: 2 },
-      lane: 0,
-      changeset: changeset(1, 2, 0),
-    });
-    expect(a.sent(b)).toEqual([push(1, 2, 0)]);
-    // As the stream drains the other side puts the large frame together again.
-    const c = new Bench("c");
-    c.start(3);
-    const aSeenByC = c.meet("a");
-    const parts: Uint8Array[] = [];
-    a.do({ kind: "disconnected", peer: b });
-    a.meet("b");
-    a.reply({ kind: "commit", stamp: { ...stamp, count: 3 }, lane: 2, changeset: bulk });
-    for (let turn = 0; turn < 20; turn++) {
-      for (const effect of a.effects) {
-        if (effect.kind === "send" && effect.lane === 2) parts.push(effect.bytes);
-      }
-      a.do({ kind: "drained", peer: b });
-    }
-    const applied: StoreRequest[] = [];
-    for (const frame of parts) {
-      c.do({ kind: "received", peer: aSeenByC, frame });
-      applied.push(...c.asked("apply"));
-    }
-    expect(applied).toMatchObject([{ lane: 2, bodies: [bulk] }]);
-  });
-
-  test("parts out of order, too long or of too many transfers drop the peer", () => {
-    const part = (transfer: number, bytesTotal: number, length: number): Frame => ({
-      kind: "part",
-      lane: 2,
-      transfer,
-      bytesTotal,
-      bytes: new Uint8Array(length),
-    });
-    for (const frames of [
-      [part(1, 200_000, 5)],
-      [part(1, 200_000, partBytesMax), part(1, 300_000, partBytesMax)],
-      Array.from({ length: 9 }, (_, i) => part(i, 200_000, partBytesMax)),
-    ]) {
-      const a = new Bench("a");
-      a.start(1);
-      const b = a.meet("b");
-      for (const frame of frames.slice(0, -1)) a.receive(b, frame);
-      expect(a.closed()).toEqual([]);
-      a.receive(b, frames.at(-1) as Frame);
-      expect(a.closed()).toHaveLength(1);
-    }
-  });
-
-  test("a peer that takes no urgent frames is closed rather than robbed of one", () => {
-    const lanes = { windowBytes: [1000, 500, 500], queueBytesMax: [5000, 1000, 1000] } as const;
-    const a = new Bench("a", { lanes });
-    a.start(1);
-    const [b] = [a.meet("b")];
-    const c = a.meet("c");
-    for (let i = 0; i < 10; i++) a.receive(c, push(3, i, 0, 500));
-    expect(a.closed()).toEqual([]);
-    for (let i = 10; i < 20; i++) {
-      a.receive(c, push(3, i, 0, 500));
-      if (a.closed().length > 0) break;
-    }
-    expect(a.effects).toContainEqual(expect.objectContaining({ kind: "close", peer: b }));
-  });
-});
-
 describe("a stuck store", () => {
   test("exchanges are answered busy, and heartbeats tell the lag", () => {
-    const a = new Bench("a");
+    const a = new PlayedNode("a");
     a.start(1);
     const b = a.meet("b");
     a.receive(b, push(2, 1, 1));
@@ -671,158 +473,5 @@ describe("a stuck store", () => {
       fingerprint: "0".repeat(32),
     });
     expect(a.sent(b)).toEqual([{ kind: "busy", exchange: 7 }]);
-  });
-});
-
-describe("members", () => {
-  const states = (bench: Bench) =>
-    bench
-      .asked("members")
-      .flatMap((request) =>
-        request.kind === "members" ? request.rows.map(({ node, state }) => `${node} ${state}`) : [],
-      );
-  const heartbeat: Frame = {
-    kind: "heartbeat",
-    sequence: 1,
-    hlc: hlcZero,
-    incarnation: 1,
-    storeLag: 0,
-  };
-
-  test("suspect after 0.8 s without a frame, down 5 s later with no open stream", () => {
-    const a = new Bench("a");
-    a.start(1);
-    const b = a.meet("b");
-    expect(states(a)).toEqual(["b ALIVE"]);
-    a.pass(790);
-    expect(states(a)).toEqual([]);
-    a.pass(20);
-    expect(states(a)).toEqual(["b SUSPECT"]);
-    // While the stream is open it stays a suspect, however long.
-    a.pass(10_000);
-    expect(states(a)).toEqual([]);
-    a.do({ kind: "disconnected", peer: b });
-    expect(states(a)).toEqual(["b DOWN"]);
-    a.meet("b");
-    expect(states(a)).toEqual(["b ALIVE"]);
-  });
-
-  test("at most one change between suspect and alive in 2 s", () => {
-    const a = new Bench("a");
-    a.start(1);
-    const b = a.meet("b");
-    a.pass(850);
-    expect(states(a)).toEqual(["b SUSPECT"]);
-    a.receive(b, heartbeat);
-    expect(states(a)).toEqual([]);
-    for (let i = 0; i < 10; i++) {
-      a.pass(190);
-      expect(states(a)).toEqual([]);
-      a.receive(b, heartbeat);
-    }
-    a.pass(200);
-    expect(states(a)).toEqual(["b ALIVE"]);
-  });
-
-  test("a neighbour that makes room is forgotten, by both, and is neither suspect nor down", () => {
-    const leaver = new Bench("leaver");
-    leaver.start(1);
-    const peer = leaver.meet("peer");
-    expect(leaver.asked("members")).toHaveLength(1);
-    leaver.do({ kind: "parting", peer });
-    expect(leaver.sent(peer)).toEqual([{ kind: "farewell", why: 1 }]);
-    expect(leaver.asked("members")).toEqual([{ kind: "members", rows: [], parted: [peer] }]);
-    leaver.do({ kind: "disconnected", peer });
-    leaver.pass(10_000);
-    expect(leaver.asked("members")).toEqual([]);
-
-    const left = new Bench("left");
-    left.start(2);
-    const other = left.meet("other");
-    left.receive(other, { kind: "farewell", why: 1 });
-    expect(left.closed()).toEqual(["it made room among its neighbours"]);
-    expect(left.asked("members")).toEqual([{ kind: "members", rows: [], parted: [other] }]);
-    left.pass(10_000);
-    expect(left.asked("members")).toEqual([]);
-
-    // Back as a neighbour it is alive again.
-    left.do({ kind: "connected", peer: other });
-    left.receive(other, helloOf("other"));
-    expect(left.asked("members")).toMatchObject([{ rows: [{ node: "other", state: "ALIVE" }] }]);
-  });
-
-  test("a planned stop is not a death before its time, and one for good is at once", () => {
-    const a = new Bench("a");
-    a.start(1);
-    const [b, c] = [a.meet("b"), a.meet("c")];
-    a.receive(b, { kind: "stop", untilMs: a.nowMs + 30_000, reason: "upgrade" });
-    a.do({ kind: "disconnected", peer: b });
-    a.receive(c, { kind: "stop", untilMs: 0, reason: "drained" });
-    a.do({ kind: "disconnected", peer: c });
-    expect(states(a)).toEqual(["c DOWN"]);
-    a.pass(29_000);
-    expect(states(a)).toEqual(["b SUSPECT"]);
-    a.pass(2000);
-    expect(states(a)).toEqual(["b DOWN"]);
-  });
-
-  test("the end of a node takes no other of its name out of use, this node neither", () => {
-    const a = new Bench("a");
-    a.start(1);
-    const meet = (key: string, name: string) => {
-      const peer = keyOf(key);
-      a.do({ kind: "connected", peer });
-      a.receive(peer, helloOf(name));
-      return peer;
-    };
-    const end = (peer: PeerId) => {
-      a.receive(peer, { kind: "stop", untilMs: 0, reason: "stopped" });
-      a.do({ kind: "disconnected", peer });
-    };
-    const rows = () =>
-      a.asked("members").flatMap((request) => (request as unknown as { rows: object[] }).rows);
-    meet("first", "b");
-    expect(rows()).toMatchObject([{ node: "b", key: keyOf("first"), state: "ALIVE" }]);
-    const second = meet("second", "b");
-    const namesake = meet("namesake", "a");
-    expect(rows()).toEqual([]);
-    end(namesake);
-    expect(rows()).toEqual([]);
-    end(second);
-    expect(rows()).toMatchObject([{ node: "b", key: keyOf("first"), state: "ALIVE" }]);
-    // The other one goes, too; and one of them comes back.
-    end(keyOf("first"));
-    expect(rows()).toMatchObject([{ node: "b", state: "DOWN" }]);
-    meet("second", "b");
-    expect(rows()).toMatchObject([{ node: "b", key: keyOf("second"), state: "ALIVE" }]);
-    // Who is shown makes room, and the other is back: he takes the row.
-    meet("first", "b");
-    a.do({ kind: "parting", peer: keyOf("first") });
-    expect(a.asked("members")).toMatchObject([
-      { parted: [keyOf("first")], rows: [{ node: "b", key: keyOf("second"), state: "ALIVE" }] },
-    ]);
-  });
-
-  test("a node that slept doesn't judge the others by its own sleep", () => {
-    const a = new Bench("a");
-    a.start(1);
-    a.meet("b");
-    a.nowMs += 20_000;
-    a.do({ kind: "timeout" });
-    a.pass(700);
-    expect(states(a)).toEqual([]);
-    a.pass(200);
-    expect(states(a)).toEqual(["b SUSPECT"]);
-  });
-
-  test("a wall clock that jumps back delays nothing", () => {
-    const a = new Bench("a");
-    a.start(1);
-    a.meet("b");
-    a.pass(100);
-    a.nowMs -= 3_600_000;
-    a.do({ kind: "timeout" });
-    a.pass(800);
-    expect(states(a)).toEqual(["b SUSPECT"]);
   });
 });

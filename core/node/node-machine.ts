@@ -35,7 +35,7 @@ import { Applies } from "./applies.ts";
 import type { MemberRow, PeerId, SlotReport, StoreReply, StoreRequest, Ticket } from "./border.ts";
 import { type BytesByKind, createCounters } from "./counters.ts";
 import { Fetches } from "./fetches.ts";
-import { type Identity, incompatibilityOf, ownHello } from "./greeting.ts";
+import { type Identity, incompatibilityOf, ownHello, shapesTold } from "./greeting.ts";
 import { KeySharing } from "./key-sharing.ts";
 import { type MemberIdentity, Members } from "./members.ts";
 import type { Alarm, NodeEffect, NodeEvent, NodeSnapshot, PeerSnapshot } from "./node-events.ts";
@@ -73,6 +73,7 @@ export class NodeMachine {
   readonly #repair: Repair;
   /** The effects of the event at hand. */
   #effects: NodeEffect[] = [];
+  /** With as much of the schema as a hello tells. */
   #identity: Identity | undefined;
   #selfSinceMs = 0;
   #slot: SlotReport | undefined;
@@ -505,9 +506,13 @@ export class NodeMachine {
         this.#members.parted(peer.id);
         this.#close(peer, "it made room among its neighbours");
         return;
-      case "stop":
-        this.#members.stopped(peer.id, frame.untilMs, this.#elapsedMs);
+      case "stop": {
+        // By the peer's clock, which may be years from the own.
+        const untilMs = frame.untilMs - (peer.clockOffsetMs() ?? 0);
+        const awayMs = frame.untilMs === 0 ? undefined : Math.max(0, untilMs - this.#nowMs);
+        this.#members.stopped(peer.id, awayMs, this.#elapsedMs);
         return;
+      }
       default:
         unreachable(frame);
         return;
@@ -604,7 +609,7 @@ export class NodeMachine {
   #identified(identity: Identity): void {
     const before = this.#identity;
     const isFirst = before === undefined;
-    this.#identity = identity;
+    this.#identity = { ...identity, schema: shapesTold(identity.schema) };
     if (isFirst) {
       this.#selfSinceMs = Math.floor(this.#nowMs);
       this.#toStore({ kind: "members", rows: [this.#selfRow() as MemberRow] });
@@ -613,7 +618,7 @@ export class NodeMachine {
       // Judged only now that the own schema is known.
       if (peer.hello !== undefined) {
         if (isFirst) this.#judgeHello(peer, peer.hello);
-        else if (!isSameSchema(before.schema, identity.schema)) {
+        else if (!isSameSchema(before.schema, this.#identity.schema)) {
           this.#judgeSchema(peer, peer.hello);
         }
       }

@@ -43,6 +43,8 @@ export interface NodeTuning {
   /** The same for what may take a scan of a store: complete lists and fetches. A scan of a million rows
    * takes some 20 s, because it may take a tenth of the store's time. */
   readonly scanSilenceMs: number;
+  /** What a peer answers without end, and without changing a row here, is given up: it is broken, or worse. */
+  readonly fruitlessMs: number;
   /** How long a peer that answered `busy` is left alone. */
   readonly busyMs: number;
   /** A store question or a slice unanswered for longer: exchanges are answered `busy`. */
@@ -91,6 +93,7 @@ export const nodeDefaults: NodeTuning = {
   exchangeMs: 1000,
   silenceMs: 3000,
   scanSilenceMs: 60_000,
+  fruitlessMs: 600_000,
   busyMs: 2000,
   stuckMs: 1000,
   lateMs: 400,

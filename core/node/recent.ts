@@ -36,6 +36,8 @@ interface Exchange {
   awaited: Entry[];
   awaitedUntilMs: number;
   retryMs: number;
+  /** A fetch failed: some of what is wanted may have come, and the store is asked again. */
+  isDoubtful: boolean;
   isComplete: boolean;
 }
 
@@ -43,8 +45,8 @@ interface Exchange {
 const idsPerFetch = 2048;
 /** How long a row that is fetched from one peer isn't fetched from another: that may be slow, or gone. */
 const awaitedMs = 300;
-/** Entries of a peer that are kept while the store starts. Beyond that repair brings the rows. */
-const heldMax = 100_000;
+/** Entries of a peer that are kept until their rows are here. Beyond that repair brings them. */
+const entriesMax = 100_000;
 /** Rows of which it is remembered that the store has them, until no exchange is under way. */
 const presentMax = 20_000;
 
@@ -85,6 +87,7 @@ export class RecentRows {
       awaited: [],
       awaitedUntilMs: Number.POSITIVE_INFINITY,
       retryMs: 0,
+      isDoubtful: false,
       isComplete: false,
     });
     this.#name();
@@ -164,7 +167,9 @@ export class RecentRows {
   }
 
   #hold(exchange: Exchange, entries: readonly Entry[]): void {
-    if (exchange.held.length + entries.length > heldMax) return;
+    const { held, wanted, fetching, awaited } = exchange;
+    const kept = held.length + wanted.length + fetching.length + awaited.length;
+    if (kept + entries.length > entriesMax) return;
     for (const entry of entries) exchange.held.push(entry);
   }
 
@@ -281,6 +286,14 @@ export class RecentRows {
       this.#retryMs = Math.min(this.#retryMs, exchange.retryMs);
       return;
     }
+    if (exchange.isDoubtful) {
+      exchange.isDoubtful = false;
+      const wanted = exchange.wanted.splice(0);
+      this.#release(exchange, wanted);
+      this.#hold(exchange, wanted);
+      this.#compareNext();
+      return;
+    }
     const fetching = exchange.wanted.slice(0, idsPerFetch);
     exchange.wanted = exchange.wanted.slice(idsPerFetch);
     exchange.fetching = fetching;
@@ -292,6 +305,7 @@ export class RecentRows {
       this.#release(exchange, fetching);
       if (applied === undefined) {
         exchange.wanted = fetching.concat(exchange.wanted);
+        exchange.isDoubtful = true;
         exchange.retryMs = this.#world.elapsedMs + this.#world.tuning.busyMs;
       }
       this.#fetch(peer, exchange);

@@ -25,7 +25,7 @@ import {
 } from "../change/frame.ts";
 import type { RowId } from "../row/digest.ts";
 import type { Answers } from "./answers.ts";
-import type { Moment, PeerId } from "./border.ts";
+import type { Moment, PeerId, TreeNodes } from "./border.ts";
 import type { Fetches } from "./fetches.ts";
 import type { Peer } from "./peer.ts";
 import type { Verdicts } from "./verdicts.ts";
@@ -75,6 +75,8 @@ interface Exchange {
   goOn: boolean;
   /** Elapsed time after which the peer counts as silent. */
   silentAtMs: number;
+  /** Elapsed time of the last row that changed here. */
+  changedMs: number;
 }
 
 /** Nodes in one walk: its answer is 32 KiB. */
@@ -84,6 +86,8 @@ const nodesPerList = 1024;
 const entriesPerList = 4000;
 const idsPerFetch = 512;
 const entriesPerScan = 50_000;
+/** Entries of one list that are kept: twice what a peer lists at most, for rows come while it does. */
+const entriesMax = 400_000;
 /** Everything is streamed if so many nodes were looked into, with so few rows each, and so many differ. */
 const mostlyNodesMin = 64;
 const mostlyRowsMax = 8;
@@ -94,6 +98,11 @@ const mostlyMissing = 2;
 const nearlyEmpty = 8;
 /** Where so many children of a node differ on average, and most rows are missing here, they are taken whole. */
 const childrenPerFetch = 8;
+/** Streams that broke off are gone on with for so long, and of so many peers. */
+const brokenOffMs = 300_000;
+const brokenOffMax = 16;
+/** And while so large a share of the peer's rows isn't here: it may have come from others meanwhile. */
+const restShareMin = 0.01;
 /** Of so many exchanges in a row that differ one looks at all rows, not only at recent ones. */
 const differingPerScan = 4;
 
@@ -116,6 +125,11 @@ export class Repair {
    * that only one side keeps as recent looks as if the other lacked it, and hides what differs beside it.
    */
   readonly #unexplainedPeers = new Set<PeerId>();
+  /**
+   * How far streams from peers have come that aren't at their end: only the peer can read its cursor. Without this a
+   * node whose connections don't last would begin anew each time, and never come to the rest.
+   */
+  readonly #brokenOff = new Map<PeerId, { readonly cursor: Uint8Array; readonly atMs: number }>();
   /** How many exchanges in a row differed, by peer. */
   readonly #differing = new Map<PeerId, number>();
 
@@ -183,6 +197,7 @@ export class Repair {
     if (!moment.live) this.#verdicts.compared(peer, frame.cut, isEqual);
     if (isEqual) {
       this.#differing.delete(peer.id);
+      this.#brokenOff.delete(peer.id);
       this.#end(false);
       return;
     }
@@ -213,6 +228,11 @@ export class Repair {
     if (exchange === undefined) return;
     const task = exchange.step as Task;
     if (frame.level !== task.level || frame.recentOnly !== task.recentOnly) return;
+    const isEndless = frame.more && frame.entries.length === 0;
+    if (isEndless || exchange.entries.length + frame.entries.length > entriesMax) {
+      this.#world.malformed(peer, "list: it has no end");
+      return;
+    }
     for (const entry of frame.entries) exchange.entries.push(entry);
     if (frame.more) return;
     const { level, nodes, recentOnly } = task;
@@ -259,6 +279,8 @@ export class Repair {
       .filter((peer) => peer.hello?.starting === false && elapsedMs >= peer.busyUntilMs);
     const fresh = peers.filter((peer) => !this.#livePeers.has(peer.id));
     if (!mayJudge && fresh.length > 0) peers = fresh;
+    const brokenOff = peers.filter((peer) => this.#cursorOf(peer.id) !== undefined);
+    if (brokenOff.length > 0) peers = brokenOff;
     const peer = peers[Math.floor(this.#world.random() * peers.length)];
     if (peer === undefined) return;
     const live = !mayJudge || this.#behindPeers.delete(peer.id);
@@ -288,6 +310,7 @@ export class Repair {
       skipsRecent: false,
       goOn: false,
       silentAtMs: elapsedMs + tuning.silenceMs,
+      changedMs: elapsedMs,
     };
     const { horizon } = this.#world;
     this.#world.send(peer, {
@@ -317,21 +340,27 @@ export class Repair {
 
   /** The peer is given time again: long, if what it or the own store does next is a scan. */
   #heard(exchange: Exchange): void {
-    const { silenceMs, scanSilenceMs } = this.#world.tuning;
+    const { silenceMs, scanSilenceMs, fruitlessMs } = this.#world.tuning;
     const { step } = exchange;
     const isScan = typeof step === "object" && step.act === "list" && !step.recentOnly;
-    exchange.silentAtMs = this.#world.elapsedMs + (isScan ? scanSilenceMs : silenceMs);
+    const { elapsedMs } = this.#world;
+    const givenUpAtMs = exchange.changedMs + fruitlessMs;
+    exchange.silentAtMs = Math.min(elapsedMs + (isScan ? scanSilenceMs : silenceMs), givenUpAtMs);
   }
 
   /** Roots differ: what to do first. */
   #plan(exchange: Exchange): void {
     const { rowsOwn, rowsPeer, tasks } = exchange;
-    // Most is missing here, and rows are spread evenly over the ranges: a walk would only find that out.
-    if (rowsPeer > mostlyMissing * rowsOwn && this.#mayStream(exchange)) {
+    // Most is missing here, and rows are spread evenly over the ranges: a walk would only find that out. Or it was,
+    // and the stream of it broke off.
+    const isBrokenOff = this.#cursorOf(exchange.peer) !== undefined;
+    const isRest = isBrokenOff && rowsPeer - rowsOwn > restShareMin * rowsPeer;
+    if ((isRest || rowsPeer > mostlyMissing * rowsOwn) && this.#mayStream(exchange)) {
       this.#answers.isCatchingUp = true;
       tasks.push(streamAll);
       return;
     }
+    this.#brokenOff.delete(exchange.peer);
     // Nearly empty: take all there is, in ranges. A peer that is nearly empty does so for itself.
     if (rowsPeer > nearlyEmpty * rowsOwn) {
       this.#answers.isCatchingUp = true;
@@ -413,10 +442,7 @@ export class Repair {
         this.#fetch(peer, exchange, { by: "range", level, nodes });
         return;
       case "stream":
-        exchange.fetches++;
-        this.#fetches.startStream(peer, { level, nodes }, (applied) => {
-          this.#fetched(peer, exchange, applied, true);
-        });
+        this.#stream(peer, exchange, { level, nodes });
         return;
       default:
         task.act satisfies never;
@@ -490,6 +516,38 @@ export class Repair {
     });
   }
 
+  /** Goes on where the last stream from this peer broke off, if it did lately. */
+  #stream(peer: Peer, exchange: Exchange, nodes: TreeNodes): void {
+    exchange.fetches++;
+    const cursor = this.#cursorOf(peer.id) ?? new Uint8Array(0);
+    let hasPaused = false;
+    this.#fetches.startStream(
+      peer,
+      { ...nodes, cursor },
+      {
+        onPaused: (reached) => {
+          hasPaused = true;
+          this.#brokenOff.delete(peer.id);
+          this.#brokenOff.set(peer.id, { cursor: reached, atMs: this.#world.elapsedMs });
+          const [eldest] = this.#brokenOff.keys();
+          if (this.#brokenOff.size > brokenOffMax) this.#brokenOff.delete(eldest as PeerId);
+        },
+        onDone: (applied, isBusy) => {
+          // There is nothing left, the cursor is void, or it doesn't get on from there.
+          if (applied !== undefined || isBusy || !hasPaused) this.#brokenOff.delete(peer.id);
+          this.#fetched(peer, exchange, applied, true);
+        },
+      },
+    );
+  }
+
+  #cursorOf(peer: PeerId): Uint8Array | undefined {
+    const brokenOff = this.#brokenOff.get(peer);
+    if (brokenOff === undefined) return undefined;
+    const isOld = this.#world.elapsedMs - brokenOff.atMs > brokenOffMs;
+    return isOld ? undefined : brokenOff.cursor;
+  }
+
   #fetched(peer: Peer, exchange: Exchange, applied: Applied | undefined, isByRange: boolean): void {
     exchange.fetches--;
     if (this.#exchange !== exchange) return;
@@ -499,6 +557,7 @@ export class Repair {
       return;
     }
     exchange.changed += applied.changed;
+    if (applied.changed > 0) exchange.changedMs = this.#world.elapsedMs;
     if (isByRange) exchange.goOn ||= applied.changed > 0;
     else if (!exchange.moment.live) {
       this.#world.counters.rowsNoise += applied.rows - applied.changed;

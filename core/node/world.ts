@@ -46,6 +46,7 @@ export interface World {
   waitingFor(peer: PeerId): number;
   /** The store has not answered for too long. */
   isStuck(): boolean;
+  /** False: the lane is full, or the peer has gone, and the frame is dropped. */
   send(peer: Peer, frame: Frame): boolean;
   /** Closes the connection to a peer that doesn't keep to the protocol. */
   malformed(peer: Peer, why: string): void;

@@ -77,8 +77,8 @@ interface KeptWindow {
 
 /** Places of rows that lists have told peers about, for the fetches that follow. */
 const placesMax = 50_000;
-/** Rows that a stream reads before it looks at how large they are: a few MB at most beyond a block. */
-const streamStepRows = 125;
+/** Rows that are read before it is looked at how large they are. */
+const stepRowsMax = 125;
 
 export class RowAnswers {
   readonly #index: RowIndex;
@@ -259,7 +259,7 @@ export class RowAnswers {
     let bytes = 0;
     let scanned = 0;
     do {
-      const slice = this.#readSlice(position, Math.min(streamStepRows, blockRowsMax - scanned));
+      const slice = this.#readSlice(position, this.#rowsThatFit(scanned, bytes));
       if (slice === undefined) {
         this.#busy(ticket);
         return;
@@ -338,35 +338,41 @@ export class RowAnswers {
     this.#sendBlock({ ticket, places });
   }
 
-  /** Sends the next rows of a stream as held now, and puts it back while it has more. */
+  /** Sends the next block of a stream, of rows as held now, and puts it back while it has more. */
   #sendBlock(stream: RowStream): void {
     const { ticket, places } = stream;
-    const refs: RowRef[] = [];
-    let isLast = false;
-    while (refs.length < this.#options.blockRowsMax) {
-      const { done, value } = places.next();
-      if (done === true) {
-        isLast = true;
-        break;
-      }
-      refs.push(value);
-    }
-    let rows: RowState[] = [];
+    const { blockRowsMax, blockBytesMax } = this.#options;
+    const rows: RowState[] = [];
+    let read = 0;
     let bytes = 0;
-    for (const row of refs.length === 0 ? [] : this.#readRows(refs)) {
-      if (row === undefined) continue;
-      if (bytes >= this.#options.blockBytesMax) {
-        this.#replies.push({ kind: "rows", ticket, block: encodeRowBlock(rows), last: false });
-        rows = [];
-        bytes = 0;
+    let isLast = false;
+    while (!isLast && read < blockRowsMax && bytes < blockBytesMax) {
+      const refs: RowRef[] = [];
+      const refsMax = this.#rowsThatFit(read, bytes);
+      while (refs.length < refsMax && !isLast) {
+        const { done, value } = places.next();
+        if (done === true) isLast = true;
+        else refs.push(value);
       }
-      rows.push(row);
-      bytes += valueBytesOf(row);
+      read += refs.length;
+      for (const row of refs.length === 0 ? [] : this.#readRows(refs)) {
+        if (row === undefined) continue;
+        rows.push(row);
+        bytes += valueBytesOf(row);
+      }
     }
     if (isLast || rows.length > 0) {
       this.#replies.push({ kind: "rows", ticket, block: encodeRowBlock(rows), last: isLast });
     }
     if (!isLast) this.#streams.push(stream);
+  }
+
+  /** How many rows to read next, if those of a block so far have `bytes`: values may have megabytes. */
+  #rowsThatFit(rows: number, bytes: number): number {
+    const { blockRowsMax, blockBytesMax } = this.#options;
+    if (rows === 0) return 1;
+    const fit = Math.floor((blockBytesMax - bytes) / Math.max(1, bytes / rows));
+    return Math.max(1, Math.min(fit, stepRowsMax, blockRowsMax - rows));
   }
 
   /** Puts a question into a scan; false when too many wait, and then it has been answered. */

@@ -11,6 +11,7 @@ const cases: readonly (readonly [name: string, seeds: readonly number[]])[] = [
   ["late", [1, 2, 4]],
   ["late-after-load", [2, 3]],
   ["mostly-different", [1]],
+  ["flaky-catch-up", [1, 2]],
   ["all-crash", [1, 2, 3, 4]],
   ["schema-versions", [1, 2, 3, 4, 5]],
   ["restart", [1, 2]],

@@ -7,7 +7,14 @@
  * @module
  */
 
-import { allCrash, late, lateAfterLoad, mostlyDifferent, restart } from "./scenarios/catch-up.ts";
+import {
+  allCrash,
+  flakyCatchUp,
+  late,
+  lateAfterLoad,
+  mostlyDifferent,
+  restart,
+} from "./scenarios/catch-up.ts";
 import { mixed, sqlite } from "./scenarios/drawn-faults.ts";
 import { plannedStop } from "./scenarios/members.ts";
 import { backlog, credit, flood } from "./scenarios/overload.ts";
@@ -22,6 +29,7 @@ export const scenarios: Readonly<Record<string, Scenario>> = {
   sqlite,
   late,
   "late-after-load": lateAfterLoad,
+  "flaky-catch-up": flakyCatchUp,
   restart,
   partition,
   asymmetric,

@@ -127,6 +127,39 @@ export const mostlyDifferent: Scenario = {
   },
 };
 
+export const flakyCatchUp: Scenario = {
+  about:
+    "an empty node's connections break before half of the rows are through: it goes on, and doesn't begin anew",
+  nodes: 2,
+  run: ({ seed, nodes }) => {
+    using cluster = new Cluster({
+      seed,
+      nodes,
+      watched: 0,
+      network: { delayMsMin: 1, delayMsMax: 40, bytesPerMs: 20 },
+      tuning: { streamCreditBytes: 16 * 1024 },
+    });
+    const [full, newcomer] = [cluster.node(0), cluster.node(1)];
+    full.start();
+    const rows = 6000;
+    load(full, 0, rows);
+    cluster.run(100_000);
+    newcomer.start();
+    const { nowMs } = cluster.timeline;
+    const breakOff = () => {
+      if (newcomer.store.shown().size >= rows) return;
+      cluster.network.breakOne();
+      cluster.timeline.after(2500, breakOff);
+    };
+    cluster.timeline.after(2500, breakOff);
+    const has = () => newcomer.store.shown().size === rows;
+    cluster.runUntil(has, 60_000, () => `${newcomer.store.shown().size} rows after a minute`, 250);
+    const rowsMs = cluster.timeline.nowMs - nowMs;
+    const finished = finish(cluster, 30_000);
+    return measured(cluster, { rowsMs, ...finished, ...fetched(cluster) });
+  },
+};
+
 /** Frames of row streams, from now on. */
 function countStreamed({ network }: Cluster): { plain: number; packed: number } {
   const count = { plain: 0, packed: 0 };

@@ -1,0 +1,86 @@
+import { describe, expect, test } from "bun:test";
+import { changeset, PlayedNode, push, site } from "../../test/played-node.ts";
+import { type Frame, partBytesMax } from "../change/frame.ts";
+import type { StoreRequest } from "./border.ts";
+
+describe("lanes", () => {
+  test("an urgent frame is sent before what waits in other lanes, and large frames go in parts", () => {
+    const a = new PlayedNode("a");
+    a.start(1);
+    const b = a.meet("b");
+    const bulk = changeset(1, 1, 2, 1_000_000);
+    const stamp = { ms: 1_000_000_000_000, count: 1, site: site(1) };
+    a.reply({ kind: "commit", stamp, lane: 2, changeset: bulk });
+    // One part fills the window of the bulk lane.
+    expect(a.sent(b).map(({ kind }) => kind)).toEqual(["part"]);
+    const { inFlightBytes } = a.machine.snapshot().peers[0] as { inFlightBytes: number };
+    expect(inFlightBytes).toBeLessThan(2 * partBytesMax);
+    a.reply({
+      kind: "commit",
+      stamp: { ...stamp, count: 2 },
+      lane: 0,
+      changeset: changeset(1, 2, 0),
+    });
+    expect(a.sent(b)).toEqual([push(1, 2, 0)]);
+    // As the stream drains the other side puts the large frame together again.
+    const c = new PlayedNode("c");
+    c.start(3);
+    const aSeenByC = c.meet("a");
+    const parts: Uint8Array[] = [];
+    a.do({ kind: "disconnected", peer: b });
+    a.meet("b");
+    a.reply({ kind: "commit", stamp: { ...stamp, count: 3 }, lane: 2, changeset: bulk });
+    for (let turn = 0; turn < 20; turn++) {
+      for (const effect of a.effects) {
+        if (effect.kind === "send" && effect.lane === 2) parts.push(effect.bytes);
+      }
+      a.do({ kind: "drained", peer: b });
+    }
+    const applied: Extract<StoreRequest, { kind: "apply" }>[] = [];
+    for (const frame of parts) {
+      c.do({ kind: "received", peer: aSeenByC, frame });
+      applied.push(...(c.asked("apply") as typeof applied));
+    }
+    expect(applied.map(({ lane }) => lane)).toEqual([2]);
+    // A megabyte is compared byte by byte far quicker than by `toEqual`.
+    expect(applied[0]?.bodies.map((body) => Buffer.compare(body, bulk))).toEqual([0]);
+  });
+
+  test("parts out of order, too long or of too many transfers drop the peer", () => {
+    const part = (transfer: number, bytesTotal: number, length: number): Frame => ({
+      kind: "part",
+      lane: 2,
+      transfer,
+      bytesTotal,
+      bytes: new Uint8Array(length),
+    });
+    for (const frames of [
+      [part(1, 200_000, 5)],
+      [part(1, 200_000, partBytesMax), part(1, 300_000, partBytesMax)],
+      Array.from({ length: 9 }, (_, i) => part(i, 200_000, partBytesMax)),
+    ]) {
+      const a = new PlayedNode("a");
+      a.start(1);
+      const b = a.meet("b");
+      for (const frame of frames.slice(0, -1)) a.receive(b, frame);
+      expect(a.closed()).toEqual([]);
+      a.receive(b, frames.at(-1) as Frame);
+      expect(a.closed()).toHaveLength(1);
+    }
+  });
+
+  test("a peer that takes no urgent frames is closed rather than robbed of one", () => {
+    const lanes = { windowBytes: [1000, 500, 500], queueBytesMax: [5000, 1000, 1000] } as const;
+    const a = new PlayedNode("a", { lanes });
+    a.start(1);
+    const [b] = [a.meet("b")];
+    const c = a.meet("c");
+    for (let i = 0; i < 10; i++) a.receive(c, push(3, i, 0, 500));
+    expect(a.closed()).toEqual([]);
+    for (let i = 10; i < 20; i++) {
+      a.receive(c, push(3, i, 0, 500));
+      if (a.closed().length > 0) break;
+    }
+    expect(a.effects).toContainEqual(expect.objectContaining({ kind: "close", peer: b }));
+  });
+});
