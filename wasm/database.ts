@@ -26,6 +26,7 @@ import {
   SQLITE_OPEN_READONLY,
   SQLITE_OPEN_READWRITE,
   SQLITE_PREPARE_PERSISTENT,
+  SQLITE_READ,
   SQLITE_RESULT_SUBTYPE,
   SQLITE_UTF8,
 } from "./constants.ts";
@@ -446,6 +447,22 @@ export class Database implements SqlDatabase, StatementOwner, Disposable {
     this.#hooks.onAuthorize = listener;
     const callback = listener === null ? 0 : this.module.pointer("authorizer");
     this.module.exports.sqlite3_set_authorizer(pointer, callback, this.#hookId);
+  }
+
+  /** What one statement reads; "" for a table of which it reads no column. Statements that exist are compiled again. */
+  columnsRead(sql: string): { readonly table: string; readonly column: string }[] {
+    const columns: { table: string; column: string }[] = [];
+    const before = this.#hooks.onAuthorize;
+    this.onAuthorize((action, table, column) => {
+      if (action === SQLITE_READ) columns.push({ table: table ?? "", column: column ?? "" });
+      return SQLITE_OK;
+    });
+    try {
+      this.prepare(sql, false).finalize();
+    } finally {
+      this.onAuthorize(before);
+    }
+    return columns;
   }
 
   /** Asked about every `everyOps` steps of SQLite's virtual machine; true interrupts. */

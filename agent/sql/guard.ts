@@ -20,6 +20,7 @@
  */
 
 import { lowerAscii } from "../../core/row/row-state.ts";
+import type { NamedColumns } from "../../core/store/capture.ts";
 import {
   SQLITE_ALTER_TABLE,
   SQLITE_ANALYZE,
@@ -97,6 +98,8 @@ export class SqlGuard {
   #read = new Set<string>();
   #written = new Set<string>();
   #moved = new Set<string>();
+  /** There are no triggers, so a statement writes to one table. */
+  #names: { readonly table: string; readonly columns: Set<string> } | undefined;
   #columns = new Map<string, Set<string>>();
   #functions = new Set<string>();
   /** Of the compiler, since the mode was entered, and when the first of them came. */
@@ -146,13 +149,14 @@ export class SqlGuard {
     this.#read = new Set();
     this.#written = new Set();
     this.#moved = new Set();
+    this.#names = undefined;
     this.#columns = new Map();
     this.#functions = new Set();
   }
 
   /**
    * Tables in ASCII lower case that were named since {@link beginNotes}: read, written, and those of
-   * them whose rows may get another rowid; and the columns of those that are read, "" for a table of
+   * them whose rows may get another rowid; the columns that are set by name; and the columns of those that are read, "" for a table of
    * which no column is. And the functions that are called, and whether the time of one is the product of two values'
    * sizes.
    */
@@ -160,6 +164,7 @@ export class SqlGuard {
     readonly read: ReadonlySet<string>;
     readonly written: ReadonlySet<string>;
     readonly moved: ReadonlySet<string>;
+    readonly names: NamedColumns | undefined;
     readonly columns: ReadonlyMap<string, ReadonlySet<string>>;
     readonly functions: ReadonlySet<string>;
     readonly isSteep: boolean;
@@ -168,6 +173,7 @@ export class SqlGuard {
       read: this.#read,
       written: this.#written,
       moved: this.#moved,
+      names: this.#names,
       columns: this.#columns,
       functions: this.#functions,
       isSteep: this.#functions.values().some(isSteepFunction),
@@ -213,8 +219,8 @@ export class SqlGuard {
       case SQLITE_UPDATE:
       case SQLITE_DELETE: {
         const table = lowerAscii(first ?? "");
-        const setsRowid = action === SQLITE_UPDATE && lowerAscii(second ?? "") === "rowid";
-        if (action === SQLITE_INSERT || setsRowid) this.#moved.add(table);
+        if (action === SQLITE_INSERT) this.#moved.add(table);
+        if (action === SQLITE_UPDATE) this.#noteSet(table, lowerAscii(second ?? ""));
         return this.#refuseWrite(table);
       }
       case SQLITE_PRAGMA:
@@ -239,6 +245,12 @@ export class SqlGuard {
       default:
         return ddlRefused;
     }
+  }
+
+  #noteSet(table: string, column: string): void {
+    if (column === "rowid") this.#moved.add(table);
+    if (this.#names?.table !== table) this.#names = { table, columns: new Set() };
+    this.#names.columns.add(column);
   }
 
   #refuseWrite(table: string): string | undefined {

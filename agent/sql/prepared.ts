@@ -5,6 +5,7 @@
  */
 
 import type { SqlValue } from "../../core/row/value.ts";
+import type { NamedColumns } from "../../core/store/capture.ts";
 import { SQLITE_ABORT, SQLITE_ERROR } from "../../wasm/constants.ts";
 import type { Database } from "../../wasm/database.ts";
 import { SqliteError } from "../../wasm/error.ts";
@@ -29,6 +30,8 @@ export interface Prepared {
   readonly writes: ReadonlySet<string>;
   /** Tables whose rows it may give another rowid. */
   readonly moves: ReadonlySet<string>;
+  /** What it sets by name; undefined: nothing. */
+  readonly names: NamedColumns | undefined;
   /** It calls a function whose time is the product of two values' sizes. */
   readonly isSteep: boolean;
   /** `{"columns":["id","name"]}` and a newline; made when it is first asked for. */
@@ -108,12 +111,13 @@ export class PreparedStatements {
       statement.finalize();
       throw new SqlRefused("Multiple statements provided");
     }
-    const { read, written, moved, isSteep } = this.#guard.notes;
+    const { read, written, moved, names, isSteep } = this.#guard.notes;
     const prepared: Prepared = {
       statement,
       reads: read,
       writes: written,
       moves: moved,
+      names,
       isSteep,
       columnsLine: undefined,
       isReadonly: statement.readonly,

@@ -9,6 +9,7 @@
  */
 
 import { valueBytesMax } from "../../core/row/value.ts";
+import type { NamedColumns } from "../../core/store/capture.ts";
 import type { MergedRow } from "../../core/store/row-store.ts";
 import type { Database } from "../../wasm/database.ts";
 import { type Access, foreignTable, fullAccess } from "../api/access.ts";
@@ -30,6 +31,8 @@ import { withValueBound } from "./value-bound.ts";
 /** What the runner needs of the store: one transaction at a time, on the runner's own connection. */
 export interface WriteStore<C extends WriteCommit = WriteCommit> {
   begin(): void;
+  /** Before each statement: what it names. */
+  beginStatement(named: NamedColumns | undefined): void;
   /** Ends the transaction, also when it throws. */
   commit(nowMs: number): C;
   rollback(): void;
@@ -168,6 +171,7 @@ export class TransactionRunner<C extends WriteCommit = WriteCommit> {
     if (statement.columnCount > 0) {
       throw new SqlRefused("Execute returned results - did you mean to call query?");
     }
+    this.#store.beginStatement(prepared.names);
     const run = (): void => {
       try {
         while (statement.step());

@@ -19,6 +19,7 @@
  * @module
  */
 
+import type { NamedColumns } from "../../core/store/capture.ts";
 import type { SqliteStore } from "../../core/store/sqlite-store.ts";
 import type { CommitResult } from "../../core/store/store-outcomes.ts";
 import type { Database } from "../../wasm/database.ts";
@@ -48,6 +49,10 @@ export class GroupCommit implements WriteStore<CommitResult> {
       this.#restore();
       throw error;
     }
+  }
+
+  beginStatement(named: NamedColumns | undefined): void {
+    this.#store.beginStatement(named);
   }
 
   commit(nowMs: number): CommitResult {

@@ -3,7 +3,7 @@
  *
  * - INSERT gives every column a clock, and the row its next life.
  * - UPDATE gives a clock to the columns whose stored value differs; a cell set to the value it has
- *   leaves no trace.
+ *   leaves no trace, unless it is one of those that count when they are said again (`store/capture.ts`).
  * - DELETE ends the life and drops every cell, all of which are older.
  *
  * @module
@@ -33,11 +33,14 @@ export function insertRow(
  * A live row whose columns now have `values` (those that differ are stamped); `before` itself when none
  * does. A column without a cell counts as different from whatever it is set to: the caller leaves out
  * columns that still show their default.
+ *
+ * @param renewed Of these columns, those that are stamped although they don't differ.
  */
 export function updateRow(
   before: RowState,
   values: ReadonlyMap<string, SqlValue>,
   stamp: Stamp,
+  renewed: readonly string[] = [],
 ): RowState {
   let cells: Cell[] | undefined;
   for (const [column, value] of values) {
@@ -45,7 +48,7 @@ export function updateRow(
     const at = placeOf(now, column);
     const held = now[at];
     const isThere = held?.column === column;
-    if (isThere && equalValues(held.value, value)) continue;
+    if (isThere && equalValues(held.value, value) && !renewed.includes(column)) continue;
     cells ??= [...before.cells];
     if (isThere) cells[at] = { column, stamp, value };
     else cells.splice(at, 0, { column, stamp, value });

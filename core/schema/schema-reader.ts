@@ -204,6 +204,7 @@ class SchemaReader {
       rowidName: withoutRowid ? "" : (rowidName ?? ""),
       replicated,
       urgent: rule?.urgent ?? null,
+      urgentColumns: this.#urgentColumns(rule?.urgent, sqlName, columns, definition),
       hasCheck: tokens.some(isWord("check")),
       sql,
       file: statement.file,
@@ -244,6 +245,31 @@ class SchemaReader {
     } catch (error) {
       return messageOf(error);
     }
+  }
+
+  /** Of a rule that has no problem. */
+  #urgentColumns(
+    predicate: string | undefined,
+    sqlName: string,
+    columns: readonly PlannedColumn[],
+    definition: TableDefinition,
+  ): string[] {
+    if (predicate === undefined) return [];
+    const table = lowerAscii(sqlName);
+    const read = new Set<string>();
+    for (const one of this.#scratch.columnsRead(urgentSql(predicate, sqlName))) {
+      if (lowerAscii(one.table) === table) read.add(lowerAscii(one.column));
+    }
+    // SQLite tells of a generated column only itself. Its expression stands among its tokens, and a name too many
+    // (that of its type, say) does no harm: a cell is only stamped anew where a statement names it.
+    for (const { name, tokens } of definition.columns) {
+      const isRead = read.has(name) && columns.some((one) => one.name === name && one.generated);
+      if (isRead) for (const token of tokens) read.add(token.value);
+    }
+    return columns
+      .filter(({ name, key, generated }) => key === 0 && !generated && read.has(name))
+      .map(({ name }) => name)
+      .sort();
   }
 
   /** @param column undefined: the table as a whole */

@@ -259,6 +259,27 @@ test("accepted: what can't fail", () => {
   ).toEqual([]);
 });
 
+test("the columns that an urgent rule reads are known, whichever way it reads them", () => {
+  const sql = `CREATE TABLE t (k TEXT PRIMARY KEY NOT NULL, Status TEXT, weight INTEGER, "odd name" TEXT,
+      info TEXT, state TEXT AS (CASE WHEN json_valid(info) THEN json_extract(info, '$.state') END),
+      both TEXT AS (lower(status) || "odd name") STORED);
+    CREATE TABLE other (k TEXT PRIMARY KEY NOT NULL, weight INTEGER);
+    CREATE VIEW heavy AS SELECT k FROM t WHERE weight > 5`;
+  const columnsOf = (urgent: string) =>
+    schemaOf(sql, { t: { urgent } }).tables.get("t")?.urgentColumns;
+  expect(columnsOf("status <> 'up'")).toEqual(["status"]);
+  expect(columnsOf("STATUS <> 'weight' OR [Weight] = 0 -- info")).toEqual(["status", "weight"]);
+  expect(columnsOf('`odd name` IS NULL OR "odd name" = k')).toEqual(["odd name"]);
+  expect(columnsOf("state IS NOT 'up'")).toEqual(["info"]);
+  expect(columnsOf("both <> 'up'")).toEqual(["odd name", "status"]);
+  expect(columnsOf("1")).toEqual([]);
+  expect(columnsOf("k > 'm' AND rowid > 1")).toEqual([]);
+  expect(columnsOf("EXISTS (SELECT 1 FROM other WHERE other.weight > 0)")).toEqual([]);
+  expect(columnsOf("EXISTS (SELECT 1 FROM other o WHERE o.k = status)")).toEqual(["status"]);
+  expect(columnsOf("k IN heavy")).toEqual(["weight"]);
+  expect(schemaOf(sql).tables.get("t")?.urgentColumns).toEqual([]);
+});
+
 test("urgent rules are checked", () => {
   const sql = `CREATE TABLE t (${key}, status); CREATE TABLE l (a)`;
   const rules = (urgent: string) => problemsOf(sql, { t: { urgent }, l: { replicated: false } });

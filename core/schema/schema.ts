@@ -60,6 +60,8 @@ export interface PlannedTable {
   readonly replicated: boolean;
   /** Null without a rule. */
   readonly urgent: string | null;
+  /** Value columns that the rule reads, itself or through a generated column. Ascending. */
+  readonly urgentColumns: readonly string[];
   /** It has a CHECK constraint, which merge must be able to ignore. */
   readonly hasCheck: boolean;
   /** Its CREATE TABLE statement. */

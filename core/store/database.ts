@@ -57,6 +57,8 @@ export interface SqlDatabase {
   run(sql: string, ...values: SqlValue[]): void;
   /** All rows of one statement. */
   all(sql: string, ...values: SqlValue[]): SqlValue[][];
+  /** What one statement reads, as SQLite spells it; "" for a table of which it reads no column. It isn't run. */
+  columnsRead(sql: string): { readonly table: string; readonly column: string }[];
   /** True outside of any transaction. */
   readonly autocommit: boolean;
   /** Rows changed by the last INSERT, UPDATE or DELETE. */

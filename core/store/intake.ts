@@ -99,6 +99,7 @@ export class Intake {
         rowidBefore: undefined,
         row,
         source: undefined,
+        named: undefined,
         clocks: undefined,
       },
     };

@@ -10,13 +10,15 @@ import { canonicalKeyValue, encodeKey } from "../row/key.ts";
 import type { SqlValue } from "../row/value.ts";
 import type { Preupdate } from "./database.ts";
 import type { StoredTable } from "./stored-table.ts";
-import type { Touched } from "./touched.ts";
+import { joinNames, type Touched } from "./touched.ts";
 
 export class KeyNotes {
   readonly table: StoredTable;
   /** By the key, or by its bytes. */
   readonly #touched = new Map<SqlValue, Touched>();
   #hasLongKey = false;
+  /** What the statement that runs names, of the columns that the urgent rule reads; undefined: none of them. */
+  named: readonly string[] | undefined;
 
   constructor(table: StoredTable) {
     this.table = table;
@@ -57,11 +59,18 @@ export class KeyNotes {
       }
       case "update": {
         const old = this.#touch(change, true);
-        if (old === undefined || isSameKey(this.table, change)) return;
+        if (old === undefined) return;
+        const named = joinNames(old.named, this.named);
+        if (isSameKey(this.table, change)) {
+          old.named = named;
+          return;
+        }
         const moved = this.#touch(change, false);
         if (moved === undefined) return;
         moved.source = old.source;
+        moved.named = named;
         old.source = undefined;
+        old.named = undefined;
       }
     }
   }
@@ -96,6 +105,7 @@ export class KeyNotes {
       rowidBefore: undefined,
       row: undefined,
       source: undefined,
+      named: undefined,
       clocks: undefined,
     };
     if (isOld) touched.source = touched;

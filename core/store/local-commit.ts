@@ -30,11 +30,12 @@ export const rowBytesMax: number = 32 * 1024 * 1024;
 /** What became of a touched key. */
 export type LocalChange = { readonly touched: Touched } & (
   | { readonly kind: "insert"; readonly row: BaseRow }
-  /** `values` has the columns that differ, by name. */
+  /** `values` has the columns that differ, by name, and those that were said again and count (`capture.ts`): `renewed`. */
   | {
       readonly kind: "update";
       readonly row: BaseRow;
       readonly values: ReadonlyMap<string, SqlValue>;
+      readonly renewed: readonly string[];
     }
   | { readonly kind: "delete"; readonly row: undefined }
   /** The same state under another rowid, or under a key that was written another way (1.0 for 1). */
@@ -67,8 +68,11 @@ export function collectChanges(keys: readonly Touched[], reader: LocalReader): L
     } else if (touched.before === undefined || clocksOfTouched(touched, reader) === null) {
       changes.push({ kind: "insert", touched, row });
     } else {
-      const values = differingValues(touched, row, reader);
-      if (values.size > 0) changes.push({ kind: "update", touched, row, values });
+      let values = differingValues(touched, row, reader);
+      const renewed = renewedColumns(touched, row, values);
+      if (renewed.length > 0)
+        values = new Map([...values, ...valuesOf(touched.table, row, renewed)]);
+      if (values.size > 0) changes.push({ kind: "update", touched, row, values, renewed });
       else if (
         row.rowid !== touched.rowidBefore ||
         !touched.table.isKeyShown(touched.key, row.key)
@@ -78,6 +82,30 @@ export function collectChanges(keys: readonly Touched[], reader: LocalReader): L
     }
   }
   return changes;
+}
+
+/** Columns that were said again and that count: of those that differ it needn't be asked. */
+function renewedColumns(
+  touched: Touched,
+  row: BaseRow,
+  differing: ReadonlyMap<string, SqlValue>,
+): readonly string[] {
+  const { table, key, keyBytes, source, named } = touched;
+  const said = source === touched ? named : table.plan.urgentColumns;
+  const renewed = said?.filter((column) => !differing.has(column)) ?? [];
+  if (renewed.length === 0) return renewed;
+  return table.isUrgent({ rowid: row.rowid, key, keyBytes }) ? renewed : [];
+}
+
+function valuesOf(
+  table: StoredTable,
+  row: BaseRow,
+  columns: readonly string[],
+): [column: string, value: SqlValue][] {
+  return columns.map((column) => {
+    const index = table.valueIndex.get(column) as number;
+    return [column, row.values[index] as SqlValue];
+  });
 }
 
 /** The clocks that a key had before the transaction. Its row's own clocks are read once. */
@@ -185,8 +213,9 @@ export function stampChanges(
         : { table: table.name, key: keyBytes, clock: clocks.clock, cells: clocks.cells as Cell[] };
     let after: RowState;
     if (change.kind === "delete") after = deleteRow(before as RowState, stamp);
-    else if (change.kind === "update") after = updateRow(before as RowState, change.values, stamp);
-    else {
+    else if (change.kind === "update") {
+      after = updateRow(before as RowState, change.values, stamp, change.renewed);
+    } else {
       const source = touched.source === touched ? undefined : touched.source;
       const values = carriedValues(table, change.row, source, reader);
       after = insertRow(before, table.name, keyBytes, values, stamp);

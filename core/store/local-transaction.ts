@@ -15,7 +15,7 @@ import {
   withLane,
 } from "../change/changeset.ts";
 import type { Stamp } from "../clock/stamp.ts";
-import { Journal } from "./capture.ts";
+import { Journal, type NamedColumns } from "./capture.ts";
 import type { Preupdate } from "./database.ts";
 import type { KeptClock } from "./kept-clock.ts";
 import {
@@ -67,6 +67,12 @@ export class LocalTransaction {
   /** What SQLite's preupdate hook tells. */
   note(change: Preupdate): void {
     if (this.#isBegun) this.#journal.note(change);
+  }
+
+  /** What the statement of a client that runs next names: see `capture.ts`. */
+  beginStatement(named: NamedColumns | undefined): void {
+    assert(this.#isBegun, "a statement outside of a transaction");
+    this.#journal.beginStatement(named);
   }
 
   /** Begins a local transaction. What is then run on the writer connection is captured. */

@@ -47,6 +47,8 @@ export type LocalWrite =
       readonly key: Uint8Array;
       /** By column, without the key's. */
       readonly values: ReadonlyMap<string, SqlValue>;
+      /** Of these columns, those that count when they are said again (`capture.ts`). Default: none. */
+      readonly renewed?: readonly string[];
     }
   /** Deletes the row; nothing when it isn't live. */
   | { readonly kind: "delete"; readonly table: string; readonly key: Uint8Array };
@@ -207,7 +209,7 @@ export class MapStore implements RowStore {
       const name = nameOf(write);
       const earlier = netWrites.get(name);
       if (write.kind === "put" && earlier?.kind === "put") {
-        netWrites.set(name, { ...write, values: new Map([...earlier.values, ...write.values]) });
+        netWrites.set(name, joinPuts(earlier, write));
       } else netWrites.set(name, write);
     }
     const rows: RowState[] = [];
@@ -326,6 +328,14 @@ function scannedRowOf({ id, state, clocks }: HeldRow): ScannedRow {
   return { id, table: state.table, key: state.key, clocks };
 }
 
+type Put = Extract<LocalWrite, { kind: "put" }>;
+
+function joinPuts(earlier: Put, later: Put): Put {
+  const values = new Map([...earlier.values, ...later.values]);
+  const renewed = earlier.renewed?.filter((column) => !later.values.has(column)) ?? [];
+  return { ...later, values, renewed: [...renewed, ...(later.renewed ?? [])] };
+}
+
 /** What a write makes of a row; `held` itself when it changes nothing. */
 function stateAfter(
   held: RowState | undefined,
@@ -334,7 +344,7 @@ function stateAfter(
 ): RowState | undefined {
   const wasLive = held !== undefined && isLive(held.clock);
   if (write.kind === "delete") return wasLive ? deleteRow(held, stamp) : held;
-  if (wasLive) return updateRow(held, write.values, stamp);
+  if (wasLive) return updateRow(held, write.values, stamp, write.renewed);
   return insertRow(held, write.table, write.key, write.values, stamp);
 }
 

@@ -33,6 +33,9 @@ import type { StoredTable } from "./stored-table.ts";
 const bodyBytesMax = 16 * 1024 * 1024;
 const quickValueBytesMax = 1024 * 1024;
 
+/** Of a row that has a rowid no more is looked at. */
+const noBytes = new Uint8Array();
+
 /** A table as a commit goes through its columns: the value columns, ascending by name. */
 interface QuickTable {
   readonly table: StoredTable;
@@ -99,7 +102,7 @@ export class QuickCommit {
       const known = this.#tableOf(notes.table);
       if (known === undefined) return undefined;
       for (const [rowid, before] of notes.first) {
-        if (!this.#update(known, rowid, before)) return undefined;
+        if (!this.#update(known, rowid, before, notes.namedAt(rowid))) return undefined;
       }
       if (notes.arrived.size > 0 && !this.#insertAll(known, notes.arrived)) return undefined;
     }
@@ -113,7 +116,13 @@ export class QuickCommit {
     return encoded;
   }
 
-  #update(known: QuickTable, rowid: Rowid, before: Uint8Array): boolean {
+  /** @param named By statements, of the columns that the urgent rule reads: see `capture.ts`. */
+  #update(
+    known: QuickTable,
+    rowid: Rowid,
+    before: Uint8Array,
+    named: readonly string[] | undefined,
+  ): boolean {
     const { digester, ordinals } = this.#parts;
     const { table, names, keyColumns } = known;
     const count = names.length;
@@ -133,10 +142,12 @@ export class QuickCommit {
     let noted = 0;
     let cells = 0;
     let changed = 0;
+    let saidAgain = 0;
     let start = 0;
     for (let i = 0; i < count; i++) {
       const end = ends[i] as number;
       const isSame = isAt(before, noted, now, start, end);
+      const isSaid = named !== undefined && isSame && named.includes(names[i] as string);
       const hasCell = held.column[cells] === known.ordinals[i] && cells < held.count;
       this.#isChanged[i] = !isSame;
       if (isSame) noted += end - start;
@@ -145,10 +156,14 @@ export class QuickCommit {
         if (!this.#maySend(table, i, now, start, end)) return false;
         changed++;
       }
-      if (hasCell || !isSame) {
+      if (isSaid) {
+        if (!this.#maySend(table, i, now, start, end)) return false;
+        saidAgain++;
+      }
+      if (hasCell || !isSame || isSaid) {
         digester.hashEncoded(now, start, end);
         // Damaged: never told to anybody.
-        if (isSame && !this.#isHashOf(cells)) return false;
+        if (hasCell && isSame && !this.#isHashOf(cells)) return false;
         this.#hashHigh[i] = digester.hashHigh;
         this.#hashLow[i] = digester.hashLow;
       }
@@ -157,6 +172,12 @@ export class QuickCommit {
     }
     // Cells of columns that the table doesn't have, and another key.
     if (cells < held.count || !isAt(before, noted, now, start, now.length)) return false;
+    if (saidAgain > 0 && table.isUrgent({ rowid, key: [], keyBytes: noBytes })) {
+      changed += saidAgain;
+      for (let i = 0; i < count; i++) {
+        if (named?.includes(names[i] as string) === true) this.#isChanged[i] = true;
+      }
+    }
     if (changed === 0) return true;
     const keyBytes = this.#encodeKey(known, rowid);
     if (keyBytes === undefined) return false;

@@ -22,7 +22,7 @@ import { canonicalKeyValue, encodeKey } from "../row/key.ts";
 import { readValue, type SqlValue } from "../row/value.ts";
 import type { Preupdate } from "./database.ts";
 import type { StoredTable } from "./stored-table.ts";
-import type { Touched } from "./touched.ts";
+import { joinNames, type Touched } from "./touched.ts";
 
 export type Rowid = number | bigint;
 
@@ -37,6 +37,10 @@ export class RowNotes {
   /** Of rowids that aren't held by the row that was there at first: whose row it is; undefined: a new one. */
   readonly #owners = new Map<Rowid, Rowid | undefined>();
   #isPlain = true;
+  /** What the statement that runs names, of the columns that the urgent rule reads; undefined: none of them. */
+  named: readonly string[] | undefined;
+  /** What statements named so of rows that they updated, by rowid. */
+  readonly #named = new Map<Rowid, readonly string[]>();
 
   constructor(table: StoredTable) {
     this.table = table;
@@ -55,6 +59,7 @@ export class RowNotes {
     // Clearing what is empty takes as long as noting a row.
     if (this.first.size > 0) this.first.clear();
     if (this.arrived.size > 0) this.arrived.clear();
+    if (this.#named.size > 0) this.#named.clear();
     if (this.#isPlain) return;
     this.#owners.clear();
     this.#isPlain = true;
@@ -73,10 +78,15 @@ export class RowNotes {
         return;
       case "update": {
         this.#noteFirst(change);
-        if (oldRowid === newRowid) return;
+        if (oldRowid === newRowid) {
+          if (this.named !== undefined) this.#name(newRowid, this.namedAt(oldRowid));
+          return;
+        }
         const owner = this.#ownerOf(oldRowid);
+        const named = this.namedAt(oldRowid);
         this.#leave(oldRowid);
         this.#arrive(newRowid, owner);
+        this.#name(newRowid, named);
       }
     }
   }
@@ -98,8 +108,19 @@ export class RowNotes {
     if (!this.#isPlain) this.#owners.set(rowid, owner);
   }
 
+  #name(rowid: Rowid, before: readonly string[] | undefined): void {
+    const named = joinNames(before, this.named);
+    if (named !== undefined) this.#named.set(rowid, named);
+  }
+
+  /** What statements have named of a row that they updated, of the columns that the urgent rule reads. */
+  namedAt(rowid: Rowid): readonly string[] | undefined {
+    return this.#named.size === 0 ? undefined : this.#named.get(rowid);
+  }
+
   #leave(rowid: Rowid): void {
     this.#isPlain = false;
+    if (this.#named.size > 0) this.#named.delete(rowid);
     this.#owners.set(rowid, undefined);
   }
 
@@ -123,7 +144,7 @@ export class RowNotes {
       if (keyBytes === undefined) return undefined;
       const touched: Touched = {
         ...{ table, key, keyBytes, before: values, rowidBefore: rowid },
-        ...{ row: undefined, source: undefined, clocks: undefined },
+        ...{ row: undefined, source: undefined, named: undefined, clocks: undefined },
       };
       byKey.set(bytesToHex(keyBytes), touched);
       byFirst.set(rowid, touched);
@@ -139,13 +160,14 @@ export class RowNotes {
       if (touched === undefined) {
         touched = {
           ...{ table, key, keyBytes, before: undefined, rowidBefore: undefined },
-          ...{ row, source: undefined, clocks: undefined },
+          ...{ row, source: undefined, named: undefined, clocks: undefined },
         };
         byKey.set(name, touched);
       }
       touched.row = row;
       const owner = this.#ownerOf(rowid);
       touched.source = owner === undefined ? undefined : byFirst.get(owner);
+      touched.named = this.namedAt(rowid);
     }
     return [...byKey.values()];
   }

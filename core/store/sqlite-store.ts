@@ -28,6 +28,7 @@ import type { PlannedSchema, SchemaProblem } from "../schema/schema.ts";
 import { problemToText } from "../schema/schema.ts";
 import { planSchema, type SchemaPlan } from "../schema/schema-plan.ts";
 import { AdoptingTables } from "./adopting-tables.ts";
+import type { NamedColumns } from "./capture.ts";
 import type { SqlDatabase } from "./database.ts";
 import {
   createOwnTables,
@@ -391,6 +392,11 @@ export class SqliteStore implements RowStore {
   /** Begins a local transaction. What is then run on the writer connection is captured. */
   begin(): void {
     this.#local.begin();
+  }
+
+  /** What the statement of a client that runs next names, from its compilation; until the next one, or the end. */
+  beginStatement(named: NamedColumns | undefined): void {
+    this.#local.beginStatement(named);
   }
 
   /**

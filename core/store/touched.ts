@@ -21,6 +21,18 @@ export interface Touched {
   row: BaseRow | undefined;
   /** The touched key whose row, of those that were there at first, this one has now. */
   source: Touched | undefined;
+  /** Of a row that stayed under its key: the columns that statements named, of those that the urgent rule reads. */
+  named: readonly string[] | undefined;
   /** Clocks before the transaction, once they were read: null when there are none. */
   clocks: HeldRow | null | undefined;
+}
+
+/** The columns of both; one of the two where that has all of them. */
+export function joinNames(
+  a: readonly string[] | undefined,
+  b: readonly string[] | undefined,
+): readonly string[] | undefined {
+  if (a === undefined || a === b) return b;
+  if (b === undefined || b.every((name) => a.includes(name))) return a;
+  return [...new Set([...a, ...b])];
 }

@@ -90,6 +90,7 @@ export function createPlainAgent(schema: string, options: PlainAgentOptions = {}
       touched = new Map();
       writer.exec("BEGIN IMMEDIATE");
     },
+    beginStatement() {},
     commit(): WriteCommit {
       const merged = [...touched.values()].map(({ table, key }) => merge(table, key));
       service.committing(merged);

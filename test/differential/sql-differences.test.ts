@@ -36,7 +36,8 @@ class Sites implements Disposable {
       peer.exec(schema);
       for (const table of ["t", "ranges"]) peer.exec(`SELECT crsql_as_crr('${table}')`);
     }
-    this.patina = [new SqliteNode(schema), new SqliteNode(schema, { site: 1 })];
+    const rules = { t: { urgent: "a = 'down'" } };
+    this.patina = [0, 1].map((site) => new SqliteNode(schema, { site, rules })) as never;
   }
 
   write(site: 0 | 1, ...statements: string[]): void {
@@ -93,6 +94,17 @@ test("fifty edits in a cut-off region lose to one later edit elsewhere", async (
   sites.write(1, "UPDATE t SET a = 'down'");
   sites.exchange();
   // cr-sqlite counts edits of a cell; time decides here.
+  expect(sites.rows()).toEqual({ crsqlite: ["i-1 up -"], patina: ["i-1 down -"] });
+});
+
+test("a down that is said again wins over an up that was not heard of", async () => {
+  using sites = await Sites.open();
+  sites.write(0, "INSERT INTO t VALUES ('i-1', 'down', NULL)");
+  sites.exchange();
+  sites.write(1, "UPDATE t SET a = 'up'");
+  sites.write(0, "UPDATE t SET a = 'down'");
+  sites.exchange();
+  // To cr-sqlite the second down is no change.
   expect(sites.rows()).toEqual({ crsqlite: ["i-1 up -"], patina: ["i-1 down -"] });
 });
 

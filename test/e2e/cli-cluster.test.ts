@@ -140,6 +140,30 @@ test("an agent that is stopped in order isn't DOWN at once", async () => {
   await eventually("a alive again", async () => (await stateOf(b, "a")) === "ALIVE");
 }, 60_000);
 
+test("a down that is said again by an agent that couldn't hear of the up between wins on both", async () => {
+  const statusOf = async (agent: TestAgent) =>
+    (await rowsOf(agent, "SELECT status FROM instances WHERE id = 'web-9'"))[0]?.[0];
+  const exec = (agent: TestAgent, sql: string) =>
+    runPatina(["exec", "--socket", agent.socket, sql]).then(({ stdout }) => stdout);
+  await exec(a, "INSERT INTO instances (id, status) VALUES ('web-9', 'down')");
+  await eventually("b has it", async () => (await statusOf(b)) === "down");
+  // They take turns, so that neither hears of the other.
+  await a.kill();
+  await exec(b, "UPDATE instances SET status = 'up' WHERE id = 'web-9'");
+  await b.kill();
+  a = await start("a");
+  expect(await statusOf(a)).toBe("down");
+  expect(await exec(a, "UPDATE instances SET node = node WHERE id = 'web-9'")).toBe(
+    "1 row, nothing to replicate\n",
+  );
+  const said = await exec(a, "UPDATE instances SET status = 'down' WHERE id = 'web-9'");
+  expect(said).toMatch(/^1 row, version \d+\n$/);
+  b = await start("b");
+  await eventually("b hears of the down", async () => (await statusOf(b)) === "down");
+  await eventually("a hears from b", async () => (await stateOf(a, "b")) === "ALIVE");
+  expect([await statusOf(a), await statusOf(b)]).toEqual(["down", "down"]);
+}, 60_000);
+
 test("an agent of another cluster gets nothing", async () => {
   const name = "stranger";
   mkdirSync(join(folder, name));

@@ -4,12 +4,14 @@
  * @module
  */
 
+import { SqlGuard } from "../../agent/sql/guard.ts";
 import { HlcClock } from "../../core/clock/hlc-clock.ts";
 import { hlcZero } from "../../core/clock/stamp.ts";
 import type { Digester } from "../../core/row/digest.ts";
 import type { PlannedSchema, TableRules } from "../../core/schema/schema.ts";
 import { problemToText } from "../../core/schema/schema.ts";
 import { readSchema } from "../../core/schema/schema-reader.ts";
+import type { NamedColumns } from "../../core/store/capture.ts";
 import type { LateLimits } from "../../core/store/late-clocks.ts";
 import { SqliteStore } from "../../core/store/sqlite-store.ts";
 import type { CommitResult } from "../../core/store/store-outcomes.ts";
@@ -62,6 +64,8 @@ export class SqliteNode implements Disposable {
   readonly clock: HlcClock;
   readonly report: Extract<ReturnType<typeof SqliteStore.open>, { kind: "opened" }>["report"];
   nowMs: number;
+  /** Where there is an urgent rule. */
+  readonly #guard: SqlGuard | undefined;
 
   constructor(schema: string | PlannedSchema, options: SqliteNodeOptions = {}) {
     this.db = openMemory(options.vfs);
@@ -77,6 +81,8 @@ export class SqliteNode implements Disposable {
     });
     if (opened.kind === "refused") throw new Error(opened.why);
     this.store = opened.store;
+    const tables = [...this.store.schema.tables.values()];
+    if (tables.some(({ urgent }) => urgent !== null)) this.#guard = new SqlGuard(this.db);
     this.report = opened.report;
   }
 
@@ -90,13 +96,27 @@ export class SqliteNode implements Disposable {
   tryWrite(...statements: string[]): CommitResult {
     this.store.begin();
     try {
-      for (const sql of statements) this.db.exec(sql);
+      for (const sql of statements) {
+        this.store.beginStatement(this.namedColumns(sql));
+        this.db.exec(sql);
+      }
     } catch (error) {
       if (this.store.isOpen) this.store.rollback();
       throw error;
     }
     this.nowMs += 1000;
     return this.store.commit(this.nowMs);
+  }
+
+  /** As an agent has it of its authorizer. Of what clients can't run nothing is known. */
+  namedColumns(sql: string): NamedColumns | undefined {
+    if (this.#guard === undefined) return undefined;
+    const guard = this.#guard;
+    guard.beginNotes();
+    try {
+      guard.within("write", () => this.db.prepare(sql, false).finalize());
+    } catch {}
+    return guard.notes.names;
   }
 
   /** Rows of a table, in the order of its first column, which in tests is the key. */

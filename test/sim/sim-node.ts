@@ -7,7 +7,7 @@
  * @module
  */
 
-import type { Lane } from "../../core/change/changeset.ts";
+import type { Changeset, Lane } from "../../core/change/changeset.ts";
 import { compareStamps, type Site, type Stamp } from "../../core/clock/stamp.ts";
 import type { MemberState, PeerId, StoreReply, StoreRequest } from "../../core/node/border.ts";
 import type { NodeEffect, NodeEvent } from "../../core/node/node-events.ts";
@@ -233,6 +233,7 @@ export class SimNode implements Endpoint {
       this.replica.abandon();
       const nowMs = this.wallMs();
       const { changeset, merged } = this.store.commit(commands, nowMs, lane);
+      this.#checkSaid(commands, changeset);
       if (changeset === undefined) return;
       this.store.isDirty = true;
       this.#unsynced.push(changeset.stamp);
@@ -374,6 +375,21 @@ export class SimNode implements Endpoint {
   }
 
   // Checks.
+
+  /** Whoever says that a row is down has that stamped, whatever was there. */
+  #checkSaid(commands: readonly Command[], changeset: Changeset | undefined): void {
+    const lastByRow = new Map(commands.map((command) => [command.row, command]));
+    for (const [name, command] of lastByRow) {
+      const status = command.kind === "put" ? command.values.get("status") : undefined;
+      if (typeof status !== "string" || status === "up") continue;
+      const row = changeset?.rows.find(({ key }) => nameOfRow(key) === name);
+      const stamp = row?.cells.find(({ column }) => column === "status")?.stamp;
+      if (changeset !== undefined && stamp !== undefined) {
+        if (compareStamps(stamp, changeset.stamp) === 0) continue;
+      }
+      this.#o.fail(`${this.name} said that ${name} is ${status}, and nobody hears of it`);
+    }
+  }
 
   /** A row that this node knows to be down is never shown as up by an older write. */
   #merged(rows: readonly MergedRow[]): void {

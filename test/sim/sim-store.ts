@@ -84,7 +84,13 @@ class MapDisk implements SimStore {
     const writes = commands.map((command) => {
       const key = keyOfRow(command.row);
       return command.kind === "put"
-        ? ({ kind: "put", table, key, values: command.values } as const)
+        ? ({
+            kind: "put",
+            table,
+            key,
+            values: command.values,
+            renewed: renewedOf(command),
+          } as const)
         : ({ kind: "delete", table, key } as const);
     });
     return this.rows.commit(writes, this.clock.next(nowMs), lane);
@@ -124,6 +130,12 @@ class MapDisk implements SimStore {
   [Symbol.dispose](): void {}
 }
 
+/** What the rule of {@link SqliteDisk} makes of a column that is said again. */
+function renewedOf({ values }: Extract<Command, { kind: "put" }>): string[] {
+  const status = values.get("status") ?? null;
+  return status === null || status === "up" ? [] : ["status"];
+}
+
 export const wholeSchema =
   "CREATE TABLE instances (id TEXT PRIMARY KEY NOT NULL, status TEXT, address TEXT, weight INTEGER)";
 const plannedSchemas = new Map<string, PlannedSchema>();
@@ -153,6 +165,7 @@ class SqliteDisk implements SimStore {
         continue;
       }
       const columns = [...command.values.keys()];
+      this.rows.beginStatement({ table, columns: new Set(columns) });
       const sets = columns.map((column) => `${column} = excluded.${column}`);
       this.#db.run(
         `INSERT INTO instances (id, ${columns.join(", ")}) VALUES (?, ${columns.map(() => "?").join(", ")})

@@ -15,6 +15,7 @@ export const partition: Scenario = {
     using cluster = new Cluster({ seed, nodes, network: { delayMsMin: 1, delayMsMax: 60 } });
     cluster.startAll();
     load(cluster.node(0), 0, 1000);
+    cluster.put(cluster.node(0), "relapsing", { status: "down" }, 0);
     cluster.run(10_000);
     const half = nodes >> 1;
     const [left, right] = [cluster.nodes.slice(0, half), cluster.nodes.slice(half)];
@@ -31,14 +32,23 @@ export const partition: Scenario = {
     cluster.timeline.at(untilMs - 1000, () => {
       cluster.put(cluster.node(nodes - 1), "flapping", { status: "down" }, 0);
     });
+    // One that is down everywhere: up again in one half, and in the other, which can't have heard, down again.
+    cluster.timeline.at(untilMs - 2000, () => {
+      cluster.put(cluster.node(0), "relapsing", { status: "up" });
+    });
+    cluster.timeline.at(untilMs - 1000, () => {
+      cluster.put(cluster.node(nodes - 1), "relapsing", { status: "down" }, 0);
+    });
     cluster.timeline.runUntil(untilMs);
     const before = cluster.repairBytes();
     cluster.network.heal();
     const finished = finish(cluster, 25_000);
     for (const node of cluster.nodes) {
-      const status = node.store.shown().get("flapping")?.get("status");
-      if (status !== "down")
-        cluster.fail(`${node.name}: an older up beat a newer down (${status})`);
+      for (const row of ["flapping", "relapsing"]) {
+        const status = node.store.shown().get(row)?.get("status");
+        if (status === "down") continue;
+        cluster.fail(`${node.name} shows ${row} ${status}: an older up beat a newer down`);
+      }
     }
     return measured(cluster, {
       ...finished,
