@@ -7,8 +7,7 @@
  *
  * What it does of its own accord, in slices, one a tick:
  * - What peers sent is applied (`apply-work.ts`).
- * - The index is built after a start: what is recent first (`recent-pass.ts`), then, when the peers have asked for
- *   that, all of it. On a small host the two would share a processor with the net thread and the compiler.
+ * - The index is built after a start (`index-rebuild.ts`).
  * - Rows for peers, and the scan for those that recent rows don't know (`row-answers.ts`).
  * - The *cut*: it follows the store's HLC at {@link settleMs}, but not past a stamp that waits in a queue. Making one
  *   takes slices too, after a second of many changes.
@@ -33,7 +32,7 @@ import { RowBlockWriter } from "../change/row-block.ts";
 import type { HlcClock } from "../clock/hlc-clock.ts";
 import { hlcZero, type Site, type Stamp } from "../clock/stamp.ts";
 import { slotMs, slotOfStamp } from "../index/clock-part.ts";
-import { entryOf, type RecentRowsOptions, recentRowsDefaults } from "../index/recent-rows.ts";
+import { type RecentRowsOptions, recentRowsDefaults } from "../index/recent-rows.ts";
 import { RowIndex } from "../index/row-index.ts";
 import { cutAt, settleMs } from "../index/settled-image.ts";
 import type {
@@ -49,8 +48,14 @@ import type { Digester } from "../row/digest.ts";
 import { type RowState, stampOfRow } from "../row/row-state.ts";
 import { type ApplyHost, ApplyWork } from "./apply-work.ts";
 import { Drift, type DriftOptions, driftDefaults, type LocalWrites } from "./drift.ts";
+import {
+  answerMissing,
+  answerRecent,
+  answerWalk,
+  type IndexAnswersOptions,
+} from "./index-answers.ts";
+import { IndexRebuild, type IndexRebuildOptions, indexRebuildDefaults } from "./index-rebuild.ts";
 import { type Pace, RowPace } from "./pace.ts";
-import { RecentPass, type RecentPassOptions, recentPassDefaults } from "./recent-pass.ts";
 import { LagSamples, type ReplicaStatus } from "./replica-status.ts";
 import { Restamping, restampMs } from "./restamp.ts";
 import {
@@ -62,13 +67,7 @@ import {
 import type { ReadSlice } from "./row-scan.ts";
 import type { MergedRow, RowRef, RowStore, ScanPosition } from "./row-store.ts";
 
-export interface ReplicaOptions extends DriftOptions, RowAnswersOptions, RecentPassOptions {
-  /** Rows of one slice of the rebuild, some 2 µs each. A slice delays an urgent frame that comes meanwhile. */
-  readonly rebuildRowsPerTick: number;
-  /** Once what is recent is known, and after each question about it, the index isn't worked on for so long, */
-  readonly recentFirstMs: number;
-  /** nor longer than this in all. */
-  readonly recentFirstMsMax: number;
+export interface ReplicaOptions extends DriftOptions, RowAnswersOptions, IndexRebuildOptions {
   /** Rows of one slice of a merge, where nothing else says how long one is. */
   readonly sliceRows: number;
   /** A queue that doesn't say again what waits in it holds the cut no longer than this. */
@@ -79,10 +78,7 @@ export interface ReplicaOptions extends DriftOptions, RowAnswersOptions, RecentP
 export const replicaDefaults: ReplicaOptions = {
   ...driftDefaults,
   ...rowAnswersDefaults,
-  ...recentPassDefaults,
-  rebuildRowsPerTick: 2000,
-  recentFirstMs: 100,
-  recentFirstMsMax: 1000,
+  ...indexRebuildDefaults,
   sliceRows: 1000,
   holdMsMax: 30_000,
   recentRows: recentRowsDefaults,
@@ -127,9 +123,6 @@ type Question =
   | "stream-rows"
   | "recent";
 
-/** A rebuild whose scan failed goes on after this. */
-const readRetryMs = 1000;
-
 export class Replica {
   readonly #store: RowStore;
   readonly #clock: HlcClock;
@@ -142,12 +135,7 @@ export class Replica {
   #schema: readonly TableShape[];
 
   #index: RowIndex | undefined;
-  #recentPass: RecentPass | undefined;
-  #rebuildAt: ScanPosition | undefined;
-  #rebuildDueMs = Number.NEGATIVE_INFINITY;
-  /** Until when questions about what is recent put the rebuild off. */
-  #recentFirstUntilMs = Number.NEGATIVE_INFINITY;
-
+  #rebuild: IndexRebuild | undefined;
   #rowAnswers: RowAnswers | undefined;
   /** Each start and each schema is a life of its own: positions in the store are good no longer. */
   #nextLife = 0;
@@ -211,15 +199,14 @@ export class Replica {
     this.#nowMs = nowMs;
     this.#work.abandon();
     this.#rowAnswers?.end(replies, this.#nextLife++);
-    this.#rebuildAt = undefined;
-    this.#rebuildDueMs = Number.NEGATIVE_INFINITY;
-    this.#index = new RowIndex(
+    const index = new RowIndex(
       this.#digester,
       cutAt(this.#clock.read(nowMs).ms),
       this.#options.recentRows,
     );
+    this.#index = index;
     this.#rowAnswers = new RowAnswers(
-      this.#index,
+      index,
       this.#digester,
       (position, rowsMax) => this.#read(position, rowsMax),
       (refs) => this.#readRows(refs),
@@ -227,8 +214,14 @@ export class Replica {
       this.#options,
       this.#nextLife++,
     );
-    const sinceMs = nowMs - this.#options.recentRows.keepMs;
-    this.#recentPass = new RecentPass(this.#store, this.#index, sinceMs, this.#options);
+    this.#rebuild = new IndexRebuild({
+      store: this.#store,
+      index,
+      options: this.#options,
+      sinceMs: nowMs - this.#options.recentRows.keepMs,
+      trying: (work) => this.#trying(work),
+      onStamp: (ms, count, metMs) => this.#met(ms, count, metMs),
+    });
     this.announce(replies);
   }
 
@@ -422,7 +415,7 @@ export class Replica {
     if (image.hasWork) return true;
     if (this.#work.isBusy) return false;
     if (this.#restamping !== undefined) return true;
-    const dueMs = this.isBuilt ? (this.#rowAnswers?.dueMs ?? nowMs) : this.#rebuildDueMs;
+    const dueMs = (this.isBuilt ? this.#rowAnswers?.dueMs : this.#rebuild?.dueMs) ?? nowMs;
     return dueMs <= nowMs || this.#rowAnswers?.isSending === true;
   }
 
@@ -430,7 +423,7 @@ export class Replica {
   pollTimeout(): number {
     if (this.#index === undefined) return Number.POSITIVE_INFINITY;
     if (this.#work.hasWork || this.hasOwnWork) return this.#nowMs;
-    if (!this.isBuilt) return Math.max(this.#nowMs, this.#rebuildDueMs);
+    if (!this.isBuilt) return Math.max(this.#nowMs, this.#rebuild?.dueMs ?? this.#nowMs);
     let dueMs = (this.#index.image.cut + 1) * slotMs + settleMs;
     if (this.#hold !== undefined && this.#hold.slot === this.#index.image.cut + 1) {
       dueMs = Math.max(dueMs, this.#hold.untilMs);
@@ -683,64 +676,12 @@ export class Replica {
   // ---- Rebuild ----------------------------------------------------------------------------------
 
   /** While rebuilding: the scan had passed the row's place before it changed. */
-  readonly #isScanned = (row: MergedRow): boolean => {
-    const position = this.#rebuildAt;
-    return (
-      position !== undefined && row.before !== undefined && this.#store.isPassed(position, row)
-    );
-  };
+  readonly #isScanned = (row: MergedRow): boolean => this.#rebuild?.isScanned(row) === true;
 
   /** What is recent first, for others wait for it; then the index. */
   #startSlice(nowMs: number, replies: StoreReply[]): void {
     if (this.#restamping?.isWriting === true) return;
-    const pass = this.#recentPass;
-    if (this.#index === undefined || nowMs < this.#rebuildDueMs) return;
-    if (pass?.isDone !== false) {
-      this.#rebuildSlice(this.#index, nowMs, replies);
-      return;
-    }
-    const wasKnown = pass.isKnown;
-    const isRead = this.#trying(() => {
-      pass.tick(nowMs);
-      return true;
-    });
-    if (isRead === undefined) this.#rebuildDueMs = nowMs + readRetryMs;
-    else if (pass.isDone) this.#rebuildSlice(this.#index, nowMs, replies);
-    if (!pass.isKnown || wasKnown || this.isBuilt) return;
-    this.announce(replies);
-    this.#recentFirstUntilMs = nowMs + this.#options.recentFirstMsMax;
-    this.#putRebuildOff(nowMs);
-  }
-
-  #putRebuildOff(nowMs: number): void {
-    const untilMs = Math.min(nowMs + this.#options.recentFirstMs, this.#recentFirstUntilMs);
-    this.#rebuildDueMs = Math.max(this.#rebuildDueMs, untilMs);
-  }
-
-  #rebuildSlice(index: RowIndex, nowMs: number, replies: StoreReply[]): void {
-    const { rebuildRowsPerTick } = this.#options;
-    const slice = this.#trying(() =>
-      this.#store.scanDigests(this.#rebuildAt, rebuildRowsPerTick, index.isDigestEnough),
-    );
-    if (slice === undefined) {
-      this.#rebuildDueMs = nowMs + readRetryMs;
-      return;
-    }
-    const { columns, rows, next } = slice;
-    index.scannedDigests(columns);
-    for (let i = 0; i < columns.count; i++) {
-      this.#met(columns.stampMs[i] as number, columns.stampCount[i] as number, nowMs);
-    }
-    for (const row of rows) {
-      index.scanned(row);
-      const { ms, count } = stampOfRow(row.clocks);
-      this.#met(ms, count, nowMs);
-    }
-    this.#rebuildAt = next;
-    if (next !== undefined) return;
-    index.finishRebuild();
-    index.image.takeChanged();
-    this.announce(replies);
+    if (this.#rebuild?.slice(nowMs) === true) this.announce(replies);
   }
 
   /** A stamp that is kept. It was given before now, unless some clock was wrong; that one isn't followed. */
@@ -760,41 +701,23 @@ export class Replica {
       unavailable(request.ticket, "starting", replies);
       return;
     }
-    if (!this.isBuilt) this.#putRebuildOff(nowMs);
+    if (!this.isBuilt) this.#rebuild?.putOff(nowMs);
     switch (request.kind) {
-      case "walk": {
-        const fingerprints = request.live
-          ? request.nodes.flatMap((node) => index.live.childFingerprints(request.level, node))
-          : index.image.childFingerprints(request.cut, request.level, request.nodes);
-        if (fingerprints === undefined) unavailable(request.ticket, "cut", replies);
-        else replies.push({ kind: "walked", ticket: request.ticket, fingerprints });
+      case "walk":
+        replies.push(answerWalk(request, index));
         return;
-      }
       case "list":
         answers.list(request, nowMs, replies);
         return;
       case "compare":
         answers.compare(request, nowMs, replies);
         return;
-      case "missing": {
-        const ids = request.entries
-          .filter(({ id, digest, stamp }) => {
-            const known = index.recent.get(id);
-            // Pushed out of the recent rows by a load: what this very file's life has stamped is here all the same.
-            if (known === undefined) return stamp.site !== this.#clock.site;
-            return entryOf(id, known.stamp, known.digest).digest !== digest;
-          })
-          .map(({ id }) => id);
-        replies.push({ kind: "missing", ticket: request.ticket, ids });
+      case "missing":
+        replies.push(answerMissing(request, index, this.#indexAnswers()));
         return;
-      }
-      case "recent": {
-        const aheadMsMax = this.#options.driftFewPeersMsMax;
-        const rows = index.recent.since(request, this.#isOwnSite, aheadMsMax);
-        const entries = rows.map(({ id, stamp, digest }) => entryOf(id, stamp, digest));
-        replies.push({ kind: "recent", ticket: request.ticket, entries });
+      case "recent":
+        replies.push(answerRecent(request, index, this.#indexAnswers()));
         return;
-      }
       case "rows":
         answers.rowsById(request, nowMs, replies);
         return;
@@ -809,10 +732,15 @@ export class Replica {
     }
   }
 
+  #indexAnswers(): IndexAnswersOptions {
+    const { site } = this.#clock;
+    return { site, isOwnSite: this.#isOwnSite, aheadMsMax: this.#options.driftFewPeersMsMax };
+  }
+
   /** What is recent can be told before the index is built, and so can rows that were named. */
   #canAnswer(request: Asked<Question>, answers: RowAnswers): boolean {
     if (this.isBuilt) return true;
-    if (this.#recentPass?.isKnown !== true) return false;
+    if (this.#rebuild?.isRecentKnown !== true) return false;
     const { kind } = request;
     return (
       kind === "recent" || kind === "missing" || (kind === "rows" && answers.knows(request.ids))
