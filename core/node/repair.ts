@@ -26,23 +26,23 @@ import {
 import type { RowId } from "../row/digest.ts";
 import type { Answers } from "./answers.ts";
 import type { Moment, PeerId, TreeNodes } from "./border.ts";
+import { BrokenOffStreams } from "./broken-off.ts";
 import type { Fetches } from "./fetches.ts";
 import type { Peer } from "./peer.ts";
+import {
+  equalNodes,
+  fetchAll,
+  nodeOfRow,
+  nodesOf,
+  pushParts,
+  streamAll,
+  type Task,
+  walkRoot,
+} from "./repair-task.ts";
 import type { Verdicts } from "./verdicts.ts";
 import type { Applied, World } from "./world.ts";
 
 type FrameOf<K extends Frame["kind"]> = Extract<Frame, { kind: K }>;
-
-/**
- * Compare the children of these nodes, list these nodes, or fetch all rows under them: by ranges, or in one
- * stream of everything.
- */
-interface Task {
-  readonly act: "walk" | "list" | "fetch" | "stream";
-  readonly level: number;
-  readonly nodes: readonly number[];
-  readonly recentOnly: boolean;
-}
 
 interface Exchange {
   readonly id: number;
@@ -98,15 +98,10 @@ const mostlyMissing = 2;
 const nearlyEmpty = 8;
 /** Where so many children of a node differ on average, and most rows are missing here, they are taken whole. */
 const childrenPerFetch = 8;
-/** Streams that broke off are gone on with for so long, and of so many peers. */
-const brokenOffMs = 300_000;
-const brokenOffMax = 16;
-/** And while so large a share of the peer's rows isn't here: it may have come from others meanwhile. */
+/** A stream that broke off is gone on with while so large a share of the peer's rows isn't here. */
 const restShareMin = 0.01;
 /** Of so many exchanges in a row that differ one looks at all rows, not only at recent ones. */
 const differingPerScan = 4;
-
-const streamAll: Task = { act: "stream", level: 0, nodes: [0], recentOnly: false };
 
 export class Repair {
   readonly #world: World;
@@ -125,11 +120,7 @@ export class Repair {
    * that only one side keeps as recent looks as if the other lacked it, and hides what differs beside it.
    */
   readonly #unexplainedPeers = new Set<PeerId>();
-  /**
-   * How far streams from peers have come that aren't at their end: only the peer can read its cursor. Without this a
-   * node whose connections don't last would begin anew each time, and never come to the rest.
-   */
-  readonly #brokenOff = new Map<PeerId, { readonly cursor: Uint8Array; readonly atMs: number }>();
+  readonly #brokenOff = new BrokenOffStreams();
   /** How many exchanges in a row differed, by peer. */
   readonly #differing = new Map<PeerId, number>();
 
@@ -197,7 +188,7 @@ export class Repair {
     if (!moment.live) this.#verdicts.compared(peer, frame.cut, isEqual);
     if (isEqual) {
       this.#differing.delete(peer.id);
-      this.#brokenOff.delete(peer.id);
+      this.#brokenOff.forget(peer.id);
       this.#end(false);
       return;
     }
@@ -360,19 +351,14 @@ export class Repair {
       tasks.push(streamAll);
       return;
     }
-    this.#brokenOff.delete(exchange.peer);
+    this.#brokenOff.forget(exchange.peer);
     // Nearly empty: take all there is, in ranges. A peer that is nearly empty does so for itself.
     if (rowsPeer > nearlyEmpty * rowsOwn) {
       this.#answers.isCatchingUp = true;
       const { rangeRowsMax } = this.#world.tuning;
-      let level = 0;
-      while (level < 4 && rowsPeer / 16 ** level > rangeRowsMax) level++;
-      const nodes = Array.from({ length: 16 ** level }, (_, node) => node);
-      const fetch: Task = { act: "fetch", level, nodes, recentOnly: false };
-      pushParts(tasks, fetch, nodesOf(rangeRowsMax, rowsPeer, level));
-    } else if (rowsOwn <= nearlyEmpty * rowsPeer) {
-      tasks.push({ act: "walk", level: 0, nodes: [0], recentOnly: false });
-    }
+      const fetch = fetchAll(rowsPeer, rangeRowsMax);
+      pushParts(tasks, fetch, nodesOf(rangeRowsMax, rowsPeer, fetch.level));
+    } else if (rowsOwn <= nearlyEmpty * rowsPeer) tasks.push(walkRoot);
   }
 
   /** Begins tasks while it may: one walk or list at a time, a few fetches. */
@@ -527,14 +513,11 @@ export class Repair {
       {
         onPaused: (reached) => {
           hasPaused = true;
-          this.#brokenOff.delete(peer.id);
-          this.#brokenOff.set(peer.id, { cursor: reached, atMs: this.#world.elapsedMs });
-          const [eldest] = this.#brokenOff.keys();
-          if (this.#brokenOff.size > brokenOffMax) this.#brokenOff.delete(eldest as PeerId);
+          this.#brokenOff.reached(peer.id, reached, this.#world.elapsedMs);
         },
         onDone: (applied, isBusy) => {
           // There is nothing left, the cursor is void, or it doesn't get on from there.
-          if (applied !== undefined || isBusy || !hasPaused) this.#brokenOff.delete(peer.id);
+          if (applied !== undefined || isBusy || !hasPaused) this.#brokenOff.forget(peer.id);
           this.#fetched(peer, exchange, applied, true);
         },
       },
@@ -542,10 +525,7 @@ export class Repair {
   }
 
   #cursorOf(peer: PeerId): Uint8Array | undefined {
-    const brokenOff = this.#brokenOff.get(peer);
-    if (brokenOff === undefined) return undefined;
-    const isOld = this.#world.elapsedMs - brokenOff.atMs > brokenOffMs;
-    return isOld ? undefined : brokenOff.cursor;
+    return this.#brokenOff.cursor(peer, this.#world.elapsedMs);
   }
 
   #fetched(peer: Peer, exchange: Exchange, applied: Applied | undefined, isByRange: boolean): void {
@@ -604,26 +584,5 @@ export class Repair {
       this.#livePeers.add(exchange.peer);
       if (this.#world.readyPeers().some(({ id }) => !this.#livePeers.has(id))) this.#soon();
     }
-  }
-}
-
-/** The node at `level` that a row lies under: the first hex digits of its id. */
-function nodeOfRow(id: RowId, level: number): number {
-  return level === 0 ? 0 : Number.parseInt(id.slice(0, level), 16);
-}
-
-/** How many nodes of `level` hold about `rowsMax` rows. */
-function nodesOf(rowsMax: number, rows: number, level: number): number {
-  return Math.max(1, Math.floor((rowsMax * 16 ** level) / Math.max(1, rows)));
-}
-
-function equalNodes(a: readonly number[], b: readonly number[]): boolean {
-  return a.length === b.length && a.every((node, i) => node === b[i]);
-}
-
-/** Cuts a task into parts of so many nodes, the first of which is done first: tasks are done from the end. */
-function pushParts(tasks: Task[], task: Task, nodesPerTask: number): void {
-  for (let end = task.nodes.length; end > 0; end -= nodesPerTask) {
-    tasks.push({ ...task, nodes: task.nodes.slice(Math.max(0, end - nodesPerTask), end) });
   }
 }

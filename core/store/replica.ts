@@ -44,6 +44,7 @@ import type {
   Ticket,
   Unavailable,
 } from "../node/border.ts";
+import type { Question } from "../node/questions.ts";
 import type { Digester } from "../row/digest.ts";
 import { type RowState, stampOfRow } from "../row/row-state.ts";
 import { type ApplyHost, ApplyWork } from "./apply-work.ts";
@@ -110,18 +111,6 @@ export type MergedListener = (
   origin: MergeOrigin,
   nowMs: number,
 ) => void;
-
-type Asked<Kind extends StoreRequest["kind"]> = Extract<StoreRequest, { kind: Kind }>;
-
-type Question =
-  | "walk"
-  | "list"
-  | "compare"
-  | "missing"
-  | "rows"
-  | "range-rows"
-  | "stream-rows"
-  | "recent";
 
 export class Replica {
   readonly #store: RowStore;
@@ -694,7 +683,7 @@ export class Replica {
 
   // ---- Questions --------------------------------------------------------------------------------
 
-  #answer(request: Asked<Question>, nowMs: number, replies: StoreReply[]): void {
+  #answer(request: Question, nowMs: number, replies: StoreReply[]): void {
     const index = this.#index;
     const answers = this.#rowAnswers;
     if (index === undefined || answers === undefined || !this.#canAnswer(request, answers)) {
@@ -738,7 +727,7 @@ export class Replica {
   }
 
   /** What is recent can be told before the index is built, and so can rows that were named. */
-  #canAnswer(request: Asked<Question>, answers: RowAnswers): boolean {
+  #canAnswer(request: Question, answers: RowAnswers): boolean {
     if (this.isBuilt) return true;
     if (this.#rebuild?.isRecentKnown !== true) return false;
     const { kind } = request;
