@@ -5,6 +5,7 @@
  */
 
 import { chmodSync, chownSync } from "node:fs";
+import { ConnectionLimit } from "./api/connection-limit.ts";
 import { Front, RouteRoom } from "./api/front.ts";
 import { createGate } from "./api/gate.ts";
 import { apiLimits, createApi } from "./api/handlers.ts";
@@ -53,7 +54,9 @@ export async function startServers(options: ServersOptions): Promise<AgentServer
     log.error("a handler failed", { why: faultText(error) });
   const servers: HttpServer[] = [];
   const tcpServers: TcpServer[] = [];
+  let limit: ConnectionLimit | undefined;
   const stop = async (): Promise<void> => {
+    limit?.stop();
     await Promise.all([...servers, ...tcpServers].map((server) => server.stop()));
   };
   try {
@@ -79,8 +82,21 @@ export async function startServers(options: ServersOptions): Promise<AgentServer
   const listen = tcpServers.map(({ address }) => listenAddressToText(address));
   if (listen.length > 0) {
     log.info("serving", { listen: listen.join(","), token: tokens !== undefined });
+    limit = limitOf(tcpServers, config.api.connectionsMax, log);
   }
   return { listen, stop };
+}
+
+function limitOf(servers: readonly TcpServer[], connectionsMax: number, log: Log): ConnectionLimit {
+  return new ConnectionLimit({
+    connectionsMax,
+    closeIdle: () => servers.reduce((closed, server) => closed + server.closeIdle(), 0),
+    onPaused: (isPaused, connections, max) => {
+      const fields = { connections, connections_max: max };
+      if (isPaused) log.warn("too many connections: none are accepted over TCP", fields);
+      else log.info("connections are accepted over TCP again", fields);
+    },
+  });
 }
 
 /** @throws StartFailure */

@@ -41,6 +41,8 @@ export interface HttpServer {
 }
 
 export interface TcpServer extends HttpServer {
+  /** Closes connections that have no request. @returns how many */
+  closeIdle(): number;
   /** With the port that was taken. */
   readonly address: ListenAddress;
 }
@@ -84,7 +86,8 @@ export function serveTcp(
     return { kind: "refused", why: `${listenAddressToText(address)}: ${why}` };
   }
   const taken = { host: address.host, port: server.port as number };
-  return { kind: "serving", server: { address: taken, ...carrier.serving(server) } };
+  const closeIdle = () => server.closeIdleConnections();
+  return { kind: "serving", server: { address: taken, closeIdle, ...carrier.serving(server) } };
 }
 
 const listenFailures: Readonly<Record<string, string>> = {

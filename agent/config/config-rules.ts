@@ -53,6 +53,7 @@ export const rules: Readonly<Record<string, Readonly<Record<string, Rule>>>> = {
     tokens: { kind: "tokens" },
     tokens_file: { kind: "path", value: "" },
     endpoint_name: { kind: "text", value: "" },
+    connections_max: { kind: "integer", min: 16, max: 1_000_000, value: 16_384 },
     body_bytes_max: { kind: "integer", min: 1024, max: 1024 * megabyte, value: 16 * megabyte },
     subscriber_bytes_max: { kind: "integer", min: 1024, max: 1024 * megabyte, value: 4 * megabyte },
   },

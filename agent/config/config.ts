@@ -60,6 +60,11 @@ export interface Config {
     readonly tokensFile: string;
     /** What clients that send `x-corrosion-requested-endpoint-name` must ask for, else 421. "" for anything. */
     readonly endpointName: string;
+    /**
+     * Connections, over TCP and the Unix socket together; above it TCP takes in no others for a while. Lower where the
+     * process may have fewer files open: 1,024 of them, or half, are kept for the Unix socket and everything else.
+     */
+    readonly connectionsMax: number;
     /** Larger request bodies are refused with 413. */
     readonly bodyBytesMax: number;
     /** Events that one subscriber has not read; above this it is let go, with a line that says so. */
@@ -344,6 +349,7 @@ class Reader {
         tokens: get("api", "tokens"),
         tokensFile: get("api", "tokens_file"),
         endpointName: get("api", "endpoint_name"),
+        connectionsMax: get("api", "connections_max"),
         bodyBytesMax: get("api", "body_bytes_max"),
         subscriberBytesMax: get("api", "subscriber_bytes_max"),
       },
