@@ -1,8 +1,8 @@
 /**
  * What the store applies for this node: changesets that peers pushed and rows that repair fetched.
  *
- * Urgent ones are posted at once. Of lanes 1 and 2 the store has credit for one slice at a time; the
- * others wait here (`apply-queue.ts`). A changeset keeps the cut from passing its stamp until it is
+ * Urgent ones are posted at once, up to a bound in bytes. Of lanes 1 and 2 the store has credit for one slice at a
+ * time; the others wait here (`apply-queue.ts`), and so do urgent ones beyond their bound. A changeset keeps the cut from passing its stamp until it is
  * applied (`pending-cut.ts`).
  *
  * @module
@@ -22,6 +22,8 @@ interface OpenApply {
   readonly lane: Lane;
   /** Of an urgent changeset: as {@link ApplyItem.second}. */
   readonly second: number | undefined;
+  /** Of an urgent changeset. */
+  readonly urgentBytes: number;
   readonly sinceMs: number;
 }
 
@@ -36,6 +38,9 @@ export interface PushedChangeset {
 
 export class Applies {
   readonly #counters: Counters;
+  readonly #urgentBytesMax: number;
+  /** Of urgent changesets that the store has and hasn't applied. */
+  #urgentBytes = 0;
   /** Posts a request to the store, under a ticket of its own. */
   readonly #post: (request: ApplyRequest) => Ticket;
   readonly #queue: ApplyQueue;
@@ -47,6 +52,7 @@ export class Applies {
 
   constructor(limits: ApplyLimits, counters: Counters, post: (request: ApplyRequest) => Ticket) {
     this.#queue = new ApplyQueue(limits);
+    this.#urgentBytesMax = limits.urgentBytesMax;
     this.#counters = counters;
     this.#post = post;
   }
@@ -83,7 +89,9 @@ export class Applies {
   /** @param cut of the store's last report */
   changesetCame({ peer, lane, stampMs, body }: PushedChangeset, cut: number, nowMs: number): void {
     const second = this.#pendingCut.add(stampMs, cut);
-    if (lane === 0) {
+    const urgentBytes = this.#urgentBytes + body.length;
+    if (lane === 0 && (this.#urgentBytes === 0 || urgentBytes <= this.#urgentBytesMax)) {
+      this.#urgentBytes = urgentBytes;
       const request: ApplyRequest = {
         kind: "apply",
         lane,
@@ -91,10 +99,12 @@ export class Applies {
         what: "changesets",
         bodies: [body],
       };
-      this.#open.set(this.#post(request), { items: [], lane, second, sinceMs: nowMs });
+      const open = { items: [], lane, second, urgentBytes: body.length, sinceMs: nowMs };
+      this.#open.set(this.#post(request), open);
       return;
     }
-    const item: ApplyItem = { peer, lane, what: "changesets", body, second, atMs: nowMs };
+    const waits = lane === 0 ? 1 : lane;
+    const item: ApplyItem = { peer, lane: waits, what: "changesets", body, second, atMs: nowMs };
     if (this.#queue.push(item)) return;
     this.#counters.applyDropped++;
     this.#pendingCut.done(second);
@@ -115,6 +125,7 @@ export class Applies {
     const open = this.#open.get(reply.ticket);
     if (open === undefined) return;
     this.#open.delete(reply.ticket);
+    this.#urgentBytes -= open.urgentBytes;
     if (open.lane !== 0) this.#slicesOpen--;
     this.#counters.bodiesRefused += reply.refused.length;
     this.#pendingCut.done(open.second);
@@ -133,7 +144,8 @@ export class Applies {
       const { lane, peer, what } = first;
       const bodies = items.map(({ body }) => body);
       const ticket = this.#post({ kind: "apply", lane, peer, what, bodies });
-      this.#open.set(ticket, { items, lane, second: undefined, sinceMs: nowMs });
+      const open = { items, lane, second: undefined, urgentBytes: 0, sinceMs: nowMs };
+      this.#open.set(ticket, open);
       this.#slicesOpen++;
     }
   }

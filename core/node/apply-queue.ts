@@ -29,6 +29,8 @@ export interface ApplyLimits {
   readonly sliceBodiesMax: number;
   /** Bytes in one slice; a larger body is a slice of its own. */
   readonly sliceBytesMax: number;
+  /** Of urgent changesets that the store may have at once; beyond it they wait with the normal ones. */
+  readonly urgentBytesMax: number;
   /** Bytes that may wait, by lane. */
   readonly normalBytesMax: number;
   readonly bulkBytesMax: number;

@@ -6,7 +6,7 @@
  * that the net side can also run in a child process, and so that the simulator can put a map store
  * behind the same node machine.
  *
- * Credit: the net side posts urgent `apply` requests at once and keeps at most one `apply` of lane 1 or
+ * Credit: the net side posts urgent `apply` requests at once, up to a bound, and keeps at most one `apply` of lane 1 or
  * 2 and one other request (a *question*) outstanding; the next goes out when its answer is in. So a P0
  * waits for one slice at most. Every request but `members` and `peers` has a ticket, and exactly one
  * reply ends it (`rows` with `last`).

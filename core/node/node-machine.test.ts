@@ -34,6 +34,16 @@ describe("hello", () => {
     expect(a.effects).toEqual([]);
   });
 
+  test("is waited for up to a minute", () => {
+    const a = new PlayedNode("a");
+    a.start(1);
+    a.do({ kind: "connected", peer: keyOf("b") });
+    a.pass(59_000);
+    expect(a.closed()).toEqual([]);
+    a.pass(2000);
+    expect(a.closed()).toEqual(["it says no hello"]);
+  });
+
   test.each([
     ["frames", { protocol: [2, 3] as [number, number] }, "speaks frames of version 2 to 3"],
     ["digests", { digests: [2] }, "computes digests of version 2"],
@@ -435,7 +445,12 @@ describe("credit", () => {
   });
 
   test("normal changesets above the bound are dropped and counted, urgent ones never", () => {
-    const bound = { sliceBodiesMax: 64, sliceBytesMax: 1e6, bulkBytesMax: 1e6 };
+    const bound = {
+      sliceBodiesMax: 64,
+      sliceBytesMax: 1e6,
+      bulkBytesMax: 1e6,
+      urgentBytesMax: 1e6,
+    };
     const a = new PlayedNode("a", { apply: { ...bound, normalBytesMax: 10_000 } });
     a.start(1);
     const b = a.meet("b");
@@ -453,6 +468,30 @@ describe("credit", () => {
 });
 
 describe("a stuck store", () => {
+  test("is handed urgent changes up to a bound; beyond it they wait as others do, and are dropped as others are", () => {
+    const bound = { sliceBodiesMax: 64, sliceBytesMax: 1e6, bulkBytesMax: 1e6 };
+    const a = new PlayedNode("a", {
+      apply: { ...bound, urgentBytesMax: 10_000, normalBytesMax: 5000 },
+    });
+    a.start(1);
+    const b = a.meet("b");
+    const applies: Extract<StoreRequest, { kind: "apply" }>[] = [];
+    for (let i = 0; i < 100; i++) {
+      a.receive(b, push(2, i, 0, 500));
+      applies.push(...(a.asked("apply") as typeof applies));
+    }
+    const bytes = applies.reduce((sum, { bodies }) => sum + (bodies[0]?.length ?? 0), 0);
+    // And the one slice that those which wait have credit for.
+    expect(bytes).toBeLessThan(11_000);
+    expect(a.machine.snapshot().counters.applyDropped).toBeGreaterThan(50);
+    // It comes to itself: the next one is urgent again.
+    for (const { ticket } of applies) {
+      a.reply({ kind: "applied", ticket, rows: 1, changed: 1, refused: [] });
+    }
+    a.receive(b, push(2, 200, 0));
+    expect(a.asked("apply")).toMatchObject([{ lane: 0 }]);
+  });
+
   test("exchanges are answered busy, and heartbeats tell the lag", () => {
     const a = new PlayedNode("a");
     a.start(1);

@@ -247,6 +247,7 @@ export class NodeMachine {
   #runTimers(): void {
     if (this.#elapsedMs >= this.#nextHeartbeatMs) {
       this.#nextHeartbeatMs = this.#elapsedMs + this.#tuning.heartbeatMs;
+      this.#closeMute();
       this.#heartbeats();
       this.#tellClocks();
     }
@@ -257,6 +258,14 @@ export class NodeMachine {
     const parted = this.#members.takeParted();
     if (parted.length > 0) this.#toStore({ kind: "members", rows, parted });
     else if (rows.length > 0) this.#toStore({ kind: "members", rows });
+  }
+
+  /** Closes those who were admitted and say nothing: to this node they are no peers. */
+  #closeMute(): void {
+    for (const peer of [...this.#peers.values()]) {
+      const isLate = this.#elapsedMs - peer.connectedMs >= this.#tuning.helloMs;
+      if (peer.hello === undefined && isLate) this.#close(peer, "it says no hello");
+    }
   }
 
   #heartbeats(): void {

@@ -36,6 +36,8 @@ export interface ZstdCodec {
 export interface NodeTuning {
   /** Between two heartbeats on each stream. A fourth of `members.suspectMs` at most. */
   readonly heartbeatMs: number;
+  /** A peer that doesn't say hello for so long is closed: others may need its place. */
+  readonly helloMs: number;
   /** Between two exchanges that this node begins, on average; jittered by a quarter. */
   readonly exchangeMs: number;
   /** An exchange in which the peer is silent for so long is given up. */
@@ -90,6 +92,7 @@ const mib = 1024 * 1024;
 
 export const nodeDefaults: NodeTuning = {
   heartbeatMs: 200,
+  helloMs: 60_000,
   exchangeMs: 1000,
   silenceMs: 3000,
   scanSilenceMs: 60_000,
@@ -120,6 +123,7 @@ export const nodeDefaults: NodeTuning = {
   apply: {
     sliceBodiesMax: 64,
     sliceBytesMax: 256 * kib,
+    urgentBytesMax: 64 * mib,
     normalBytesMax: 16 * mib,
     bulkBytesMax: 80 * mib,
   },
