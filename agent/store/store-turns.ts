@@ -143,7 +143,7 @@ export class StoreTurns {
 
   /** The same without disturbing a merge. */
   whenNotBusy(): Promise<void> | undefined {
-    return this.#replica.isBusy ? this.#whenTold() : undefined;
+    return this.#replica.isOpen ? this.#whenTold() : undefined;
   }
 
   #whenTold(): Promise<void> {
@@ -239,7 +239,7 @@ export class StoreTurns {
 
   #tellFree(): void {
     if (this.#waitingForStore.length === 0) return;
-    if (this.#replica.isBusy || this.#wal.holdsBackWrites) return;
+    if (this.#replica.isOpen || this.#wal.holdsBackWrites) return;
     const waiting = this.#waitingForStore;
     this.#waitingForStore = [];
     for (const resolve of waiting) resolve();

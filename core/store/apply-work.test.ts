@@ -44,13 +44,14 @@ class World {
   nowMs = startMs;
   #ticket = 0;
 
-  constructor(sliceRows: number) {
+  /** @param preparedBytesMin Infinite: no changeset is worked on before its transaction. */
+  constructor(sliceRows: number, preparedBytesMin = Number.POSITIVE_INFINITY) {
     this.replica = new Replica({
       store: this.store,
       clock: new HlcClock("33".repeat(16) as Site, hlcZero),
       digester,
       schema: [],
-      options: { sliceRows },
+      options: { sliceRows, preparedBytesMin },
     });
     this.replica.onMerged((merged) => this.told.push(merged.length));
     this.replica.start(this.nowMs, this.replies);
@@ -122,41 +123,100 @@ test("a large changeset is one transaction over many slices, heard of once", () 
   expect(world.replica.status().rows).toBe(2000);
 });
 
-test("an urgent change rolls a large one back once; the second one waits for it", () => {
+test("urgent changes roll a large one back until it has lost twice its rows; then they wait for it", () => {
   const world = new World(100);
   const large = world.apply(2, [changeset(2, 0, 2000)]);
-  world.tick();
-  expect(world.replica.isBusy).toBe(true);
-
-  const first = world.apply(0, [changeset(0, 10_000, 1)]);
-  expect(world.applied(first)).toMatchObject({ changed: 1 });
-  expect(world.held).toBe(1);
-  expect(world.told).toEqual([1]);
-
-  world.tick();
-  world.tick();
-  expect(world.replica.isBusy).toBe(true);
-  const second = world.apply(0, [changeset(0, 10_001, 1)]);
-  expect(world.applied(second)).toBeUndefined();
-  // A question waits behind it.
+  let applied = 0;
+  let waiting: number | undefined;
+  for (let lost = 0; waiting === undefined; ) {
+    for (let slices = 0; slices < 14; slices++) world.tick();
+    expect(world.replica.isOpen).toBe(true);
+    lost += world.held - applied;
+    expect(lost).toBeLessThan(2 * 2000 + 2000);
+    const urgent = world.apply(0, [changeset(0, 10_000 + applied, 1)]);
+    if (world.applied(urgent) === undefined) {
+      waiting = urgent;
+      expect(lost).toBeGreaterThan(2 * 2000);
+    } else expect(world.held).toBe(++applied);
+  }
+  // A question waits behind it, and whoever must write doesn't wait for the question.
   world.replica.handle({ kind: "missing", ticket: 99, entries: [] }, world.nowMs, world.replies);
+  const another = world.apply(0, [changeset(0, 20_000, 1)]);
   expect(world.replies.some(({ kind }) => kind === "missing")).toBe(false);
+  expect(world.applied(another)).toBeUndefined();
 
   world.drain();
-  expect(world.told).toEqual([1, 2000, 1]);
+  expect(world.told).toEqual([...Array.from({ length: applied }, () => 1), 2000, 1, 1]);
   expect(world.applied(large)).toMatchObject({ rows: 2000, changed: 2000 });
-  expect(world.applied(second)).toMatchObject({ changed: 1 });
-  expect(world.replies.some(({ kind }) => kind === "missing")).toBe(true);
+  const order = world.replies.flatMap((reply) => ("ticket" in reply ? [reply.ticket] : []));
+  expect(order.slice(-4)).toEqual([large, waiting, another, 99]);
 });
 
-test("a local write claims the store once, and is told to wait the second time", () => {
-  const world = new World(100);
-  world.apply(2, [changeset(2, 0, 2000)]);
+test("a large changeset is prepared while the store is free, and what was prepared outlives a rollback", () => {
+  const world = new World(100, 0);
+  const large = world.apply(2, [changeset(2, 0, 5000)]);
+  const isOpen = () => world.replica.isOpen;
+  let slices = 1;
+  for (; !isOpen(); slices++) {
+    expect(world.replica.isBusy).toBe(false);
+    expect(world.held).toBe(0);
+    world.tick();
+  }
+  expect(slices).toBeGreaterThan(35);
   expect(world.replica.claim()).toBe(true);
   expect(world.held).toBe(0);
   world.tick();
-  world.tick();
-  expect(world.replica.claim()).toBe(false);
+  // It isn't read again.
+  expect(isOpen()).toBe(true);
+  while (world.held < 4500) world.tick();
+  // Little is left to be written: whoever claims the store gets it with that done.
+  expect(world.replica.claim()).toBe(true);
+  expect(isOpen()).toBe(false);
+  expect(world.told).toEqual([5000]);
+  const urgent = world.apply(0, [changeset(0, 4999, 1, startMs + 1)]);
+  expect(world.told).toEqual([5000, 1]);
+  // The index hears of both in order.
+  expect(world.applied(urgent)).toBeUndefined();
+  world.drain();
+  expect(world.applied(large)).toMatchObject({ rows: 5000, changed: 5000 });
+  expect(world.applied(urgent)).toMatchObject({ rows: 1, changed: 1 });
+  expect(world.replica.status().rows).toBe(5000);
+});
+
+// Whatever comes, and however often.
+test("a large changeset gets done beside urgent changes that never end", () => {
+  for (const preparedBytesMin of [0, Number.POSITIVE_INFINITY]) {
+    for (const everySlices of [1, 2, 7, 40]) {
+      const world = new World(64, preparedBytesMin);
+      const large = world.apply(2, [changeset(2, 0, 1000)]);
+      let urgent = 0;
+      let slices = 0;
+      let waited = 0;
+      for (; world.applied(large) === undefined; slices++) {
+        // Twice its rows are lost at most, beside a slice each time; read, written and taken in it is once.
+        expect(slices).toBeLessThan(8 * 16 + 3 * urgent);
+        world.tick();
+        if (slices % everySlices > 0) continue;
+        const ticket = world.apply(0, [changeset(0, 10_000 + urgent++, 1)]);
+        if (world.applied(ticket) === undefined) waited++;
+      }
+      expect(waited).toBeLessThan(48 / everySlices + 2);
+      world.drain();
+      expect(world.held).toBe(1000 + urgent);
+      expect(world.told.filter((count) => count > 1)).toEqual([1000]);
+    }
+  }
+});
+
+test("a local write claims the store, and is told to wait when that was said too often", () => {
+  const world = new World(100);
+  world.apply(2, [changeset(2, 0, 2000)]);
+  let claims = 0;
+  for (; world.replica.claim(); claims++) {
+    expect(world.held).toBe(0);
+    for (let slices = 0; slices < 10; slices++) world.tick();
+  }
+  expect(claims).toBeGreaterThan(3);
   world.drain();
   expect(world.replica.claim()).toBe(true);
   expect(world.held).toBe(2000);
@@ -229,8 +289,9 @@ test("slices change nothing of what a merge comes to", () => {
     fc.property(
       fc.array(step, { maxLength: 12 }),
       fc.integer({ min: 16, max: 60 }),
-      (steps, slice) => {
-        const sliced = new World(slice);
+      fc.boolean(),
+      (steps, slice, isPrepared) => {
+        const sliced = new World(slice, isPrepared ? 0 : Number.POSITIVE_INFINITY);
         const whole = new World(Number.POSITIVE_INFINITY);
         const tickets: number[] = [];
         for (const one of steps) {
@@ -275,6 +336,7 @@ test("slices change nothing of what a merge comes to", () => {
             { kind: "abandon" },
           ],
           16,
+          false,
         ],
       ],
     },

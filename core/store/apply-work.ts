@@ -4,13 +4,17 @@
  * - *Rows* of repair stand each for itself, and small changesets are many: a slice takes as many as it has
  *   time for, and the next one begins with their COMMIT, which can't be interrupted and takes about as long.
  * - A *changeset* is applied as one. One that is larger than a slice is a transaction that stays open over
- *   some slices.
+ *   some slices. Of a really large one all that needs no transaction is done before ({@link MergePreparation}).
  * - After a transaction the index takes its rows in, in slices too.
  *
- * From the first row of a transaction until the index knows all of it the store is *busy*: nobody else may write, and what
- * is read through the connection that writes isn't committed yet. Who must have the store {@link ApplyWork.claim}s
- * it: a transaction that lacks only its COMMIT gets that, any other is rolled back and begun again later, but
- * only once for each request, so that it gets done.
+ * While a transaction is open nobody else may write, and what is read through the connection that writes isn't committed
+ * yet. Who must have the store {@link ApplyWork.claim}s it: a transaction that lacks little gets that and its COMMIT, any
+ * other is rolled back and written again. That may be said to it as long as what it has lost by it is no more
+ * than {@link lostTimesMax} times its rows. Then it is brought to its end, and others wait for that: so it gets done
+ * whatever comes, and how long it takes is bounded.
+ *
+ * Until the index knows all that was committed the store is *busy*: nothing may be asked of it. Others may write; their rows
+ * are taken in after those that came before.
  *
  * An urgent changeset is one slice, whatever it has: see {@link ApplyWork.now}.
  *
@@ -21,13 +25,13 @@
  */
 
 import { assert } from "../assert.ts";
-import { ChangesetReader, decodeChangesetHeader } from "../change/changeset.ts";
-import { decodeRowBlock } from "../change/row-block.ts";
-import { compareHlc, type Hlc, hlcZero, type Stamp } from "../clock/stamp.ts";
+import { decodeChangesetHeader, type Lane } from "../change/changeset.ts";
+import { type Hlc, hlcZero, type Stamp } from "../clock/stamp.ts";
 import type { StoreReply, StoreRequest } from "../node/border.ts";
 import { type RowState, stampOfRow } from "../row/row-state.ts";
+import { laterHlc, type OpenBody, openChangeset, openRows, type Refusal } from "./apply-bodies.ts";
 import { type Pace, untilTheEnd } from "./pace.ts";
-import type { MergedRow, MergeTransaction } from "./row-store.ts";
+import type { MergedRow, MergePreparation, MergeTransaction } from "./row-store.ts";
 
 export type ApplyRequest = Extract<StoreRequest, { kind: "apply" }>;
 
@@ -48,31 +52,13 @@ export interface ApplyHost {
   aheadText(stampMs: number): string;
   /** Throws what the store throws. */
   begin(): MergeTransaction;
+  prepare(): MergePreparation;
   /** What failed, as peers and status are told. */
   failed(error: unknown): string;
   /** A transaction was committed. */
   committed(applied: Applied): void;
-  /** Takes rows `from` up to `to` of it into the index. */
-  take(applied: Applied, from: number, to: number): void;
-}
-
-interface Refusal {
-  readonly body: number;
-  readonly why: string;
-  readonly kind: "malformed" | "ahead" | "store";
-  /** Rows, of a row block of which others were taken. */
-  readonly rows?: number;
-}
-
-/** One body, being read. */
-interface OpenBody {
-  readonly body: number;
-  /** Of a changeset; undefined for rows. */
-  readonly stamp: Stamp | undefined;
-  /** Nothing is left of it. */
-  isAtEnd(): boolean;
-  /** @returns why the body is refused */
-  read(count: number): readonly RowState[] | Pick<Refusal, "kind" | "why">;
+  /** Takes rows `from` up to `to` into the index. */
+  take(merged: readonly MergedRow[], from: number, to: number, lane: Lane): void;
 }
 
 class Job {
@@ -81,16 +67,27 @@ class Job {
   readonly oldestMs: number;
   nextBody = 0;
   body: OpenBody | undefined;
+  /** Of the body at hand, if that is a really large one: its largest stamp, and how much of it the open transaction has. */
+  prepared: MergePreparation | undefined;
+  latest: Hlc = hlcZero;
+  written = 0;
+  /** Rows that were written and rolled back since the last COMMIT, for somebody else's sake. */
+  lostRows = 0;
   refused: Refusal[] = [];
   rows = 0;
   changed = 0;
-  /** It was rolled back for somebody else's sake. */
-  hasYielded = false;
+  /** Transactions that the index doesn't know all of. */
+  untaken = 0;
 
   constructor(request: ApplyRequest) {
     this.request = request;
     this.oldestMs =
       request.what === "rows" ? Number.POSITIVE_INFINITY : oldestStampMs(request.bodies);
+  }
+
+  /** Nothing is left to be read. */
+  get isRead(): boolean {
+    return this.body === undefined && this.nextBody >= this.request.bodies.length;
   }
 }
 
@@ -107,51 +104,84 @@ interface OpenTransaction {
   isWhole: boolean;
 }
 
+/** Rows that were committed, on their way into the index. */
 interface Taking {
-  readonly applied: Applied;
+  readonly merged: readonly MergedRow[];
+  readonly lane: Lane;
+  /** The smallest stamp that the cut mustn't pass before, ms. */
+  readonly oldestMs: number;
+  /** Undefined: they were committed by somebody else. */
+  readonly job: Job | undefined;
   next: number;
 }
 
 /** Rows between two looks at the pace: some tenths of a millisecond. */
 const pieceRows = 16;
+/** The same where they are only looked up. */
+const preparedPieceRows = 64;
 /** A changeset of which no more is left is brought to its end. */
 const nearlyDoneRows = 16;
-/** Larger ones are read piece by piece, in a transaction of their own. */
-const smallBytesMax = 32 * 1024;
+/** So is one of which no more is to be written when somebody claims the store, some milliseconds, and no more than a part. */
+const nearlyWrittenRows = 2000;
+const nearlyWrittenShare = 1 / 8;
 /** Rows whose way into the index isn't worth a slice of its own. */
 const takenAtOnceMax = 128;
+/** Transactions that may wait for the index. */
+const takingsMax = 1000;
+/** What a transaction may lose to others, by its rows. */
+const lostTimesMax = 2;
 
 export class ApplyWork {
   readonly #host: ApplyHost;
   readonly #pace: Pace;
+  readonly #preparedBytesMin: number;
+  /** To be done in slices. */
   readonly #jobs: Job[] = [];
+  /** Done at once, and not answered yet: the index has more to take in before. */
+  #urgent: Job[] = [];
   #open: OpenTransaction | undefined;
-  #taking: Taking | undefined;
+  readonly #takings: Taking[] = [];
   malformed = 0;
   ahead = 0;
   storeFailed = 0;
 
-  constructor(host: ApplyHost, pace: Pace) {
+  constructor(host: ApplyHost, pace: Pace, preparedBytesMin: number) {
     this.#host = host;
     this.#pace = pace;
+    this.#preparedBytesMin = preparedBytesMin;
   }
 
   /** Something is left for {@link slice}. */
   get hasWork(): boolean {
-    return this.#jobs.length > 0;
+    return this.#jobs.length > 0 || this.isTaking;
   }
 
-  /** A transaction is open, or the index doesn't know yet what it did. */
+  /** A transaction is open. */
+  get isOpen(): boolean {
+    return this.#open !== undefined;
+  }
+
+  /** The index doesn't know yet what was committed. */
+  get isTaking(): boolean {
+    return this.#takings.length > 0;
+  }
+
+  /** Either of both. */
   get isBusy(): boolean {
-    return this.#open !== undefined || this.#taking !== undefined;
+    return this.isOpen || this.isTaking;
   }
 
-  /** The smallest stamp of a changeset that waits, ms. */
+  /** A large changeset is being prepared, and the store is free. */
+  get isPreparing(): boolean {
+    return !this.isBusy && this.#jobs[0]?.prepared !== undefined;
+  }
+
+  /** The smallest stamp of what waits, ms. */
   get oldestMs(): number {
-    return this.#jobs.reduce(
-      (so, { oldestMs }) => Math.min(so, oldestMs),
-      Number.POSITIVE_INFINITY,
-    );
+    let oldest = Number.POSITIVE_INFINITY;
+    for (const { oldestMs } of this.#jobs) oldest = Math.min(oldest, oldestMs);
+    for (const { oldestMs } of this.#takings) oldest = Math.min(oldest, oldestMs);
+    return oldest;
   }
 
   /** To be done in slices. */
@@ -159,83 +189,108 @@ export class ApplyWork {
     this.#jobs.push(new Job(request));
   }
 
-  /** Applies a request at once. Not while the store is busy. */
+  /** Applies a request at once. Not while a transaction is open. Answered when the index knows of it. */
   now(request: ApplyRequest, replies: StoreReply[]): void {
-    assert(!this.isBusy, "apply: the store is free");
+    assert(!this.isOpen, "apply: no transaction is open");
     const job = new Job(request);
-    this.#work(job, untilTheEnd);
-    this.#finish(job, replies);
+    const isNext = !this.isTaking;
+    this.#urgent.push(job);
+    this.#work(job, untilTheEnd, true);
+    if (isNext) this.#take(untilTheEnd);
+    this.#answer(replies);
+  }
+
+  /** Has the index take in what somebody else committed while it {@link isTaking}. @param stampMs As of its rows. */
+  takeLater(merged: readonly MergedRow[], lane: Lane, stampMs: number): void {
+    this.#takings.push({ merged, lane, oldestMs: stampMs, job: undefined, next: 0 });
   }
 
   /** One slice. */
   slice(replies: StoreReply[]): void {
     this.#pace.begin();
-    const atHand = this.#jobs[0];
-    const isEnding = this.#taking !== undefined || this.#open?.isWhole === true;
-    if (isEnding && atHand !== undefined) {
+    if (this.isTaking || this.#open?.isWhole === true) {
       // And no more: so that the store is free between any two transactions, for those who couldn't claim it.
-      if (this.#open !== undefined) this.#commit(atHand);
-      if (this.#taking === undefined || this.#take(this.#pace)) this.#finishIfDone(atHand, replies);
-      return;
+      this.#commit(this.#jobs[0]);
+      this.#take(this.#pace);
+    } else {
+      for (let job = this.#jobs[0]; job !== undefined; job = this.#jobs[0]) {
+        if (!this.#work(job, this.#pace, false)) break;
+        this.#answer(replies);
+        if (this.#pace.isOver(0)) break;
+      }
     }
-    for (let job = this.#jobs[0]; job !== undefined; job = this.#jobs[0]) {
-      if (!this.#work(job, this.#pace)) return;
-      this.#finishIfDone(job, replies);
-      if (this.#pace.isOver(0)) return;
-    }
+    this.#answer(replies);
   }
 
   /** Makes the store free for another transaction, if that may be. Whoever is told no asks again later. */
   claim(): boolean {
-    if (!this.isBusy) return true;
-    const job = this.#jobs[0];
     const open = this.#open;
-    if (open === undefined || job === undefined) return false;
+    if (open === undefined) return this.#takings.length < takingsMax;
+    const job = this.#jobs[0] as Job;
     if (open.isWhole) {
       this.#commit(job);
-      return !this.isBusy;
+      return true;
     }
-    if (job.hasYielded) return false;
+    const { prepared } = job;
+    if (prepared !== undefined && isNearlyWritten(prepared.length, job.written)) {
+      this.#write(job, prepared, prepared.length);
+      this.#leaveBody(job);
+      this.#commit(job);
+      return true;
+    }
+    const rows = prepared?.length ?? open.rows + (job.body?.left ?? 0);
+    const lostRows = job.lostRows + open.rows;
+    if (lostRows > lostTimesMax * rows) return false;
     this.#rollback(job);
-    job.hasYielded = true;
+    job.lostRows = lostRows;
     return true;
   }
 
-  /** Makes it free in any case: a transaction that isn't whole is rolled back, however often that has been. */
+  /** Makes it free in any case: a transaction that isn't whole is rolled back, whatever it has lost before. */
   abandon(): void {
+    this.#take(untilTheEnd);
     const job = this.#jobs[0];
-    if (this.#taking !== undefined) this.#take(untilTheEnd);
     if (this.#open === undefined || job === undefined) return;
     // Rolling a whole slice back would read rows again that slices before it have brought in and counted.
     if (this.#open.isWhole) this.#commit(job);
     else this.#rollback(job);
-    if (this.#taking !== undefined) this.#take(untilTheEnd);
+    this.#take(untilTheEnd);
   }
 
-  /** @returns whether the job is done; otherwise the slice is over */
-  #work(job: Job, pace: Pace): boolean {
+  /** @returns whether all of the job is committed, and known to the index unless it is urgent; otherwise the slice is over */
+  #work(job: Job, pace: Pace, isUrgent: boolean): boolean {
     for (;;) {
-      if (this.#taking !== undefined && !this.#take(pace)) return false;
+      if (!isUrgent && !this.#take(pace)) return false;
       if (job.body === undefined) {
-        if (job.nextBody >= job.request.bodies.length) {
-          this.#commit(job);
-          if (this.#taking === undefined) return true;
+        if (!job.isRead) {
+          this.#openBody(job, isUrgent);
           continue;
         }
-        this.#openBody(job);
+        this.#commit(job);
+        if (isUrgent || !this.isTaking) return true;
         continue;
       }
-      const { body } = job;
-      const rows = this.#add(job, body);
+      const { body, prepared } = job;
+      const rows = prepared === undefined ? this.#add(job, body) : this.#step(job, body, prepared);
       if (job.body === undefined) continue;
       const isOver = pace.isOver(rows);
-      const isAtEnd = body.isAtEnd();
+      if (prepared !== undefined) {
+        const isWritten = body.left === 0 && job.written === prepared.length;
+        if (!isWritten && !isOver) continue;
+        if (isWritten) this.#leaveBody(job);
+        if (this.#open !== undefined) this.#open.isWhole = isWritten;
+        if (isOver) return false;
+        this.#commit(job);
+        continue;
+      }
+      const isAtEnd = body.left === 0;
       if (isAtEnd) job.body = undefined;
       // Rows of repair may end anywhere.
       const mayEnd = isAtEnd || body.stamp === undefined;
       const open = this.#open;
       const isWhole = mayEnd && (isOver || open?.hasWaited === true);
-      if (!isWhole && (!isOver || isNearlyDone(body))) continue;
+      const isNearlyDone = body.stamp !== undefined && body.left <= nearlyDoneRows;
+      if (!isWhole && (!isOver || isNearlyDone)) continue;
       if (open !== undefined) {
         open.isWhole = isWhole;
         open.hasWaited = true;
@@ -244,7 +299,7 @@ export class ApplyWork {
     }
   }
 
-  #openBody(job: Job): void {
+  #openBody(job: Job, isUrgent: boolean): void {
     const { request } = job;
     const body = job.nextBody++;
     const bytes = request.bodies[body] as Uint8Array;
@@ -263,52 +318,106 @@ export class ApplyWork {
     // What else is in the transaction isn't to be rolled back with it.
     if (!opened.isSmall && (this.#open?.rows ?? 0) > 0) this.#commit(job);
     job.body = opened;
+    if (isUrgent || bytes.length < this.#preparedBytesMin) return;
+    this.#commit(job);
+    job.prepared = this.#host.prepare();
   }
 
   /** The next rows of a body. @returns how many */
   #add(job: Job, body: OpenBody): number {
-    const rows = body.read(pieceRows);
-    if ("kind" in rows) {
-      // Only of large ones, which are alone in their transaction.
-      this.#open?.transaction.rollback();
-      this.#open = undefined;
-      job.refused.push({ ...rows, body: body.body });
-      job.body = undefined;
-      return 0;
-    }
+    const rows = this.#read(job, body, pieceRows);
     if (rows.length === 0) return 0;
     try {
-      this.#open ??= {
-        transaction: this.#host.begin(),
-        bodies: [],
-        stamps: [],
-        latest: hlcZero,
-        rows: 0,
-        hasWaited: false,
-        isWhole: false,
-      };
-      const open = this.#open;
-      if (open.bodies.at(-1) !== body.body) {
-        open.bodies.push(body.body);
-        if (body.stamp !== undefined) {
-          open.stamps.push(body.stamp);
-          open.latest = laterHlc(open.latest, body.stamp);
-        }
-      }
+      const open = this.#begin(body);
       open.transaction.add(rows);
       open.rows += rows.length;
-      for (const row of rows) open.latest = laterHlc(open.latest, stampOfRow(row));
+      open.latest = latestOf(rows, open.latest);
     } catch (error) {
       this.#failed(job, error, body.body);
-      job.body = undefined;
     }
     return rows.length;
   }
 
-  #commit(job: Job): void {
+  /** The next rows of a large changeset: first they are prepared and then, when all are, written. @returns how many */
+  #step(job: Job, body: OpenBody, prepared: MergePreparation): number {
+    if (body.left === 0) {
+      return this.#write(job, prepared, Math.min(job.written + pieceRows, prepared.length));
+    }
+    const rows = this.#read(job, body, preparedPieceRows);
+    if (rows.length === 0) return 0;
+    try {
+      prepared.add(rows);
+      job.latest = latestOf(rows, job.latest);
+      if (body.left === 0) prepared.finish();
+    } catch (error) {
+      this.#failed(job, error, body.body);
+    }
+    return rows.length;
+  }
+
+  /** Writes prepared rows up to `to`. @returns how many */
+  #write(job: Job, prepared: MergePreparation, to: number): number {
+    const body = job.body as OpenBody;
+    const from = job.written;
+    try {
+      const open = this.#begin(body);
+      open.transaction.addPrepared(prepared, from, to);
+      open.rows += to - from;
+      open.latest = job.latest;
+      job.written = to;
+    } catch (error) {
+      this.#failed(job, error, body.body);
+    }
+    return to - from;
+  }
+
+  /** Rows of a body that is refused when it shows that it must be. */
+  #read(job: Job, body: OpenBody, count: number): readonly RowState[] {
+    const rows = body.read(count);
+    if (!("kind" in rows)) return rows;
+    // Only of large ones, which are alone in their transaction.
+    this.#open?.transaction.rollback();
+    this.#open = undefined;
+    job.refused.push({ ...rows, body: body.body });
+    this.#leaveBody(job);
+    return [];
+  }
+
+  /** The transaction for rows of a body. Throws what the store throws. */
+  #begin(body: OpenBody): OpenTransaction {
+    this.#open ??= {
+      transaction: this.#host.begin(),
+      bodies: [],
+      stamps: [],
+      latest: hlcZero,
+      rows: 0,
+      hasWaited: false,
+      isWhole: false,
+    };
     const open = this.#open;
-    if (open === undefined) return;
+    if (open.bodies.at(-1) !== body.body) {
+      open.bodies.push(body.body);
+      if (body.stamp !== undefined) {
+        open.stamps.push(body.stamp);
+        open.latest = laterHlc(open.latest, body.stamp);
+      }
+    }
+    return open;
+  }
+
+  #leaveBody(job: Job): void {
+    job.body = undefined;
+    job.prepared?.end();
+    job.prepared = undefined;
+    job.latest = hlcZero;
+    job.written = 0;
+  }
+
+  #commit(job: Job | undefined): void {
+    const open = this.#open;
+    if (open === undefined || job === undefined) return;
     const { transaction, rows, latest, stamps } = open;
+    const { request, oldestMs } = job;
     let merged: readonly MergedRow[];
     try {
       merged = transaction.commit();
@@ -317,54 +426,71 @@ export class ApplyWork {
       return;
     }
     this.#open = undefined;
+    job.lostRows = 0;
     job.rows += rows;
     for (const row of merged) if (row.changed) job.changed++;
-    const applied = { request: job.request, merged, latest, stamps };
-    this.#host.committed(applied);
-    this.#taking = { applied, next: 0 };
-    if (merged.length <= takenAtOnceMax) this.#take(untilTheEnd);
+    this.#host.committed({ request, merged, latest, stamps });
+    const isNext = !this.isTaking;
+    job.untaken++;
+    this.#takings.push({ merged, lane: request.lane, oldestMs, job, next: 0 });
+    if (isNext && merged.length <= takenAtOnceMax) this.#take(untilTheEnd);
   }
 
-  /** @returns whether the index knows all of it */
+  /** @returns whether the index knows all that was committed */
   #take(pace: Pace): boolean {
-    const { applied, next } = this.#taking as Taking;
-    const { length } = applied.merged;
-    for (let from = next; from < length; ) {
-      const to = Math.min(from + pieceRows, length);
-      this.#host.take(applied, from, to);
-      from = to;
-      if (from === length || !pace.isOver(to - from)) continue;
-      (this.#taking as Taking).next = from;
-      return false;
+    for (let taking = this.#takings[0]; taking !== undefined; taking = this.#takings[0]) {
+      const { merged, lane, job } = taking;
+      const to = Math.min(taking.next + pieceRows, merged.length);
+      this.#host.take(merged, taking.next, to, lane);
+      const isOver = pace.isOver(to - taking.next);
+      taking.next = to;
+      if (to === merged.length) {
+        this.#takings.shift();
+        if (job !== undefined) job.untaken--;
+      }
+      if (isOver) break;
     }
-    this.#taking = undefined;
-    return true;
+    return !this.isTaking;
   }
 
-  /** The transaction is over, and nothing of it is applied. @param body the one at hand, if it isn't in it yet */
+  /** The transaction is over, and nothing of it is applied. @param body The one at hand, which is left. */
   #failed(job: Job, error: unknown, body?: number): void {
     const why = this.#host.failed(error);
     const bodies = new Set(this.#open?.bodies);
-    if (body !== undefined) bodies.add(body);
+    if (body !== undefined) {
+      bodies.add(body);
+      this.#leaveBody(job);
+    }
     for (const one of bodies) job.refused.push({ body: one, why, kind: "store" });
     this.#open?.transaction.rollback();
     this.#open = undefined;
   }
 
+  /** What was prepared stays so. */
   #rollback(job: Job): void {
     const open = this.#open as OpenTransaction;
     open.transaction.rollback();
     this.#open = undefined;
+    if (job.prepared !== undefined) {
+      job.written = 0;
+      return;
+    }
     const first = open.bodies[0] ?? job.body?.body ?? job.nextBody;
     job.nextBody = first;
     job.body = undefined;
     job.refused = job.refused.filter(({ body }) => body < first);
   }
 
-  #finishIfDone(job: Job, replies: StoreReply[]): void {
-    if (job.body !== undefined || job.nextBody < job.request.bodies.length) return;
-    this.#jobs.shift();
-    this.#finish(job, replies);
+  /** Answers jobs that are done. */
+  #answer(replies: StoreReply[]): void {
+    const isDone = (job: Job): boolean => job.isRead && !this.isOpen && job.untaken === 0;
+    for (let job = this.#jobs[0]; job !== undefined && isDone(job); job = this.#jobs[0]) {
+      this.#jobs.shift();
+      this.#finish(job, replies);
+    }
+    if (this.#urgent.length === 0) return;
+    for (const job of this.#urgent) if (job.untaken === 0) this.#finish(job, replies);
+    this.#urgent = this.#urgent.filter(({ untaken }) => untaken > 0);
   }
 
   #finish({ request, refused, rows, changed }: Job, replies: StoreReply[]): void {
@@ -383,106 +509,8 @@ export class ApplyWork {
   }
 }
 
-function isNearlyDone(body: OpenBody): boolean {
-  return body instanceof ChangesetBody && body.left <= nearlyDoneRows;
-}
-
-class ChangesetBody implements OpenBody {
-  readonly body: number;
-  readonly stamp: Stamp;
-  readonly isSmall: boolean;
-  readonly #reader: ChangesetReader;
-  readonly #limitMs: number;
-  readonly #aheadText: (ms: number) => string;
-  /** Of a small one, all. */
-  #rows: readonly RowState[] | undefined;
-  #next = 0;
-
-  constructor(body: number, bytes: Uint8Array, limitMs: number, aheadText: (ms: number) => string) {
-    this.body = body;
-    this.#reader = new ChangesetReader(bytes);
-    this.#limitMs = limitMs;
-    this.#aheadText = aheadText;
-    this.stamp = this.#reader.stamp;
-    this.isSmall = bytes.length <= smallBytesMax;
-  }
-
-  get left(): number {
-    return this.#rows === undefined ? this.#reader.left : this.#rows.length - this.#next;
-  }
-
-  isAtEnd(): boolean {
-    return this.left === 0;
-  }
-
-  /** Reads a small one to its end. @returns why it is refused */
-  readAhead(): Pick<Refusal, "kind" | "why"> | undefined {
-    if (!this.isSmall) return undefined;
-    const rows = this.#read(Number.POSITIVE_INFINITY);
-    if ("kind" in rows) return rows;
-    this.#rows = rows;
-    return undefined;
-  }
-
-  read(count: number): readonly RowState[] | Pick<Refusal, "kind" | "why"> {
-    if (this.#rows === undefined) return this.#read(count);
-    const rows = this.#rows.slice(this.#next, this.#next + count);
-    this.#next += rows.length;
-    return rows;
-  }
-
-  #read(count: number): readonly RowState[] | Pick<Refusal, "kind" | "why"> {
-    const rows = this.#reader.read(count);
-    const { why } = this.#reader;
-    if (why !== undefined) return { kind: "malformed", why };
-    const last = rows.reduce((so, row) => laterHlc(so, stampOfRow(row)), this.stamp as Hlc);
-    if (last.ms > this.#limitMs) return { kind: "ahead", why: this.#aheadText(last.ms) };
-    return rows;
-  }
-}
-
-function openChangeset(
-  body: number,
-  bytes: Uint8Array,
-  limitMs: number,
-  aheadText: (ms: number) => string,
-): ChangesetBody | Pick<Refusal, "kind" | "why"> {
-  const opened = new ChangesetBody(body, bytes, limitMs, aheadText);
-  return opened.readAhead() ?? opened;
-}
-
-/** Repair's rows stand each for itself: one that is ahead doesn't keep the others away. */
-function openRows(
-  body: number,
-  bytes: Uint8Array,
-  limitMs: number,
-  aheadText: (ms: number) => string,
-): { readonly body?: OpenBody; readonly refused?: Refusal } {
-  const decoded = decodeRowBlock(bytes);
-  if (decoded.kind === "malformed") {
-    return { refused: { body, kind: "malformed", why: decoded.why } };
-  }
-  let worstMs = 0;
-  const rows = decoded.rows.filter((row) => {
-    const { ms } = stampOfRow(row);
-    if (ms > limitMs) worstMs = Math.max(worstMs, ms);
-    return ms <= limitMs;
-  });
-  let next = 0;
-  const opened: OpenBody = {
-    body,
-    stamp: undefined,
-    isAtEnd: () => next >= rows.length,
-    read: (count) => {
-      const piece = rows.slice(next, next + count);
-      next += piece.length;
-      return piece;
-    },
-  };
-  const refused = decoded.rows.length - rows.length;
-  if (refused === 0) return { body: opened };
-  const why = `${refused} of ${decoded.rows.length} rows: ${aheadText(worstMs)}`;
-  return { body: opened, refused: { body, kind: "ahead", why, rows: refused } };
+function isNearlyWritten(rows: number, written: number): boolean {
+  return rows - written <= Math.min(nearlyWrittenRows, nearlyWrittenShare * rows);
 }
 
 function oldestStampMs(bodies: readonly Uint8Array[]): number {
@@ -493,6 +521,8 @@ function oldestStampMs(bodies: readonly Uint8Array[]): number {
   return oldest;
 }
 
-function laterHlc(a: Hlc, b: Hlc): Hlc {
-  return compareHlc(a, b) >= 0 ? a : b;
+function latestOf(rows: readonly RowState[], before: Hlc): Hlc {
+  let latest = before;
+  for (const row of rows) latest = laterHlc(latest, stampOfRow(row));
+  return latest;
 }

@@ -50,6 +50,12 @@ export class HeldRow {
     return this.#cells;
   }
 
+  /** Another one that is the same, to be written: writing changes its cells. */
+  copy(): HeldRow {
+    const cells = this.#cells?.map((cell) => ({ ...cell }));
+    return new HeldRow(this.clock, this.clocks, cells);
+  }
+
   /** False where all values are as the base table shows them. */
   get mayHold(): boolean {
     return this.#cells !== undefined;

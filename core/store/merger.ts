@@ -16,10 +16,12 @@ import { isLive } from "../clock/row-clock.ts";
 import type { ClockState } from "../row/digest.ts";
 import type { Cell, RowState } from "../row/row-state.ts";
 import type { SqlValue } from "../row/value.ts";
-import { clocksOfHeld, heldRowOf, joinHeld } from "./held-row.ts";
+import type { DecidedRow } from "./decided-row.ts";
+import { clocksOfHeld, type HeldRow, heldRowOf, joinHeld } from "./held-row.ts";
 import type { Intake } from "./intake.ts";
+import type { PreparedMerge } from "./prepared-merge.ts";
 import { QuickMerge } from "./quick-merge.ts";
-import type { MergedRow, MergeTransaction, ReclockedRow } from "./row-store.ts";
+import type { MergedRow, MergePreparation, MergeTransaction, ReclockedRow } from "./row-store.ts";
 import type { Slot } from "./row-writer.ts";
 import { PlacedRow, positionOfSlot, putClocks, type StoreParts } from "./store-parts.ts";
 
@@ -53,8 +55,52 @@ export class Merger {
     }
   }
 
+  /**
+   * Looks rows up and joins them, and writes nothing but ordinals.
+   *
+   * @param adopting As for {@link merge}.
+   */
+  decide(rows: readonly RowState[], adopting: ReadonlySet<string>, prepared: PreparedMerge): void {
+    for (const row of rows) {
+      // Else rows may have to be taken in first.
+      const decides = adopting.size === 0;
+      prepared.keep(row, decides ? (this.#quick.decide(row) ?? this.#decide(row)) : undefined);
+    }
+  }
+
+  /** Merges rows `from` up to `to` of a preparation. @param adopting, merged As for {@link merge}. */
+  mergePrepared(
+    prepared: PreparedMerge,
+    from: number,
+    to: number,
+    adopting: ReadonlySet<string>,
+    merged: MergedRow[],
+  ): void {
+    // What is written here they aren't told.
+    if (from === 0) this.#parts.recentClocks.forgetAll();
+    this.touched = touchPrepared(prepared, from, to);
+    for (let at = from; at < to; at++) {
+      const number = prepared.numberAt(at);
+      const decided = prepared.decided(number);
+      if (decided !== undefined && this.#write(decided)) merged.push(decided.placed);
+      else this.merge([prepared.row(number)], adopting, merged);
+    }
+  }
+
+  /** @returns false: it isn't as it was when that was decided. */
+  #write({ placed, write }: DecidedRow): boolean {
+    if (write?.kind === "quick") return this.#quick.writeDecided(write, placed);
+    if (write !== undefined) this.#parts.rows.write({ ...write.slot }, write.row.copy());
+    return true;
+  }
+
+  #decide(row: RowState): DecidedRow {
+    const slot = this.#parts.rows.find(row.table, row.key);
+    const { placed, joined } = this.#join(slot, row);
+    return { placed, write: placed.changed ? { kind: "any", slot, row: joined } : undefined };
+  }
+
   #mergeRow(row: RowState, adopting: ReadonlySet<string>, merged: MergedRow[]): MergedRow {
-    const { digester } = this.#parts;
     this.#parts.recentClocks.forget(row.table, row.key);
     let slot = this.#parts.rows.find(row.table, row.key);
     const adopted = adopting.size > 0 ? this.#intake.adoptBeforeMerge(slot, adopting) : undefined;
@@ -62,6 +108,14 @@ export class Merger {
       merged.push(adopted);
       slot = this.#parts.rows.find(row.table, row.key);
     }
+    const { placed, joined } = this.#join(slot, row);
+    if (placed.changed) this.#parts.rows.write(slot, joined);
+    return placed;
+  }
+
+  /** @returns what is to be told of the row, and what is to be written if it changed */
+  #join(slot: Slot, row: RowState): { readonly placed: PlacedRow; readonly joined: HeldRow } {
+    const { digester } = this.#parts;
     const { held } = slot;
     const position = positionOfSlot(this.#parts, slot);
     const words = digester.idWords(row.table, row.key);
@@ -70,8 +124,7 @@ export class Merger {
     const before = held === undefined ? undefined : clocksOfHeld(held);
     const { changed, conflict } = join;
     const after = changed || before === undefined ? clocksOfHeld(join.row) : before;
-    if (changed) this.#parts.rows.write(slot, join.row);
-    return new PlacedRow(
+    const placed = new PlacedRow(
       row,
       words,
       before,
@@ -83,6 +136,7 @@ export class Merger {
       undefined,
       position,
     );
+    return { placed, joined: join.row };
   }
 
   /** Gives a row other clocks. The base row is untouched, and so is what of it is shown. */
@@ -138,10 +192,27 @@ function touch(rows: readonly RowState[], from: number, to: number, withValues: 
   return sum;
 }
 
+/** The same of rows that are decided: in the order in which they are written they lie anywhere. */
+function touchPrepared(prepared: PreparedMerge, from: number, to: number): number {
+  let sum = 0;
+  for (let at = from; at < to; at++) {
+    const decided = prepared.decided(prepared.numberAt(at));
+    if (decided?.write?.kind !== "quick") continue;
+    const { values, clock } = decided.write;
+    sum += (clock[0] as number) + (decided.placed.key[0] ?? 0);
+    for (let i = 0; i < values.length; i++) {
+      const value = values[i];
+      if (typeof value === "string" && value.length > 0) sum += value.charCodeAt(0);
+    }
+  }
+  return sum;
+}
+
 /** What a transaction asks of the store that has begun it. */
 export interface MergeHost {
   /** Joins and writes rows. Throws what SQLite throws. */
   mergePiece(rows: readonly RowState[], merged: MergedRow[]): void;
+  mergePrepared(prepared: MergePreparation, from: number, to: number, merged: MergedRow[]): void;
   /** Ends the transaction. Throws what SQLite throws. */
   commitMerge(merged: readonly MergedRow[]): void;
   rollbackMerge(): void;
@@ -165,6 +236,11 @@ export class OpenMerge implements MergeTransaction {
   add(rows: readonly RowState[]): void {
     assert(this.#isOpen, "merge: add to a transaction that is open");
     this.#orRollback(() => this.#host.mergePiece(rows, this.#merged));
+  }
+
+  addPrepared(prepared: MergePreparation, from: number, to: number): void {
+    assert(this.#isOpen, "merge: add to a transaction that is open");
+    this.#orRollback(() => this.#host.mergePrepared(prepared, from, to, this.#merged));
   }
 
   commit(): MergedRow[] {

@@ -21,9 +21,10 @@ import { decodeKey } from "../row/key.ts";
 import type { Cell, RowState } from "../row/row-state.ts";
 import type { SqlValue } from "../row/value.ts";
 import { clockBlobVersion } from "./clock-blob.ts";
+import type { DecidedRow, QuickWrite } from "./decided-row.ts";
 import { EncodedClocks } from "./encoded-clocks.ts";
 import { FlatClocks, flatCellsMax } from "./flat-clocks.ts";
-import type { QuickNews } from "./row-store.ts";
+import type { QuickNews, RowRef } from "./row-store.ts";
 import { PlacedRow, type StoreParts } from "./store-parts.ts";
 import type { StoredTable } from "./stored-table.ts";
 
@@ -60,6 +61,9 @@ export class QuickMerge {
   hasReadValues = false;
   /** The row before was. */
   #wasNew = false;
+  /** Nothing is to be written: what would be is left in {@link #write}. */
+  #isDeciding = false;
+  #write: QuickWrite | undefined;
   // Of the blob that is being written: the row clock's stamp, the cell's before, and the largest.
   #clockMs = 0;
   #clockCount = 0;
@@ -73,6 +77,38 @@ export class QuickMerge {
 
   constructor(parts: StoreParts) {
     this.#parts = parts;
+  }
+
+  /** Joins a row with what is held, and writes no row. Undefined: it isn't one of these. */
+  decide(row: RowState): DecidedRow | undefined {
+    this.#isDeciding = true;
+    this.#write = undefined;
+    // It is only by writing that one can find out without looking.
+    this.#wasNew = false;
+    try {
+      const placed = this.merge(row);
+      return placed && { placed, write: this.#write };
+    } finally {
+      this.#isDeciding = false;
+      this.#wasNew = false;
+    }
+  }
+
+  /** Writes what was decided. False: there is a row where none was; nothing was done. The recent clocks aren't told. */
+  writeDecided(
+    { table, isNew, key, rowid, columns, values, clock }: QuickWrite,
+    row: RowRef,
+  ): boolean {
+    const { quick } = table;
+    if (isNew) {
+      if (!quick.insert(key, row.key, values)) return false;
+      quick.insertClocks(clock, row.key);
+      return true;
+    }
+    quick.foundAt(rowid);
+    quick.update(columns, values, key, row.key);
+    quick.putClocks(clock, row.key);
+    return true;
   }
 
   /** Joins a row in and writes it. Undefined: it isn't one of these; nothing was done. */
@@ -188,6 +224,10 @@ export class QuickMerge {
     const { table } = known;
     const after = this.#encodeJoin(row, takenCount);
     const placed = this.#placed(known, row, before, after, true, news);
+    if (this.#isDeciding) {
+      this.#decided(table, key, mask, after);
+      return placed;
+    }
     table.quick.update(mask, this.#values, key, row.key);
     table.quick.putClocks(after.bytes, row.key);
     this.#parts.recentClocks.put(row.table, row.key, table.quick.foundRowid, after.bytes);
@@ -271,12 +311,28 @@ export class QuickMerge {
       writer.u32(digester.hashLow);
     }
     const after = this.#finishBlob();
-    if (!table.quick.insert(key, row.key, values)) return undefined;
-    table.quick.insertClocks(writer.peek(), row.key);
+    if (this.#isDeciding) this.#decided(table, key, undefined, after);
+    else {
+      if (!table.quick.insert(key, row.key, values)) return undefined;
+      table.quick.insertClocks(writer.peek(), row.key);
+    }
     const news: QuickNews = { msMin, msMax, isHeld: true };
     const nowhere = undefined;
     const words = digester.idWords(row.table, row.key);
     return new PlacedRow(row, words, nowhere, after, digester, after, true, false, news, nowhere);
+  }
+
+  /** @param columns Undefined: the row is new. */
+  #decided(
+    table: StoredTable,
+    key: readonly SqlValue[] | undefined,
+    columns: number | undefined,
+    { bytes: clock }: EncodedClocks,
+  ): void {
+    const isNew = columns === undefined;
+    const rowid = isNew ? undefined : table.quick.foundRowid;
+    const values = this.#values.slice(0, table.plan.valueColumns.length);
+    this.#write = { kind: "quick", table, isNew, key, rowid, columns: columns ?? 0, values, clock };
   }
 
   #placed(

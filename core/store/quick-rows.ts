@@ -110,8 +110,8 @@ export class QuickRows {
     runBound(statement);
   }
 
-  /** A row is known to stand at `rowid`, and none of its values to be held. */
-  foundAt(rowid: number): void {
+  /** A row is known to stand there, and none of its values to be held. @param rowid Undefined for WITHOUT ROWID. */
+  foundAt(rowid: number | bigint | undefined): void {
     this.foundRowid = rowid;
     this.foundClock = null;
     this.foundHeld = null;

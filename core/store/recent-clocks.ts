@@ -23,6 +23,9 @@
  * @module
  */
 
+import { hashOfKey } from "./key-hash.ts";
+
+// A bad hash costs entries, not time.
 const bucketCount = 8192;
 const ways = 4;
 const wayWords = 2;
@@ -118,7 +121,7 @@ export class RecentClocks {
   #find(table: string, key: Uint8Array): void {
     const { length } = key;
     const number = this.#numberOf(table);
-    const hash = hashOf(key);
+    const hash = hashOfKey(key);
     this.#hash = hash;
     this.#at = none;
     if (this.#count === 0) return;
@@ -178,31 +181,4 @@ export class RecentClocks {
     this.#lastTableNumber = number;
     return number;
   }
-}
-
-/** Four bytes at a time, as MurmurHash3 does. A bad one costs entries, not time. */
-function hashOf(key: Uint8Array): number {
-  const { length } = key;
-  let hash = length;
-  let at = 0;
-  for (; at + 4 <= length; at += 4) {
-    const word =
-      (key[at] as number) |
-      ((key[at + 1] as number) << 8) |
-      ((key[at + 2] as number) << 16) |
-      ((key[at + 3] as number) << 24);
-    hash = mixed(hash, word);
-  }
-  let rest = 0;
-  for (; at < length; at++) rest = (rest << 8) | (key[at] as number);
-  hash = mixed(hash, rest);
-  hash = Math.imul(hash ^ (hash >>> 16), 0x85ebca6b);
-  hash = Math.imul(hash ^ (hash >>> 13), 0xc2b2ae35);
-  return hash ^ (hash >>> 16);
-}
-
-function mixed(hash: number, word: number): number {
-  const scrambled = Math.imul(word, 0xcc9e2d51);
-  const next = hash ^ Math.imul((scrambled << 15) | (scrambled >>> 17), 0x1b873593);
-  return (Math.imul((next << 13) | (next >>> 19), 5) + 0xe6546b64) | 0;
 }

@@ -71,6 +71,8 @@ import type { MergedRow, RowRef, RowStore, ScanPosition } from "./row-store.ts";
 export interface ReplicaOptions extends DriftOptions, RowAnswersOptions, IndexRebuildOptions {
   /** Rows of one slice of a merge, where nothing else says how long one is. */
   readonly sliceRows: number;
+  /** A changeset from this size on is worked on before its transaction begins (`prepared-merge.ts`). */
+  readonly preparedBytesMin: number;
   /** A queue that doesn't say again what waits in it holds the cut no longer than this. */
   readonly holdMsMax: number;
   readonly recentRows: RecentRowsOptions;
@@ -81,6 +83,7 @@ export const replicaDefaults: ReplicaOptions = {
   ...rowAnswersDefaults,
   ...indexRebuildDefaults,
   sliceRows: 1000,
+  preparedBytesMin: 256 * 1024,
   holdMsMax: 30_000,
   recentRows: recentRowsDefaults,
 };
@@ -137,7 +140,8 @@ export class Replica {
   readonly #pace: Pace;
   readonly #work: ApplyWork;
   #isWorkTurn = false;
-  /** What came while the store was busy, in order. */
+  /** What came while the store was busy, in order: who must write, and who asks. */
+  readonly #deferredWrites: StoreRequest[] = [];
   readonly #deferred: StoreRequest[] = [];
   #driftWarnings = 0;
   #conflicts = 0;
@@ -163,7 +167,8 @@ export class Replica {
     this.#options = { ...replicaDefaults, ...parts.options };
     this.#drift = new Drift(this.#options);
     this.#pace = parts.pace ?? new RowPace(this.#options.sliceRows);
-    this.#work = new ApplyWork(this.#applyHost(), this.#pace);
+    const { preparedBytesMin } = this.#options;
+    this.#work = new ApplyWork(this.#applyHost(), this.#pace, preparedBytesMin);
   }
 
   /** Calls `listener` after each transaction that merged or committed rows, in order. */
@@ -298,10 +303,13 @@ export class Replica {
       return;
     }
     if (request.kind !== "peers" && this.#work.isBusy) {
-      const mayClaim = request.kind === "apply" || request.kind === "members";
-      // Whoever waits goes first.
-      if (this.#deferred.length > 0 || !mayClaim || !this.#work.claim()) {
+      if (request.kind !== "apply" && request.kind !== "members") {
         this.#deferred.push(request);
+        return;
+      }
+      // Whoever waits goes first.
+      if (this.#deferredWrites.length > 0 || !this.#work.claim()) {
+        this.#deferredWrites.push(request);
         return;
       }
     }
@@ -326,9 +334,14 @@ export class Replica {
     }
   }
 
-  /** A large changeset is being applied: nothing else may be asked of the store. See {@link claim}. */
+  /** What peers sent is being applied: nothing may be asked of the store. See {@link claim} and {@link isOpen}. */
   get isBusy(): boolean {
     return this.#work.isBusy;
+  }
+
+  /** A transaction of it is open: nothing else may be written. */
+  get isOpen(): boolean {
+    return this.#work.isOpen;
   }
 
   /** Makes the store free for a transaction of somebody else's, if that may be: see `apply-work.ts`. */
@@ -421,9 +434,10 @@ export class Replica {
     return Math.min(dueMs, rowsDueMs);
   }
 
-  /** A cut is being made, or rows are stamped anew: that wants ticks, also where requests come one after the other. */
+  /** A cut is being made, rows are stamped anew or a large changeset is being prepared: that wants ticks, also where requests come one after the other. */
   get hasOwnWork(): boolean {
-    return this.#index?.image.hasWork === true || this.#restamping !== undefined;
+    const { isPreparing } = this.#work;
+    return isPreparing || this.#index?.image.hasWork === true || this.#restamping !== undefined;
   }
 
   /** Ticks write into the store: what peers sent waits, or rows are stamped anew. */
@@ -475,6 +489,7 @@ export class Replica {
       limitMs: () => this.#drift.limitMs(this.#nowMs),
       aheadText: (stampMs) => this.#drift.aheadText(stampMs, this.#nowMs),
       begin: () => this.#store.beginMerge(),
+      prepare: () => this.#store.prepareMerge(),
       failed: (error) => this.#failed(error),
       committed: ({ request, merged, latest, stamps }) => {
         this.#storeError = undefined;
@@ -487,8 +502,7 @@ export class Replica {
         // Whoever waits for the news hears of it before the index does, which nobody waits for.
         this.#tell(merged, request.lane, request.peer, this.#nowMs);
       },
-      take: ({ merged, request }, from, to) =>
-        this.#takeRows(merged, from, to, request.lane, this.#nowMs),
+      take: (merged, from, to, lane) => this.#takeRows(merged, from, to, lane, this.#nowMs),
     };
   }
 
@@ -500,6 +514,9 @@ export class Replica {
   }
 
   #handleDeferred(nowMs: number, replies: StoreReply[]): void {
+    while (this.#deferredWrites.length > 0 && this.#work.claim()) {
+      this.#handleNow(this.#deferredWrites.shift() as StoreRequest, nowMs, replies);
+    }
     while (!this.#work.isBusy) {
       const request = this.#deferred.shift();
       if (request === undefined) return;
@@ -510,7 +527,8 @@ export class Replica {
   #take(merged: readonly MergedRow[], lane: Lane, origin: MergeOrigin, nowMs: number): void {
     // Whoever waits for the news hears of it before the index does, which nobody waits for.
     this.#tell(merged, lane, origin, nowMs);
-    this.#takeRows(merged, 0, merged.length, lane, nowMs);
+    if (this.#work.isTaking) this.#work.takeLater(merged, lane, nowMs);
+    else this.#takeRows(merged, 0, merged.length, lane, nowMs);
   }
 
   #tell(merged: readonly MergedRow[], lane: Lane, origin: MergeOrigin, nowMs: number): void {
@@ -633,7 +651,7 @@ export class Replica {
       cut = Math.min(cut, this.#hold.slot - 1);
     }
     // Nor past a stamp that is here and not applied yet.
-    const oldestMs = Math.min(this.#work.oldestMs, oldestDeferredMs(this.#deferred));
+    const oldestMs = Math.min(this.#work.oldestMs, oldestDeferredMs(this.#deferredWrites));
     if (oldestMs < Number.POSITIVE_INFINITY) {
       const slot = slotOfStamp({ ms: oldestMs, count: 0 });
       if (slot > index.image.cut) cut = Math.min(cut, slot - 1);

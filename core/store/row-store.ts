@@ -64,10 +64,31 @@ export interface ScanPosition {
   readonly after: number | bigint | string | Uint8Array | null;
 }
 
+/** Rows that are to be merged in one transaction, worked on before it begins. See `prepared-merge.ts`. */
+export interface MergePreparation {
+  /** Rows it has. */
+  readonly length: number;
+
+  /** Adds rows, and does for them whatever can be done before. Throws as `merge` does; it is of no use then. */
+  add(rows: readonly RowState[]): void;
+
+  /** No more are added. */
+  finish(): void;
+
+  /** Nobody will merge them any more. */
+  end(): void;
+}
+
 /** One transaction of merges. It is over after its commit, its rollback, or a call that threw. */
 export interface MergeTransaction {
   /** Throws as `merge` does: then nothing of the transaction is applied, and it is over. */
   add(rows: readonly RowState[]): void;
+
+  /**
+   * Adds so many rows of a preparation that is finished: the same as to add them one by one, and quicker. All of them
+   * once are all rows, in an order of the store's in which those of one key stay in theirs.
+   */
+  addPrepared(prepared: MergePreparation, from: number, to: number): void;
 
   /** @returns what it did to each row added, in order. Throws as `add` does. */
   commit(): MergedRow[];
@@ -98,6 +119,12 @@ export interface RowStore {
    * done so far; nothing else may be asked of the store.
    */
   beginMerge(): MergeTransaction;
+
+  /**
+   * Begins to work on rows that will be merged later. Other transactions may come before, between and after; one
+   * preparation at a time.
+   */
+  prepareMerge(): MergePreparation;
 
   /** Whole rows as held, with values; undefined where nothing is held. */
   read(refs: readonly RowRef[]): (RowState | undefined)[];

@@ -46,6 +46,7 @@ import { LocalWriter } from "./local-writer.ts";
 import { type MergeHost, Merger, OpenMerge } from "./merger.ts";
 import { StoredOrdinals } from "./ordinals.ts";
 import { Places } from "./places.ts";
+import { type PreparationHost, PreparedMerge } from "./prepared-merge.ts";
 import { RecentClocks } from "./recent-clocks.ts";
 import type {
   DigestsEnough,
@@ -136,6 +137,8 @@ export class SqliteStore implements RowStore {
     };
     this.#parts = parts;
     const [transaction, keptClock] = [this.#transaction, this.#keptClock];
+    // Its statements are of the schema before.
+    transaction.prepared?.forgetAll();
     transaction.useSchema(
       parts.rows,
       parts.recentClocks,
@@ -434,12 +437,45 @@ export class SqliteStore implements RowStore {
     return new OpenMerge(this.#mergeHost);
   }
 
+  /** After this call another one is of no use. */
+  prepareMerge(): PreparedMerge {
+    const prepared = new PreparedMerge(this.#preparationHost);
+    this.#transaction.prepared = prepared;
+    return prepared;
+  }
+
+  readonly #preparationHost: PreparationHost = {
+    decide: (rows, prepared) => {
+      assert(!this.#isBusy, "nothing is decided inside a transaction");
+      this.#writer.mutePreupdate(true);
+      try {
+        this.#transaction.within(() => this.#merger.decide(rows, this.#adopting.names, prepared));
+      } finally {
+        this.#writer.mutePreupdate(false);
+      }
+    },
+    ended: (prepared) => {
+      if (this.#transaction.prepared === prepared) this.#transaction.prepared = undefined;
+    },
+  };
+
   readonly #mergeHost: MergeHost = {
     mergePiece: (rows, merged) => {
       // What a merge writes is nobody's local change.
       this.#writer.mutePreupdate(true);
       try {
         this.#merger.merge(rows, this.#adopting.names, merged);
+      } finally {
+        this.#writer.mutePreupdate(false);
+      }
+    },
+    mergePrepared: (prepared, from, to, merged) => {
+      assert(prepared === this.#transaction.prepared, "merge: the rows that were prepared last");
+      this.#transaction.isOfPrepared = true;
+      this.#writer.mutePreupdate(true);
+      try {
+        const { names } = this.#adopting;
+        this.#merger.mergePrepared(prepared as PreparedMerge, from, to, names, merged);
       } finally {
         this.#writer.mutePreupdate(false);
       }

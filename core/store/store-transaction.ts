@@ -9,6 +9,7 @@ import type { SqlDatabase, SqlStatement } from "./database.ts";
 import type { KeptClock } from "./kept-clock.ts";
 import type { LateClocks } from "./late-clocks.ts";
 import type { StoredOrdinals } from "./ordinals.ts";
+import type { PreparedMerge } from "./prepared-merge.ts";
 import type { RecentClocks } from "./recent-clocks.ts";
 import type { MergedRow } from "./row-store.ts";
 import type { RowWriter } from "./row-writer.ts";
@@ -27,6 +28,10 @@ export class StoreTransaction {
   watcher: CommitWatcher | undefined;
   /** Called before each transaction; what it throws keeps it from beginning. */
   before: (() => void) | undefined;
+  /** Told of whatever may make its decisions wrong. */
+  prepared: PreparedMerge | undefined;
+  /** The merge at hand writes its rows. */
+  isOfPrepared = false;
   readonly #database: SqlDatabase;
   readonly #ordinals: StoredOrdinals;
   readonly #keptClock: KeptClock;
@@ -67,6 +72,7 @@ export class StoreTransaction {
   begin(): void {
     this.before?.();
     this.#recentClocks.forgetAll();
+    this.prepared?.forgetAll();
     runOnce(this.#begin);
   }
 
@@ -75,6 +81,21 @@ export class StoreTransaction {
     this.before?.();
     runOnce(this.#begin);
     this.isMerging = true;
+  }
+
+  /** Work that writes nothing but ordinals, and sees one state of the file. */
+  within(work: () => void): void {
+    this.before?.();
+    try {
+      runOnce(this.#begin);
+      work();
+      runOnce(this.#commitAll);
+    } catch (error) {
+      if (!this.#database.autocommit) this.#database.exec("ROLLBACK");
+      this.#ordinals.forget();
+      throw error;
+    }
+    this.#ordinals.keep();
   }
 
   /** One that ends with {@link commitRows}. */
@@ -88,8 +109,13 @@ export class StoreTransaction {
     this.#rows.flush();
     this.watcher?.committing(merged);
     if (!this.isMerging) for (const { table, key } of merged) this.#recentClocks.forget(table, key);
+    if (this.isOfPrepared) this.prepared?.forgetAll();
+    else if (this.prepared !== undefined) {
+      for (const { table, key } of merged) this.prepared.forget(table, key);
+    }
     this.commit();
     this.isMerging = false;
+    this.isOfPrepared = false;
     this.watcher?.committed();
     this.#late.relieve();
   }
@@ -105,6 +131,7 @@ export class StoreTransaction {
   /** Also after SQLite has rolled back by itself. */
   rollback(): void {
     this.isMerging = false;
+    this.isOfPrepared = false;
     if (!this.#database.autocommit) this.#database.exec("ROLLBACK");
     this.#late.undo();
     this.#ordinals.forget();

@@ -48,11 +48,26 @@ function plain({ clock, cells }: ClockState): ClockState {
   return { clock, cells };
 }
 
-/** As one merge, or as a transaction of several pieces. */
+/** As one merge, as a transaction of several pieces, or as one that was prepared and had to begin again. */
 function mergeInPieces(store: RowStore, rows: readonly RowState[], draw: number): MergedRow[] {
-  if (draw % 2 === 0) return store.merge(rows);
-  const transaction = store.beginMerge();
+  if (draw % 3 === 0) return store.merge(rows);
   const at = draw % (rows.length + 1);
+  if (draw % 3 === 1) {
+    const prepared = store.prepareMerge();
+    prepared.add(rows.slice(0, at));
+    prepared.add(rows.slice(at));
+    prepared.finish();
+    const vain = store.beginMerge();
+    vain.addPrepared(prepared, 0, at);
+    vain.rollback();
+    const transaction = store.beginMerge();
+    transaction.addPrepared(prepared, 0, at);
+    transaction.addPrepared(prepared, at, prepared.length);
+    const merged = transaction.commit();
+    prepared.end();
+    return merged;
+  }
+  const transaction = store.beginMerge();
   transaction.add(rows.slice(0, at));
   transaction.add(rows.slice(at));
   return transaction.commit();
