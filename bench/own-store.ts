@@ -62,7 +62,6 @@ export class OwnStore implements Disposable {
       schema,
       digester,
       clock: this.clock,
-      nowMs,
     });
     if (opened.kind === "refused") throw new Error(opened.why);
     this.store = opened.store;

@@ -44,7 +44,7 @@ export async function measureInside(
   const built = build(own);
   const listed = await list(built.replica);
   const startedMs = performance.now();
-  const changed = own.store.changeSchema(schemaOf(columnSql), Date.now());
+  const changed = own.store.changeSchema(schemaOf(columnSql));
   const columnMs = performance.now() - startedMs;
   if (changed.kind === "refused") throw new Error("the column is refused");
   // No clock and no digest may be another, or every row would travel.

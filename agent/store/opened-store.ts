@@ -66,7 +66,7 @@ export function openStore(options: StoreThreadOptions, wallClock: WallClock): Op
     if ("newBecause" in previous) log.info("new site", { site, because: previous.newBecause });
     const clock = new HlcClock(site, header.kind === "patina" ? header.hlc : hlcZero);
     const digester = new Digester(sha256, options.digestKey);
-    const parts = { writer, schema, digester, clock, nowMs: wallClock.nowMs() };
+    const parts = { writer, schema, digester, clock };
     const opened = guarded(databasePath, () => openWithRoomThereIs(parts));
     if (opened.kind === "refused") throw refusal(opened, databasePath);
     settleWriter(writer, databasePath, options.durability);

@@ -102,7 +102,7 @@ export class StoreOperations {
     if (turns.isStopped) throw new Error("the agent is stopping");
     replica.abandon();
     const nowMs = clock.nowMs();
-    const changed = store.changeSchema(schema, nowMs);
+    const changed = store.changeSchema(schema);
     if (changed.kind === "refused") return changed;
     for (const statement of changed.statements) options.log.info("schema applied", { statement });
     onSchemaChanged(schema);

@@ -2,18 +2,27 @@
  * Takes in the rows of tables that were filled before they became replicated.
  *
  * Each slice is a local transaction that writes rows as they are: capture finds no clocks beside them and
- * stamps them as INSERTs. A table is *under adoption* until all of its rows have clocks; which ones are is
+ * takes them for INSERTs of long ago ({@link adoptionStamp}). A table is *under adoption* until all of its rows have clocks; which ones are is
  * kept in the file, so that a later start goes on. Until then a row without clocks is told to nobody
- * and compared with nobody. Where a peer has a row of the same key, the store takes its own in first,
- * and the two are joined as any others.
+ * and compared with nobody. Where a peer has a row of the same key, that one counts.
  *
  * @module
  */
 
+import type { Site, Stamp } from "../clock/stamp.ts";
 import type { SqlValue } from "../row/value.ts";
 import type { PlannedTable } from "../schema/schema.ts";
 import { quoteName } from "../schema/sql-token.ts";
 import type { SqlDatabase } from "./database.ts";
+
+/**
+ * The stamp of what stood in a table before that was replicated: it comes before all that is said of a row by Patina.
+ * When it was written nobody knows. Were it stamped now, a host that takes its table in later than others would
+ * bring back an "up" that is as old as its copy, over a "down" of a minute ago.
+ */
+export function adoptionStamp(site: Site): Stamp {
+  return { ms: 1, count: 0, site };
+}
 
 /** More rows than this aren't taken in inside the transaction that makes a table replicated. */
 export const adoptedAtOnceMax = 10_000;

@@ -191,10 +191,7 @@ class World implements Disposable {
           this.replica = this.start();
           return;
         }
-        const changed = node.store.changeSchema(
-          schemaOf(schemaSql(this.count, this.#columns)),
-          this.nowMs,
-        );
+        const changed = node.store.changeSchema(schemaOf(schemaSql(this.count, this.#columns)));
         if (changed.kind === "refused") throw new Error(changed.problems[0]?.why);
         replica.changeSchema(node.store.schema.shapes, changed.adoptedRows > 0, this.nowMs, []);
         return;

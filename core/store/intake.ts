@@ -7,14 +7,13 @@
  * @module
  */
 
-import { compareHlc, type Stamp } from "../clock/stamp.ts";
 import { canonicalKeyValue, decodeKey, encodeKey } from "../row/key.ts";
 import type { SqlValue } from "../row/value.ts";
 import type { SchemaPlan } from "../schema/schema-plan.ts";
 import type { AdoptingTables } from "./adopting-tables.ts";
-import { adoptedAtOnceMax } from "./adoption.ts";
+import { adoptedAtOnceMax, adoptionStamp } from "./adoption.ts";
 import { decodeHeldRow } from "./held-row.ts";
-import { type LocalChange, largestHlcBefore, problemOfSize, stampChanges } from "./local-commit.ts";
+import { type LocalChange, problemOfSize, stampChanges } from "./local-commit.ts";
 import type { LocalWriter } from "./local-writer.ts";
 import type { MergedRow } from "./row-store.ts";
 import type { Slot } from "./row-writer.ts";
@@ -39,7 +38,6 @@ export class Intake {
   takeIn(
     plan: SchemaPlan & { readonly kind: "plan" },
     tables: AdoptingTables,
-    nowMs: number,
   ): Pick<OpenReport, "adoptedRows" | "surfacedRows"> {
     const isLater = (name: string): boolean =>
       (this.#parts.tables.get(name) as StoredTable).countRows() > adoptedAtOnceMax;
@@ -48,43 +46,41 @@ export class Intake {
     const adopting = [...known, ...later].filter((name) => this.#parts.tables.has(name));
     if (adopting.length > 0 || known.length > 0) tables.set(adopting);
     const atOnce = plan.adopted.filter((name) => !later.includes(name));
-    const adoptedRows = this.#adopt(atOnce, nowMs) + this.#adoptHeld(later, nowMs);
+    this.#removeKnown(plan.adopted);
+    const adoptedRows = this.#adopt(atOnce);
     const surfacedRows = this.#surfaceRows(plan.adopted) + this.#surfaceCells(plan.grown);
     return { adoptedRows, surfacedRows };
   }
 
-  /** Takes in the rows of tables that are new to replication, all under one stamp. */
-  #adopt(names: readonly string[], nowMs: number): number {
-    let stamp: Stamp | undefined;
+  /** Takes in the rows of tables that are new to replication. */
+  #adopt(names: readonly string[]): number {
     let count = 0;
     for (const name of names) {
       const table = this.#parts.tables.get(name) as StoredTable;
       for (const row of table.baseRows()) {
-        stamp ??= this.#parts.clock.next(nowMs);
-        if (this.#adoptRow(table, row, stamp) !== undefined) count++;
+        if (this.#adoptRow(table, row) !== undefined) count++;
       }
     }
     return count;
   }
 
-  /** Rows of tables to be taken in later whose key is held already: peers have them. */
-  #adoptHeld(names: readonly string[], nowMs: number): number {
-    let count = 0;
+  /** Rows whose key is held already make room: peers have said something of them, and all of that is later. */
+  #removeKnown(names: readonly string[]): void {
     for (const name of names) {
       const table = this.#parts.tables.get(name) as StoredTable;
       const found = this.#parts.database.all("SELECT key FROM patina_absent WHERE tbl = ?", name);
       for (const [bytes] of found) {
-        const key = decodeKey(bytes as Uint8Array) ?? [];
+        const keyBytes = bytes as Uint8Array;
+        const key = decodeKey(keyBytes) ?? [];
         const row = table.isKey(key) ? table.readByKey(key) : undefined;
-        if (row === undefined) continue;
-        if (this.#adoptRow(table, row, this.#parts.clock.next(nowMs)) !== undefined) count++;
+        const isHeld = this.#parts.rows.findAbsent(name, keyBytes)?.held !== undefined;
+        if (row !== undefined && isHeld) table.remove({ rowid: row.rowid, key, keyBytes });
       }
     }
-    return count;
   }
 
   /** Undefined for what is too large to be sent: it stays as it is, and counts among rows without clocks. */
-  #adoptRow(table: StoredTable, row: BaseRow, stamp: Stamp): MergedRow | undefined {
+  #adoptRow(table: StoredTable, row: BaseRow): MergedRow | undefined {
     const key = row.key.map(canonicalKeyValue);
     const keyBytes = encodeKey(key);
     if (keyBytes === undefined) return undefined;
@@ -103,13 +99,7 @@ export class Intake {
         clocks: undefined,
       },
     };
-    let own = stamp;
-    const before = largestHlcBefore([change], this.#parts);
-    if (before !== undefined && compareHlc(before, stamp) >= 0) {
-      this.#parts.clock.observe(before);
-      own = this.#parts.clock.next(0);
-    }
-    const rows = stampChanges([change], own, this.#parts);
+    const rows = stampChanges([change], adoptionStamp(this.#parts.clock.site), this.#parts);
     if (problemOfSize(rows) !== undefined) return undefined;
     return this.#localWriter.write([change], rows)[0];
   }
@@ -121,8 +111,7 @@ export class Intake {
   ): MergedRow | undefined {
     if (table === undefined || !hasBase || hasClocks || !adopting.has(table.name)) return;
     const row = table.readByKey(key);
-    // Time has gone on since the table became replicated by at least what the clock says.
-    return row && this.#adoptRow(table, row, this.#parts.clock.next(0));
+    return row && this.#adoptRow(table, row);
   }
 
   /** Puts held rows into tables that this database has only now. */

@@ -14,6 +14,7 @@ import type { CellClock, Digester } from "../row/digest.ts";
 import { deleteRow, insertRow, updateRow } from "../row/local-write.ts";
 import { type Cell, type RowState, stampOfRow } from "../row/row-state.ts";
 import { equalValues, RawText, type SqlValue, valueBytesMax } from "../row/value.ts";
+import { adoptionStamp } from "./adoption.ts";
 import type { Ordinals } from "./clock-blob.ts";
 import { decodeHeldRow, type HeldCell, HeldRow } from "./held-row.ts";
 import type { RowWriter } from "./row-writer.ts";
@@ -30,6 +31,13 @@ export const rowBytesMax: number = 32 * 1024 * 1024;
 /** What became of a touched key. */
 export type LocalChange = { readonly touched: Touched } & (
   | { readonly kind: "insert"; readonly row: BaseRow }
+  /** A row that was there without clocks is taken in (`adoption.ts`); `values` and `renewed` as of an update. */
+  | {
+      readonly kind: "adopt";
+      readonly row: BaseRow;
+      readonly values: ReadonlyMap<string, SqlValue>;
+      readonly renewed: readonly string[];
+    }
   /** `values` has the columns that differ, by name, and those that were said again and count (`capture.ts`): `renewed`. */
   | {
       readonly kind: "update";
@@ -61,18 +69,25 @@ export function collectChanges(keys: readonly Touched[], reader: LocalReader): L
   for (const touched of keys) {
     const { row } = touched;
     if (row === undefined) {
-      // A row without clocks that is deleted was never told to anybody.
-      if (touched.before !== undefined && clocksOfTouched(touched, reader) !== null) {
+      if (touched.before === undefined) continue;
+      // Of a row without clocks peers may have another copy. What is held of its key besides isn't touched.
+      const isHeld = clocksOfTouched(touched, reader) !== null;
+      if (isHeld || !reader.rows.hasAbsent(touched.table.name, touched.keyBytes)) {
         changes.push({ kind: "delete", touched, row });
       }
-    } else if (touched.before === undefined || clocksOfTouched(touched, reader) === null) {
+      continue;
+    }
+    const isInPlace = touched.source === touched;
+    const hasClocks = touched.before !== undefined && clocksOfTouched(touched, reader) !== null;
+    if (touched.before === undefined || !(hasClocks || isInPlace)) {
       changes.push({ kind: "insert", touched, row });
     } else {
       let values = differingValues(touched, row, reader);
       const renewed = renewedColumns(touched, row, values);
       if (renewed.length > 0)
         values = new Map([...values, ...valuesOf(touched.table, row, renewed)]);
-      if (values.size > 0) changes.push({ kind: "update", touched, row, values, renewed });
+      if (!hasClocks) changes.push({ kind: "adopt", touched, row, values, renewed });
+      else if (values.size > 0) changes.push({ kind: "update", touched, row, values, renewed });
       else if (
         row.rowid !== touched.rowidBefore ||
         !touched.table.isKeyShown(touched.key, row.key)
@@ -212,9 +227,11 @@ export function stampChanges(
         ? undefined
         : { table: table.name, key: keyBytes, clock: clocks.clock, cells: clocks.cells as Cell[] };
     let after: RowState;
-    if (change.kind === "delete") after = deleteRow(before as RowState, stamp);
+    if (change.kind === "delete") after = deleteRow(before ?? takenIn(touched, stamp), stamp);
     else if (change.kind === "update") {
       after = updateRow(before as RowState, change.values, stamp, change.renewed);
+    } else if (change.kind === "adopt") {
+      after = updateRow(takenIn(touched, stamp), change.values, stamp, change.renewed);
     } else {
       const source = touched.source === touched ? undefined : touched.source;
       const values = carriedValues(table, change.row, source, reader);
@@ -224,6 +241,15 @@ export function stampChanges(
     rows.push(localRow(change, after, reader.digester));
   }
   return rows;
+}
+
+/** A row without clocks as it was before the transaction. @param stamp the commit's */
+function takenIn({ table, keyBytes, before }: Touched, { site }: Stamp): RowState {
+  const values = new Map<string, SqlValue>();
+  table.plan.valueColumns.forEach(({ name }, i) => {
+    values.set(name, before?.[i] as SqlValue);
+  });
+  return insertRow(undefined, table.name, keyBytes, values, adoptionStamp(site));
 }
 
 function localRow(change: LocalChange, after: RowState, digester: Digester): LocalRow {
@@ -269,7 +295,7 @@ export function problemOfText(changes: readonly LocalChange[]): string | undefin
       for (const [column, value] of change.values) {
         if (isNotText(value)) return notText(plan.name, column);
       }
-    } else if (change.kind === "insert") {
+    } else if (change.kind === "insert" || change.kind === "adopt") {
       const { key, values } = change.row;
       for (let i = 0; i < key.length; i++) {
         if (isNotText(key[i] as SqlValue)) return notText(plan.name, plan.keyColumns[i]?.name);

@@ -18,7 +18,7 @@ const nMore = (n: number) =>
 type Changed = SchemaChanged & { kind: "changed" };
 
 function change(node: SqliteNode, sql: string, rules = {}): Changed {
-  const changed = node.store.changeSchema(schemaOf(sql, rules), node.nowMs);
+  const changed = node.store.changeSchema(schemaOf(sql, rules));
   if (changed.kind === "refused")
     throw new Error(changed.problems.map(({ why }) => why).join("\n"));
   return changed;
@@ -93,7 +93,7 @@ test("a refused change leaves everything as it was, and says file, line and reas
   const wanted = schemaOf(
     "CREATE TABLE u (k INTEGER PRIMARY KEY);\nCREATE TABLE t (k TEXT PRIMARY KEY NOT NULL,\n a TEXT, b)",
   );
-  expect(node.store.changeSchema(wanted, node.nowMs)).toEqual({
+  expect(node.store.changeSchema(wanted)).toEqual({
     kind: "refused",
     problems: [
       {
@@ -173,7 +173,10 @@ test("rows of a local table that becomes replicated are taken in, in many commit
   changesets.push(
     encodeChangeset(node.write("UPDATE t SET a = -1 WHERE k = 'r9000'").changeset as never),
   );
-  expect(node.write("DELETE FROM t WHERE k = 'r9001'").changeset).toBeUndefined();
+  // A peer may have taken in a copy of that one.
+  changesets.push(
+    encodeChangeset(node.write("DELETE FROM t WHERE k = 'r9001'").changeset as never),
+  );
   const commits = adoptAll(node);
   expect(Math.max(...commits.map(({ rows }) => rows))).toBeLessThanOrEqual(1000);
   expect(commits.reduce((sum, { rows }) => sum + rows, 0)).toBe(24_000 - 3000 - 2);
@@ -192,7 +195,7 @@ test("rows of a local table that becomes replicated are taken in, in many commit
   expect(again.store.adopting.size).toBe(0);
 }, 60_000);
 
-test("a peer's row of the same key is joined with the one to be taken in, before or after", () => {
+test("what peers say of a key is later than the row to be taken in, whether it comes before or after", () => {
   const stamp = { ms: 9000, count: 0, site: siteOf(3) };
   const later = { ...stamp, ms: 900_000 };
   const latest = { ...stamp, ms: 2_000_000 };
@@ -202,32 +205,73 @@ test("a peer's row of the same key is joined with the one to be taken in, before
   });
   using node = new SqliteNode(filled, { rules: local });
   fill(node, 11_000);
-  // Held since before the table was replicated here: whatever their stamps, the INSERT comes after them.
-  node.store.merge([peers(stamp, "r1"), peers(later, "r2"), peers(stamp, "not here")]);
+  // Held since before the table was replicated here.
+  const gone: RowState = { ...peers(stamp, "r3"), clock: { ...stamp, cl: 2 }, cells: [] };
+  node.store.merge([peers(stamp, "r1"), peers(later, "r2"), gone, peers(stamp, "not here")]);
   const changed = change(node, filled);
-  expect(changed).toMatchObject({ adoptedRows: 2, surfacedRows: 1 });
+  expect(changed).toMatchObject({ adoptedRows: 0, surfacedRows: 3 });
   // And while it is under way.
   const merged = node.store.merge([peers(stamp, "r10001"), peers(latest, "r10002")]);
   expect(merged.map(({ before, changed: isChanged }) => [before === undefined, isChanged])).toEqual(
     [
       [true, true],
-      [false, false],
+      [false, true],
       [true, true],
       [false, true],
     ],
   );
   adoptAll(node);
   const value = (key: string) => node.db.all("SELECT a FROM t WHERE k = ?", key)[0]?.[0];
-  expect(["r1", "r2", "not here", "r10001", "r10002"].map(value)).toEqual([
-    1,
-    2,
-    "peer's",
-    10_001,
-    "peer's",
+  expect(["r1", "r2", "r3", "not here", "r10001", "r10002", "r10003"].map(value)).toEqual([
+    ...["peer's", "peer's", undefined, "peer's", "peer's", "peer's"],
+    10_003,
   ]);
-  expect(node.db.all("SELECT count(*) FROM patina_absent")).toEqual([[0]]);
+  expect(node.db.all("SELECT count(*) FROM patina_absent")).toEqual([[1]]);
   expect(node.strays()).toEqual([]);
 }, 30_000);
+
+// Both had a copy of the table from before; one of them makes it replicated later, when much has been said.
+test.each([20, 11_000])(
+  "a copy that is taken in late brings no old up back, nor a deleted row; %d rows",
+  (rows) => {
+    const sql = "CREATE TABLE t (k TEXT PRIMARY KEY NOT NULL, a, weight INTEGER)";
+    const urgent = { t: { urgent: "a IS NOT 'up'" } };
+    const [early, late] = [0, 1].map((site) => {
+      const node = new SqliteNode(sql, { site, rules: { t: { replicated: false } } });
+      node.db.exec(`INSERT INTO t SELECT 'r' || i, 'up', 0 FROM (${nMore(rows)} SELECT i FROM n)`);
+      return node;
+    }) as [SqliteNode, SqliteNode];
+    change(early, sql, urgent);
+    adoptAll(early);
+    early.write("UPDATE t SET a = 'down' WHERE k IN ('r1', 'r2')", "DELETE FROM t WHERE k = 'r3'");
+    // It hears of one before, and of the others after it has begun.
+    const said = (key: string) =>
+      early.store.read([{ table: "t", key: encodeKey([key]) as Uint8Array }]) as RowState[];
+    late.nowMs = early.nowMs + 60_000;
+    late.store.merge(said("r1"));
+    change(late, sql, urgent);
+    // A client says something of rows that may not have been taken in yet, and takes one away.
+    const weights = late.write("UPDATE t SET weight = 1 WHERE k IN ('r2', 'r3', 'r5')");
+    const deleted = late.write("DELETE FROM t WHERE k = 'r4'");
+    late.store.merge([...said("r2"), ...said("r3")]);
+    adoptAll(late);
+    for (const { changeset } of [weights, deleted]) early.store.merge(changeset?.rows ?? []);
+    const all = (node: SqliteNode) => [...heldRows(node).values()];
+    early.store.merge(all(late));
+    late.store.merge(all(early));
+    for (const node of [early, late]) {
+      expect(node.db.all("SELECT * FROM t WHERE k < 'r6' AND length(k) = 2 ORDER BY k")).toEqual([
+        ["r1", "down", 0],
+        ["r2", "down", 1],
+        ["r5", "up", 1],
+      ]);
+      expect(node.strays()).toEqual([]);
+    }
+    expect(heldRows(late)).toEqual(heldRows(early));
+    for (const node of [early, late]) node[Symbol.dispose]();
+  },
+  60_000,
+);
 
 test("a large table is taken in after the start, a small one at the start", () => {
   const vfs = new MemoryVfs();

@@ -247,7 +247,7 @@ test("an update that sets a held column shows it; one that doesn't leaves it hel
   expect(node.store.unshown()).toEqual([]);
 });
 
-test("rows that were there before Patina are taken in as inserts", () => {
+test("rows that were there before Patina are taken in as inserts of long ago", () => {
   const vfs = new MemoryVfs();
   const sql = `CREATE TABLE t (k TEXT PRIMARY KEY NOT NULL, a);
     CREATE TABLE w (k BLOB PRIMARY KEY, v) WITHOUT ROWID`;
@@ -263,7 +263,7 @@ test("rows that were there before Patina are taken in as inserts", () => {
     clocksWithoutRows: 0,
     rowsWithoutClocks: 2,
   });
-  const stamp = { ms: 7000, count: 0, site: siteOf(0) };
+  const stamp = { ms: 1, count: 0, site: siteOf(0) };
   const x = row("t", "x", { a: 1 }, stamp);
   expect(held(node, x)).toEqual(x);
   expect(node.db.all("SELECT typeof(k) FROM w")).toEqual([["integer"]]);
@@ -345,7 +345,6 @@ test("a new file says what it is; another's, and a newer one, are refused untouc
       schema: schemaOf("CREATE TABLE t (k TEXT PRIMARY KEY NOT NULL)"),
       digester: createDigester(),
       clock: new HlcClock(siteOf(0), hlcZero),
-      nowMs: 1,
     });
     const answer = opened.kind === "refused" ? opened.why : "opened";
     const header = ["application_id", "user_version", "page_size", "auto_vacuum"].map(

@@ -74,8 +74,6 @@ export interface SqliteStoreOptions {
   readonly digester: Digester;
   /** Stamps local commits; its site is the one that this store writes as. */
   readonly clock: HlcClock;
-  /** Wall clock, for the stamp of rows that were there before Patina. */
-  readonly nowMs: number;
   /** Of clocks that come to their tables later. */
   readonly late?: LateLimits;
 }
@@ -187,7 +185,7 @@ export class SqliteStore implements RowStore {
         writeState(writer, "version", 0);
       }
       const rehashedRows = store.#scrubber.rehash();
-      const changed = store.#intake.takeIn(plan, store.#adopting, options.nowMs);
+      const changed = store.#intake.takeIn(plan, store.#adopting);
       store.#parts.rows.flush();
       store.#keptClock.write(clock.last);
       const check = store.#intake.check(store.adopting);
@@ -302,7 +300,7 @@ export class SqliteStore implements RowStore {
    * Brings the open database to another schema, in one transaction: refused, it is as it was. No clock
    * becomes another, but those of rows that stood in a table when it became replicated.
    */
-  changeSchema(schema: PlannedSchema, nowMs: number): SchemaChanged {
+  changeSchema(schema: PlannedSchema): SchemaChanged {
     assert(!this.#isBusy, "no change of schema inside another transaction");
     const plan = planSchema(this.#writer, schema);
     if (plan.kind === "refused") return plan;
@@ -317,7 +315,7 @@ export class SqliteStore implements RowStore {
         return { kind: "refused", problems: [problem] };
       }
       this.#useSchema(schema);
-      const changed = this.#intake.takeIn(plan, this.#adopting, nowMs);
+      const changed = this.#intake.takeIn(plan, this.#adopting);
       this.#parts.rows.flush();
       this.#keptClock.write(this.#clock.last);
       this.#transaction.commit();

@@ -13,7 +13,7 @@ export interface OpenReport {
   readonly created: boolean;
   /** Schema statements that were run. */
   readonly statements: readonly string[];
-  /** Rows that stood in a table when it became replicated, taken in as INSERTs under one stamp. */
+  /** Rows that stood in a table when it became replicated, taken in as INSERTs of long ago (`adoption.ts`). */
   readonly adoptedRows: number;
   /** Rows and cells that were held and are shown since the schema grew. */
   readonly surfacedRows: number;

@@ -29,7 +29,7 @@ function rowsOf(store: SqliteStore): unknown {
 function openUnwritten(db: Database, site: number, sql = schema) {
   const clock = new HlcClock(siteOf(site), hlcZero);
   const parts = { writer: db, schema: schemaOf(sql), digester: createDigester(), clock };
-  return SqliteStore.openUnwritten({ ...parts, nowMs: 20_000, late: lateLimits });
+  return SqliteStore.openUnwritten({ ...parts, late: lateLimits });
 }
 
 test("a file that can't be written is opened and read as it is, its clock log included", () => {

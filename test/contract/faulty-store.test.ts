@@ -67,7 +67,6 @@ test("a database of somebody else that is taken over loses no row, at whatever c
       schema,
       digester: createDigester(),
       clock: new HlcClock(siteOf(0), hlcZero),
-      nowMs: 1000,
     });
     if (opened.kind === "refused") throw new Error(opened.why);
     settleWriter(writer, "/d/patina.db", "normal");
@@ -115,7 +114,6 @@ test("a full disk refuses writes, serves reads, merges what fits, and needs no r
     schema: schemaOf("CREATE TABLE t (k INTEGER PRIMARY KEY NOT NULL, v BLOB)"),
     digester: createDigester(),
     clock: new HlcClock(siteOf(0), hlcZero),
-    nowMs: 1000,
   });
   if (opened.kind === "refused") throw new Error(opened.why);
   const { store } = opened;

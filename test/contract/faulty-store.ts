@@ -647,7 +647,6 @@ class World {
       schema,
       digester: this.#digester,
       clock: this.#clock,
-      nowMs: this.#nowMs,
       late: this.#late,
     });
     if (opened.kind === "refused") throw new Error(`refused: ${opened.why}`);

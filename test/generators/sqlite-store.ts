@@ -76,7 +76,6 @@ export class SqliteNode implements Disposable {
       schema: typeof schema === "string" ? schemaOf(schema, options.rules) : schema,
       digester: options.digester ?? createDigester(),
       clock: this.clock,
-      nowMs: this.nowMs,
       late: options.late ?? { rowsMax: 3, transactionRowsMin: 1 },
     });
     if (opened.kind === "refused") throw new Error(opened.why);

@@ -103,8 +103,8 @@ export class SimNode implements Endpoint {
     this.#o = options;
     this.index = options.index;
     this.key = (options.index + 1).toString(16).padStart(64, "0") as PeerId;
-    const { store, digester, epochMs, schema } = options;
-    this.store = createStore(store, digester, this.#nextSite(), epochMs, schema);
+    const { store, digester, schema } = options;
+    this.store = createStore(store, digester, this.#nextSite(), schema);
   }
 
   get name(): string {
@@ -174,13 +174,13 @@ export class SimNode implements Endpoint {
   /** The process is killed: what it had committed is kept, what it had in memory is gone. */
   kill(noticedMsMax = 1500): void {
     this.#end(noticedMsMax);
-    this.store.reopen(this.wallMs());
+    this.store.reopen();
   }
 
   /** Stopped, and started again with another schema. */
   upgrade(schema: string): void {
     this.#end(20);
-    this.store.reopen(this.wallMs(), schema);
+    this.store.reopen(schema);
     this.start();
   }
 

@@ -48,7 +48,7 @@ export interface SimStore extends Disposable {
   /** All written so far survives what comes. */
   sync(): void;
   /** The process died and came back, perhaps with another schema. */
-  reopen(nowMs: number, schema?: string): void;
+  reopen(schema?: string): void;
   /** The power failed: what wasn't synced is gone, and the site is another. */
   losePower(site: Site): void;
 }
@@ -149,12 +149,12 @@ class SqliteDisk implements SimStore {
   #db: Database;
   #schema: string;
 
-  constructor(digester: Digester, site: Site, nowMs: number, schema: string) {
+  constructor(digester: Digester, site: Site, schema: string) {
     this.#digester = digester;
     this.#schema = schema;
     this.clock = new HlcClock(site, hlcZero);
     this.#db = openDatabase("sim.db", { vfs: this.#vfs });
-    this.rows = this.#open(nowMs);
+    this.rows = this.#open();
   }
 
   commit(commands: readonly Command[], nowMs: number): SimCommit {
@@ -212,12 +212,12 @@ class SqliteDisk implements SimStore {
 
   sync(): void {}
 
-  reopen(nowMs: number, schema = this.#schema): void {
+  reopen(schema = this.#schema): void {
     this.#schema = schema;
     this.#db.close();
     this.#db = openDatabase("sim.db", { vfs: this.#vfs });
     this.clock = new HlcClock(this.clock.site, hlcZero);
-    this.rows = this.#open(nowMs);
+    this.rows = this.#open();
   }
 
   losePower(): void {
@@ -228,7 +228,7 @@ class SqliteDisk implements SimStore {
     this.#db.close();
   }
 
-  #open(nowMs: number): SqliteStore {
+  #open(): SqliteStore {
     const rules = { instances: { urgent: "status <> 'up'" } };
     const schema = plannedSchemas.get(this.#schema) ?? schemaOf(this.#schema, rules);
     plannedSchemas.set(this.#schema, schema);
@@ -236,7 +236,6 @@ class SqliteDisk implements SimStore {
       writer: this.#db,
       digester: this.#digester,
       clock: this.clock,
-      nowMs,
       schema,
       // Few, so that in any run some are late, some on their way home, and some left behind by a crash.
       late: { rowsMax: 16, transactionRowsMin: 1 },
@@ -250,12 +249,9 @@ export function createStore(
   kind: "map" | "sqlite",
   digester: Digester,
   site: Site,
-  nowMs: number,
   schema: string,
 ): SimStore {
-  return kind === "map"
-    ? new MapDisk(digester, site)
-    : new SqliteDisk(digester, site, nowMs, schema);
+  return kind === "map" ? new MapDisk(digester, site) : new SqliteDisk(digester, site, schema);
 }
 
 function nameOf(key: Uint8Array): RowName {
