@@ -155,7 +155,7 @@ test("a merge that was prepared does and tells what one does that wasn't", () =>
             break;
           case "schema":
             for (const { store } of nodes) {
-              expect(store.changeSchema(grown, nowMs).kind).toBe("changed");
+              expect(store.changeSchema(grown).kind).toBe("changed");
             }
             break;
           case "reclock":
