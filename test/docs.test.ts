@@ -46,6 +46,23 @@ test("examples are looked for in README and every source file", () => {
   expect(examples).toBeGreaterThan(0);
 });
 
+test("ARCHITECTURE's map has every folder, and no other", () => {
+  const text = readFileSync(join(root, "ARCHITECTURE.md"), "utf8");
+  const map = /## The rooms\n\n```\n([\s\S]*?)\n```/.exec(text)?.[1] ?? "";
+  let place = "";
+  const drawn: string[] = [];
+  for (const line of map.split("\n")) {
+    place = /^(\w+)\//.exec(line)?.[1] ?? place;
+    const rooms = /^ {2}([\w, ]+?) {2}/.exec(line)?.[1]?.split(", ") ?? [];
+    for (const room of rooms) drawn.push(`${place}/${room}`);
+  }
+  const sources = [...new Glob("{core,wasm,agent,test}/*/*.ts").scanSync({ cwd: root })];
+  const folders = sources
+    .map((path) => path.split("/").slice(0, 2).join("/"))
+    .filter((folder) => !folder.endsWith("node_modules"));
+  expect(drawn.sort()).toEqual([...new Set(folders)].sort());
+});
+
 test("README's table has every key of the configuration", () => {
   const read = readConfig({ file: undefined, text: "", environment: {}, flags: {} });
   if (read.kind === "refused") throw new Error(read.problems.join("\n"));
