@@ -47,6 +47,7 @@ import type { CheckpointSync } from "../../wasm/vfs/vfs.ts";
 import { VfsError } from "../../wasm/vfs/vfs-error.ts";
 import { createDigester, siteOf } from "../model/history.ts";
 import { Draws, schema, type TableModel, tables } from "./faulty-store-draws.ts";
+import { FaultyHistory } from "./faulty-store-history.ts";
 import {
   checkTables,
   type State,
@@ -129,19 +130,11 @@ class World {
   readonly #digester: Digester = createDigester();
   readonly #counts: HistoryCounts = createCounts();
   #nowMs = 1_764_000_000_000;
-  #history: State[];
-  /** Index of the earliest state that a power cut may leave. */
-  #floor = 0;
-  /** States that may be there because a transaction was begun and not acknowledged. */
-  #unanswered: State[] = [];
-  /** What was not synced may be gone since the last start. */
-  #mayHaveLost = false;
+  readonly #history: FaultyHistory;
   /** A sync of the WAL failed in the request at hand, which may not have needed it. */
   #hasSyncFailed = false;
   /** One failed: until a restart nothing may be acknowledged any more. */
   #isDistrusted = false;
-  /** States that a power cut took, when nothing was written since. */
-  #cutOff: State[] = [];
   #clock!: HlcClock;
   #round: Round | undefined;
   /** Steps of the round that have been done. */
@@ -178,7 +171,11 @@ class World {
         this.#hasSyncFailed = true;
       },
     });
-    this.#history = [{ rows: new MapStore(this.#digester), version: 0, probe: 0 }];
+    this.#history = new FaultyHistory({
+      rows: new MapStore(this.#digester),
+      version: 0,
+      probe: 0,
+    });
     this.#say(`${this.#durability}, failed pages ${this.#failedPages}, cache ${this.#cachePages}`);
   }
 
@@ -224,7 +221,7 @@ class World {
 
   /** The newest state that was acknowledged. */
   get #state(): State {
-    return this.#history.at(-1) as State;
+    return this.#history.newest;
   }
 
   get #connection(): Database {
@@ -381,14 +378,14 @@ class World {
         this.#attempt("round: mark", () => {
           proxy.exec("BEGIN");
           proxy.all("SELECT 1 FROM sqlite_schema LIMIT 1");
-          this.#mark = this.#history.length - 1;
+          this.#mark = this.#history.newestIndex;
           this.#markFrame = Number(copier.all("PRAGMA wal_checkpoint(NOOP)")[0]?.[1]);
           this.#stage = 1;
         });
         return;
       case 1:
         await this.#attemptSync("round: the WAL is synced", () => sync.syncWal());
-        if (this.#hasReached(2)) this.#floor = Math.max(this.#floor, this.#mark);
+        if (this.#hasReached(2)) this.#history.synced(this.#mark);
         return;
       case 2:
         this.#attempt("round: some is copied ahead", () => {
@@ -433,7 +430,7 @@ class World {
       }
       this.#stage += 1;
     });
-    if (this.#isDistrusted && this.#failedPages === "reverted") this.#mayHaveLost = true;
+    if (this.#isDistrusted && this.#failedPages === "reverted") this.#history.mayHaveLost = true;
   }
 
   /** After an attempt: TypeScript takes the stage for what it was before. */
@@ -455,7 +452,7 @@ class World {
       same("busy", busy, false);
       same("frames left", walFrames - checkpointedFrames, 0);
       this.#counts.checkpoints += 1;
-      this.#floor = this.#history.length - 1;
+      this.#history.synced();
     });
   }
 
@@ -468,14 +465,9 @@ class World {
     if (isChange && this.#isDistrusted) {
       throw new Error("acknowledged between a failed sync and a restart");
     }
-    this.#history.push(state);
-    // What changed nothing wrote nothing over what failed before it.
-    if (isChange) {
-      this.#unanswered = [];
-      this.#cutOff = [];
-    }
-    // Nor did it sync anything: the agent does that before it answers (`agent/wal/group-commit.ts`).
-    if (isChange && this.#durability === "full") this.#floor = this.#history.length - 1;
+    this.#history.acknowledge(state);
+    // What changed nothing synced nothing: the agent does that before it answers (`agent/wal/group-commit.ts`).
+    if (isChange && this.#durability === "full") this.#history.synced();
   }
 
   /**
@@ -493,7 +485,7 @@ class World {
       if (!(thrown instanceof SqliteError)) throw thrown;
       this.#say(`${what} failed: ${thrown.message}`);
       const state = unanswered?.();
-      if (state !== undefined) this.#unanswered.push(state);
+      if (state !== undefined) this.#history.noteUnanswered(state);
       this.#noteFailedSync(failedSyncs);
       if (this.#disk.isStopped) this.#restart(this.#draws.pick(["process", "power"]));
       else this.#goOnAfter(thrown);
@@ -508,7 +500,7 @@ class World {
   #noteFailedSync(before: number): void {
     if (this.#hasSyncFailed) this.#isDistrusted = true;
     const isReverted = this.#failedPages === "reverted";
-    if (isReverted && this.#disk.counts.failedSyncs > before) this.#mayHaveLost = true;
+    if (isReverted && this.#disk.counts.failedSyncs > before) this.#history.mayHaveLost = true;
   }
 
   /** A call failed and the process lives: what was acknowledged is read, and nothing else. */
@@ -593,7 +585,7 @@ class World {
     if (by === "process") this.#counts.deaths += 1;
     else {
       this.#counts.powerCuts += 1;
-      this.#mayHaveLost = true;
+      this.#history.mayHaveLost = true;
     }
   }
 
@@ -625,7 +617,7 @@ class World {
         this.#say(`start failed: ${thrown.message}`);
         this.#counts.failedStarts += 1;
         if (this.#disk.counts.failedSyncs > failedSyncs && this.#failedPages === "reverted") {
-          this.#mayHaveLost = true;
+          this.#history.mayHaveLost = true;
         }
         this.#die(this.#draws.pick(["process", "power"]));
       }
@@ -673,50 +665,24 @@ class World {
       textOf(this.#connection.all("PRAGMA integrity_check")),
       textOf([["ok"]]),
     );
-    const found = this.#found();
-    const first = this.#mayHaveLost ? this.#floor : this.#history.length - 1;
-    const last = this.#history.length - 1;
-    // The salts of a WAL whose first frame was lost stay as they are. Should that frame be written again byte for byte
-    // by a transaction that then dies, those behind it are valid again: the commits that were cut off, whole and in order.
-    const maybe = [...this.#unanswered, ...this.#cutOff];
-    const unanswered = maybe.find((state) => textOfState(state) === found);
-    let index = last;
-    while (index >= first && textOfState(this.#history[index] as State) !== found) index--;
-    if (index < first) {
-      if (unanswered === undefined) {
-        const texts = this.#history.map(textOfState);
-        const at = texts.lastIndexOf(found);
-        throw new Error(
-          `the database is at ${at < 0 ? "no state of the history" : `state ${at}`}, ` +
-            `not at one of ${first} to ${last}, nor at one of ${maybe.length} others`,
-        );
-      }
-      this.#history.push(unanswered);
-      this.#counts.unansweredKept += 1;
-      index = last + 1;
-    } else if (this.#unanswered.length > 0) this.#counts.unansweredGone += 1;
+    const { index, last, first, ...unanswered } = this.#history.recognize(this.#found());
+    if (unanswered.keptUnanswered) this.#counts.unansweredKept += 1;
+    if (unanswered.lostUnanswered) this.#counts.unansweredGone += 1;
     if (index < last) {
       this.#counts.cutsBack += 1;
       this.#counts.commitsLost += last - index;
-      this.#cutOff.push(...this.#history.slice(index + 1));
     }
     this.#say(`at state ${index} of ${last}, at least ${first}`);
-    this.#history.length = index + 1;
-    this.#goOnCounting(index);
-    // After a power cut what is there is what was on the disk.
-    if (this.#mayHaveLost || index !== last) this.#unanswered = [];
-    this.#floor = Math.min(this.#floor, index);
-    this.#mayHaveLost = false;
+    this.#goOnCounting();
     checkTables(this.#state.rows, this.#reader as Database);
   }
 
   /** After a crash the count goes on above all that were given, with a gap that is bounded. */
-  #goOnCounting(index: number): void {
-    const state = this.#history[index] as State;
+  #goOnCounting(): void {
     const { version } = this.#store;
-    const gap = version - state.version;
+    const gap = version - this.#state.version;
     if (gap < 0 || gap > versionsReserved) throw new Error(`version ${version}, gap ${gap}`);
-    this.#history[index] = { ...state, version };
+    this.#history.goOnCounting(version);
   }
 
   // What is there, against the model.
