@@ -165,6 +165,26 @@ test("where it can't be found out whom a row concerns, everyone looks", () => {
   ]);
 });
 
+test("of one that is kept group by group all rows are looked at, or all of it where one isn't known", () => {
+  const rows = [1, 2, 3].map((id) => rowOf(id));
+  const entries = [[], [1], [2], [1, 3]].map((unknown, i) => {
+    const isKnown = (row: ChangedRow) => !unknown.some((id) => rows[id - 1] === row);
+    const plan = { kind: "rerun", grouped: { isKnown } };
+    const dependencies = new Map([["t", { columns: undefined }]]);
+    return createEntry({ id: `${i}`, plan, dependencies } as unknown as Subscription, i);
+  });
+  const registry = { filters: { forRow() {} }, unsettled: [], rerunsOf: () => entries };
+  const steps = affectedBy(
+    new Map([["t", rows]]),
+    registry as unknown as LiveRegistry,
+    { groupsOf: () => [] } as unknown as QueryPlanner,
+  );
+  let step = steps.next();
+  while (step.done !== true) step = steps.next();
+  const missed = [...step.value.values()].map((changes) => changes.get("t"));
+  expect(missed).toEqual([rows, "unknown", "unknown", "unknown"]);
+});
+
 test("what was missed is joined table by table", () => {
   const rows: MergedRow[] = [];
   const [one, two] = [rowOf(1), rowOf(2)];

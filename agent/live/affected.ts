@@ -59,9 +59,7 @@ export function* affectedBy(
     else rows.push(row);
   };
   for (const [table, rows] of changes) {
-    for (const entry of registry.rerunsOf(table)) {
-      if (isConcerned(rows, table, entry.subscription.dependencies)) note(entry, table, "unknown");
-    }
+    for (const entry of registry.rerunsOf(table)) noteRerun(entry, table, rows, note);
     yield* noteFiltering(table, rows, registry, note);
     for (const group of planner.groupsOf(table)) {
       if (isConcerned(rows, table, group.dependencies)) {
@@ -100,6 +98,28 @@ function joinChanges(first: TableChanges, second: TableChanges): TableChanges {
   return joined;
 }
 
+/** One that reads all of the table. */
+function noteRerun(
+  entry: Entry,
+  table: string,
+  rows: readonly ChangedRow[] | "unknown",
+  note: Note,
+): void {
+  const { plan, dependencies } = entry.subscription;
+  const isGrouped = plan.kind === "rerun" && plan.grouped !== undefined;
+  const dependency = dependencies.get(table);
+  if (isGrouped && dependency !== undefined && rows !== "unknown" && rows.length <= rowsMax) {
+    for (const row of rows) {
+      if (concerns(row, dependency)) note(entry, table, knownOf(entry, row));
+    }
+  } else if (isConcerned(rows, table, dependencies)) note(entry, table, "unknown");
+}
+
+/** The row where it tells what may have become another: of which group it was, and is. */
+function knownOf({ subscription: { plan } }: Entry, row: ChangedRow): ChangedRow | "unknown" {
+  return plan.kind === "rerun" && plan.grouped?.isKnown(row) === true ? row : "unknown";
+}
+
 /** Those that see only rows with one value. */
 function* noteFiltering(
   table: string,
@@ -116,7 +136,8 @@ function* noteFiltering(
     for (const row of rows) {
       filters.forRow(row, (entry) => {
         const dependency = entry.subscription.dependencies.get(table);
-        if (dependency === undefined || concerns(row, dependency)) note(entry, table, "unknown");
+        if (dependency !== undefined && !concerns(row, dependency)) return;
+        note(entry, table, knownOf(entry, row));
       });
       yield;
     }

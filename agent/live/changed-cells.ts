@@ -2,8 +2,9 @@
  * What some columns of changed rows hold, and what they held before the transaction: so that it is known which
  * rows with one value a query had, and has.
  *
- * A column that didn't change held the same, and a row that came held nothing. Otherwise what it held is read before the
- * COMMIT, on a connection that doesn't see the transaction; where it wasn't, it isn't known.
+ * A column that didn't change held the same. Otherwise what it held is read before the COMMIT, on a connection that
+ * doesn't see the transaction, also of rows that came: one may have been there of which the store hasn't heard. Of
+ * thousands of rows nothing is read: those that came held nothing, and what the others held isn't known.
  *
  * @module
  */
@@ -37,7 +38,7 @@ export interface ChangedCellsOptions {
   readonly reader: Database;
   readonly keyColumnsOf: (table: string) => readonly string[] | undefined;
   /** Rows may have been there that the store has never heard of. */
-  readonly isAdopting: (table: string) => boolean;
+  readonly mayBeUnheard: (table: string) => boolean;
 }
 
 /** Of more rows the values that they had aren't read. */
@@ -104,7 +105,7 @@ export class ChangedCells {
       if (rows === "unknown" || rows.length > beforeMax) continue;
       for (const row of rows) {
         for (const [column, { statements }] of columns) {
-          if (this.before(row, column) !== "unknown") continue;
+          if (this.#told(row, column) === "same") continue;
           let cells = this.#before.get(row);
           if (cells === undefined) {
             cells = new Map();
@@ -118,10 +119,12 @@ export class ChangedCells {
 
   /** What a column that is watched held before the row's change; `"same"`: what it held after it. */
   before(row: ChangedRow, column: string): Cell | "same" | "unknown" {
-    const { table, columns, merged } = row;
-    const known = this.#before.get(row)?.get(column);
-    if (known !== undefined) return known;
-    if (merged === undefined || this.#options.isAdopting(table)) return "unknown";
+    return this.#before.get(row)?.get(column) ?? this.#told(row, column);
+  }
+
+  /** As far as the commit tells. */
+  #told({ table, columns, merged }: ChangedRow, column: string): "absent" | "same" | "unknown" {
+    if (merged === undefined || this.#options.mayBeUnheard(table)) return "unknown";
     const { before, after } = merged;
     if (before === undefined || !isLive(before.clock)) return "absent";
     const isSame = isLive(after.clock) && columns !== undefined && !columns.has(column);

@@ -52,6 +52,11 @@ export interface LookBudget {
 /** Of more rows that readers have it takes too long to find those that are gone. */
 const rowsMax = 2000;
 
+/** For running the groups that a commit concerns. */
+const groupsMsMax = 2;
+/** After a group that took longer the whole query is run so many times elsewhere. */
+const looksWithoutGroups = 100;
+
 export class Evaluation {
   readonly #connection: LiveConnection;
   readonly #timeoutMs: () => number;
@@ -99,15 +104,26 @@ export class Evaluation {
   #looked(entry: Entry, find: () => readonly Change[], isLookUp: boolean): Finding | LongFinding {
     const budget = this.#budget;
     if (budget === undefined) return this.of(entry, find, !isLookUp);
-    const budgetMs = isLookUp ? budget.lookUpMs : budget.rerun.ms;
+    const isOfGroups = isLookUp && entry.subscription.plan.kind === "rerun";
+    if (isOfGroups && entry.looksWithoutGroups > 0) {
+      entry.looksWithoutGroups--;
+      return { kind: "long" };
+    }
+    const budgetMs = isOfGroups
+      ? Math.min(budget.lookUpMs, groupsMsMax)
+      : isLookUp
+        ? budget.lookUpMs
+        : budget.rerun.ms;
     const isOver = !isLookUp && (entry.isLong || entry.subscription.rowCount > rowsMax);
     if (isOver || budgetMs === 0) {
       entry.isLong = true;
       return { kind: "long" };
     }
     const found = this.#found(entry, find, budgetMs);
-    if (found.kind === "long") entry.isLong = true;
-    else if (!isLookUp) entry.rerunMs = found.tookMs;
+    if (found.kind === "long") {
+      entry.isLong = true;
+      if (isOfGroups) entry.looksWithoutGroups = looksWithoutGroups;
+    } else if (!isLookUp) entry.rerunMs = found.tookMs;
     return found;
   }
 

@@ -20,7 +20,7 @@ function open() {
     writer: node.db,
     reader,
     keyColumnsOf: () => ["id"],
-    isAdopting: () => adopting,
+    mayBeUnheard: () => adopting,
   });
   const index = new FilterIndex<string>(cells);
   const regions = ["fra", "ams", "1"];

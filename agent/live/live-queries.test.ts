@@ -141,7 +141,8 @@ test("another schema concerns those who read what has changed in it, and nobody 
 });
 
 test("under another schema urgent news goes first, and who asks waits for nobody", async () => {
-  const { database, live, subscribe, commit } = openLive();
+  // In each turn one is looked at.
+  const { database, live, subscribe, commit } = openLive({ turnMsMax: 1e-6 });
   const names = Array.from({ length: 9 }, (_, i) => `n${i}`);
   const byName = (name: string) => `SELECT id FROM t WHERE name = '${name}'`;
   const all = await Promise.all(names.map((name) => subscribe(byName(name))));
@@ -155,7 +156,8 @@ test("under another schema urgent news goes first, and who asks waits for nobody
   expect(looked().map((n) => n > 0)).toEqual(names.map((name) => name === "n3"));
   commit(inserted(1, "n5"), { t: [rowOf(1)] });
   live.tell(true);
-  expect(all[5]?.lines).toEqual([change(1, 1)]);
+  while (all[5]?.lines.length === 0) await nextTurn();
+  expect(looked().filter((n) => n > 0).length).toBeLessThan(5);
   while (live.isBehind) await nextTurn();
   expect(looked().every((n) => n > 0)).toBe(true);
   expect(all.map(({ lines }) => lines.length)).toEqual(

@@ -53,7 +53,7 @@ export interface LiveQueriesOptions {
   /** Undefined: none is. */
   readonly isReplicated?: ((table: string) => boolean) | undefined;
   /** The table may have rows that the store has never heard of. */
-  readonly isAdopting?: ((table: string) => boolean) | undefined;
+  readonly mayBeUnheard?: ((table: string) => boolean) | undefined;
   /** Where new subscriptions get their rows; undefined: from the writer's connection, in one turn. */
   readonly initialRows?: InitialRowsSource | undefined;
   /** Where those are run again that take long; undefined: on the writer's connection, in one turn. */
@@ -119,18 +119,18 @@ export class LiveQueries {
     this.#reader = reader;
     this.#initialRows = options.initialRows;
     this.#nextSubscriber = options.nextSubscriber;
-    const isAdopting = options.isAdopting ?? (() => false);
+    const mayBeUnheard = options.mayBeUnheard ?? (() => false);
     this.#cells = new ChangedCells({
       writer: database,
       reader: reader.database,
       keyColumnsOf,
-      isAdopting,
+      mayBeUnheard,
     });
     this.#registry = new LiveRegistry(new FilterIndex(this.#cells));
     this.#heldLimit = new HeldLimit(this.#registry, limits.heldBytesMax, (entry) =>
       this.#drop(entry),
     );
-    this.#planner = new QueryPlanner({ database, guard, keyColumnsOf, limits });
+    this.#planner = new QueryPlanner({ database, guard, keyColumnsOf, limits, cells: this.#cells });
     const { lookBudget } = limits;
     this.#evaluation = new Evaluation(
       writer,

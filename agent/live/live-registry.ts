@@ -32,6 +32,8 @@ export interface Entry {
   isStale: boolean;
   /** Running it takes longer than the store thread has time for. */
   isLong: boolean;
+  /** How many times it isn't tried to look at single groups of it: that took too long. */
+  looksWithoutGroups: number;
   /** What was committed and concerns it, and it hasn't looked at yet. */
   missed: Missed | undefined;
   /** What running it took the last time. */
@@ -80,6 +82,7 @@ export function createEntry(subscription: Subscription, ord: number): Entry {
     isUnsettled: false,
     isStale: false,
     isLong: false,
+    looksWithoutGroups: 0,
     missed: undefined,
     rerunMs: 0,
     lentMs: Number.NEGATIVE_INFINITY,
@@ -99,8 +102,11 @@ export function createEntry(subscription: Subscription, ord: number): Entry {
 export interface SubscriptionReport {
   readonly id: string;
   readonly sql: string;
-  /** By key: changed rows are looked up; rerun: it is run again and compared. */
-  readonly how: "keyed" | "rerun";
+  /**
+   * By key: changed rows are looked up; grouped: the groups that they were in and are in are; rerun: it is run again
+   * and compared.
+   */
+  readonly how: "keyed" | "grouped" | "rerun";
   /** How a commit finds it: by value, by table and column, or by table. */
   readonly found_by: "value" | "column" | "table";
   /** Where it is run again when it has to be. */
@@ -263,7 +269,7 @@ function reportOf(entry: Entry): SubscriptionReport {
   return {
     id: subscription.id,
     sql: subscription.sql,
-    how: plan.kind,
+    how: plan.kind === "rerun" && plan.grouped !== undefined ? "grouped" : plan.kind,
     found_by: isByValue ? "value" : isByColumn ? "column" : "table",
     runs_in: isLong ? "reader thread" : "store thread",
     runs_now: entry.rerun !== undefined || entry.starting !== undefined,

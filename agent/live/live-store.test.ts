@@ -8,7 +8,9 @@ import { StoreThread } from "../store/store-thread.ts";
 import { liveLimits } from "./live-queries.ts";
 
 const charsMax = 1024 * 1024;
-const schema = schemaOf("CREATE TABLE t (id INTEGER NOT NULL PRIMARY KEY, v TEXT)");
+const schema = schemaOf(
+  "CREATE TABLE t (id INTEGER NOT NULL PRIMARY KEY, v TEXT); CREATE INDEX t_v ON t (v)",
+);
 
 function open(vfs: MemoryVfs, boot = "b", restoreMsMax = 2000): StoreThread {
   const thread = new StoreThread({
@@ -267,6 +269,33 @@ test("what somebody else wrote is told where it can be, and given up where it ca
   expect((three as string[]).slice(1)).toContain('{"row":[1,[1]]}');
   expect(four).toBe(404);
   second.stop();
+});
+
+test("a row that the store has never heard of is missed where it was", async () => {
+  const vfs = new MemoryVfs();
+  open(vfs).stop();
+  const database = openDatabase("/patina.db", { vfs });
+  database.exec("INSERT INTO t VALUES (1, 'v'), (2, 'v')");
+  database.close();
+  const thread = open(vfs);
+  const all: string[][] = [];
+  for (const sql of [
+    "SELECT count(*) FROM t WHERE v = 'v'",
+    "SELECT v, count(*) FROM t GROUP BY v",
+    "SELECT id FROM t WHERE v = 'v'",
+  ]) {
+    const { lines, take } = listen();
+    const asked = { sql, parameters: undefined };
+    await thread.service.subscribe(asked, { from: undefined, skipRows: true }, take);
+    all.push(lines);
+  }
+  await run(thread, "UPDATE t SET v = 'w' WHERE id = 1");
+  expect(all).toEqual([
+    ['{"change":["update",1,[1],1]}'],
+    ['{"change":["update",1,["v",1],1]}', '{"change":["insert",2,["w",1],2]}'],
+    ['{"change":["delete",1,[1],1]}'],
+  ]);
+  thread.stop();
 });
 
 test("what changes unseen can't be subscribed to, and says so", async () => {

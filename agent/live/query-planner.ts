@@ -12,9 +12,18 @@ import type { Refused } from "../api/store-service.ts";
 import type { SqlGuard } from "../sql/guard.ts";
 import { errorText, SqlRefused } from "../sql/prepared.ts";
 import type { HistoryLimits } from "./change-history.ts";
+import type { ChangedCells } from "./changed-cells.ts";
 import { changingFunctionOf } from "./plan/changing-functions.ts";
 import { constantFilters } from "./plan/constant-filter.ts";
-import { dependenciesOf, isPlainlyCompared, plainColumnsOf } from "./plan/dependencies.ts";
+import {
+  type Dependencies,
+  dependenciesOf,
+  isPlainlyCompared,
+  isStrictTable,
+  plainColumnsOf,
+} from "./plan/dependencies.ts";
+import { GroupedPlan } from "./plan/grouped-plan.ts";
+import { type GroupedQuery, groupedQuery } from "./plan/grouped-query.ts";
 import {
   type CompiledKeyedQuery,
   KeyedGroup,
@@ -36,6 +45,7 @@ export class QueryPlanner {
   readonly #guard: SqlGuard;
   readonly #keyColumnsOf: KeyColumnsOf;
   readonly #limits: HistoryLimits;
+  readonly #cells: ChangedCells;
   readonly #parameters: ParameterTable;
   readonly #groups = new Map<string, KeyedGroup<Subscription>>();
   readonly #groupsByTable = new Map<string, Set<KeyedGroup<Subscription>>>();
@@ -47,11 +57,13 @@ export class QueryPlanner {
     readonly guard: SqlGuard;
     readonly keyColumnsOf: KeyColumnsOf;
     readonly limits: HistoryLimits;
+    readonly cells: ChangedCells;
   }) {
     this.#database = options.database;
     this.#guard = options.guard;
     this.#keyColumnsOf = options.keyColumnsOf;
     this.#limits = options.limits;
+    this.#cells = options.cells;
     this.#parameters = new ParameterTable(options.database);
   }
 
@@ -164,9 +176,56 @@ export class QueryPlanner {
     if (dependencies.size === 0) {
       throw new SqlRefused("at least 1 table is required in FROM / JOIN clause");
     }
-    const identity = this.#identityColumns(plain);
     const filters = constantFilters(sql, (table) => this.#plainColumnsOf(table));
-    return { kind: "rerun", all: plain, dependencies, identity, filters };
+    const query = groupedQuery(sql, (table) => this.#exactColumnsOf(table));
+    const grouped = query === undefined ? undefined : this.#grouped(query, dependencies);
+    if (grouped !== undefined) {
+      plain.finalize();
+      return { kind: "rerun", ...grouped, dependencies, identity: [], filters };
+    }
+    const identity = this.#identityColumns(plain);
+    return { kind: "rerun", all: plain, grouped: undefined, dependencies, identity, filters };
+  }
+
+  /** Undefined where finding a group's rows takes as long as running the query again. */
+  #grouped(
+    query: GroupedQuery,
+    dependencies: Dependencies,
+  ): { readonly all: Statement; readonly grouped: GroupedPlan } | undefined {
+    const { table, columns } = query;
+    if (dependencies.size !== 1 || !dependencies.has(table)) return undefined;
+    const database = this.#database;
+    const statements: Statement[] = [];
+    const prepare = (text: string): Statement => {
+      const statement = this.#guard.within("read", () => database.prepare(text));
+      statements.push(statement);
+      return statement;
+    };
+    try {
+      const steps = prepare(`EXPLAIN QUERY PLAN ${query.one}`);
+      let isFound = false;
+      while (steps.step()) {
+        const step = String(steps.column(3)).toLowerCase();
+        isFound ||= columns.some((column) => step.includes(`(${column}=?`));
+      }
+      steps.finalize();
+      if (!isFound) return undefined;
+      const all = prepare(query.all);
+      return { all, grouped: new GroupedPlan(query, prepare(query.one), this.#cells) };
+    } catch {
+      // SQLite reads the words otherwise.
+      for (const statement of statements) statement.finalize();
+      return undefined;
+    }
+  }
+
+  #exactColumnsOf(table: string): ReadonlySet<string> | undefined {
+    const columns = this.#plainColumnsOf(table);
+    if (columns === undefined) return undefined;
+    const isStrict = isStrictTable(this.#database, table);
+    return new Set(
+      [...columns].flatMap(([name, kind]) => (kind === "text" || isStrict ? [name] : [])),
+    );
   }
 
   #plainColumnsOf(table: string): ReadonlyMap<string, "text" | "integer"> | undefined {

@@ -30,6 +30,7 @@ import {
 } from "./changes.ts";
 import type { ConstantFilter } from "./plan/constant-filter.ts";
 import type { Dependencies } from "./plan/dependencies.ts";
+import type { GroupedPlan } from "./plan/grouped-plan.ts";
 import type { KeyedGroup, KeyedSource } from "./plan/keyed-group.ts";
 import { keySeparator, keyText, parseKeyText } from "./rows/key-text.ts";
 import { PackedRows } from "./rows/packed-rows.ts";
@@ -52,6 +53,8 @@ export type Plan =
       readonly dependencies: Dependencies;
       /** Columns of the result that make the identity; empty: all. */
       readonly identity: readonly number[];
+      /** Its groups can be run one by one, and name its rows. */
+      readonly grouped: GroupedPlan | undefined;
       /** Rows of some of its tables that it can't see. */
       readonly filters: readonly ConstantFilter[];
     };
@@ -148,7 +151,11 @@ export class Subscription {
             keys: plan.group.sources.map(({ keyColumns }) => keyColumns),
             identity: [],
           }
-        : { columnCount, keys: [], identity: plan.identity };
+        : {
+            columnCount,
+            keys: plan.grouped === undefined ? [] : [plan.grouped.columns.length],
+            identity: plan.identity,
+          };
     this.#lastRowId = before?.lastRowId ?? 0;
     this.#member = plan.kind === "keyed" ? plan.group.join(this, plan.values) : 0;
     this.held = new PackedRows(
@@ -187,8 +194,12 @@ export class Subscription {
   takePlan(plan: Plan): boolean {
     const before = this.#plan;
     if (before.kind !== "rerun" || plan.kind !== "rerun") return false;
-    if (plan.identity.join() !== before.identity.join()) return false;
+    const isSame =
+      plan.identity.join() === before.identity.join() &&
+      plan.grouped?.columns.join() === before.grouped?.columns.join();
+    if (!isSame) return false;
     before.all.finalize();
+    before.grouped?.dispose();
     this.#plan = plan;
     return true;
   }
@@ -203,7 +214,7 @@ export class Subscription {
     const { plan, sql } = this;
     return plan.kind === "keyed"
       ? { sql: plan.group.text, values: plan.values, shape: this.#shape }
-      : { sql, values: [], shape: this.#shape };
+      : { sql: plan.grouped?.text ?? sql, values: [], shape: this.#shape };
   }
 
   /** @returns its row id */
@@ -248,11 +259,14 @@ export class Subscription {
   /** Whether {@link find} can look up what these changes concern, in place of running it again. */
   canLookUp(changes: TableChanges): boolean {
     const { plan } = this;
-    if (plan.kind !== "keyed") return false;
+    if (plan.kind === "rerun" && plan.grouped === undefined) return false;
     let lookups = 0;
     for (const [table, rows] of changes) {
-      const source = plan.group.sources.find((one) => one.table === table);
-      if (rows === "unknown" || (source?.one ?? source?.left) === undefined) return false;
+      if (rows === "unknown") return false;
+      if (plan.kind === "keyed") {
+        const source = plan.group.sources.find((one) => one.table === table);
+        if ((source?.one ?? source?.left) === undefined) return false;
+      }
       lookups += rows.length;
     }
     return lookups <= lookupsAlways || (lookups <= lookupsMax && lookups * 4 < this.rowCount);
@@ -266,9 +280,10 @@ export class Subscription {
    * @throws SqliteError, NotUtf8Error, LongResultError
    */
   find(changes: TableChanges | undefined, charsMax?: number): readonly Change[] {
-    return changes !== undefined && this.canLookUp(changes)
-      ? this.#lookUp(changes, charsMax)
-      : this.#runAgain(charsMax);
+    const { plan } = this;
+    if (changes === undefined || !this.canLookUp(changes)) return this.#runAgain(charsMax);
+    if (plan.kind === "keyed") return this.#lookUp(changes, plan, charsMax);
+    return this.#lookUpGroups(changes, plan.grouped as GroupedPlan, charsMax);
   }
 
   /** Makes it so. @param changes the last that {@link find} or {@link restoring} returned */
@@ -293,6 +308,7 @@ export class Subscription {
     const { plan } = this;
     if (plan.kind === "rerun") {
       plan.all.finalize();
+      plan.grouped?.dispose();
       return;
     }
     this.held.release();
@@ -306,8 +322,31 @@ export class Subscription {
     return plan.group.all;
   }
 
-  #lookUp(changes: TableChanges, charsMax: number | undefined): readonly Change[] {
-    const { group } = this.plan as Plan & { kind: "keyed" };
+  #lookUpGroups(
+    changes: TableChanges,
+    grouped: GroupedPlan,
+    charsMax: number | undefined,
+  ): readonly Change[] {
+    const fresh: Fresh = new Map();
+    for (const row of (changes.get(grouped.table) ?? []) as readonly ChangedRow[]) {
+      const groups = grouped.groupsOf(row);
+      if (groups === undefined) return this.#runAgain(charsMax);
+      for (const values of groups) {
+        const group = keyText(values);
+        if (fresh.has(group)) continue;
+        fresh.set(group, []);
+        for (const [i, value] of values.entries()) grouped.one.bind(i + 1, value);
+        this.#forEachRow(grouped.one, (identity, cells) => fresh.set(identity, [cells]));
+      }
+    }
+    return this.#compare(fresh);
+  }
+
+  #lookUp(
+    changes: TableChanges,
+    { group }: Plan & { kind: "keyed" },
+    charsMax: number | undefined,
+  ): readonly Change[] {
     const fresh: Fresh = new Map();
     /** Of the first table, by their text. */
     const leftKeys = new Map<string, readonly SqlValue[]>();

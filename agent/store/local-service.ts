@@ -57,7 +57,7 @@ export interface LocalServiceHost<C extends WriteCommit> {
   /** @param table in ASCII lower case */
   readonly isReplicated: (table: string) => boolean;
   /** The table may have rows that the store has never heard of. */
-  readonly isAdopting?: (table: string) => boolean;
+  readonly mayBeUnheard?: (table: string) => boolean;
   /** Why local writes are refused now; undefined when they aren't. */
   readonly writesRefused: () => string | undefined;
   /** A local transaction was committed; called before live queries and the client hear of it. */
@@ -118,7 +118,7 @@ export class LocalService<C extends WriteCommit = WriteCommit> implements StoreS
       keyColumnsOf: host.keyColumnsOf,
       nextSubscriber,
       isReplicated: host.isReplicated,
-      isAdopting: host.isAdopting,
+      mayBeUnheard: host.mayBeUnheard,
       initialRows: host.initialRows,
       reruns: host.reruns,
       store: host.liveStore,

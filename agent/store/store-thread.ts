@@ -362,7 +362,7 @@ export class StoreThread {
 
   #createService(reader: QueryRunner): LocalService<CommitResult> {
     const { statementTimeoutMs, liveLimits, agreements, swarm } = this.#options;
-    const { store, liveStore } = this.#opened;
+    const { store, liveStore, report } = this.#opened;
     const group = this.#group;
     const readers = this.#readers;
     const writer = new TransactionRunner<CommitResult>(this.#opened.writer, group ?? store, {
@@ -373,7 +373,7 @@ export class StoreThread {
       nowMs: () => this.#clock.nowMs(),
       keyColumnsOf: this.#names.keyColumnsOf,
       isReplicated: this.#names.isReplicated,
-      isAdopting: (table) => store.adopting.has(table),
+      mayBeUnheard: (table) => report.rowsWithoutClocks > 0 || store.adopting.has(table),
       liveStore,
       ...(readers === undefined ? {} : { readers, initialRows: readers, reruns: readers }),
       ...(liveLimits === undefined ? {} : { liveLimits }),

@@ -5,7 +5,7 @@
  */
 
 import type { StreamEvent, SubscribeOptions } from "../../agent/api/store-service.ts";
-import { LiveQueries } from "../../agent/live/live-queries.ts";
+import { type LiveLimits, LiveQueries, liveLimits } from "../../agent/live/live-queries.ts";
 import type { ChangedRow } from "../../agent/live/table-changes.ts";
 import { Deadline } from "../../agent/sql/deadline.ts";
 import { SqlGuard } from "../../agent/sql/guard.ts";
@@ -23,7 +23,7 @@ export const rowOf = (id: number, table = "t", column?: string): ChangedRow => (
 });
 
 /** Tables `t` and `u`, of columns id, name, n. */
-export function openLive() {
+export function openLive(limits: Partial<LiveLimits> = {}) {
   const vfs = new MemoryVfs();
   const database = openDatabase("/live.db", { vfs });
   database.exec("PRAGMA journal_mode = wal");
@@ -46,6 +46,7 @@ export function openLive() {
     writer: { database, guard: new SqlGuard(database), deadline: new Deadline(database) },
     keyColumnsOf: (table) => keys.get(table),
     nextSubscriber: () => ++last,
+    limits: { ...liveLimits, ...limits },
   });
   const subscribe = async (sql: string, options: Partial<SubscribeOptions> = {}) => {
     const lines: string[] = [];

@@ -52,7 +52,8 @@ export function createWorld(random: Random): World {
     const tail = isPair || kind === "text without rowid" ? " WITHOUT ROWID" : "";
     schema += `CREATE TABLE ${name} (${columns.join(", ")})${tail};\n`;
     for (const column of ["n", "s", "x"]) {
-      if (chance(0.4)) schema += `CREATE INDEX ${name}_${column} ON ${name} (${column});\n`;
+      if (chance(column === "s" ? 0.7 : 0.4))
+        schema += `CREATE INDEX ${name}_${column} ON ${name} (${column});\n`;
     }
     if (chance(0.3)) schema += `CREATE INDEX ${name}_p ON ${name} (n) WHERE s = 'a';\n`;
     const hasGenerated = columns.some((column) => column.startsWith("g "));
@@ -200,6 +201,37 @@ export function createWorld(random: Random): World {
         ? ` ORDER BY 1, 2${isTwo ? ", 3" : ""} LIMIT 2`
         : "";
     return `SELECT ${head} FROM ${from} WHERE ${terms.join(" AND ")}${tail}`;
+  };
+  /** What is counted by columns, and may be kept group by group. */
+  const grouped = (): string => {
+    const table = pick(keyed());
+    const text = table.columns.filter((name) => name === "s" || name === "k");
+    const by = pick([
+      "s",
+      "a.s",
+      "a.s",
+      "a.s",
+      pick(["a.s, a.k", "a.k, s", "a.n", `a.${pick(table.columns)}`]),
+    ]);
+    const least = `a.${pick(text)}`;
+    const counts = pick([
+      "count(*)",
+      "count(a.n)",
+      "count(DISTINCT a.n) AS n",
+      `min(${least}), max(${least}) greatest`,
+      "count(*) || ' of ' || count(a.n)",
+      "sum(a.n)",
+    ]);
+    const where = pick([
+      "",
+      "",
+      ` WHERE ${condition([["a", table]])}`,
+      " WHERE a.n = 1 OR a.n > 1",
+    ]);
+    const having = pick(["", "", "", " HAVING count(*) > 1", " HAVING max(a.s) IS NOT NULL"]);
+    const order = pick(["", "", " ORDER BY 1", " ORDER BY count(*) DESC, a.s"]);
+    const head = pick([`${by}, ${counts}`, `${counts}, ${by}`, counts]);
+    return `SELECT ${head} FROM ${table.name} a${where} GROUP BY ${by}${having}${order}`;
   };
   /** Of which WHERE looks at the left side, or at nothing. */
   const leftJoin = (): string => {
@@ -413,6 +445,9 @@ export function createWorld(random: Random): World {
       case 28:
       case 29:
         return leftJoin();
+      case 30:
+      case 31:
+        return grouped();
       case 15:
         return `SELECT x.k, y.k FROM ${t0.name} x JOIN ${t0.name} y ON x.n = y.n AND x.k < y.k`;
       default:

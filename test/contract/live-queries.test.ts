@@ -22,6 +22,8 @@ const queries = [
   "SELECT DISTINCT name FROM a",
   "SELECT count(*), sum(n), max(name) FROM a",
   "SELECT name, count(*) FROM a GROUP BY name HAVING count(*) > 1",
+  "SELECT k, count(*), count(DISTINCT a_id) FROM b GROUP BY k",
+  "SELECT count(v), max(k) FROM b WHERE part > 0 GROUP BY k HAVING count(*) < 3 ORDER BY 1",
   "SELECT a.id, b.k, b.part, b.v FROM a JOIN b ON b.a_id = a.id",
   "SELECT a.name, b.v FROM a LEFT JOIN b ON b.a_id = a.id",
   "SELECT a.name, b.k FROM b, a WHERE b.a_id = a.id AND a.n > 0 ORDER BY b.v",
@@ -350,6 +352,31 @@ describe("live queries", () => {
       why: "unixepoch() has another value at another time, and nothing tells when: it can't be subscribed to. Give the value as a parameter",
     });
     expect(await fresh(agent, sql)).toEqual([]);
+  });
+
+  test("of what is counted by groups a commit has those counted that its rows were in, and are in", async () => {
+    using agent = createPlainAgent(schema);
+    const lines: string[] = [];
+    await transact(
+      agent,
+      "INSERT INTO b VALUES ('x', 1, 1, 1.0), ('x', 2, 1, 1.0), ('y', 1, 1, 1.0)",
+    );
+    await agent.service.subscribe(
+      { sql: "SELECT k, count(*) FROM b GROUP BY k", parameters: undefined },
+      { from: undefined, skipRows: true },
+      (event) => {
+        if (event.kind === "lines") lines.push(Buffer.from(event.bytes).toString());
+      },
+    );
+    await transact(agent, "UPDATE b SET k = 'y' WHERE k = 'x' AND part = 2");
+    await transact(agent, "DELETE FROM b WHERE k = 'x'", "INSERT INTO b VALUES ('z', 1, 1, 1.0)");
+    expect(agent.service.live.describe()[0]?.how).toBe("grouped");
+    expect(lines.join("").trim().split("\n")).toEqual([
+      '{"change":["update",1,["x",1],1]}',
+      '{"change":["update",2,["y",2],2]}',
+      '{"change":["insert",3,["z",1],3]}',
+      '{"change":["delete",1,["x",1],4]}',
+    ]);
   });
 
   // Of both the constant is one table's alone, and the other is found by it.

@@ -155,6 +155,15 @@ export function plainColumnsOf(
   return columns;
 }
 
+/** Whether a column's type is what its values are of. */
+export function isStrictTable(database: Database, table: string): boolean {
+  const found = database.all(
+    "SELECT strict FROM pragma_table_list WHERE schema = 'main' AND name = ? COLLATE NOCASE",
+    table,
+  );
+  return Number(found[0]?.[0]) === 1;
+}
+
 /** Whether it is an ordinary table, and no column of it compares otherwise than byte by byte. */
 export function isPlainlyCompared(database: Database, table: string): boolean {
   const found = database.all(

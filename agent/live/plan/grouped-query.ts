@@ -98,6 +98,7 @@ export function groupedQuery(
     isMadeOf(expression, {
       isColumn: (name) => columns.includes(columnOf(name) ?? ""),
       isExact: (name) => exact.has(columnOf(name) ?? ""),
+      isAny: (name) => columnOf(name) !== undefined,
     });
   const results = listOf(tokens.slice(1, from)).map(withoutAlias);
   if (!results.every(isOfGroup) || !isOfGroup(tokens.slice(having + 1, order))) return undefined;
@@ -138,13 +139,18 @@ function listOf(tokens: readonly SqlToken[]): SqlToken[][] {
 function withoutAlias(result: readonly SqlToken[]): readonly SqlToken[] {
   const as = result.findIndex((token) => isWordOf(token, "as"));
   if (as >= 0) return as === result.length - 2 ? result.slice(0, as) : result;
-  const before = result.at(-2);
-  const isNamed = isName(result.at(-1)) && (isSymbol(before, ")") || isName(before));
-  return isNamed &&
-    !operators.has(before?.value ?? "") &&
-    !operators.has(result.at(-1)?.value ?? "")
-    ? result.slice(0, -1)
-    : result;
+  const [before, last] = [result.at(-2), result.at(-1)];
+  const isNamed = isName(last) && !isOperator(last) && before !== undefined && isOperandEnd(before);
+  return isNamed ? result.slice(0, -1) : result;
+}
+
+function isOperandEnd(token: SqlToken): boolean {
+  if (token.kind === "symbol") return isSymbol(token, ")");
+  return !isOperator(token) || token.value.endsWith("null");
+}
+
+function isOperator({ kind, value }: SqlToken): boolean {
+  return kind === "word" && operators.has(value);
 }
 
 /** Words that name nothing. */
@@ -155,25 +161,26 @@ interface Columns {
   readonly isColumn: (name: readonly SqlToken[]) => boolean;
   /** Equal values of it are the same. */
   readonly isExact: (name: readonly SqlToken[]) => boolean;
+  readonly isAny: (name: readonly SqlToken[]) => boolean;
 }
 
 /** Whether all that has a name in an expression is a column of the group or one of three aggregates. */
-function isMadeOf(expression: readonly SqlToken[], { isColumn, isExact }: Columns): boolean {
+function isMadeOf(expression: readonly SqlToken[], columns: Columns): boolean {
   for (let i = 0; i < expression.length; i++) {
     const token = expression[i] as SqlToken;
     // `*` is a factor only where something stands before it.
     if (isSymbol(token, "*") && i === 0) return false;
     if (token.kind !== "word" && token.kind !== "quoted") continue;
-    if (token.kind === "word" && operators.has(token.value)) continue;
+    if (isOperator(token)) continue;
     if (isSymbol(expression[i + 1], "(")) {
       const end = closingParenthesis(expression, i + 1);
       const inner = expression.slice(i + 2, end);
-      if (token.kind !== "word" || !isAggregate(token.value, inner, isExact)) return false;
+      if (token.kind !== "word" || !isAggregate(token.value, inner, columns)) return false;
       i = end;
       continue;
     }
     const length = isSymbol(expression[i + 1], ".") ? 3 : 1;
-    if (!isColumn(expression.slice(i, i + length))) return false;
+    if (!columns.isColumn(expression.slice(i, i + length))) return false;
     i += length - 1;
   }
   return true;
@@ -182,11 +189,10 @@ function isMadeOf(expression: readonly SqlToken[], { isColumn, isExact }: Column
 function isAggregate(
   name: string,
   inner: readonly SqlToken[],
-  isExact: (name: readonly SqlToken[]) => boolean,
+  { isExact, isAny }: Columns,
 ): boolean {
-  const isDistinct = isWordOf(inner[0], "distinct");
-  const argument = isDistinct ? inner.slice(1) : inner;
+  const argument = isWordOf(inner[0], "distinct") ? inner.slice(1) : inner;
   if (name === "min" || name === "max") return isExact(argument);
-  const isAll = inner.length === 0 || (inner.length === 1 && isSymbol(inner[0], "*"));
-  return name === "count" && (isAll || isExact(argument));
+  const isOfRows = inner.length === 0 || (inner.length === 1 && isSymbol(inner[0], "*"));
+  return name === "count" && (isOfRows || isAny(argument));
 }
