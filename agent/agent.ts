@@ -17,6 +17,7 @@ import { TokenSet, type TokensChange } from "./api/token-set.ts";
 import type { Config } from "./config/config.ts";
 import { readSchemaFiles } from "./config/schema-files.ts";
 import { DataDirectory } from "./data/data-directory.ts";
+import { HelperThreads } from "./host/helper-threads.ts";
 import { askForSlice, storeSliceMs } from "./host/time-slice.ts";
 import { faultText, type Log } from "./log.ts";
 import { Agreements } from "./net/agreements.ts";
@@ -112,6 +113,8 @@ export async function startAgent(
     const port = await net?.listening;
     if (port instanceof StartFailure) throw port;
     askForSlice(storeSliceMs);
+    const helpers = new HelperThreads();
+    helpers.start();
     const running = { store, link, servers };
     const warming = new AbortController();
     if (!standsAlone) warmUpSoon(store, warming.signal, log);
@@ -128,6 +131,7 @@ export async function startAgent(
       },
       stop: (reason) => {
         warming.abort();
+        helpers.stop();
         stopping ??= stop(running, claim.release, reason, log);
         return stopping;
       },

@@ -71,10 +71,12 @@ function inRealTime(pid: number, level: number): string {
   return isSettled ? `real time ${level}` : "as started";
 }
 
+/** What an agent has set among its own threads stays between them. */
 function nice(pid: number): string {
   try {
-    for (const thread of readdirSync(`/proc/${pid}/task`)) {
-      os.setPriority(Number(thread), agentNiceness);
+    const raise = agentNiceness - os.getPriority(pid);
+    for (const thread of readdirSync(`/proc/${pid}/task`).map(Number)) {
+      os.setPriority(thread, os.getPriority(thread) + raise);
     }
     return `nice ${agentNiceness}`;
   } catch {

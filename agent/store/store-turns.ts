@@ -121,14 +121,19 @@ export class StoreTurns {
   askTurn(): void {
     if (this.#isTurnAsked || this.#isStopped) return;
     this.#isTurnAsked = true;
+    const { wantsRest } = this.#pace;
     const turn = () => {
       this.#isTurnAsked = false;
       if (this.#isStopped) return;
+      if (wantsRest && this.#pace.takeCollection()) {
+        this.#pace.during(this.#collect);
+        this.askTurn();
+        return;
+      }
       this.#pace.during(() => this.#turn());
-      if (this.#pace.takeCollection()) this.#collect();
     };
     // Others may wait for the end of a transaction.
-    if (this.#pace.wantsRest && !this.#replica.isBusy) setTimeout(turn, restMs);
+    if (wantsRest && !this.#replica.isBusy) setTimeout(turn, restMs);
     else setImmediate(turn);
   }
 

@@ -75,10 +75,10 @@ export class TurnPace implements Pace {
     return this.#workedMs >= workedMsMax && this.#isServing && this.#isReady();
   }
 
-  /** Before a rest: whether to collect garbage now. Then it is taken to have been done. */
+  /** After a rest: whether this turn is to collect garbage, and nothing else. Then it is taken to have been done. */
   takeCollection(): boolean {
     const nowMs = this.#nowMs();
-    if (!this.wantsRest || nowMs - this.#collectedMs < collectEveryMs) return false;
+    if (!this.#isServing || nowMs - this.#collectedMs < collectEveryMs) return false;
     this.#collectedMs = nowMs;
     return true;
   }

@@ -230,6 +230,10 @@ export class FaultyDisk implements FileSystem {
   /** This disk writes what it likes at any time anyway: when the power goes, some of it is on the platter. */
   beginWriteback(): void {}
 
+  findRoom(): boolean {
+    return true;
+  }
+
   fdatasync(fd: number): void {
     const fault = this.#enter("fdatasync", true);
     const inode = this.#inode(fd);

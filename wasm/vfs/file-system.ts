@@ -12,6 +12,7 @@ import * as fs from "node:fs";
 import { promisify } from "node:util";
 import { type BeginWriteback, beginWriteback } from "./early-writeback.ts";
 import { type LockAttempt, lockDatabaseFile } from "./ofd-lock.ts";
+import { type FindRoom, findRoom } from "./room-ahead.ts";
 
 export interface FileSystem {
   open(path: string, flags: number, mode: number): number;
@@ -22,6 +23,8 @@ export interface FileSystem {
   pwrite(fd: number, from: Uint8Array, at: number, bytes: number, offset: number): number;
   /** Nothing depends on it. */
   beginWriteback: BeginWriteback;
+  /** Nothing depends on it. */
+  findRoom: FindRoom;
   ftruncate(fd: number, bytes: number): void;
   /** The file's content and size survive the loss of power once it returns. */
   fdatasync(fd: number): void;
@@ -50,6 +53,7 @@ export const systemFiles: FileSystem = {
   pread: (fd, into, at, bytes, offset) => fs.readSync(fd, into, at, bytes, offset),
   pwrite: (fd, from, at, bytes, offset) => fs.writeSync(fd, from, at, bytes, offset),
   beginWriteback,
+  findRoom,
   ftruncate: (fd, bytes) => fs.ftruncateSync(fd, bytes),
   fdatasync: (fd) => fs.fdatasyncSync(fd),
   fdatasyncLater: promisify(fs.fdatasync),

@@ -50,6 +50,7 @@ import {
   openWalOf,
   walSuffix,
 } from "./open-wals.ts";
+import { RoomAhead } from "./room-ahead.ts";
 import type { SharedFile } from "./shared-file.ts";
 import type { CheckpointSync, OpenedFile, Vfs, VfsFile, WalSync } from "./vfs.ts";
 import { codeOf, reasonOf, systemFailure, VfsError } from "./vfs-error.ts";
@@ -301,6 +302,8 @@ class FileHandle implements VfsFile {
   readonly #frames: FrameBuffer | null;
   /** Of a database and its WAL. */
   readonly #writeback: EarlyWriteback | null;
+  /** Of a WAL. */
+  readonly #room: RoomAhead | null;
   readonly #databasePath: string;
   /** Of a database and its WAL. */
   readonly #owed: Owed | undefined;
@@ -320,6 +323,7 @@ class FileHandle implements VfsFile {
     this.#frames = wal === null ? null : new FrameBuffer();
     this.#writeback =
       wal === null && locked === null ? null : new EarlyWriteback(fs.beginWriteback);
+    this.#room = wal === null ? null : new RoomAhead(fs.findRoom);
     this.#databasePath = wal === null ? name : name.slice(0, -walSuffix.length);
     this.#owed = wal?.owed ?? (locked === null ? undefined : owedOf(fs, name));
     this.#directorySyncDue = mayHaveMade;
@@ -392,6 +396,7 @@ class FileHandle implements VfsFile {
   #write(heap: Uint8Array, pointer: number, bytes: number, offset: number): void {
     try {
       let done = 0;
+      this.#room?.before(this.#fd, offset, bytes);
       while (done < bytes) {
         const more = this.#fs.pwrite(this.#fd, heap, pointer + done, bytes - done, offset + done);
         if (more === 0) throw Object.assign(new Error("nothing was written"), { code: "ENOSPC" });
@@ -414,6 +419,7 @@ class FileHandle implements VfsFile {
     try {
       this.#fs.ftruncate(this.#fd, bytes);
       this.#writeback?.truncated(bytes);
+      this.#room?.truncated();
     } catch (thrown) {
       throw systemFailure(SQLITE_IOERR_TRUNCATE, "ftruncate", this.#name, thrown);
     }
