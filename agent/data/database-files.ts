@@ -77,6 +77,7 @@ export function settleWriter(writer: Database, path: string, durability: "normal
     // The store thread does it, when nobody waits.
     writer.pragma("wal_autocheckpoint", 0);
     writer.pragma("cache_size", -writerCacheKib);
+    writer.pragma("temp_store", sortsInPieces);
     harden(writer);
   });
 }
@@ -101,12 +102,15 @@ export function openReader(
     reader.pragma("query_only", 1);
     reader.pragma("cache_size", -cacheKib);
     reader.pragma("hard_heap_limit", heapBytesMax);
+    reader.pragma("temp_store", sortsInPieces);
     harden(reader);
     return reader;
   });
 }
 
 const writerCacheKib = 16 * 1024;
+/** FILE: `wasm/vfs/temporary-file.ts` says why. */
+const sortsInPieces = 1;
 /** As SQLite had it for long. JSON functions read the whole document once for each path. */
 const functionArgumentsMax = 127;
 /** Of a value or a row, in any step of a statement. Twice the largest row that replicates. */

@@ -144,6 +144,7 @@ export class ReaderRunner {
     // A pattern and a text of 64 MB: minutes that nothing interrupts. None larger than what is kept.
     const bytesMax = prepared.isSteep ? valueBytesMax : lengthBytesMax;
     lane.database.limit(SQLITE_LIMIT_LENGTH, bytesMax);
+    lane.runner.deadline.expect(prepared.isSteep);
     bindParameters(statement, fromPlain(request.parameters));
     try {
       yield* request.shape === undefined

@@ -20,6 +20,8 @@ import type { Database } from "../../wasm/database.ts";
  * the first look may come after any number of them.
  */
 const stepsBetweenLooks = 500;
+/** Where one step can take seconds (LIKE of 8 MiB with the worst of patterns): a twelfth of a microsecond for each look. */
+const steepStepsBetweenLooks = 8;
 
 const never = Number.POSITIVE_INFINITY;
 
@@ -31,8 +33,10 @@ export interface DeadlineHooks {
 }
 
 export class Deadline {
+  readonly #database: Database;
   readonly #nowMs: () => number;
   readonly #isCancelled: () => boolean;
+  #isSteep = false;
   #atMs = never;
   /** What counts at most of the time between two looks. */
   #gapMsMax = never;
@@ -40,9 +44,21 @@ export class Deadline {
   #lookedMs = 0;
 
   constructor(database: Database, hooks: DeadlineHooks = {}) {
+    this.#database = database;
     this.#nowMs = hooks.nowMs ?? (() => performance.now());
     this.#isCancelled = hooks.isCancelled ?? (() => false);
-    database.onProgress(stepsBetweenLooks, () => this.#isOver() || this.#isCancelled());
+    this.#lookEvery(stepsBetweenLooks);
+  }
+
+  #lookEvery(steps: number): void {
+    this.#database.onProgress(steps, () => this.#isOver() || this.#isCancelled());
+  }
+
+  /** What runs next calls functions of which one call can take long; or it doesn't, as at first. */
+  expect(isSteep: boolean): void {
+    if (isSteep === this.#isSteep) return;
+    this.#isSteep = isSteep;
+    this.#lookEvery(isSteep ? steepStepsBetweenLooks : stepsBetweenLooks);
   }
 
   /** From now on, until {@link end}. */

@@ -127,6 +127,8 @@ export class TransactionRunner<C extends WriteCommit = WriteCommit> {
         this.#writes = undefined;
         this.#store.rollback();
       }
+    } finally {
+      this.deadline.expect(false);
     }
     let commit: C;
     try {
@@ -179,6 +181,7 @@ export class TransactionRunner<C extends WriteCommit = WriteCommit> {
         statement.reset();
       }
     };
+    this.deadline.expect(prepared.isSteep);
     // What such a function does can't be interrupted. No larger value is kept in a table that replicates.
     if (prepared.isSteep) withValueBound(this.database, valueBytesMax, run);
     else run();

@@ -204,7 +204,7 @@ test("another schema is heeded, by statements that were compiled before too", as
 test("a query over its memory ends with an error, and the next one runs", async () => {
   open({ heapBytesMax: 32 * 1024 * 1024 });
   await fill();
-  const hungry = "SELECT count(*) FROM (SELECT DISTINCT zeroblob(10000) || id FROM t)";
+  const hungry = "SELECT length(group_concat(hex(zeroblob(3000)))) FROM t";
   expect(await whole(hungry)).toContain('{"error":"out of memory: a query may take 32 MB"}');
   expect(await whole("SELECT count(*) FROM t a JOIN t b USING (n) WHERE a.id < 100")).toContain(
     `[${99 * rows}]`,
@@ -365,4 +365,21 @@ test("a live query with such a function ends with its error, and doesn't hold up
   expect(await whole("SELECT count(*) FROM t")).toContain('{"row":[1,[10]]}');
   await until(() => folded.errors.length > 0);
   expect(folded.errors[0]).toContain("would take too long");
+});
+
+// Larger than what is sorted at once, so it is sorted in pieces, which temporary files keep (`wasm/vfs/temporary-file.ts`).
+test("a sort of many rows is right, here and in the reader thread", async () => {
+  open();
+  const count = 400_009;
+  // Each of the keys comes once: 7919 and the prime have no common factor.
+  const sorted = `SELECT row_number() OVER () - 1 AS at, k FROM (
+    SELECT x * 7919 % ${count} AS k, printf('%.*c', 40, 'x') AS wide FROM (
+      WITH RECURSIVE c(x) AS (SELECT 0 UNION ALL SELECT x + 1 FROM c WHERE x < ${count} - 1) SELECT x FROM c)
+    ORDER BY k, wide)`;
+  const check = `SELECT count(*), sum(at <> k) FROM (${sorted})`;
+  expect(await whole(check)).toContain(`{"row":[1,[${count},0]]}`);
+  expect(
+    await write(`INSERT INTO t (id, n) SELECT 1, count(*) + sum(at <> k) FROM (${sorted})`),
+  ).toMatchObject({ kind: "committed" });
+  expect(await whole("SELECT n FROM t")).toContain(`{"row":[1,[${count}]]}`);
 });

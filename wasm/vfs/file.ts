@@ -13,7 +13,6 @@
  */
 
 import { constants } from "node:fs";
-import * as os from "node:os";
 import * as path from "node:path";
 import {
   SQLITE_ACCESS_READWRITE,
@@ -52,10 +51,10 @@ import {
 } from "./open-wals.ts";
 import { RoomAhead } from "./room-ahead.ts";
 import type { SharedFile } from "./shared-file.ts";
+import { TemporaryFile } from "./temporary-file.ts";
 import type { CheckpointSync, OpenedFile, Vfs, VfsFile, WalSync } from "./vfs.ts";
 import { codeOf, reasonOf, systemFailure, VfsError } from "./vfs-error.ts";
 
-let temporaryFiles = 0;
 let named = 0;
 
 export class FileVfs implements Vfs {
@@ -78,7 +77,7 @@ export class FileVfs implements Vfs {
   }
 
   xOpen(name: string | null, flags: number): OpenedFile {
-    if (name === null) return this.#openTemporary(flags);
+    if (name === null) return { file: new TemporaryFile(), flags };
     const fs = this.#fs;
     const { fd, readonly } = openDescriptor(fs, name, flags);
     try {
@@ -107,22 +106,6 @@ export class FileVfs implements Vfs {
    */
   copyWalIndex(name: string, heap: Uint8Array): Uint8Array<ArrayBuffer>[] {
     return lockedFile(this.#fs.identityOf(name))?.shared.copyWalIndex(heap) ?? [];
-  }
-
-  /** Has no name a moment later, so that it is gone when the process is. */
-  #openTemporary(flags: number): OpenedFile {
-    temporaryFiles += 1;
-    const name = path.join(os.tmpdir(), `patina-${process.pid}-${temporaryFiles}-${Date.now()}`);
-    try {
-      const fs = this.#fs;
-      const fd = fs.open(name, constants.O_RDWR | constants.O_CREAT | constants.O_EXCL, 0o600);
-      fs.unlink(name);
-      const kept = flags & ~SQLITE_OPEN_DELETEONCLOSE;
-      const known = { key: "", locked: null, wal: null, mayHaveMade: false };
-      return { file: new FileHandle(this, fs, { name, fd, flags: kept, ...known }), flags };
-    } catch (thrown) {
-      throw systemFailure(SQLITE_CANTOPEN, "create", name, thrown);
-    }
   }
 
   xDelete(name: string, syncDirectory: boolean): boolean {

@@ -38,6 +38,7 @@ import {
   SQLITE_READONLY,
 } from "../constants.ts";
 import type { FileHolder, FileSharing, HeapAllocator } from "./shared-file.ts";
+import { TemporaryFile } from "./temporary-file.ts";
 import type { OpenedFile, Vfs, VfsFile } from "./vfs.ts";
 import { VfsError } from "./vfs-error.ts";
 
@@ -61,9 +62,10 @@ export class LentVfs implements Vfs {
   }
 
   xOpen(name: string | null, flags: number): OpenedFile {
+    if (name === null) return { file: new TemporaryFile(), flags };
     const isDatabase = (flags & SQLITE_OPEN_MAIN_DB) !== 0;
-    if (name === null || !(isDatabase || (flags & SQLITE_OPEN_WAL) !== 0)) {
-      throw new VfsError(SQLITE_CANTOPEN, `${name ?? "a temporary file"}: only a lent snapshot`);
+    if (!(isDatabase || (flags & SQLITE_OPEN_WAL) !== 0)) {
+      throw new VfsError(SQLITE_CANTOPEN, `${name}: only a lent snapshot`);
     }
     try {
       const file = new LentFile(name, openSync(name, "r"), isDatabase ? this.#index : null);
