@@ -28,6 +28,7 @@ import { type SqlValue, shortValueBytesMax, writeShortValue, writeValue } from "
 
 export const digestVersion = 1;
 export const digestKeyBytes = 32;
+export const valueHashBytes = 8;
 
 /** 16 bytes of keyed hash of (table, primary key), as 32 hex digits. The first four name the range. */
 export type RowId = string & { readonly brand: "RowId" };
@@ -155,6 +156,18 @@ export class Digester {
 
   /** {@link hashValue} of `bytes[from..to)`, which is a value as `value.ts` writes it. */
   hashEncoded(bytes: Uint8Array, from: number, to: number): void {
+    const hash = this.#hashOf(bytes, from, to);
+    this.hashHigh = u32At(hash, 0);
+    this.hashLow = u32At(hash, 4);
+  }
+
+  /** {@link hashEncoded}, written to `into[at..]` as clock blobs have it. */
+  hashEncodedTo(bytes: Uint8Array, from: number, to: number, into: Uint8Array, at: number): void {
+    const hash = this.#hashOf(bytes, from, to);
+    for (let i = 0; i < valueHashBytes; i++) into[at + i] = hash[i] as number;
+  }
+
+  #hashOf(bytes: Uint8Array, from: number, to: number): Uint8Array {
     const length = to - from;
     let input: Uint8Array;
     if (length <= shortValueBytesMax) {
@@ -167,9 +180,7 @@ export class Digester {
       writer.copy(bytes, from, to);
       input = writer.peek();
     }
-    const hash = this.#sha256(input);
-    this.hashHigh = u32At(hash, 0);
-    this.hashLow = u32At(hash, 4);
+    return this.#sha256(input);
   }
 
   #longValue(value: SqlValue): Uint8Array {

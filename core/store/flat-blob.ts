@@ -1,14 +1,30 @@
 /**
  * Writes a clock blob (`clock-blob.ts`) from numbers, cell by cell.
  *
+ * Byte by byte into an array that is large enough for any: a writer that grows looks for room at each field.
+ *
  * @module
  */
 
-import { ByteWriter } from "../bytes/writer.ts";
+import { valueHashBytes } from "../row/digest.ts";
 import { clockBlobVersion } from "./clock-blob.ts";
+import { flatCellsMax } from "./flat-clocks.ts";
+
+const varintBytesMax = 8;
+const hlcBytes = 8;
+const headBytesMax = 1 + hlcBytes + 3 * varintBytesMax;
+const cellBytesMax = varintBytesMax + 1 + hlcBytes + varintBytesMax + valueHashBytes;
+
+/** Clock blobs that differ in their hashes alone. */
+export interface BlobShape {
+  readonly bytes: Uint8Array;
+  /** Where each cell's hash begins. */
+  readonly hashesAt: readonly number[];
+}
 
 export class FlatBlob {
-  readonly #writer = new ByteWriter(1024);
+  readonly #bytes = new Uint8Array(headBytesMax + flatCellsMax * cellBytesMax);
+  #at = 0;
   // The row clock's stamp and that of the cell before.
   #clockMs = 0;
   #clockCount = 0;
@@ -17,16 +33,17 @@ export class FlatBlob {
   #beforeCount = 0;
   #beforeSite = 0;
 
-  /** @param site Of the row clock: an ordinal, as all sites here. */
+  /**
+   * @param site Of the row clock: an ordinal, as all sites here.
+   * @param cells At most {@link flatCellsMax}.
+   */
   begin(ms: number, count: number, site: number, cl: number, cells: number): void {
-    const writer = this.#writer;
-    writer.clear();
-    writer.u8(clockBlobVersion);
-    writer.u48(ms);
-    writer.u16(count);
-    writer.varint(site);
-    writer.varint(cl);
-    writer.varint(cells);
+    this.#bytes[0] = clockBlobVersion;
+    this.#at = 1;
+    this.#hlc(ms, count);
+    this.#varint(site);
+    this.#varint(cl);
+    this.#varint(cells);
     this.#clockMs = ms;
     this.#clockCount = count;
     this.#clockSite = site;
@@ -37,26 +54,65 @@ export class FlatBlob {
 
   /** A cell whose value is shown. @param column Its ordinal. @param high Of the value's hash, as `low`. */
   cell(column: number, ms: number, count: number, site: number, high: number, low: number): void {
-    const writer = this.#writer;
-    writer.varint(column);
+    const bytes = this.#bytes;
+    this.#varint(column);
     if (ms === this.#clockMs && count === this.#clockCount && site === this.#clockSite) {
-      writer.u8(0);
+      bytes[this.#at++] = 0;
     } else if (ms === this.#beforeMs && count === this.#beforeCount && site === this.#beforeSite) {
-      writer.u8(1);
+      bytes[this.#at++] = 1;
     } else {
-      writer.u8(2);
-      writer.u48(ms);
-      writer.u16(count);
-      writer.varint(site);
+      bytes[this.#at++] = 2;
+      this.#hlc(ms, count);
+      this.#varint(site);
     }
-    writer.u32(high);
-    writer.u32(low);
+    this.#u32(high);
+    this.#u32(low);
     this.#beforeMs = ms;
     this.#beforeCount = count;
     this.#beforeSite = site;
   }
 
+  /**
+   * A blob whose hashes are still to be written, of a row that came under one stamp.
+   *
+   * @param columns Ordinals of its cells.
+   */
+  shapeOf(ms: number, count: number, site: number, columns: readonly number[]): BlobShape {
+    this.begin(ms, count, site, 1, columns.length);
+    const hashesAt = columns.map((column) => {
+      this.cell(column, ms, count, site, 0, 0);
+      return this.#at - valueHashBytes;
+    });
+    return { bytes: this.finish(), hashesAt };
+  }
+
   finish(): Uint8Array {
-    return this.#writer.finish();
+    return this.#bytes.slice(0, this.#at);
+  }
+
+  #hlc(ms: number, count: number): void {
+    const high = Math.floor(ms / 2 ** 32);
+    const bytes = this.#bytes;
+    bytes[this.#at++] = high >>> 8;
+    bytes[this.#at++] = high;
+    this.#u32(ms);
+    bytes[this.#at++] = count >>> 8;
+    bytes[this.#at++] = count;
+  }
+
+  /** Of a larger one the lowest bits. */
+  #u32(value: number): void {
+    const bytes = this.#bytes;
+    bytes[this.#at++] = value >>> 24;
+    bytes[this.#at++] = value >>> 16;
+    bytes[this.#at++] = value >>> 8;
+    bytes[this.#at++] = value;
+  }
+
+  #varint(value: number): void {
+    const bytes = this.#bytes;
+    let rest = value;
+    for (; rest >= 0x80; rest = Math.floor(rest / 0x80)) bytes[this.#at++] = (rest % 0x80) | 0x80;
+    bytes[this.#at++] = rest;
   }
 }

@@ -26,6 +26,7 @@ import { ByteWriter } from "../bytes/writer.ts";
 import { clockTableName } from "../schema/schema-plan.ts";
 import { quoteName } from "../schema/sql-token.ts";
 import { readClockLog, writeClockLogRow } from "./clock-log.ts";
+import { type ClockRow, ClockRows } from "./clock-rows.ts";
 import type { SqlDatabase, SqlStatement } from "./database.ts";
 import { fileVersion, lateFileVersion } from "./file-header.ts";
 import { LateTable } from "./late-table.ts";
@@ -66,7 +67,7 @@ export class LateClocks {
   readonly #database: SqlDatabase;
   readonly #limits: LateLimits;
   readonly #tables = new Map<string, LateTable>();
-  readonly #updates = new Map<LateTable, SqlStatement>();
+  readonly #clockRows = new Map<LateTable, ClockRows>();
   readonly #insert: SqlStatement;
   readonly #remove: SqlStatement;
   readonly #begin: SqlStatement;
@@ -165,12 +166,9 @@ export class LateClocks {
     try {
       for (const table of this.#tables.values()) {
         if (table.fresh.size === 0) continue;
-        const update = this.#updateOf(table);
-        for (const [rowid, clock] of table.fresh) {
-          update.bind(1, clock);
-          update.bind(2, rowid);
-          runOnce(update);
-        }
+        const rows: ClockRow[] = [];
+        for (const [rowid, clock] of table.fresh) if (clock !== null) rows.push({ rowid, clock });
+        this.#clockRowsOf(table).put(rows, 0, rows.length);
         table.undo();
       }
     } finally {
@@ -283,28 +281,27 @@ export class LateClocks {
     let left = rowsMax;
     for (; passage.tableAt < passage.tables.length; passage.tableAt++) {
       const { table, rowids } = passage.tables[passage.tableAt] as Passage["tables"][number];
-      const update = this.#updateOf(table);
-      while (passage.rowAt < rowids.length) {
-        if (left-- <= 0) return 0;
+      const leaving: ClockRow[] = [];
+      while (passage.rowAt < rowids.length && left > 0) {
+        left--;
         const rowid = rowids[passage.rowAt++] as number;
         const clock = table.leaving(rowid);
-        if (clock === undefined) continue;
-        update.bind(1, clock);
-        update.bind(2, rowid);
-        runOnce(update);
+        if (clock !== undefined) leaving.push({ rowid, clock });
       }
+      this.#clockRowsOf(table).put(leaving, 0, leaving.length);
+      if (passage.rowAt < rowids.length) return 0;
       passage.rowAt = 0;
     }
     return left;
   }
 
-  #updateOf(table: LateTable): SqlStatement {
-    let update = this.#updates.get(table);
-    if (update === undefined) {
-      update = this.#database.prepare(updateSql(table.name));
-      this.#updates.set(table, update);
+  #clockRowsOf(table: LateTable): ClockRows {
+    let rows = this.#clockRows.get(table);
+    if (rows === undefined) {
+      rows = new ClockRows(this.#database, table.name);
+      this.#clockRows.set(table, rows);
     }
-    return update;
+    return rows;
   }
 }
 

@@ -99,9 +99,15 @@ export class LocalWriter {
 
   /** The clocks of rows that came, or stayed in their place. */
   writeQuick(rows: readonly QuickRow[]): void {
-    for (const { table, rowid, clock, isNew } of rows) {
-      if (isNew) table.quick.insertClocksAt(rowid, clock);
-      else table.quick.putClocksAt(rowid, clock);
+    for (let at = 0; at < rows.length; ) {
+      const { table, rowid, clock, isNew } = rows[at] as QuickRow;
+      const from = at++;
+      if (!isNew) {
+        table.quick.putClocksAt(rowid, clock);
+        continue;
+      }
+      while (rows[at]?.isNew === true && rows[at]?.table === table) at++;
+      table.quick.insertClocksAt(rows, from, at);
     }
   }
 

@@ -18,12 +18,14 @@ import { ByteWriter } from "../bytes/writer.ts";
 import { encodeWrittenRows, type Lane } from "../change/changeset.ts";
 import { RowBlockWriter, rowsMax } from "../change/row-block.ts";
 import type { Site, Stamp } from "../clock/stamp.ts";
+import { valueHashBytes } from "../row/digest.ts";
 import { keyBytesMax } from "../row/key.ts";
 import { endOfValue, readValue, valueTags } from "../row/value.ts";
 import type { SqlStatement } from "./database.ts";
 import { EncodedClocks } from "./encoded-clocks.ts";
-import { FlatBlob } from "./flat-blob.ts";
+import { type BlobShape, FlatBlob } from "./flat-blob.ts";
 import { FlatClocks, flatCellsMax } from "./flat-clocks.ts";
+import { togetherCounts } from "./quick-rows.ts";
 import type { Rowid, RowNotes } from "./row-notes.ts";
 import type { QuickNews, ScanPosition } from "./row-store.ts";
 import { PlacedRow, type StoreParts } from "./store-parts.ts";
@@ -56,6 +58,12 @@ export interface QuickRow {
   readonly merged: PlacedRow;
 }
 
+interface LastInserted {
+  clock: Uint8Array | undefined;
+  readonly starts: number[];
+  readonly ends: number[];
+}
+
 export class QuickCommit {
   readonly #parts: StoreParts;
   readonly #tables = new Map<StoredTable, QuickTable>();
@@ -72,6 +80,8 @@ export class QuickCommit {
   readonly #isChanged: boolean[] = [];
   readonly #hashHigh = new Float64Array(flatCellsMax);
   readonly #hashLow = new Float64Array(flatCellsMax);
+  /** The row that was inserted last, of the table at hand: where its values stand in the block. */
+  readonly #lastInserted: LastInserted = { clock: undefined, starts: [], ends: [] };
   #stamp: Stamp = { ms: 0, count: 0, site: "" as Site };
   #site = 0;
   #news: QuickNews = { msMin: 0, msMax: 0, isHeld: true };
@@ -101,9 +111,7 @@ export class QuickCommit {
     for (const notes of plain) {
       const known = this.#tableOf(notes.table);
       if (known === undefined) return undefined;
-      for (const [rowid, before] of notes.first) {
-        if (!this.#update(known, rowid, before, notes.namedAt(rowid))) return undefined;
-      }
+      if (!this.#updateAll(known, notes)) return undefined;
       if (notes.arrived.size > 0 && !this.#insertAll(known, notes.arrived)) return undefined;
     }
     return this.#rows.length > rowsMax ? undefined : this.#rows;
@@ -116,22 +124,53 @@ export class QuickCommit {
     return encoded;
   }
 
-  /** @param named By statements, of the columns that the urgent rule reads: see `capture.ts`. */
-  #update(
-    known: QuickTable,
-    rowid: Rowid,
-    before: Uint8Array,
-    named: readonly string[] | undefined,
-  ): boolean {
+  /** Rows that were there, with their columns as they were. */
+  #updateAll(known: QuickTable, notes: RowNotes): boolean {
+    const { first } = notes;
+    if (first.size === 0) return true;
+    const { quick } = known.table;
+    const rowidColumn = known.names.length + known.keyColumns + 2;
+    const rowids = [...first.keys()];
+    let at = 0;
+    for (const count of togetherCounts) {
+      while (rowids.length - at >= count) {
+        const statement = quick.rowsAt(rowids, at, count);
+        try {
+          for (const end = at + count; at < end; at++) {
+            const rowid = rowids[at] as Rowid;
+            if (!statement.step() || statement.column(rowidColumn) !== rowid) return false;
+            if (!this.#update(known, rowid, notes, statement)) return false;
+          }
+        } finally {
+          // A disk that fails is met in the middle, too; SQLite recovers once nothing reads any more.
+          statement.reset();
+        }
+      }
+    }
+    for (; at < rowids.length; at++) {
+      const rowid = rowids[at] as Rowid;
+      const statement = quick.standAt(rowid);
+      if (statement === undefined) return false;
+      try {
+        if (!this.#update(known, rowid, notes, statement)) return false;
+      } finally {
+        statement.reset();
+      }
+    }
+    return true;
+  }
+
+  /** @param statement Stands on the row. */
+  #update(known: QuickTable, rowid: Rowid, notes: RowNotes, statement: SqlStatement): boolean {
+    const before = notes.first.get(rowid) as Uint8Array;
+    // By statements, of the columns that the urgent rule reads: see `capture.ts`.
+    const named = notes.namedAt(rowid);
     const { digester, ordinals } = this.#parts;
     const { table, names, keyColumns } = known;
     const count = names.length;
-    const statement = table.quick.standAt(rowid);
-    if (statement === undefined) return false;
     const clock = table.quick.clockAt(rowid, statement, count + keyColumns);
     const hasHeld = statement.column(count + keyColumns + 1) !== null;
     this.#readNow(known, statement);
-    statement.reset();
     const held = this.#held;
     if (clock === null || hasHeld || !held.decode(clock, 0, clock.length, ordinals)) return false;
     if (held.hasHeld || held.cl % 2 === 0 || !this.#isNewest()) return false;
@@ -232,6 +271,9 @@ export class QuickCommit {
 
   /** Rows that came, in runs of rowids. */
   #insertAll(known: QuickTable, arrived: ReadonlySet<Rowid>): boolean {
+    const { ms, count } = this.#stamp;
+    const shape = this.#blob.shapeOf(ms, count, this.#site, known.ordinals);
+    this.#lastInserted.clock = undefined;
     let first: Rowid | undefined;
     let last: Rowid = 0;
     for (const rowid of arrived) {
@@ -239,18 +281,18 @@ export class QuickCommit {
         last = rowid;
         continue;
       }
-      if (first !== undefined && !this.#insertRun(known, first, last)) return false;
+      if (first !== undefined && !this.#insertRun(known, first, last, shape)) return false;
       first = rowid;
       last = rowid;
     }
-    return first === undefined || this.#insertRun(known, first, last);
+    return first === undefined || this.#insertRun(known, first, last, shape);
   }
 
-  #insertRun(known: QuickTable, first: Rowid, last: Rowid): boolean {
+  #insertRun(known: QuickTable, first: Rowid, last: Rowid, shape: BlobShape): boolean {
     const statement = known.table.quick.rowsFrom(first, last);
     let isQuick = true;
     try {
-      while (isQuick && statement.step()) isQuick = this.#insert(known, statement);
+      while (isQuick && statement.step()) isQuick = this.#insert(known, statement, shape);
     } finally {
       // A disk that is full is met in the middle, too; SQLite recovers once nothing reads any more.
       statement.reset();
@@ -258,37 +300,72 @@ export class QuickCommit {
     return isQuick;
   }
 
-  #insert(known: QuickTable, statement: SqlStatement): boolean {
+  #insert(known: QuickTable, statement: SqlStatement, shape: BlobShape): boolean {
     const { digester, rows } = this.#parts;
     const { table, names, keyColumns } = known;
     const count = names.length;
     const rowid = statement.column(count + keyColumns) as Rowid;
-    this.#readNow(known, statement);
-    const now = this.#now.peek();
-    const keyBytes = this.#encodeKey(known, rowid);
+    const keyBytes = this.#readKey(known, statement, rowid);
     if (keyBytes === undefined || rows.hasAbsent(table.name, keyBytes)) return false;
-    let start = this.#ends[count - 1] ?? 0;
-    for (let i = count; i < count + keyColumns; i++) {
-      const end = this.#ends[i] as number;
-      if (!isUtf8(now, start, end)) return false;
-      start = end;
-    }
-    const [blob, block, site] = [this.#blob, this.#block, this.#site];
-    const stamp = this.#stamp;
-    blob.begin(stamp.ms, stamp.count, site, 1, count);
-    block.row(table.name, keyBytes, stamp, 1, count);
-    start = 0;
+    const { ms, count: counter, site } = this.#stamp;
+    const block = this.#block;
+    const { body } = block;
+    const clock = shape.bytes.slice();
+    block.row(table.name, keyBytes, this.#stamp, 1, count);
+    const before = this.#lastInserted;
     for (let i = 0; i < count; i++) {
-      const end = this.#ends[i] as number;
-      if (!this.#maySend(table, i, now, start, end)) return false;
-      digester.hashEncoded(now, start, end);
-      const { hashHigh, hashLow } = digester;
-      blob.cell(known.ordinals[i] as number, stamp.ms, stamp.count, site, hashHigh, hashLow);
-      block.cell(names[i] as string, stamp.ms, stamp.count, stamp.site);
-      block.body.copy(now, start, end);
-      start = end;
+      block.cell(names[i] as string, ms, counter, site);
+      const start = body.length;
+      statement.writeColumn(i, body);
+      const end = body.length;
+      // No view is made of it.
+      const bytes = body.reserve(0);
+      const hashAt = shape.hashesAt[i] as number;
+      const [startBefore, endBefore] = [before.starts[i] as number, before.ends[i] as number];
+      if (
+        before.clock !== undefined &&
+        end - start === endBefore - startBefore &&
+        isAt(bytes, start, bytes, startBefore, endBefore)
+      ) {
+        // Of many columns the values are the same in all rows.
+        for (let at = hashAt; at < hashAt + valueHashBytes; at++)
+          clock[at] = before.clock[at] as number;
+      } else {
+        if (!this.#maySend(table, i, bytes, start, end)) return false;
+        digester.hashEncodedTo(bytes, start, end, clock, hashAt);
+      }
+      before.starts[i] = start;
+      before.ends[i] = end;
     }
-    return this.#push(table, rowid, keyBytes, undefined, blob.finish(), undefined);
+    before.clock = clock;
+    return this.#push(table, rowid, keyBytes, undefined, clock, undefined);
+  }
+
+  /** The key of the row that a statement stands on. Undefined: it isn't written as it is stored, isn't UTF-8, or is too long. */
+  #readKey(
+    { names, keyColumns }: QuickTable,
+    statement: SqlStatement,
+    rowid: Rowid,
+  ): Uint8Array | undefined {
+    const key = this.#key;
+    key.clear();
+    if (keyColumns === 0) {
+      key.varint(1);
+      key.u8(valueTags.integer);
+      key.zigzag(rowid);
+      return key.finish();
+    }
+    key.varint(keyColumns);
+    for (let i = 0; i < keyColumns; i++) {
+      const start = key.length;
+      statement.writeColumn(names.length + i, key);
+      const bytes = key.reserve(0);
+      const tag = bytes[start];
+      // A REAL may be a key that is an integer (`row/key.ts`).
+      if (tag === valueTags.null || tag === valueTags.real) return undefined;
+      if (!isUtf8(bytes, start, key.length)) return undefined;
+    }
+    return key.length <= keyBytesMax ? key.finish() : undefined;
   }
 
   /** @returns whether more may come. */

@@ -10,9 +10,13 @@
 import type { SqlValue } from "../row/value.ts";
 import type { PlannedTable } from "../schema/schema.ts";
 import { quoteName } from "../schema/sql-token.ts";
+import type { ClockRow } from "./clock-rows.ts";
 import type { SqlDatabase, SqlStatement } from "./database.ts";
 import type { LateTable } from "./late-table.ts";
 import { runBound, type TableStatements } from "./table-statements.ts";
+
+/** Rows that are looked up together, the most first. */
+export const togetherCounts = [32, 4] as const;
 
 export class QuickRows {
   readonly #database: SqlDatabase;
@@ -22,6 +26,8 @@ export class QuickRows {
   /** Indexes in `valueColumns`, ascending by name. */
   readonly #valuesByName: readonly number[];
   #byPlace: SqlStatement | undefined;
+  /** By count. */
+  readonly #together: (SqlStatement | undefined)[] = [];
   #run: SqlStatement | undefined;
   /** The row found last. Undefined for WITHOUT ROWID. */
   foundRowid: number | bigint | undefined;
@@ -63,6 +69,30 @@ export class QuickRows {
     return statement.step() ? statement : undefined;
   }
 
+  /**
+   * The rows at `rowids[from..]`, as many as there are parameters, to be stepped through in this order: columns as of
+   * {@link standAt}, and the rowid. To begin a statement and come to rest costs as much as a look-up.
+   *
+   * @param count One of {@link togetherCounts}.
+   */
+  rowsAt(rowids: readonly (number | bigint)[], from: number, count: number): SqlStatement {
+    let statement = this.#together[count];
+    if (statement === undefined) {
+      const { base, clocks } = this.#statements;
+      const id = `t.${this.#plan.rowidName}`;
+      statement = this.#statements.kept(
+        `rowsAt ${count}`,
+        () =>
+          `SELECT ${[...this.#columns("t."), "c.clock", "c.held", id].join(", ")} ` +
+          `FROM (VALUES ${new Array(count).fill("(?)").join(", ")}) w ` +
+          `CROSS JOIN ${base} t ON ${id} = w.column1 LEFT JOIN ${clocks} c ON c.id = ${id}`,
+      );
+      this.#together[count] = statement;
+    }
+    for (let i = 0; i < count; i++) statement.bind(i + 1, rowids[from + i] as number | bigint);
+    return statement;
+  }
+
   /** Clocks of the row that {@link standAt} stands at; null when it has none. @param column Where the clock table's are. */
   clockAt(rowid: number | bigint, statement: SqlStatement, column: number): Uint8Array | null {
     return this.#late.get(rowid) ?? (statement.column(column) as Uint8Array | null);
@@ -100,14 +130,12 @@ export class QuickRows {
     runBound(statement);
   }
 
-  /** Writes the clocks of a new row. */
-  insertClocksAt(rowid: number | bigint, clock: Uint8Array): void {
-    this.#late.forget(rowid);
-    const statement = this.#statements.insertClocks;
-    statement.bind(1, clock);
-    statement.bind(2, null);
-    statement.bind(3, rowid);
-    runBound(statement);
+  /** Writes the clocks of new rows, `rows[from..to)`, none of whose values are held. */
+  insertClocksAt(rows: readonly ClockRow[], from: number, to: number): void {
+    if (!this.#late.isEmpty) {
+      for (let i = from; i < to; i++) this.#late.forget(rows[i]?.rowid);
+    }
+    this.#statements.clockRows.put(rows, from, to);
   }
 
   /** A row is known to stand there, and none of its values to be held. @param rowid Undefined for WITHOUT ROWID. */

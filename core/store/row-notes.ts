@@ -94,7 +94,8 @@ export class RowNotes {
   #noteFirst(change: Preupdate): void {
     const { oldRowid } = change;
     // A row that came in this transaction wasn't there.
-    if (this.first.has(oldRowid) || this.arrived.has(oldRowid)) return;
+    if (this.first.has(oldRowid)) return;
+    if (this.arrived.size > 0 && this.arrived.has(oldRowid)) return;
     writer.reuse();
     const { notedPositions } = this.table;
     for (let i = 0; i < notedPositions.length; i++) {

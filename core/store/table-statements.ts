@@ -7,6 +7,7 @@
 import type { PlannedTable } from "../schema/schema.ts";
 import { clockTableName } from "../schema/schema-plan.ts";
 import { quoteName } from "../schema/sql-token.ts";
+import { ClockRows } from "./clock-rows.ts";
 import type { SqlDatabase, SqlStatement } from "./database.ts";
 
 /** UPDATE statements kept a table, one for each set of columns. */
@@ -32,6 +33,7 @@ export class TableStatements {
   #insertClocks: SqlStatement | undefined;
   #updateClocks: SqlStatement | undefined;
   #updateClocksAlone: SqlStatement | undefined;
+  #clockRows: ClockRows | undefined;
 
   constructor(database: SqlDatabase, plan: PlannedTable) {
     this.#database = database;
@@ -115,6 +117,12 @@ export class TableStatements {
     return this.#updateClocksAlone;
   }
 
+  /** Clocks of many rows, of a table whose rows have rowids. */
+  get clockRows(): ClockRows {
+    this.#clockRows ??= new ClockRows(this.#database, this.#plan.name);
+    return this.#clockRows;
+  }
+
   /** The values of some columns, then the place. @param columns Indexes in `valueColumns`, ascending. */
   updateOf(columns: readonly number[]): SqlStatement {
     const name = this.#plan.valueColumns.length <= 30 ? bitsOf(columns) : columns.join();
@@ -170,6 +178,7 @@ export class TableStatements {
     this.#insertClocks?.[Symbol.dispose]();
     this.#updateClocks?.[Symbol.dispose]();
     this.#updateClocksAlone?.[Symbol.dispose]();
+    this.#clockRows?.[Symbol.dispose]();
     this.#disposeUpdates();
   }
 
