@@ -12,6 +12,9 @@ import type { PeerId } from "./border.ts";
 import type { Agreement, Peer } from "./peer.ts";
 import type { World } from "./world.ts";
 
+/** As known here the HLC may waver by some ms. */
+const setBackMsMin = 5000;
+
 export class Verdicts {
   readonly #world: World;
   #fromMs = Number.POSITIVE_INFINITY;
@@ -38,6 +41,11 @@ export class Verdicts {
 
   /** Whether a comparison at this cut says anything. */
   mayJudge(cut: number): boolean {
+    // The HLC was far ahead and has been set back (`store/restamp.ts`): no cut would lie above where it was, for years.
+    const { hlcMs } = this.#world;
+    const isSetBack =
+      this.#fromMs < Number.POSITIVE_INFINITY && hlcMs < this.#fromMs - setBackMsMin;
+    if (isSetBack) this.#fromMs = hlcMs;
     return cut * 1000 > this.#fromMs;
   }
 

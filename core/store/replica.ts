@@ -48,6 +48,7 @@ import type { Question } from "../node/questions.ts";
 import type { Digester } from "../row/digest.ts";
 import { type RowState, stampOfRow } from "../row/row-state.ts";
 import { type ApplyHost, ApplyWork } from "./apply-work.ts";
+import { ClockFault } from "./clock-fault.ts";
 import { Drift, type DriftOptions, driftDefaults, type LocalWrites } from "./drift.ts";
 import {
   answerMissing,
@@ -136,6 +137,7 @@ export class Replica {
   #nowMs = 0;
 
   readonly #drift: Drift;
+  readonly #fault = new ClockFault(restampMs);
   readonly #lag = new LagSamples();
   readonly #pace: Pace;
   readonly #work: ApplyWork;
@@ -323,6 +325,7 @@ export class Replica {
         return;
       case "peers":
         this.#drift.setOffsets(request.offsetsMs, request.count);
+        this.#fault.note(request.offsetsMs, this.#clock.last, nowMs);
         this.#restampWhenDue(nowMs);
         return;
       case "apply":
@@ -598,7 +601,9 @@ export class Replica {
     if (aheadMs <= nowMs + restampMs || aheadMs <= this.#leftMs) return;
     if (!this.#drift.agrees || !this.isBuilt) return;
     const isOwn = this.#isOwnSite;
-    this.#restamping = new Restamping(this.#store, this.#clock, this.#digester, { nowMs, isOwn });
+    this.#restamping = new Restamping(this.#store, this.#clock, this.#digester, {
+      ...{ nowMs, isOwn, fault: this.#fault.known },
+    });
   }
 
   #restampSlice(restamping: Restamping, nowMs: number, replies: StoreReply[]): void {
@@ -621,6 +626,7 @@ export class Replica {
     if (restamping.isWriting && !wasWriting) this.#beginIndex(nowMs, replies);
     if (!isLast) return;
     this.#restamped += restamping.rows;
+    this.#fault.end();
     this.#leftMs = restamping.leftMs;
     this.#restamping = undefined;
     // The cut had run ahead with the clock, and an image knows no way back.

@@ -90,6 +90,43 @@ for (const [name, store, clock] of stores) {
   });
 }
 
+test("where it is known how far ahead the clock was, what it stamped gets its real time, row by row", () => {
+  const store = new MapStore(digester);
+  const clock = new HlcClock(own, at(far));
+  const said = (ago: number): Stamp => at(far - ago);
+  // The last peer's word came when the HLC stood at what was said 4 s ago.
+  const fault = { aheadMs: far - nowMs, until: said(4000) };
+  const meant = (ago: number): Stamp => at(nowMs - ago);
+  store.merge([
+    row("all", said(9000), { a: said(9000), b: said(5000) }),
+    row("below", at(nowMs - 9000, other), { a: said(5000), b: at(nowMs - 2000, other) }),
+    row("deleted", at(far - 5000, former), {}, 2),
+    // As it seems, its own cell is older than the row: then nothing is known.
+    row("odd", at(nowMs - 4000, other), { a: said(5000) }),
+    // Said after that, when the clock may have been right.
+    row("later", said(5000), { a: said(5000), b: at(far) }),
+    row("somebody else's cell", said(5000), { a: at(far + 9, other), b: said(4000) }),
+  ]);
+  const pace = new RowPace(1000);
+  const restamping = new Restamping(store, clock, digester, { nowMs, isOwn, fault });
+  const told: Changeset[] = [];
+  do pace.begin();
+  while (!restamping.slice(nowMs, pace, told));
+  const fresh = { ...at(nowMs), count: 1 };
+  expect([...store.states()].map(({ clock: rowClock, cells }) => [rowClock, cells])).toEqual(
+    [
+      row("all", meant(9000), { a: meant(9000), b: meant(5000) }),
+      row("below", at(nowMs - 9000, other), { a: meant(5000), b: at(nowMs - 2000, other) }),
+      row("deleted", at(nowMs - 5000, former), {}, 2),
+      row("odd", at(nowMs - 4000, other), { a: fresh }),
+      row("later", fresh, { a: fresh, b: fresh }),
+      row("somebody else's cell", meant(5000), { a: at(far + 9, other), b: meant(4000) }),
+    ].map(({ clock: rowClock, cells }) => [rowClock, cells]),
+  );
+  expect(clock.last).toEqual({ ms: nowMs, count: 1 });
+  expect(told.map(({ rows: sent }) => sent.length)).toEqual([5]);
+});
+
 test("in slices: until the last one the clock stays ahead, here and in the file", () => {
   using node = new SqliteNode("CREATE TABLE t (k TEXT PRIMARY KEY NOT NULL, a, b)", { digester });
   node.clock.observe(at(far));

@@ -8,8 +8,11 @@
  * below the limit may have been accepted somewhere and stays as it is: a host that was 50 s fast said
  * "up", and its "down" after the correction comes after it.
  *
- * A row gets one new stamp for all of its clocks beyond the limit. That is larger than every stamp kept
- * below the limit, so the order inside the row stays. A row whose row clock is somebody else's and
+ * The new stamp is when it was really said, where that is known: the replica was told by the peers how far ahead the
+ * clock was (`clock-fault.ts`). So a "down" that another host said after this one's "up" wins as it should, although it lost here until
+ * now. Where it isn't known (the clock was set while the agent was down, or twice; what was said when it was right again
+ * and the HLC still stood where it had been) it is now. A row gets one such stamp for all of its clocks beyond the
+ * limit. That is larger than every stamp kept below the limit, so the order inside the row stays. A row whose row clock is somebody else's and
  * beyond the limit is left: its cells would fall behind it and be dropped.
  *
  * This takes seconds at a million rows, so it is done in slices, each a transaction; reads, merges and local writes
@@ -37,6 +40,7 @@ import { HlcClock } from "../clock/hlc-clock.ts";
 import { compareHlc, type Hlc, type Site, type Stamp } from "../clock/stamp.ts";
 import type { ClockState, Digester, RowId } from "../row/digest.ts";
 import { stampOfRow } from "../row/row-state.ts";
+import type { KnownFault } from "./clock-fault.ts";
 import type { Pace } from "./pace.ts";
 import type { ReclockedRow, RowRef, RowStore, ScannedRow, ScanPosition } from "./row-store.ts";
 
@@ -48,6 +52,8 @@ export interface RestampOptions {
   readonly nowMs: number;
   /** Whether a site is one that this file wrote as, now or earlier. */
   readonly isOwn: (site: Site) => boolean;
+  /** How far ahead the clock was, if that is known. */
+  readonly fault?: KnownFault | undefined;
 }
 
 /** Rows that share a stamp, and are pushed as one changeset: some 1.5 ms to write. */
@@ -70,6 +76,7 @@ export class Restamping {
   readonly #digester: Digester;
   readonly #isOwn: (site: Site) => boolean;
   readonly #limitMs: number;
+  readonly #fault: KnownFault | undefined;
   #position: ScanPosition | undefined;
   /** Rows that the first scan found. */
   #found = 0;
@@ -87,13 +94,14 @@ export class Restamping {
     store: RowStore,
     clock: HlcClock,
     digester: Digester,
-    { nowMs, isOwn }: RestampOptions,
+    { nowMs, isOwn, fault }: RestampOptions,
   ) {
     this.#store = store;
     this.#clock = clock;
     this.#digester = digester;
     this.#isOwn = isOwn;
     this.#limitMs = nowMs + restampMs;
+    this.#fault = fault;
     this.#kept = { ms: Math.floor(nowMs), count: 0 };
   }
 
@@ -212,7 +220,7 @@ export class Restamping {
     const rows = ahead.map(({ table, key, clocks }) => ({
       table,
       key,
-      clocks: reclocked(clocks, stamp, (own) => this.#isOwnAhead(own)),
+      clocks: this.#reclocked(clocks, stamp),
     }));
     const { last } = this.#clock;
     // With the last rows, and not before: then nothing here is beyond what is stored.
@@ -239,21 +247,32 @@ export class Restamping {
   #isOwnAhead(stamp: Stamp): boolean {
     return stamp.ms > this.#limitMs && this.#isOwn(stamp.site);
   }
+
+  #reclocked({ clock, cells }: ClockState, now: Stamp): ClockState {
+    const own = [clock, ...cells.map(({ stamp }) => stamp)].filter((one) => this.#isOwnAhead(one));
+    // A row clock that is kept is one below the limit, and what was said of the row was said after it.
+    const lowerMs = this.#isOwnAhead(clock) ? 0 : clock.ms;
+    const fault = own.every((old) => this.#isKnown(old, lowerMs, now.ms)) ? this.#fault : undefined;
+    const stampOf = (old: Stamp): Stamp => {
+      if (!this.#isOwnAhead(old)) return old;
+      return fault === undefined ? now : { ...old, ms: old.ms - fault.aheadMs };
+    };
+    return {
+      clock: { ...clock, ...stampOf(clock) },
+      cells: cells.map((cell) => ({ ...cell, stamp: stampOf(cell.stamp) })),
+    };
+  }
+
+  /** Whether it is known when a stamp was really given, and that fits in. */
+  #isKnown(stamp: Stamp, lowerMs: number, nowMs: number): boolean {
+    if (this.#fault === undefined || compareHlc(stamp, this.#fault.until) > 0) return false;
+    const ms = stamp.ms - this.#fault.aheadMs;
+    return ms > lowerMs && ms < nowMs;
+  }
 }
 
 function stampsOf({ clock, cells }: ClockState): Stamp[] {
   return [clock, ...cells.map(({ stamp }) => stamp)];
-}
-
-function reclocked(
-  { clock, cells }: ClockState,
-  stamp: Stamp,
-  isAhead: (stamp: Stamp) => boolean,
-): ClockState {
-  return {
-    clock: isAhead(clock) ? { ...stamp, cl: clock.cl } : clock,
-    cells: cells.map((cell) => (isAhead(cell.stamp) ? { ...cell, stamp } : cell)),
-  };
 }
 
 function changesetsOf(

@@ -92,6 +92,41 @@ for (const kind of kinds) {
     untilSame(cluster, 30_000);
   }, 60_000);
 
+  test(`what a host in 2038 said counts from when it was said, before and after what others said; ${title}`, () => {
+    using cluster = createCluster(kind, to2038Ms);
+    const [host, other] = [cluster.node(0), cluster.node(1)];
+    cluster.put(other, "web-3", { status: "down" }, 0);
+    cluster.run(200);
+    cluster.put(host, "web-1", { status: "up" });
+    cluster.put(host, "web-2", { status: "down" }, 0);
+    cluster.put(host, "web-3", { status: "up" });
+    cluster.run(5000);
+    cluster.put(other, "web-1", { status: "down" }, 0);
+    cluster.put(other, "web-2", { status: "up" });
+    cluster.run(15_000);
+    expect(["web-1", "web-2", "web-3"].map((row) => statusOf(host, row))).toEqual([
+      ...["up", "down", "up"],
+    ]);
+    expect(["web-1", "web-2", "web-3"].map((row) => statusOf(other, row))).toEqual([
+      ...["down", "up", "down"],
+    ]);
+    host.setClock(0);
+    cluster.runUntil(
+      () => host.replica.status().clock.restampedRows === 3,
+      30_000,
+      () => "nothing was stamped anew",
+    );
+    for (const [row, status] of [
+      ["web-1", "down"],
+      ["web-2", "up"],
+      ["web-3", "up"],
+    ] as const) {
+      untilAll(cluster, row, status, 30_000);
+    }
+    untilSame(cluster, 30_000);
+    expect(statuses(cluster, "web-1")).toEqual(cluster.nodes.map(() => "down"));
+  }, 60_000);
+
   test(`the same when it is set right while the agent is down; ${title}`, () => {
     using cluster = createCluster(kind, to2038Ms);
     const host = cluster.node(0);

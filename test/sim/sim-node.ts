@@ -94,6 +94,7 @@ export class SimNode implements Endpoint {
   #storeFreeMs = 0;
   #timerMs = Number.POSITIVE_INFINITY;
   #tickMs = Number.POSITIVE_INFINITY;
+  #restampedRows = 0;
   /** Commits since the last sync. */
   #unsynced: Stamp[] = [];
   /** The latest write that made a row less eligible, of those this node has applied. */
@@ -135,6 +136,7 @@ export class SimNode implements Endpoint {
     this.#netPausedMs = 0;
     this.#storePausedMs = 0;
     this.members.clear();
+    this.#restampedRows = 0;
     const { random, digester, tuning, zstd } = this.#o;
     this.machine = new NodeMachine({
       key: this.key,
@@ -347,6 +349,7 @@ export class SimNode implements Endpoint {
       }
       const replies: StoreReply[] = [];
       work(replies);
+      this.#relearnRestamped();
       for (const reply of replies) {
         timeline.after(hopMs, () => {
           if (life === this.#life && this.isUp) this.#toMachine({ kind: "store", reply });
@@ -420,6 +423,16 @@ export class SimNode implements Endpoint {
     const known = this.#downs.get(name);
     if (known !== undefined && compareStamps(stamp, known) <= 0) return;
     if (this.#o.model.isDown(name, stamp)) this.#downs.set(name, stamp);
+  }
+
+  /** Rows that were stamped anew have clocks that no merge brought; the replica has begun its index again with them. */
+  #relearnRestamped(): void {
+    const { restampedRows } = this.replica.status().clock;
+    if (!this.isWatched || restampedRows === this.#restampedRows) return;
+    this.#restampedRows = restampedRows;
+    this.knowledge = new Knowledge();
+    this.#scan((row) => this.knowledge.learn(row.id, row.clocks));
+    this.#relearnDowns();
   }
 
   #relearnDowns(): void {
