@@ -43,6 +43,17 @@ test("an id is new once in its time, and memory is bounded", () => {
   expect(seen.size).toBeLessThanOrEqual(200);
 });
 
+test("what is forgotten is told by its time", () => {
+  const seen = new SeenIds(1000, 100);
+  for (const ms of [0, 500, 1000, 1900]) seen.add(stamp(ms), ms);
+  // The first generation is still there.
+  expect(seen.sinceMs).toBe(Number.NEGATIVE_INFINITY);
+  seen.add(stamp(3), 2000);
+  expect(seen.sinceMs).toBe(1000);
+  for (let i = 0; i < 250; i++) seen.add(stamp(5000 + i), 2500);
+  expect(seen.sinceMs).toBe(2500);
+});
+
 test("a queue gives what it got in order, also when it is put back", () => {
   const queue = new Fifo<number>();
   const out: (number | undefined)[] = [];

@@ -87,6 +87,8 @@ export class NodeMachine {
   #nextHeartbeatMs = 0;
   #nextClocksMs = 0;
   #clocksTold = 0;
+  /** Of the fleet's clock against the own, as far as the peers tell. */
+  #fleetOffsetMs = 0;
   #isStopping = false;
 
   constructor(options: NodeOptions) {
@@ -299,6 +301,8 @@ export class NodeMachine {
       const offsetMs = peer.clockOffsetMs();
       if (offsetMs !== undefined) offsetsMs.push(offsetMs);
     }
+    const clocks = [0, ...offsetsMs].sort((a, b) => a - b);
+    this.#fleetOffsetMs = clocks[(clocks.length - 1) >> 1] as number;
     if (offsetsMs.length === 0 && this.#clocksTold === 0) return;
     this.#clocksTold = offsetsMs.length;
     this.#toStore({ kind: "peers", offsetsMs, count: peers.length });
@@ -544,11 +548,17 @@ export class NodeMachine {
       return;
     }
     this.#counters.pushesReceived++;
-    for (const other of this.#readyPeers()) {
+    for (const other of this.#mayBeForgotten(stamp) ? [] : this.#readyPeers()) {
       if (other !== peer) this.#sendBytes(other, bytes, "push", lane);
     }
     const pushed = { peer: peer.id, lane, stampMs: stamp.ms, body: frame.changeset };
     this.#applies.changesetCame(pushed, this.#slot?.cut ?? 0, this.#elapsedMs);
+  }
+
+  /** It is older than what is remembered: it may have been here. Those who lack it get it by repair. */
+  #mayBeForgotten({ ms }: Hlc): boolean {
+    const ageMs = this.#nowMs + this.#fleetOffsetMs - ms;
+    return this.#elapsedMs - ageMs < this.#seen.sinceMs;
   }
 
   // Frames out.

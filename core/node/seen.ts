@@ -2,8 +2,9 @@
  * Which changesets a node has seen: each is forwarded and applied once.
  *
  * Two generations of ids; when the younger is old or full it becomes the elder, and the elder is
- * forgotten. So an id is remembered for at least one generation, in bounded memory. Forgetting one is
- * harmless: a repeated changeset changes no row, and costs one more round of forwarding.
+ * forgotten. So an id is remembered for at least one generation, in bounded memory. A changeset that is stamped
+ * before all that is remembered ({@link SeenIds.sinceMs}) may have been here before. Sent on once more by everybody
+ * it would go round for ever where queues are longer than memories, and keep them so (scenario `echo`).
  *
  * @module
  */
@@ -16,6 +17,7 @@ export class SeenIds {
   #young = new Set<string>();
   #old = new Set<string>();
   #turnedMs = 0;
+  #sinceMs = Number.NEGATIVE_INFINITY;
 
   /** @param generationMs How long an id is kept at least. @param idsMax Ids in one generation. */
   constructor(generationMs: number, idsMax: number) {
@@ -27,9 +29,15 @@ export class SeenIds {
     return this.#young.size + this.#old.size;
   }
 
+  /** Elapsed time since which nothing was forgotten; minus infinity while nothing was. */
+  get sinceMs(): number {
+    return this.#sinceMs;
+  }
+
   /** True the first time. @param elapsedMs The node's own elapsed time. */
   add(stamp: Stamp, elapsedMs: number): boolean {
     if (elapsedMs - this.#turnedMs >= this.#generationMs || this.#young.size >= this.#idsMax) {
+      if (this.#old.size > 0) this.#sinceMs = this.#turnedMs;
       this.#old = this.#young;
       this.#young = new Set();
       this.#turnedMs = elapsedMs;

@@ -24,6 +24,7 @@ const cases: readonly (readonly [name: string, seeds: readonly number[]])[] = [
   ["credit", [1]],
   ["flood", [1]],
   ["backlog", [1, 2]],
+  ["echo", [1, 2, 3]],
   ["cut-noise", [1]],
 ];
 

@@ -17,7 +17,7 @@ import {
 } from "./scenarios/catch-up.ts";
 import { mixed, sqlite } from "./scenarios/drawn-faults.ts";
 import { plannedStop } from "./scenarios/members.ts";
-import { backlog, credit, flood } from "./scenarios/overload.ts";
+import { backlog, credit, echo, flood } from "./scenarios/overload.ts";
 import { asymmetric, partition } from "./scenarios/partitions.ts";
 import { hiddenDifference, repairBytesScenario, twoWriters } from "./scenarios/repair.ts";
 import type { Measured, Scenario } from "./scenarios/scenario.ts";
@@ -45,6 +45,7 @@ export const scenarios: Readonly<Record<string, Scenario>> = {
   credit,
   flood,
   backlog,
+  echo,
 };
 
 /** Runs a scenario; a failure says how to run it again. */

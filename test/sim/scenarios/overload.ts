@@ -4,7 +4,7 @@
  * @module
  */
 
-import { partBytesMax } from "../../../core/change/frame.ts";
+import { frameKind, partBytesMax } from "../../../core/change/frame.ts";
 import { nodeDefaults } from "../../../core/node/options.ts";
 import { Cluster } from "../cluster.ts";
 import { nameOfRow } from "../model.ts";
@@ -117,5 +117,34 @@ export const backlog: Scenario = {
     if (verdictsDifferent > 0) cluster.fail(`${verdictsDifferent} verdicts say different`);
     if (exchangesBusy === 0) cluster.fail("no exchange was answered busy");
     return measured(cluster, { ...finished, verdictsEqual, exchangesBusy, ...fetched(cluster) });
+  },
+};
+
+export const echo: Scenario = {
+  about:
+    "links so slow that nodes forget a change before it comes round again: it isn't sent round for ever",
+  nodes: 4,
+  run: ({ seed, nodes }) => {
+    // As 60 s of memory are to queues that take minutes to send.
+    const tuning = { seenMs: 150 };
+    const network = { delayMsMin: 300, delayMsMax: 600 };
+    using cluster = new Cluster({ seed, nodes, tuning, network });
+    let pushes = 0;
+    cluster.network.onSent = (_from, _to, frame) => {
+      if (frame[0] === frameKind.push) pushes++;
+    };
+    cluster.startAll();
+    cluster.run(3000);
+    const untilMs = cluster.timeline.nowMs + 5000;
+    startClients(cluster, { rows: 50, commitsPerSecond: 10, untilMs });
+    cluster.timeline.runUntil(untilMs);
+    const pushedBefore = pushes;
+    cluster.run(5000);
+    const before = pushes;
+    cluster.run(5000);
+    if (pushes > before) {
+      cluster.fail(`${pushes - before} pushes 5 to 10 s after the last of ${pushedBefore}`);
+    }
+    return measured(cluster, { pushes, ...finish(cluster, 20_000) });
   },
 };
