@@ -165,26 +165,64 @@ test("under another schema urgent news goes first, and who asks waits for nobody
   );
 });
 
-test("a table that has another key now is read by that", async () => {
+test("a table that has another key now is read by that, and rows keep their ids as far as they look the same", async () => {
   const { database, keys, live, subscribe, commit, told } = openLive();
   const sqls = ["SELECT name FROM t", "SELECT count(*) FROM t WHERE name IN ('a', 'b')"];
   const all = await Promise.all(sqls.map((sql) => subscribe(sql)));
-  commit(inserted(1, "a"), { t: [rowOf(1)] });
+  commit([1, 2, 3].map((id) => inserted(id, id === 3 ? "c" : "a")).join("; "), {
+    t: [1, 2, 3].map((id) => rowOf(id)),
+  });
   await told();
   for (const { lines } of all) lines.length = 0;
   database.exec(
     "DROP TABLE t; CREATE TABLE t (n INTEGER NOT NULL PRIMARY KEY, name TEXT, id INTEGER)",
   );
-  database.exec("INSERT INTO t VALUES (7, 'a', 1)");
+  database.exec("INSERT INTO t VALUES (7, 'a', 1), (9, 'a', 1)");
   keys.set("t", ["n"]);
   live.schemaChanged();
   await told();
   commit("INSERT INTO t VALUES (8, 'b', 1)", { t: [rowOf(8)] });
   await told();
+  commit("DELETE FROM t WHERE name = 'a'", { t: [rowOf(7), rowOf(9)] });
+  await told();
   expect(all.map(({ lines }) => lines)).toEqual([
-    ['{"change":["insert",2,["b"],2]}'],
-    ['{"change":["update",1,[2],2]}'],
+    [
+      '{"change":["delete",3,["c"],4]}',
+      '{"change":["insert",4,["b"],5]}',
+      '{"change":["delete",2,["a"],6]}',
+      '{"change":["delete",1,["a"],7]}',
+    ],
+    ['{"change":["update",1,[3],2]}', '{"change":["update",1,[1],3]}'],
   ]);
+});
+
+test("a value is found in a column of no type, as it was written", async () => {
+  const { database, subscribe, commit, told } = openLive();
+  database.exec("DROP TABLE t; CREATE TABLE t (id INTEGER NOT NULL PRIMARY KEY, name, n)");
+  const values = ["1", "'1'", "2", "'2'", "3"];
+  const all = await Promise.all(
+    values.map((value) => subscribe(`SELECT id FROM t WHERE n = ${value}`)),
+  );
+  commit("INSERT INTO t VALUES (1, 'a', 1), (2, 'a', '2')", { t: [rowOf(1), rowOf(2)] });
+  await told();
+  expect(all.map(({ lines }) => lines)).toEqual([
+    [change(1, 1)],
+    [],
+    [],
+    ['{"change":["insert",1,[2],1]}'],
+    [],
+  ]);
+});
+
+test("where an index is of some rows, or of what no column is, any change of a row that counts is one", async () => {
+  for (const index of ["t (n) WHERE name = 'a'", "t (n + 1)"]) {
+    const { database, subscribe, commit, told } = openLive();
+    database.exec(`CREATE INDEX some ON ${index}; ${inserted(1, "a")}`);
+    const { lines } = await subscribe("SELECT name, n FROM t WHERE name = 'a' ORDER BY n LIMIT 1");
+    commit("UPDATE t SET n = 7", { t: [rowOf(1, "t", "n")] });
+    await told();
+    expect(lines).toEqual(['{"change":["update",1,["a",7],1]}']);
+  }
 });
 
 test("when some are wanted no more, the others go on, whatever they shared", async () => {

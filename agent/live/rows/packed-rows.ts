@@ -90,6 +90,10 @@ export class PackedRows {
     return { identity: first, row: { rowId: this.rowIdAt(place), cells: second } };
   }
 
+  identityAt(place: number): string {
+    return this.#texts.readFirst(this.#textPlace(place));
+  }
+
   rowIdAt(place: number): number {
     const low = this.#table.get(place, rowIdLow) >>> 0;
     return low + this.#table.get(place, rowIdHigh) * 2 ** 32;
@@ -99,7 +103,7 @@ export class PackedRows {
   *of(identity: string): IterableIterator<number> {
     const rows = this.#byIdentity;
     for (let row = rows.first(textHash(identity)); row !== none; row = rows.after(row)) {
-      if (this.#texts.read(this.#textPlace(row)).first === identity) yield row;
+      if (this.identityAt(row) === identity) yield row;
     }
   }
 
@@ -115,10 +119,16 @@ export class PackedRows {
   /** Identities in which the key of one of a keyed query's tables stands. */
   *identitiesOf(table: number, key: string): IterableIterator<string> {
     if (!this.#isJoin) {
-      for (const row of this.of(key)) yield this.rowAt(row).identity;
+      // Of one table the key is the identity, of one row.
+      for (const _ of this.of(key)) yield key;
       return;
     }
-    for (const row of this.#rowsOfKey(table, key, textHash(key))) yield this.rowAt(row).identity;
+    const rows = this.#byKey[table] as LinkedBuckets;
+    const hash = textHash(key);
+    for (let row = rows.first(hash); row !== none; row = rows.after(row)) {
+      const identity = this.identityAt(row);
+      if (isOfKey(identity, table, key)) yield identity;
+    }
   }
 
   add({ identity, row: { rowId, cells } }: HeldRow): void {
@@ -232,7 +242,7 @@ export class PackedRows {
     }
     for (const [i, key] of identity.split(keySeparator).entries()) {
       const keyHash = textHash(key);
-      const [same] = this.#rowsOfKey(i, key, keyHash);
+      const same = this.#rowOfKey(i, key, keyHash);
       const field = fieldsOfRow + i * fieldsOfKey;
       const holder =
         same === undefined
@@ -254,16 +264,22 @@ export class PackedRows {
       const field = fieldsOfRow + i * fieldsOfKey;
       const keyHash = this.#table.get(place, field + 1);
       rows.remove(place);
-      const [same] = this.#rowsOfKey(i, key, keyHash);
+      const same = this.#rowOfKey(i, key, keyHash);
       if (same === undefined) (holders[i] as KeyHolders).remove(this.#table.get(place, field));
     }
   }
 
-  *#rowsOfKey(table: number, key: string, hash: number): IterableIterator<number> {
+  /** Another row of the key; undefined: there is none. */
+  #rowOfKey(table: number, key: string, hash: number): number | undefined {
     const rows = this.#byKey[table] as LinkedBuckets;
     for (let row = rows.first(hash); row !== none; row = rows.after(row)) {
-      const { first } = this.#texts.read(this.#textPlace(row));
-      if (first.split(keySeparator)[table] === key) yield row;
+      if (isOfKey(this.identityAt(row), table, key)) return row;
     }
+    return undefined;
   }
+}
+
+/** Whether a join's row is of that key of one of its tables. */
+function isOfKey(identity: string, table: number, key: string): boolean {
+  return identity.split(keySeparator)[table] === key;
 }

@@ -81,6 +81,14 @@ export class TextStore {
     return readPair((this.#chunks[chunk] as Chunk).buffer, at);
   }
 
+  /** The first of the two. */
+  readFirst({ chunk, at }: TextPlace): string {
+    const { buffer } = this.#chunks[chunk] as Chunk;
+    const firstBytes = buffer.readUInt32LE(at + 4);
+    const bytes = firstBytes === isSame ? buffer.readUInt32LE(at + 8) : firstBytes;
+    return buffer.toString("utf8", at + headBytes, at + headBytes + bytes);
+  }
+
   /** To be called when its owner has no place any more, or another. */
   drop({ chunk: number, at }: TextPlace): void {
     const chunk = this.#chunks[number] as Chunk;
