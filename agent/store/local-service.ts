@@ -248,6 +248,10 @@ export class LocalService<C extends WriteCommit = WriteCommit> implements StoreS
     return { totalRowCount, invalidTables };
   }
 
+  get hasSubscribers(): boolean {
+    return this.live.listenerCount > 0 || this.#updates.hasListeners;
+  }
+
   agreedMs(): number | undefined {
     return this.#host.agreedMs?.();
   }

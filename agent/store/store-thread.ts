@@ -63,7 +63,10 @@ export class StoreThread {
   readonly #options: StoreThreadOptions;
   readonly #startedMs = Date.now();
   readonly #clock = new WallClock();
-  readonly #pace = new TurnPace(() => this.#readiness.isReady());
+  readonly #pace = new TurnPace({
+    isReady: () => this.#readiness.isReady(),
+    isHeard: () => this.service.hasSubscribers,
+  });
   readonly #meter = new TurnMeter();
   readonly #opened: OpenedStore;
   readonly #wal: WalUpkeep;

@@ -8,7 +8,7 @@ import { restMs, TurnPace } from "./turn-pace.ts";
 function createWorld(isBusy: boolean) {
   const world = { ms: 5000 };
   const pace = new TurnPace(
-    () => true,
+    { isReady: () => true, isHeard: () => false },
     () => world.ms,
   );
   const never = Number.POSITIVE_INFINITY;

@@ -2,9 +2,9 @@ import { expect, test } from "bun:test";
 import { restMs, TurnPace } from "./turn-pace.ts";
 
 function createWorld() {
-  const world = { ms: 5000, isReady: true };
+  const world = { ms: 5000, isReady: true, isHeard: false };
   const pace = new TurnPace(
-    () => world.isReady,
+    { isReady: () => world.isReady, isHeard: () => world.isHeard },
     () => world.ms,
   );
   /** One turn that works for so long. */
@@ -27,6 +27,16 @@ test("slices are short while somebody is served, and longer while this node isn'
   world.isReady = false;
   expect(sliceMs()).toBe(4);
   world.ms += 1000;
+  expect(sliceMs()).toBe(8);
+});
+
+test("slices are a little shorter where somebody listens and nobody asks", () => {
+  const { world, pace, turn, sliceMs } = createWorld();
+  world.isHeard = true;
+  expect(sliceMs()).toBe(2);
+  turn(5);
+  expect([pace.wantsRest, pace.takeCollection()]).toEqual([false, false]);
+  world.isReady = false;
   expect(sliceMs()).toBe(8);
 });
 
