@@ -12,6 +12,9 @@
  * 3. *merge*: the same with reads and urgent changes;
  * 4. *large*: one commit of 100,000 rows, the most there can be, with reads and urgent changes.
  *
+ * With `--late` it says which threads had the measured agent's cores while the reads of the third phase that came later than
+ * idle p99 + 2 ms waited (`core-switches.ts`).
+ *
  * A merge is timed from the writer's first commit until the measured agent holds every row, so writer and
  * network are in it. The run is void when the reader's own sends were late or found no free connection.
  *
@@ -22,10 +25,11 @@ import { existsSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { Cluster, type ClusterNode, until } from "../examples/cluster.ts";
+import { addUp, CoreSwitches } from "./core-switches.ts";
 import { type Bench, type BenchCase, type BenchResult, median, quantile } from "./harness.ts";
 import { lateMs, type OpenLoopResult } from "./open-loop-reads.ts";
 import { bulkSql, changesPerRow, schemaSql, sumSql } from "./read-under-merge-rows.ts";
-import { settleAgent, settleGenerator } from "./scheduling.ts";
+import { coresOfAgent, settleAgent, settleGenerator } from "./scheduling.ts";
 
 const root = join(import.meta.dir, "..");
 const readsPerSecond = 1000;
@@ -74,6 +78,7 @@ export const readUnderMerge: Bench = {
     { name: "--rows", value: "N", what: "rows that are merged; 200,000" },
     { name: "--commit", value: "N", what: "rows of one commit; 100" },
     { name: "--large", value: "N", what: "rows of the large commit; 100,000" },
+    { name: "--late", what: "who had the processor while late reads waited; needs perf" },
     { name: "--idle", value: "MS", what: "how long it is measured at rest; 10,000" },
   ],
   async run({ small, args }): Promise<BenchResult> {
@@ -91,7 +96,11 @@ export const readUnderMerge: Bench = {
         config: '[tables.urgent]\nurgent = "1"\n\n[store]\nstatement_timeout_ms = 60000\n',
       });
       await cluster.connected();
-      return await measure(cluster, sizesOf(small ? smallSizes : sizes, args));
+      return await measure(
+        cluster,
+        sizesOf(small ? smallSizes : sizes, args),
+        args.includes("--late"),
+      );
     } finally {
       rmSync(folder, { recursive: true, force: true });
     }
@@ -101,6 +110,7 @@ export const readUnderMerge: Bench = {
 async function measure(
   cluster: Cluster,
   { base, merged, commit, large, idleMs }: Sizes,
+  withLate: boolean,
 ): Promise<BenchResult> {
   const [writer, measured] = cluster.nodes as [ClusterNode, ClusterNode];
   const priorities = [
@@ -133,7 +143,9 @@ async function measure(
   const turnsIdle = await turns(measured);
   const before = await merge(merged, commit);
   await quiet();
+  const switches = withLate ? await CoreSwitches.start(coresOfAgent(0, 2)) : undefined;
   const under = await disturbed(measured, urgent, base, () => merge(merged, commit));
+  const late = await lateReads(under, quantile(idle.reads, 0.99) + 2, measured.pid, switches);
   const turnsUnder = await turns(measured);
   await quiet();
   const after = await merge(merged, commit);
@@ -195,6 +207,7 @@ async function measure(
       `${priorities.join(", ")}; each agent has cores of its own, as hosts have; the generators share them`,
       `reads are timed from when they were due; late is more than ${lateMs} ms, and above 1 % the run is void`,
       `longest turns of the measured agent's store thread, ms: ${turnsIdle} idle; ${turnsUnder} merge; ${turnsLarge} large`,
+      ...late,
     ],
   };
 }
@@ -202,10 +215,44 @@ async function measure(
 /** Rows held beside the bulk ones. */
 const urgentRows = 1;
 
+/** Who had the agent's cores while the reads waited that took longer than `fromMs`. */
+async function lateReads(
+  { reads, readsDueMs }: Disturbed<unknown>,
+  fromMs: number,
+  pid: number,
+  switches: CoreSwitches | undefined,
+): Promise<string[]> {
+  if (switches === undefined) return [];
+  const cores = await switches.stop();
+  const sums = new Map<string, number>();
+  let count = 0;
+  for (const [i, tookMs] of reads.entries()) {
+    if (tookMs <= fromMs) continue;
+    count++;
+    const dueMs = readsDueMs[i] as number;
+    for (const runs of cores) {
+      addUp(
+        runs,
+        dueMs,
+        dueMs + tookMs,
+        (run) => (run.pid === pid ? run.name : run.pid === 0 ? "nobody" : "another process"),
+        sums,
+      );
+    }
+  }
+  const shares = [...sums].sort(([, a], [, b]) => b - a);
+  const each = shares.map(([name, ms]) => `${name} ${(ms / Math.max(1, count)).toFixed(2)}`);
+  return [
+    `reads later than ${fromMs.toFixed(1)} ms: ${count} of ${reads.length}; meanwhile the agent's cores had, ms a read: ${each.join(", ")}`,
+  ];
+}
+
 interface Disturbed<T> {
   readonly result: T;
   /** Latencies in ms. */
   readonly reads: readonly number[];
+  /** When each was due, ms since 1970. */
+  readonly readsDueMs: readonly number[];
   readonly urgent: readonly number[];
   readonly latePercent: number;
   readonly latestSendMs: number;
@@ -236,6 +283,7 @@ async function disturbed<T>(
   return {
     result: result.result,
     reads: reads.tookMs,
+    readsDueMs: reads.dueMs,
     urgent: result.latencies,
     latePercent,
     latestSendMs: reads.latestSendMs,

@@ -40,10 +40,15 @@ export function settleGenerator(pid: number): string {
 
 /** The same for one of some agents. @param index from 0 */
 export function settleAgent(pid: number, index: number, agents: number): string {
-  const cores = coresOf(index, agents, allowedCores());
+  const cores = coresOfAgent(index, agents);
   const isPinned = cores.length > 0 && run("taskset", "-a", "-c", "-p", cores.join(), String(pid));
   const where = isPinned ? `core ${cores.join(", ")}` : "all cores";
   return `${where}, ${isRealTime ? inRealTime(pid, realTime.agent) : nice(pid)}`;
+}
+
+/** Those that {@link settleAgent} gives it. */
+export function coresOfAgent(index: number, agents: number): number[] {
+  return coresOf(index, agents, allowedCores());
 }
 
 /** Those of one agent, as many as of the others; none where there aren't enough. */
