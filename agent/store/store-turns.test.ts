@@ -7,10 +7,7 @@ import { restMs, TurnPace } from "./turn-pace.ts";
 /** A store thread whose replica takes a turn of 5 ms for each request, by a clock of the test's. */
 function createWorld(isBusy: boolean) {
   const world = { ms: 5000 };
-  const pace = new TurnPace(
-    { isReady: () => true, isHeard: () => false },
-    () => world.ms,
-  );
+  const pace = new TurnPace({ isReady: () => true, isHeard: () => false }, () => world.ms);
   const never = Number.POSITIVE_INFINITY;
   const handled: string[] = [];
   const replica = {
