@@ -9,7 +9,8 @@
  * `quick-commit.ts` takes those as they are noted.
  *
  * What a savepoint or a failing statement took back may be noted as if it had happened. That does no harm: a
- * row that isn't found where it is noted is none.
+ * row that isn't found where it is noted is none. What such a statement named stays named, though: whoever lets
+ * one fail and commits the rest (no client can) may stamp a cell anew that was only said in vain.
  *
  * @module
  */
