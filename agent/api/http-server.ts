@@ -1,6 +1,6 @@
 /**
- * Carries the handlers by `Bun.serve`: HTTP/1.1 over a Unix socket, HTTP/1.1 and HTTP/2 over TCP. On TCP a connection that begins
- * with the HTTP/2 preface (RFC 9113 §3.4) speaks h2c, any other one HTTP/1.1.
+ * Carries the handlers over TCP, by `Bun.serve`: a connection that begins with the HTTP/2 preface (RFC 9113 §3.4) speaks
+ * h2c, any other one HTTP/1.1. On the Unix socket they have a server of ours (`http1/unix-server.ts`).
  *
  * What floods and malformed frames do is Bun's to bound, and `test/contract/hostile-h2.test.ts` holds it to that. Put right here: a
  * body that takes too long gives up its place, a connection without a request in it is closed after two minutes, one
@@ -51,20 +51,11 @@ export type TcpServing =
   | { readonly kind: "serving"; readonly server: TcpServer }
   | { readonly kind: "refused"; readonly why: string };
 
-const defaultBodyMs = 30_000;
+export const defaultBodyMs = 30_000;
 /** What clients that keep connections for later count on: theirs end first. */
 const defaultIdleSeconds = 120;
-const lastWordsMs = 200;
-
-/** @throws what `Bun.serve` throws: the caller has made sure of the path (`socket-path.ts`). */
-export function serveUnix(options: HttpServerOptions & { readonly path: string }): HttpServer {
-  const carrier = new Carrier(options, 0);
-  const { path } = options;
-  // The types leave the timeout out for sockets; Bun takes it.
-  return carrier.serving(
-    Bun.serve({ unix: path, ...({ idleTimeout: 0 } as object), ...carrier.handlers }),
-  );
-}
+/** For what was said last, when a server stops. */
+export const lastWordsMs = 200;
 
 export function serveTcp(
   options: HttpServerOptions & { readonly address: ListenAddress },
@@ -104,7 +95,6 @@ class Carrier {
   readonly #lateBodies: LateBodies;
   readonly #cutRequests: Pick<CutRequests, "note">;
 
-  /** @param idleSeconds 0 for no limit */
   constructor(options: HttpServerOptions, idleSeconds: number) {
     this.#options = options;
     this.#idleSeconds = idleSeconds;
@@ -207,7 +197,6 @@ class Carrier {
 
   /** However long the answer is in coming, its connection isn't idle: a query may wait behind many long ones. */
   #unhurried({ request }: CarriedRequest, server: Server<undefined>): () => void {
-    if (this.#idleSeconds === 0) return nothing;
     const timer = setTimeout(() => server.timeout(request, 0), (this.#idleSeconds * 1000) / 4);
     return () => {
       clearTimeout(timer);
@@ -218,13 +207,11 @@ class Carrier {
   /** A stream may be silent for ever; once it has ended its connection may not. */
   #respond(answer: ApiResponse, { request }: CarriedRequest, server: Server<undefined>): Response {
     const idleSeconds = this.#idleSeconds;
-    if (answer.body instanceof Uint8Array || idleSeconds === 0) return toResponse(answer);
+    if (answer.body instanceof Uint8Array) return toResponse(answer);
     server.timeout(request, 0);
     return toResponse(answer, () => server.timeout(request, idleSeconds));
   }
 }
-
-const nothing = (): void => {};
 
 const noRoomForBody: ApiResponse = errorResponse(
   503,

@@ -15,13 +15,13 @@ export interface RequestHead {
   readonly query: string;
   /** By name in lower case. */
   header(name: string): string | undefined;
-  /** Aborts when the client is gone. */
-  readonly signal: AbortSignal;
 }
 
 export interface ApiRequest extends RequestHead {
   /** The whole body; `"too-large"` when the carrier stopped reading it at the limit. */
   readonly body: Uint8Array | "too-large";
+  /** Aborts when the client is gone. */
+  readonly signal: AbortSignal;
 }
 
 export interface ApiResponse {

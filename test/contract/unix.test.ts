@@ -1,5 +1,5 @@
 /**
- * What is the Unix socket's own: how `Bun.serve` treats requests there.
+ * What is the Unix socket's own: a server of ours, with a real socket. Its parts have tests beside them.
  *
  * @module
  */
@@ -9,7 +9,8 @@ import { mkdtempSync, rmSync } from "node:fs";
 import { connect } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { type HttpServer, serveUnix } from "../../agent/api/http-server.ts";
+import type { HttpServer } from "../../agent/api/http-server.ts";
+import { serveUnix } from "../../agent/api/http1/unix-server.ts";
 import { until } from "../until.ts";
 import { createPlainAgent, type PlainAgent } from "./plain-agent.ts";
 
@@ -80,7 +81,6 @@ function answersTo(requests: readonly string[], last: string): Promise<string> {
   });
 }
 
-// An answer that waits for the event loop makes Bun cut the connection when the next request is there already.
 test("queries and transactions that come together are answered in order", async () => {
   const text = await answersTo(
     [
@@ -120,4 +120,69 @@ test("only what has a content type by the contract has one", async () => {
     "application/json",
     undefined,
   ]);
+});
+
+test("requests behind one that takes long are answered in order", async () => {
+  const long =
+    "WITH RECURSIVE c(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM c WHERE x < 100000) SELECT count(*) + 7 FROM c";
+  const text = await answersTo(
+    [
+      requestOf("/v1/subscriptions/x", ""),
+      requestOf("/v1/queries", JSON.stringify(long)),
+      requestOf("/v1/health", "").replace("POST", "GET"),
+      requestOf("/v1/transactions", '["INSERT INTO t VALUES (1, NULL)"]'),
+      requestOf("/v1/queries", '"SELECT 30 AS n"'),
+    ],
+    '{"row":[1,[30]]}',
+  );
+  expect([...text.matchAll(/HTTP\/1\.1 (\d+)/g)].map(([, status]) => Number(status))).toEqual([
+    405, 200, 200, 200, 200,
+  ]);
+  expect([...text.matchAll(/\{"row":\[1,\[(\d+)\]\]\}/g)].map(([, n]) => n)).toEqual([
+    "100007",
+    "30",
+  ]);
+});
+
+test("a request that doesn't come to its end is given up", async () => {
+  const other = join(folder, "other.sock");
+  const impatient = serveUnix({
+    path: other,
+    front: agent.front,
+    bodyBytesMax: 1024,
+    bodyMs: 60,
+    onFault: (fault) => faults.push(fault),
+  });
+  const texts = await Promise.all(
+    ["POST /v1/queries HT", requestOf("/v1/queries", '"SELECT 1"').slice(0, -1)].map(
+      (begun) =>
+        new Promise<string>((resolve) => {
+          let text = "";
+          const socket = connect(other, () => socket.write(begun));
+          socket.on("data", (bytes) => {
+            text += bytes.toString();
+          });
+          socket.on("close", () => resolve(text));
+        }),
+    ),
+  );
+  for (const text of texts) expect(text).toMatch(/^HTTP\/1\.1 408 .*connection: close/s);
+  await impatient.stop();
+});
+
+test("an answer of megabytes goes to a slow client whole", async () => {
+  const fill = `INSERT INTO t WITH RECURSIVE c(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM c WHERE x < 3000) SELECT x, hex(zeroblob(500)) FROM c`;
+  await answersTo([requestOf("/v1/transactions", JSON.stringify([fill]))], '"version":1');
+  const socket = connect(path);
+  socket.pause();
+  socket.write(
+    requestOf("/v1/queries", '"SELECT id, v FROM t"') + requestOf("/v1/queries", '"SELECT 7"'),
+  );
+  let text = "";
+  for await (const bytes of socket) {
+    text += bytes.toString("latin1");
+    if (text.includes('{"row":[1,[7]]}')) break;
+    await Bun.sleep(1);
+  }
+  expect(text.match(/\{"row":/g)).toHaveLength(3001);
 });

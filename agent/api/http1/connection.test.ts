@@ -1,0 +1,262 @@
+import { expect, test } from "bun:test";
+import { Buffer } from "node:buffer";
+import type { Socket } from "bun";
+import fc from "fast-check";
+import { BodyRoom } from "../body-room.ts";
+import { Front, RouteRoom } from "../front.ts";
+import type { ApiRequest, ApiResponse } from "../http.ts";
+import { LateBodies } from "../late-bodies.ts";
+import { Http1Connection } from "./connection.ts";
+
+/** A socket of which only as much is taken as `takes` says. */
+class FakeSocket {
+  sent = "";
+  takes: number = Number.POSITIVE_INFINITY;
+  state = "open";
+  isPaused = false;
+  write(bytes: Uint8Array): number {
+    const taken = Math.min(bytes.length, this.takes);
+    this.takes -= taken;
+    this.sent += Buffer.from(bytes.subarray(0, taken)).toString("latin1");
+    return taken;
+  }
+  shutdown(): void {
+    this.state = "shut down";
+  }
+  terminate(): void {
+    this.state = "terminated";
+  }
+  pause(): void {
+    this.isPaused = true;
+  }
+  resume(): void {
+    this.isPaused = false;
+  }
+  /** Without the line that tells the time. */
+  get text(): string {
+    return this.sent.replaceAll(/date: [^\r]*\r\n/g, "");
+  }
+}
+
+const faults: unknown[] = [];
+const quick = (request: ApiRequest): ApiResponse => ({
+  status: 200,
+  headers: {},
+  body: Buffer.from(`${request.method} ${request.path} ${request.body}`),
+});
+
+function connect(handle: (request: ApiRequest) => ApiResponse | Promise<ApiResponse> = quick) {
+  const socket = new FakeSocket();
+  const bodies = new BodyRoom();
+  let cut = 0;
+  const connection = new Http1Connection(socket as unknown as Socket<unknown>, {
+    front: new Front({ handle, room: new RouteRoom(bodies), gate: undefined }),
+    bodyBytesMax: 100_000,
+    lateRequests: new LateBodies(60_000),
+    cutRequests: {
+      note: () => {
+        cut++;
+      },
+    },
+    onFault: (fault) => faults.push(fault),
+  });
+  const send = (text: string) => connection.received(Buffer.from(text, "latin1"));
+  return { socket, connection, send, cut: () => cut };
+}
+
+const post = (path: string, body: string) =>
+  `POST ${path} HTTP/1.1\r\ncontent-length: ${body.length}\r\n\r\n${body}`;
+const answer = (body: string) => `HTTP/1.1 200 OK\r\ncontent-length: ${body.length}\r\n\r\n${body}`;
+const turn = () => new Promise((resolve) => setImmediate(resolve));
+
+// However requests are cut into pieces, the answers are the same.
+test("a connection is a sequence of bytes", () => {
+  const body = fc.string({ unit: "binary-ascii", maxLength: 20 });
+  const request = fc.record({ path: fc.constantFrom("/a", "/b"), body, isChunked: fc.boolean() });
+  fc.assert(
+    fc.property(fc.array(request, { maxLength: 5 }), fc.array(fc.nat(400)), (requests, at) => {
+      const text = requests
+        .map(({ path, body, isChunked }) => {
+          if (!isChunked) return post(path, body);
+          const chunk = body === "" ? "" : `${body.length.toString(16)}\r\n${body}\r\n`;
+          return `POST ${path} HTTP/1.1\r\ntransfer-encoding: chunked\r\n\r\n${chunk}0\r\n\r\n`;
+        })
+        .join("");
+      const { socket, send, connection } = connect();
+      let from = 0;
+      for (const to of [...at.sort((a, b) => a - b), text.length]) {
+        send(text.slice(from, to));
+        from = Math.max(from, to);
+      }
+      connection.closed();
+      const wanted = requests.map(({ path, body }) => answer(`POST ${path} ${body}`));
+      expect(socket.text).toBe(wanted.join(""));
+    }),
+  );
+});
+
+test("an answer that is awaited holds up what was sent after it, and nothing is lost", async () => {
+  const waiting: (() => void)[] = [];
+  const { socket, send } = connect(
+    (request) =>
+      new Promise((resolve) => {
+        waiting.push(() => resolve(quick(request)));
+      }),
+  );
+  send(post("/a", "1") + post("/b", "2"));
+  send(post("/c", "3"));
+  expect([waiting.length, socket.sent]).toEqual([1, ""]);
+  for (const path of ["/a 1", "/b 2", "/c 3"]) {
+    waiting.shift()?.();
+    await turn();
+    expect(socket.text).toEndWith(answer(`POST ${path}`));
+  }
+});
+
+test("what a client sends far ahead isn't read", async () => {
+  let done = (): void => {};
+  const { socket, send } = connect(
+    (request) =>
+      new Promise((resolve) => {
+        done = () => resolve(quick(request));
+      }),
+  );
+  send(post("/a", "1") + post("/b", "x".repeat(90_000)));
+  expect(socket.isPaused).toBe(true);
+  done();
+  await turn();
+  done();
+  await turn();
+  expect(socket.isPaused).toBe(false);
+  expect(socket.text).toEndWith("x");
+});
+
+test("an answer that isn't taken holds up the next request", async () => {
+  const { socket, send, connection } = connect();
+  socket.takes = 10;
+  send(post("/a", "1") + post("/b", "2"));
+  send(post("/c", "3"));
+  expect(socket.sent).toBe("HTTP/1.1 2");
+  socket.takes = Number.POSITIVE_INFINITY;
+  connection.drained();
+  await turn();
+  expect(socket.text).toBe(answer("POST /a 1") + answer("POST /b 2") + answer("POST /c 3"));
+});
+
+test("a stream is sent in chunks, as its client takes them, and ends when it goes", async () => {
+  let asked = 0;
+  let isEnded = false;
+  async function* lines(): AsyncGenerator<Uint8Array> {
+    try {
+      for (;;) {
+        asked++;
+        yield Buffer.from("line\n");
+      }
+    } finally {
+      isEnded = true;
+    }
+  }
+  const { socket, send, connection } = connect(() => ({ status: 200, headers: {}, body: lines() }));
+  const head = "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n";
+  socket.takes = 120;
+  send("GET /a HTTP/1.1\r\n\r\n");
+  await turn();
+  await turn();
+  expect(socket.text.startsWith(`${head}5\r\nline\n\r\n`)).toBe(true);
+  const before = asked;
+  await turn();
+  expect(asked).toBe(before);
+  connection.closed();
+  await turn();
+  expect(isEnded).toBe(true);
+});
+
+test("a stream that breaks off has no end", async () => {
+  async function* lines(): AsyncGenerator<Uint8Array> {
+    yield Buffer.from("line\n");
+    throw new Error("broken");
+  }
+  const { socket, send } = connect(() => ({ status: 200, headers: {}, body: lines() }));
+  send("GET /a HTTP/1.1\r\n\r\n");
+  await turn();
+  await turn();
+  expect(socket.state).toBe("terminated");
+  expect(socket.text).toEndWith("line\n\r\n");
+  expect(faults.splice(0)).toHaveLength(1);
+});
+
+test.each([
+  ["no HTTP\r\n\r\n", 400],
+  [`POST /a HTTP/1.1\r\ntransfer-encoding: chunked\r\n\r\nx`, 400],
+  [`GET /${"x".repeat(20_000)}`, 431],
+])("what can't be read is refused, and the connection ends: %p", async (text, status) => {
+  const { socket, send } = connect();
+  send(text + post("/b", "2"));
+  await turn();
+  expect(socket.text).toStartWith(`HTTP/1.1 ${status} `);
+  expect(socket.text).toContain("connection: close");
+  expect(socket.text.match(/^HTTP\/1\.1 /gm)).toHaveLength(1);
+  expect(socket.state).toBe("shut down");
+});
+
+test("a body that is too large is told so before it comes, and the connection ends", async () => {
+  for (const head of [
+    "POST /a HTTP/1.1\r\ncontent-length: 200000\r\n\r\n",
+    "POST /a HTTP/1.1\r\ntransfer-encoding: chunked\r\n\r\n40000\r\n",
+  ]) {
+    const { socket, send } = connect();
+    send(head);
+    await turn();
+    expect(socket.text).toEndWith("POST /a too-large");
+    expect(socket.state).toBe("shut down");
+    send("x".repeat(1000));
+  }
+});
+
+test("a client that asks first is told to go on", () => {
+  const { socket, send } = connect();
+  send("POST /a HTTP/1.1\r\nexpect: 100-continue\r\ncontent-length: 2\r\n\r\n");
+  expect(socket.sent).toBe("HTTP/1.1 100 Continue\r\n\r\n");
+  send("ok");
+  expect(socket.text).toEndWith(answer("POST /a ok"));
+});
+
+test("HEAD has the head of GET alone; HTTP/1.0 and `close` end the connection", async () => {
+  const { socket, send } = connect();
+  send("HEAD /a HTTP/1.1\r\n\r\n");
+  expect(socket.text).toBe("HTTP/1.1 200 OK\r\ncontent-length: 8\r\n\r\n");
+  send("GET /a HTTP/1.0\r\n\r\nGET /b HTTP/1.0\r\n\r\n");
+  await turn();
+  expect(socket.text).toEndWith("content-length: 7\r\nconnection: close\r\n\r\nGET /a ");
+  expect(socket.state).toBe("shut down");
+});
+
+test("a fault of ours is answered with 500, and the connection goes on", async () => {
+  let isFirst = true;
+  const { socket, send } = connect((request) => {
+    if (!isFirst) return quick(request);
+    isFirst = false;
+    throw new Error("ours");
+  });
+  send(post("/a", "1") + post("/b", "2"));
+  expect(socket.text).toStartWith("HTTP/1.1 500 ");
+  expect(socket.text).toEndWith(answer("POST /b 2"));
+  expect(faults.splice(0)).toHaveLength(1);
+});
+
+test("a client that goes before its answer is told of by the signal", async () => {
+  let isGone = false;
+  const { connection, send, cut } = connect(
+    ({ signal }) =>
+      new Promise((resolve) => {
+        signal.addEventListener("abort", () => {
+          isGone = true;
+          resolve({ status: 200, headers: {}, body: Buffer.from("too late") });
+        });
+      }),
+  );
+  send(post("/a", "1"));
+  connection.closed();
+  await turn();
+  expect([isGone, cut()]).toEqual([true, 0]);
+});

@@ -1,0 +1,445 @@
+/**
+ * One connection of HTTP/1.1: requests are read and answered one after another, in the order in which they came. What a
+ * client sends ahead waits, and not much of it is read.
+ *
+ * Answers to requests that came together leave together. A stream is sent in chunks, each as soon as it is there; the
+ * next is asked for when the client has taken the last.
+ *
+ * @module
+ */
+
+import { Buffer } from "node:buffer";
+import type { Socket } from "bun";
+import { StreamCut } from "../event-stream.ts";
+import type { Entry, Front } from "../front.ts";
+import {
+  type ApiRequest,
+  type ApiResponse,
+  errorResponse,
+  internalError,
+  textResponse,
+} from "../http.ts";
+import type { AwaitedBody, LateBodies } from "../late-bodies.ts";
+import { BodyBuffer } from "./body-buffer.ts";
+import { ChunkedBody } from "./chunked-body.ts";
+import { Output } from "./output.ts";
+import { type HeadRefusal, type Http1Head, readHead } from "./request-head.ts";
+import { chunkOf, lastChunk, responseHead } from "./response-head.ts";
+
+export interface ConnectionOptions {
+  readonly front: Front;
+  readonly bodyBytesMax: number;
+  /** Requests that are on their way. */
+  readonly lateRequests: LateBodies;
+  /** Told of requests that ended before their body had come. */
+  readonly cutRequests: { note(): void };
+  /** A handler threw: our fault. */
+  readonly onFault: (error: unknown) => void;
+}
+
+type Entered = Entry & { readonly kind: "entered" };
+
+/** Of requests that come before the last one is answered. */
+const aheadBytesMax = 64 * 1024;
+
+const noBytes = Buffer.alloc(0);
+const goOn = Buffer.from("HTTP/1.1 100 Continue\r\n\r\n");
+const noRoomForBody = errorResponse(
+  503,
+  "the bodies of other requests take too much memory: try again",
+);
+const requestTooLate = errorResponse(408, "the request's body took too long");
+const refusals: Readonly<Record<HeadRefusal, ApiResponse>> = {
+  400: textResponse(400, "this is no HTTP/1.1 request"),
+  431: textResponse(431, "the request's head is too large"),
+  501: textResponse(501, "no other transfer coding than chunked"),
+  505: textResponse(505, "HTTP/1.1 or 1.0"),
+};
+
+/** A request whose head has come, and who entered with it. */
+class Http1Request implements ApiRequest {
+  readonly head: Http1Head;
+  readonly entry: Entered;
+  readonly method: string;
+  readonly path: string;
+  readonly query: string;
+  body: Uint8Array | "too-large" = noBytes;
+  #abort: AbortController | undefined;
+  #isGone = false;
+
+  constructor(head: Http1Head, entry: Entered) {
+    this.head = head;
+    this.entry = entry;
+    this.method = head.method;
+    this.path = head.path;
+    this.query = head.query;
+  }
+
+  header(name: string): string | undefined {
+    return this.head.header(name);
+  }
+
+  /** Made when it is looked at: short reads don't. */
+  get signal(): AbortSignal {
+    if (this.#abort === undefined) {
+      this.#abort = new AbortController();
+      if (this.#isGone) this.#abort.abort();
+    }
+    return this.#abort.signal;
+  }
+
+  /** Its client is. */
+  gone(): void {
+    this.#isGone = true;
+    this.#abort?.abort();
+  }
+}
+
+export class Http1Connection {
+  readonly #options: ConnectionOptions;
+  readonly #socket: Socket<unknown>;
+  readonly #output: Output;
+  /** What has come and isn't read yet: the beginning of a head, or what was sent ahead. */
+  #held: Buffer | undefined;
+  #request: Http1Request | undefined;
+  /** Of the request, where it didn't come together with the head. */
+  #body: BodyBuffer | undefined;
+  #chunked: ChunkedBody | undefined;
+  /** The request is whole, and its answer isn't. */
+  #isAnswering = false;
+  #streamed: AsyncIterator<Uint8Array> | undefined;
+  #isReading = false;
+  #isPaused = false;
+  /** No request is read any more. What still comes is thrown away. */
+  #isOver = false;
+  #isStopping = false;
+  #isClosed = false;
+  #awaited: AwaitedBody | undefined;
+
+  constructor(socket: Socket<unknown>, options: ConnectionOptions) {
+    this.#socket = socket;
+    this.#options = options;
+    this.#output = new Output(socket);
+  }
+
+  /** @param bytes are the connection's from now on */
+  received(bytes: Buffer): void {
+    if (this.#isOver) return;
+    const held = this.#held;
+    if (held === undefined) this.#read(bytes);
+    else this.#read(Buffer.concat([held, bytes]));
+  }
+
+  /** The socket takes more. */
+  drained(): void {
+    this.#output.drained();
+    if (!this.#isAnswering && !this.#output.isFull) this.#readOn();
+  }
+
+  closed(): void {
+    this.#isClosed = true;
+    this.#isOver = true;
+    this.#held = undefined;
+    this.#output.closed();
+    this.#noLongerAwaited();
+    const request = this.#request;
+    if (request === undefined) return;
+    request.gone();
+    if (this.#isAnswering) {
+      this.#streamed?.return?.().catch(this.#options.onFault);
+      return;
+    }
+    this.#dropRequest(request);
+    this.#options.cutRequests.note();
+  }
+
+  /** Takes no more requests, and ends when what was begun is answered. */
+  stop(): void {
+    this.#isStopping = true;
+    if (!this.#isAnswering) this.#end();
+  }
+
+  cut(): void {
+    this.#socket.terminate();
+  }
+
+  /** What was sent ahead, now that there is nothing to wait for. */
+  #readOn(): void {
+    if (this.#isReading || this.#isOver) return;
+    const held = this.#held;
+    if (held !== undefined) this.#read(held);
+    if (this.#isPaused && !this.#mustWait) {
+      this.#isPaused = false;
+      this.#socket.resume();
+    }
+  }
+
+  /** Nothing is read now: an answer is awaited, or not taken. */
+  get #mustWait(): boolean {
+    return this.#isAnswering || this.#output.isFull;
+  }
+
+  /** Reads and answers as much as can be. */
+  #read(bytes: Buffer): void {
+    let at = 0;
+    this.#held = undefined;
+    this.#isReading = true;
+    this.#output.cork();
+    try {
+      while (at < bytes.length && !this.#isOver && !this.#mustWait) {
+        const end =
+          this.#request === undefined ? this.#readHead(bytes, at) : this.#readBody(bytes, at);
+        if (end === undefined) break;
+        at = end;
+      }
+    } finally {
+      this.#output.uncork();
+    }
+    this.#isReading = false;
+    if (this.#isOver) return;
+    if (at < bytes.length) {
+      this.#held = at === 0 ? bytes : bytes.subarray(at);
+      if (this.#mustWait && this.#held.length > aheadBytesMax) this.#readNoFurther();
+    }
+    if (this.#mustWait || (this.#held ?? this.#request) === undefined) return;
+    this.#awaited ??= this.#options.lateRequests.await(() => this.#late());
+  }
+
+  /** That a client is gone isn't noticed while it isn't read from: behind a stream, which may have no end, it is cut off. */
+  #readNoFurther(): void {
+    if (this.#streamed !== undefined) this.cut();
+    else if (!this.#isPaused) {
+      this.#isPaused = true;
+      this.#socket.pause();
+    }
+  }
+
+  /** @returns where to go on; undefined when there is nothing to go on with */
+  #readHead(bytes: Buffer, from: number): number | undefined {
+    const head = readHead(bytes, from);
+    if (head === "more") return undefined;
+    if (typeof head === "number") return this.#refuse(refusals[head]);
+    const { front, bodyBytesMax } = this.#options;
+    const { contentLength: length, end } = head;
+    const isWhole = !head.isChunked && bytes.length - end >= length;
+    const entry = front.enter(head);
+    if (entry.kind === "refused") {
+      if (!isWhole) return this.#refuse(entry.response, head);
+      this.#send(entry.response, head);
+      return end + length;
+    }
+    const request = new Http1Request(head, entry);
+    this.#request = request;
+    if (length > bodyBytesMax) return this.#tooLarge(request);
+    if (!entry.body.hold(length)) return this.#refuse(noRoomForBody, head);
+    if (isWhole) {
+      if (length > 0) request.body = bytes.subarray(end, end + length);
+      this.#answer(request);
+      return end + length;
+    }
+    const body = new BodyBuffer();
+    this.#body = body;
+    if (head.isChunked) this.#chunked = new ChunkedBody((part) => body.add(part), bodyBytesMax);
+    if (head.expectsContinue && bytes.length === end) this.#output.write(goOn);
+    return end;
+  }
+
+  #readBody(bytes: Buffer, from: number): number | undefined {
+    const request = this.#request as Http1Request;
+    const body = this.#body as BodyBuffer;
+    let at: number;
+    if (this.#chunked === undefined) {
+      const { contentLength } = request.head;
+      at = Math.min(bytes.length, from + contentLength - body.length);
+      body.add(bytes.subarray(from, at));
+      if (body.length < contentLength) return at;
+    } else {
+      const end = this.#chunked.feed(bytes, from);
+      if (end === "malformed") return this.#refuse(refusals[400], request.head);
+      if (end === "too-large") return this.#tooLarge(request);
+      if (!request.entry.body.hold(body.length)) return this.#refuse(noRoomForBody, request.head);
+      if (end === "more") return bytes.length;
+      at = end;
+    }
+    request.body = body.whole;
+    this.#answer(request);
+    return at;
+  }
+
+  /** Where its body ends isn't looked for. */
+  #tooLarge(request: Http1Request): undefined {
+    request.body = "too-large";
+    request.head.keepsAlive = false;
+    this.#answer(request);
+  }
+
+  #answer(request: Http1Request): void {
+    this.#noLongerAwaited();
+    this.#body = undefined;
+    this.#chunked = undefined;
+    const { front } = this.#options;
+    let answer: ApiResponse | Promise<ApiResponse>;
+    try {
+      answer = front.handle(request, request.entry);
+    } catch (error) {
+      answer = this.#faulty(error);
+    }
+    if (!(answer instanceof Promise)) {
+      this.#answered(request, answer);
+      return;
+    }
+    this.#isAnswering = true;
+    answer.then(
+      (one) => this.#answered(request, one),
+      (error) => this.#answered(request, this.#faulty(error)),
+    );
+  }
+
+  #faulty(error: unknown): ApiResponse {
+    this.#options.onFault(error);
+    return internalError();
+  }
+
+  #answered(request: Http1Request, answer: ApiResponse): void {
+    this.#options.front.leave(request.entry);
+    const { body } = answer;
+    if (!(body instanceof Uint8Array)) {
+      this.#isAnswering = true;
+      void this.#stream(request, answer, body);
+      return;
+    }
+    this.#isAnswering = false;
+    this.#request = undefined;
+    if (this.#isClosed) return;
+    this.#send(answer, request.head);
+    this.#readOn();
+  }
+
+  /** A whole answer. */
+  #send(answer: ApiResponse, head: Http1Head): void {
+    const body = answer.body as Uint8Array;
+    const keepsAlive = head.keepsAlive && !this.#isStopping;
+    this.#output.write(responseHead(answer, body.length, keepsAlive));
+    if (head.method !== "HEAD" && body.length > 0) this.#output.write(body);
+    if (!keepsAlive) this.#end();
+  }
+
+  async #stream(
+    request: Http1Request,
+    answer: ApiResponse,
+    body: AsyncIterable<Uint8Array>,
+  ): Promise<void> {
+    const { head } = request;
+    const isChunked = !head.isHttp10;
+    if (!isChunked) head.keepsAlive = false;
+    const streamed = body[Symbol.asyncIterator]();
+    this.#streamed = streamed;
+    if (this.#isPaused) {
+      this.#isPaused = false;
+      this.#socket.resume();
+    }
+    const first = responseHead(answer, isChunked ? "chunked" : "close", head.keepsAlive);
+    try {
+      if (head.method === "HEAD") {
+        this.#output.write(first);
+        request.gone();
+        await streamed.return?.();
+      } else {
+        await this.#pieces(first, streamed, isChunked);
+        if (this.#isClosed) await streamed.return?.();
+      }
+    } catch (error) {
+      // It is to be seen that it is unfinished.
+      if (!(error instanceof StreamCut)) this.#options.onFault(error);
+      await this.#output.whenDrained();
+      this.cut();
+      return;
+    }
+    this.#streamed = undefined;
+    this.#isAnswering = false;
+    this.#request = undefined;
+    if (this.#isClosed) return;
+    if (head.keepsAlive && !this.#isStopping) this.#readOn();
+    else this.#end();
+  }
+
+  async #pieces(
+    head: Buffer,
+    streamed: AsyncIterator<Uint8Array>,
+    isChunked: boolean,
+  ): Promise<void> {
+    const output = this.#output;
+    let next = streamed.next();
+    let first: Buffer | undefined = head;
+    // The first piece leaves with the head if it is there already.
+    if ((await Promise.race([next, nextTurn()])) === undefined) {
+      output.write(head);
+      first = undefined;
+    }
+    for (;;) {
+      const { done, value } = await next;
+      if (this.#isClosed) return;
+      let piece: Uint8Array;
+      if (done === true) piece = isChunked ? lastChunk : noBytes;
+      else piece = isChunked ? chunkOf(value) : value;
+      output.write(first === undefined ? piece : Buffer.concat([first, piece]));
+      first = undefined;
+      if (done === true) return;
+      await output.whenDrained();
+      if (this.#isClosed) return;
+      next = streamed.next();
+    }
+  }
+
+  /** Answers what isn't read to its end. */
+  #refuse(response: ApiResponse, head?: Http1Head): undefined {
+    if (this.#request !== undefined) this.#dropRequest(this.#request);
+    this.#noLongerAwaited();
+    const body = response.body as Uint8Array;
+    this.#output.write(responseHead(response, body.length, false));
+    if (head?.method !== "HEAD") this.#output.write(body);
+    this.#end();
+  }
+
+  #dropRequest(request: Http1Request): void {
+    this.#request = undefined;
+    this.#body = undefined;
+    this.#chunked = undefined;
+    this.#options.front.leave(request.entry);
+  }
+
+  #late(): void {
+    this.#awaited = undefined;
+    this.#refuse(requestTooLate, this.#request?.head);
+  }
+
+  #noLongerAwaited(): void {
+    if (this.#awaited === undefined) return;
+    this.#options.lateRequests.came(this.#awaited);
+    this.#awaited = undefined;
+  }
+
+  /**
+   * Nothing follows what was written. What a client is still sending is taken from it for a while: cut off at once,
+   * it might not get to read its answer.
+   */
+  #end(): void {
+    if (this.#isOver) return;
+    this.#isOver = true;
+    this.#held = undefined;
+    void this.#shutDown();
+  }
+
+  async #shutDown(): Promise<void> {
+    // After what is being written together.
+    await Promise.resolve();
+    await this.#output.whenDrained();
+    if (this.#isClosed) return;
+    this.#socket.shutdown(true);
+    this.#awaited = this.#options.lateRequests.await(() => this.cut());
+  }
+}
+
+function nextTurn(): Promise<undefined> {
+  return new Promise((resolve) => setImmediate(() => resolve(undefined)));
+}

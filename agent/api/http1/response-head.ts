@@ -1,0 +1,52 @@
+/**
+ * The head of an answer, and the frame of a chunk (RFC 9112 §4, §6, §7.1).
+ *
+ * @module
+ */
+
+import { Buffer } from "node:buffer";
+import { STATUS_CODES } from "node:http";
+import type { ApiResponse } from "../http.ts";
+
+/** How an answer's body ends. */
+export type BodyFrame = number | "chunked" | "close";
+
+/**
+ * @param frame the body's length, or in chunks, or with the connection
+ * @param keepsAlive another request may follow
+ */
+export function responseHead(response: ApiResponse, frame: BodyFrame, keepsAlive: boolean): Buffer {
+  let text = commonHead(response);
+  if (typeof frame === "number") text += `content-length: ${frame}\r\n`;
+  else if (frame === "chunked") text += "transfer-encoding: chunked\r\n";
+  if (!keepsAlive && response.headers.connection === undefined) text += "connection: close\r\n";
+  return Buffer.from(`${text}\r\n`, "latin1");
+}
+
+/** Short reads have the same headers one after another. */
+function commonHead({ status, headers }: ApiResponse): string {
+  const second = Math.floor(Date.now() / 1000);
+  if (headers === lastHeaders && status === lastStatus && second === lastSecond) return lastText;
+  const lines = [`HTTP/1.1 ${status} ${STATUS_CODES[status] ?? ""}`];
+  for (const [name, value] of Object.entries(headers)) lines.push(`${name}: ${value}`);
+  lines.push(`date: ${new Date(second * 1000).toUTCString()}`);
+  lastHeaders = headers;
+  lastStatus = status;
+  lastSecond = second;
+  lastText = `${lines.join("\r\n")}\r\n`;
+  return lastText;
+}
+
+let lastHeaders: ApiResponse["headers"] | undefined;
+let lastStatus = 0;
+let lastSecond = 0;
+let lastText = "";
+
+const lineEnd = Buffer.from("\r\n");
+/** Ends a body. */
+export const lastChunk: Buffer = Buffer.from("0\r\n\r\n");
+
+/** @param bytes not empty: an empty chunk is the last one */
+export function chunkOf(bytes: Uint8Array): Buffer {
+  return Buffer.concat([Buffer.from(`${bytes.length.toString(16)}\r\n`), bytes, lineEnd]);
+}
