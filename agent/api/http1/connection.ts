@@ -385,7 +385,7 @@ export class Http1Connection {
       output.write(first === undefined ? piece : Buffer.concat([first, piece]));
       first = undefined;
       if (done === true) return;
-      await output.whenDrained();
+      if (output.isFull) await output.whenDrained();
       if (this.#isClosed) return;
       next = streamed.next();
     }

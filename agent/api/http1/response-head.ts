@@ -42,11 +42,19 @@ let lastStatus = 0;
 let lastSecond = 0;
 let lastText = "";
 
-const lineEnd = Buffer.from("\r\n");
 /** Ends a body. */
 export const lastChunk: Buffer = Buffer.from("0\r\n\r\n");
 
 /** @param bytes not empty: an empty chunk is the last one */
 export function chunkOf(bytes: Uint8Array): Buffer {
-  return Buffer.concat([Buffer.from(`${bytes.length.toString(16)}\r\n`), bytes, lineEnd]);
+  const size = bytes.length.toString(16);
+  const bodyAt = size.length + 2;
+  const chunk = Buffer.allocUnsafe(bodyAt + bytes.length + 2);
+  chunk.write(size, 0, "latin1");
+  chunk[bodyAt - 2] = 0x0d;
+  chunk[bodyAt - 1] = 0x0a;
+  chunk.set(bytes, bodyAt);
+  chunk[chunk.length - 2] = 0x0d;
+  chunk[chunk.length - 1] = 0x0a;
+  return chunk;
 }
