@@ -30,8 +30,11 @@ function open(logCharsMax: number) {
   const entries = new Map<number, Entry>();
   const registry = { byOrd: (ord: number) => entries.get(ord) } as unknown as LiveRegistry;
   const journal = new LiveJournal(store as unknown as LiveStore, registry, logCharsMax);
+  /** What histories were told to drop. */
+  const forgotten: string[] = [];
   const create = (ord: number): { entry: Entry; history: { lastId: number } } => {
-    const history = { lastId: 0, dropThrough: () => {} };
+    const dropThrough = (id: number): unknown => forgotten.push(`${ord} through ${id}`);
+    const history = { lastId: 0, dropThrough };
     const entry = createEntry({ rowCount: 1, history } as unknown as Subscription, ord);
     entries.set(ord, entry);
     journal.created(entry);
@@ -46,7 +49,7 @@ function open(logCharsMax: number) {
     journal.keepUp();
     return written.splice(0);
   };
-  return { journal, disk, create, tell, keepUp, written };
+  return { journal, disk, create, tell, keepUp, written, forgotten };
 }
 
 test("what couldn't be saved is tried again with the next that is, and is never taken for saved", () => {
@@ -89,7 +92,7 @@ test("one that isn't saved yet is, before its first change is written down", () 
 });
 
 test("before a record is dropped its changes stand in saved rows, also where that failed once", () => {
-  const { journal, disk, create, tell, keepUp } = open(250);
+  const { journal, disk, create, tell, keepUp, forgotten } = open(250);
   const [one, two] = [create(1), create(2)];
   keepUp();
   tell(one, 3);
@@ -103,6 +106,8 @@ test("before a record is dropped its changes stand in saved rows, also where tha
   expect(keepUp()).toEqual(["save 1 as of 3", "trim 1"]);
   expect([one.entry.savedChangeId, two.entry.savedChangeId]).toEqual([3, 0]);
   expect([journal.logChars, journal.isBehind]).toEqual([200, false]);
+  // Readers who come back are told as much as after a restart.
+  expect(forgotten).toEqual(["1 through 3"]);
 });
 
 test("a large one that was told something while its image was made isn't saved as it was before", async () => {

@@ -196,6 +196,36 @@ test("a table that has another key now is read by that, and rows keep their ids 
   ]);
 });
 
+test("who asks for what ends under another schema gets it as it is now; who comes back to it is told", async () => {
+  for (const sql of ["SELECT * FROM t", "SELECT *, count(*) FROM t"]) {
+    const { database, live, subscribe } = openLive();
+    const first = await subscribe(sql);
+    const idle = await subscribe(`${sql} WHERE n = 0`);
+    live.unsubscribe(idle.subscriber, 0);
+    database.exec("ALTER TABLE t ADD COLUMN more TEXT");
+    live.schemaChanged();
+    for (const where of ["", " WHERE n = 0"]) {
+      const fresh = await subscribe(sql + where, rows);
+      expect(fresh.lines[0]).toContain('"n","more"');
+    }
+    expect(first.lines.at(-1)).toBe("end");
+    const options = { from: undefined, skipRows: false };
+    expect(await live.attach(first.id, options, () => {})).toMatchObject({ status: 404 });
+    expect(live.count).toBe(2);
+  }
+});
+
+test("which tables one reads under another schema is known before anybody comes to it", async () => {
+  const { database, live, subscribe } = openLive();
+  database.exec("CREATE VIEW v AS SELECT id FROM t");
+  const { id } = await subscribe("SELECT id FROM v");
+  expect(live.tablesOf(id)).toEqual(new Set(["t"]));
+  database.exec("DROP VIEW v; CREATE VIEW v AS SELECT id FROM u");
+  live.schemaChanged();
+  await live.whenKnown(id);
+  expect(live.tablesOf(id)).toEqual(new Set(["u"]));
+});
+
 test("a value is found in a column of no type, as it was written", async () => {
   const { database, subscribe, commit, told } = openLive();
   database.exec("DROP TABLE t; CREATE TABLE t (id INTEGER NOT NULL PRIMARY KEY, name, n)");

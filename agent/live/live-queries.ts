@@ -217,7 +217,9 @@ export class LiveQueries {
     const restored = this.#restorer?.whenSqlOver(expanded);
     if (restored !== undefined) return restored.then(() => this.subscribe(text, options, listener));
     const known = this.#registry.bySql(expanded);
-    if (known !== undefined) return this.#attach(known, options, listener);
+    if (known !== undefined) {
+      return this.#attach(known, options, listener, () => this.subscribe(text, options, listener));
+    }
     if (options.from !== undefined) {
       const why = "a `from` query param was supplied, but no existing subscription found";
       return refused(400, why);
@@ -232,11 +234,24 @@ export class LiveQueries {
   ): SubscribeOutcome | Promise<SubscribeOutcome> {
     if (this.#teller.isOpen)
       return this.#teller.closed().then(() => this.attach(id, options, listener));
-    const restored = this.whenRestored(id);
+    const restored = this.#restorer?.whenOver(id);
     if (restored !== undefined) return restored.then(() => this.attach(id, options, listener));
     const entry = this.#registry.byId(id);
     if (entry === undefined) return refused(404, `could not find subscription with id ${id}`);
-    return this.#attach(entry, options, listener);
+    return this.#attach(entry, options, listener, () => this.attach(id, options, listener));
+  }
+
+  /**
+   * Resolves when it is known which tables the subscription reads, or that there is none of that id; undefined: it is.
+   * It isn't of one that isn't taken up yet from the last run, and of one from before a change of schema.
+   */
+  whenKnown(id: string): Promise<void> | undefined {
+    const restored = this.#restorer?.whenOver(id);
+    if (restored !== undefined) return restored;
+    const entry = this.#registry.byId(id);
+    if (entry === undefined || !entry.isStale) return undefined;
+    const fresh = this.#teller.isOpen ? this.#teller.closed() : this.#teller.freshen(entry);
+    return entry.isStale ? fresh?.then(() => this.whenKnown(id)) : undefined;
   }
 
   /** Tables that the subscription reads; undefined when there is none of that id. */
@@ -373,10 +388,12 @@ export class LiveQueries {
     this.#teller.askTurn();
   }
 
+  /** @param again asks anew: it has ended meanwhile, or its first rows are there */
   #attach(
     entry: Entry,
     options: SubscribeOptions,
     listener: StreamListener,
+    again: () => SubscribeOutcome | Promise<SubscribeOutcome>,
   ): SubscribeOutcome | Promise<SubscribeOutcome> {
     const { starting } = entry;
     if (starting !== undefined) {
@@ -384,13 +401,13 @@ export class LiveQueries {
       return starting.then(() => {
         const { isDropped, endedBecause } = entry;
         if (isDropped && endedBecause !== undefined) return refused(400, endedBecause);
-        return this.attach(entry.subscription.id, options, listener);
+        return again();
       });
     }
     this.#teller.note();
     const fresh = this.#teller.freshen(entry);
-    if (fresh === undefined) return this.#attachNow(entry, options, listener, 0);
-    return this.#attachLater(entry, options, listener, fresh);
+    if (fresh !== undefined) return this.#attachLater(entry, options, listener, fresh, again);
+    return entry.isDropped ? again() : this.#attachNow(entry, options, listener, 0);
   }
 
   /**
@@ -402,6 +419,7 @@ export class LiveQueries {
     options: SubscribeOptions,
     listener: StreamListener,
     fresh: Promise<void>,
+    again: () => SubscribeOutcome | Promise<SubscribeOutcome>,
   ): Promise<SubscribeOutcome> {
     const askedMs = performance.now();
     const late = Promise.withResolvers<"late">();
@@ -416,7 +434,7 @@ export class LiveQueries {
     while ((entry.rerun?.untold.length ?? 0) > 0 || this.#teller.isOpen) {
       await (this.#teller.isOpen ? this.#teller.closed() : entry.rerun?.settled);
     }
-    return this.#attachNow(entry, options, listener, 0);
+    return entry.isDropped ? again() : this.#attachNow(entry, options, listener, 0);
   }
 
   /** @param tookMs what running it took */
@@ -427,9 +445,6 @@ export class LiveQueries {
     tookMs: number,
   ): SubscribeOutcome {
     const { subscription } = entry;
-    if (entry.isDropped) {
-      return refused(404, `could not find subscription with id ${subscription.id}`);
-    }
     const { history } = subscription;
     const head = this.#head(entry);
     if (options.from !== undefined && options.from > 0) {
@@ -516,11 +531,6 @@ export class LiveQueries {
     const later = this.#restorer?.restore(nowMs, onLost) ?? 0;
     this.#teller.askTurn();
     return { restored: this.count, later };
-  }
-
-  /** Resolves when one that is known from the last run is there, or never will be; undefined for any other. */
-  whenRestored(id: string): Promise<void> | undefined {
-    return this.#restorer?.whenOver(id);
   }
 
   /**

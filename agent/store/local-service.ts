@@ -211,7 +211,7 @@ export class LocalService<C extends WriteCommit = WriteCommit> implements StoreS
     access: Access = fullAccess,
   ): Promise<SubscribeOutcome> {
     // Before that it isn't known which tables it reads.
-    await this.live.whenRestored(id);
+    await this.live.whenKnown(id);
     // Another's subscription is as unknown as none: ids are no secrets, and tell nothing.
     const foreign = foreignTable(access, this.live.tablesOf(id) ?? []);
     return foreign === undefined
