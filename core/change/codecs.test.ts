@@ -251,6 +251,11 @@ test("a hello comes back, and keys of later versions are skipped", async () => {
   expect(decodeHello(new Uint8Array(encode(newer)))).toEqual({ kind: "hello", hello });
 });
 
+test("a hello's large integers, which nothing asks for, aren't added up", async () => {
+  const { decode } = await import("cbor-x");
+  for (const tag of [0xc2, 0xc3]) expect(decode(Uint8Array.of(tag, 0x41, 1))).toEqual({});
+});
+
 test("admission is bound to the session, the prover and the secret", () => {
   const sha256 = (input: Uint8Array) => nobleSha256(input);
   const secret = new Uint8Array(32).fill(1);
