@@ -13,6 +13,7 @@ import type { SqlGuard } from "../sql/guard.ts";
 import { errorText, SqlRefused } from "../sql/prepared.ts";
 import type { HistoryLimits } from "./change-history.ts";
 import type { ChangedCells } from "./changed-cells.ts";
+import { GroupedPlan } from "./grouped-plan.ts";
 import { changingFunctionOf } from "./plan/changing-functions.ts";
 import { constantFilters } from "./plan/constant-filter.ts";
 import {
@@ -22,7 +23,6 @@ import {
   isStrictTable,
   plainColumnsOf,
 } from "./plan/dependencies.ts";
-import { GroupedPlan } from "./plan/grouped-plan.ts";
 import { type GroupedQuery, groupedQuery } from "./plan/grouped-query.ts";
 import {
   type CompiledKeyedQuery,

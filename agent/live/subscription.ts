@@ -28,9 +28,9 @@ import {
   pairUp,
   updated,
 } from "./changes.ts";
+import type { GroupedPlan } from "./grouped-plan.ts";
 import type { ConstantFilter } from "./plan/constant-filter.ts";
 import type { Dependencies } from "./plan/dependencies.ts";
-import type { GroupedPlan } from "./plan/grouped-plan.ts";
 import type { KeyedGroup, KeyedSource } from "./plan/keyed-group.ts";
 import { keySeparator, keyText, parseKeyText } from "./rows/key-text.ts";
 import { PackedRows } from "./rows/packed-rows.ts";

@@ -5,11 +5,11 @@
  * @module
  */
 
-import type { SqlValue } from "../../../core/row/value.ts";
-import type { Statement } from "../../../wasm/statement.ts";
-import type { ChangedCells } from "../changed-cells.ts";
-import type { ChangedRow } from "../table-changes.ts";
-import type { GroupedQuery } from "./grouped-query.ts";
+import type { SqlValue } from "../../core/row/value.ts";
+import type { Statement } from "../../wasm/statement.ts";
+import type { ChangedCells } from "./changed-cells.ts";
+import type { GroupedQuery } from "./plan/grouped-query.ts";
+import type { ChangedRow } from "./table-changes.ts";
 
 export class GroupedPlan {
   readonly table: string;
