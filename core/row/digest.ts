@@ -62,8 +62,12 @@ export interface ClockState {
   readonly clock: RowClock;
   /** Ascending by column name. */
   readonly cells: readonly CellClock[];
-  /** Appends the clocks as a row digest has them, where they needn't become objects for that. */
-  writeDigestInput?(writer: ByteWriter): void;
+  /**
+   * Appends the clocks as a row digest has them, where they needn't become objects for that.
+   *
+   * @param last Whose clocks still stand where these are written, in the room behind the writer's end.
+   */
+  writeDigestInput?(writer: ByteWriter, last: ClockState | undefined): void;
   /** The largest stamp, where it is known without the objects. */
   largestStamp?(): Stamp;
 }
@@ -81,6 +85,8 @@ export class Digester {
   readonly #sha256: Sha256;
   // One a domain, which begins with the key and the domain, always.
   readonly #rows = new ByteWriter(1024);
+  /** What {@link #rows} had last, if it wrote that itself. */
+  #lastInput: ClockState | undefined;
   readonly #ids = new ByteWriter(1024);
   readonly #values = new ByteWriter(1024);
   /** As {@link #values}, for short ones. */
@@ -203,8 +209,12 @@ export class Digester {
     writer.u32(id.second);
     writer.u32(id.third);
     writer.u32(id.fourth);
-    if (state.writeDigestInput !== undefined) state.writeDigestInput(writer);
-    else {
+    const last = this.#lastInput;
+    this.#lastInput = undefined;
+    if (state.writeDigestInput !== undefined) {
+      state.writeDigestInput(writer, last);
+      this.#lastInput = state;
+    } else {
       this.#stamp(writer, state.clock);
       writer.varint(state.clock.cl);
       writer.varint(state.cells.length);

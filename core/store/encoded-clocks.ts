@@ -22,6 +22,8 @@ const varintBytesMax = 8;
 export class EncodedClocks implements ClockState {
   readonly #bytes: Uint8Array;
   readonly #ordinals: StoredOrdinals;
+  /** Of the ordinals, when these were made. */
+  readonly #life: number;
   #stamp: Stamp | undefined;
   #decoded: ClockState | undefined;
 
@@ -29,6 +31,7 @@ export class EncodedClocks implements ClockState {
   constructor(bytes: Uint8Array, ordinals: StoredOrdinals, stamp: Stamp | undefined) {
     this.#bytes = bytes;
     this.#ordinals = ordinals;
+    this.#life = ordinals.life;
     this.#stamp = stamp;
   }
 
@@ -51,7 +54,8 @@ export class EncodedClocks implements ClockState {
   }
 
   /** From blob to digest without a stop: both name the same things in the same order. */
-  writeDigestInput(writer: ByteWriter): void {
+  writeDigestInput(writer: ByteWriter, last: ClockState | undefined): void {
+    if (last instanceof EncodedClocks && this.#overwrite(writer, last)) return;
     const bytes = this.#bytes;
     const ordinals = this.#ordinals;
     let out = writer.reserve(stampBytes + 2 * varintBytesMax);
@@ -108,6 +112,56 @@ export class EncodedClocks implements ClockState {
       for (let i = 0; i < valueHashBytes; i++) out[to++] = bytes[at++] as number;
     }
     writer.advance(to);
+  }
+
+  /**
+   * Where the row before had the same columns and sites, as rows that come together nearly always have, only times
+   * and hashes are another: a third of the bytes.
+   *
+   * @returns false: it hasn't; what is behind the writer's end is of no use any more.
+   */
+  #overwrite(writer: ByteWriter, last: EncodedClocks): boolean {
+    const bytes = this.#bytes;
+    const other = last.#bytes;
+    const ordinals = this.#ordinals;
+    // What was written of the last one was written since it was made, and ordinals haven't been given anew since.
+    if (last.#ordinals !== ordinals || last.#life !== ordinals.life) return false;
+    if (bytes.length !== other.length) return false;
+    // Site, causal length and count of cells; longer varints go the other way.
+    for (let at = 9; at < 12; at++) {
+      if (bytes[at] !== other[at] || (bytes[at] as number) >= 0x80) return false;
+    }
+    const cells = bytes[11] as number;
+    const out = writer.reserve(0);
+    const rowStamp = writer.length;
+    for (let i = 0; i < hlcBytes; i++) out[rowStamp + i] = bytes[1 + i] as number;
+    let before = rowStamp;
+    let at = 12;
+    let to = rowStamp + stampBytes + 2;
+    for (let cell = 0; cell < cells; cell++) {
+      const ordinal = bytes[at] as number;
+      const flags = bytes[at + 1] as number;
+      if (ordinal !== other[at] || flags !== other[at + 1] || ordinal >= 0x80) return false;
+      at += 2;
+      to += ordinals.columnText(ordinal).length;
+      const where = flags & 3;
+      if (where === 2) {
+        before = to;
+        for (let i = 0; i < hlcBytes; i++) out[to + i] = bytes[at + i] as number;
+        at += hlcBytes;
+        if (bytes[at] !== other[at] || (bytes[at] as number) >= 0x80) return false;
+        at++;
+      } else {
+        if (where === 0) before = rowStamp;
+        for (let i = 0; i < hlcBytes; i++) out[to + i] = out[before + i] as number;
+      }
+      to += stampBytes;
+      for (let i = 0; i < valueHashBytes; i++) out[to + i] = bytes[at + i] as number;
+      at += valueHashBytes;
+      to += valueHashBytes;
+    }
+    writer.advance(to);
+    return true;
   }
 
   #decode(): ClockState {
