@@ -297,6 +297,7 @@ export class StoreThread {
       isOwnSite: (site) => ownSites.has(site),
       onPush: () => this.#turns.postReplies(),
       onMembers: (rows, parted) => this.#members.write(rows, parted),
+      isTelling: () => this.service.live.isBehind,
       pace: this.#pace,
     });
   }

@@ -42,6 +42,7 @@ class World {
   readonly told: number[] = [];
   readonly replica: Replica;
   nowMs = startMs;
+  isTelling = false;
   #ticket = 0;
 
   /** @param preparedBytesMin Infinite: no changeset is worked on before its transaction. */
@@ -51,6 +52,7 @@ class World {
       clock: new HlcClock("33".repeat(16) as Site, hlcZero),
       digester,
       schema: [],
+      isTelling: () => this.isTelling,
       options: { sliceRows, preparedBytesMin },
     });
     this.replica.onMerged((merged) => this.told.push(merged.length));
@@ -181,6 +183,23 @@ test("a large changeset is prepared while the store is free, and what was prepar
   expect(world.applied(large)).toMatchObject({ rows: 5000, changed: 5000 });
   expect(world.applied(urgent)).toMatchObject({ rows: 1, changed: 1 });
   expect(world.replica.status().rows).toBe(5000);
+});
+
+test("a prepared transaction lets others tell their news before it begins, and not for ever", () => {
+  const world = new World(100, 0);
+  world.isTelling = true;
+  world.apply(2, [changeset(2, 0, 500)]);
+  for (let slices = 0; slices < 50; slices++) world.tick();
+  expect(world.replica.isOpen).toBe(false);
+  world.nowMs += 50;
+  world.tick();
+  expect(world.replica.isOpen).toBe(true);
+  expect(world.replica.claim()).toBe(true);
+  for (let slices = 0; slices < 50; slices++) world.tick();
+  expect(world.held).toBe(0);
+  world.isTelling = false;
+  world.drain();
+  expect(world.told).toEqual([500]);
 });
 
 // Whatever comes, and however often.

@@ -53,6 +53,8 @@ export interface ApplyHost {
   /** Throws what the store throws. */
   begin(): MergeTransaction;
   prepare(): MergePreparation;
+  /** False: somebody had better be served before a large transaction begins. Not for ever. */
+  mayBegin(): boolean;
   /** What failed, as peers and status are told. */
   failed(error: unknown): string;
   /** A transaction was committed. */
@@ -271,6 +273,8 @@ export class ApplyWork {
         continue;
       }
       const { body, prepared } = job;
+      const isBeginning = prepared !== undefined && body.left === 0 && !this.isOpen;
+      if (isBeginning && !this.#host.mayBegin()) return false;
       const rows = prepared === undefined ? this.#add(job, body) : this.#step(job, body, prepared);
       if (job.body === undefined) continue;
       const isOver = pace.isOver(rows);

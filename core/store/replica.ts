@@ -99,12 +99,17 @@ export interface ReplicaParts {
   readonly onMembers?: (rows: readonly MemberRow[], parted: readonly PeerId[]) => void;
   /** What stands among the replies may leave before this turn goes on: a local commit before the index takes note of it. */
   readonly onPush?: () => void;
+  /** News are being told, and no transaction may be open for that: a large one begins a little later. */
+  readonly isTelling?: () => boolean;
   /** Sites that this file wrote as, the clock's own among them; that one alone unless told. */
   readonly isOwnSite?: (site: Site) => boolean;
   /** How long a slice of a merge is, or of making a cut; by rows unless told. */
   readonly pace?: Pace;
   readonly options?: Partial<ReplicaOptions>;
 }
+
+/** A large transaction doesn't wait longer for others' news to be told. */
+const tellingMsMax = 50;
 
 /** Whose rows were merged. */
 export type MergeOrigin = PeerId | "local";
@@ -122,6 +127,7 @@ export class Replica {
   readonly #digester: Digester;
   readonly #onMembers: ReplicaParts["onMembers"];
   readonly #onPush: ReplicaParts["onPush"];
+  readonly #isTelling: ReplicaParts["isTelling"];
   readonly #isOwnSite: (site: Site) => boolean;
   readonly #options: ReplicaOptions;
   readonly #listeners: MergedListener[] = [];
@@ -142,6 +148,8 @@ export class Replica {
   readonly #pace: Pace;
   readonly #work: ApplyWork;
   #isWorkTurn = false;
+  /** Since when a large transaction waits for that. */
+  #tellingSinceMs: number | undefined;
   /** What came while the store was busy, in order: who must write, and who asks. */
   readonly #deferredWrites: StoreRequest[] = [];
   readonly #deferred: StoreRequest[] = [];
@@ -165,6 +173,7 @@ export class Replica {
     this.#schema = parts.schema;
     this.#onMembers = parts.onMembers;
     this.#onPush = parts.onPush;
+    this.#isTelling = parts.isTelling;
     this.#isOwnSite = parts.isOwnSite ?? ((site) => site === parts.clock.site);
     this.#options = { ...replicaDefaults, ...parts.options };
     this.#drift = new Drift(this.#options);
@@ -493,6 +502,7 @@ export class Replica {
       aheadText: (stampMs) => this.#drift.aheadText(stampMs, this.#nowMs),
       begin: () => this.#store.beginMerge(),
       prepare: () => this.#store.prepareMerge(),
+      mayBegin: () => this.#mayBegin(),
       failed: (error) => this.#failed(error),
       committed: ({ request, merged, latest, stamps }) => {
         this.#storeError = undefined;
@@ -507,6 +517,15 @@ export class Replica {
       },
       take: (merged, from, to, lane) => this.#takeRows(merged, from, to, lane, this.#nowMs),
     };
+  }
+
+  #mayBegin(): boolean {
+    if (this.#isTelling?.() === true) {
+      this.#tellingSinceMs ??= this.#nowMs;
+      if (Math.abs(this.#nowMs - this.#tellingSinceMs) < tellingMsMax) return false;
+    }
+    this.#tellingSinceMs = undefined;
+    return true;
   }
 
   /** One slice of what waits to be applied, and then what waited for the store. */
