@@ -5,7 +5,7 @@
  * They may come in the turn in which they are asked for, from the connection that writes, or in pieces
  * from a source of another thread's, while commits go on. In the second case the subscription is
  * *starting*: what commits change meanwhile is noted, and looked at when the last row is there
- * (`live-queries.ts`).
+ * (`live-readers.ts`).
  *
  * @module
  */
