@@ -25,6 +25,8 @@ const chunkBytesMax = 256 * 1024;
 /** The bound for one reader's events while all of them together have left too much unread. */
 const fullBytesMax = 64 * 1024;
 
+const over: IteratorReturnResult<undefined> = { done: true, value: undefined };
+
 interface Queued {
   readonly bytes: Uint8Array;
   /** Rows of the snapshot count to no bound but the room's. */
@@ -40,6 +42,8 @@ export class EventStream implements AsyncIterable<Uint8Array>, Unread {
   #eventBytes = 0;
   /** Of all that is in the queue, and of what the carrier has been handed last. */
   #unreadBytes = 0;
+  /** Of the piece that was handed over last. */
+  #handedBytes = 0;
   #idleSinceMs = 0;
   #ended = false;
   #isCut = false;
@@ -129,21 +133,34 @@ export class EventStream implements AsyncIterable<Uint8Array>, Unread {
     return this.#idleSinceMs;
   }
 
-  async *[Symbol.asyncIterator](): AsyncGenerator<Uint8Array> {
-    try {
-      for (;;) {
-        if (this.#queue.length > 0) {
-          const chunk = this.#take();
-          yield chunk;
-          // Whoever asks for more has done with it.
-          this.#changeUnread(-Math.min(chunk.length, this.#unreadBytes));
-        } else if (this.#isCut) throw new StreamCut();
-        else if (this.#ended) return;
-        else await new Promise<void>((resolve) => (this.#wake = resolve));
-      }
-    } finally {
-      this.#gone();
+  /** By hand: a generator takes two promises more for each piece. */
+  [Symbol.asyncIterator](): AsyncIterator<Uint8Array, undefined> {
+    return {
+      next: () => this.#next(),
+      return: async () => {
+        this.#gone();
+        return over;
+      },
+    };
+  }
+
+  async #next(): Promise<IteratorResult<Uint8Array, undefined>> {
+    // Whoever asks for more has done with the last.
+    if (this.#handedBytes > 0) this.#changeUnread(-Math.min(this.#handedBytes, this.#unreadBytes));
+    this.#handedBytes = 0;
+    while (this.#queue.length === 0 && !this.#ended) {
+      await new Promise<void>((resolve) => {
+        this.#wake = resolve;
+      });
     }
+    if (this.#queue.length > 0) {
+      const value = this.#take();
+      this.#handedBytes = value.length;
+      return { done: false, value };
+    }
+    this.#gone();
+    if (this.#isCut) throw new StreamCut();
+    return over;
   }
 
   #add(queued: Queued): void {

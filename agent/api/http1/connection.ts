@@ -319,9 +319,18 @@ export class Http1Connection {
   #send(answer: ApiResponse, head: Http1Head): void {
     const body = answer.body as Uint8Array;
     const keepsAlive = head.keepsAlive && !this.#isStopping;
-    this.#output.write(responseHead(answer, body.length, keepsAlive));
-    if (head.method !== "HEAD" && body.length > 0) this.#output.write(body);
+    const hasBody = head.method !== "HEAD" && body.length > 0;
+    this.#sendWhole(responseHead(answer, body.length, keepsAlive), hasBody ? body : noBytes);
     if (!keepsAlive) this.#end();
+  }
+
+  /** In one piece, also where it isn't sent together with others. */
+  #sendWhole(head: Uint8Array, body: Uint8Array): void {
+    const isAlone = !this.#isReading;
+    if (isAlone) this.#output.cork();
+    this.#output.write(head);
+    if (body.length > 0) this.#output.write(body);
+    if (isAlone) this.#output.uncork();
   }
 
   async #stream(
@@ -396,8 +405,8 @@ export class Http1Connection {
     if (this.#request !== undefined) this.#dropRequest(this.#request);
     this.#noLongerAwaited();
     const body = response.body as Uint8Array;
-    this.#output.write(responseHead(response, body.length, false));
-    if (head?.method !== "HEAD") this.#output.write(body);
+    const sent = responseHead(response, body.length, false);
+    this.#sendWhole(sent, head?.method === "HEAD" ? noBytes : body);
     this.#end();
   }
 

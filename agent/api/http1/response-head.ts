@@ -45,16 +45,26 @@ let lastText = "";
 /** Ends a body. */
 export const lastChunk: Buffer = Buffer.from("0\r\n\r\n");
 
-/** @param bytes not empty: an empty chunk is the last one */
+/**
+ * Subscribers of one query get the same bytes one after another.
+ *
+ * @param bytes not empty, for an empty chunk is the last one; they don't change any more
+ */
 export function chunkOf(bytes: Uint8Array): Buffer {
+  if (bytes === lastFramed) return lastFrame;
   const size = bytes.length.toString(16);
   const bodyAt = size.length + 2;
   const chunk = Buffer.allocUnsafe(bodyAt + bytes.length + 2);
-  chunk.write(size, 0, "latin1");
-  chunk[bodyAt - 2] = 0x0d;
-  chunk[bodyAt - 1] = 0x0a;
+  chunk.write(`${size}\r\n`, 0, "latin1");
   chunk.set(bytes, bodyAt);
-  chunk[chunk.length - 2] = 0x0d;
-  chunk[chunk.length - 1] = 0x0a;
+  chunk.write("\r\n", bodyAt + bytes.length, "latin1");
+  if (bytes.length <= keptFrameBytesMax) {
+    lastFramed = bytes;
+    lastFrame = chunk;
+  }
   return chunk;
 }
+
+const keptFrameBytesMax = 64 * 1024;
+let lastFramed: Uint8Array | undefined;
+let lastFrame: Buffer = lastChunk;

@@ -1,0 +1,26 @@
+import { expect, test } from "bun:test";
+import { Buffer } from "node:buffer";
+import { chunkOf, responseHead } from "./response-head.ts";
+
+test("a chunk has its size before it, in hexadecimal", () => {
+  const bytes = Buffer.from("x".repeat(26));
+  const framed = `1a\r\n${"x".repeat(26)}\r\n`;
+  expect(chunkOf(bytes).toString()).toBe(framed);
+  // The same again, another, and the first once more.
+  expect(chunkOf(bytes).toString()).toBe(framed);
+  expect(chunkOf(Buffer.from("y")).toString()).toBe("1\r\ny\r\n");
+  expect(chunkOf(bytes).toString()).toBe(framed);
+});
+
+test("heads of one second differ where their answers do", () => {
+  const text = (status: number, headers: Readonly<Record<string, string>>, keepsAlive = true) =>
+    responseHead({ status, headers, body: Buffer.alloc(0) }, 0, keepsAlive)
+      .toString()
+      .replace(/date: [A-Z][a-z]{2}, \d\d [A-Z][a-z]{2} \d{4} \d\d:\d\d:\d\d GMT\r\n/, "");
+  const headers = { "patina-agreed-ms": "7" };
+  const own = "patina-agreed-ms: 7\r\ncontent-length: 0\r\n";
+  expect(text(200, headers)).toBe(`HTTP/1.1 200 OK\r\n${own}\r\n`);
+  expect(text(503, headers)).toBe(`HTTP/1.1 503 Service Unavailable\r\n${own}\r\n`);
+  expect(text(200, headers, false)).toBe(`HTTP/1.1 200 OK\r\n${own}connection: close\r\n\r\n`);
+  expect(text(200, {})).toBe("HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n");
+});
