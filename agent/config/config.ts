@@ -173,7 +173,8 @@ class Reader {
   readonly #sources: ConfigSources;
   readonly #problems: string[] = [];
   readonly #values: Values = {};
-  readonly #tables: Record<string, TableConfig> = {};
+  /** Without a prototype: `[tables.__proto__]` is a name like any other. */
+  readonly #tables: Record<string, TableConfig> = Object.create(null);
 
   constructor(sources: ConfigSources) {
     this.#sources = sources;
@@ -208,7 +209,7 @@ class Reader {
     for (const [section, body] of Object.entries(root)) {
       const at = () => this.#place(section);
       if (section === "tables") this.#readTables(body);
-      else if (rules[section] === undefined) {
+      else if (!Object.hasOwn(rules, section)) {
         const known = [...Object.keys(rules), "tables"];
         this.#problems.push(`${at()}: unknown section [${section}]${suggest(section, known)}`);
       } else if (!isTable(body)) {

@@ -43,7 +43,7 @@ export function restoringPath(databasePath: string): string {
 /** What a restore that was killed left. For who holds the database's lock: then no restore is under way. */
 export function removeRestoring(databasePath: string): void {
   for (const end of ["", "-wal", "-journal"]) {
-    rmSync(`${restoringPath(databasePath)}${end}`, { force: true });
+    rmSync(`${restoringPath(databasePath)}${end}`, { force: true, recursive: true });
   }
 }
 

@@ -214,6 +214,19 @@ describe("before anything is made", () => {
       code: 2,
       stderr: expect.stringContaining("api.tokens_file"),
     });
+    writeFileSync(config, '[api]\nsocket_owner = "nobody-of-that-name"\n');
+    expect(await check("--data-dir", nowhere, "-c", config)).toMatchObject({
+      code: 2,
+      stderr: expect.stringContaining("api.socket_owner: there is no user nobody-of-that-name"),
+    });
+    writeFileSync(config, "[tables.__proto__]\nreplicated = false\n[constructor]\n");
+    expect((await check("--data-dir", nowhere, "-c", config)).stderr).toContain(
+      "unknown section [constructor]",
+    );
+    writeFileSync(config, "[tables.__proto__]\nreplicated = false\n");
+    expect((await check("--data-dir", nowhere, "-c", config)).stderr).toContain(
+      "no schema file creates a table of that name",
+    );
     const long = join(nowhere, "x".repeat(120));
     expect((await check("--data-dir", long)).code).toBe(5);
     expect((await runPatina(["agent", "--data-dir", long])).code).toBe(5);

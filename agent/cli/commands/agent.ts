@@ -5,6 +5,7 @@
  */
 
 import { startAgent } from "../../agent.ts";
+import { socketOwnerOf } from "../../agent-servers.ts";
 import { problemOfSocketPath } from "../../api/socket-path.ts";
 import { type Config, configToText, configWithoutSecrets } from "../../config/config.ts";
 import { readSchemaFiles } from "../../config/schema-files.ts";
@@ -28,6 +29,7 @@ export async function agent(
   if (options.check) {
     openCluster(config);
     readTokens(config);
+    socketOwnerOf(config);
     const schema = readSchemaFiles(config.schema.paths, config.tables);
     const tables = [...schema.tables.keys()];
     if (options.json) print(JSON.stringify({ config: configWithoutSecrets(config), tables }));
