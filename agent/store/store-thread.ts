@@ -281,7 +281,7 @@ export class StoreThread {
       oldestLoan: () => this.#lender?.oldest,
       framesMax: this.#options.walFramesMax,
       onSize: (bytes, isLong) => this.#readers?.walChanged(bytes, isLong),
-      measured: (work) => this.#meter.measure("checkpoint", work),
+      measured: (work) => this.#pace.during(() => this.#meter.measure("checkpoint", work)),
       pace: this.#pace,
       onEnd: () => this.#turns.roundEnded(),
     });

@@ -56,6 +56,21 @@ test("after a millisecond of work the thread is to rest, if somebody is served",
   expect(pace.wantsRest).toBe(false);
 });
 
+test("what is done within a turn counts once, and what throws counts", () => {
+  const { world, pace, turn } = createWorld();
+  pace.served();
+  pace.during(() => turn(0.75));
+  expect(pace.wantsRest).toBe(false);
+  const failing = () =>
+    pace.during(() => {
+      world.ms += 0.25;
+      throw new Error("a full disk");
+    });
+  expect(failing).toThrow("a full disk");
+  turn(0.25);
+  expect(pace.wantsRest).toBe(true);
+});
+
 test("to have had nothing to do is a rest", () => {
   const { world, pace, turn } = createWorld();
   pace.served();

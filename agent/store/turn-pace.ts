@@ -43,6 +43,7 @@ export class TurnPace implements Pace {
   #begunMs = 0;
   #sliceMs = aloneMs;
   #servedMs = Number.NEGATIVE_INFINITY;
+  #isWorking = false;
   /** Since the last rest. */
   #workedMs = 0;
   #workedUntilMs = Number.NEGATIVE_INFINITY;
@@ -67,14 +68,23 @@ export class TurnPace implements Pace {
     return this.#nowMs() - this.#begunMs >= this.#sliceMs;
   }
 
-  /** Runs a turn of what nobody waits for. */
+  /** Runs a turn of what nobody waits for, or a part of one. */
   during(turn: () => void): void {
+    if (this.#isWorking) {
+      turn();
+      return;
+    }
     const begunMs = this.#nowMs();
     // To have had nothing to do is a rest, too.
     if (begunMs - this.#workedUntilMs >= restMs) this.#workedMs = 0;
-    turn();
-    this.#workedUntilMs = this.#nowMs();
-    this.#workedMs += this.#workedUntilMs - begunMs;
+    this.#isWorking = true;
+    try {
+      turn();
+    } finally {
+      this.#isWorking = false;
+      this.#workedUntilMs = this.#nowMs();
+      this.#workedMs += this.#workedUntilMs - begunMs;
+    }
   }
 
   /** So much was done that the next turn had better wait for {@link restMs}. */
