@@ -285,7 +285,7 @@ for (const [whose, waits] of [
     expect(failures).toEqual([]);
     checkpointer.close();
     expect(writer.pragma("integrity_check")).toBe("ok");
-  });
+  }, 30_000);
 }
 
 /** Its rounds wait before each of their syncs of the WAL. */
