@@ -16,6 +16,7 @@ import { idOf } from "./api/socket-owner.ts";
 import type { StoreService } from "./api/store-service.ts";
 import type { TokenSet } from "./api/token-set.ts";
 import type { Config } from "./config/config.ts";
+import { setReceiveBuffer, tcpListeners } from "./host/descriptors.ts";
 import { faultText, type Log } from "./log.ts";
 import { exitCodes, StartFailure } from "./start-failure.ts";
 
@@ -24,6 +25,12 @@ export interface SocketOwner {
   readonly user: number | undefined;
   readonly group: number | undefined;
 }
+
+/**
+ * Of one TCP connection at once. Whatever has come of it is worked in one turn of the event loop, some microseconds for
+ * each request, while everybody else waits; by default that may be half a megabyte of them.
+ */
+const receiveBytes = 64 * 1024;
 
 export interface ServersOptions {
   readonly config: Config;
@@ -83,6 +90,7 @@ export async function startServers(options: ServersOptions): Promise<AgentServer
   const listen = tcpServers.map(({ address }) => listenAddressToText(address));
   if (listen.length > 0) {
     log.info("serving", { listen: listen.join(","), token: tokens !== undefined });
+    setReceiveBuffer(tcpListeners(), receiveBytes);
     limit = limitOf(tcpServers, config.api.connectionsMax, log);
   }
   return { listen, stop };

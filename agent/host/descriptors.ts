@@ -22,6 +22,7 @@ const attachFilter = 26;
 const detachFilter = 27;
 const acceptsConnections = 30;
 const protocol = 38;
+const receiveBuffer = 8;
 const tcp = 6;
 
 /** Undefined where nobody can tell. Since Linux 6.2 that needs none itself. */
@@ -72,6 +73,15 @@ export function pauseListeners(listeners: readonly number[], isPaused: boolean):
   for (const fd of listeners) {
     calls.setsockopt(fd, socketLevel, name, ptr(program), program.byteLength);
   }
+}
+
+/** What the kernel keeps for who reads later, of each connection that is accepted from now on. */
+export function setReceiveBuffer(listeners: readonly number[], bytes: number): void {
+  const calls = libc();
+  const value = new DataView(new ArrayBuffer(8));
+  // Linux takes twice as much, for its own needs.
+  value.setInt32(0, bytes / 2, true);
+  for (const fd of listeners) calls?.setsockopt(fd, socketLevel, receiveBuffer, ptr(value), 4);
 }
 
 type Calls = ReturnType<typeof open>;
