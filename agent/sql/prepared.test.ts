@@ -18,7 +18,7 @@ function open() {
   /** Of statements, with what is bound to them. */
   const kept = () =>
     database.all("SELECT count(*) FROM sqlite_stmt WHERE sql GLOB 'SELECT [0-9]*'")[0]?.[0];
-  return { database, get, kept };
+  return { database, guard, get, kept };
 }
 
 test("statements are kept by their number", () => {
@@ -82,4 +82,33 @@ test("a limit that a statement meets while it runs is told in plain words", () =
     text = errorText(error, undefined);
   }
   expect(text).toBe("so many rows are too many: split it");
+});
+
+test("what a statement sets is known by name, however it is written", () => {
+  const { database, guard } = open();
+  database.exec('CREATE TABLE "T" (id TEXT PRIMARY KEY, Status TEXT, weight, g AS (weight + 1))');
+  const written = new PreparedStatements(database, guard, "write");
+  const names = (sql: string): unknown => {
+    const found = guard.within("write", () => written.get(sql));
+    if (found === "empty" || found.names === undefined) return undefined;
+    return [found.names.table, ...found.names.columns].join(" ");
+  };
+  expect(names("UPDATE t SET status = 'down'")).toBe("t status");
+  expect(names("UPDATE main.T AS x SET (STATUS, [weight]) = ('down', x.weight)")).toBe(
+    "t status weight",
+  );
+  expect(names("WITH a(b) AS (SELECT 1) UPDATE OR IGNORE t SET status = b FROM a")).toBe(
+    "t status",
+  );
+  const insert = "INSERT INTO t (id, status) VALUES ('a', 'down') ON CONFLICT (id) DO";
+  expect(names(`${insert} NOTHING`)).toBeUndefined();
+  expect(names(`${insert} UPDATE SET status = excluded.status, weight = 0`)).toBe(
+    "t status weight",
+  );
+  for (const sql of ["INSERT INTO t (id) VALUES (1)", "REPLACE INTO t (id) VALUES (1)"]) {
+    expect(names(sql)).toBeUndefined();
+  }
+  expect(names("DELETE FROM t WHERE status = 'down'")).toBeUndefined();
+  // Nothing is left of the one before.
+  expect(names("SELECT status FROM t")).toBeUndefined();
 });
