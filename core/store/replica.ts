@@ -159,8 +159,6 @@ export class Replica {
   #storeError: string | undefined;
   /** The largest stamp that the last rebuild met, ms. */
   #largestMs = 0;
-  /** The same after the last restamp: what is somebody else's stays. */
-  #leftMs = 0;
   #restamping: Restamping | undefined;
   #restamped = 0;
   /** Of rows that are streamed. */
@@ -617,7 +615,7 @@ export class Replica {
   #restampWhenDue(nowMs: number): void {
     if (this.#restamping !== undefined) return;
     const aheadMs = Math.max(this.#clock.last.ms, this.#largestMs);
-    if (aheadMs <= nowMs + restampMs || aheadMs <= this.#leftMs) return;
+    if (aheadMs <= nowMs + restampMs) return;
     if (!this.#drift.agrees || !this.isBuilt) return;
     const isOwn = this.#isOwnSite;
     this.#restamping = new Restamping(this.#store, this.#clock, this.#digester, {
@@ -646,7 +644,6 @@ export class Replica {
     if (!isLast) return;
     this.#restamped += restamping.rows;
     this.#fault.end();
-    this.#leftMs = restamping.leftMs;
     this.#restamping = undefined;
     // The cut had run ahead with the clock, and an image knows no way back.
     this.start(nowMs, replies);

@@ -10,10 +10,15 @@
  *
  * The new stamp is when it was really said, where that is known: the replica was told by the peers how far ahead the
  * clock was (`clock-fault.ts`). So a "down" that another host said after this one's "up" wins as it should, although it lost here until
- * now. Where it isn't known (the clock was set while the agent was down, or twice; what was said when it was right again
- * and the HLC still stood where it had been) it is now. A row gets one such stamp for all of its clocks beyond the
- * limit. That is larger than every stamp kept below the limit, so the order inside the row stays. A row whose row clock is somebody else's and
- * beyond the limit is left: its cells would fall behind it and be dropped.
+ * now. Where it isn't known (the clock was set while the agent was down, or twice) the last that was said counts as said
+ * now, and the rest as long before as it was; so does what was said when the clock was right again and the HLC still
+ * stood where it had been. A row gets one such stamp for all of its clocks beyond the
+ * limit. That is larger than every stamp kept below the limit, so the order inside the row stays.
+ *
+ * Where several clocks were ahead together (a wrong NTP server), their hosts have taken what each other stamped. Left as
+ * it is, an "up" of those would win over every "down" until its time comes. So a row that somebody else
+ * stamped beyond the limit is moved back too, on each host by what its HLC is ahead, in whole minutes: nearly all come
+ * to one stamp then, and its author to the newest one.
  *
  * This takes seconds at a million rows, so it is done in slices, each a transaction; reads, merges and local writes
  * go on between them:
@@ -39,7 +44,6 @@ import {
 import { HlcClock } from "../clock/hlc-clock.ts";
 import { compareHlc, type Hlc, type Site, type Stamp } from "../clock/stamp.ts";
 import type { ClockState, Digester, RowId } from "../row/digest.ts";
-import { stampOfRow } from "../row/row-state.ts";
 import type { KnownFault } from "./clock-fault.ts";
 import type { Pace } from "./pace.ts";
 import type { ReclockedRow, RowRef, RowStore, ScannedRow, ScanPosition } from "./row-store.ts";
@@ -61,6 +65,9 @@ const rowsPerStampMax = 100;
 /** More are left to repair. */
 const pushedRowsMax = 20_000;
 
+/** What hosts find out each for itself differs by seconds, and what they make of one stamp is to be one stamp. */
+const sharedUnitMs = 60_000;
+
 /** Rows read between two looks at the pace. */
 const pieceRows = 64;
 
@@ -77,6 +84,11 @@ export class Restamping {
   readonly #isOwn: (site: Site) => boolean;
   readonly #limitMs: number;
   readonly #fault: KnownFault | undefined;
+  /** Where the HLC stands still since the clock is right. */
+  readonly #stoodMs: number;
+  readonly #begunMs: number;
+  /** By how much the clocks of several hosts were ahead together, or somewhat more. */
+  readonly #sharedMs: number;
   #position: ScanPosition | undefined;
   /** Rows that the first scan found. */
   #found = 0;
@@ -88,7 +100,6 @@ export class Restamping {
   /** Rows that were written here after the second scan began. */
   readonly #written = new Map<RowId, RowRef>();
   #rows = 0;
-  #leftMs = 0;
 
   constructor(
     store: RowStore,
@@ -102,6 +113,9 @@ export class Restamping {
     this.#isOwn = isOwn;
     this.#limitMs = nowMs + restampMs;
     this.#fault = fault;
+    this.#stoodMs = clock.last.ms;
+    this.#begunMs = Math.floor(nowMs);
+    this.#sharedMs = Math.ceil((clock.last.ms - nowMs) / sharedUnitMs) * sharedUnitMs;
     this.#kept = { ms: Math.floor(nowMs), count: 0 };
   }
 
@@ -113,11 +127,6 @@ export class Restamping {
   /** Rows that were stamped anew. */
   get rows(): number {
     return this.#rows;
-  }
-
-  /** The largest stamp left in the store, in ms: beyond the limit only where it is somebody else's. */
-  get leftMs(): number {
-    return Math.max(this.#leftMs, this.#clock.last.ms);
   }
 
   /** Rows of others were merged, the last of them stamped so. */
@@ -205,9 +214,6 @@ export class Restamping {
       if (isAhead) ahead.push(row);
       for (const stamp of stampsOf(row.clocks)) {
         if (stamp.ms <= this.#limitMs) this.#fresh?.observe(stamp);
-        else if (!isAhead || !this.#isOwn(stamp.site)) {
-          this.#leftMs = Math.max(this.#leftMs, stamp.ms);
-        }
       }
     }
     return ahead;
@@ -234,28 +240,35 @@ export class Restamping {
     }
     this.#rows += rows.length;
     if (this.#found <= pushedRowsMax) {
-      told.push(...changesetsOf(this.#store, stamp, rows, urgent.includes(true)));
+      // What is somebody else's all others have too, and come to the same.
+      const isTold = ({ clocks }: ReclockedRow) =>
+        stampsOf(clocks).some(({ ms, site }) => ms > this.#limitMs && this.#isOwn(site));
+      const own = rows.filter((_, i) => isTold(ahead[i] as ReclockedRow));
+      told.push(...changesetsOf(this.#store, stamp, own, urgent.includes(true)));
     }
   }
 
-  #isAhead({ clock, cells }: ClockState): boolean {
-    const isRowClockLeft = clock.ms > this.#limitMs && !this.#isOwn(clock.site);
-    if (isRowClockLeft) return false;
-    return this.#isOwnAhead(clock) || cells.some(({ stamp }) => this.#isOwnAhead(stamp));
-  }
-
-  #isOwnAhead(stamp: Stamp): boolean {
-    return stamp.ms > this.#limitMs && this.#isOwn(stamp.site);
+  #isAhead(clocks: ClockState): boolean {
+    return stampsOf(clocks).some(({ ms }) => ms > this.#limitMs);
   }
 
   #reclocked({ clock, cells }: ClockState, now: Stamp): ClockState {
-    const own = [clock, ...cells.map(({ stamp }) => stamp)].filter((one) => this.#isOwnAhead(one));
+    const ahead = stampsOf({ clock, cells }).filter(({ ms }) => ms > this.#limitMs);
+    const isOwn = ahead.every(({ site }) => this.#isOwn(site));
+    const isOfFault = isOwn && ahead.every((old) => this.#isOfFault(old));
+    const guessedMs = isOwn ? this.#stoodMs - this.#begunMs : this.#sharedMs;
+    const aheadMs = isOfFault ? (this.#fault as KnownFault).aheadMs : guessedMs;
     // A row clock that is kept is one below the limit, and what was said of the row was said after it.
-    const lowerMs = this.#isOwnAhead(clock) ? 0 : clock.ms;
-    const fault = own.every((old) => this.#isKnown(old, lowerMs, now.ms)) ? this.#fault : undefined;
+    const lowerMs = clock.ms > this.#limitMs ? 0 : clock.ms;
+    const isKnown = ahead.every((old) => {
+      // What was said with the clock right again: the HLC stood still, and now is nearer than what it shows.
+      if (isOwn && !isOfFault && old.ms >= this.#stoodMs) return false;
+      return old.ms - aheadMs > lowerMs && old.ms - aheadMs < now.ms;
+    });
     const stampOf = (old: Stamp): Stamp => {
-      if (!this.#isOwnAhead(old)) return old;
-      return fault === undefined ? now : { ...old, ms: old.ms - fault.aheadMs };
+      if (old.ms <= this.#limitMs) return old;
+      if (isKnown) return { ...old, ms: old.ms - aheadMs };
+      return { ...now, site: isOwn ? now.site : old.site };
     };
     return {
       clock: { ...clock, ...stampOf(clock) },
@@ -263,11 +276,9 @@ export class Restamping {
     };
   }
 
-  /** Whether it is known when a stamp was really given, and that fits in. */
-  #isKnown(stamp: Stamp, lowerMs: number, nowMs: number): boolean {
-    if (this.#fault === undefined || compareHlc(stamp, this.#fault.until) > 0) return false;
-    const ms = stamp.ms - this.#fault.aheadMs;
-    return ms > lowerMs && ms < nowMs;
+  /** Whether it is known when a stamp of the own was really given. */
+  #isOfFault(stamp: Stamp): boolean {
+    return this.#fault !== undefined && compareHlc(stamp, this.#fault.until) <= 0;
   }
 }
 
@@ -281,11 +292,7 @@ function changesetsOf(
   changes: readonly ReclockedRow[],
   isUrgent: boolean,
 ): Changeset[] {
-  // Somebody else's clock beyond the limit may still stand in a row: nobody would take it.
-  const rows = store
-    .read(changes)
-    .filter((row) => row !== undefined)
-    .filter((row) => compareHlc(stampOfRow(row), stamp) <= 0);
+  const rows = store.read(changes).filter((row) => row !== undefined);
   if (rows.length === 0) return [];
   const changeset: Changeset = { stamp, lane: isUrgent ? 0 : 1, rows };
   const bytes = encodeChangeset(changeset).length;

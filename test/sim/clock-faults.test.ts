@@ -215,6 +215,73 @@ for (const kind of kinds) {
   }, 60_000);
 }
 
+test.each([
+  ["map", 0.5],
+  ["map", 1000],
+  ["sqlite", 0.5],
+] as const)(
+  "a fleet whose clocks were all ahead and are set right goes on: what is said then wins, everywhere; %s, %d h",
+  (store, hours) => {
+    using cluster = new Cluster({ seed: 7, nodes: 4, store });
+    for (const node of cluster.nodes) node.setClock(hours * 3_600_000);
+    cluster.startAll();
+    cluster.run(8000);
+    for (const row of ["web-1", "web-2", "web-3"]) {
+      cluster.put(cluster.node(0), row, { status: "up", weight: 1 });
+    }
+    cluster.run(5000);
+    cluster.put(cluster.node(2), "web-3", { status: "down" }, 0);
+    cluster.run(5000);
+    for (const node of cluster.nodes) node.setClock(0);
+    cluster.run(3000);
+    cluster.put(cluster.node(1), "web-1", { status: "down" }, 0);
+    cluster.run(20_000);
+    cluster.put(cluster.node(1), "web-2", { status: "down" }, 0);
+    for (const row of ["web-1", "web-2", "web-3"]) untilAll(cluster, row, "down", 10_000);
+    untilSame(cluster, 40_000);
+    for (const { store: disk } of cluster.nodes) {
+      expect(disk.clock.last.ms).toBeLessThan(cluster.node(0).wallMs() + 1000);
+    }
+  },
+  60_000,
+);
+
+// What is said last of a row stays, whether it was said before, while or after the clocks are set right.
+test.each([1, 2, 3, 4, 5, 6])(
+  "a fleet that was ahead together, and clients all the time; seed %d",
+  (seed) => {
+    const store = seed % 3 === 0 ? "sqlite" : "map";
+    const network = { delayMsMin: 1, delayMsMax: 60 };
+    using cluster = new Cluster({ seed, nodes: 3 + (seed % 4), store, network });
+    const random = cluster.random("fleet");
+    const aheadMs = 3_600_000 * random.pick([0.1, 0.5, 2, 1000]);
+    for (const node of cluster.nodes) node.setClock(aheadMs + random.between(-200, 200));
+    cluster.startAll();
+    cluster.run(8000);
+    const last = new Map<string, string>();
+    const sayFifteen = (): void => {
+      for (let i = 0; i < 15; i++) {
+        const row = `web-${random.integer(0, 6)}`;
+        const status = random.chance(0.5) ? "up" : "down";
+        last.set(row, status);
+        cluster.put(random.pick(cluster.nodes), row, { status }, status === "up" ? 1 : 0);
+        cluster.run(random.between(500, 2000));
+      }
+    };
+    sayFifteen();
+    for (const node of cluster.nodes) {
+      cluster.timeline.after(random.between(0, 300), () =>
+        node.setClock(random.between(-100, 100)),
+      );
+    }
+    cluster.run(1000);
+    sayFifteen();
+    for (const [row, status] of last) untilAll(cluster, row, status, 30_000);
+    untilSame(cluster, 30_000);
+  },
+  60_000,
+);
+
 test("three of seven hosts that tell one wrong time stop nobody's writes but their own", () => {
   using cluster = new Cluster({ seed: 7, nodes: 7, network: { delayMsMin: 1, delayMsMax: 40 } });
   const liars = cluster.nodes.slice(0, 3);

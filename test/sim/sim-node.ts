@@ -308,8 +308,8 @@ export class SimNode implements Endpoint {
     timeline.at(dueMs, () => {
       if (life !== this.#life || !this.isUp || this.#timerMs !== dueMs) return;
       this.#timerMs = Number.POSITIVE_INFINITY;
-      if (this.wallMs() >= this.machine.pollTimeout()) this.#toMachine({ kind: "timeout" });
-      else this.#armTimer();
+      // As an agent's timer, which runs on a clock that nobody sets.
+      this.#toMachine({ kind: "timeout" });
     });
   }
 
@@ -428,11 +428,12 @@ export class SimNode implements Endpoint {
   /** Rows that were stamped anew have clocks that no merge brought; the replica has begun its index again with them. */
   #relearnRestamped(): void {
     const { restampedRows } = this.replica.status().clock;
-    if (!this.isWatched || restampedRows === this.#restampedRows) return;
+    if (restampedRows === this.#restampedRows) return;
     this.#restampedRows = restampedRows;
+    this.#relearnDowns();
+    if (!this.isWatched) return;
     this.knowledge = new Knowledge();
     this.#scan((row) => this.knowledge.learn(row.id, row.clocks));
-    this.#relearnDowns();
   }
 
   #relearnDowns(): void {
