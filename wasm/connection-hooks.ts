@@ -13,7 +13,8 @@ import { SQLITE_DELETE, SQLITE_INSERT, SQLITE_OK } from "./constants.ts";
 import { errorOf } from "./error.ts";
 import type { HookTarget } from "./hooks.ts";
 import type { SqliteModule } from "./module.ts";
-import { readValueAt, writeValueAt } from "./value.ts";
+import { readValueBytes, readValuesMax, writeReadValue } from "./row-reads.ts";
+import { readValueAt } from "./value.ts";
 
 /** Action code, its two arguments, database, innermost trigger or view. Answers OK, DENY, IGNORE. */
 export type Authorizer = (
@@ -129,11 +130,26 @@ class PreupdateCall implements Preupdate {
     return this.#read(exports.sqlite3_preupdate_new(this.#pointer, column, scratch));
   }
 
-  writeOld(column: number, writer: ByteWriter): void {
-    const { exports, scratch } = this.#module;
-    const value = this.#valueAt(exports.sqlite3_preupdate_old(this.#pointer, column, scratch));
-    writeValueAt(this.#module, value, writer);
+  writeOld(columns: readonly number[], writer: ByteWriter): void {
+    const { heap, rowReads, read } = this.#module;
+    const values = read + 4 * readValuesMax;
+    for (let from = 0; from < columns.length; from += readValuesMax) {
+      const count = Math.min(columns.length - from, readValuesMax);
+      const { i32 } = heap;
+      for (let i = 0; i < count; i++) i32[(read >> 2) + i] = columns[from + i] as number;
+      const code = rowReads.oldValues(this.#pointer, read, count, values);
+      if (code !== SQLITE_OK) throw errorOf(this.#module, this.#pointer, code);
+      for (let i = 0; i < count; i++) {
+        writeReadValue(heap, values + i * readValueBytes, writer, this.#exact);
+      }
+    }
   }
+
+  /** The INTEGER whose value was left at `at`. */
+  readonly #exact = (at: number): bigint => {
+    const { exports, heap } = this.#module;
+    return exports.sqlite3_value_int64(heap.i32[(at >> 2) + 1] as number);
+  };
 
   #read(code: number): SqlValue {
     return readValueAt(this.#module, this.#valueAt(code));

@@ -26,6 +26,7 @@ export class Heap implements HeapAccess {
   readonly memory: WebAssembly.Memory;
   u8: Uint8Array;
   i32: Int32Array;
+  f64: Float64Array;
   /** It doesn't grow beyond, and never shrinks: for a while less, for what isn't to make it larger for good. */
   bytesMax: number = heapBytesMax;
   #buffer: HeapBuffer;
@@ -39,6 +40,7 @@ export class Heap implements HeapAccess {
     });
     this.u8 = new Uint8Array(this.memory.buffer);
     this.i32 = new Int32Array(this.memory.buffer);
+    this.f64 = new Float64Array(this.memory.buffer);
     this.#buffer = Buffer.from(this.memory.buffer) as HeapBuffer;
   }
 
@@ -56,6 +58,7 @@ export class Heap implements HeapAccess {
     if (!grown) return false;
     this.u8 = new Uint8Array(this.memory.buffer);
     this.i32 = new Int32Array(this.memory.buffer);
+    this.f64 = new Float64Array(this.memory.buffer);
     this.#buffer = Buffer.from(this.memory.buffer) as HeapBuffer;
     return true;
   }

@@ -19,6 +19,7 @@ import { SqliteError } from "./error.ts";
 import { Heap } from "./heap.ts";
 import { HookGlue } from "./hooks.ts";
 import { createImports } from "./imports.ts";
+import { createRowReads, type RowReads, rowReadsBytes } from "./row-reads.ts";
 import type { RunningSqlite, SqliteCalls, SqliteExports } from "./running-sqlite.ts";
 import { createTrampolines } from "./trampoline.ts";
 import { VfsGlue } from "./vfs/glue.ts";
@@ -37,11 +38,14 @@ export class SqliteModule implements RunningSqlite {
   readonly heap: Heap;
   readonly exports: SqliteExports;
   readonly calls: SqliteCalls;
+  readonly rowReads: RowReads;
   readonly hooks: HookGlue;
   readonly vfs: VfsGlue;
   readonly tables: VirtualTableGlue;
   /** For results that SQLite writes through a pointer, and for short strings during one call. */
   readonly scratch: number;
+  /** For what {@link rowReads} leaves, until the next reading of it. */
+  readonly read: number;
   readonly #pointers: ReadonlyMap<string, number>;
   /** Told once, when {@link trap} is set: only a new process has a sound heap again. */
   onTrap: ((trap: SqliteError) => void) | undefined;
@@ -55,6 +59,8 @@ export class SqliteModule implements RunningSqlite {
     const instance = new WebAssembly.Instance(module, createImports(this.heap.memory, this.heap));
     this.exports = instance.exports as unknown as SqliteExports;
     this.exports.__wasm_call_ctors();
+
+    this.rowReads = createRowReads(this.heap.memory, this.exports);
 
     const trampolines = createTrampolines(
       new Map([...this.hooks.callbacks(), ...this.vfs.callbacks(), ...this.tables.callbacks()]),
@@ -87,6 +93,7 @@ export class SqliteModule implements RunningSqlite {
       own = this.exports.sqlite3_vfs_find(0);
     }
     this.scratch = this.allocate(scratchBytes);
+    this.read = this.allocate(rowReadsBytes);
   }
 
   /** Version of the library, such as "3.54.1". */

@@ -24,6 +24,7 @@ import {
 } from "./constants.ts";
 import type { SqliteError } from "./error.ts";
 import type { SqliteModule } from "./module.ts";
+import { readValueBytes, writeReadValue } from "./row-reads.ts";
 import type { SqliteCalls, SqliteExports } from "./running-sqlite.ts";
 import { writeBytes } from "./value.ts";
 
@@ -65,6 +66,7 @@ export class Statement implements SqlStatement, Disposable {
   #slotBytesSum = 0;
   #hasLargeValue = false;
   #columnNames: string[] | null = null;
+  #readFrom = 0;
 
   /** Made by `Database.prepare`. */
   constructor(owner: StatementOwner, pointer: number, sql: string, tail: string) {
@@ -332,6 +334,24 @@ export class Statement implements SqlStatement, Disposable {
         writer.u8(valueTags.null);
     }
   }
+
+  readColumns(from: number, count: number): void {
+    const { rowReads, read } = this.#module;
+    this.#readFrom = from;
+    rowReads.columns(this.#pointer, from, count, read);
+  }
+
+  writeRead(column: number, writer: ByteWriter): void {
+    const { heap, read } = this.#module;
+    const at = read + (column - this.#readFrom) * readValueBytes;
+    writeReadValue(heap, at, writer, this.#exact);
+  }
+
+  /** The INTEGER whose column was left at `at`. */
+  readonly #exact = (at: number): bigint => {
+    const column = this.#readFrom + (at - this.#module.read) / readValueBytes;
+    return this.#exports.sqlite3_column_int64(this.#pointer, column);
+  };
 
   #writeBytes(column: number, writer: ByteWriter, tag: number): void {
     const pointer = this.#exports.sqlite3_column_blob(this.#pointer, column);

@@ -33,9 +33,9 @@ export interface Trampolines {
   readonly calls: ReadonlyMap<string, CallableFunction>;
 }
 
-const I32 = 0x7f;
+export const I32: number = 0x7f;
 const I64 = 0x7e;
-const F64 = 0x7c;
+export const F64: number = 0x7c;
 
 // Opcodes.
 const LOCAL_GET = 0x20;
@@ -135,7 +135,7 @@ export function createTrampolines(
 }
 
 /** LEB128. */
-function unsigned(value: number): number[] {
+export function unsigned(value: number): number[] {
   const bytes: number[] = [];
   let rest = value;
   while (rest > 0x7f) {
@@ -146,11 +146,11 @@ function unsigned(value: number): number[] {
   return bytes;
 }
 
-function text(value: string): number[] {
+export function text(value: string): number[] {
   return [...unsigned(value.length), ...Buffer.from(value, "latin1")];
 }
 
-function section(id: number, items: number[][]): number[] {
+export function section(id: number, items: number[][]): number[] {
   const body = [...unsigned(items.length), ...items.flat()];
   return [id, ...unsigned(body.length), ...body];
 }

@@ -5,7 +5,7 @@
  */
 
 import type { ByteWriter } from "../core/bytes/writer.ts";
-import { RawText, Real, type SqlValue, valueTags } from "../core/row/value.ts";
+import { RawText, Real, type SqlValue } from "../core/row/value.ts";
 import { SQLITE_BLOB, SQLITE_FLOAT, SQLITE_INTEGER, SQLITE_TEXT } from "./constants.ts";
 import type { RunningSqlite } from "./running-sqlite.ts";
 
@@ -33,36 +33,6 @@ export function readValueAt(module: RunningSqlite, pointer: number): SqlValue {
     }
     default:
       return null;
-  }
-}
-
-/** Appends the value at this address to `writer`, as `writeValue` of `core/row/value.ts` would. */
-export function writeValueAt(module: RunningSqlite, pointer: number, writer: ByteWriter): void {
-  const { exports } = module;
-  switch (exports.sqlite3_value_type(pointer)) {
-    case SQLITE_INTEGER: {
-      const value = exports.sqlite3_value_double(pointer);
-      writer.u8(valueTags.integer);
-      writer.zigzag(Number.isSafeInteger(value) ? value : exports.sqlite3_value_int64(pointer));
-      return;
-    }
-    case SQLITE_FLOAT:
-      writer.u8(valueTags.real);
-      writer.f64(exports.sqlite3_value_double(pointer));
-      return;
-    case SQLITE_TEXT: {
-      // `sqlite3_value_text` would first copy it, to put a zero behind it.
-      const text = exports.sqlite3_value_blob(pointer);
-      writeBytes(module, writer, valueTags.text, text, exports.sqlite3_value_bytes(pointer));
-      return;
-    }
-    case SQLITE_BLOB: {
-      const blob = exports.sqlite3_value_blob(pointer);
-      writeBytes(module, writer, valueTags.blob, blob, exports.sqlite3_value_bytes(pointer));
-      return;
-    }
-    default:
-      writer.u8(valueTags.null);
   }
 }
 

@@ -10,6 +10,9 @@
 import type { ByteWriter } from "../bytes/writer.ts";
 import type { SqlValue } from "../row/value.ts";
 
+/** Columns that are read at once at most. */
+export const readColumnsMax = 128;
+
 export interface SqlStatement extends Disposable {
   /** Binds parameter `index`, from 1. */
   bind(index: number, value: SqlValue): void;
@@ -21,6 +24,18 @@ export interface SqlStatement extends Disposable {
   column(index: number): SqlValue;
   /** Appends column `index` to `writer` as `writeValue` of `row/value.ts` would, with no value in between. */
   writeColumn(index: number, writer: ByteWriter): void;
+  /**
+   * Reads columns `from` to `from + count` of the current row at once, for {@link writeRead}.
+   *
+   * @param count At most {@link readColumnsMax}.
+   */
+  readColumns(from: number, count: number): void;
+  /**
+   * {@link writeColumn} of what was read, before any other call of SQLite.
+   *
+   * @param column As of the statement.
+   */
+  writeRead(column: number, writer: ByteWriter): void;
   /** What {@link bytesStart} is in: never to be written, nor kept over a call. */
   readonly memory: Uint8Array;
   /** Where the bytes of a BLOB or TEXT begin, without a copy: good until the next step. */
@@ -42,8 +57,8 @@ export interface Preupdate {
   readonly columnCount: number;
   /** Column `index` before the change; only for update and delete. */
   old(index: number): SqlValue;
-  /** Appends it to `writer` as `writeValue` of `row/value.ts` would, with no value in between. */
-  writeOld(index: number, writer: ByteWriter): void;
+  /** Appends columns before the change to `writer` as `writeValue` of `row/value.ts` would, with no value in between. */
+  writeOld(columns: readonly number[], writer: ByteWriter): void;
   /** Column `index` after the change; only for insert and update. */
   readonly new: (index: number) => SqlValue;
 }

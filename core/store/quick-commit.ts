@@ -21,7 +21,7 @@ import type { Site, Stamp } from "../clock/stamp.ts";
 import { valueHashBytes } from "../row/digest.ts";
 import { keyBytesMax } from "../row/key.ts";
 import { endOfValue, readValue, valueTags } from "../row/value.ts";
-import type { SqlStatement } from "./database.ts";
+import { readColumnsMax, type SqlStatement } from "./database.ts";
 import { EncodedClocks } from "./encoded-clocks.ts";
 import { type BlobShape, FlatBlob } from "./flat-blob.ts";
 import { FlatClocks, flatCellsMax } from "./flat-clocks.ts";
@@ -162,7 +162,8 @@ export class QuickCommit {
 
   /** @param statement Stands on the row. */
   #update(known: QuickTable, rowid: Rowid, notes: RowNotes, statement: SqlStatement): boolean {
-    const before = notes.first.get(rowid) as Uint8Array;
+    const notedPlace = notes.first.get(rowid) as number;
+    const before = notes.noted.bytesAt(notedPlace);
     // By statements, of the columns that the urgent rule reads: see `capture.ts`.
     const named = notes.namedAt(rowid);
     const { digester, ordinals } = this.#parts;
@@ -178,7 +179,7 @@ export class QuickCommit {
     const now = this.#now.peek();
     const ends = this.#ends;
     // Walks the noted values, the columns and the cells, all ascending by name.
-    let noted = 0;
+    let noted = notes.noted.startOf(notedPlace);
     let cells = 0;
     let changed = 0;
     let saidAgain = 0;
@@ -311,12 +312,13 @@ export class QuickCommit {
     const block = this.#block;
     const { body } = block;
     const clock = shape.bytes.slice();
+    statement.readColumns(0, count);
     block.row(table.name, keyBytes, this.#stamp, 1, count);
     const before = this.#lastInserted;
     for (let i = 0; i < count; i++) {
       block.cell(names[i] as string, ms, counter, site);
       const start = body.length;
-      statement.writeColumn(i, body);
+      statement.writeRead(i, body);
       const end = body.length;
       // No view is made of it.
       const bytes = body.reserve(0);
@@ -399,8 +401,9 @@ export class QuickCommit {
   #readNow({ names, keyColumns }: QuickTable, statement: SqlStatement): void {
     const now = this.#now;
     now.reuse();
+    statement.readColumns(0, names.length + keyColumns);
     for (let i = 0; i < names.length + keyColumns; i++) {
-      statement.writeColumn(i, now);
+      statement.writeRead(i, now);
       this.#ends[i] = now.length;
     }
   }
@@ -462,6 +465,7 @@ export class QuickCommit {
     if (known === undefined) {
       const { valueColumns, rowidAlias } = table.plan;
       if (valueColumns.length > flatCellsMax) return undefined;
+      if (valueColumns.length + table.keyPositions.length > readColumnsMax) return undefined;
       const names = table.valuesByName.map((index) => valueColumns[index]?.name as string);
       known = {
         table,

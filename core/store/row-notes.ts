@@ -18,21 +18,20 @@
 import { assert } from "../assert.ts";
 import { bytesToHex } from "../bytes/hex.ts";
 import { ByteReader } from "../bytes/reader.ts";
-import { ByteWriter } from "../bytes/writer.ts";
 import { canonicalKeyValue, encodeKey } from "../row/key.ts";
 import { readValue, type SqlValue } from "../row/value.ts";
 import type { Preupdate } from "./database.ts";
+import { NotedColumns } from "./noted-columns.ts";
 import type { StoredTable } from "./stored-table.ts";
 import { joinNames, type Touched } from "./touched.ts";
 
 export type Rowid = number | bigint;
 
-const writer = new ByteWriter(256);
-
 export class RowNotes {
   readonly table: StoredTable;
-  /** Rows that were there, by rowid, as they were: their columns, as of `StoredTable.notedPositions`. */
-  readonly first: Map<Rowid, Uint8Array> = new Map();
+  /** Rows that were there, by rowid: the place in {@link noted} of their columns, as of `StoredTable.notedPositions`. */
+  readonly first: Map<Rowid, number> = new Map();
+  readonly noted: NotedColumns = new NotedColumns();
   /** Rowids to which a row came. Those of {@link first} are among them if another row left them. */
   readonly arrived: Set<Rowid> = new Set();
   /** Of rowids that aren't held by the row that was there at first: whose row it is; undefined: a new one. */
@@ -58,7 +57,10 @@ export class RowNotes {
 
   clear(): void {
     // Clearing what is empty takes as long as noting a row.
-    if (this.first.size > 0) this.first.clear();
+    if (this.first.size > 0) {
+      this.first.clear();
+      this.noted.clear();
+    }
     if (this.arrived.size > 0) this.arrived.clear();
     if (this.#named.size > 0) this.#named.clear();
     if (this.#isPlain) return;
@@ -97,12 +99,9 @@ export class RowNotes {
     // A row that came in this transaction wasn't there.
     if (this.first.has(oldRowid)) return;
     if (this.arrived.size > 0 && this.arrived.has(oldRowid)) return;
-    writer.reuse();
-    const { notedPositions } = this.table;
-    for (let i = 0; i < notedPositions.length; i++) {
-      change.writeOld(notedPositions[i] as number, writer);
-    }
-    this.first.set(oldRowid, writer.finish());
+    const place = this.noted.begin();
+    change.writeOld(this.table.notedPositions, this.noted.writer);
+    this.first.set(oldRowid, place);
   }
 
   #arrive(rowid: Rowid, owner: Rowid | undefined): void {
@@ -140,8 +139,8 @@ export class RowNotes {
     const { table, first } = this;
     const byKey = new Map<string, Touched>();
     const byFirst = new Map<Rowid, Touched>();
-    for (const [rowid, bytes] of first) {
-      const { key, values } = decodeNoted(table, rowid, bytes);
+    for (const [rowid, place] of first) {
+      const { key, values } = decodeNoted(table, rowid, this.noted, place);
       const keyBytes = encodeKey(key);
       if (keyBytes === undefined) return undefined;
       const touched: Touched = {
@@ -178,9 +177,10 @@ export class RowNotes {
 function decodeNoted(
   table: StoredTable,
   rowid: Rowid,
-  bytes: Uint8Array,
+  noted: NotedColumns,
+  place: number,
 ): { readonly key: SqlValue[]; readonly values: SqlValue[] } {
-  const reader = new ByteReader(bytes);
+  const reader = new ByteReader(noted.bytesAt(place), noted.startOf(place));
   const values: SqlValue[] = [];
   for (const index of table.valuesByName) values[index] = readValue(reader, "noted value");
   const key: SqlValue[] = [];
@@ -190,6 +190,6 @@ function decodeNoted(
       key.push(canonicalKeyValue(readValue(reader, "noted key")));
     }
   }
-  assert(reader.ok && reader.left === 0, "noted columns are well-formed");
+  assert(reader.ok, "noted columns are well-formed");
   return { key, values };
 }
