@@ -13,17 +13,14 @@ test("the engine's helpers are made nicer, each once, and no other thread is", (
   const end = (thread: number) => rmSync(join(folder, String(thread)), { recursive: true });
   const nicer: number[] = [];
   try {
-    const helpers = new HelperThreads({
-      isPoolAwaited: true,
-      folder,
-      makeNicer: (thread) => nicer.push(thread),
+    const helpers = new HelperThreads(folder, (thread) => {
+      nicer.push(thread);
     });
     begin(100, "patina");
     begin(101, "JITWorker");
     begin(102, "HeapHelper");
     begin(103, "t Helper Thread");
     begin(104, "patina net");
-    begin(106, "Bun Pool 0");
     helpers.look();
     expect(nicer.sort()).toEqual([101, 103]);
     helpers.look();
@@ -34,12 +31,7 @@ test("the engine's helpers are made nicer, each once, and no other thread is", (
     begin(101, "mi-scavenger");
     helpers.look();
     expect(nicer).toEqual([101, 103, 105, 101]);
-    new HelperThreads({
-      isPoolAwaited: false,
-      folder,
-      makeNicer: (thread) => nicer.push(-thread),
-    }).look();
-    expect(nicer.slice(4).sort()).toEqual([-101, -103, -105, -106]);
+    end(104);
     rmSync(folder, { recursive: true });
     helpers.look();
   } finally {
@@ -59,7 +51,7 @@ const waiting = `
     for (let i = 0, kept = []; i < 1000; i++) kept.push(new Uint8Array(5000));
     await Bun.sleep(5);
   }
-  new HelperThreads({ isPoolAwaited: true }).look();
+  new HelperThreads().look();
   console.log(JSON.stringify([os.getPriority(), ...theirs().map((thread) => os.getPriority(Number(thread)))]));
 `;
 

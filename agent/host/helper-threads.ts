@@ -6,10 +6,9 @@
  * 3 ms at a time: of the reads that waited longest while rows were merged, it had held up a third. So their niceness is
  * raised by {@link helperNiceness}. Where a processor is free they are as fast as ever.
  *
- * By name, of threads that nobody waits for: not the garbage collector's. The pool's threads sync the disk, which takes
- * the processor too and can't be interrupted: they are nicer unless answers wait for their syncs (`durability = "full"`).
- * And not by more than that, for a collection waits until a compiler thread pauses. Threads come and go, so they are
- * looked for again and again.
+ * By name, of threads that nobody waits for: not the garbage collector's, and not the pool's, whose syncs are
+ * answers. And not by more than that, for a collection waits until a compiler thread pauses. They come and go, so they
+ * are looked for again and again.
  *
  * @module
  */
@@ -30,29 +29,17 @@ export const helperNames: ReadonlySet<string> = new Set([
   "mi-scavenger",
 ]);
 
-/** Bun's pool, "Bun Pool 0" and so on. */
-const poolName = "Bun Pool ";
-
-export interface HelperThreadsOptions {
-  /** Answers wait for what the pool does. */
-  readonly isPoolAwaited: boolean;
-  /** Of this process's threads. */
-  readonly folder?: string;
-  readonly makeNicer?: (thread: number) => void;
-}
-
 export class HelperThreads {
-  readonly #isPoolAwaited: boolean;
   readonly #folder: string;
   readonly #makeNicer: (thread: number) => void;
   /** Threads that were looked at. */
   #known: ReadonlySet<string> = new Set();
   #timer: ReturnType<typeof setInterval> | undefined;
 
-  constructor(options: HelperThreadsOptions) {
-    this.#isPoolAwaited = options.isPoolAwaited;
-    this.#folder = options.folder ?? "/proc/self/task";
-    this.#makeNicer = options.makeNicer ?? makeNicer;
+  /** @param folder of this process's threads */
+  constructor(folder = "/proc/self/task", nicer = makeNicer) {
+    this.#folder = folder;
+    this.#makeNicer = nicer;
   }
 
   /** Looks for them now, and every second from then on. */
@@ -78,16 +65,12 @@ export class HelperThreads {
       if (this.#known.has(thread)) continue;
       try {
         const name = readFileSync(`${this.#folder}/${thread}/comm`, "utf8");
-        if (this.#isHelper(name.trimEnd())) this.#makeNicer(Number(thread));
+        if (helperNames.has(name.trimEnd())) this.#makeNicer(Number(thread));
       } catch {
         // It has ended.
       }
     }
     this.#known = new Set(threads);
-  }
-
-  #isHelper(name: string): boolean {
-    return helperNames.has(name) || (!this.#isPoolAwaited && name.startsWith(poolName));
   }
 }
 
