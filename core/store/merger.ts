@@ -76,14 +76,30 @@ export class Merger {
     adopting: ReadonlySet<string>,
     merged: MergedRow[],
   ): void {
+    if (from === to) return;
     // What is written here they aren't told.
     if (from === 0) this.#parts.recentClocks.forgetAll();
     this.touched = touchPrepared(prepared, from, to);
+    // Of one key two may be told then, the one that was taken in first.
+    const isToldAsWritten = adopting.size > 0;
+    if (from === 0 && !isToldAsWritten) {
+      // In the order in which they came they lie in memory one after the other, for all who go through them.
+      prepared.toldAt = merged.length;
+      // By `length` it would become a sparse array.
+      for (let at = 0; at < prepared.length; at++) merged.push(undefined as unknown as MergedRow);
+    }
     for (let at = from; at < to; at++) {
       const number = prepared.numberAt(at);
       const decided = prepared.decided(number);
-      if (decided !== undefined && this.#write(decided)) merged.push(decided.placed);
-      else this.merge([prepared.row(number)], adopting, merged);
+      if (isToldAsWritten) this.merge([prepared.row(number)], adopting, merged);
+      else if (decided !== undefined && this.#write(decided)) {
+        merged[prepared.toldAt + number] = decided.placed;
+      } else {
+        const told: MergedRow[] = [];
+        this.merge([prepared.row(number)], adopting, told);
+        assert(told.length === 1, "a row is told once");
+        merged[prepared.toldAt + number] = told[0] as MergedRow;
+      }
     }
   }
 

@@ -30,6 +30,8 @@ export interface PreparationHost {
 }
 
 export class PreparedMerge implements MergePreparation {
+  /** Where in what a transaction tells its first row stands. */
+  toldAt = 0;
   readonly #host: PreparationHost;
   readonly #rows: RowState[] = [];
   readonly #decided: (DecidedRow | undefined)[] = [];
