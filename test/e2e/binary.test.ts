@@ -144,15 +144,14 @@ testIf(
   missingHiding(),
   "where /tmp is mounted noexec libsodium is loaded from another folder",
   async () => {
-    const hardened = (command: string[]) => [
-      ...[
-        "unshare",
-        unshareOptions,
-        "sh",
-        "-c",
-        'mount -t tmpfs -o noexec none /tmp && exec "$@"',
-        "sh",
-      ],
+    const hardened = (noexec: string, command: string[]) => [
+      "unshare",
+      unshareOptions,
+      "sh",
+      "-c",
+      'for at in $1; do mount -t tmpfs -o noexec none $at || exit 99; done; shift; exec "$@"',
+      "sh",
+      noexec,
       ...command,
     ];
     // Out of /tmp, which is covered.
@@ -160,12 +159,17 @@ testIf(
     try {
       await copyFile(binary, join(elsewhere, "patina"));
       const patina = join(elsewhere, "patina");
-      expect(await run(hardened([patina, "net"]), "/")).toEqual({
-        stdout: expect.stringContaining("/tmp is mounted noexec. Set BUN_TMPDIR to a folder"),
+      const connected = { stdout: "connected\n", exitCode: 0 };
+      expect(await run(hardened("/tmp", [patina, "net"]), "/")).toEqual(connected);
+      expect(await run(hardened("/tmp /dev/shm", [patina, "net", elsewhere]), "/")).toEqual(
+        connected,
+      );
+      expect(await run(hardened("/tmp /dev/shm", [patina, "net"]), "/")).toEqual({
+        stdout: expect.stringMatching(
+          /\/tmp is mounted noexec, and \/dev\/shm is mounted noexec\. Set BUN_TMPDIR to a folder/,
+        ),
         exitCode: 6,
       });
-      const ran = await run(hardened([patina, "net", elsewhere]), "/");
-      expect(ran).toEqual({ stdout: "connected\n", exitCode: 0 });
     } finally {
       await rm(elsewhere, { recursive: true, force: true });
     }

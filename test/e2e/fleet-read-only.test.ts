@@ -1,6 +1,6 @@
 /**
  * The agent as a hardened unit or container runs it: a read-only root, `/tmp` without execution, and a data
- * directory. libsodium is then unpacked into that; where it too has no execution the agent says what to set.
+ * directory. libsodium is then unpacked into that; where neither it nor /dev/shm has execution the agent says what to set.
  *
  * @module
  */
@@ -12,9 +12,10 @@ import { testIf } from "../real.ts";
 import { builtBinary } from "./built-binary.ts";
 import { missingHiding, unshareOptions } from "./hidden-tree.ts";
 
-/** Mounts, then writes what an agent needs into /mnt, and starts it. $1: the binary, $2: options of /mnt. */
+/** Mounts, then writes what an agent needs into /mnt, and starts it. $1: the binary, $2: options of /mnt and /dev/shm. */
 const script = `
   mount -t tmpfs -o noexec none /tmp && mount -t tmpfs -o "$2" none /mnt || exit 99
+  mount -t tmpfs -o "$2" none /dev/shm || exit 99
   mount --bind / / && mount -o remount,bind,ro / || exit 99
   touch /etc/patina-was-here 2>/dev/null && exit 99
   cd /mnt && "$1" cluster init cluster.toml >/dev/null && cat >agent.toml <<END
@@ -69,12 +70,14 @@ testIf(
 
 testIf(
   missingHiding(),
-  "where the data directory has no execution either it ends and says what to set",
+  "where the data directory and /dev/shm have no execution either it ends and says what to set",
   async () => {
     const text = await agentIn("noexec");
     expect(text).toStartWith("exit 6\n");
     expect(text).toContain("/tmp is mounted noexec");
-    expect(text).toContain("/mnt/data is mounted noexec. Set BUN_TMPDIR to a folder");
+    expect(text).toContain(
+      "/mnt/data is mounted noexec, and /dev/shm is mounted noexec. Set BUN_TMPDIR to a folder",
+    );
   },
   60_000,
 );
