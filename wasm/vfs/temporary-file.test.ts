@@ -1,5 +1,5 @@
 import { expect, test } from "bun:test";
-import * as fc from "fast-check";
+import fc from "fast-check";
 import { TemporaryFile } from "./temporary-file.ts";
 
 // Its pieces are of no concern to who reads and writes.
