@@ -360,11 +360,20 @@ await until("both have what clients wrote, and all else alike", 120_000, async (
   for (const node of cluster.nodes) {
     const { rows } = await node.client.query(good);
     const isThere = rows.every(([id, address]) => wrote.get(String(id)) === address);
-    if (!isThere || rows.length !== wrote.size) return false;
+    if (!isThere || rows.length !== wrote.size) {
+      throw new Error(`${rows.length} of ${wrote.size} rows, all as written: ${isThere}`);
+    }
   }
   const [a, b] = await Promise.all(cluster.nodes.map((node) => node.client.get("/v1/status")));
   const [mine, theirs] = [JSON.parse(a as string), JSON.parse(b as string)];
-  return mine.root === theirs.root && mine.cut === theirs.cut;
+  if (mine.root === theirs.root && mine.cut === theirs.cut) return true;
+  const told = [mine, theirs].map(({ root, cut, rows_held, ready }) => ({
+    root,
+    cut,
+    rows_held,
+    ready,
+  }));
+  throw new Error(`not alike: ${JSON.stringify(told)}`);
 });
 await agent.kill("SIGTERM");
 {
