@@ -349,14 +349,9 @@ export class QuickCommit {
     statement: SqlStatement,
     rowid: Rowid,
   ): Uint8Array | undefined {
+    if (keyColumns === 0) return this.#rowidKey(rowid);
     const key = this.#key;
     key.clear();
-    if (keyColumns === 0) {
-      key.varint(1);
-      key.u8(valueTags.integer);
-      key.zigzag(rowid);
-      return key.finish();
-    }
     key.varint(keyColumns);
     for (let i = 0; i < keyColumns; i++) {
       const start = key.length;
@@ -368,6 +363,16 @@ export class QuickCommit {
       if (!isUtf8(bytes, start, key.length)) return undefined;
     }
     return key.length <= keyBytesMax ? key.finish() : undefined;
+  }
+
+  /** Of a table whose key is the rowid. */
+  #rowidKey(rowid: Rowid): Uint8Array {
+    const key = this.#key;
+    key.clear();
+    key.varint(1);
+    key.u8(valueTags.integer);
+    key.zigzag(rowid);
+    return key.finish();
   }
 
   /** @returns whether more may come. */
@@ -410,14 +415,9 @@ export class QuickCommit {
 
   /** Undefined: it isn't written as it is stored, or too long. */
   #encodeKey({ names, keyColumns }: QuickTable, rowid: Rowid): Uint8Array | undefined {
+    if (keyColumns === 0) return this.#rowidKey(rowid);
     const key = this.#key;
     key.clear();
-    if (keyColumns === 0) {
-      key.varint(1);
-      key.u8(valueTags.integer);
-      key.zigzag(rowid);
-      return key.finish();
-    }
     const now = this.#now.peek();
     key.varint(keyColumns);
     let start = this.#ends[names.length - 1] ?? 0;

@@ -18,8 +18,8 @@
  * @module
  */
 
-import { dlopen, FFIType } from "bun:ffi";
-import { libraryNames } from "./ofd-lock.ts";
+import { FFIType } from "bun:ffi";
+import { openCLibrary } from "./c-library.ts";
 
 const SYNC_FILE_RANGE_WRITE = 2;
 const pageBytes = 4096;
@@ -40,19 +40,16 @@ type SyncFileRange = (fd: number, offset: number, bytes: number, flags: number) 
 let call: SyncFileRange | undefined;
 
 function load(): SyncFileRange {
-  for (const name of process.platform === "linux" ? libraryNames : []) {
-    try {
-      const { symbols } = dlopen(name, {
-        sync_file_range: {
-          args: [FFIType.i32, FFIType.i64_fast, FFIType.i64_fast, FFIType.u32],
-          returns: FFIType.i32,
-        },
-      });
-      return symbols.sync_file_range;
-    } catch {
-      // The next one, or none: it is only faster with it.
-    }
+  if (process.platform === "linux") {
+    const opened = openCLibrary({
+      sync_file_range: {
+        args: [FFIType.i32, FFIType.i64_fast, FFIType.i64_fast, FFIType.u32],
+        returns: FFIType.i32,
+      },
+    });
+    if (opened.kind === "open") return opened.symbols.sync_file_range;
   }
+  // It is only faster with it.
   return () => {};
 }
 

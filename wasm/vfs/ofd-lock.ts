@@ -20,8 +20,9 @@
  * @module
  */
 
-import { dlopen, FFIType, ptr, read } from "bun:ffi";
+import { FFIType, ptr, read } from "bun:ffi";
 import { SQLITE_IOERR_LOCK } from "../constants.ts";
+import { openCLibrary } from "./c-library.ts";
 import { VfsError } from "./vfs-error.ts";
 
 const F_OFD_GETLK = 36;
@@ -40,13 +41,6 @@ const flockBytes = 32;
 const lockFirstByte = 0x40000000;
 const lockBytes = 2 + 510;
 
-/** Names under which the C library is found: glibc, then musl (Alpine). */
-export const libraryNames: readonly string[] = [
-  "libc.so.6",
-  process.arch === "arm64" ? "libc.musl-aarch64.so.1" : "libc.musl-x86_64.so.1",
-  "libc.so",
-];
-
 type Symbols = {
   fcntl(fd: number, command: number, argument: number): number;
   __errno_location(): number;
@@ -62,20 +56,17 @@ function library(): Symbols {
       `database files need open file description locks, which ${process.platform} lacks: run on Linux`,
     );
   }
-  const reasons: string[] = [];
-  for (const name of libraryNames) {
-    try {
-      // `fcntl` is variadic; on Linux an integer argument is passed as it would be otherwise.
-      symbols = dlopen(name, {
-        fcntl: { args: [FFIType.i32, FFIType.i32, FFIType.ptr], returns: FFIType.i32 },
-        __errno_location: { args: [], returns: FFIType.ptr },
-      }).symbols as unknown as Symbols;
-      return symbols;
-    } catch (thrown) {
-      reasons.push(thrown instanceof Error ? thrown.message : String(thrown));
-    }
+  const opened = openCLibrary({
+    // It is variadic; on Linux an integer argument is passed as it would be otherwise.
+    fcntl: { args: [FFIType.i32, FFIType.i32, FFIType.ptr], returns: FFIType.i32 },
+    __errno_location: { args: [], returns: FFIType.ptr },
+  });
+  if (opened.kind === "missing") {
+    const why = `no C library to lock files with: ${opened.reasons.join("; ")}`;
+    throw new VfsError(SQLITE_IOERR_LOCK, why);
   }
-  throw new VfsError(SQLITE_IOERR_LOCK, `no C library to lock files with: ${reasons.join("; ")}`);
+  symbols = opened.symbols as unknown as Symbols;
+  return symbols;
 }
 
 export type LockAttempt =

@@ -14,8 +14,8 @@
  * @module
  */
 
-import { dlopen, FFIType } from "bun:ffi";
-import { libraryNames } from "./ofd-lock.ts";
+import { FFIType } from "bun:ffi";
+import { openCLibrary } from "./c-library.ts";
 
 const FALLOC_FL_KEEP_SIZE = 1;
 /** Found at once. */
@@ -37,19 +37,16 @@ type Fallocate = (fd: number, mode: number, offset: number, bytes: number) => nu
 let call: Fallocate | undefined;
 
 function load(): Fallocate {
-  for (const name of process.platform === "linux" ? libraryNames : []) {
-    try {
-      const { symbols } = dlopen(name, {
-        fallocate: {
-          args: [FFIType.i32, FFIType.i32, FFIType.i64_fast, FFIType.i64_fast],
-          returns: FFIType.i32,
-        },
-      });
-      return symbols.fallocate;
-    } catch {
-      // The next one, or none: it only waits less with it.
-    }
+  if (process.platform === "linux") {
+    const opened = openCLibrary({
+      fallocate: {
+        args: [FFIType.i32, FFIType.i32, FFIType.i64_fast, FFIType.i64_fast],
+        returns: FFIType.i32,
+      },
+    });
+    if (opened.kind === "open") return opened.symbols.fallocate;
   }
+  // It only waits less with it.
   return () => -1;
 }
 
