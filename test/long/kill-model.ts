@@ -68,6 +68,7 @@ export class KillModel {
   readonly #generations = new Map<string, number>();
   /** The last one asked for, by node. */
   readonly #asked = new Map<string, number>();
+  #stillness: Promise<void> | undefined;
 
   constructor(random: () => number) {
     this.#random = random;
@@ -109,10 +110,21 @@ export class KillModel {
     await node.client.transact("UPDATE tomes SET generation = generation + 1");
   }
 
+  /** Small transactions wait for the work's end: what a reader has and what is asked for can be compared. */
+  async still(work: () => Promise<void>): Promise<void> {
+    this.#stillness = work();
+    try {
+      await this.#stillness;
+    } finally {
+      this.#stillness = undefined;
+    }
+  }
+
   /** Small transactions until told to stop: a batch of rows and a transfer in each. */
   async writeUntil(node: ClusterNode, prefix: string, isOver: () => boolean): Promise<void> {
     const { name } = node;
     for (let i = 0; !isOver(); i++) {
+      await this.#stillness;
       const batch = `${prefix}-${i}`;
       const size = 1 + this.#int(batchRowsMax);
       const ids = Array.from({ length: size }, (_, n) => `${batch}-${n}`);
