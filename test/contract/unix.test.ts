@@ -6,7 +6,7 @@
 
 import { afterEach, beforeEach, expect, test } from "bun:test";
 import { mkdtempSync, rmSync } from "node:fs";
-import { connect } from "node:net";
+import { connect, type Socket } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { HttpServer } from "../../agent/api/http-server.ts";
@@ -185,4 +185,61 @@ test("an answer of megabytes goes to a slow client whole", async () => {
     await Bun.sleep(1);
   }
   expect(text.match(/\{"row":/g)).toHaveLength(3001);
+});
+
+/** Sends it and says that this was all. */
+function sendAll(text: string): { readonly socket: Socket; readonly text: () => string } {
+  const socket = connect({ path, allowHalfOpen: true });
+  let received = "";
+  socket.on("data", (bytes) => {
+    received += bytes.toString("latin1");
+  });
+  socket.end(text);
+  return { socket, text: () => received };
+}
+
+test("a client that has sent all gets its answers whole, and then the end", async () => {
+  const rows =
+    "WITH RECURSIVE c(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM c WHERE x < 20000) SELECT x, hex(zeroblob(20)) FROM c";
+  const { socket, text } = sendAll(
+    requestOf("/v1/transactions", '["INSERT INTO t VALUES (1, NULL)"]') +
+      requestOf("/v1/queries", JSON.stringify(rows)) +
+      requestOf("/v1/queries", '"SELECT 30 AS n"'),
+  );
+  await new Promise((resolve) => socket.on("end", resolve));
+  expect([...text().matchAll(/HTTP\/1\.1 (\d+)/g)].map(([, status]) => status)).toEqual([
+    "200",
+    "200",
+    "200",
+  ]);
+  expect(text().match(/\{"row":/g)).toHaveLength(20_001);
+  expect(text()).toContain('{"row":[1,[30]]}');
+  socket.destroy();
+});
+
+test("a subscriber that has sent all hears of changes, until it goes", async () => {
+  const listeners = () => agent.service.live.listenerCount;
+  const { socket, text } = sendAll(requestOf("/v1/subscriptions", '"SELECT id FROM t"'));
+  await until(() => text().includes('"eoq"'));
+  await answersTo([requestOf("/v1/transactions", '["INSERT INTO t VALUES (7, NULL)"]')], "version");
+  await until(() => text().includes('{"change":["insert",1,[7],1]}'));
+  expect(listeners()).toBe(1);
+  // Nothing is sent to it that would fail.
+  socket.destroy();
+  await until(() => listeners() === 0);
+});
+
+test("a subscriber that goes is noticed, though nothing is sent to it", async () => {
+  const listeners = () => agent.service.live.listenerCount;
+  const sockets = Array.from({ length: 8 }, () => connect(path));
+  let begun = 0;
+  for (const [i, socket] of sockets.entries()) {
+    socket.on("data", () => begun++);
+    socket.write(requestOf("/v1/subscriptions", `"SELECT id, ${i} FROM t"`));
+  }
+  await until(() => listeners() === 8 && begun >= 8);
+  for (const [i, socket] of sockets.entries()) i % 2 === 0 ? socket.destroy() : socket.end();
+  await until(() => listeners() === 4);
+  for (const socket of sockets) socket.destroy();
+  await until(() => listeners() === 0);
 });

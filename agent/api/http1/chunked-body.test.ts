@@ -20,7 +20,7 @@ function decode(text: string, bytesMax = 1000, cuts: readonly number[] = []) {
 }
 
 test("chunks are joined; extensions and trailers are passed over", () => {
-  const text = "4;a=b\r\nWiki\r\n0A \r\npedia in\r\n\r\n0\r\nX: y\r\n\r\n";
+  const text = '4;a=b\r\nWiki\r\n0A ;c="d"\r\npedia in\r\n\r\n0\r\nX: y\r\nZ:\r\n\r\n';
   expect(decode(`${text}GET /`)).toEqual({ body: "Wikipedia in\r\n", end: text.length });
 });
 
@@ -35,6 +35,13 @@ test.each([
   "0\r\n\n",
   "0\r\n\x00\r\n",
   "00000000000001\r\na\r\n",
+  "1 \r\na\r\n",
+  "1 2\r\na\r\n",
+  "1;a\nb\r\na\r\n",
+  "0\r\nPOST / HTTP/1.1\r\n",
+  "0\r\n folded: x\r\n",
+  "0\r\n: x\r\n",
+  "0\r\nx: y\n\r\n",
 ])("%p is malformed", (text) => {
   expect(decode(text).end).toBe("malformed");
 });

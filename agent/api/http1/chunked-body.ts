@@ -2,24 +2,33 @@
  * A body in chunks (RFC 9112 §7.1): size in hexadecimal, extensions that are ignored, CRLF, that many bytes, CRLF; after
  * a chunk of size 0 trailers, which are ignored, and an empty line.
  *
+ * Trailers have to be fields: where the empty line is left out, the next request would be taken for them, and its body for
+ * a request.
+ *
  * @module
  */
+
+import { isTokenByte, isValueByte } from "./field-bytes.ts";
 
 /** Of a chunk's first line, and of all trailers. */
 const lineBytesMax = 4096;
 /** Of a size: below 2**52. */
 const sizeDigitsMax = 13;
-const [lf, cr, semicolon] = [0x0a, 0x0d, 0x3b];
+const [tab, lf, cr, space, colon, semicolon] = [0x09, 0x0a, 0x0d, 0x20, 0x3a, 0x3b];
 
 type Step =
   | "size"
+  | "blank"
   | "extension"
   | "size-end"
   | "data"
   | "data-cr"
   | "data-lf"
   | "trailer"
-  | "trailer-end";
+  | "trailer-name"
+  | "trailer-value"
+  | "trailer-end"
+  | "end";
 
 export class ChunkedBody {
   readonly #take: (part: Uint8Array) => void;
@@ -29,7 +38,6 @@ export class ChunkedBody {
   #digits = 0;
   /** Of the line at hand; of all trailers. */
   #lineBytes = 0;
-  #isLineEmpty = true;
 
   /**
    * @param take gets the body's bytes, as views of what was fed
@@ -56,13 +64,19 @@ export class ChunkedBody {
             this.#size = this.#size * 16 + digit;
           } else if (this.#digits === 0) return "malformed";
           else if (byte === cr) this.#step = "size-end";
-          else if (byte === semicolon || byte === 0x20 || byte === 0x09) this.#step = "extension";
+          else if (byte === semicolon) this.#step = "extension";
+          else if (byte === space || byte === tab) this.#step = "blank";
           else return "malformed";
           break;
         }
+        case "blank":
+          if (byte === semicolon) this.#step = "extension";
+          else if (byte !== space && byte !== tab) return "malformed";
+          else if (++this.#lineBytes > lineBytesMax) return "malformed";
+          break;
         case "extension":
           if (byte === cr) this.#step = "size-end";
-          else if (++this.#lineBytes > lineBytesMax || isControl(byte)) return "malformed";
+          else if (++this.#lineBytes > lineBytesMax || isValueByte[byte] !== 1) return "malformed";
           break;
         case "size-end":
           if (byte !== lf) return "malformed";
@@ -71,7 +85,6 @@ export class ChunkedBody {
           this.#step = this.#size === 0 ? "trailer" : "data";
           this.#digits = 0;
           this.#lineBytes = 0;
-          this.#isLineEmpty = true;
           break;
         case "data": {
           const end = Math.min(bytes.length, --at + this.#size);
@@ -90,24 +103,30 @@ export class ChunkedBody {
           this.#step = "size";
           break;
         case "trailer":
+          if (byte === cr) this.#step = "end";
+          else if (isTokenByte[byte] === 1) this.#step = "trailer-name";
+          else return "malformed";
+          break;
+        case "trailer-name":
+          if (byte === colon) this.#step = "trailer-value";
+          else if (isTokenByte[byte] !== 1) return "malformed";
+          if (++this.#lineBytes > lineBytesMax) return "malformed";
+          break;
+        case "trailer-value":
           if (byte === cr) this.#step = "trailer-end";
-          else if (++this.#lineBytes > lineBytesMax || isControl(byte)) return "malformed";
-          else this.#isLineEmpty = false;
+          else if (++this.#lineBytes > lineBytesMax || isValueByte[byte] !== 1) return "malformed";
           break;
         case "trailer-end":
           if (byte !== lf) return "malformed";
-          if (this.#isLineEmpty) return at;
           this.#step = "trailer";
-          this.#isLineEmpty = true;
           break;
+        case "end":
+          if (byte !== lf) return "malformed";
+          return at;
       }
     }
     return "more";
   }
-}
-
-function isControl(byte: number): boolean {
-  return (byte < 0x20 && byte !== 0x09) || byte === 0x7f;
 }
 
 function hexDigit(byte: number): number {

@@ -23,6 +23,9 @@ class FakeSocket {
   shutdown(): void {
     this.state = "shut down";
   }
+  end(): void {
+    this.state = "ended";
+  }
   terminate(): void {
     this.state = "terminated";
   }
@@ -259,4 +262,62 @@ test("a client that goes before its answer is told of by the signal", async () =
   connection.closed();
   await turn();
   expect([isGone, cut()]).toEqual([true, 0]);
+});
+
+test("a client that sends no more is answered all that it asked for whole, and then it is the end", async () => {
+  const waiting: (() => void)[] = [];
+  const { socket, send, connection } = connect(
+    (request) =>
+      new Promise((resolve) => {
+        waiting.push(() => resolve(quick(request)));
+      }),
+  );
+  send(post("/a", "1") + post("/b", "2"));
+  connection.ended();
+  waiting.shift()?.();
+  await turn();
+  expect([socket.text, socket.state]).toEqual([answer("POST /a 1"), "open"]);
+  waiting.shift()?.();
+  await turn();
+  expect([socket.text, socket.state]).toEqual([answer("POST /a 1") + answer("POST /b 2"), "ended"]);
+});
+
+test("a client that sends no more gets an answer whole, also where it takes it slowly", async () => {
+  const { socket, send, connection } = connect();
+  socket.takes = 10;
+  send(post("/a", "1"));
+  connection.ended();
+  await turn();
+  expect([socket.sent, socket.state]).toEqual(["HTTP/1.1 2", "open"]);
+  socket.takes = Number.POSITIVE_INFINITY;
+  connection.drained();
+  await turn();
+  expect([socket.text, socket.state]).toEqual([answer("POST /a 1"), "ended"]);
+});
+
+test.each([
+  ["GET /a HT", 0],
+  [post("/a", "12").slice(0, -1), 1],
+])("a request that its client left unfinished is refused: %p", async (text, noted) => {
+  const { socket, send, connection, cut } = connect();
+  send(post("/b", "2") + text);
+  connection.ended();
+  await turn();
+  expect(socket.text).toStartWith(`${answer("POST /b 2")}HTTP/1.1 400 `);
+  expect([socket.state, cut()]).toEqual(["ended", noted]);
+});
+
+test("a client that closes after `connection: close` is closed", async () => {
+  const { socket, send, connection } = connect();
+  send("GET /a HTTP/1.1\r\nconnection: close\r\n\r\n");
+  await turn();
+  expect(socket.state).toBe("shut down");
+  connection.ended();
+  expect(socket.state).toBe("ended");
+});
+
+test("HTTP/1.0 is told that its connection stays", () => {
+  const { socket, send } = connect();
+  send("GET /a HTTP/1.0\r\nconnection: keep-alive\r\n\r\n");
+  expect(socket.text).toContain("\r\nconnection: keep-alive\r\n");
 });

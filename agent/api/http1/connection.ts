@@ -24,7 +24,7 @@ import { BodyBuffer } from "./body-buffer.ts";
 import { ChunkedBody } from "./chunked-body.ts";
 import { Output } from "./output.ts";
 import { type HeadRefusal, type Http1Head, readHead } from "./request-head.ts";
-import { chunkOf, lastChunk, responseHead } from "./response-head.ts";
+import { chunkOf, lastChunk, type Persistence, responseHead } from "./response-head.ts";
 
 export interface ConnectionOptions {
   readonly front: Front;
@@ -113,6 +113,8 @@ export class Http1Connection {
   /** No request is read any more. What still comes is thrown away. */
   #isOver = false;
   #isStopping = false;
+  /** The client sends no more. It may still read. */
+  #isSent = false;
   #isClosed = false;
   #awaited: AwaitedBody | undefined;
 
@@ -134,6 +136,13 @@ export class Http1Connection {
   drained(): void {
     this.#output.drained();
     if (!this.#isAnswering && !this.#output.isFull) this.#readOn();
+  }
+
+  /** The client sends no more: what it asked for is answered, streams as well, and then the connection ends. */
+  ended(): void {
+    this.#isSent = true;
+    if (!this.#isOver) this.#readOn();
+    else if (!this.#output.isFull) this.#socket.end();
   }
 
   closed(): void {
@@ -172,6 +181,11 @@ export class Http1Connection {
       this.#isPaused = false;
       this.#socket.resume();
     }
+    if (!this.#isSent || this.#mustWait || this.#isOver) return;
+    const request = this.#request;
+    if (request !== undefined) this.#options.cutRequests.note();
+    if ((this.#held ?? request) === undefined) this.#end();
+    else this.#refuse(refusals[400], request?.head);
   }
 
   /** Nothing is read now: an answer is awaited, or not taken. */
@@ -318,10 +332,10 @@ export class Http1Connection {
   /** A whole answer. */
   #send(answer: ApiResponse, head: Http1Head): void {
     const body = answer.body as Uint8Array;
-    const keepsAlive = head.keepsAlive && !this.#isStopping;
+    const persistence = this.#isStopping ? "ends" : persistenceOf(head);
     const hasBody = head.method !== "HEAD" && body.length > 0;
-    this.#sendWhole(responseHead(answer, body.length, keepsAlive), hasBody ? body : noBytes);
-    if (!keepsAlive) this.#end();
+    this.#sendWhole(responseHead(answer, body.length, persistence), hasBody ? body : noBytes);
+    if (persistence === "ends") this.#end();
   }
 
   /** In one piece, also where it isn't sent together with others. */
@@ -347,7 +361,7 @@ export class Http1Connection {
       this.#isPaused = false;
       this.#socket.resume();
     }
-    const first = responseHead(answer, isChunked ? "chunked" : "close", head.keepsAlive);
+    const first = responseHead(answer, isChunked ? "chunked" : "close", persistenceOf(head));
     try {
       if (head.method === "HEAD") {
         this.#output.write(first);
@@ -405,7 +419,7 @@ export class Http1Connection {
     if (this.#request !== undefined) this.#dropRequest(this.#request);
     this.#noLongerAwaited();
     const body = response.body as Uint8Array;
-    const sent = responseHead(response, body.length, false);
+    const sent = responseHead(response, body.length, "ends");
     this.#sendWhole(sent, head?.method === "HEAD" ? noBytes : body);
     this.#end();
   }
@@ -444,9 +458,18 @@ export class Http1Connection {
     await Promise.resolve();
     await this.#output.whenDrained();
     if (this.#isClosed) return;
+    if (this.#isSent) {
+      this.#socket.end();
+      return;
+    }
     this.#socket.shutdown(true);
     this.#awaited = this.#options.lateRequests.await(() => this.cut());
   }
+}
+
+function persistenceOf({ keepsAlive, isHttp10 }: Http1Head): Persistence {
+  if (!keepsAlive) return "ends";
+  return isHttp10 ? "stays-1.0" : "stays";
 }
 
 function nextTurn(): Promise<undefined> {

@@ -2,13 +2,14 @@
  * The head of an HTTP/1.1 request (RFC 9112 §2 to §6): its line, its fields, and how long its body is.
  *
  * Strict where leniency lets two readers see two different requests: lines end with CRLF, no space before a colon, no
- * folded lines, no control characters, one Content-Length of digits only, no other transfer coding than `chunked`, and
- * never both.
+ * folded lines, no control characters, one Host at most, one Content-Length of digits only, no other transfer coding than
+ * `chunked`, and never both.
  *
  * @module
  */
 
 import { Buffer } from "node:buffer";
+import { bytesWhere, isTokenByte, isValueByte } from "./field-bytes.ts";
 
 /** Of a request's line and fields together. */
 export const headBytesMax: number = 16 * 1024;
@@ -19,14 +20,10 @@ export type HeadRefusal = 400 | 431 | 501 | 505;
 const blankLine = Buffer.from("\r\n\r\n");
 const http11 = Buffer.from("HTTP/1.1\r\n");
 const http10 = Buffer.from("HTTP/1.0\r\n");
+const otherVersion = /^HTTP\/[0-9]\.[0-9]\r\n$/;
 const [tab, lf, cr, space, colon] = [0x09, 0x0a, 0x0d, 0x20, 0x3a];
 
-/** `tchar` of RFC 9110 §5.6.2. */
-const isTokenByte = bytesWhere((byte) =>
-  /[!#$%&'*+.^_`|~0-9A-Za-z-]/.test(String.fromCharCode(byte)),
-);
 const isTargetByte = bytesWhere((byte) => byte > 0x20 && byte !== 0x7f);
-const isValueByte = bytesWhere((byte) => byte === 0x09 || (byte >= 0x20 && byte !== 0x7f));
 
 export class Http1Head {
   readonly method: string;
@@ -110,7 +107,7 @@ export function readHead(bytes: Buffer, from: number): Http1Head | "more" | Head
   at++;
   const isHttp10 = isAt(bytes, at, http10);
   if (!isHttp10 && !isAt(bytes, at, http11)) {
-    return bytes.toString("latin1", at, at + 5) === "HTTP/" ? 505 : 400;
+    return otherVersion.test(bytes.toString("latin1", at, at + http11.length)) ? 505 : 400;
   }
   at += http11.length;
 
@@ -147,10 +144,11 @@ function unfinished(bytes: Buffer, at: number): "more" | HeadRefusal {
 /** What the fields say of the body and the connection. */
 function frame(head: Http1Head, bytes: Buffer, fields: readonly number[]): HeadRefusal | undefined {
   let hasLength = false;
+  let hasHost = false;
   for (let i = 0; i < fields.length; i += 4) {
     const from = fields[i] as number;
     const length = (fields[i + 1] as number) - from;
-    // The four names have different lengths.
+    // The names have different lengths.
     if (length === 14) {
       if (!isName(bytes, from, "content-length")) continue;
       const digits = bytes.toString("latin1", fields[i + 2], fields[i + 3]);
@@ -172,6 +170,11 @@ function frame(head: Http1Head, bytes: Buffer, fields: readonly number[]): HeadR
       if (!isName(bytes, from, "expect")) continue;
       const expected = bytes.toString("latin1", fields[i + 2], fields[i + 3]).toLowerCase();
       head.expectsContinue = expected === "100-continue" && !head.isHttp10;
+    } else if (length === 4) {
+      if (!isName(bytes, from, "host")) continue;
+      // None is all right: nothing here depends on it, and a line typed by hand has none.
+      if (hasHost) return 400;
+      hasHost = true;
     }
   }
   return hasLength && head.isChunked ? 400 : undefined;
@@ -206,8 +209,4 @@ function isName(bytes: Buffer, from: number, name: string): boolean {
     if (lower !== name.charCodeAt(i)) return false;
   }
   return true;
-}
-
-function bytesWhere(test: (byte: number) => boolean): Uint8Array {
-  return Uint8Array.from({ length: 256 }, (_, byte) => (test(byte) ? 1 : 0));
 }

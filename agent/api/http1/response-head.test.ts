@@ -1,6 +1,6 @@
 import { expect, test } from "bun:test";
 import { Buffer } from "node:buffer";
-import { chunkOf, responseHead } from "./response-head.ts";
+import { chunkOf, type Persistence, responseHead } from "./response-head.ts";
 
 test("a chunk has its size before it, in hexadecimal", () => {
   const bytes = Buffer.from("x".repeat(26));
@@ -10,17 +10,25 @@ test("a chunk has its size before it, in hexadecimal", () => {
   expect(chunkOf(bytes).toString()).toBe(framed);
   expect(chunkOf(Buffer.from("y")).toString()).toBe("1\r\ny\r\n");
   expect(chunkOf(bytes).toString()).toBe(framed);
+  // An empty one would be the last.
+  expect(chunkOf(Buffer.alloc(0)).toString()).toBe("");
 });
 
 test("heads of one second differ where their answers do", () => {
-  const text = (status: number, headers: Readonly<Record<string, string>>, keepsAlive = true) =>
-    responseHead({ status, headers, body: Buffer.alloc(0) }, 0, keepsAlive)
+  const text = (
+    status: number,
+    headers: Readonly<Record<string, string>>,
+    persistence: Persistence = "stays",
+  ) =>
+    responseHead({ status, headers, body: Buffer.alloc(0) }, 0, persistence)
       .toString()
       .replace(/date: [A-Z][a-z]{2}, \d\d [A-Z][a-z]{2} \d{4} \d\d:\d\d:\d\d GMT\r\n/, "");
   const headers = { "patina-agreed-ms": "7" };
   const own = "patina-agreed-ms: 7\r\ncontent-length: 0\r\n";
   expect(text(200, headers)).toBe(`HTTP/1.1 200 OK\r\n${own}\r\n`);
   expect(text(503, headers)).toBe(`HTTP/1.1 503 Service Unavailable\r\n${own}\r\n`);
-  expect(text(200, headers, false)).toBe(`HTTP/1.1 200 OK\r\n${own}connection: close\r\n\r\n`);
+  expect(text(200, headers, "ends")).toBe(`HTTP/1.1 200 OK\r\n${own}connection: close\r\n\r\n`);
+  const told = "connection: keep-alive\r\n";
+  expect(text(200, headers, "stays-1.0")).toBe(`HTTP/1.1 200 OK\r\n${own}${told}\r\n`);
   expect(text(200, {})).toBe("HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n");
 });

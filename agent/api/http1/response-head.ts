@@ -11,15 +11,20 @@ import type { ApiResponse } from "../http.ts";
 /** How an answer's body ends. */
 export type BodyFrame = number | "chunked" | "close";
 
-/**
- * @param frame the body's length, or in chunks, or with the connection
- * @param keepsAlive another request may follow
- */
-export function responseHead(response: ApiResponse, frame: BodyFrame, keepsAlive: boolean): Buffer {
+/** What becomes of the connection: another request may follow, which HTTP/1.0 wants to be told; or it ends. */
+export type Persistence = "stays" | "stays-1.0" | "ends";
+
+/** @param frame the body's length, or in chunks, or with the connection */
+export function responseHead(
+  response: ApiResponse,
+  frame: BodyFrame,
+  persistence: Persistence,
+): Buffer {
   let text = commonHead(response);
   if (typeof frame === "number") text += `content-length: ${frame}\r\n`;
   else if (frame === "chunked") text += "transfer-encoding: chunked\r\n";
-  if (!keepsAlive && response.headers.connection === undefined) text += "connection: close\r\n";
+  if (persistence === "stays-1.0") text += "connection: keep-alive\r\n";
+  else if (persistence === "ends") text += "connection: close\r\n";
   return Buffer.from(`${text}\r\n`, "latin1");
 }
 
@@ -48,10 +53,12 @@ export const lastChunk: Buffer = Buffer.from("0\r\n\r\n");
 /**
  * Subscribers of one query get the same bytes one after another.
  *
- * @param bytes not empty, for an empty chunk is the last one; they don't change any more
+ * @param bytes they don't change any more
+ * @returns nothing for nothing: an empty chunk is the last one
  */
 export function chunkOf(bytes: Uint8Array): Buffer {
   if (bytes === lastFramed) return lastFrame;
+  if (bytes.length === 0) return noBytes;
   const size = bytes.length.toString(16);
   const bodyAt = size.length + 2;
   const chunk = Buffer.allocUnsafe(bodyAt + bytes.length + 2);
@@ -65,6 +72,7 @@ export function chunkOf(bytes: Uint8Array): Buffer {
   return chunk;
 }
 
+const noBytes = Buffer.alloc(0);
 const keptFrameBytesMax = 64 * 1024;
 let lastFramed: Uint8Array | undefined;
 let lastFrame: Buffer = lastChunk;

@@ -31,6 +31,8 @@ export function serveUnix(options: HttpServerOptions & { readonly path: string }
   let onEmpty = (): void => {};
   const listener = Bun.listen<Http1Connection>({
     unix: path,
+    // `nc -N` and `socat` say that they have sent all, and wait for the answer.
+    allowHalfOpen: true,
     socket: {
       open(socket: Socket<Http1Connection>) {
         const connection = new Http1Connection(socket, shared);
@@ -42,6 +44,9 @@ export function serveUnix(options: HttpServerOptions & { readonly path: string }
       },
       drain(socket: Socket<Http1Connection>) {
         socket.data.drained();
+      },
+      end(socket: Socket<Http1Connection>) {
+        socket.data.ended();
       },
       close(socket: Socket<Http1Connection>) {
         connections.delete(socket.data);
