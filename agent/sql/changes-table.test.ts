@@ -1,4 +1,5 @@
 import { expect, test } from "bun:test";
+import { lateLimits } from "../../core/store/late-clocks.ts";
 import { SqliteNode } from "../../test/generators/sqlite-store.ts";
 import { siteOf } from "../../test/model/history.ts";
 import { SQLITE_DBCONFIG_TRUSTED_SCHEMA } from "../../wasm/constants.ts";
@@ -50,7 +51,9 @@ test("a row and its cells have the stamps of who wrote them last", () => {
 });
 
 test("clocks that aren't in their tables yet are shown, by table and by key", () => {
-  using node = new SqliteNode(schema, { late: { rowsMax: 100, transactionRowsMin: 1 } });
+  using node = new SqliteNode(schema, {
+    late: { ...lateLimits, rowsMax: 100, transactionRowsMin: 1 },
+  });
   addChangesTable(node.db);
   node.write("INSERT INTO instances VALUES ('i-1', 'up', 80), ('i-2', 'up', 80)");
   node.write("UPDATE instances SET port = 81 WHERE id = 'i-1'");

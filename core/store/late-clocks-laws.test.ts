@@ -7,7 +7,7 @@ import { siteOfHex } from "../clock/stamp.ts";
 import { encodeKey } from "../row/key.ts";
 import type { RowState } from "../row/row-state.ts";
 import type { SqlValue } from "../row/value.ts";
-import type { LateLimits } from "./late-clocks.ts";
+import { type LateLimits, lateLimits } from "./late-clocks.ts";
 import type { ScanPosition } from "./row-store.ts";
 
 const schema = schemaOf(`
@@ -188,11 +188,13 @@ test("a store whose clocks are late says what one says that writes them at once"
       fc.record({
         rowsMax: fc.integer({ min: 1, max: 12 }),
         transactionRowsMin: fc.constantFrom(1, 1, 1, 2, 3),
+        transactionRowsMax: fc.constantFrom(1, 3, 256),
+        restRowsMin: fc.integer({ min: 1, max: 4 }),
       }),
       fc.array(step, { minLength: 5, maxLength: 40, size: "max" }),
       (limits, steps) => {
         using one = new Lives(limits);
-        using other = new Lives({ rowsMax: 0, transactionRowsMin: 1 });
+        using other = new Lives({ ...lateLimits, rowsMax: 0, transactionRowsMin: 1 });
         for (const taken of steps) {
           one.take(taken);
           other.take(taken);

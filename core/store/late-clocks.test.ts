@@ -4,6 +4,7 @@ import { MemoryVfs } from "../../wasm/vfs/memory.ts";
 import type { Stamp } from "../clock/stamp.ts";
 import { encodeKey } from "../row/key.ts";
 import type { SqlValue } from "../row/value.ts";
+import { lateLimits } from "./late-clocks.ts";
 
 const schema = `
   CREATE TABLE t (k TEXT PRIMARY KEY NOT NULL, a, b);
@@ -11,7 +12,7 @@ const schema = `
 `;
 
 function open(vfs: MemoryVfs, rowsMax = 100): SqliteNode {
-  return new SqliteNode(schema, { vfs, late: { rowsMax, transactionRowsMin: 1 } });
+  return new SqliteNode(schema, { vfs, late: { ...lateLimits, rowsMax, transactionRowsMin: 1 } });
 }
 
 function logRows({ db }: SqliteNode): number {
@@ -99,7 +100,9 @@ test("the log stays small, however often a row changes", () => {
 });
 
 test("a transaction of few rows writes their clocks at once, unless the log has some of them", () => {
-  using node = new SqliteNode(schema, { late: { rowsMax: 100, transactionRowsMin: 3 } });
+  using node = new SqliteNode(schema, {
+    late: { ...lateLimits, rowsMax: 100, transactionRowsMin: 3 },
+  });
   node.write("INSERT INTO t VALUES ('x', 1, 1), ('y', 1, 1), ('z', 1, 1)");
   node.write("UPDATE t SET a = 2 WHERE k < 'z'");
   expect([logRows(node), stamps(node, "t", "x")]).toEqual([
@@ -122,11 +125,39 @@ test("a transaction of few rows writes their clocks at once, unless the log has 
   ]);
 });
 
+test("a transaction of so many rows that their pages are dirty anyway leaves none to the log", () => {
+  const limits = { rowsMax: 100, transactionRowsMin: 1, transactionRowsMax: 2, restRowsMin: 2 };
+  const vfs = new MemoryVfs();
+  {
+    using node = new SqliteNode(schema, { vfs, late: limits });
+    node.write("INSERT INTO t VALUES ('w', 1, 1), ('x', 1, 1), ('y', 1, 1), ('z', 1, 1)");
+    node.write("UPDATE t SET a = 2 WHERE k < 'z'");
+    expect([logRows(node), clockRowsOf(node, 12_000)]).toEqual([1, 1]);
+    node.write("UPDATE t SET a = 3");
+    // Only that those two aren't in the log any more.
+    expect([logRows(node), clockRowsOf(node, 13_000)]).toEqual([2, 4]);
+    node.store.bringClocksHome();
+    node.write("UPDATE t SET a = 4");
+    expect([logRows(node), clockRowsOf(node, 14_000)]).toEqual([0, 4]);
+    node.write("UPDATE t SET a = 5 WHERE k < 'y'");
+    node.write("UPDATE t SET a = 6");
+  }
+  using node = new SqliteNode(schema, { vfs, late: limits });
+  expect([node.report.lateClocksLost, clockRowsOf(node, 16_000)]).toEqual([0, 4]);
+});
+
+/** Rows that the clock table has with a cell of that stamp. */
+function clockRowsOf({ db }: SqliteNode, ms: number): number {
+  const hex = ms.toString(16).padStart(12, "0");
+  const sql = "SELECT count(*) FROM patina_clock_t WHERE instr(hex(clock), upper(?)) > 0";
+  return Number(db.all(sql, hex)[0]?.[0]);
+}
+
 test("rowids that aren't exact as numbers, and long clocks, aren't late", () => {
   const columns = Array.from({ length: 60 }, (_, i) => `c${i}`);
   using node = new SqliteNode(
     `${schema}; CREATE TABLE wide (k TEXT PRIMARY KEY NOT NULL, ${columns.join(", ")})`,
-    { late: { rowsMax: 100, transactionRowsMin: 1 } },
+    { late: { ...lateLimits, rowsMax: 100, transactionRowsMin: 1 } },
   );
   node.write("INSERT INTO n VALUES (9007199254740993, 1)", "INSERT INTO wide (k) VALUES ('x')");
   node.write("UPDATE n SET a = 2", "UPDATE wide SET c1 = 2");

@@ -7,6 +7,7 @@
  * everybody who reads clocks looks first. When many have come together they are brought *home*: written to the clock
  * table in the order of its pages, and out of the log.
  *
+ * - Transactions of very few and of very many rows write none: their pages would be no fewer ({@link LateLimits}).
  * - Only clocks of rows that have some in the clock table are late. So it has a row of clocks for each row at all times.
  * - Whoever writes to the clock table says so ({@link LateTable.forget}), which is logged too. So nothing
  *   of the log is ever brought to a row that got its rowid later.
@@ -39,13 +40,17 @@ export interface LateLimits {
   readonly rowsMax: number;
   /** A transaction with fewer writes them to the clock table: a page of the log is no less than these. */
   readonly transactionRowsMin: number;
+  /** A transaction with more writes the rest to the clock table at once: it dirties each page once. */
+  readonly transactionRowsMax: number;
+  /** And where the rest are so many, nearly all of those pages are dirty, and it writes these there, too. */
+  readonly restRowsMin: number;
 }
 
-export const lateLimits: LateLimits = { rowsMax: 8192, transactionRowsMin: 4 };
+export const lateLimits: LateLimits = {
+  ...{ rowsMax: 8192, transactionRowsMin: 4, transactionRowsMax: 256, restRowsMin: 1024 },
+};
 
 const logBytesPerRow = 128;
-/** A transaction with more writes the rest to the clock table at once: it dirties each page once. */
-const transactionRowsMax = 256;
 /** Brought home in one slice: below the first a transaction isn't worth it, the second takes a millisecond. */
 const sliceRowsMin = 128;
 const sliceRowsMax = 1024;
@@ -80,6 +85,8 @@ export class LateClocks {
   #isMarked = false;
   #wasMarked = false;
   #freshRows = 0;
+  /** Of the transaction at hand: what came when {@link LateLimits.transactionRowsMax} were late. */
+  #restRows = 0;
   #waitingRows = 0;
   /** Of log rows that aren't on their way home. */
   #logBytes = 0;
@@ -134,14 +141,22 @@ export class LateClocks {
   }
 
   /** A slice that couldn't keep up (a full disk, say) leaves no room, and clocks are written as if there were no log. */
-  readonly #takesOne = (): boolean =>
-    this.#freshRows < transactionRowsMax &&
-    this.#waitingRows < 2 * this.#limits.rowsMax &&
-    ++this.#freshRows > 0;
+  readonly #takesOne = (): boolean => {
+    if (this.#freshRows >= this.#limits.transactionRowsMax) this.#restRows++;
+    else if (this.#waitingRows < 2 * this.#limits.rowsMax) {
+      this.#freshRows++;
+      return true;
+    }
+    return false;
+  };
 
   /** Writes the log row of the transaction at hand, the last thing before its COMMIT. */
   write(): void {
-    if (!this.#hasFresh || this.#writeFew()) return;
+    if (!this.#hasFresh) return;
+    if (this.#isForClockTable) {
+      this.#writeFresh();
+      if (!this.#hasFresh) return;
+    }
     const writer = this.#writer;
     writer.reuse();
     writeClockLogRow(writer, this.#tables.values());
@@ -158,24 +173,28 @@ export class LateClocks {
     return false;
   }
 
-  /** Writes few clocks to the clock table. False: nothing was done, the log has to be told. */
-  #writeFew(): boolean {
+  /** The log would save nothing. */
+  get #isForClockTable(): boolean {
+    if (this.#restRows >= this.#limits.restRowsMin) return true;
     if (this.#freshRows >= this.#limits.transactionRowsMin) return false;
     for (const table of this.#tables.values()) if (table.mustLog()) return false;
+    return true;
+  }
+
+  /** Writes what is fresh to the clock table. What is left is for the log: that these are there, and not in it. */
+  #writeFresh(): void {
     this.#database.mutePreupdate(true);
     try {
       for (const table of this.#tables.values()) {
-        if (table.fresh.size === 0) continue;
         const rows: ClockRow[] = [];
         for (const [rowid, clock] of table.fresh) if (clock !== null) rows.push({ rowid, clock });
-        this.#clockRowsOf(table).put(rows, 0, rows.length);
-        table.undo();
+        if (rows.length > 0) this.#clockRowsOf(table).put(rows, 0, rows.length);
+        for (const { rowid } of rows) table.forget(rowid);
       }
     } finally {
       this.#database.mutePreupdate(false);
     }
     this.#freshRows = 0;
-    return true;
   }
 
   #mark(version: number): void {
@@ -197,6 +216,7 @@ export class LateClocks {
       this.#debt += this.#freshRows;
     }
     this.#freshRows = 0;
+    this.#restRows = 0;
     this.#freshBytes = 0;
   }
 
@@ -206,6 +226,7 @@ export class LateClocks {
     this.#written = this.#kept;
     this.#isMarked = this.#wasMarked;
     this.#freshRows = 0;
+    this.#restRows = 0;
     this.#freshBytes = 0;
   }
 

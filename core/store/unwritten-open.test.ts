@@ -10,7 +10,7 @@ import { lateLimits } from "./late-clocks.ts";
 import { SqliteStore } from "./sqlite-store.ts";
 
 const schema = "CREATE TABLE t (k TEXT PRIMARY KEY NOT NULL, a, b)";
-const late = { rowsMax: 100, transactionRowsMin: 1 };
+const late = { ...lateLimits, rowsMax: 100, transactionRowsMin: 1 };
 
 /** A file with rows, of which some clocks are in the log, as a process that was killed left it. */
 function killed(): { vfs: MemoryVfs; rows: unknown } {

@@ -12,7 +12,7 @@ import type { PlannedSchema, TableRules } from "../../core/schema/schema.ts";
 import { problemToText } from "../../core/schema/schema.ts";
 import { readSchema } from "../../core/schema/schema-reader.ts";
 import type { NamedColumns } from "../../core/store/capture.ts";
-import type { LateLimits } from "../../core/store/late-clocks.ts";
+import { type LateLimits, lateLimits } from "../../core/store/late-clocks.ts";
 import { SqliteStore } from "../../core/store/sqlite-store.ts";
 import type { CommitResult } from "../../core/store/store-outcomes.ts";
 import { type Database, openDatabase } from "../../wasm/database.ts";
@@ -76,7 +76,7 @@ export class SqliteNode implements Disposable {
       schema: typeof schema === "string" ? schemaOf(schema, options.rules) : schema,
       digester: options.digester ?? createDigester(),
       clock: this.clock,
-      late: options.late ?? { rowsMax: 3, transactionRowsMin: 1 },
+      late: options.late ?? { ...lateLimits, rowsMax: 3, transactionRowsMin: 1 },
     });
     if (opened.kind === "refused") throw new Error(opened.why);
     this.store = opened.store;

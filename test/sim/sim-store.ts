@@ -11,6 +11,7 @@ import { Digester } from "../../core/row/digest.ts";
 import { encodeKey } from "../../core/row/key.ts";
 import type { SqlValue } from "../../core/row/value.ts";
 import type { PlannedSchema } from "../../core/schema/schema.ts";
+import { lateLimits } from "../../core/store/late-clocks.ts";
 import { MapStore } from "../../core/store/map-store.ts";
 import type { MergedRow, RowRef, RowStore, ScanPosition } from "../../core/store/row-store.ts";
 import { SqliteStore } from "../../core/store/sqlite-store.ts";
@@ -238,7 +239,7 @@ class SqliteDisk implements SimStore {
       clock: this.clock,
       schema,
       // Few, so that in any run some are late, some on their way home, and some left behind by a crash.
-      late: { rowsMax: 16, transactionRowsMin: 1 },
+      late: { ...lateLimits, rowsMax: 16, transactionRowsMin: 1 },
     });
     if (opened.kind === "refused") throw new Error(opened.why);
     return opened.store;
