@@ -122,7 +122,7 @@ export class PatinaClient {
     const seconds = timeoutMs === undefined ? "" : `?timeout=${Math.ceil(timeoutMs / 1000)}`;
     const path = `/v1/queries${seconds}`;
     const signal = timeoutMs === undefined ? undefined : deadline(timeoutMs + graceMs);
-    const response = await this.#request("POST", path, body, signal);
+    const response = await this.#read("POST", path, body, signal);
     if (response.status !== 200) throw await failureOf(response);
     let columns: readonly string[] = [];
     let isComplete = false;
@@ -202,7 +202,7 @@ export class PatinaClient {
     signal?: AbortSignal,
   ): AsyncGenerator<{ readonly type: "update" | "delete"; readonly key: readonly SqlValue[] }> {
     const path = `/v1/updates/${encodeURIComponent(table)}`;
-    const response = await this.#request("POST", path, "", signal);
+    const response = await this.#read("POST", path, "", signal);
     if (response.status !== 200) throw await failureOf(response);
     for await (const line of this.#lines(response)) {
       const event = parseJson(line) as ReadonlyMap<string, JsonValue>;
@@ -214,7 +214,7 @@ export class PatinaClient {
 
   /** A GET whose answer is JSON, as text. @throws Unreachable, ApiFailure */
   async get(path: "/v1/status" | "/v1/swarm" | "/v1/subs", timeoutMs?: number): Promise<string> {
-    const response = await this.#request("GET", path, undefined, deadline(timeoutMs));
+    const response = await this.#read("GET", path, undefined, deadline(timeoutMs));
     if (response.status !== 200) throw await failureOf(response);
     return this.#text(response);
   }
@@ -242,7 +242,7 @@ export class PatinaClient {
 
   /** @throws Unreachable */
   async health(): Promise<{ readonly status: number; readonly body: string }> {
-    const response = await this.#request("GET", "/v1/health", undefined);
+    const response = await this.#read("GET", "/v1/health", undefined);
     return { status: response.status, body: await response.text() };
   }
 
@@ -260,13 +260,8 @@ export class PatinaClient {
     const { signal } = options;
     const response =
       id === undefined
-        ? await this.#request(
-            "POST",
-            `/v1/subscriptions${query}`,
-            statementToJson(statement),
-            signal,
-          )
-        : await this.#request("GET", `/v1/subscriptions/${id}${query}`, undefined, signal);
+        ? await this.#read("POST", `/v1/subscriptions${query}`, statementToJson(statement), signal)
+        : await this.#read("GET", `/v1/subscriptions/${id}${query}`, undefined, signal);
     if (response.status !== 200) throw await failureOf(response);
     return response;
   }
@@ -289,6 +284,27 @@ export class PatinaClient {
     }
   }
 
+  /**
+   * What changes nothing may be asked twice: the agent can have closed a connection, idle for long, in the moment in
+   * which it was used again.
+   *
+   * @throws Unreachable
+   */
+  async #read(
+    method: "GET" | "POST",
+    path: string,
+    body: string | undefined,
+    signal?: AbortSignal,
+  ): Promise<ClientResponse> {
+    try {
+      return await this.#send({ method, path, body, signal });
+    } catch (error) {
+      if (!isReset(error)) throw new Unreachable(this.#socket, reasonOf(error));
+    }
+    return this.#request(method, path, body, signal);
+  }
+
+  /** @throws Unreachable */
   async #request(
     method: "GET" | "POST",
     path: string,
@@ -313,6 +329,12 @@ function deadline(timeoutMs: number | undefined): AbortSignal | undefined {
 
 function isTimeout(error: unknown): boolean {
   return (error as Error).name === "TimeoutError";
+}
+
+/** The connection ended before any answer. */
+function isReset(error: unknown): boolean {
+  const { code } = error as { readonly code?: string };
+  return code === "ECONNRESET" || code === "EPIPE" || code === "ConnectionClosed";
 }
 
 function reasonOf(error: unknown): string {

@@ -1,0 +1,63 @@
+import { afterEach, beforeEach, expect, test } from "bun:test";
+import { mkdtempSync, rmSync } from "node:fs";
+import { createServer, type Server } from "node:net";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { PatinaClient, Unreachable } from "./client.ts";
+
+const rows = '{"columns":["a"]}\n{"row":[1,[7]]}\n{"eoq":{"time":0.1}}\n';
+const transacted =
+  '{"results":[{"rows_affected":1,"time":0.1}],"time":0.1,"version":1,"actor_id":"x"}';
+
+let folder: string;
+let server: Server;
+let client: PatinaClient;
+/** Paths in the order in which they were asked for. */
+let asked: string[];
+
+// Answers the first request of each connection, and closes it at the second.
+beforeEach(async () => {
+  asked = [];
+  folder = mkdtempSync(join(tmpdir(), "patina-client-"));
+  server = createServer((socket) => {
+    let text = "";
+    let requests = 0;
+    socket.on("error", () => {});
+    socket.on("data", (bytes) => {
+      text += bytes.toString();
+      const bodyAt = text.indexOf("\r\n\r\n") + 4;
+      const length = Number(/content-length: (\d+)/i.exec(text)?.[1] ?? 0);
+      if (bodyAt < 4 || text.length < bodyAt + length) return;
+      const path = text.split(" ")[1] as string;
+      text = "";
+      asked.push(path);
+      if (++requests > 1) {
+        socket.destroy();
+        return;
+      }
+      const body = path === "/v1/transactions" ? transacted : rows;
+      socket.write(`HTTP/1.1 200 OK\r\ncontent-length: ${body.length}\r\n\r\n${body}`);
+    });
+  });
+  const path = join(folder, "agent.sock");
+  await new Promise<void>((resolve) => server.listen(path, resolve));
+  client = new PatinaClient(path);
+});
+afterEach(() => {
+  server.close();
+  rmSync(folder, { recursive: true });
+});
+
+test("a read whose kept connection is closed as it is used is asked once more", async () => {
+  for (let i = 0; i < 3; i++) expect((await client.query("SELECT a FROM t")).rows).toEqual([[7]]);
+  expect(await client.get("/v1/status")).toBe(rows);
+  const queries: string[] = new Array(5).fill("/v1/queries");
+  expect(asked).toEqual([...queries, "/v1/status", "/v1/status"]);
+});
+
+test("a transaction isn't: whether it was applied isn't known", async () => {
+  const insert = "INSERT INTO t VALUES (1)";
+  expect((await client.transact(insert)).version).toBe(1);
+  await expect(client.transact(insert)).rejects.toBeInstanceOf(Unreachable);
+  expect(asked).toEqual(["/v1/transactions", "/v1/transactions"]);
+});
