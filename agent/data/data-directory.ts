@@ -16,6 +16,7 @@
 import { randomBytes } from "node:crypto";
 import * as fs from "node:fs";
 import { join } from "node:path";
+import { readPlainFile } from "../host/text-file.ts";
 import { exitCodes, NoRoomFailure, StartFailure } from "../start-failure.ts";
 
 const nonceBytes = 16;
@@ -40,9 +41,10 @@ export class DataDirectory {
       // Asking for permissions isn't enough: a full disk or a read-only mount says so only here.
       const probe = join(path, ".probe");
       try {
-        fs.writeFileSync(probe, "patina");
+        fs.rmSync(probe, { force: true, recursive: true });
+        fs.writeFileSync(probe, "patina", { flag: "wx" });
       } finally {
-        fs.rmSync(probe, { force: true });
+        fs.rmSync(probe, { force: true, recursive: true });
       }
     } catch (error) {
       const failure = this.#failure(error);
@@ -105,7 +107,7 @@ export class DataDirectory {
 
   /** UDP port of the last run; 0 when there was none. */
   readPort(): number {
-    const port = Number(this.#read("port") ?? 0);
+    const port = Number(this.#readHint("port"));
     return Number.isInteger(port) && port > 0 && port < 65_536 ? port : 0;
   }
 
@@ -116,7 +118,9 @@ export class DataDirectory {
 
   /** Where neighbours were met last, as `peers` are configured; the latest first. A hint: it may be old or cut off. */
   readNeighbours(): string[] {
-    return (this.#read("neighbours") ?? "").split("\n").filter((line) => line !== "");
+    return this.#readHint("neighbours")
+      .split("\n")
+      .filter((line) => line !== "");
   }
 
   /** Beside whatever this thread does. That it can't be written (a full disk) doesn't matter. */
@@ -137,21 +141,35 @@ export class DataDirectory {
 
   #resolveDatabase(path: string): string {
     const entry = fs.lstatSync(path, { throwIfNoEntry: false });
-    if (!entry?.isSymbolicLink()) return path;
+    let real = path;
     try {
-      return fs.realpathSync(path);
+      if (entry?.isSymbolicLink()) real = fs.realpathSync(path);
     } catch (error) {
       const why = `a link that leads to no file (${(error as NodeJS.ErrnoException).code}): remove it`;
       throw new StartFailure(exitCodes.data, `database ${path}: ${why}`);
     }
+    for (const one of [real, `${real}-wal`]) {
+      if (fs.statSync(one, { throwIfNoEntry: false })?.isFile() !== false) continue;
+      throw new StartFailure(exitCodes.data, `database ${one}: it is no file: remove it`);
+    }
+    return real;
   }
 
   #read(name: string): string | undefined {
     try {
-      return fs.readFileSync(join(this.path, name), "utf8").trim();
+      return readPlainFile(join(this.path, name)).trim();
     } catch (error) {
       if ((error as NodeJS.ErrnoException).code === "ENOENT") return undefined;
       throw this.#failure(error);
+    }
+  }
+
+  /** Whatever stands in its place says nothing. */
+  #readHint(name: string): string {
+    try {
+      return this.#read(name) ?? "";
+    } catch {
+      return "";
     }
   }
 
@@ -159,7 +177,9 @@ export class DataDirectory {
   async #writeHint(name: string, text: string): Promise<void> {
     const path = join(this.path, name);
     try {
-      await fs.promises.writeFile(`${path}.new`, `${text}\n`, { mode: 0o600 });
+      // Opening a queue of that name would be waited for without end.
+      await fs.promises.rm(`${path}.new`, { force: true, recursive: true });
+      await fs.promises.writeFile(`${path}.new`, `${text}\n`, { mode: 0o600, flag: "wx" });
       await fs.promises.rename(`${path}.new`, path);
     } catch {
       // Then the next start takes any port, and asks the DHT.
@@ -170,7 +190,8 @@ export class DataDirectory {
   #write(name: string, text: string): void {
     const path = join(this.path, name);
     try {
-      const fd = fs.openSync(`${path}.new`, "w", 0o600);
+      fs.rmSync(`${path}.new`, { force: true, recursive: true });
+      const fd = fs.openSync(`${path}.new`, "wx", 0o600);
       fs.writeSync(fd, `${text}\n`);
       fs.fsyncSync(fd);
       fs.closeSync(fd);

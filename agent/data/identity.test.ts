@@ -149,6 +149,28 @@ describe("the data directory", () => {
     expect(directory.ownDigestKey()).toEqual(directory.ownDigestKey());
   });
 
+  test("waits for no queue in the place of a file: refused where it is needed, skipped where it is a hint", async () => {
+    const path = join(folder, "data");
+    const directory = new DataDirectory(path);
+    const makeQueue = (name: string) => Bun.spawnSync(["mkfifo", join(path, name)]);
+    for (const name of [".probe", "nonce", "nonce.new", "port", "port.new", "neighbours"]) {
+      makeQueue(name);
+    }
+    expect(() => directory.readNonce()).toThrow(`${join(path, "nonce")} is no file: remove it`);
+    expect([directory.readPort(), directory.readNeighbours()]).toEqual([0, []]);
+    rmSync(join(path, "nonce"));
+    expect(directory.renewNonce()).toBe(new DataDirectory(path).readNonce() as string);
+    await directory.writePort(7700);
+    expect(directory.readPort()).toBe(7700);
+    // What a crash left there is a nonce that isn't the database's.
+    writeFileSync(join(path, "nonce"), Uint8Array.of(0xff, 0));
+    expect(directory.readNonce()).toHaveLength(2);
+    makeQueue("patina.db-wal");
+    expect(() => new DataDirectory(path)).toThrow(
+      `database ${join(path, "patina.db-wal")}: it is no file: remove it`,
+    );
+  });
+
   test("is refused where there is a file", () => {
     writeFileSync(join(folder, "data"), "");
     expect(() => new DataDirectory(join(folder, "data"))).toThrow("there is a file of that name");

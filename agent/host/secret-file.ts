@@ -4,16 +4,9 @@
  * @module
  */
 
-import {
-  closeSync,
-  fsyncSync,
-  openSync,
-  readFileSync,
-  rmSync,
-  statSync,
-  writeFileSync,
-} from "node:fs";
+import { closeSync, fsyncSync, openSync, rmSync, writeFileSync } from "node:fs";
 import { parse, TomlError } from "smol-toml";
+import { openTextFile } from "./text-file.ts";
 
 export type SecretFileRead =
   | { readonly kind: "table"; readonly table: Readonly<Record<string, unknown>> }
@@ -43,16 +36,20 @@ export function createSecretFile(path: string, text: string): string | undefined
   }
 }
 
+/** A file or a pipe that nobody else can read. @throws with the reason; with the system's code where it says why */
+export function readSecretText(path: string): string {
+  const check = (mode: number): void => {
+    if ((mode & 0o077) === 0) return;
+    throw new Error(`others can read it (mode 0${mode.toString(8)}): chmod 600 ${path}`);
+  };
+  return openTextFile(path, { check }).text;
+}
+
 /** As TOML. */
 export function readSecretFile(path: string): SecretFileRead {
   let text: string;
   try {
-    const mode = statSync(path).mode & 0o777;
-    if ((mode & 0o077) !== 0) {
-      const why = `others can read it (mode 0${mode.toString(8)}): chmod 600 ${path}`;
-      return { kind: "refused", why };
-    }
-    text = readFileSync(path, "utf8");
+    text = readSecretText(path);
   } catch (error) {
     const { code, message } = error as NodeJS.ErrnoException;
     return code === "ENOENT" ? { kind: "missing" } : { kind: "refused", why: message };

@@ -6,8 +6,7 @@
  */
 
 import { createPrivateKey, createPublicKey, randomBytes } from "node:crypto";
-import { readFileSync, statSync } from "node:fs";
-import { createSecretFile } from "../host/secret-file.ts";
+import { createSecretFile, readSecretText } from "../host/secret-file.ts";
 
 export interface NodeKey {
   /** 32 bytes. Secret. */
@@ -33,11 +32,7 @@ export function openNodeKey(path: string): NodeKeyRead {
   const refused = (why: string): NodeKeyRead => ({ kind: "refused", why: `${path}: ${why}` });
   let text: string;
   try {
-    const mode = statSync(path).mode & 0o777;
-    if ((mode & 0o077) !== 0) {
-      return refused(`others can read it (mode 0${mode.toString(8)}): chmod 600 ${path}`);
-    }
-    text = readFileSync(path, "utf8").trim();
+    text = readSecretText(path).trim();
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code === "ENOENT") return createNodeKey(path);
     return refused((error as Error).message);
