@@ -212,3 +212,30 @@ test("a client that goes before the first row takes its query out of the line, u
   expect((await other).kind).toBe("subscribed");
   expect(live.describe().map(({ sql }) => sql)).toEqual(["SELECT v FROM t"]);
 });
+
+test("a last row that comes while a transaction is open has nobody look at what may be taken back", async () => {
+  const { database, live, source, subscribe } = open();
+  const told: string[] = [];
+  // As many as share one look for whom a row concerns.
+  for (const v of ["w", "x", "y", "z"]) {
+    const outcome = subscribe(`SELECT id FROM t WHERE v = '${v}'`, (event) => {
+      if (event.kind === "lines") told.push(`${v} ${Buffer.from(event.bytes).toString().trim()}`);
+    });
+    await source.step();
+    await outcome;
+  }
+  told.length = 0;
+  const fifth = subscribe("SELECT count(*) FROM t");
+  await source.step();
+  await fifth;
+  const row = { table: "t", key: encodeKey([1]) as Uint8Array, columns: undefined };
+  database.exec("UPDATE t SET v = 'x' WHERE id = 1");
+  live.committed({ changes: () => new Map([["t", [row]]]), rows: undefined });
+  // Before anybody has noted whom that concerns.
+  database.exec("BEGIN; UPDATE t SET v = 'y' WHERE id = 1");
+  await source.step();
+  for (let turn = 0; turn < 3; turn++) await new Promise((resolve) => setImmediate(resolve));
+  database.exec("ROLLBACK");
+  while (live.isBehind) await new Promise((resolve) => setImmediate(resolve));
+  expect(told).toEqual(['x {"change":["insert",1,[1],1]}']);
+});

@@ -215,6 +215,46 @@ test("who asks for what ends under another schema gets it as it is now; who come
   }
 });
 
+test("who asks for what another thread runs sees nothing of a transaction that is open when that ends", async () => {
+  const steps = [Promise.withResolvers<void>(), Promise.withResolvers<void>()] as const;
+  const lookBudget = { rerun: { ms: 0, bytes: 0 }, lookUpMs: 0 };
+  const { database, keys, live, subscribe, commit, told } = openLive(
+    { lookBudget },
+    {
+      async *rerun(_query, _known, onLent) {
+        onLent();
+        steps[0].resolve();
+        await steps[1].promise;
+        yield [];
+      },
+    },
+  );
+  const sql = "SELECT name FROM t";
+  const first = await subscribe(sql);
+  commit(inserted(1, "a"), { t: [rowOf(1)] });
+  live.tell(true);
+  await steps[0].promise;
+  const second = subscribe(sql, rows);
+  // It is another query by then, and no run's of the first one.
+  database.exec(
+    "DROP TABLE t; CREATE TABLE t (n INTEGER NOT NULL PRIMARY KEY, name TEXT, id INTEGER)",
+  );
+  database.exec("INSERT INTO t VALUES (7, 'b', 1)");
+  keys.set("t", ["n"]);
+  live.schemaChanged();
+  database.exec("BEGIN; INSERT INTO t VALUES (8, 'never', 1)");
+  steps[1].resolve();
+  for (let turn = 0; turn < 3; turn++) await nextTurn();
+  database.exec("ROLLBACK");
+  expect(timeless((await second).lines)).toEqual([
+    '{"columns":["name"]}',
+    '{"row":[1,["b"]]}',
+    eoq(1),
+  ]);
+  await told();
+  expect(first.lines).toEqual(['{"change":["insert",1,["b"],1]}']);
+});
+
 test("which tables one reads under another schema is known before anybody comes to it", async () => {
   const { database, live, subscribe } = openLive();
   database.exec("CREATE VIEW v AS SELECT id FROM t");

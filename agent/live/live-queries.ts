@@ -223,7 +223,7 @@ export class LiveQueries {
     if (restored !== undefined) return restored;
     const entry = this.#registry.byId(id);
     if (entry === undefined || !entry.isStale) return undefined;
-    const fresh = this.#teller.isOpen ? this.#teller.closed() : this.#teller.freshen(entry);
+    const fresh = this.#teller.freshen(entry);
     return entry.isStale ? fresh?.then(() => this.whenKnown(id)) : undefined;
   }
 

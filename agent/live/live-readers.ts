@@ -277,9 +277,7 @@ export class LiveReaders {
     }
     clearTimeout(timer);
     // Between two parts of one change nobody comes in.
-    while ((entry.rerun?.untold.length ?? 0) > 0 || this.#teller.isOpen) {
-      await (this.#teller.isOpen ? this.#teller.closed() : entry.rerun?.settled);
-    }
+    while ((entry.rerun?.untold.length ?? 0) > 0) await entry.rerun?.settled;
     return entry.isDropped ? again() : this.#attachNow(entry, options, listener, 0);
   }
 

@@ -52,6 +52,8 @@ export interface LiveRerunsOptions {
   readonly isUnnoted: () => boolean;
   /** Resolves between two transactions, when all that was committed is noted; false: nothing happens any more. */
   readonly quiet: () => Promise<boolean>;
+  /** Resolves between two transactions; undefined: it is. */
+  readonly closed: () => Promise<void> | undefined;
   /** Writes changes down and takes them in. @returns their lines; undefined: it couldn't, and has ended */
   readonly take: (entry: Entry, changes: readonly Change[]) => Uint8Array | undefined;
   /** Those of {@link Rerun.untold} first. @param rows all of the one commit; undefined when it was several */
@@ -136,6 +138,9 @@ export class LiveReruns {
       } catch (error) {
         this.#options.end(entry, (error as Error).message);
       }
+      // One that was given up ends whenever its next rows come.
+      const closed = this.#options.closed();
+      if (closed !== undefined) await closed;
       const isTold = entry.rerun.untold.length === 0 || this.#isClosed || entry.isDropped;
       if (!isTold) this.#options.tell(entry, new Uint8Array(0), undefined);
       entry.rerun = undefined;

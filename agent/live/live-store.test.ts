@@ -300,10 +300,16 @@ test("a row that the store has never heard of is missed where it was", async () 
 
 test("what changes unseen can't be subscribed to, and says so", async () => {
   const thread = open(new MemoryVfs());
-  for (const sql of [
-    "SELECT * FROM patina_changes",
-    "SELECT id FROM t WHERE id IN (SELECT key FROM patina_changes WHERE tbl = 't')",
-  ]) {
+  for (const [table, sql] of [
+    ["patina_changes", "SELECT * FROM patina_changes"],
+    [
+      "patina_changes",
+      "SELECT id FROM t WHERE id IN (SELECT key FROM patina_changes WHERE tbl = 't')",
+    ],
+    ["sqlite_schema", "SELECT name FROM sqlite_schema"],
+    ["sqlite_schema", "SELECT id FROM t WHERE EXISTS (SELECT 1 FROM sqlite_master WHERE name = v)"],
+    ["sqlite_stmt", "SELECT id, sql FROM t, sqlite_stmt"],
+  ] as const) {
     const asked = { sql, parameters: undefined };
     const outcome = await thread.service.subscribe(
       asked,
@@ -313,7 +319,7 @@ test("what changes unseen can't be subscribed to, and says so", async () => {
     expect(outcome).toEqual({
       kind: "refused",
       status: 400,
-      why: expect.stringContaining("patina_changes changes unseen: it can't be subscribed to"),
+      why: expect.stringContaining(`${table} changes unseen: it can't be subscribed to`),
     });
   }
   thread.stop();

@@ -93,6 +93,7 @@ export class LiveTeller {
             registry,
             isUnnoted: () => this.#noting !== undefined || this.#committed.size > 0,
             quiet: () => this.quiet(),
+            closed: () => (this.isOpen ? this.closed() : undefined),
             take: (entry, changes) => this.#takeUntold(entry, changes),
             tell: (entry, bytes, rows) => this.#tell(entry, bytes, rows),
             settled: (entry) => this.settled(entry),
@@ -315,9 +316,10 @@ export class LiveTeller {
   /**
    * Brings one up to date that missed something.
    *
-   * @returns when it may have been, where another thread is asked; undefined: it is
+   * @returns when it may have been, where another thread is asked or a transaction is open; undefined: it is
    */
   freshen(entry: Entry, isUrgent = true): Promise<void> | undefined {
+    if (this.isOpen) return this.closed();
     if (entry.rerun !== undefined) return entry.rerun.settled;
     this.#queue.delete(entry);
     if (entry.isDropped) return undefined;

@@ -6,6 +6,7 @@
 
 import type { StreamEvent, SubscribeOptions } from "../../agent/api/store-service.ts";
 import { type LiveLimits, LiveQueries, liveLimits } from "../../agent/live/live-queries.ts";
+import type { RerunSource } from "../../agent/live/live-reruns.ts";
 import type { ChangedRow } from "../../agent/live/table-changes.ts";
 import { Deadline } from "../../agent/sql/deadline.ts";
 import { SqlGuard } from "../../agent/sql/guard.ts";
@@ -22,8 +23,12 @@ export const rowOf = (id: number, table = "t", column?: string): ChangedRow => (
   columns: column === undefined ? undefined : new Set([column]),
 });
 
-/** Tables `t` and `u`, of columns id, name, n. */
-export function openLive(limits: Partial<LiveLimits> = {}) {
+/**
+ * Tables `t` and `u`, of columns id, name, n.
+ *
+ * @param reruns where those are run again that take long
+ */
+export function openLive(limits: Partial<LiveLimits> = {}, reruns?: RerunSource) {
   const vfs = new MemoryVfs();
   const database = openDatabase("/live.db", { vfs });
   database.exec("PRAGMA journal_mode = wal");
@@ -47,6 +52,7 @@ export function openLive(limits: Partial<LiveLimits> = {}) {
     keyColumnsOf: (table) => keys.get(table),
     nextSubscriber: () => ++last,
     limits: { ...liveLimits, ...limits },
+    reruns,
   });
   const subscribe = async (sql: string, options: Partial<SubscribeOptions> = {}) => {
     const lines: string[] = [];

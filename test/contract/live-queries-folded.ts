@@ -16,12 +16,26 @@ export class FalseEvent extends Error {
   }
 }
 
+/** What a client had after a change. */
+export interface PastRows {
+  readonly lastChange: number;
+  readonly rows: ReadonlyMap<number, string>;
+}
+
 export class Folded {
   readonly rows = new Map<number, string>();
   lastChange = 0;
+  /** After each of the last changes, the oldest first. */
+  readonly past: PastRows[] = [];
+  readonly #pastMax: number;
   isEnded = false;
   /** Error lines. */
   readonly errors: string[] = [];
+
+  /** @param pastMax how many are kept of {@link past} */
+  constructor(pastMax = 0) {
+    this.#pastMax = pastMax;
+  }
 
   readonly take = (event: StreamEvent): void => {
     if (event.kind === "end") {
@@ -58,6 +72,13 @@ export class Folded {
       throw new FalseEvent(line, `the last change was ${this.lastChange}`);
     }
     this.lastChange++;
+    this.#remember();
+  }
+
+  #remember(): void {
+    if (this.#pastMax === 0) return;
+    this.past.push({ lastChange: this.lastChange, rows: new Map(this.rows) });
+    if (this.past.length > this.#pastMax) this.past.shift();
   }
 
   sorted(): string[] {

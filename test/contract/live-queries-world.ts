@@ -5,6 +5,20 @@
  * @module
  */
 
+import {
+  type Draw,
+  hugeValues,
+  oddCondition,
+  oddKeys,
+  oddLiterals,
+  oddLocalTables,
+  oddQuery,
+  oddSchema,
+  oddTypes,
+  oddValues,
+  oddWrite,
+} from "./live-queries-odd.ts";
+
 export type Random = () => number;
 
 interface WorldTable {
@@ -13,6 +27,8 @@ interface WorldTable {
   readonly columns: readonly string[];
   readonly isLocal: boolean;
   readonly keyType?: string;
+  /** One that no column shows. */
+  readonly hasRowid?: boolean;
 }
 
 export interface World {
@@ -29,27 +45,41 @@ export function createWorld(random: Random): World {
   const chance = (fraction: number) => random() < fraction;
   const int = (end: number) => Math.floor(random() * end);
   const pick = <T>(list: readonly T[]): T => list[int(list.length)] as T;
+  const draw: Draw = { chance, pick };
 
   const tables: WorldTable[] = [];
   let schema = "";
   for (let i = 0; i < 3; i++) {
     const name = `t${i}`;
-    const kind = pick(["integer", "text", "pair", "text without rowid", "real"]);
-    const isPair = kind === "pair";
+    const kind = pick([
+      "integer",
+      "text",
+      "pair",
+      "turned pair",
+      "text without rowid",
+      "real",
+      "numeric",
+      "blob",
+    ]);
+    const isPair = kind.endsWith("pair");
     const keys = isPair ? ["k", "part"] : ["k"];
-    const keyType = kind === "integer" ? "INTEGER" : kind === "real" ? "REAL" : "TEXT";
+    const keyType =
+      { integer: "INTEGER", real: "REAL", numeric: "NUMERIC", blob: "BLOB" }[kind] ?? "TEXT";
     const collate = chance(0.25) ? " COLLATE NOCASE" : "";
     const columns = [
       `k ${keyType} NOT NULL`,
       ...(isPair ? ["part INTEGER NOT NULL"] : []),
-      "n INTEGER",
-      `s TEXT${collate}`,
-      "r REAL",
-      "x",
-      ...(chance(0.3) ? ["g GENERATED ALWAYS AS (coalesce(s, '') || n) VIRTUAL"] : []),
-      `PRIMARY KEY (${keys.join(", ")})`,
+      `n ${pick(oddTypes.n)}`,
+      `s ${pick(oddTypes.s)}${collate}`,
+      `r ${pick(oddTypes.r)}`,
+      `x ${pick(oddTypes.x)}`,
+      ...(chance(0.3)
+        ? [`g GENERATED ALWAYS AS (coalesce(s, '') || n) ${pick(["VIRTUAL", "STORED"])}`]
+        : []),
+      `PRIMARY KEY (${(kind === "turned pair" ? keys.toReversed() : keys).join(", ")})`,
     ];
-    const tail = isPair || kind === "text without rowid" ? " WITHOUT ROWID" : "";
+    const hasRowid = !isPair && kind !== "text without rowid";
+    const tail = hasRowid ? "" : " WITHOUT ROWID";
     schema += `CREATE TABLE ${name} (${columns.join(", ")})${tail};\n`;
     for (const column of ["n", "s", "x"]) {
       if (chance(column === "s" ? 0.7 : 0.4))
@@ -58,7 +88,9 @@ export function createWorld(random: Random): World {
     if (chance(0.3)) schema += `CREATE INDEX ${name}_p ON ${name} (n) WHERE s = 'a';\n`;
     const hasGenerated = columns.some((column) => column.startsWith("g "));
     const all = [...keys, "n", "s", "r", "x", ...(hasGenerated ? ["g"] : [])];
-    tables.push({ name, keys, columns: all, isLocal: false, keyType });
+    if (hasGenerated && chance(0.5)) schema += `CREATE INDEX ${name}_g ON ${name} (g, n DESC);\n`;
+    if (chance(0.2)) schema += `CREATE INDEX ${name}_l ON ${name} (lower(s), n);\n`;
+    tables.push({ name, keys, columns: all, isLocal: false, keyType, hasRowid });
   }
   schema += "CREATE TABLE l (k TEXT NOT NULL PRIMARY KEY, n INTEGER, s TEXT);\n";
   tables.push({ name: "l", keys: ["k"], columns: ["k", "n", "s"], isLocal: true });
@@ -79,15 +111,21 @@ export function createWorld(random: Random): World {
     "CREATE VIEW above AS SELECT j.k AS k, count(u.n) AS n FROM joined j LEFT JOIN used u ON u.k = j.k GROUP BY j.k;\n";
   schema += `CREATE VIEW natural_view AS SELECT count(*) AS n, max(t0.k) AS s FROM t0 JOIN t2 USING (n);\n`;
 
+  schema += oddSchema;
+
   const value = () =>
-    pick(["0", "1", "2", "3", "1.0", "2.5", "'a'", "'b'", "'A'", "'1'", "''", "NULL", "x'61'"]);
+    chance(0.15)
+      ? pick(oddValues)
+      : pick(["0", "1", "2", "3", "1.0", "2.5", "'a'", "'b'", "'A'", "'1'", "''", "NULL", "x'61'"]);
   const columnValue = (column: string) => {
+    if (column === "x" && chance(0.1)) return pick(hugeValues);
     if (chance(0.3)) return value();
     return column === "n" ? pick(["0", "1", "2"]) : column === "s" ? pick(["'a'", "'b'"]) : value();
   };
   const anyLiteral = () => pick(["1", "2", "'a'", "'b'", "'A'", "'1'", "1.0", "NULL", "x'61'"]);
   /** Mostly one that the column may hold: otherwise most results are empty. */
   const literal = (operand = "") => {
+    if (chance(0.1)) return pick(oddLiterals);
     if (chance(0.3)) return anyLiteral();
     if (operand.endsWith(".n") || operand.endsWith(".part")) return pick(["0", "1", "1", "2"]);
     if (operand.endsWith(".k")) return pick(["1", "'1'", "2", "'2'", "1.5"]);
@@ -105,7 +143,12 @@ export function createWorld(random: Random): World {
       const joiner = chance(0.5) ? "AND" : "OR";
       return `(${condition(aliases, depth + 1)} ${joiner} ${condition(aliases, depth + 1)})`;
     }
-    switch (int(13)) {
+    switch (int(15)) {
+      case 9:
+      case 10:
+        return `(${oddCondition(left, literal(left), draw)})`;
+      case 11:
+        return oddCondition(left, literal(left), draw);
       case 0:
         return `${left} IS NULL`;
       case 1:
@@ -381,6 +424,15 @@ export function createWorld(random: Random): World {
     ])();
   };
   const query = (): string => {
+    if (chance(0.2)) {
+      const [first, second] = [pick(keyed()), pick(keyed())];
+      return oddQuery(draw, {
+        first: first.name,
+        second: second.name,
+        hasRowid: first.hasRowid === true,
+        literal: literal(pick(["a.n", "a.s", "a.k"])),
+      });
+    }
     if (chance(0.3)) return other();
     const { from, aliases } = join();
     const where = conditions(aliases);
@@ -461,6 +513,8 @@ export function createWorld(random: Random): World {
       : table.keys
           .map((name) => {
             if (name === "part") return pick(["0", "1"]);
+            const odd = oddKeys[table.keyType ?? ""];
+            if (odd !== undefined && chance(0.15)) return pick(odd);
             // Of what no other key is like: a blob as text, a real number where there may be one.
             if (chance(0.1) && table.keyType === "TEXT") return "x'61'";
             return table.keyType === "REAL"
@@ -469,6 +523,7 @@ export function createWorld(random: Random): World {
           })
           .join(", ");
   const write = (isLocal: boolean): string => {
+    if (isLocal && chance(0.15)) return oddWrite(draw);
     const table = pick(isLocal ? tables : tables.filter((one) => !one.isLocal));
     const plain = table.columns.filter((name) => name !== "g");
     const settable = plain.filter((name) => !table.keys.includes(name));
@@ -502,14 +557,15 @@ export function createWorld(random: Random): World {
   const family = (): string[] => {
     for (;;) {
       const sql = query();
-      const place = / (?:=|==|IS|LIKE) (?:'[^']*'|[0-3])(?![.\d])/.exec(sql);
+      const place = /( (?:=|==|IS|LIKE) )('[^']*'|[0-3])(?![.\w])/.exec(sql);
       if (place === null) continue;
-      const end = place.index + place[0].length;
-      const start = place[0].lastIndexOf(" ") + 1 + place.index;
+      const [whole, operator] = place as unknown as [string, string];
+      const start = place.index + operator.length;
+      const rest = sql.slice(place.index + whole.length);
       return ["1", "2", "'a'", "'b'", "'A'", "'1'"].map(
-        (constant) => sql.slice(0, start) + constant + sql.slice(end),
+        (constant) => sql.slice(0, start) + constant + rest,
       );
     }
   };
-  return { schema, local: ["l", "bare", "loose"], query, family, write };
+  return { schema, local: ["l", "bare", "loose", ...oddLocalTables], query, family, write };
 }

@@ -24,6 +24,7 @@ function changing(sql: string): string | undefined {
 test.each([
   ["random", "SELECT id FROM t ORDER BY Random()"],
   ["randomblob", "SELECT id, hex(randomblob(4)) FROM t"],
+  ["sqlite_offset", "SELECT id, sqlite_offset(id) FROM t"],
   ["uuid7", "SELECT uuid7() FROM t"],
   ["hlc_time", "SELECT id FROM t WHERE at > hlc_time() - 1000"],
   ["last_insert_rowid", "SELECT id FROM t WHERE id = last_insert_rowid()"],

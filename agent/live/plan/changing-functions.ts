@@ -1,5 +1,5 @@
 /**
- * Functions that give another value each time they are asked, or as time passes: a query that calls one has no
+ * Functions that give another value each time they are asked, as time passes, or as rows move in the file: a query that calls one has no
  * result that could be kept equal to running it again, so it can't be subscribed to.
  *
  * SQLite's authorizer names the functions that a statement calls, those of its views too. Of date functions only
@@ -26,6 +26,7 @@ const changing = new Set([
   "last_insert_rowid",
   "random",
   "randomblob",
+  "sqlite_offset",
   "total_changes",
   "uuid7",
 ]);

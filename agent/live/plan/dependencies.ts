@@ -76,8 +76,8 @@ function isUnwatched(table: string): boolean {
   return (
     (table.startsWith("patina_") && table !== "patina_members") ||
     table.startsWith("pragma_") ||
-    table === "dbstat" ||
-    table.startsWith("sqlite_dbpage")
+    table.startsWith("sqlite_") ||
+    table === "dbstat"
   );
 }
 
