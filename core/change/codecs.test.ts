@@ -1,12 +1,14 @@
-import { expect, test } from "bun:test";
+import { describe, expect, test } from "bun:test";
 import { hmac } from "@noble/hashes/hmac.js";
 import { sha256 as nobleSha256 } from "@noble/hashes/sha2.js";
 import fc from "fast-check";
 import { rowState, sites, stamp } from "../../test/generators/rows.ts";
 import { ByteWriter } from "../bytes/writer.ts";
-import type { Stamp } from "../clock/stamp.ts";
+import type { Site, Stamp } from "../clock/stamp.ts";
 import { equalConstantTime, hmacSha256 } from "../hash.ts";
 import { Digester } from "../row/digest.ts";
+import { encodeKey } from "../row/key.ts";
+import { joinRows, type RowState } from "../row/row-state.ts";
 import {
   type ClockBlobDecoded,
   decodeClockBlob,
@@ -314,3 +316,43 @@ const noOrdinals: Ordinals = {
   columnOrdinal: () => 0,
   column: (ordinal) => (ordinal < 3 ? columns[ordinal] : undefined),
 };
+
+describe("columns that peers made up, more than a table may have", () => {
+  const site = sites[0] as Site;
+  const made = (from: number, count: number, ms: number): RowState["cells"] =>
+    Array.from({ length: count }, (_, i) => ({
+      column: `made-up-${String(from + i).padStart(5, "0")}`,
+      stamp: { ms, count: 0, site },
+      value: from + i,
+    }));
+  const row = (key: number, cells: RowState["cells"]): RowState => ({
+    table: "instances",
+    key: encodeKey([key]) as Uint8Array,
+    clock: { ms: 1, count: 0, site, cl: 1 },
+    cells,
+  });
+  /** What a receiver has of a block: pieces of a row are joined. */
+  const joined = (block: Uint8Array): RowState[] => {
+    const decoded = decodeRowBlock(block);
+    if (decoded.kind === "malformed") throw new Error(decoded.why);
+    const byKey = new Map<string, RowState>();
+    for (const piece of decoded.rows) {
+      const key = piece.key.toHex();
+      const known = byKey.get(key);
+      byKey.set(key, known === undefined ? piece : joinRows(known, piece).state);
+    }
+    return [...byKey.values()];
+  };
+
+  test("in one row are sent in pieces", () => {
+    const rows = [row(1, made(0, 4500, 2)), row(2, made(7, 3, 2))];
+    expect(joined(encodeRowBlock(rows))).toEqual(rows);
+  });
+
+  test("in many rows are sent as several tables of one name", () => {
+    const rows = Array.from({ length: 500 }, (_, i) => row(i, made(i * 11, 11 + (i % 3), 2)));
+    const [last, before] = [made(5494, 6, 2), made(0, 9, 2)];
+    rows.push(row(500, [...before, ...last]));
+    expect(joined(encodeRowBlock(rows))).toEqual(rows);
+  });
+});

@@ -1,7 +1,9 @@
 /**
  * Whole rows with their clocks, as bytes: the body of a changeset and of a repair answer.
  *
- * Sites, stamps and names stand once in tables at the front; rows name them by index.
+ * Sites, stamps and names stand once in tables at the front; rows name them by index. A table may stand there more
+ * than once, and a row be sent in pieces with one row clock: their join is the row. So what peers have made up
+ * columns for can be sent whatever they have made of it.
  *
  * | field   | bytes                                                                               |
  * | ------- | ----------------------------------------------------------------------------------- |
@@ -47,6 +49,7 @@ const comparedMax = 8;
 const chainMax = 64;
 
 interface WrittenTable {
+  readonly name: string;
   readonly index: number;
   readonly columns: string[];
   /** By name; made for tables whose rows don't all have the same cells. */
@@ -61,10 +64,17 @@ export class RowBlockWriter {
   /** Rows, whose tables at the front are known only after them. */
   readonly body: ByteWriter = new ByteWriter(4096);
   readonly #stamps = new StampTable();
-  readonly #tables = new Map<string, WrittenTable>();
+  readonly #tables: WrittenTable[] = [];
+  /** The last of each name. */
+  readonly #tableByName = new Map<string, WrittenTable>();
   #table: WrittenTable | undefined;
   #tableName = "";
   #rows = 0;
+  /** Of the row at hand: where it begins in the body, and where the count of its cells stands. */
+  #rowAt = 0;
+  #cellsAt = 0;
+  #cells = 0;
+  #cellsLeft = 0;
   /** Where the next cell's column is if this row has the cells that others had. */
   #expected = 0;
 
@@ -72,7 +82,8 @@ export class RowBlockWriter {
   clear(): void {
     this.body.reuse();
     this.#stamps.clear();
-    this.#tables.clear();
+    this.#tables.length = 0;
+    this.#tableByName.clear();
     this.#table = undefined;
     this.#tableName = "";
     this.#rows = 0;
@@ -82,38 +93,77 @@ export class RowBlockWriter {
     let table = this.#table;
     if (table === undefined || tableName !== this.#tableName) {
       this.#tableName = tableName;
-      table = this.#tables.get(tableName);
-      if (table === undefined) {
-        table = { index: this.#tables.size, columns: [], indexByColumn: undefined };
-        this.#tables.set(tableName, table);
-      }
+      table = this.#tableByName.get(tableName) ?? this.#addTable(tableName);
       this.#table = table;
     }
     const { body } = this;
+    this.#rowAt = body.length;
     body.varint(table.index);
     body.u8(0);
     body.blob(key);
     body.varint(this.#stamps.indexOf(stamp.ms, stamp.count, stamp.site));
     body.varint(cl);
-    body.varint(cells);
-    this.#expected = 0;
-    this.#rows++;
+    this.#beginCells(cells);
   }
 
   /** A cell of the row at hand, without its value. */
   cell(column: string, ms: number, count: number, site: Site): void {
-    const index = columnIndex(this.#table as WrittenTable, column, this.#expected);
+    let index = columnIndex(this.#table as WrittenTable, column, this.#expected);
+    if (index === noRoom) {
+      this.#goOn();
+      index = columnIndex(this.#table as WrittenTable, column, this.#expected);
+    }
     this.#expected = index + 1;
+    this.#cellsLeft--;
     this.body.varint(index);
     this.body.varint(this.#stamps.indexOf(ms, count, site));
+  }
+
+  #addTable(name: string): WrittenTable {
+    const table = { name, index: this.#tables.length, columns: [], indexByColumn: undefined };
+    this.#tables.push(table);
+    this.#tableByName.set(name, table);
+    return table;
+  }
+
+  #beginCells(cells: number): void {
+    this.#cellsAt = this.body.length;
+    this.body.varint(cells);
+    this.#cells = cells;
+    this.#cellsLeft = cells;
+    this.#expected = 0;
+    this.#rows++;
+  }
+
+  /** The row's table has all the columns that one may have: what is left of the row is a piece of its own. */
+  #goOn(): void {
+    const { body } = this;
+    const before = this.#table as WrittenTable;
+    const bytes = body.peek();
+    const head = bytes.slice(this.#rowAt + varintBytes(before.index), this.#cellsAt);
+    const cells = bytes.slice(this.#cellsAt + varintBytes(this.#cells));
+    const left = this.#cellsLeft;
+    if (left === this.#cells) {
+      body.truncate(this.#rowAt);
+      this.#rows--;
+    } else {
+      body.truncate(this.#cellsAt);
+      body.varint(this.#cells - left);
+      body.bytes(cells);
+    }
+    this.#table = this.#addTable(before.name);
+    this.#rowAt = body.length;
+    body.varint(this.#table.index);
+    body.bytes(head);
+    this.#beginCells(left);
   }
 
   /** Appends the block to `writer`. */
   finish(writer: ByteWriter): void {
     writer.u8(rowBlockVersion);
     this.#stamps.write(writer);
-    writer.varint(this.#tables.size);
-    for (const [name, { columns }] of this.#tables) {
+    writer.varint(this.#tables.length);
+    for (const { name, columns } of this.#tables) {
       writer.text(name);
       writer.varint(columns.length);
       for (const column of columns) writer.text(column);
@@ -139,7 +189,12 @@ export function writeRow(into: RowBlockWriter, { table, key, clock, cells }: Row
   }
 }
 
-/** @param expected Where it is if this row has the cells that others had. */
+const noRoom = -1;
+
+/**
+ * @param expected Where it is if this row has the cells that others had.
+ * @returns {@link noRoom} where it would be one too many
+ */
 function columnIndex(table: WrittenTable, column: string, expected: number): number {
   const { columns } = table;
   if (columns[expected] === column) return expected;
@@ -147,6 +202,7 @@ function columnIndex(table: WrittenTable, column: string, expected: number): num
     // The first row names its columns one after the other: they ascend, and what is larger than all is new.
     const last = columns[columns.length - 1];
     if (expected === columns.length && (last === undefined || last < column)) {
+      if (expected === columnsMax) return noRoom;
       columns.push(column);
       return expected;
     }
@@ -155,10 +211,18 @@ function columnIndex(table: WrittenTable, column: string, expected: number): num
   let index = table.indexByColumn.get(column);
   if (index === undefined) {
     index = columns.length;
+    if (index === columnsMax) return noRoom;
     columns.push(column);
     table.indexByColumn.set(column, index);
   }
   return index;
+}
+
+/** Of a count below 2**31. */
+function varintBytes(value: number): number {
+  let bytes = 1;
+  for (let rest = value >>> 7; rest > 0; rest >>>= 7) bytes++;
+  return bytes;
 }
 
 /** The stamps of a block, and their sites, numbered in the order in which they come. */

@@ -12,27 +12,33 @@
 
 import { Database } from "bun:sqlite";
 import { randomBytes } from "node:crypto";
-import { readFileSync } from "node:fs";
+import { cpSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { parseArgs } from "node:util";
 import { sha256 } from "../../agent/host/sha256.ts";
+import { zstd } from "../../agent/host/zstd.ts";
 import { readClusterFile, topicOf } from "../../agent/secrets/cluster-file.ts";
 import { type Swarm, startSwarm } from "../../agent/swarm/swarm.ts";
 import { seededRandom } from "../../bench/seeded-random.ts";
-import { encodeChangeset } from "../../core/change/changeset.ts";
-import { encodeFrame, type Frame, frameKind } from "../../core/change/frame.ts";
+import { decodeChangeset, encodeChangeset } from "../../core/change/changeset.ts";
+import { decodeFrame, encodeFrame, type Frame, frameKind } from "../../core/change/frame.ts";
 import { encodeHello } from "../../core/change/hello.ts";
-import { encodeRowBlock } from "../../core/change/row-block.ts";
+import { decodeRowBlock, encodeRowBlock } from "../../core/change/row-block.ts";
 import { compareStamps, hlcZero, type Stamp, siteOfHex } from "../../core/clock/stamp.ts";
 import type { PeerId } from "../../core/node/border.ts";
 import type { RowId } from "../../core/row/digest.ts";
-import { encodeKey } from "../../core/row/key.ts";
+import { decodeKey, encodeKey } from "../../core/row/key.ts";
 import type { RowState } from "../../core/row/row-state.ts";
 import { RawText, Real, type SqlValue } from "../../core/row/value.ts";
 import { Cluster, type ClusterNode, until } from "../../examples/cluster.ts";
 
 const { values } = parseArgs({
-  options: { seconds: { type: "string", default: "60" }, seed: { type: "string", default: "1" } },
+  options: {
+    seconds: { type: "string", default: "60" },
+    seed: { type: "string", default: "1" },
+    /** A new folder for what both hosts were, if it fails: status, logs, data. */
+    keep: { type: "string" },
+  },
 });
 const random = seededRandom(Number(values.seed));
 const int = (end: number) => Math.floor(random() * end);
@@ -212,7 +218,7 @@ function nonsense(isLiar: boolean): Frame {
 
 // ---- Members --------------------------------------------------------------------------------------
 
-const sent = { connections: 0, frames: 0, refusedHere: 0 };
+const sent = { connections: 0, frames: 0, forged: 0 };
 const heard: Uint8Array[] = [];
 const swarms: Swarm[] = [];
 
@@ -294,8 +300,13 @@ async function misbehave(
   for (let i = 0; isConnected() && i < 3000; i++) {
     // Most connections stay well-formed for long: what is malformed ends them.
     if (style === 0 && i > 20) say(bytes(int(80)));
-    else if (style === 1 && i > 50 && heard.length > 0 && chance(0.05)) say(bent(pick(heard)));
-    else if (style === 2 && i % 50 === 49) say(endlessPart(i));
+    else if (style === 1 && i > 50 && heard.length > 0 && chance(0.05)) {
+      const frame = pick(heard);
+      const changed = bent(frame);
+      // A member may write every row: what is well-formed is no attack but a write, and the clients' rows are theirs.
+      if (forges(changed, frame)) sent.forged++;
+      else say(changed);
+    } else if (style === 2 && i % 50 === 49) say(endlessPart(i));
     else say(encodeFrame(nonsense(isLiar)));
     if (i % 20 === 0) await Bun.sleep(int(30));
   }
@@ -308,6 +319,36 @@ function bent(frame: Uint8Array): Uint8Array {
   for (let i = 0; i < 1 + int(3); i++)
     copy[pick([int(12), int(copy.length)]) % copy.length] = int(256);
   return copy;
+}
+
+/** Whether a frame that was changed says something of the clients' rows that the agent didn't. */
+function forges(changed: Uint8Array, original: Uint8Array): boolean {
+  const said = rowsIn(changed).filter(isOfClients);
+  if (said.length === 0) return false;
+  const known = new Set(rowsIn(original).map((row) => encodeRowBlock([row]).toHex()));
+  return said.some((row) => !known.has(encodeRowBlock([row]).toHex()));
+}
+
+function rowsIn(bytes: Uint8Array): readonly RowState[] {
+  const decoded = decodeFrame(bytes);
+  if (decoded.kind !== "frame") return [];
+  const { frame } = decoded;
+  if (frame.kind === "push") {
+    const read = decodeChangeset(frame.changeset);
+    return read.kind === "changeset" ? read.changeset.rows : [];
+  }
+  if (frame.kind !== "rows" && frame.kind !== "streamed") return [];
+  const isPacked = frame.kind === "streamed" && frame.compressed;
+  const block = isPacked ? zstd.decompress(frame.block, frame.blockBytes) : frame.block;
+  const read = decodeRowBlock(block ?? new Uint8Array(0));
+  return read.kind === "rows" ? read.rows : [];
+}
+
+function isOfClients({ table, key, cells }: RowState): boolean {
+  if (table !== "instances") return false;
+  const [id] = decodeKey(key) ?? [];
+  const isOfService = cells.some(({ column, value }) => column === "service" && value === "good");
+  return isOfService || (typeof id === "string" && id.startsWith("good-"));
 }
 
 /** The beginning of a frame of 60 MB that never goes on. */
@@ -356,13 +397,16 @@ if (sent.connections < hostiles || sent.frames < 1000) throw new Error("it was n
 if (rssMax > rssBytesMax) throw new Error(`the agent took ${rssMax} bytes of memory`);
 
 const good = "SELECT id, address FROM instances WHERE service = 'good'";
-await until("both have what clients wrote, and all else alike", 120_000, async () => {
+const bothAlike = async () => {
   for (const node of cluster.nodes) {
     const { rows } = await node.client.query(good);
-    const isThere = rows.every(([id, address]) => wrote.get(String(id)) === address);
-    if (!isThere || rows.length !== wrote.size) {
-      throw new Error(`${rows.length} of ${wrote.size} rows, all as written: ${isThere}`);
-    }
+    const has = new Map(rows.map(([id, address]) => [String(id), address]));
+    const other = [...new Set([...has.keys(), ...wrote.keys()])].filter(
+      (id) => has.get(id) !== wrote.get(id),
+    );
+    if (other.length === 0) continue;
+    const told = other.slice(0, 5).map((id) => `${id}: ${has.get(id)}, not ${wrote.get(id)}`);
+    throw new Error(`${node.name}: ${other.length} rows of ${wrote.size} (${told.join("; ")})`);
   }
   const [a, b] = await Promise.all(cluster.nodes.map((node) => node.client.get("/v1/status")));
   const [mine, theirs] = [JSON.parse(a as string), JSON.parse(b as string)];
@@ -374,7 +418,13 @@ await until("both have what clients wrote, and all else alike", 120_000, async (
     ready,
   }));
   throw new Error(`not alike: ${JSON.stringify(told)}`);
-});
+};
+await until("both have what clients wrote, and all else alike", 120_000, bothAlike).catch(
+  async (error: unknown) => {
+    await keepAll();
+    throw error;
+  },
+);
 await agent.kill("SIGTERM");
 {
   using database = new Database(join(agent.dataDirectory, "patina.db"));
@@ -389,3 +439,19 @@ console.log(`${sent.frames} hostile frames over ${sent.connections} connections 
 // Streams to hosts that are gone would keep this process for a while.
 await cluster[Symbol.asyncDispose]();
 process.exit(0);
+
+/** Both hosts as they are, and their status some seconds later: which counters still move. */
+async function keepAll(): Promise<void> {
+  const { keep } = values;
+  if (keep === undefined) return;
+  mkdirSync(keep, { recursive: true });
+  for (const when of ["first", "later"]) {
+    for (const node of cluster.nodes) {
+      const status = await node.client.get("/v1/status").catch(String);
+      writeFileSync(join(keep, `${node.name}.${when}.json`), status);
+    }
+    await Bun.sleep(10_000);
+  }
+  for (const node of cluster.nodes) await node.kill("SIGTERM");
+  cpSync(cluster.folder, keep, { recursive: true, filter: (path) => !path.endsWith(".sock") });
+}
