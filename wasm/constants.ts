@@ -65,10 +65,8 @@ export const SQLITE_OPEN_READWRITE = 0x2;
 export const SQLITE_OPEN_CREATE = 0x4;
 export const SQLITE_OPEN_DELETEONCLOSE = 0x8;
 export const SQLITE_OPEN_EXCLUSIVE = 0x10;
-export const SQLITE_OPEN_URI = 0x40;
 export const SQLITE_OPEN_MAIN_DB = 0x100;
 export const SQLITE_OPEN_MAIN_JOURNAL = 0x800;
-export const SQLITE_OPEN_SUPER_JOURNAL = 0x4000;
 export const SQLITE_OPEN_NOMUTEX = 0x8000;
 export const SQLITE_OPEN_WAL = 0x80000;
 export const SQLITE_OPEN_EXRESCODE = 0x2000000;
@@ -82,8 +80,6 @@ export const SQLITE_LOCK_EXCLUSIVE = 4;
 
 // xShmLock.
 export const SQLITE_SHM_UNLOCK = 1;
-export const SQLITE_SHM_LOCK = 2;
-export const SQLITE_SHM_SHARED = 4;
 export const SQLITE_SHM_EXCLUSIVE = 8;
 export const SQLITE_SHM_NLOCK = 8;
 
@@ -111,23 +107,7 @@ export const SQLITE_RESULT_SUBTYPE = 0x1000000;
 // Answers of an authorizer, and its actions.
 export const SQLITE_DENY = 1;
 export const SQLITE_IGNORE = 2;
-export const SQLITE_CREATE_INDEX = 1;
-export const SQLITE_CREATE_TABLE = 2;
-export const SQLITE_CREATE_TEMP_INDEX = 3;
-export const SQLITE_CREATE_TEMP_TABLE = 4;
-export const SQLITE_CREATE_TEMP_TRIGGER = 5;
-export const SQLITE_CREATE_TEMP_VIEW = 6;
-export const SQLITE_CREATE_TRIGGER = 7;
-export const SQLITE_CREATE_VIEW = 8;
 export const SQLITE_DELETE = 9;
-export const SQLITE_DROP_INDEX = 10;
-export const SQLITE_DROP_TABLE = 11;
-export const SQLITE_DROP_TEMP_INDEX = 12;
-export const SQLITE_DROP_TEMP_TABLE = 13;
-export const SQLITE_DROP_TEMP_TRIGGER = 14;
-export const SQLITE_DROP_TEMP_VIEW = 15;
-export const SQLITE_DROP_TRIGGER = 16;
-export const SQLITE_DROP_VIEW = 17;
 export const SQLITE_INSERT = 18;
 export const SQLITE_PRAGMA = 19;
 export const SQLITE_READ = 20;
@@ -146,27 +126,14 @@ export const SQLITE_SAVEPOINT = 32;
 export const SQLITE_RECURSIVE = 33;
 
 // sqlite3_db_config.
-export const SQLITE_DBCONFIG_ENABLE_FKEY = 1002;
-export const SQLITE_DBCONFIG_ENABLE_TRIGGER = 1003;
-export const SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE = 1006;
 export const SQLITE_DBCONFIG_DEFENSIVE = 1010;
-export const SQLITE_DBCONFIG_WRITABLE_SCHEMA = 1011;
-export const SQLITE_DBCONFIG_DQS_DML = 1013;
-export const SQLITE_DBCONFIG_DQS_DDL = 1014;
 export const SQLITE_DBCONFIG_TRUSTED_SCHEMA = 1017;
-export const SQLITE_DBCONFIG_ENABLE_ATTACH_CREATE = 1020;
-export const SQLITE_DBCONFIG_ENABLE_ATTACH_WRITE = 1021;
 
 // sqlite3_limit.
 export const SQLITE_LIMIT_LENGTH = 0;
-export const SQLITE_LIMIT_SQL_LENGTH = 1;
-export const SQLITE_LIMIT_COLUMN = 2;
-export const SQLITE_LIMIT_EXPR_DEPTH = 3;
-export const SQLITE_LIMIT_VDBE_OP = 5;
 export const SQLITE_LIMIT_FUNCTION_ARG = 6;
 export const SQLITE_LIMIT_ATTACHED = 7;
 export const SQLITE_LIMIT_LIKE_PATTERN_LENGTH = 8;
-export const SQLITE_LIMIT_VARIABLE_NUMBER = 9;
 
 // sqlite3_txn_state.
 export const SQLITE_TXN_NONE = 0;
