@@ -5,7 +5,7 @@
  * @module
  */
 
-import { mkdtempSync, rmSync } from "node:fs";
+import { mkdtempSync, rmSync, writeSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { Subprocess } from "bun";
@@ -20,9 +20,6 @@ export interface CoreRun {
   readonly toMs: number;
 }
 
-/** Its buffers are made meanwhile. */
-const startMs = 500;
-
 export class CoreSwitches {
   readonly #folder: string;
   readonly #perf: Subprocess;
@@ -32,16 +29,25 @@ export class CoreSwitches {
     this.#perf = perf;
   }
 
-  /** Begins to record. */
+  /** Records once it returns. @throws if perf can't */
   static async start(cores: readonly number[]): Promise<CoreSwitches> {
     const folder = mkdtempSync(join(tmpdir(), "patina-switches-"));
     const file = join(folder, "perf.data");
+    // Begun switched off, and switched on by a word that perf answers: its buffers are there by then.
+    const control = ["--delay", "-1", "--control", "fd:3,4"];
     const options = ["--switch-events", "-e", "dummy", "-k", "CLOCK_REALTIME", "-m", "4M"];
-    const perf = Bun.spawn(["perf", "record", ...options, "-C", cores.join(), "-o", file], {
-      stdout: "ignore",
-      stderr: "ignore",
-    });
-    await Bun.sleep(startMs);
+    const perf = Bun.spawn(
+      ["perf", "record", ...control, ...options, "-C", cores.join(), "-o", file],
+      { stdio: ["ignore", "ignore", "ignore", "pipe", "pipe"] },
+    );
+    const [, , , commands, answers] = perf.stdio as number[];
+    writeSync(commands as number, "enable\n");
+    const answer = Bun.file(answers as number)
+      .stream()
+      .getReader();
+    await Promise.race([answer.read(), perf.exited]);
+    answer.releaseLock();
+    if (perf.exitCode !== null) throw new Error(`perf record ended with ${perf.exitCode}`);
     return new CoreSwitches(folder, perf);
   }
 

@@ -70,7 +70,7 @@ export class ClusterNode {
   }
 
   /** Waits until the agent answers a query. */
-  async answers(deadlineMs = 10_000): Promise<void> {
+  async answers(deadlineMs = 60_000): Promise<void> {
     await until(`${this.name} answers`, deadlineMs, async () => {
       if (this.#process?.exitCode != null) throw new Error(`${this.name} ended:\n${this.log()}`);
       return (await this.client.query("SELECT 1")).rows.length === 1;
@@ -154,11 +154,11 @@ export class Cluster implements AsyncDisposable {
       this.nodes.push(node);
       node.spawn();
     }
-    await Promise.all(this.nodes.map((node) => node.answers(60_000)));
+    await Promise.all(this.nodes.map((node) => node.answers()));
   }
 
   /** Waits until every agent holds every other one alive. */
-  async connected(deadlineMs = 15_000): Promise<void> {
+  async connected(deadlineMs = 60_000): Promise<void> {
     const others = this.nodes.length - 1;
     await until("every agent sees the others alive", deadlineMs, async () => {
       for (const node of this.nodes) {

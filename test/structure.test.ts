@@ -119,4 +119,4 @@ test("an import from core into agent, and a use of Bun, don't compile", () => {
   } finally {
     rmSync(folder, { recursive: true, force: true });
   }
-}, 60_000);
+}, 120_000);

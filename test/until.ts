@@ -6,7 +6,8 @@
 
 type Condition = () => boolean | Promise<boolean>;
 
-const deadlineMsDefault = 20_000;
+/** Many times what anything takes, for a machine that has much else to do: who waits for it has failed. */
+const deadlineMsDefault = 60_000;
 /** For so long it is asked at every turn of the event loop; then less and less often, since asking costs too. */
 const everyTurnMs = 20;
 const pauseMsMin = 2;

@@ -152,7 +152,7 @@ test("it runs in a compiled binary, on a real file, with the lock of the operati
     cwd: folder.path("empty"),
   });
   expect([stderr.toString(), stdout.toString()]).toEqual(["", '[["3.54.1",1],true]\n']);
-}, 60_000);
+}, 120_000);
 
 interface Folder extends Disposable {
   path(name: string): string;

@@ -93,7 +93,7 @@ test("after a restart the last changes are there, older ones are said to be gone
     '{"change":["insert",10,[10,"v"],11]}',
   ]);
   second.stop();
-}, 30_000);
+}, 120_000);
 
 test("those for which there is no time at the start come while the agent serves, and nothing of them is lost", async () => {
   const vfs = new MemoryVfs();
@@ -123,7 +123,7 @@ test("those for which there is no time at the start come while the agent serves,
   while (lines.length === 0) await new Promise((resolve) => setImmediate(resolve));
   expect(lines).toEqual(['{"change":["update",1,[201],201]}']);
   second.stop();
-}, 30_000);
+}, 120_000);
 
 test("a sweep while the agent is stopping forgets nothing", async () => {
   const vfs = new MemoryVfs();
@@ -151,7 +151,7 @@ test("the log is bounded; what it loses stands in the rows that are kept", async
   const second = open(vfs);
   expect(await resume(second, id, 199)).toEqual([change(200)]);
   second.stop();
-}, 30_000);
+}, 120_000);
 
 test("row ids that 32 bits don't hold stand in the rows that are kept", async () => {
   const vfs = new MemoryVfs();
@@ -207,7 +207,7 @@ test("what was in the log at a start, and is cut off it since, stands in the row
     '{"change":["insert",3,[300,"v"],5]}',
   ]);
   for (const thread of [first, second, third]) thread.stop();
-}, 30_000);
+}, 120_000);
 
 test("what was told of one that is forgotten is no other's, after restarts", async () => {
   const vfs = new MemoryVfs();

@@ -81,7 +81,7 @@ test("a backup is the database as it is at its last step, rowids and clocks incl
   copy.close();
   store.stop();
   expect(readdirSync(folder).filter((name) => name.includes("partial"))).toEqual([]);
-}, 30_000);
+}, 120_000);
 
 test("a backup doesn't overwrite, and leaves nothing when it is cut short or its folder is missing", async () => {
   const path = join(folder, "short.db");

@@ -84,7 +84,7 @@ test("2,000 queued bulk changesets delay an urgent one by at most one commit", a
   expect(applied.length).toBeLessThan(2000);
   await until(() => applied.length === 2001);
   thread.stop();
-}, 20_000);
+}, 120_000);
 
 test("a local commit goes to the net side, urgent or not, and then to live queries", async () => {
   const thread = createStoreThread();

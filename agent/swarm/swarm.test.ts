@@ -109,7 +109,7 @@ test("frames of every size arrive whole and in order", async () => {
   }
   await until("all", () => b.frames.length === sizes.length, 30_000);
   expect(b.frames).toEqual(sizes.map((size, i) => `${a.swarm.key}:${size}:${i + 1}:${i + 1}`));
-}, 60_000);
+}, 120_000);
 
 test("frames stay as they came, while thousands more pass both ways", async () => {
   const { address } = await bootstrapNode();
@@ -132,7 +132,7 @@ test("frames stay as they came, while thousands more pass both ways", async () =
     await until("all frames", () => kept.length === count, 30_000);
     expect(kept.findIndex((frame, i) => !Buffer.from(frame).equals(frameOf(i)))).toBe(-1);
   }
-}, 60_000);
+}, 120_000);
 
 test("who knows the topic but not the secret is refused before a frame is parsed", async () => {
   const { address } = await bootstrapNode();
@@ -157,7 +157,7 @@ async function dial(node: Node, bootstrap: string) {
   });
   open.push(dht);
   // The node may not have announced its key yet.
-  for (const deadline = Date.now() + 5000; Date.now() < deadline; ) {
+  for (const deadline = Date.now() + 60_000; Date.now() < deadline; ) {
     const stream = dht.connect(Buffer.from(node.swarm.key, "hex"));
     const chunks: Uint8Array[] = [];
     let isClosed = false;
@@ -223,7 +223,7 @@ test("who proves nothing is closed after three seconds", async () => {
   const { isClosed } = await dial(a, address);
   await until("closed", isClosed);
   expect(a.log.at(-1)).toEndWith(" admission: no proof in time");
-}, 15_000);
+}, 120_000);
 
 test("`only` makes a chain: the ends never connect", async () => {
   const { address } = await bootstrapNode();

@@ -161,7 +161,7 @@ test("datagrams to a port where nobody listens cost none to others", async () =>
       sender.flush();
       await Bun.sleep(1);
     }
-    const deadlineMs = performance.now() + 5000;
+    const deadlineMs = performance.now() + 60_000;
     while (received.length < 60 && performance.now() < deadlineMs) await Bun.sleep(5);
     expect(new Set(received).size).toBe(60);
   } finally {

@@ -87,7 +87,7 @@ for (const type of types) {
       }),
       { numRuns: 400, examples },
     );
-  }, 60_000);
+  }, 120_000);
 
   for (const key of [`k ${type} NOT NULL PRIMARY KEY`, `k ${type} PRIMARY KEY) WITHOUT ROWID --`]) {
     test(`a key column ${key} keeps what isKeyKept says, and shows what shownKeyValue says`, () => {
@@ -123,7 +123,7 @@ for (const type of types) {
         ),
         { numRuns: 300, examples: examples as never },
       );
-    }, 60_000);
+    }, 120_000);
   }
 }
 

@@ -360,4 +360,4 @@ test("slices change nothing of what a merge comes to", () => {
       ],
     },
   );
-}, 20_000);
+}, 120_000);

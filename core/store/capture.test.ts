@@ -368,7 +368,7 @@ test("size limits are enforced at the commit", () => {
   ).toMatchObject({ kind: "refused", why: expect.stringContaining("100001") });
   expect(one.table("t")).toEqual([]);
   expect(one.write(`INSERT INTO t (k, a) VALUES (1, ${full})`).changeset?.lane).toBe(2);
-}, 60_000);
+}, 120_000);
 
 test("a statement that touches rows for ever is stopped, and nothing is applied", () => {
   using one = new SqliteNode("CREATE TABLE t (k INTEGER PRIMARY KEY)");
@@ -379,7 +379,7 @@ test("a statement that touches rows for ever is stopped, and nothing is applied"
   one.store.rollback();
   expect(one.table("t")).toEqual([]);
   expect(one.write("INSERT INTO t VALUES (1)").version).toBe(1);
-}, 60_000);
+}, 120_000);
 
 test("a key over 64 KB is refused", () => {
   using one = new SqliteNode("CREATE TABLE t (k TEXT PRIMARY KEY NOT NULL)");

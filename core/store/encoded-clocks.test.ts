@@ -84,4 +84,4 @@ test("the digest of clocks that are bytes is that of the same clocks as objects,
     }),
     { numRuns: 1000 },
   );
-}, 60_000);
+}, 120_000);

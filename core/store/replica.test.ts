@@ -267,7 +267,7 @@ test("a walk finds exactly the ranges that differ, and want and offer cover ever
     ),
     { seed: 3, numRuns: 60 },
   );
-}, 60_000);
+}, 120_000);
 
 test("two writers of one row, one frame lost: equal stamps, different digests, found and mended", () => {
   const a = new Node(0).start();
@@ -352,7 +352,7 @@ test("lists in full, rows by unknown place and rows by range come from one scan 
   expect(empty.map(({ last, block }) => [last, decodeRowBlock(block)])).toEqual([
     [true, { kind: "rows", rows: [] }],
   ]);
-}, 60_000);
+}, 120_000);
 
 test("a stream goes through everything once, from cursor to cursor; a cursor of another life is void", () => {
   const a = new Node(0, new CountingStore(digester), { blockRowsMax: 300 }).start();
@@ -415,7 +415,7 @@ test("a peer that fetches all ranges in order costs few scans, and rows come as 
   a.pass(61_000);
   a.rowsOf(ask);
   expect(store.scans - scans).toBeGreaterThan(scansOnce);
-}, 60_000);
+}, 120_000);
 
 test("two questions for one window share its scan, and both fail when the store can't be read", () => {
   const store = new FailingStore();
@@ -505,7 +505,7 @@ test("an index rebuilt while merges and local writes go on equals one rebuilt at
     ),
     { seed: 4, numRuns: 200 },
   );
-}, 60_000);
+}, 120_000);
 
 test("while the index is rebuilt questions are answered `starting`, and merges go on", () => {
   const store = new MapStore(digester);
@@ -797,7 +797,7 @@ test("under load no two replicas differ at a common cut, but for what is late", 
     expect(node.replica.status().roots[0]).toEqual(first?.roots[0] as never);
     expect(node.replica.status().touchedRows).toBe(0);
   }
-}, 60_000);
+}, 120_000);
 
 class CountingStore extends MapStore {
   scans = 0;

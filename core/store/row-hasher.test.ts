@@ -97,7 +97,7 @@ test("an index built from bytes is the one built from rows, at every cut, then a
     ),
     { seed: 12, numRuns: 150 },
   );
-}, 60_000);
+}, 120_000);
 
 test("after a load is settled the image keeps no room for it", () => {
   const index = new RowIndex(digester, firstCut);

@@ -264,5 +264,5 @@ test.each(["", " WITHOUT ROWID"])(
       { numRuns: 100 },
     );
   },
-  60_000,
+  120_000,
 );

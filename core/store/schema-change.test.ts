@@ -84,7 +84,7 @@ test("adding a column changes no clock and no digest, and sends nothing but the 
   // From now on it is a column as any other, also for what was compiled before.
   const { changeset } = node.write("UPDATE t SET b = 'x' WHERE k = 'r2'");
   expect(changeset?.rows[0]?.cells.map(({ column }) => column)).toEqual(["a", "b"]);
-}, 30_000);
+}, 120_000);
 
 test("a refused change leaves everything as it was, and says file, line and reason", () => {
   using node = new SqliteNode(`${one}; CREATE INDEX i ON t (a)`);
@@ -193,7 +193,7 @@ test("rows of a local table that becomes replicated are taken in, in many commit
   expect(peer.table("t")).toEqual(node.table("t"));
   using again = new SqliteNode(filled, { vfs });
   expect(again.store.adopting.size).toBe(0);
-}, 60_000);
+}, 120_000);
 
 test("what peers say of a key is later than the row to be taken in, whether it comes before or after", () => {
   const stamp = { ms: 9000, count: 0, site: siteOf(3) };
@@ -228,7 +228,7 @@ test("what peers say of a key is later than the row to be taken in, whether it c
   ]);
   expect(node.db.all("SELECT count(*) FROM patina_absent")).toEqual([[1]]);
   expect(node.strays()).toEqual([]);
-}, 30_000);
+}, 120_000);
 
 // Both had a copy of the table from before; one of them makes it replicated later, when much has been said.
 test.each([20, 11_000])(
@@ -270,7 +270,7 @@ test.each([20, 11_000])(
     expect(heldRows(late)).toEqual(heldRows(early));
     for (const node of [early, late]) node[Symbol.dispose]();
   },
-  60_000,
+  120_000,
 );
 
 test("a large table is taken in after the start, a small one at the start", () => {

@@ -127,5 +127,5 @@ test.each([1, 15])(
     for (; !replica.isBuilt; nowMs += 10) replica.tick(nowMs, replies);
     expect(known).toEqual(live());
   },
-  60_000,
+  120_000,
 );

@@ -24,7 +24,7 @@ describe("the SQLite store on a disk that fails keeps what its durability promis
   for (let first = 1; first <= seeds; first += perTest) {
     test(`seeds ${first} to ${first + perTest - 1}`, async () => {
       for (let seed = first; seed < first + perTest; seed++) await add(seed);
-    }, 60_000);
+    }, 120_000);
   }
 
   // The draw is of no use if one of these hardly ever happens.
@@ -103,7 +103,7 @@ test("a database of somebody else that is taken over loses no row, at whatever c
     }
   }
   for (const count of Object.values(stops)) expect(count).toBeGreaterThan(10);
-}, 60_000);
+}, 120_000);
 
 test("a full disk refuses writes, serves reads, merges what fits, and needs no restart", () => {
   const disk = new FaultyDisk({ random: () => 0 });

@@ -26,7 +26,7 @@ export interface Answer {
 
 const json = { "content-type": "application/json" };
 /** Within which what is waited for must come, on a machine that does other things, too. */
-const deadlineMs = 20_000;
+const deadlineMs = 60_000;
 
 export class HttpClient {
   readonly #target: HttpTarget;

@@ -17,7 +17,7 @@ import { LentVfs } from "../../wasm/vfs/lent.ts";
 import { accounts, createAccounts, snapshotSeen, transfer } from "./lent-world.ts";
 
 // On a busy machine.
-setDefaultTimeout(30_000);
+setDefaultTimeout(120_000);
 
 let folder: string;
 let path: string;
@@ -183,4 +183,4 @@ test("another thread reads a loan while this one commits and checkpoints", async
   } finally {
     reader.terminate();
   }
-}, 30_000);
+}, 120_000);

@@ -153,4 +153,4 @@ test("a reader finds its subscription again after an orderly stop, before and af
     await agent.kill();
     rmSync(folder, { recursive: true });
   }
-}, 60_000);
+}, 120_000);

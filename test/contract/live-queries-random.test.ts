@@ -364,6 +364,6 @@ describe("the same where whatever is run again runs in the reader thread", () =>
       } finally {
         rmSync(folder, { recursive: true });
       }
-    }, 60_000);
+    }, 120_000);
   }
 });

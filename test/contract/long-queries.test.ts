@@ -19,7 +19,7 @@ import { until } from "../until.ts";
 import { Folded } from "./live-queries-folded.ts";
 
 // On a busy machine a commit of many rows takes its time.
-setDefaultTimeout(30_000);
+setDefaultTimeout(120_000);
 
 const rows = 8000;
 const schemaSql = `CREATE TABLE t (id INTEGER NOT NULL PRIMARY KEY, v TEXT NOT NULL DEFAULT '', n INTEGER);
@@ -99,7 +99,7 @@ test("a long result is a snapshot: commits, checkpoints and the end of the WAL d
 });
 
 test("a query that never ends holds up neither reads nor commits, and is interrupted at its time", async () => {
-  open({}, 700);
+  open({}, 2000);
   await fill();
   let isOver = false;
   const ending = whole(endless).finally(() => {

@@ -186,7 +186,7 @@ export class RawH2 {
     return found?.payload.readUInt32BE(stream === undefined ? 4 : 0);
   }
 
-  async until(isTrue: () => boolean, ms = 10_000): Promise<void> {
+  async until(isTrue: () => boolean, ms = 60_000): Promise<void> {
     const deadlineMs = performance.now() + ms;
     while (!isTrue()) {
       const restMs = deadlineMs - performance.now();

@@ -187,7 +187,7 @@ describe("file VFS and other processes", () => {
       expect(db.all("PRAGMA integrity_check")).toEqual([["ok"]]);
       before = last;
     }
-  }, 30_000);
+  }, 120_000);
 });
 
 describe("file VFS and what the disk refuses", () => {

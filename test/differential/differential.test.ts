@@ -28,7 +28,7 @@ for (let part = 0; part < parts; part++) {
       }),
       { numRuns: historiesPerPart },
     );
-  }, 60_000);
+  }, 120_000);
 }
 
 test("the histories have what they are to have", () => {

@@ -47,7 +47,7 @@ beforeAll(async () => {
     environment: { PATINA_SWARM_ACT_AS_BOOTSTRAP: "true" },
   });
   agents = [await start("a"), await start("b"), first];
-}, 60_000);
+}, 120_000);
 
 afterAll(async () => {
   await Promise.all(agents.map((agent) => agent.stop()));

@@ -71,5 +71,5 @@ testIf(
       await rm(folder, { recursive: true, force: true });
     }
   },
-  60_000,
+  120_000,
 );

@@ -75,5 +75,5 @@ testIf(
       await rm(folder, { recursive: true });
     }
   },
-  60_000,
+  120_000,
 );

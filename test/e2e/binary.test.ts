@@ -26,7 +26,7 @@ beforeAll(async () => {
   });
   if (result.kind === "failed") throw new Error(result.why);
   binary = result.outfile;
-}, 60_000);
+}, 120_000);
 
 afterAll(() => rm(folder, { recursive: true, force: true }));
 
@@ -67,7 +67,7 @@ test("an executable built with Bun's defaults does read them: the test above can
   const { stdout } = await run([outfile, "environment"], cwd);
   expect(stdout).toBe('{"leak":"dotenv"}\n');
   expect(existsSync(join(cwd, "ran"))).toBe(true);
-}, 60_000);
+}, 120_000);
 
 test("a failed build leaves no file, not even the one before", async () => {
   const outfile = join(folder, "failing", "patina");
@@ -78,7 +78,7 @@ test("a failed build leaves no file, not even the one before", async () => {
   await writeFile(entry, 'import "./not-there.ts";\n');
   expect(await build()).toMatchObject({ kind: "failed" });
   expect(await readdir(join(folder, "failing"))).toEqual([]);
-}, 60_000);
+}, 120_000);
 
 test("no addon but sodium-native's gets in", async () => {
   await copyFile(sodiumAddon(), join(folder, "other.node"));
@@ -132,13 +132,13 @@ testIf(
     const ran = await run(hideTree([join(alone, "patina"), "net"]), alone);
     expect(ran).toEqual({ stdout: "connected\n", exitCode: 0 });
   },
-  60_000,
+  120_000,
 );
 
 test("a net thread that dies in the executable is back on its port", async () => {
   const stdout = "connected\ncrashed 1, same port true\n";
   expect(await run([binary, "crash"], folder)).toEqual({ stdout, exitCode: 0 });
-}, 60_000);
+}, 120_000);
 
 testIf(
   missingHiding(),
@@ -174,5 +174,5 @@ testIf(
       await rm(elsewhere, { recursive: true, force: true });
     }
   },
-  60_000,
+  120_000,
 );

@@ -24,7 +24,7 @@ const start = (name: string): Promise<TestAgent> =>
   });
 
 function eventually(what: string, isTrue: () => Promise<boolean>): Promise<void> {
-  return until(what, isTrue, 30_000, () => b.log());
+  return until(what, isTrue, 60_000, () => b.log());
 }
 
 const rowsOf = async (agent: TestAgent, sql: string) =>
@@ -111,7 +111,7 @@ test("health counts both, and has a lag", async () => {
     return status === 200 && JSON.parse(body).response.members === 2;
   });
   // It is ready once it was found equal, which takes some five seconds.
-}, 60_000);
+}, 120_000);
 
 test("an agent that is killed becomes DOWN, comes back with its port, and catches up", async () => {
   await a.kill();
@@ -130,7 +130,7 @@ test("an agent that is killed becomes DOWN, comes back with its port, and catche
   expect(await rowsOf(a, "SELECT * FROM instances ORDER BY id")).toEqual(
     await rowsOf(b, "SELECT * FROM instances ORDER BY id"),
   );
-}, 60_000);
+}, 120_000);
 
 test("an agent that is stopped in order isn't DOWN at once", async () => {
   await eventually("a alive", async () => (await stateOf(b, "a")) === "ALIVE");
@@ -138,7 +138,7 @@ test("an agent that is stopped in order isn't DOWN at once", async () => {
   expect(await stateOf(b, "a")).not.toBe("DOWN");
   a = await start("a");
   await eventually("a alive again", async () => (await stateOf(b, "a")) === "ALIVE");
-}, 60_000);
+}, 120_000);
 
 test("a down that is said again by an agent that couldn't hear of the up between wins on both", async () => {
   const statusOf = async (agent: TestAgent) =>
@@ -162,7 +162,7 @@ test("a down that is said again by an agent that couldn't hear of the up between
   await eventually("b hears of the down", async () => (await statusOf(b)) === "down");
   await eventually("a hears from b", async () => (await stateOf(a, "b")) === "ALIVE");
   expect([await statusOf(a), await statusOf(b)]).toEqual(["down", "down"]);
-}, 60_000);
+}, 120_000);
 
 test("an agent of another cluster gets nothing", async () => {
   const name = "stranger";
@@ -194,4 +194,4 @@ test("an agent of another cluster gets nothing", async () => {
   expect(await rowsOf(stranger, "SELECT * FROM instances")).toEqual([]);
   expect(await stateOf(b, name)).toBeUndefined();
   await stranger.stop();
-}, 60_000);
+}, 120_000);

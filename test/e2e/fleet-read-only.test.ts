@@ -65,7 +65,7 @@ testIf(
   async () => {
     expect(await agentIn("mode=700")).toBe('"host":"127.0.0.1"\n.node\n');
   },
-  60_000,
+  120_000,
 );
 
 testIf(
@@ -79,5 +79,5 @@ testIf(
       "/mnt/data is mounted noexec, and /dev/shm is mounted noexec. Set BUN_TMPDIR to a folder",
     );
   },
-  60_000,
+  120_000,
 );

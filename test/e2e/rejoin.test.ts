@@ -87,7 +87,7 @@ describe("an agent that is killed and started again at once joins again where", 
         for (const node of [a, b]) node.spawn();
         for (const node of [a, b]) await node.answers();
         const ids = [await insert(a, "a-first"), await insert(b, "b-first")];
-        for (const node of [a, b]) await until("they met", 30_000, () => hasAll(node, ids));
+        for (const node of [a, b]) await until("they met", 60_000, () => hasAll(node, ids));
 
         for (let i = 0; i < 50; i++) ids.push(await insert(b, `b-${i}`));
         await b.kill();
@@ -107,6 +107,6 @@ describe("an agent that is killed and started again at once joins again where", 
         for (const node of [a, b]) await node.kill();
       }
     },
-    60_000,
+    120_000,
   );
 });

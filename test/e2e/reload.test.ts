@@ -43,7 +43,7 @@ beforeAll(async () => {
   schemaOf("b", `${t};\n${big};\n`);
   b = await start("b");
   a = await start("a");
-}, 60_000);
+}, 120_000);
 
 afterAll(async () => {
   await Promise.all([a?.stop(), b?.stop()]);
@@ -103,7 +103,7 @@ test("reload plans, applies or refuses; live queries and statements go on", asyn
     stderr: expect.stringContaining("schema.sql:1"),
   });
   expect((await query()).columns).toEqual(["id", "v", "w"]);
-}, 60_000);
+}, 120_000);
 
 test("SIGHUP does the same", async () => {
   const client = new PatinaClient(a.socket);
@@ -119,7 +119,7 @@ test("SIGHUP does the same", async () => {
     }
   });
   expect(a.log()).toContain("reloaded");
-}, 60_000);
+}, 120_000);
 
 test("a filled local table becomes replicated: its rows reach the others", async () => {
   const [client, peer] = [new PatinaClient(a.socket), new PatinaClient(b.socket)];

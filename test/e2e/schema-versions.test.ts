@@ -56,7 +56,7 @@ beforeAll(async () => {
       `[cluster]\nfile = "cluster.toml"\n[swarm]\nhost = "127.0.0.1"\nbootstrap = ["127.0.0.1:${port}"]\n${more}`,
     );
   }
-}, 60_000);
+}, 120_000);
 
 afterAll(async () => {
   await Promise.all([...agents.values()].map((agent) => agent.stop()));

@@ -70,7 +70,7 @@ beforeAll(async () => {
       `[cluster]\nfile = "cluster.toml"\n[swarm]\n${swarm}`,
     );
   }
-}, 60_000);
+}, 120_000);
 
 afterAll(async () => {
   await Promise.all([...running.values()].map((agent) => agent.stop()));

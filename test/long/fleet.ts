@@ -71,7 +71,7 @@ try {
   await nodes[0]?.client.transact("INSERT INTO news VALUES ('first')");
   await Promise.all(
     nodes.map((node) =>
-      until(`${node.name} has the row`, 30_000, async () => {
+      until(`${node.name} has the row`, 60_000, async () => {
         return (await node.client.query("SELECT id FROM news")).rows.length === 1;
       }),
     ),

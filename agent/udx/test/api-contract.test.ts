@@ -37,7 +37,7 @@ function expectAllPassed(outcomes: readonly Outcome[]): void {
 describe("the documented API of udx-native", () => {
   test("is kept by ours under Bun, over Bun.udpSocket", async () => {
     expectAllPassed(await runContract(process.execPath, OURS));
-  }, 60_000);
+  }, 120_000);
 
   test("is kept by ours under Node, over node:dgram", async () => {
     if (Bun.which("node") === null) {
@@ -51,7 +51,7 @@ describe("the documented API of udx-native", () => {
     // Where the built file finds streamx.
     await Bun.$`ln -s ${join(import.meta.dir, "../../../node_modules")} ${folder.path}/node_modules`;
     expectAllPassed(await runContract("node", join(dist, "udx.cjs")));
-  }, 60_000);
+  }, 120_000);
 
   test(`is what udx-native ${REAL_VERSION} does`, async () => {
     const root = realOrSkip("the contract on udx-native");

@@ -74,7 +74,7 @@ test("two swarms of one process connect, and say hello", async () => {
   pair.a.write(Buffer.from("hello"));
   expect(await heard).toBe("hello");
   await pair.destroy();
-}, 30_000);
+}, 120_000);
 
 test("with one datagram in ten lost, every message arrives, in order", async () => {
   const pair = await connectPair();
@@ -101,7 +101,7 @@ test("with one datagram in ten lost, every message arrives, in order", async () 
     UDX.simulateLoss(0);
   }
   await pair.destroy();
-}, 30_000);
+}, 120_000);
 
 test("20 MB each way between two processes", async () => {
   await using first = await PeerProcess.start(process.execPath, OURS);
@@ -123,4 +123,4 @@ test("20 MB each way between two processes", async () => {
     });
     expect((await reading).sha256).toBe(written.sha256 as string);
   }
-}, 60_000);
+}, 120_000);

@@ -17,16 +17,16 @@ test("the bench measures both, and what arrives is what was sent", async () => {
   }
   expect(result?.loopback_ratio).toBeGreaterThan(0);
   expect(result?.worst_loss_ratio).toBeNull();
-}, 60_000);
+}, 120_000);
 
 test("a bench case through the shaping proxy", async () => {
   if (realOrSkip("the bench through the proxy") === null) return;
   const result = await bench({ runs: 1, small: true, only: "5 % loss, 50 ms" });
   expect(result?.cases.length).toBe(1);
-}, 60_000);
+}, 120_000);
 
 test("hostile peers leave the honest stream alive", async () => {
   const costs = await hostileCosts(0.02, () => {});
   expect(costs.filter((cost) => cost.alive === false)).toEqual([]);
   expect(costs.length).toBe(12);
-}, 60_000);
+}, 120_000);

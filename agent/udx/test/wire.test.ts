@@ -61,7 +61,7 @@ function packet(type: number, seq: number, ack: number, ...body: number[]): numb
 
 /** The next packet that our side sends. */
 async function next(): Promise<number[]> {
-  const deadline = Date.now() + 5000;
+  const deadline = Date.now() + 60_000;
   while (received.length === 0) {
     if (Date.now() > deadline) throw new Error("no packet came");
     await Bun.sleep(1);

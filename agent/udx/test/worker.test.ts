@@ -54,7 +54,7 @@ test("in a Worker of a compiled executable, echoes go on while the main thread i
   await socket.close();
   program.kill();
   await program.exited;
-}, 60_000);
+}, 120_000);
 
 async function* linesOf(stream: ReadableStream<Uint8Array>): AsyncGenerator<string> {
   const decoder = new TextDecoder();
