@@ -5,6 +5,7 @@
  * @module
  */
 
+import { existsSync, writeFileSync } from "node:fs";
 import { startNet } from "../../agent/net/link.ts";
 import type { NetOptions } from "../../agent/net/messages.ts";
 import { HlcClock } from "../../core/clock/hlc-clock.ts";
@@ -19,8 +20,8 @@ import { createDigester } from "../model/history.ts";
 export type PeerCommand =
   /** Writes `count` rows under keys that begin with `name`, one every `everyMs`. */
   | { kind: "write"; name: string; count: number; everyMs: number; lane: 0 | 1 }
-  /** Holds the main thread. */
-  | { kind: "block"; forMs: number }
+  /** Holds the main thread for as long as the file stands that it makes. */
+  | { kind: "block"; file: string }
   | { kind: "crash" }
   /** Keeps the net thread busy for ever. */
   | { kind: "hang" }
@@ -115,7 +116,8 @@ if (import.meta.main) {
       }
       case "block": {
         const fromMs = nowMs();
-        while (nowMs() < fromMs + command.forMs);
+        writeFileSync(command.file, "");
+        while (existsSync(command.file));
         return tell({ kind: "blocked", fromMs, untilMs: nowMs() });
       }
       case "crash":
