@@ -4,6 +4,7 @@
  * @module
  */
 
+import { unsetText } from "../core/store/drift.ts";
 import type { Config } from "./config/config.ts";
 import type { DataDirectory } from "./data/data-directory.ts";
 import { Neighbours } from "./data/neighbours.ts";
@@ -15,6 +16,7 @@ import { type Cluster, topicOf } from "./secrets/cluster-file.ts";
 import type { NodeKey } from "./secrets/node-key.ts";
 import { exitCodes, StartFailure } from "./start-failure.ts";
 import type { StoreThread } from "./store/store-thread.ts";
+import { clockFloorMs } from "./version.ts";
 
 /** A start without any peer for so long is worth a line. */
 const lonelyMs = 15_000;
@@ -45,6 +47,7 @@ export async function startNetwork(options: NetworkOptions): Promise<StartedNetw
     store.start(undefined);
     return undefined;
   }
+  if (Date.now() < clockFloorMs) log.warn("clock-unset", { why: unsetText(Date.now()) });
   // Only now: an agent that stands alone doesn't load it.
   const { startNet } = await import("./net/link.ts");
   const { swarm } = config;

@@ -35,6 +35,7 @@ import { ReaderPool } from "../readers/reader-pool.ts";
 import { SnapshotLender } from "../readers/snapshot-lender.ts";
 import { QueryRunner } from "../sql/query-runner.ts";
 import { TransactionRunner } from "../sql/transaction-runner.ts";
+import { clockFloorMs } from "../version.ts";
 import { GroupCommit } from "../wal/group-commit.ts";
 import { WalUpkeep } from "../wal/wal-upkeep.ts";
 import { LocalService } from "./local-service.ts";
@@ -299,13 +300,15 @@ export class StoreThread {
       onMembers: (rows, parted) => this.#members.write(rows, parted),
       isTelling: () => this.service.live.isBehind,
       pace: this.#pace,
+      // Whoever stands alone compares with nobody.
+      options: { clockFloorMs: this.#options.standsAlone ? 0 : clockFloorMs },
     });
   }
 
   #createAdoption(): AdoptionChore {
     const { writer, store } = this.#opened;
     return new AdoptionChore(writer, store, {
-      mayWrite: () => this.#replica.localWrites().kind === "allowed",
+      mayWrite: () => this.#replica.localWrites(this.#clock.nowMs()).kind === "allowed",
       // In bulk: there may be very many, and none of them is news.
       onCommitted: (commit) => this.#committed(commit, 2),
       onDone: ({ table, rows, skipped }) =>
@@ -382,7 +385,7 @@ export class StoreThread {
       ...(readers === undefined ? {} : { readers, initialRows: readers, reruns: readers }),
       ...(liveLimits === undefined ? {} : { liveLimits }),
       writesRefused: () => {
-        const allowed = this.#replica.localWrites();
+        const allowed = this.#replica.localWrites(this.#clock.nowMs());
         return allowed.kind === "refused" ? allowed.why : undefined;
       },
       onCommitted: (commit) => this.#committed(commit as Committed),

@@ -1,5 +1,5 @@
 import { describe, expect, test } from "bun:test";
-import { Drift } from "./drift.ts";
+import { Drift, driftDefaults } from "./drift.ts";
 
 const hourMs = 3_600_000;
 
@@ -41,4 +41,37 @@ test("one of three peers that is wrong doesn't hide the fleet's time", () => {
   drift.setOffsets([10, 20, hourMs]);
   expect(drift.medianOffsetMs).toBe(20);
   expect(drift.limitMs(0)).toBe(5020);
+});
+
+describe("clocks that have never been set", () => {
+  const clockFloorMs = 1000 * hourMs;
+  const create = () => new Drift({ ...driftDefaults, clockFloorMs });
+
+  test("are asked nothing, however many they are", () => {
+    const drift = create();
+    const nowMs = 2000 * hourMs;
+    drift.setOffsets([-1500 * hourMs, -1500 * hourMs, -1500 * hourMs], 3, nowMs);
+    expect(drift.localWrites(nowMs)).toEqual({ kind: "allowed" });
+    expect([drift.agrees, drift.peers, drift.limitMs(nowMs)]).toEqual([false, 0, nowMs + 60_000]);
+    // One that is set is all there are.
+    drift.setOffsets([-1500 * hourMs, -1500 * hourMs, 3], 3, nowMs);
+    expect([drift.agrees, drift.peers]).toEqual([true, 1]);
+    drift.setOffsets([-1500 * hourMs, 3], 3, nowMs);
+    expect(drift.agrees).toBe(false);
+  });
+
+  test("stamp nothing, take the time of any that is set, and never agree with each other", () => {
+    const drift = create();
+    expect(drift.localWrites(7)).toEqual({
+      kind: "refused",
+      why: "clock: this host's shows 1970-01-01T00:00:00.007Z, so it has never been set; writes are refused until it is",
+    });
+    drift.setOffsets([0, 5, -5], 3, hourMs);
+    expect([drift.agrees, drift.medianOffsetMs]).toEqual([false, undefined]);
+    drift.setOffsets([0, 5, 2000 * hourMs], 3, hourMs);
+    expect([drift.agrees, drift.fleetMs(hourMs)]).toEqual([false, 2001 * hourMs]);
+    expect(drift.localWrites(clockFloorMs)).toMatchObject({ kind: "refused" });
+    drift.setOffsets([0, 5], 2, clockFloorMs);
+    expect([drift.agrees, drift.localWrites(clockFloorMs).kind]).toEqual([true, "allowed"]);
+  });
 });

@@ -7,6 +7,11 @@
  * that don't agree among each other, can't make a host refuse its own clients by telling a wrong time. Refusing
  * delays and never loses: repair brings the row again.
  *
+ * A clock that shows a time before this release was made has never been set: a machine without one booted in 1970, and NTP hasn't
+ * answered yet. Several of them agree with each other (a rack that lost power), so they are asked nothing, and a host that is
+ * one of them takes the time of those that are set, even of a single one. It refuses local writes, for the older ones of
+ * others would win over them, and puts nothing back that seems to be ahead of it.
+ *
  * @module
  */
 
@@ -19,6 +24,8 @@ export interface DriftOptions {
   readonly driftPeersMin: number;
   /** A remote stamp further ahead is counted as a warning. */
   readonly driftWarnMs: number;
+  /** A clock that shows less has never been set, ms since 1970. 0: whatever it shows. */
+  readonly clockFloorMs: number;
 }
 
 export const driftDefaults: DriftOptions = {
@@ -26,6 +33,7 @@ export const driftDefaults: DriftOptions = {
   driftFewPeersMsMax: 60_000,
   driftPeersMin: 3,
   driftWarnMs: 500,
+  clockFloorMs: 0,
 };
 
 export type LocalWrites =
@@ -38,6 +46,7 @@ export class Drift {
   #peers = 0;
   #medianOffsetMs: number | undefined;
   #agrees = false;
+  #isUnset = false;
 
   constructor(options: DriftOptions = driftDefaults) {
     this.#options = options;
@@ -46,13 +55,26 @@ export class Drift {
   /**
    * @param offsetsMs Of the connected peers' clocks against the own, as far as they are known.
    * @param connected How many peers there are.
+   * @param nowMs the own wall clock
    */
-  setOffsets(offsetsMs: readonly number[], connected: number = offsetsMs.length): void {
-    this.#peers = offsetsMs.length;
+  setOffsets(
+    offsetsMs: readonly number[],
+    connected: number = offsetsMs.length,
+    nowMs: number = Number.POSITIVE_INFINITY,
+  ): void {
     const { driftMsMax, driftPeersMin } = this.#options;
-    const agreeing = offsetsMs.filter((offsetMs) => Math.abs(offsetMs) <= driftMsMax).length;
-    this.#agrees = agreeing > 0 && agreeing >= Math.min(driftPeersMin, connected);
-    this.#medianOffsetMs = this.#agreedMedian(offsetsMs);
+    const known = setOnes(offsetsMs, nowMs, this.#options);
+    this.#peers = known.length;
+    this.#isUnset = nowMs < this.#options.clockFloorMs;
+    const agreeing = known.filter((offsetMs) => Math.abs(offsetMs) <= driftMsMax).length;
+    const asked = connected - (offsetsMs.length - known.length);
+    this.#agrees = agreeing > 0 && agreeing >= Math.min(driftPeersMin, asked);
+    this.#medianOffsetMs = this.#isUnset ? anyMedian(known) : this.#agreedMedian(known);
+  }
+
+  /** Whether the own clock shows a time at which this release didn't exist. */
+  isUnset(nowMs: number): boolean {
+    return nowMs < this.#options.clockFloorMs;
   }
 
   #agreedMedian(offsetsMs: readonly number[]): number | undefined {
@@ -69,7 +91,7 @@ export class Drift {
    * and the median does. Nobody to ask: no.
    */
   get agrees(): boolean {
-    return this.#agrees && this.localWrites().kind === "allowed";
+    return this.#agrees && !this.#isUnset && this.localWrites().kind === "allowed";
   }
 
   /** Peers whose clocks are known. */
@@ -101,7 +123,9 @@ export class Drift {
     return `clock: stamped ${aheadMs} ms ahead, at most ${this.#aheadMsMax()}`;
   }
 
-  localWrites(): LocalWrites {
+  /** @param nowMs the own wall clock */
+  localWrites(nowMs: number = Number.POSITIVE_INFINITY): LocalWrites {
+    if (this.isUnset(nowMs)) return { kind: "refused", why: unsetText(nowMs) };
     const offsetMs = this.#medianOffsetMs;
     const { driftMsMax } = this.#options;
     if (offsetMs === undefined || Math.abs(offsetMs) <= driftMsMax) return { kind: "allowed" };
@@ -119,6 +143,24 @@ export class Drift {
     const { driftMsMax, driftFewPeersMsMax } = this.#options;
     return this.#medianOffsetMs === undefined ? driftFewPeersMsMax : driftMsMax;
   }
+}
+
+/** Those of clocks that have been set. */
+export function setOnes(
+  offsetsMs: readonly number[],
+  nowMs: number,
+  { clockFloorMs }: Pick<DriftOptions, "clockFloorMs">,
+): readonly number[] {
+  return offsetsMs.filter((offsetMs) => nowMs + offsetMs >= clockFloorMs);
+}
+
+export function unsetText(nowMs: number): string {
+  const shown = new Date(nowMs).toISOString();
+  return `clock: this host's shows ${shown}, so it has never been set; writes are refused until it is`;
+}
+
+function anyMedian(values: readonly number[]): number | undefined {
+  return values.length === 0 ? undefined : medianOf(values);
 }
 
 function medianOf(values: readonly number[]): number {

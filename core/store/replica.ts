@@ -49,7 +49,7 @@ import type { Digester } from "../row/digest.ts";
 import { type RowState, stampOfRow } from "../row/row-state.ts";
 import { type ApplyHost, ApplyWork } from "./apply-work.ts";
 import { ClockFault } from "./clock-fault.ts";
-import { Drift, type DriftOptions, driftDefaults, type LocalWrites } from "./drift.ts";
+import { Drift, type DriftOptions, driftDefaults, type LocalWrites, setOnes } from "./drift.ts";
 import {
   answerMissing,
   answerRecent,
@@ -282,8 +282,8 @@ export class Replica {
   }
 
   /** Whether this host's clock may stamp writes. */
-  localWrites(): LocalWrites {
-    return this.#drift.localWrites();
+  localWrites(nowMs: number = this.#nowMs): LocalWrites {
+    return this.#drift.localWrites(nowMs);
   }
 
   /**
@@ -331,8 +331,8 @@ export class Replica {
         this.#onMembers?.(request.rows, request.parted ?? []);
         return;
       case "peers":
-        this.#drift.setOffsets(request.offsetsMs, request.count);
-        this.#fault.note(request.offsetsMs, this.#clock.last, nowMs);
+        this.#drift.setOffsets(request.offsetsMs, request.count, nowMs);
+        this.#fault.note(setOnes(request.offsetsMs, nowMs, this.#options), this.#clock.last, nowMs);
         this.#restampWhenDue(nowMs);
         return;
       case "apply":

@@ -7,7 +7,7 @@
 
 import { expect, test } from "bun:test";
 import { restampMs } from "../../core/store/restamp.ts";
-import { Cluster } from "./cluster.ts";
+import { Cluster, epochMs } from "./cluster.ts";
 import type { SimNode } from "./sim-node.ts";
 
 const kinds = [
@@ -301,3 +301,49 @@ test("three of seven hosts that tell one wrong time stop nobody's writes but the
     () => "a write of an honest host isn't everywhere",
   );
 }, 120_000);
+
+for (const store of ["map", "sqlite"] as const) {
+  test(`two hosts whose clocks are at 1970 after a power cut keep the stamps of what they have, and a newer down; ${store}`, () => {
+    const replica = { clockFloorMs: epochMs - 1000 };
+    using cluster = new Cluster({
+      ...{ seed: 7, store, nodes: 3, replica, network: { delayMsMin: 1, delayMsMax: 40 } },
+    });
+    cluster.startAll();
+    const [one, other, third] = cluster.nodes as [SimNode, SimNode, SimNode];
+    cluster.put(third, "web-1", { status: "up" });
+    cluster.put(third, "web-2", { status: "up" });
+    untilAll(cluster, "web-2", "up", 10_000);
+    // Told to nobody before the power goes.
+    third.kill(20);
+    cluster.run(1000);
+    cluster.put(one, "web-1", { status: "down" }, 0);
+    cluster.run(10_000);
+    const before = one.replica.status().hlc;
+    for (const host of [one, other]) {
+      host.kill(20);
+      host.setClock(-epochMs);
+      host.start();
+    }
+    cluster.run(20_000);
+    for (const host of [one, other]) {
+      expect(host.replica.localWrites()).toMatchObject({ kind: "refused" });
+      expect(host.replica.status().clock).toMatchObject({ restampedRows: 0, outlier: true });
+    }
+    expect(one.replica.status().hlc.ms).toBeGreaterThanOrEqual(before.ms - 10_000);
+    // The third comes back, with the right time: it goes on writing, and they take what it writes.
+    third.start();
+    untilAll(cluster, "web-1", "down", 20_000);
+    expect(third.replica.localWrites()).toEqual({ kind: "allowed" });
+    cluster.put(third, "web-2", { status: "down" }, 0);
+    untilAll(cluster, "web-2", "down", 5000);
+    for (const host of [one, other]) host.setClock(0);
+    cluster.run(2000);
+    expect(one.replica.localWrites()).toEqual({ kind: "allowed" });
+    cluster.put(one, "web-2", { status: "up" });
+    untilAll(cluster, "web-2", "up", 5000);
+    untilSame(cluster, 30_000);
+    expect(cluster.nodes.map((node) => node.replica.status().clock.restampedRows)).toEqual([
+      ...[0, 0, 0],
+    ]);
+  }, 120_000);
+}
