@@ -26,3 +26,11 @@ test("a thousand peers don't fill the log", () => {
     "two are a (and 990 alarms before it that were not told)",
   );
 });
+
+test("what was over and is so again is told at once", () => {
+  const alarms = new AlarmLimit();
+  expect(alarms.text("schema-differs", peer(1), "another schema", 0)).toBe("another schema");
+  alarms.isOver("schema-differs", peer(1));
+  expect(alarms.text("schema-differs", peer(1), "another schema", 1)).toBe("another schema");
+  expect(alarms.text("schema-differs", peer(1), "another schema", 2)).toBeUndefined();
+});

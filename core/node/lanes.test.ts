@@ -1,7 +1,8 @@
 import { describe, expect, test } from "bun:test";
 import { changeset, PlayedNode, push, site } from "../../test/played-node.ts";
-import { type Frame, partBytesMax } from "../change/frame.ts";
+import { decodeFrame, type Frame, partBytesMax } from "../change/frame.ts";
 import type { StoreRequest } from "./border.ts";
+import { LaneQueues } from "./lanes.ts";
 
 describe("lanes", () => {
   test("an urgent frame is sent before what waits in other lanes, and large frames go in parts", () => {
@@ -44,6 +45,48 @@ describe("lanes", () => {
     expect(applied.map(({ lane }) => lane)).toEqual([2]);
     // A megabyte is compared byte by byte far quicker than by `toEqual`.
     expect(applied[0]?.bodies.map((body) => Buffer.compare(body, bulk))).toEqual([0]);
+  });
+
+  test("a full lane takes no more, whatever its first frame was; the urgent one takes all, and says so", () => {
+    const lanes = new LaneQueues({
+      windowBytes: [1e6, 1e6, 1e6],
+      queueBytesMax: [1000, 1000, 1000],
+    });
+    const large = new Uint8Array(5000);
+    const small = new Uint8Array(1);
+    expect([lanes.push(large, 1), lanes.push(small, 1), lanes.bytes(1)]).toEqual([
+      true,
+      false,
+      5000,
+    ]);
+    expect([lanes.push(large, 0), lanes.push(small, 0), lanes.bytes(0)]).toEqual([
+      true,
+      true,
+      5001,
+    ]);
+    expect(lanes.isTooSlow).toBe(true);
+  });
+
+  test("of two large frames under way the parts are told apart", () => {
+    const max = Number.MAX_SAFE_INTEGER;
+    const lanes = new LaneQueues({ windowBytes: [max, max, max], queueBytesMax: [max, max, max] });
+    const large = new Uint8Array(2 * partBytesMax);
+    lanes.push(large, 2);
+    const parts = [lanes.next()];
+    // It overtakes the rest of the other.
+    lanes.push(large, 1);
+    for (let part = lanes.next(); part !== undefined; part = lanes.next()) parts.push(part);
+    const transfers = parts.map((part) => {
+      const decoded = decodeFrame(part?.bytes as Uint8Array);
+      if (decoded.kind !== "frame" || decoded.frame.kind !== "part") throw new Error(decoded.kind);
+      return [part?.lane, decoded.frame.transfer];
+    });
+    expect(transfers).toEqual([
+      [2, 1],
+      [1, 2],
+      [1, 2],
+      [2, 1],
+    ]);
   });
 
   test("parts out of order, too long or of too many transfers drop the peer", () => {

@@ -1,5 +1,5 @@
 import { expect, test } from "bun:test";
-import type { Ticket } from "./border.ts";
+import type { PeerId, Ticket } from "./border.ts";
 import { Questions } from "./questions.ts";
 
 test("what is answered at once doesn't wait behind a scan, and one of each is open", () => {
@@ -25,4 +25,21 @@ test("what is answered at once doesn't wait behind a scan, and one of each is op
   questions.reply({ ...block, last: true });
   expect(next(7, 70)).toBe("list");
   expect(answered).toEqual(["short list listed", "range rows", "range rows"]);
+});
+
+test("a peer's questions count until their last answer, so that nobody asks without bound", () => {
+  const questions = new Questions();
+  const peer = "p1" as PeerId;
+  const rows = { kind: "range-rows", level: 0, nodes: [0] } as const;
+  questions.add(rows, () => {}, peer);
+  questions.add(rows, () => {}, peer);
+  questions.add(rows, () => {});
+  expect(questions.waitingFor(peer)).toBe(2);
+  questions.next(1 as Ticket, 0);
+  expect(questions.waitingFor(peer)).toBe(2);
+  const block = { kind: "rows", ticket: 1 as Ticket, block: new Uint8Array(0) } as const;
+  questions.reply({ ...block, last: false });
+  expect(questions.waitingFor(peer)).toBe(2);
+  questions.reply({ ...block, last: true });
+  expect(questions.waitingFor(peer)).toBe(1);
 });

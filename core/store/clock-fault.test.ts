@@ -28,4 +28,8 @@ test("how far ahead the clock was is known if it was by one amount, and all peer
   note([-yearMs]);
   note([-2 * yearMs]);
   expect(fault.known).toBeUndefined();
+  // What was stamped by two is stamped anew, too: the next fault is one again.
+  fault.end();
+  note([-yearMs]);
+  expect(fault.known).toEqual({ aheadMs: yearMs, until: hlc(nowMs - 10) });
 });

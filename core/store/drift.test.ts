@@ -75,3 +75,10 @@ describe("clocks that have never been set", () => {
     expect([drift.agrees, drift.localWrites(clockFloorMs).kind]).toEqual([true, "allowed"]);
   });
 });
+
+test("two peers don't tell the fleet's time, although they agree: up to a minute ahead is taken", () => {
+  const drift = new Drift();
+  drift.setOffsets([10, 20]);
+  expect(drift.medianOffsetMs).toBeUndefined();
+  expect(drift.limitMs(0)).toBe(60_000);
+});

@@ -1,6 +1,8 @@
-import { expect, test } from "bun:test";
+import { afterEach, expect, setSystemTime, test } from "bun:test";
 import { Buffer } from "node:buffer";
 import { chunkOf, type Persistence, responseHead } from "./response-head.ts";
+
+afterEach(() => void setSystemTime());
 
 test("a chunk has its size before it, in hexadecimal", () => {
   const bytes = Buffer.from("x".repeat(26));
@@ -31,4 +33,15 @@ test("heads of one second differ where their answers do", () => {
   const told = "connection: keep-alive\r\n";
   expect(text(200, headers, "stays-1.0")).toBe(`HTTP/1.1 200 OK\r\n${own}${told}\r\n`);
   expect(text(200, {})).toBe("HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n");
+});
+
+test("every head says when it was written, also one like the last", () => {
+  const response = { status: 200, headers: {}, body: Buffer.alloc(0) };
+  const dateAt = (at: string) => {
+    setSystemTime(new Date(at));
+    return /date: (.*)\r\n/.exec(responseHead(response, 0, "stays").toString())?.[1];
+  };
+  // RFC 9110 §5.6.7's example.
+  expect(dateAt("1994-11-06T08:49:37.900Z")).toBe("Sun, 06 Nov 1994 08:49:37 GMT");
+  expect(dateAt("1994-11-06T08:49:38Z")).toBe("Sun, 06 Nov 1994 08:49:38 GMT");
 });
