@@ -25,9 +25,9 @@
  * | 11   | behind    | u32 exchange, u32 cut of the answerer: cuts too far apart, no verdict               |
  * | 12   | stop      | u48 restarting until (ms since 1970; 0: not coming back soon), text reason          |
  * | 13   | part      | u32 transfer, varint bytes in all, bytes: a piece of a frame larger than a part; the whole, put together, is a frame from `kind` on |
+ * | 16   | farewell  | u8 why (1: the sender makes room among its neighbours): the stream ends, both nodes live |
  * | 32   | stream    | u32 exchange, horizon 8, u8 level, varint nodes, u16 node each, varint credit, then the cursor |
  * | 33   | streamed  | u32 exchange, u8 flags (1: credit used up, 2: no rows are left, 4: zstd), horizon 8, varint length and cursor, varint bytes, then the block |
- * | 16   | farewell  | u8 why (1: the sender makes room among its neighbours): the stream ends, both nodes live |
  *
  * *Entries* are varint sites, 16 each, varint count, then each: row id 16, hlc 8, varint site, u64 the
  * first 8 bytes of the digest.
@@ -43,7 +43,7 @@
  * `busy`. A block is a row block of that many bytes; with flag 4, only sent to a peer with the feature `zstd`,
  * a Zstandard frame (RFC 8878) of one.
  *
- * Kinds 14 and 15 are kept for acknowledgements and owner records, 17 and up for lanes.
+ * Kinds 14 and 15 are kept for acknowledgements and owner records, 17 to 31 for lanes; 34 and up are free.
  *
  * @module
  */
