@@ -268,7 +268,7 @@ class Handlers {
     if (stream.isTurnedAway) return errorResponse(503, noRoomText);
     const headers: Record<string, string> = { ...this.#agreed(), "corro-query-id": outcome.id };
     if (outcome.hash !== undefined) headers["corro-query-hash"] = outcome.hash;
-    return { status: 200, headers, body: stream };
+    return { status: 200, headers, body: stream, isEndless: true };
   }
 
   /** What clients of Corrosion's first version send when they start: a list of CREATE statements. */

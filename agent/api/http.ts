@@ -29,6 +29,8 @@ export interface ApiResponse {
   readonly headers: Readonly<Record<string, string>>;
   /** Bytes, or a stream of them that ends by itself or when the request's signal aborts. */
   readonly body: Uint8Array | AsyncIterable<Uint8Array>;
+  /** The stream doesn't end by itself, and may be silent for ever. */
+  readonly isEndless?: boolean;
 }
 
 const noBytes = new Uint8Array(0);

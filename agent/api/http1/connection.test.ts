@@ -48,7 +48,10 @@ const quick = (request: ApiRequest): ApiResponse => ({
   body: Buffer.from(`${request.method} ${request.path} ${request.body}`),
 });
 
-function connect(handle: (request: ApiRequest) => ApiResponse | Promise<ApiResponse> = quick) {
+function connect(
+  handle: (request: ApiRequest) => ApiResponse | Promise<ApiResponse> = quick,
+  turnMs = Number.POSITIVE_INFINITY,
+) {
   const socket = new FakeSocket();
   const bodies = new BodyRoom();
   let cut = 0;
@@ -62,6 +65,7 @@ function connect(handle: (request: ApiRequest) => ApiResponse | Promise<ApiRespo
       },
     },
     onFault: (fault) => faults.push(fault),
+    turnMs,
   });
   const send = (text: string) => connection.received(Buffer.from(text, "latin1"));
   return { socket, connection, send, cut: () => cut };
@@ -320,4 +324,51 @@ test("HTTP/1.0 is told that its connection stays", () => {
   const { socket, send } = connect();
   send("GET /a HTTP/1.0\r\nconnection: keep-alive\r\n\r\n");
   expect(socket.text).toContain("\r\nconnection: keep-alive\r\n");
+});
+
+test("between requests that come together others have their turn", async () => {
+  let answered = 0;
+  const { socket, send, connection } = connect((request) => {
+    answered++;
+    return quick(request);
+  }, 0);
+  send(post("/a", "1") + post("/b", "2") + post("/c", "3"));
+  expect(answered).toBe(1);
+  send(post("/d", "4"));
+  connection.ended();
+  for (let turns = 1; turns < 4; turns++) {
+    await turn();
+    expect(answered).toBe(turns + 1);
+  }
+  await turn();
+  const wanted = ["/a 1", "/b 2", "/c 3", "/d 4"].map((path) => answer(`POST ${path}`));
+  expect([socket.text, socket.state]).toEqual([wanted.join(""), "ended"]);
+});
+
+test("what is sent far ahead of a stream's end waits; a client behind one without end is cut off", async () => {
+  for (const isEndless of [false, true]) {
+    let end = (): void => {};
+    async function* lines(): AsyncGenerator<Uint8Array> {
+      yield Buffer.from("line\n");
+      await new Promise<void>((resolve) => {
+        end = resolve;
+      });
+    }
+    const { socket, send } = connect((request) =>
+      request.path === "/stream"
+        ? { status: 200, headers: {}, body: lines(), isEndless }
+        : quick(request),
+    );
+    send(post("/stream", "") + post("/b", "x".repeat(90_000)));
+    await turn();
+    await turn();
+    send("");
+    expect([socket.isPaused, socket.state]).toEqual(
+      isEndless ? [false, "terminated"] : [true, "open"],
+    );
+    end();
+    await turn();
+    await turn();
+    if (!isEndless) expect([socket.isPaused, socket.text.at(-1)]).toEqual([false, "x"]);
+  }
 });

@@ -35,10 +35,14 @@ export interface ConnectionOptions {
   readonly cutRequests: { note(): void };
   /** A handler threw: our fault. */
   readonly onFault: (error: unknown) => void;
+  /** After which what one client has sent together waits until others had their turn. */
+  readonly turnMs?: number;
 }
 
 type Entered = Entry & { readonly kind: "entered" };
 
+/** As long as one query may take here at most. */
+const defaultTurnMs = 2;
 /** Of requests that come before the last one is answered. */
 const aheadBytesMax = 64 * 1024;
 
@@ -108,7 +112,11 @@ export class Http1Connection {
   /** The request is whole, and its answer isn't. */
   #isAnswering = false;
   #streamed: AsyncIterator<Uint8Array> | undefined;
+  /** The stream has no end of its own. */
+  #isEndless = false;
   #isReading = false;
+  /** Others have their turn. */
+  #isYielding = false;
   #isPaused = false;
   /** No request is read any more. What still comes is thrown away. */
   #isOver = false;
@@ -135,7 +143,7 @@ export class Http1Connection {
   /** The socket takes more. */
   drained(): void {
     this.#output.drained();
-    if (!this.#isAnswering && !this.#output.isFull) this.#readOn();
+    if (!this.#mustWait) this.#readOn();
   }
 
   /** The client sends no more: what it asked for is answered, streams as well, and then the connection ends. */
@@ -188,14 +196,15 @@ export class Http1Connection {
     else this.#refuse(refusals[400], request?.head);
   }
 
-  /** Nothing is read now: an answer is awaited, or not taken. */
+  /** Nothing is read now: an answer is awaited, or not taken, or others have their turn. */
   get #mustWait(): boolean {
-    return this.#isAnswering || this.#output.isFull;
+    return this.#isAnswering || this.#isYielding || this.#output.isFull;
   }
 
   /** Reads and answers as much as can be. */
   #read(bytes: Buffer): void {
     let at = 0;
+    let untilMs: number | undefined;
     this.#held = undefined;
     this.#isReading = true;
     this.#output.cork();
@@ -205,6 +214,11 @@ export class Http1Connection {
           this.#request === undefined ? this.#readHead(bytes, at) : this.#readBody(bytes, at);
         if (end === undefined) break;
         at = end;
+        if (at === bytes.length || this.#request !== undefined) continue;
+        // Whatever else came together costs others as much as it takes.
+        const nowMs = performance.now();
+        untilMs ??= nowMs + (this.#options.turnMs ?? defaultTurnMs);
+        if (nowMs >= untilMs) this.#yield();
       }
     } finally {
       this.#output.uncork();
@@ -219,9 +233,17 @@ export class Http1Connection {
     this.#awaited ??= this.#options.lateRequests.await(() => this.#late());
   }
 
-  /** That a client is gone isn't noticed while it isn't read from: behind a stream, which may have no end, it is cut off. */
+  #yield(): void {
+    this.#isYielding = true;
+    setImmediate(() => {
+      this.#isYielding = false;
+      if (!this.#mustWait) this.#readOn();
+    });
+  }
+
+  /** That a client is gone isn't noticed while it isn't read from: behind a stream without end it is cut off. */
   #readNoFurther(): void {
-    if (this.#streamed !== undefined) this.cut();
+    if (this.#isEndless) this.cut();
     else if (!this.#isPaused) {
       this.#isPaused = true;
       this.#socket.pause();
@@ -357,7 +379,8 @@ export class Http1Connection {
     if (!isChunked) head.keepsAlive = false;
     const streamed = body[Symbol.asyncIterator]();
     this.#streamed = streamed;
-    if (this.#isPaused) {
+    this.#isEndless = answer.isEndless === true;
+    if (this.#isPaused && this.#isEndless) {
       this.#isPaused = false;
       this.#socket.resume();
     }
@@ -379,6 +402,7 @@ export class Http1Connection {
       return;
     }
     this.#streamed = undefined;
+    this.#isEndless = false;
     this.#isAnswering = false;
     this.#request = undefined;
     if (this.#isClosed) return;
