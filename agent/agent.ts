@@ -113,7 +113,7 @@ export async function startAgent(
     const port = await net?.listening;
     if (port instanceof StartFailure) throw port;
     askForSlice(storeSliceMs);
-    const helpers = new HelperThreads();
+    const helpers = new HelperThreads({ withPool: config.store.durability !== "full" });
     helpers.start();
     const running = { store, link, servers };
     const warming = new AbortController();

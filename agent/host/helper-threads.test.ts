@@ -13,14 +13,16 @@ test("the engine's helpers are made nicer, each once, and no other thread is", (
   const end = (thread: number) => rmSync(join(folder, String(thread)), { recursive: true });
   const nicer: number[] = [];
   try {
-    const helpers = new HelperThreads(folder, (thread) => {
+    const makeNicer = (thread: number) => {
       nicer.push(thread);
-    });
+    };
+    const helpers = new HelperThreads({ withPool: false, folder, makeNicer });
     begin(100, "patina");
     begin(101, "JITWorker");
     begin(102, "HeapHelper");
     begin(103, "t Helper Thread");
     begin(104, "patina net");
+    begin(106, "Bun Pool 1");
     helpers.look();
     expect(nicer.sort()).toEqual([101, 103]);
     helpers.look();
@@ -31,6 +33,9 @@ test("the engine's helpers are made nicer, each once, and no other thread is", (
     begin(101, "mi-scavenger");
     helpers.look();
     expect(nicer).toEqual([101, 103, 105, 101]);
+    nicer.length = 0;
+    new HelperThreads({ withPool: true, folder, makeNicer }).look();
+    expect(nicer.sort()).toEqual([101, 103, 105, 106]);
     end(104);
     rmSync(folder, { recursive: true });
     helpers.look();
@@ -51,7 +56,7 @@ const waiting = `
     for (let i = 0, kept = []; i < 1000; i++) kept.push(new Uint8Array(5000));
     await Bun.sleep(5);
   }
-  new HelperThreads().look();
+  new HelperThreads({ withPool: false }).look();
   console.log(JSON.stringify([os.getPriority(), ...theirs().map((thread) => os.getPriority(Number(thread)))]));
 `;
 

@@ -6,9 +6,11 @@
  * 3 ms at a time: of the reads that waited longest while rows were merged, it had held up a third. So their niceness is
  * raised by {@link helperNiceness}. Where a processor is free they are as fast as ever.
  *
- * By name, of threads that nobody waits for: not the garbage collector's, and not the pool's, whose syncs are
- * answers. And not by more than that, for a collection waits until a compiler thread pauses. They come and go, so they
- * are looked for again and again.
+ * The pool's threads sync the disk, a millisecond of processor at a time within the kernel, and are helpers as well
+ * unless an answer waits for a sync (`store.durability = "full"`): a fifth of what the slowest reads waited for.
+ *
+ * By name, of threads that nobody waits for: not the garbage collector's. And not by more than that, for a collection
+ * waits until a compiler thread pauses. They come and go, so they are looked for again and again.
  *
  * @module
  */
@@ -29,17 +31,29 @@ export const helperNames: ReadonlySet<string> = new Set([
   "mi-scavenger",
 ]);
 
+/** "Bun Pool 0", and so on. */
+const poolPrefix = "Bun Pool ";
+
+export interface HelperThreadsOptions {
+  /** The pool's too: no answer waits for a sync of theirs. */
+  readonly withPool: boolean;
+  /** Of this process's threads. */
+  readonly folder?: string;
+  readonly makeNicer?: (thread: number) => void;
+}
+
 export class HelperThreads {
+  readonly #withPool: boolean;
   readonly #folder: string;
   readonly #makeNicer: (thread: number) => void;
   /** Threads that were looked at. */
   #known: ReadonlySet<string> = new Set();
   #timer: ReturnType<typeof setInterval> | undefined;
 
-  /** @param folder of this process's threads */
-  constructor(folder = "/proc/self/task", nicer = makeNicer) {
-    this.#folder = folder;
-    this.#makeNicer = nicer;
+  constructor(options: HelperThreadsOptions) {
+    this.#withPool = options.withPool;
+    this.#folder = options.folder ?? "/proc/self/task";
+    this.#makeNicer = options.makeNicer ?? makeNicer;
   }
 
   /** Looks for them now, and every second from then on. */
@@ -65,12 +79,16 @@ export class HelperThreads {
       if (this.#known.has(thread)) continue;
       try {
         const name = readFileSync(`${this.#folder}/${thread}/comm`, "utf8");
-        if (helperNames.has(name.trimEnd())) this.#makeNicer(Number(thread));
+        if (this.#isHelper(name.trimEnd())) this.#makeNicer(Number(thread));
       } catch {
         // It has ended.
       }
     }
     this.#known = new Set(threads);
+  }
+
+  #isHelper(name: string): boolean {
+    return helperNames.has(name) || (this.#withPool && name.startsWith(poolPrefix));
   }
 }
 
