@@ -63,6 +63,10 @@ export function* tableProblems(
   if (rowidName === undefined && !options.withoutRowid) {
     yield { why: "columns have taken all names of the rowid (rowid, _rowid_, oid): rename one" };
   }
+  // All of them are read at once, with the rowid, and SQLite's results have 2,000 columns at most.
+  if (!options.withoutRowid && plain.size >= 2000) {
+    yield { why: "a table has 2,000 columns at most, and its rowid is one: leave one out" };
+  }
 }
 
 function* keyProblems(

@@ -213,6 +213,11 @@ const refusals: [what: string, sql: string, why: RegExp][] = [
     `CREATE TABLE t (${key}, rowid, _rowid_, oid)`,
     /names of the rowid/,
   ],
+  [
+    "as many columns as SQLite has",
+    `CREATE TABLE t (${key}, ${Array.from({ length: 1999 }, (_, i) => `c${i}`)})`,
+    /its rowid is one/,
+  ],
   ["CREATE TABLE AS", "CREATE TABLE t AS SELECT 1", /columns are wanted in parentheses/],
   ["temporary tables", `CREATE TEMP TABLE t (${key})`, /not temporary/],
   ["virtual tables", "CREATE VIRTUAL TABLE t USING fts5(x)", /CREATE TABLE, CREATE INDEX/],
