@@ -34,7 +34,9 @@ test.each([
   ["/v1/updates/t%20a", "/v1/updates/t%20a"],
   ["/v1/updates/caf\xc3\xa9", "/v1/updates/café"],
   ["http://host:80/v1/health", "/v1/health"],
+  ["HTTPS://host/v1/health", "/v1/health"],
   ["http://host", ""],
+  ["http://host?a=/b", ""],
   ["*", ""],
 ])("the path of %p is %p", (target, path) => {
   expect(headOf(`GET ${target} HTTP/1.1\r\n\r\n`).path).toBe(path);
@@ -56,6 +58,10 @@ describe("refused are", () => {
     [400, "GET / x HTTP/1.1\r\n\r\n"],
     [400, "GET /\r\n\r\n"],
     [400, "GET /\x00 HTTP/1.1\r\n\r\n"],
+    [400, "GET v1/health HTTP/1.1\r\n\r\n"],
+    [400, "GET ftp://host/ HTTP/1.1\r\n\r\n"],
+    [400, "GET http:///v1/health HTTP/1.1\r\n\r\n"],
+    [400, "CONNECT host:80 HTTP/1.1\r\n\r\n"],
     [400, "G(T / HTTP/1.1\r\n\r\n"],
     [400, "GET / HTTP/1.1\nHost: x\n\n"],
     [400, "GET / HTTP/1.1 \r\n\r\n"],

@@ -21,7 +21,9 @@ const blankLine = Buffer.from("\r\n\r\n");
 const http11 = Buffer.from("HTTP/1.1\r\n");
 const http10 = Buffer.from("HTTP/1.0\r\n");
 const otherVersion = /^HTTP\/[0-9]\.[0-9]\r\n$/;
-const [tab, lf, cr, space, colon] = [0x09, 0x0a, 0x0d, 0x20, 0x3a];
+/** With the host before the path, or of no path at all (§3.2.2 to §3.2.4). */
+const otherTarget = /^(?:https?:\/\/[^/?]|\*$)/i;
+const [tab, lf, cr, space, slash, colon] = [0x09, 0x0a, 0x0d, 0x20, 0x2f, 0x3a];
 
 const isTargetByte = bytesWhere((byte) => byte > 0x20 && byte !== 0x7f);
 
@@ -104,6 +106,7 @@ export function readHead(bytes: Buffer, from: number): Http1Head | "more" | Head
   while (isTargetByte[bytes[at] as number] === 1) at++;
   if (at === targetAt || bytes[at] !== space) return 400;
   const target = bytes.toString("utf8", targetAt, at);
+  if (bytes[targetAt] !== slash && !otherTarget.test(target)) return 400;
   at++;
   const isHttp10 = isAt(bytes, at, http10);
   if (!isHttp10 && !isAt(bytes, at, http11)) {
@@ -180,10 +183,11 @@ function frame(head: Http1Head, bytes: Buffer, fields: readonly number[]): HeadR
   return hasLength && head.isChunked ? 400 : undefined;
 }
 
-/** `http://host/path`, which every server has to accept (§3.2.2); what has no path has `/`. */
+/** Where the path of `http://host/path` begins, which every server has to accept; at its end if there is none. */
 function pathOfAbsolute(target: string): number {
-  const at = target.indexOf("/", target.indexOf("://") + 3);
-  return at < 0 ? target.length : at;
+  const hostAt = target.indexOf("://") + 3;
+  const at = target.slice(hostAt).search(/[/?]/);
+  return at < 0 ? target.length : hostAt + at;
 }
 
 function methodOf(bytes: Buffer, from: number, to: number): string {
