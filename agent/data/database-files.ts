@@ -5,7 +5,7 @@
  * @module
  */
 
-import { rmSync } from "node:fs";
+import { closeSync, openSync, readSync, rmSync } from "node:fs";
 import type { Site } from "../../core/clock/stamp.ts";
 import { type FileHeader, readFileHeader } from "../../core/store/file-header.ts";
 import {
@@ -49,6 +49,7 @@ export function removeRestoring(databasePath: string): void {
 
 /** @throws StartFailure */
 export function openWriter(path: string, vfs: Vfs): OpenedWriter {
+  refuseOtherText(path);
   return guarded(path, () => {
     const writer = openDatabase(path, { vfs });
     try {
@@ -67,6 +68,31 @@ export function openWriter(path: string, vfs: Vfs): OpenedWriter {
       throw error;
     }
   });
+}
+
+/** Where a database's header has the encoding of its text (SQLite's "Database File Format", 1.3.13): 1 is UTF-8. */
+const encodingAt = 56;
+
+/** SQLite as it is built here knows UTF-8 only, and takes a file of the other two encodings for a damaged one. */
+function refuseOtherText(path: string): void {
+  const header = Buffer.alloc(encodingAt + 4);
+  try {
+    const fd = openSync(path, "r");
+    try {
+      readSync(fd, header, 0, header.length, 0);
+    } finally {
+      closeSync(fd);
+    }
+  } catch {
+    // There is none yet; or SQLite can't read it either, and says why.
+    return;
+  }
+  const encoding = header.readUInt32BE(encodingAt);
+  if (header.toString("latin1", 0, 6) !== "SQLite" || (encoding !== 2 && encoding !== 3)) return;
+  throw new StartFailure(
+    exitCodes.data,
+    `database ${path}: its text is UTF-16, only UTF-8 is supported: make it anew with sqlite3 OLD .dump | sqlite3 NEW`,
+  );
 }
 
 /** After the store has made or checked the file: `auto_vacuum` comes before WAL. @throws StartFailure */

@@ -401,7 +401,7 @@ describe("an agent that starts and stops", () => {
     await agent.stop();
   });
 
-  test("refuses a database that is none, is damaged, or is another program's: 4", async () => {
+  test("refuses a database that is none, is damaged, has other text, or is another program's: 4", async () => {
     const agent = await startTestAgent({ folder });
     await agent.stop();
     const path = join(folder, "data", "patina.db");
@@ -416,6 +416,14 @@ describe("an agent that starts and stops", () => {
     writeFileSync(path, damaged);
     const broken = await start();
     expect([broken.code, broken.stderr]).toEqual([4, expect.stringContaining("damaged")]);
+
+    rmSync(path);
+    using wide = new NativeDatabase(path);
+    wide.run("PRAGMA encoding = 'UTF-16le'");
+    wide.run("CREATE TABLE t (k TEXT PRIMARY KEY NOT NULL)");
+    wide.close();
+    const utf16 = await start();
+    expect([utf16.code, utf16.stderr]).toEqual([4, expect.stringContaining("UTF-16")]);
 
     rmSync(path);
     using database = new NativeDatabase(path);
