@@ -5,6 +5,8 @@
  * @module
  */
 
+import { existsSync } from "node:fs";
+import { join } from "node:path";
 import type { Bench, BenchOption } from "./harness.ts";
 
 export type BenchArguments =
@@ -45,6 +47,13 @@ export function readArguments(bench: Bench, args: readonly string[]): BenchArgum
 export function optionValue(args: readonly string[], name: string): string | undefined {
   const at = args.indexOf(name);
   return at < 0 ? undefined : args[at + 1];
+}
+
+/** The executable: what `--binary` says, or this tree's. @throws Error if there is none */
+export function binaryOf(args: readonly string[]): string {
+  const binary = optionValue(args, "--binary") ?? join(import.meta.dir, "..", "dist", "patina");
+  if (!existsSync(binary)) throw new Error(`${binary} is missing: run npm run build`);
+  return binary;
 }
 
 /** Units of numbers. */

@@ -28,6 +28,7 @@ import { join } from "node:path";
 import { cutAt } from "../core/index/settled-image.ts";
 import type { SqlValue } from "../core/row/value.ts";
 import type { Database } from "../wasm/database.ts";
+import { optionValue } from "./arguments.ts";
 import { type Bench, type BenchCase, type BenchResult, median } from "./harness.ts";
 import { OwnStore, openPlain } from "./own-store.ts";
 import { seededRandom } from "./seeded-random.ts";
@@ -63,12 +64,9 @@ export const capture: Bench = {
     { name: "--rounds", value: "N", what: "how often; 5" },
   ],
   async run({ small, args }): Promise<BenchResult> {
-    const option = (name: string) => {
-      const at = args.indexOf(`--${name}`);
-      return at < 0 ? undefined : args[at + 1];
-    };
-    const rows = Number(option("rows") ?? (small ? 300 : 20_000));
-    const rounds = Number(option("rounds") ?? (small ? 1 : 5));
+    const option = (name: string) => optionValue(args, name);
+    const rows = Number(option("--rows") ?? (small ? 300 : 20_000));
+    const rounds = Number(option("--rounds") ?? (small ? 1 : 5));
     const workloads = createWorkloads(rows, 7);
     const kinds = ["plain", "blob", "captured", "indexed"] as const;
     const rates = new Map(kinds.map((kind) => [kind, new Map<string, number[]>()]));

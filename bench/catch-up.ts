@@ -13,13 +13,14 @@
  * @module
  */
 
-import { existsSync, mkdirSync, rmSync } from "node:fs";
+import { mkdirSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { Cluster, type ClusterNode, until } from "../examples/cluster.ts";
+import { binaryOf } from "./arguments.ts";
 import type { Bench, BenchCase, BenchResult } from "./harness.ts";
 import { seededRandom } from "./seeded-random.ts";
+import { insertServiceSql, servicesSql, servicesSumSql } from "./services-table.ts";
 
-const root = join(import.meta.dir, "..");
 const rowsMissed = 100_000;
 /** Rows of one commit. */
 const batch = 1000;
@@ -29,32 +30,16 @@ const writeEveryMs = 4;
 /** Corrosion, measured on a machine like ours: seconds. */
 const corrosion = { rejoin: 15.5, join: 16.6, restart: 38 };
 
-const schemaSql = `CREATE TABLE services (
-  id TEXT NOT NULL PRIMARY KEY,
-  app TEXT NOT NULL DEFAULT '',
-  address TEXT NOT NULL DEFAULT '',
-  port INTEGER NOT NULL DEFAULT 0,
-  status TEXT NOT NULL DEFAULT 'up',
-  updated_ms INTEGER NOT NULL DEFAULT 0
-);
-`;
-
-/** What an end state is compared by. */
-const sumSql =
-  "SELECT count(*), sum(port), sum(updated_ms), sum(length(app) + length(address)) FROM services";
-
 export const catchUp: Bench = {
   name: "catch-up",
   what: "a node that missed 100,000 rows, an empty one, and one killed in the middle of writes",
   options: [{ name: "--binary", value: "PATH", what: "the executable; dist/patina" }],
   async run({ small, args }): Promise<BenchResult> {
-    const given = args.indexOf("--binary");
-    const binary = given < 0 ? join(root, "dist", "patina") : String(args[given + 1]);
-    if (!existsSync(binary)) throw new Error(`${binary} is missing: run npm run build`);
+    const binary = binaryOf(args);
     const missed = small ? 2000 : rowsMissed;
     const random = seededRandom(17);
     const schema = join(await temporaryFolder(), "schema.sql");
-    await Bun.write(schema, schemaSql);
+    await Bun.write(schema, servicesSql);
     try {
       await using cluster = await Cluster.start({ binary, nodes: 3, schema: [schema] });
       await cluster.connected();
@@ -145,13 +130,11 @@ async function load(
   count: number,
   random: () => number,
 ): Promise<void> {
-  const sql =
-    "INSERT INTO services (id, app, address, port, status, updated_ms) VALUES (?, ?, ?, ?, ?, ?)";
   for (let at = from; at < from + count; at += batch) {
     const end = Math.min(at + batch, from + count);
     await node.client.transact(
       ...Array.from({ length: end - at }, (_, i) => ({
-        sql,
+        sql: insertServiceSql,
         parameters: serviceRow(at + i, random),
       })),
     );
@@ -168,7 +151,7 @@ function serviceRow(number: number, random: () => number): (string | number)[] {
 }
 
 async function sums(node: ClusterNode): Promise<string> {
-  return (await node.client.query(sumSql)).rows.join(",");
+  return (await node.client.query(servicesSumSql)).rows.join(",");
 }
 
 async function expectSums(node: ClusterNode, expected: string): Promise<void> {

@@ -47,6 +47,7 @@ import { siteToBytes } from "../core/row/digest.ts";
 import { encodeKey } from "../core/row/key.ts";
 import { type Cell, type RowState, stampOfRow } from "../core/row/row-state.ts";
 import type { SqlValue } from "../core/row/value.ts";
+import { optionValue } from "./arguments.ts";
 import {
   type ChangeRecord,
   type CrsqlitePeer,
@@ -123,85 +124,34 @@ export const merge: Bench = {
     { name: "--checkpoint-frames", value: "N", what: "WAL frames after which both checkpoint" },
   ],
   async run({ small, args }): Promise<BenchResult> {
-    const option = (name: string) => {
-      const at = args.indexOf(`--${name}`);
-      return at < 0 ? undefined : args[at + 1];
-    };
-    const rows = Number(option("rows") ?? (small ? 200 : 20_000));
-    const rounds = Number(option("rounds") ?? (small ? 1 : 5));
-    const batchSizes =
-      option("batch") !== undefined
-        ? [Number(option("batch"))]
-        : small
-          ? batches.slice(0, 2)
-          : batches;
-    const only = option("phase");
-    const extension = option("crsqlite");
+    const option = (name: string) => optionValue(args, name);
+    const rows = Number(option("--rows") ?? (small ? 200 : 20_000));
+    const rounds = Number(option("--rounds") ?? (small ? 1 : 5));
+    const only = option("--phase") as Phase | undefined;
+    const extension = option("--crsqlite");
     const inMemory = extension === undefined || args.includes("--memory");
+    const frames = Number(option("--checkpoint-frames") ?? checkpointFrames);
+    let batchSizes = small ? batches.slice(0, 2) : batches;
+    if (option("--batch") !== undefined) batchSizes = [Number(option("--batch"))];
     using folder = temporaryFolder();
     let files = 0;
     const path = () => (inMemory ? ":memory:" : join(folder.path, `${files++}.db`));
-    const frames = Number(option("checkpoint-frames") ?? checkpointFrames);
-    const openPeer = async () =>
-      new PeerSide(
-        extension === undefined ? await openCrsqliteWasm() : openCrsqliteNative(extension, path()),
-        inMemory ? undefined : frames,
-      );
-    let peerName = "";
-    let peerVersion = "";
+    const framesKept = inMemory ? undefined : frames;
+    const setting: Setting = {
+      rows,
+      rounds,
+      only,
+      openOwn: () => new OurSide(path(), framesKept),
+      openPeer: async () =>
+        new PeerSide(
+          extension === undefined
+            ? await openCrsqliteWasm()
+            : openCrsqliteNative(extension, path()),
+          framesKept,
+        ),
+    };
     const cases: MergeCase[] = [];
-    for (const batch of batchSizes) {
-      const ours = new Map<Phase, number[]>(phases.map((phase) => [phase, []]));
-      const peers = new Map<Phase, number[]>(phases.map((phase) => [phase, []]));
-      const indexes = new Map<Phase, number[]>(phases.map((phase) => [phase, []]));
-      const checksums = new Map<Phase, string>();
-      for (let round = 0; round < rounds; round++) {
-        using peer = await openPeer();
-        using own = new OurSide(path(), inMemory ? undefined : frames);
-        ({ name: peerName, version: peerVersion } = peer);
-        for (const input of createInputs(rows, batch, 42)) {
-          const sides: [Side, Map<Phase, number[]>][] = [
-            [own, ours],
-            [peer, peers],
-          ];
-          if (round % 2 === 1) sides.reverse();
-          for (const [side, rates] of sides) {
-            Bun.gc(true);
-            rates.get(input.phase)?.push(input.changes / side.run(input));
-          }
-          indexes.get(input.phase)?.push((own.indexSeconds * 1e6) / input.states);
-          const checksum = own.checksum();
-          const other = peer.checksum();
-          if (checksum !== other) {
-            throw new Error(
-              `batch ${batch}, ${input.phase}: rows differ, ${checksum} and ${other}`,
-            );
-          }
-          checksums.set(input.phase, checksum);
-          if (input.phase === only) break;
-        }
-      }
-      for (const phase of phases) {
-        const own = ours.get(phase) as number[];
-        const peer = peers.get(phase) as number[];
-        if (own.length === 0 || (only !== undefined && phase !== only)) continue;
-        cases.push({
-          case: `${phase} × ${batch}`,
-          unit: "changes/s",
-          ours: median(own),
-          peer: median(peer),
-          peer_name: peerName,
-          peer_version: peerVersion,
-          ratio: median(own) / median(peer),
-          checksum: checksums.get(phase) as string,
-          ours_min: Math.min(...own),
-          ours_max: Math.max(...own),
-          peer_min: Math.min(...peer),
-          peer_max: Math.max(...peer),
-          index_us_per_row: median(indexes.get(phase) as number[]),
-        });
-      }
-    }
+    for (const batch of batchSizes) cases.push(...(await measureBatch(batch, setting)));
     // In larger ones: a transaction of one change has more of a timer's than of an index.
     const largest = batchSizes.at(-1) as number;
     const indexed = cases.filter((one) => one.case.endsWith(` × ${largest}`));
@@ -237,6 +187,81 @@ export const merge: Bench = {
     };
   },
 };
+
+interface Setting {
+  readonly rows: number;
+  readonly rounds: number;
+  /** This phase only; those before it run, too, for it needs what they leave. */
+  readonly only: Phase | undefined;
+  readonly openOwn: () => OurSide;
+  readonly openPeer: () => Promise<PeerSide>;
+}
+
+/** What was measured of one phase, an item a round. */
+interface PhaseRates {
+  readonly phase: Phase;
+  readonly ours: number[];
+  readonly peer: number[];
+  readonly indexMicroseconds: number[];
+  checksum: string;
+}
+
+/** All phases in transactions of `batch` changes. @throws Error if the sides don't come to the same rows */
+async function measureBatch(batch: number, setting: Setting): Promise<MergeCase[]> {
+  const { rows, rounds, only } = setting;
+  const rates = new Map<Phase, PhaseRates>();
+  const ratesOf = (phase: Phase): PhaseRates => {
+    const known = rates.get(phase);
+    if (known !== undefined) return known;
+    const fresh = { phase, ours: [], peer: [], indexMicroseconds: [], checksum: "" };
+    rates.set(phase, fresh);
+    return fresh;
+  };
+  let peerIs: Pick<PeerSide, "name" | "version"> = { name: "", version: "" };
+  for (let round = 0; round < rounds; round++) {
+    using peer = await setting.openPeer();
+    using own = setting.openOwn();
+    peerIs = { name: peer.name, version: peer.version };
+    for (const input of createInputs(rows, batch, 42)) {
+      const measured = ratesOf(input.phase);
+      const sides: [Side, number[]][] = [
+        [own, measured.ours],
+        [peer, measured.peer],
+      ];
+      if (round % 2 === 1) sides.reverse();
+      for (const [side, list] of sides) {
+        Bun.gc(true);
+        list.push(input.changes / side.run(input));
+      }
+      measured.indexMicroseconds.push((own.indexSeconds * 1e6) / input.states);
+      measured.checksum = own.checksum();
+      const other = peer.checksum();
+      if (measured.checksum !== other) {
+        throw new Error(
+          `batch ${batch}, ${input.phase}: rows differ, ${measured.checksum} and ${other}`,
+        );
+      }
+      if (input.phase === only) break;
+    }
+  }
+  return [...rates.values()]
+    .filter(({ phase }) => only === undefined || phase === only)
+    .map(({ phase, ours, peer, indexMicroseconds, checksum }) => ({
+      case: `${phase} × ${batch}`,
+      unit: "changes/s",
+      ours: median(ours),
+      peer: median(peer),
+      peer_name: peerIs.name,
+      peer_version: peerIs.version,
+      ratio: median(ours) / median(peer),
+      checksum,
+      ours_min: Math.min(...ours),
+      ours_max: Math.max(...ours),
+      peer_min: Math.min(...peer),
+      peer_max: Math.max(...peer),
+      index_us_per_row: median(indexMicroseconds),
+    }));
+}
 
 /** The index is built. */
 const isNotScanned = () => false;

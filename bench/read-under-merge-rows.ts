@@ -5,15 +5,9 @@
  * @module
  */
 
-export const schemaSql = `CREATE TABLE services (
-  id TEXT NOT NULL PRIMARY KEY,
-  app TEXT NOT NULL DEFAULT '',
-  address TEXT NOT NULL DEFAULT '',
-  port INTEGER NOT NULL DEFAULT 0,
-  status TEXT NOT NULL DEFAULT 'up',
-  updated_ms INTEGER NOT NULL DEFAULT 0
-);
-CREATE TABLE urgent (
+import { servicesSql } from "./services-table.ts";
+
+export const schemaSql = `${servicesSql}CREATE TABLE urgent (
   id TEXT NOT NULL PRIMARY KEY,
   number INTEGER NOT NULL DEFAULT 0,
   written_ms INTEGER NOT NULL DEFAULT 0
@@ -29,10 +23,6 @@ INSERT INTO services
 SELECT printf('%08x%08x', (i * 2654435761) & 4294967295, i),
   'app-' || (i % 5000), '10.' || (i & 255) || '.' || (i >> 8 & 255) || '.' || (i >> 16 & 255),
   1024 + i % 60000, 'up', 1700000000000 + i FROM n`;
-
-/** What an end state is compared by. */
-export const sumSql =
-  "SELECT count(*), sum(port), sum(updated_ms), sum(length(app) + length(address)) FROM services";
 
 /** The key of row `number`, as {@link bulkSql} makes it. */
 export function bulkId(number: number): string {

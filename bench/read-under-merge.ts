@@ -21,17 +21,18 @@
  * @module
  */
 
-import { existsSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { Cluster, type ClusterNode, until } from "../examples/cluster.ts";
+import { binaryOf, optionValue } from "./arguments.ts";
 import { addUp, CoreSwitches } from "./core-switches.ts";
 import { type Bench, type BenchCase, type BenchResult, median, quantile } from "./harness.ts";
 import { lateMs, type OpenLoopResult } from "./open-loop-reads.ts";
-import { bulkSql, changesPerRow, schemaSql, sumSql } from "./read-under-merge-rows.ts";
+import { bulkSql, changesPerRow, schemaSql } from "./read-under-merge-rows.ts";
 import { coresOfAgent, settleAgent, settleGenerator } from "./scheduling.ts";
+import { servicesSumSql } from "./services-table.ts";
 
-const root = join(import.meta.dir, "..");
 const readsPerSecond = 1000;
 const urgentEveryMs = 100;
 const baseRows = 50_000;
@@ -57,10 +58,8 @@ const smallSizes: Sizes = { base: 1000, merged: 2000, commit: 100, large: 1000, 
 
 /** `--rows N`, `--commit N`, `--large N`, `--idle MS`: other sizes, to look at something closely. */
 function sizesOf(usual: Sizes, args: readonly string[]): Sizes {
-  const given = (name: string, otherwise: number): number => {
-    const at = args.indexOf(name);
-    return at < 0 ? otherwise : Number(args[at + 1]);
-  };
+  const given = (name: string, otherwise: number): number =>
+    Number(optionValue(args, name) ?? otherwise);
   return {
     base: usual.base,
     merged: given("--rows", usual.merged),
@@ -82,9 +81,7 @@ export const readUnderMerge: Bench = {
     { name: "--idle", value: "MS", what: "how long it is measured at rest; 10,000" },
   ],
   async run({ small, args }): Promise<BenchResult> {
-    const given = args.indexOf("--binary");
-    const binary = given < 0 ? join(root, "dist", "patina") : String(args[given + 1]);
-    if (!existsSync(binary)) throw new Error(`${binary} is missing: run npm run build`);
+    const binary = binaryOf(args);
     const folder = mkdtempSync(join(tmpdir(), "patina-read-under-merge-"));
     try {
       const schema = join(folder, "schema.sql");
@@ -469,7 +466,7 @@ async function turns(node: ClusterNode): Promise<string> {
 }
 
 async function sums(node: ClusterNode): Promise<string> {
-  return (await node.client.query(sumSql)).rows.join(",");
+  return (await node.client.query(servicesSumSql)).rows.join(",");
 }
 
 function rounded(value: number): number {

@@ -13,17 +13,17 @@
  */
 
 import { Database } from "bun:sqlite";
-import { existsSync, mkdtempSync, rmSync, statSync, writeFileSync } from "node:fs";
+import { mkdtempSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { ClusterNode, until } from "../examples/cluster.ts";
-import { optionValue } from "./arguments.ts";
+import { binaryOf, optionValue } from "./arguments.ts";
 import { type Bench, type BenchCase, type BenchResult, median } from "./harness.ts";
 import { digestKey } from "./own-store.ts";
 import { seededRandom } from "./seeded-random.ts";
+import { insertServiceSql, servicesSql } from "./services-table.ts";
 import { type Inside, measureInside } from "./store-inside.ts";
 
-const root = join(import.meta.dir, "..");
 /** Rows of one commit. */
 const batch = 1000;
 /** How often an agent is started for its median. */
@@ -32,18 +32,7 @@ const reads = 2000;
 /** Twice what the settled image looks back. */
 const settledAfterMs = 18_000;
 
-const schemaSql = `CREATE TABLE services (
-  id TEXT NOT NULL PRIMARY KEY,
-  app TEXT NOT NULL DEFAULT '',
-  address TEXT NOT NULL DEFAULT '',
-  port INTEGER NOT NULL DEFAULT 0,
-  status TEXT NOT NULL DEFAULT 'up',
-  updated_ms INTEGER NOT NULL DEFAULT 0
-);
-`;
-const columnSql = schemaSql.replace("\n);", ",\n  note TEXT NOT NULL DEFAULT 'x'\n);");
-const insertSql =
-  "INSERT INTO services (id, app, address, port, status, updated_ms) VALUES (?, ?, ?, ?, ?, ?)";
+const columnSql = servicesSql.replace("\n);", ",\n  note TEXT NOT NULL DEFAULT 'x'\n);");
 
 type Row = readonly (string | number)[];
 
@@ -70,8 +59,7 @@ export const store: Bench = {
     { name: "--chart", value: "FILE", what: "draws what it measured, as SVG" },
   ],
   async run({ small, args }): Promise<BenchResult> {
-    const binary = optionValue(args, "--binary") ?? join(root, "dist", "patina");
-    if (!existsSync(binary)) throw new Error(`${binary} is missing: run npm run build`);
+    const binary = binaryOf(args);
     const sizes = small ? [1000] : [10_000, 100_000];
     if (!small && args.includes("--million")) sizes.push(1_000_000);
     const measured: Measured[] = [];
@@ -130,7 +118,7 @@ function rounded(value: number): number {
 async function measure(binary: string, rows: number, small: boolean): Promise<Measured> {
   const folder = mkdtempSync(join(tmpdir(), "patina-bench-store-"));
   const schema = join(folder, "schema.sql");
-  await Bun.write(schema, schemaSql);
+  await Bun.write(schema, servicesSql);
   const node = new ClusterNode({
     name: "alone",
     folder,
@@ -152,7 +140,9 @@ async function measure(binary: string, rows: number, small: boolean): Promise<Me
     await node.answers();
     const startedMs = performance.now();
     for (const part of parts(rows)) {
-      await node.client.transact(...part.map((row) => ({ sql: insertSql, parameters: [...row] })));
+      await node.client.transact(
+        ...part.map((row) => ({ sql: insertServiceSql, parameters: [...row] })),
+      );
     }
     const writeMicroseconds = ((performance.now() - startedMs) * 1000) / rows;
     await node.kill("SIGTERM");
@@ -185,7 +175,7 @@ async function measure(binary: string, rows: number, small: boolean): Promise<Me
     const tombstonesRssBytes = node.rssBytes();
     await node.kill("SIGTERM");
     const database = join(node.dataDirectory, "patina.db");
-    const inside = await measureInside(database, schemaSql, columnSql, keys);
+    const inside = await measureInside(database, servicesSql, columnSql, keys);
     return {
       tombstonesRssBytes,
       inside,
@@ -240,8 +230,8 @@ function* parts(rows: number): Generator<Row[]> {
 /** The file of plain SQLite with the same rows, as it stands after the same commits. */
 function plainBytes(path: string, rows: number): number {
   const plain = new Database(path, { create: true });
-  plain.exec(schemaSql);
-  const insert = plain.prepare(insertSql);
+  plain.exec(servicesSql);
+  const insert = plain.prepare(insertServiceSql);
   for (const part of parts(rows)) {
     plain.transaction(() => {
       for (const row of part) insert.run(...row);
