@@ -83,6 +83,20 @@ test("a backup is the database as it is at its last step, rowids and clocks incl
   expect(readdirSync(folder).filter((name) => name.includes("partial"))).toEqual([]);
 }, 120_000);
 
+test("what a backup that was cut short left doesn't hold up the next one", async () => {
+  const store = openStore(join(folder, "leftover.db"));
+  const to = join(folder, "leftover.backup");
+  writeFileSync(`${to}.partial`, "half of a page, and no database at all");
+  const outcome = await store.service.operate({ kind: "backup", path: to });
+  if (outcome.kind === "refused") throw new Error(outcome.why);
+  const lines = (await Array.fromAsync(outcome.lines)).map((bytes) =>
+    Buffer.from(bytes).toString(),
+  );
+  store.stop();
+  expect(JSON.parse(lines.at(-1) as string)).toMatchObject({ done: { path: to } });
+  expect(existsSync(`${to}.partial`)).toBe(false);
+});
+
 test("a backup doesn't overwrite, and leaves nothing when it is cut short or its folder is missing", async () => {
   const path = join(folder, "short.db");
   using source = openDatabase(path, { vfs });
