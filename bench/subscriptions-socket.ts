@@ -2,6 +2,9 @@
  * The part of `bench subscriptions` that runs over a Unix socket, against an agent in a process of its own: from just
  * before a commit is due until its event is read, and what a subscriber takes of the agent's memory.
  *
+ * The client has a process of its own, too. In that of the other part, which has had tens of thousands of
+ * subscriptions, a collection holds up what is timed for longer than the agent takes.
+ *
  * @module
  */
 
@@ -41,7 +44,18 @@ export interface SocketReport {
   readonly rssBytes: number;
 }
 
+/** Runs it in a process of its own. */
 export async function measureOverSocket(options: SocketOptions): Promise<SocketReport> {
+  const child = Bun.spawn([process.execPath, import.meta.path, JSON.stringify(options)], {
+    stdout: "pipe",
+    stderr: "inherit",
+  });
+  const text = await new Response(child.stdout).text();
+  if ((await child.exited) !== 0) throw new Error(`the client ended with ${child.exitCode}`);
+  return JSON.parse(text) as SocketReport;
+}
+
+async function measure(options: SocketOptions): Promise<SocketReport> {
   const { schemaSql, selectionSql, open, subscribers, rounds } = options;
   const values = Array.from({ length: open + 1 }, (_, i) => `('i${i}','s${i}','n')`);
   const fill = [`INSERT INTO instances (id, service, node) VALUES ${values.join(",")}`];
@@ -151,4 +165,9 @@ class Listeners implements Disposable {
   [Symbol.dispose](): void {
     for (const socket of this.#sockets) socket.destroy();
   }
+}
+
+if (import.meta.main) {
+  console.log(JSON.stringify(await measure(JSON.parse(process.argv[2] as string))));
+  process.exit(0);
 }
