@@ -83,6 +83,11 @@ export class Statement implements SqlStatement, Disposable {
     this.#slotBytes = new Array(this.parameterCount).fill(0);
   }
 
+  /** Of all statements of its module: how often SQLite has asked what time it is. */
+  get clockReads(): number {
+    return this.#module.vfs.clockReads;
+  }
+
   /** Binds a value to parameter `index1`, counted from 1. It stays until it is bound anew. */
   bind(index1: number, value: SqlValue): this {
     if (typeof value === "number") this.bindInteger(index1, value);

@@ -14,7 +14,7 @@ import { errorText, SqlRefused } from "../sql/prepared.ts";
 import type { HistoryLimits } from "./change-history.ts";
 import type { ChangedCells } from "./changed-cells.ts";
 import { GroupedPlan } from "./grouped-plan.ts";
-import { changingFunctionOf } from "./plan/changing-functions.ts";
+import { changesUntold, changingFunctionOf } from "./plan/changing-functions.ts";
 import { constantFilters } from "./plan/constant-filter.ts";
 import {
   type Dependencies,
@@ -36,9 +36,6 @@ import { type Before, type Plan, Subscription } from "./subscription.ts";
 
 /** Key columns of a table in the order of its primary key; undefined for a table without one, and for views. */
 export type KeyColumnsOf = (table: string) => readonly string[] | undefined;
-
-const changesUntold =
-  "has another value at another time, and nothing tells when: it can't be subscribed to. Give the value as a parameter";
 
 export class QueryPlanner {
   readonly #database: Database;
@@ -131,7 +128,7 @@ export class QueryPlanner {
   build(sql: string, id: string, before?: Before): Subscription | Refused {
     return this.#noted(sql, (plain, notes) => {
       const name = changingFunctionOf(this.#database, sql, notes.functions);
-      if (name !== undefined) throw new SqlRefused(`${name}() ${changesUntold}`);
+      if (name !== undefined) throw new SqlRefused(changesUntold(name));
       const columns = plain.columnNames();
       const plan = this.#plan(sql, plain, notes);
       const hash = seaHashHex(sql);

@@ -29,6 +29,7 @@ import {
   updated,
 } from "./changes.ts";
 import type { GroupedPlan } from "./grouped-plan.ts";
+import { stepUnclocked } from "./plan/changing-functions.ts";
 import type { ConstantFilter } from "./plan/constant-filter.ts";
 import type { Dependencies } from "./plan/dependencies.ts";
 import type { KeyedGroup, KeyedSource } from "./plan/keyed-group.ts";
@@ -403,7 +404,7 @@ export class Subscription {
     bindValues(left, values);
     for (const [n, part] of parts.entries()) left.bind(values.length + n + 1, part);
     try {
-      while (left.step()) {
+      while (stepUnclocked(left)) {
         const key = Array.from({ length: left.columnCount }, (_, n) => left.column(n));
         keys.set(keyText(key), key);
       }
@@ -484,7 +485,7 @@ export class Subscription {
 
   #forEachRow(statement: Statement, use: (identity: string, cells: string) => void): void {
     try {
-      while (statement.step()) {
+      while (stepUnclocked(statement)) {
         const { identity, cells } = readRow(statement, this.#shape);
         use(identity, cells);
       }

@@ -17,6 +17,7 @@ import type { Statement } from "../../wasm/statement.ts";
 import { LentVfs } from "../../wasm/vfs/lent.ts";
 import { NotUtf8Error } from "../api/json-writer.ts";
 import { lengthBytesMax, openReader } from "../data/database-files.ts";
+import { stepUnclocked } from "../live/plan/changing-functions.ts";
 import type { ReadRow } from "../live/rows/row.ts";
 import { HashClaims, type RowHashes } from "../live/rows/row-hashes.ts";
 import { readRow } from "../live/subscription.ts";
@@ -225,7 +226,7 @@ function* rowPieces(
   let rows: ReadRow[] = [];
   let chars = 0;
   let waitedMs = 0;
-  while (statement.step()) {
+  while (stepUnclocked(statement)) {
     const row = readRow(statement, shape);
     chars += row.cells.length;
     if (claims?.claim(row) === true) continue;

@@ -298,6 +298,7 @@ export function oddQuery(draw: Draw, { first, second, hasRowid, literal }: OddNa
     () => "SELECT id FROM counted ORDER BY id DESC LIMIT 1",
     // Dates of what is no clock.
     () => `SELECT date(a.n, 'unixepoch'), a.s FROM ${first} a WHERE a.s = 'a'`,
+    () => `SELECT date(a.s), a.n FROM ${first} a`,
     () => `SELECT n, uuid FROM (SELECT n, hex(s) AS uuid FROM ${first}) WHERE uuid <> ''`,
     () => `SELECT cidr_match('10.0.0.0/8', '10.0.0.' || a.n), a.n FROM ${first} a`,
   ])();

@@ -354,6 +354,50 @@ describe("live queries", () => {
     expect(await fresh(agent, sql)).toEqual([]);
   });
 
+  test("where a date function is given 'now' that no text shows, the query is refused, or ends", async () => {
+    using agent = createPlainAgent(schema);
+    const run = async (sql: string): Promise<void> => {
+      const done = await agent.service.transact([{ sql, parameters: undefined }], undefined);
+      expect(done.kind).toBe("committed");
+      while (agent.service.live.isBehind) await new Promise((resolve) => setImmediate(resolve));
+    };
+    const why =
+      "a date function was given 'now', which has another value at another time, and nothing tells when: it can't be subscribed to. Give the value as a parameter";
+    const subscribe = (sql: string, folded: Folded) => {
+      const text = { sql, parameters: undefined };
+      return agent.service.subscribe(text, { from: undefined, skipRows: false }, folded.take);
+    };
+    await run("INSERT INTO a VALUES (1, '2026-11-26', 1)");
+    for (const sql of [
+      "WITH w(x) AS (SELECT 'now') SELECT date(x), id FROM w LEFT JOIN a",
+      "SELECT id FROM a WHERE name > datetime('n' || 'ow')",
+    ]) {
+      expect([sql, await subscribe(sql, new Folded())]).toEqual([
+        sql,
+        { kind: "refused", status: 400, why },
+      ]);
+    }
+    const folded: Folded[] = [];
+    for (const sql of [
+      "SELECT id, date(name) FROM a",
+      "SELECT count(DISTINCT time(name)) FROM a",
+      "SELECT b.k FROM b LEFT JOIN a ON date(a.name) = b.k",
+      // As many as share one look for whom a row concerns: none has it among its results.
+      ...["x", "y", "z", "2026-11-26"].map((s) => `SELECT id FROM a WHERE date(name) = '${s}x'`),
+    ]) {
+      const one = new Folded();
+      folded.push(one);
+      expect((await subscribe(sql, one)).kind).toBe("subscribed");
+    }
+    await run("INSERT INTO a VALUES (3, '2026-11-25', 1)");
+    expect(folded.map(({ isEnded }) => isEnded)).toEqual(folded.map(() => false));
+    await run("INSERT INTO a VALUES (2, 'now', 1)");
+    expect(folded.map(({ errors }) => errors)).toEqual(
+      folded.map(() => [JSON.stringify({ error: why })]),
+    );
+    expect(agent.service.live.count).toBe(0);
+  });
+
   test("of what is counted by groups a commit has those counted that its rows were in, and are in", async () => {
     using agent = createPlainAgent(schema);
     const lines: string[] = [];

@@ -301,6 +301,22 @@ test("a live query over many rows is told what became of them, whatever another 
   expect(thread.service.live.describe()[0]).toMatchObject({ told: 4, runs_in: "reader thread" });
 });
 
+test("what another thread runs ends, too, where a row gives a date function 'now'", async () => {
+  open();
+  await fill();
+  const folded = new Folded();
+  await thread.service.subscribe(
+    { sql: "SELECT DISTINCT id, date(v) FROM t", parameters: undefined },
+    { from: undefined, skipRows: false },
+    folded.take,
+  );
+  await until(() => thread.service.live.describe()[0]?.runs_now === false);
+  expect(thread.service.live.describe()[0]).toMatchObject({ runs_in: "reader thread" });
+  await write("UPDATE t SET v = 'now' WHERE id = 5000");
+  await until(() => folded.isEnded);
+  expect(folded.errors[0]).toContain("a date function was given 'now'");
+});
+
 // One call of a function can't be interrupted, and a thread that is in one can't be ended: this one takes an hour.
 const forHours = (bytes: number): string =>
   `instr(printf('%.*c', ${bytes}, 'a'), printf('%.*c', ${bytes / 2}, 'a') || 'b')`;

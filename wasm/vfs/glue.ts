@@ -111,6 +111,7 @@ export class VfsGlue {
   readonly #allocator: HeapAllocator;
   #failure: unknown = null;
   #failureCode = 0;
+  #clockReads = 0;
 
   constructor(heap: Heap) {
     this.#heap = heap;
@@ -122,6 +123,11 @@ export class VfsGlue {
       },
       free: (pointer) => this.#exports.sqlite3_free(pointer),
     };
+  }
+
+  /** How often SQLite has asked what time it is: a statement does so once, when `'now'` comes up in it. */
+  get clockReads(): number {
+    return this.#clockReads;
   }
 
   /** Functions that SQLite is to call, for the trampolines. */
@@ -417,6 +423,7 @@ export class VfsGlue {
   }
 
   _xCurrentTime(pVfs: number, result: number): number {
+    this.#clockReads++;
     try {
       const days = (julianEpochMs + this.#vfs(pVfs).xCurrentTimeMs()) / 86_400_000;
       new DataView(this.#heap.u8.buffer).setFloat64(result, days, true);
@@ -427,6 +434,7 @@ export class VfsGlue {
   }
 
   _xCurrentTimeInt64(pVfs: number, result: number): number {
+    this.#clockReads++;
     try {
       this.#writeInt64(result, julianEpochMs + Math.floor(this.#vfs(pVfs).xCurrentTimeMs()));
       return SQLITE_OK;

@@ -2,8 +2,9 @@
  * Functions that give another value each time they are asked, as time passes, or as rows move in the file: a query that calls one has no
  * result that could be kept equal to running it again, so it can't be subscribed to.
  *
- * SQLite's authorizer names the functions that a statement calls, those of its views too. Of date functions only
- * the text tells whether they look at the clock: by the word `now`, or by default.
+ * SQLite's authorizer names the functions that a statement calls, those of its views too. Of date functions
+ * the text tells whether they look at the clock: by the word `now`, or by default. Where the word is put together or
+ * stands in a row, running it does ({@link stepUnclocked}): SQLite asks for the time then.
  *
  * @module
  */
@@ -16,6 +17,14 @@ import {
   tokenize,
 } from "../../../core/schema/sql-token.ts";
 import type { Database } from "../../../wasm/database.ts";
+import type { Statement } from "../../../wasm/statement.ts";
+import { SqlRefused } from "../../sql/prepared.ts";
+
+const nothingTells = "has another value at another time, and nothing tells when";
+const advice = "it can't be subscribed to. Give the value as a parameter";
+
+/** Why a query that calls it is refused. */
+export const changesUntold = (name: string): string => `${name}() ${nothingTells}: ${advice}`;
 
 const changing = new Set([
   "changes",
@@ -59,6 +68,18 @@ export function changingFunctionOf(
   if (!functions.values().some((name) => argumentsMin.has(name))) return undefined;
   const tokens = tokenize(sql);
   return clockReaderOf(tokens) ?? clockReaderOf(viewTokensOf(database, tokens));
+}
+
+/**
+ * The next row of a live query.
+ *
+ * @throws SqliteError; SqlRefused where a date function was given `now`
+ */
+export function stepUnclocked(statement: Statement): boolean {
+  const { clockReads } = statement;
+  const isRow = statement.step();
+  if (statement.clockReads === clockReads) return isRow;
+  throw new SqlRefused(`a date function was given 'now', which ${nothingTells}: ${advice}`);
 }
 
 function clockReaderOf(tokens: readonly SqlToken[]): string | undefined {

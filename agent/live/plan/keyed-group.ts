@@ -20,6 +20,7 @@ import type { Database } from "../../../wasm/database.ts";
 import type { Statement } from "../../../wasm/statement.ts";
 import { KeyHolders } from "../rows/key-holders.ts";
 import { textHash } from "../rows/key-text.ts";
+import { stepUnclocked } from "./changing-functions.ts";
 import type { Dependencies } from "./dependencies.ts";
 import { type KeyedQuery, parameterTable, valuesMax } from "./keyed-query.ts";
 
@@ -196,7 +197,7 @@ export class KeyedGroup<M> {
     affected.bind(1, this.number);
     for (let i = 0; i < values.length; i++) affected.bind(i + 2, values[i] as SqlValue);
     try {
-      while (affected.step()) name(affected.columnNumber(0));
+      while (stepUnclocked(affected)) name(affected.columnNumber(0));
     } finally {
       affected.reset();
     }
