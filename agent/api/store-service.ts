@@ -16,6 +16,8 @@ export interface Refused {
   readonly kind: "refused";
   readonly status: 400 | 403 | 404 | 500;
   readonly why: string;
+  /** Others may have the row that was to come: it isn't known yet. */
+  readonly isUnheard?: boolean;
 }
 
 export type TransactOutcome =

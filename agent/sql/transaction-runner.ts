@@ -34,7 +34,7 @@ export interface WriteStore<C extends WriteCommit = WriteCommit> {
   /** Before each statement: what it names. */
   beginStatement(named: NamedColumns | undefined): void;
   /** Ends the transaction, also when it throws. */
-  commit(nowMs: number): C;
+  commit(nowMs: number, unsure?: ReadonlySet<string>): C;
   rollback(): void;
 }
 
@@ -44,11 +44,17 @@ export type WriteCommit =
       readonly version: number | null;
       readonly merged: readonly MergedRow[];
     }
-  | { readonly kind: "refused"; readonly why: string };
+  | { readonly kind: "refused"; readonly why: string; readonly isUnheard?: boolean };
 
 export interface TransactionLimits {
   /** Store time of the whole list. */
   readonly timeoutMs: number;
+  /**
+   * Columns that decide whether a row of the table is urgent, while others may have said so of a row that isn't here yet;
+   * undefined otherwise, and for tables without such a rule. An INSERT that doesn't set all of them whatever it finds
+   * is then refused where it would make a row that isn't urgent (`core/store/local-transaction.ts`).
+   */
+  readonly unsureColumns?: (table: string) => readonly string[] | undefined;
 }
 
 /** What a local transaction wrote to, in ASCII lower case. */
@@ -73,6 +79,8 @@ export class TransactionRunner<C extends WriteCommit = WriteCommit> {
   readonly #prepared: PreparedStatements;
   readonly #store: WriteStore<C>;
   readonly #limits: TransactionLimits;
+  /** Tables of the transaction at hand in which a row may be one that others have. */
+  readonly #unsure = new Set<string>();
   #writes: { readonly tables: Set<string>; readonly moved: Set<string> } | undefined;
 
   constructor(database: Database, store: WriteStore<C>, limits: TransactionLimits) {
@@ -99,6 +107,7 @@ export class TransactionRunner<C extends WriteCommit = WriteCommit> {
   ): TransactOutcome {
     const results: { rowsAffected: number; tookMs: number }[] = [];
     const tables = new Set<string>();
+    this.#unsure.clear();
     this.#writes = { tables, moved: new Set() };
     const limitMs = Math.min(timeoutMs ?? Number.POSITIVE_INFINITY, this.#limits.timeoutMs);
     const refused = (error: unknown): TransactOutcome => {
@@ -132,13 +141,16 @@ export class TransactionRunner<C extends WriteCommit = WriteCommit> {
     }
     let commit: C;
     try {
-      commit = this.#store.commit(nowMs());
+      commit = this.#store.commit(nowMs(), this.#unsure);
     } catch (error) {
       return refused(error);
     } finally {
       this.#writes = undefined;
     }
-    if (commit.kind === "refused") return { kind: "refused", status: 500, why: commit.why };
+    if (commit.kind === "refused") {
+      const { why, isUnheard } = commit;
+      return { kind: "refused", status: 500, why, ...(isUnheard === true ? { isUnheard } : {}) };
+    }
     onCommit({ commit, tables });
     return { kind: "committed", results, version: commit.version };
   }
@@ -151,6 +163,13 @@ export class TransactionRunner<C extends WriteCommit = WriteCommit> {
   /** To be called between transactions. */
   schemaChanged(): void {
     this.#prepared.clear();
+  }
+
+  /** Of a table with rows that came. @param names what a DO UPDATE sets */
+  #isUnsure(table: string, names: NamedColumns | undefined): boolean {
+    const columns = this.#limits.unsureColumns?.(table);
+    if (columns === undefined) return false;
+    return names?.table !== table || !columns.every((column) => names.columns.has(column));
   }
 
   #foreignOpened(access: Access, sql: string): string | undefined {
@@ -189,7 +208,10 @@ export class TransactionRunner<C extends WriteCommit = WriteCommit> {
       throw new SqlRefused("the statement ended the transaction: nothing was applied");
     }
     for (const table of prepared.writes) tables.add(table);
-    for (const table of prepared.moves) this.#writes?.moved.add(table);
+    for (const table of prepared.moves) {
+      this.#writes?.moved.add(table);
+      if (this.#isUnsure(table, prepared.names)) this.#unsure.add(table);
+    }
     return this.database.changes;
   }
 }

@@ -60,6 +60,8 @@ export interface LocalServiceHost<C extends WriteCommit> {
   readonly mayBeUnheard?: (table: string) => boolean;
   /** Why local writes are refused now; undefined when they aren't. */
   readonly writesRefused: () => string | undefined;
+  /** Waits, not for long, until what others have is here; false when it isn't. */
+  readonly heard?: () => Promise<boolean>;
   /** A local transaction was committed; called before live queries and the client hear of it. */
   readonly onCommitted: (commit: C) => void;
   /** Resolves when what was committed before the call is as durable as an answer promises. Undefined: it is. */
@@ -133,18 +135,12 @@ export class LocalService<C extends WriteCommit = WriteCommit> implements StoreS
     access: Access = fullAccess,
   ): Promise<TransactOutcome> {
     this.#host.served?.();
-    const why = this.#host.writesRefused();
-    if (why !== undefined) return { kind: "refused", status: 500, why };
-    await this.#free();
-    const onCommit = (commit: LocalCommit<C>): void => this.#committed(commit);
-    const { durable, nowMs } = this.#host;
-    const begunMs = performance.now();
-    let outcome: TransactOutcome;
-    try {
-      outcome = this.#writer.transact(statements, timeoutMs, nowMs, onCommit, access);
-    } finally {
-      this.#host.took?.("write", begunMs);
+    let outcome = await this.#transact(statements, timeoutMs, access);
+    // Nothing of it was applied, and most hosts have caught up in a second.
+    if (outcome.kind === "refused" && outcome.isUnheard === true && (await this.#host.heard?.())) {
+      outcome = await this.#transact(statements, timeoutMs, access);
     }
+    const { durable } = this.#host;
     if (durable === undefined || outcome.kind === "refused") return outcome;
     try {
       await durable();
@@ -152,6 +148,23 @@ export class LocalService<C extends WriteCommit = WriteCommit> implements StoreS
     } catch (error) {
       const what = "committed, but it isn't known whether it is on the disk";
       return { kind: "refused", status: 500, why: `${what}: ${(error as Error).message}` };
+    }
+  }
+
+  async #transact(
+    statements: readonly SqlText[],
+    timeoutMs: number | undefined,
+    access: Access,
+  ): Promise<TransactOutcome> {
+    const why = this.#host.writesRefused();
+    if (why !== undefined) return { kind: "refused", status: 500, why };
+    await this.#free();
+    const onCommit = (commit: LocalCommit<C>): void => this.#committed(commit);
+    const begunMs = performance.now();
+    try {
+      return this.#writer.transact(statements, timeoutMs, this.#host.nowMs, onCommit, access);
+    } finally {
+      this.#host.took?.("write", begunMs);
     }
   }
 

@@ -52,6 +52,8 @@ export interface OpenedStore {
   readonly liveStore: LiveStore;
   /** The time that the clock functions of SQL tell, ms since 1970. */
   readonly hlcMs: () => number;
+  /** Since the last thing that was heard or said in this file; infinite for a new one, a copy and a backup. */
+  readonly awayMs: number;
 }
 
 /** The connection that writes is closed again when it fails. @throws StartFailure */
@@ -65,6 +67,8 @@ export function openStore(options: StoreThreadOptions, wallClock: WallClock): Op
     const site = "site" in previous ? previous.site : newSite(options.publicKey);
     if ("newBecause" in previous) log.info("new site", { site, because: previous.newBecause });
     const clock = new HlcClock(site, header.kind === "patina" ? header.hlc : hlcZero);
+    const heardMs = "site" in previous ? clock.last.ms : Number.NEGATIVE_INFINITY;
+    const awayMs = wallClock.nowMs() - heardMs;
     const digester = new Digester(sha256, options.digestKey);
     const parts = { writer, schema, digester, clock };
     const opened = guarded(databasePath, () => openWithRoomThereIs(parts));
@@ -112,6 +116,7 @@ export function openStore(options: StoreThreadOptions, wallClock: WallClock): Op
       start,
       liveStore,
       hlcMs,
+      awayMs,
     };
   } catch (error) {
     writer.close();

@@ -116,6 +116,7 @@ export class StoreThread {
     });
     this.#readiness = new Readiness({
       startedMs,
+      awayMs: opened.awayMs,
       standsAlone,
       agreements,
       isBuilt: () => replica.isBuilt,
@@ -374,6 +375,8 @@ export class StoreThread {
     const readers = this.#readers;
     const writer = new TransactionRunner<CommitResult>(this.#opened.writer, group ?? store, {
       timeoutMs: statementTimeoutMs,
+      unsureColumns: (table) =>
+        this.#readiness.isUnsure() ? this.#names.urgentColumnsOf(table) : undefined,
     });
     return new LocalService<CommitResult>(reader, writer, {
       actorId: this.site,
@@ -388,6 +391,7 @@ export class StoreThread {
         const allowed = this.#replica.localWrites(this.#clock.nowMs());
         return allowed.kind === "refused" ? allowed.why : undefined;
       },
+      heard: () => this.#readiness.sure(),
       onCommitted: (commit) => this.#committed(commit as Committed),
       durable: group === undefined ? undefined : () => group.durable(),
       whenFree: () => this.#turns.whenFree(),

@@ -55,9 +55,9 @@ export class GroupCommit implements WriteStore<CommitResult> {
     this.#store.beginStatement(named);
   }
 
-  commit(nowMs: number): CommitResult {
+  commit(nowMs: number, unsure?: ReadonlySet<string>): CommitResult {
     try {
-      return this.#store.commit(nowMs);
+      return this.#store.commit(nowMs, unsure);
     } finally {
       this.#restore();
     }

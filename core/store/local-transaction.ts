@@ -1,6 +1,11 @@
 /**
  * A local transaction: begun, captured while it runs, and ended as one changeset under one stamp.
  *
+ * A host that hasn't caught up yet may lack a row that others have, and have said to be down. Its INSERT is then a new life
+ * of that row, and what it says of all columns wins, although its client meant it for the case that there is no such row (`OR
+ * IGNORE`, `DO NOTHING`, a DO UPDATE that sets other columns). So the caller may name tables in which such a commit is
+ * refused: there a row that is new here has to be urgent, as a "down" is.
+ *
  * @module
  */
 
@@ -19,7 +24,9 @@ import { Journal, type NamedColumns } from "./capture.ts";
 import type { Preupdate } from "./database.ts";
 import type { KeptClock } from "./kept-clock.ts";
 import {
+  clocksOfTouched,
   collectChanges,
+  type LocalChange,
   type LocalRow,
   largestHlcBefore,
   problemOfBytes,
@@ -34,6 +41,8 @@ import type { MergedRow } from "./row-store.ts";
 import type { CommitResult } from "./store-outcomes.ts";
 import type { StoreParts } from "./store-parts.ts";
 import type { StoreTransaction } from "./store-transaction.ts";
+
+const noTables: ReadonlySet<string> = new Set();
 
 export class LocalTransaction {
   readonly #parts: StoreParts;
@@ -96,14 +105,14 @@ export class LocalTransaction {
    * Ends a local transaction: what it changed becomes one changeset under one stamp. Throws what SQLite
    * throws when the file can't be written; the transaction is then rolled back.
    */
-  commit(nowMs: number): CommitResult {
+  commit(nowMs: number, unsure: ReadonlySet<string> = noTables): CommitResult {
     assert(this.#isBegun, "commit without begin");
     if (this.#parts.database.autocommit) {
       this.#end();
       return { kind: "refused", why: "the transaction was rolled back by one of its statements" };
     }
     try {
-      return this.#commit(nowMs);
+      return this.#commit(nowMs, unsure);
     } catch (error) {
       this.#end();
       this.#transaction.rollback();
@@ -118,12 +127,14 @@ export class LocalTransaction {
     this.#transaction.rollback();
   }
 
-  #commit(nowMs: number): CommitResult {
+  #commit(nowMs: number, unsure: ReadonlySet<string>): CommitResult {
     const { clock } = this.#parts;
     const { plain } = this.#journal;
     if (plain !== undefined) {
       const rows = this.#quick.collect(plain, clock.peek(nowMs));
       if (rows !== undefined) {
+        const unheard = unsure.size === 0 ? undefined : this.#unheardQuick(rows, unsure);
+        if (unheard !== undefined) return this.#refuseUnheard(unheard);
         this.#end();
         return this.#commitQuick(rows, nowMs);
       }
@@ -139,6 +150,8 @@ export class LocalTransaction {
     if (tooMany !== undefined) return refuse(tooMany);
     const notText = problemOfText(changes);
     if (notText !== undefined) return refuse(notText);
+    const unheard = unsure.size === 0 ? undefined : this.#unheard(changes, unsure);
+    if (unheard !== undefined) return this.#refuseUnheard(unheard);
     let rows: LocalRow[] = [];
     let stamp: Stamp | undefined;
     if (changes.some(({ kind }) => kind !== "moved")) {
@@ -165,6 +178,33 @@ export class LocalTransaction {
       encoded = withLane(encoded, 2);
     }
     return this.#finish({ changeset, encoded }, merged);
+  }
+
+  /** The table of a row that others may have, and have said to be down. */
+  #unheard(changes: readonly LocalChange[], unsure: ReadonlySet<string>): string | undefined {
+    const found = changes.find(({ kind, touched, row }) => {
+      const { table, key, keyBytes } = touched;
+      if (kind !== "insert" || !unsure.has(table.name)) return false;
+      // What is known to be gone was heard of.
+      if (clocksOfTouched(touched, this.#parts) !== null) return false;
+      return !table.isUrgent({ rowid: row.rowid, key, keyBytes });
+    });
+    return found?.touched.table.name;
+  }
+
+  #unheardQuick(rows: readonly QuickRow[], unsure: ReadonlySet<string>): string | undefined {
+    const found = rows.find((row) => {
+      return row.isNew && unsure.has(row.table.name) && !this.#writer.isUrgentQuick(row);
+    });
+    return found?.table.name;
+  }
+
+  #refuseUnheard(table: string): CommitResult {
+    this.rollback();
+    const why =
+      `${table}: this host is still catching up with the others, and may not have heard of this row yet: ` +
+      "insert it once patina status says ready";
+    return { kind: "refused", why, isUnheard: true };
   }
 
   #commitQuick(rows: readonly QuickRow[], nowMs: number): CommitResult {

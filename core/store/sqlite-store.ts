@@ -411,9 +411,11 @@ export class SqliteStore implements RowStore {
   /**
    * Ends a local transaction: what it changed becomes one changeset under one stamp. Throws what SQLite
    * throws when the file can't be written; the transaction is then rolled back.
+   *
+   * @param unsure tables in which a row that is new here isn't taken, unless it is urgent
    */
-  commit(nowMs: number): CommitResult {
-    return this.#local.commit(nowMs);
+  commit(nowMs: number, unsure?: ReadonlySet<string>): CommitResult {
+    return this.#local.commit(nowMs, unsure);
   }
 
   /** Ends a local transaction; nothing of it is applied. */

@@ -51,5 +51,9 @@ export type CommitResult =
       readonly encoded: Uint8Array | undefined;
       readonly merged: readonly MergedRow[];
     }
-  /** The transaction was rolled back; nothing of it was applied. */
-  | { readonly kind: "refused"; readonly why: string };
+  /**
+   * The transaction was rolled back; nothing of it was applied.
+   *
+   * `isUnheard`: because a row was new here, and others may have it (`local-transaction.ts`).
+   */
+  | { readonly kind: "refused"; readonly why: string; readonly isUnheard?: boolean };

@@ -59,7 +59,7 @@ beforeAll(async () => {
   const { value } = await (bootstrap.stdout as ReadableStream<Uint8Array>).getReader().read();
   expect(JSON.parse(Buffer.from(value as Uint8Array).toString())).toEqual({ bootstrap: address });
   [a, b] = await Promise.all([start("a"), start("b")]);
-});
+}, 120_000);
 
 afterAll(async () => {
   await Promise.all([a?.stop(), b?.stop()]);
@@ -75,7 +75,7 @@ test("agents that know only the bootstrap and the cluster's file find each other
   );
   const swarm = JSON.parse((await runPatina(["swarm", "--json", "--socket", a.socket])).stdout);
   expect(swarm.peers.map(({ peer }: { peer: string }) => peer)).toEqual([b.key]);
-});
+}, 60_000);
 
 test("a write on one is an event and a row on the other", async () => {
   const ended = new AbortController();
@@ -103,7 +103,8 @@ test("a write on one is an event and a row on the other", async () => {
   });
   ended.abort();
   await events.next();
-});
+  // The first waits until both have agreed: it might be a row that b has marked down.
+}, 60_000);
 
 test("health counts both, and has a lag", async () => {
   await eventually("health", async () => {
