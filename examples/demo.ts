@@ -266,6 +266,12 @@ async function main(): Promise<number> {
   try {
     await cluster.connected();
     for (const node of cluster.nodes) await printPeers(node);
+    // Until then an instance that is "up" isn't taken: another host might have marked it down.
+    for (const { name, client } of cluster.nodes) {
+      await until(`${name} is ready`, 60_000, async () =>
+        (await client.get("/v1/status")).includes('"ready":true'),
+      );
+    }
 
     await register(cluster.nodes, backends);
 

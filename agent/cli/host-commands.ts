@@ -5,6 +5,7 @@
  */
 
 import type { Command } from "commander";
+import type { RestoreOptions } from "./commands/restore.ts";
 import { config, type GlobalOptions, json } from "./global-options.ts";
 
 export const exitCodeHelp = `
@@ -158,6 +159,7 @@ export function addRestore(program: Command): void {
     .argument("<file>", "a file that patina backup wrote")
     .addOption(config())
     .option("--data-dir <folder>", "node.data_dir: database, key and socket")
+    .option("--other-cluster", "also if the backup is another cluster's: all hosts get its rows")
     .addOption(json())
     .addHelpText(
       "after",
@@ -172,7 +174,7 @@ Example:
   systemctl start patina
 `,
     )
-    .action(async (file: string, options: GlobalOptions & { dataDir?: string }) => {
+    .action(async (file: string, options: RestoreOptions) => {
       const { restore } = await import("./commands/restore.ts");
       restore(file, options);
     });

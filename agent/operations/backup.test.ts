@@ -175,6 +175,8 @@ test("restore refuses what isn't a sound backup", async () => {
   const torn = join(folder, "torn");
   writeFileSync(torn, bytes);
   expect(() => restore(torn, path, vfs, 1000)).toThrow(StartFailure);
+  const other32 = new Uint8Array(32).fill(9);
+  expect(() => restore(good, path, vfs, 1000, other32)).toThrow("a backup of another cluster");
   expect(existsSync(`${path}.restoring`)).toBe(false);
   expect(restore(good, path, vfs, 1000)).toMatchObject({ kept: `${path}.before-restore-1000` });
 });

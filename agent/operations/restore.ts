@@ -26,10 +26,13 @@ import {
   statSync,
 } from "node:fs";
 import { dirname } from "node:path";
+import { Digester } from "../../core/row/digest.ts";
 import { readFileHeader, readState, writeState } from "../../core/store/file-header.ts";
+import { digestKeyName } from "../../core/store/scrubber.ts";
 import { type Database, openDatabase } from "../../wasm/database.ts";
 import type { Vfs } from "../../wasm/vfs/vfs.ts";
 import { guarded, removeRestoring, restoringPath } from "../data/database-files.ts";
+import { sha256 } from "../host/sha256.ts";
 import { exitCodes, StartFailure } from "../start-failure.ts";
 
 export interface Restored {
@@ -39,12 +42,17 @@ export interface Restored {
   readonly kept: string | undefined;
 }
 
-/** @param databasePath Of an agent that doesn't run. @throws StartFailure; all is then as it was */
+/**
+ * @param databasePath Of an agent that doesn't run.
+ * @param digestKey Of its cluster: a backup of another one is refused, for its rows would go to all hosts. Undefined: any.
+ * @throws StartFailure; all is then as it was
+ */
 export function restore(
   backupPath: string,
   databasePath: string,
   vfs: Vfs,
   nowMs: number,
+  digestKey?: Uint8Array,
 ): Restored {
   if (!statSync(backupPath, { throwIfNoEntry: false })?.isFile()) {
     throw new StartFailure(exitCodes.usage, `${backupPath}: there is no such file`);
@@ -67,6 +75,7 @@ export function restore(
     guardedCopy(backupPath, incoming);
     using database = openLocked(incoming, vfs);
     checkBackup(database, backupPath);
+    if (digestKey !== undefined) checkCluster(database, backupPath, digestKey);
     const incarnation = Math.max(
       Number(readState(database, "incarnation") ?? 0),
       wasThere ? incarnationOf(old, nowMs) : 0,
@@ -136,6 +145,16 @@ function checkBackup(database: Database, path: string): void {
   const problems = guarded(path, () => database.all("PRAGMA integrity_check(10)")).map(String);
   if (problems.length === 1 && problems[0] === "ok") return;
   throw new StartFailure(exitCodes.data, `${path} is damaged:\n${problems.join("\n")}`);
+}
+
+function checkCluster(database: Database, path: string, digestKey: Uint8Array): void {
+  const of = guarded(path, () => readState(database, "digest_key"));
+  if (of === undefined || of === digestKeyName(new Digester(sha256, digestKey))) return;
+  throw new StartFailure(
+    exitCodes.usage,
+    `${path}: it is a backup of another cluster, or of an agent that stood alone: all hosts of this cluster would ` +
+      "get its rows. If you mean that: --other-cluster",
+  );
 }
 
 /**

@@ -5,6 +5,7 @@
  */
 
 import { isLive } from "../clock/row-clock.ts";
+import type { Digester } from "../row/digest.ts";
 import type { SqlValue } from "../row/value.ts";
 import { readState, writeState } from "./file-header.ts";
 import { clocksOfHeld, type HeldRow, heldRowOf } from "./held-row.ts";
@@ -119,12 +120,7 @@ export class Scrubber {
 
   /** The file's hashes are of this digest key. */
   get isHashed(): boolean {
-    return readState(this.#parts.database, "digest_key") === this.#digestKeyName();
-  }
-
-  #digestKeyName(): string {
-    const { high, low } = this.#parts.digester.valueHash("patina digest key");
-    return `${high} ${low}`;
+    return readState(this.#parts.database, "digest_key") === digestKeyName(this.#parts.digester);
   }
 
   /**
@@ -134,7 +130,7 @@ export class Scrubber {
   rehash(): number {
     if (this.isHashed) return 0;
     const known = readState(this.#parts.database, "digest_key");
-    writeState(this.#parts.database, "digest_key", this.#digestKeyName());
+    writeState(this.#parts.database, "digest_key", digestKeyName(this.#parts.digester));
     if (known === undefined) return 0;
     let count = 0;
     let position: ScanPosition | undefined;
@@ -157,4 +153,10 @@ export class Scrubber {
     } while (position !== undefined);
     return count;
   }
+}
+
+/** What `digest_key` of `patina_state` says of a file whose hashes are of this one's key. */
+export function digestKeyName(digester: Digester): string {
+  const { high, low } = digester.valueHash("patina digest key");
+  return `${high} ${low}`;
 }

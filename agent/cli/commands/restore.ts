@@ -7,15 +7,22 @@
 import { FileVfs } from "../../../wasm/vfs/file.ts";
 import { DataDirectory } from "../../data/data-directory.ts";
 import { restore as restoreDatabase } from "../../operations/restore.ts";
+import { openCluster } from "../../secrets/agent-secrets.ts";
 import { loadConfig } from "../config-source.ts";
 import type { GlobalOptions } from "../global-options.ts";
 import { print } from "../output.ts";
 
-export function restore(file: string, options: GlobalOptions & { dataDir?: string }): void {
+export interface RestoreOptions extends GlobalOptions {
+  readonly dataDir?: string;
+  readonly otherCluster?: boolean;
+}
+
+export function restore(file: string, options: RestoreOptions): void {
   process.umask(0o077);
   const config = loadConfig(options.config, { "node.data_dir": options.dataDir });
   const { databasePath } = new DataDirectory(config.node.dataDir);
-  const { bytes, kept } = restoreDatabase(file, databasePath, new FileVfs(), Date.now());
+  const key = options.otherCluster === true ? undefined : openCluster(config)?.digestKey;
+  const { bytes, kept } = restoreDatabase(file, databasePath, new FileVfs(), Date.now(), key);
   if (options.json) {
     print(JSON.stringify({ database: databasePath, bytes, kept: kept ?? null }));
     return;
