@@ -95,6 +95,7 @@ test("a head that is too large is refused, whole or not", () => {
   const field = `A: ${"x".repeat(headBytesMax)}`;
   expect(read(`GET / HTTP/1.1\r\n${field}`)).toBe(431);
   expect(read(`GET / HTTP/1.1\r\n${field}\r\n\r\n`)).toBe(431);
+  expect(read("\r\n".repeat(headBytesMax))).toBe(431);
 });
 
 test("what has not come to its end may go on", () => {

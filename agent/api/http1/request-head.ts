@@ -94,7 +94,7 @@ export function readHead(bytes: Buffer, from: number): Http1Head | "more" | Head
   // Empty lines before a request are ignored (§2.2).
   while (bytes[at] === cr && bytes[at + 1] === lf) at += 2;
   const lastLineEnd = bytes.indexOf(blankLine, at);
-  if (lastLineEnd < 0) return unfinished(bytes, at);
+  if (lastLineEnd < 0) return unfinished(bytes, from, at);
   if (lastLineEnd - at > headBytesMax) return 431;
   const end = lastLineEnd + blankLine.length;
 
@@ -136,9 +136,14 @@ export function readHead(bytes: Buffer, from: number): Http1Head | "more" | Head
   return frame(head, bytes, fields) ?? head;
 }
 
-/** What is no head is told at once, and not when no more of it comes. */
-function unfinished(bytes: Buffer, at: number): "more" | HeadRefusal {
-  if (bytes.length - at > headBytesMax) return 431;
+/**
+ * What is no head is told at once, and not when no more of it comes.
+ *
+ * @param from where it begins: empty lines without end aren't kept, either
+ * @param at where its first line begins
+ */
+function unfinished(bytes: Buffer, from: number, at: number): "more" | HeadRefusal {
+  if (bytes.length - from > headBytesMax) return 431;
   if (at < bytes.length && isTokenByte[bytes[at] as number] === 0 && bytes[at] !== cr) return 400;
   const lineEnd = bytes.indexOf(lf, at);
   return lineEnd >= 0 && bytes[lineEnd - 1] !== cr ? 400 : "more";
