@@ -65,7 +65,7 @@ export function internalError(): ApiResponse {
   return jsonResponse(500, errorJson(internalErrorText));
 }
 
-export const internalErrorText = "internal error: see the agent's log";
+const internalErrorText = "internal error: see the agent's log";
 
 /** `{"error":"…"}`, without a newline. */
 export function errorJson(error: string): string {

@@ -15,7 +15,7 @@ import { dirname } from "node:path";
 import { lockDatabaseFile } from "../../wasm/vfs/ofd-lock.ts";
 
 /** `sun_path` of sockaddr_un(7), without its zero byte. */
-export const socketPathBytesMax = 107;
+const socketPathBytesMax = 107;
 
 export type SocketClaim =
   /** Keep it as long as the socket is served. */

@@ -15,7 +15,7 @@ export type SnakeCased<T> = T extends string | number | boolean | null | undefin
     ? readonly SnakeCased<Item>[]
     : { readonly [Name in keyof T & string as SnakeName<Name>]: SnakeCased<T[Name]> };
 
-export function snakeCase(name: string): string {
+function snakeCase(name: string): string {
   return name.replace(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`);
 }
 

@@ -13,7 +13,7 @@ import { frameBytesMax } from "../../core/change/frame.ts";
 
 export const lengthBytes = 4;
 /** Kind, lane, and a scope of one byte. */
-export const frameBytesMin = 3;
+const frameBytesMin = 3;
 
 export type Framing =
   | { readonly kind: "ok" }

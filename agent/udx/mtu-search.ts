@@ -5,8 +5,8 @@
  * @module
  */
 
-export const MTU_BASE = 1200;
-export const MTU_MAX = 1500;
+const MTU_BASE = 1200;
+const MTU_MAX = 1500;
 /** The data offset is one byte. */
 const STEP_MAX = 255;
 const STEP_MIN = 32;

@@ -51,10 +51,6 @@ export function compareStamps(a: Stamp, b: Stamp): number {
   return a.ms - b.ms || a.count - b.count || (a.site === b.site ? 0 : a.site < b.site ? -1 : 1);
 }
 
-export function maxStamp<T extends Stamp>(a: T, b: T): T {
-  return compareStamps(a, b) >= 0 ? a : b;
-}
-
 export function writeHlc(writer: ByteWriter, hlc: Hlc): void {
   writer.u48(hlc.ms);
   writer.u16(hlc.count);

@@ -41,7 +41,7 @@ const rangesStart = 4369;
 const parentCount = rangeCount / treeFanOut;
 
 /** Nodes at `level` (0 … 4). */
-export function nodesAtLevel(level: number): number {
+function nodesAtLevel(level: number): number {
   return treeFanOut ** level;
 }
 

@@ -11,7 +11,7 @@ import type { Lane } from "../change/changeset.ts";
 import { encodeFrame, type Frame, frameBytesMax, partBytesMax } from "../change/frame.ts";
 
 /** Transfers of one peer that may be open at once: one for each lane, and room for more. */
-export const transfersMax = 8;
+const transfersMax = 8;
 
 /** The part of `frame` that begins at `offset`, as a frame. */
 export function encodePart(

@@ -93,7 +93,7 @@ export function joinRows(a: RowState, b: RowState): JoinResult {
 }
 
 /** By stamp, then by value. */
-export function compareCells(a: Cell, b: Cell): number {
+function compareCells(a: Cell, b: Cell): number {
   return compareStamps(a.stamp, b.stamp) || compareValues(a.value, b.value);
 }
 

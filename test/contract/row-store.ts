@@ -421,7 +421,7 @@ function expectBlocks(store: RowStore, scanned: readonly ScannedRow[]): void {
 }
 
 /** All rows of a store, read in pages. */
-export function scanAll(store: RowStore, page: number) {
+function scanAll(store: RowStore, page: number) {
   const rows = [];
   let position: ScanPosition | undefined;
   do {

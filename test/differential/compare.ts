@@ -68,7 +68,7 @@ export async function compareHistory(history: readonly Act[], seed: number): Pro
   };
 }
 
-export function createTables(peer: CrsqlitePeer): void {
+function createTables(peer: CrsqlitePeer): void {
   peer.exec(peerSql);
   for (const { name } of tables) peer.exec(`SELECT crsql_as_crr('${name}')`);
 }
@@ -77,7 +77,7 @@ export function createTables(peer: CrsqlitePeer): void {
  * The records as rows of `crsql_changes`. Versions are dense ranks: of a cell's stamp among all stamps,
  * of a row clock among those of its row; a causal length is twice that, and odd for a life.
  */
-export function changeRecords(rows: readonly RowRecords[]): ChangeRecord[] {
+function changeRecords(rows: readonly RowRecords[]): ChangeRecord[] {
   const stamps = rows.flatMap((row) => row.cells.map((cell) => cell.stamp)).sort(compareStamps);
   const ranks = new Map<string, number>();
   for (const stamp of stamps) {

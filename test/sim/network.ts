@@ -38,7 +38,7 @@ export interface NetworkSettings {
   readonly breakMsMax: number;
 }
 
-export const networkDefaults: NetworkSettings = {
+const networkDefaults: NetworkSettings = {
   delayMsMin: 1,
   delayMsMax: 40,
   jitter: 0.15,

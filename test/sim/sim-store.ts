@@ -63,7 +63,7 @@ export function createDigester(): Digester {
   );
 }
 
-export function keyOfRow(row: RowName): Uint8Array {
+function keyOfRow(row: RowName): Uint8Array {
   return encodeKey([row]) as Uint8Array;
 }
 

@@ -82,7 +82,7 @@ export class PeerProcess {
  * The folder with the real udx-native and Hyperswarm for Node, installed when it isn't there, or the
  * reason why there is none. It lies outside this tree, where npm's overrides would replace it.
  */
-export function installReal(): { readonly root: string } | { readonly missing: string } {
+function installReal(): { readonly root: string } | { readonly missing: string } {
   if (Bun.which("node") === null) return { missing: "there is no node" };
   if (Bun.which("npm") === null) return { missing: "there is no npm" };
   const root = join(tmpdir(), `udx-real-${REAL_VERSION}`);

@@ -26,7 +26,7 @@ export interface PathFaults {
   mtu: number;
 }
 
-export const CLEAN: PathFaults = {
+const CLEAN: PathFaults = {
   delayMs: 10,
   jitterMs: 0,
   loss: 0,
