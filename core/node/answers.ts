@@ -52,6 +52,8 @@ export class Answers {
   #rowBytes = rowBytesFirst;
   /** Set by the repair part while this node fetches most of what it should have. */
   isCatchingUp = false;
+  /** Elapsed time until which nothing is compared for others meanwhile: set by the repair part. */
+  catchesUpUntilMs: number = Number.NEGATIVE_INFINITY;
 
   constructor(world: World, verdicts: Verdicts) {
     this.#world = world;
@@ -383,9 +385,8 @@ export class Answers {
   }
 
   #isBusy(peer: Peer): boolean {
-    return (
-      this.#world.isStuck() || this.isCatchingUp || this.#world.waitingFor(peer.id) >= questionsMax
-    );
+    const isCatchingUp = this.isCatchingUp && this.#world.elapsedMs < this.catchesUpUntilMs;
+    return this.#world.isStuck() || isCatchingUp || this.#world.waitingFor(peer.id) >= questionsMax;
   }
 
   #unavailable(peer: Peer, exchange: number, why: Unavailable): void {

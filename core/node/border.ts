@@ -84,7 +84,13 @@ export type StoreRequest =
   /** Which of a peer's recent entries are unknown or different here. */
   | { readonly kind: "missing"; readonly ticket: Ticket; readonly entries: readonly Entry[] }
   /** Rows by id. */
-  | { readonly kind: "rows"; readonly ticket: Ticket; readonly ids: readonly RowId[] }
+  | {
+      readonly kind: "rows";
+      readonly ticket: Ticket;
+      readonly ids: readonly RowId[];
+      /** Unavailable as `scan` if some of them are found only by one: it is asked again among those that may. */
+      readonly atOnce?: boolean;
+    }
   /** Rows under nodes, in blocks of up to 1,000. */
   | ({ readonly kind: "range-rows"; readonly ticket: Ticket } & TreeNodes)
   /**
@@ -118,7 +124,9 @@ export type Unavailable =
   /** The cut is older or newer than what can still be asked for. */
   | "cut"
   /** A scan is running, or the cursor has become void; ask later. */
-  | "busy";
+  | "busy"
+  /** It takes a scan, and was asked for at once. */
+  | "scan";
 
 /** What the net thread knows of the store without asking. Posted at start, every slot, and when it changes. */
 export interface SlotReport {

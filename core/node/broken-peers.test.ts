@@ -164,7 +164,7 @@ describe("a peer that answers", () => {
       a.do({ kind: "received", peer: b, frame });
     expect(a.closed()).toEqual(["list: it has no end"]);
     expect(lists).toBeGreaterThan(10);
-  });
+  }, 60_000);
 
   test("a list with nothing, and that more follows, is closed", () => {
     const { a, b, list } = listing(4);
@@ -205,6 +205,118 @@ describe("a peer that answers", () => {
   });
 });
 
+describe("beside a stream that brings news without an end", () => {
+  /** A node of one row, which streams from b, and c, which it has met since. */
+  function streaming() {
+    const a = new PlayedNode("a");
+    a.start(1, 1);
+    const b = a.meet("b", { features: ["stream"] });
+    const question = sent(a, b, "root");
+    a.receive(b, { ...question, answer: true, rows: 5000, fingerprint: "1".repeat(32) });
+    const { exchange } = sent(a, b, "stream");
+    nameNothing(a);
+    const c = a.meet("c", { features: ["stream"] });
+    nameNothing(a);
+    return { a, c, come: (seconds: number) => come(a, b, exchange, 1, seconds) };
+  }
+
+  /** Part of a stream comes, of which a share is news, and then some seconds pass. @returns what was sent then */
+  function come(a: PlayedNode, from: PeerId, exchange: number, changed: number, seconds: number) {
+    a.receive(from, {
+      kind: "streamed",
+      exchange,
+      paused: true,
+      last: false,
+      compressed: false,
+      horizon,
+      cursor: Uint8Array.of(1),
+      blockBytes: block.length,
+      block,
+    });
+    answerAll(a, "apply", ({ ticket }) =>
+      a.reply({ kind: "applied", ticket, rows: 100, changed, refused: [] }),
+    );
+    const before = a.effects;
+    a.pass(1000 * seconds);
+    a.effects = [...before, ...a.effects];
+  }
+
+  test("others get their turn, and where they agree the node has caught up", () => {
+    const { a, c, come: comeMore } = streaming();
+    let equal = 0;
+    for (let seconds = 0; seconds < 60; seconds += 2) {
+      comeMore(2);
+      expect(equal > 0 || a.machine.isCatchingUp).toBe(true);
+      for (const frame of a.sent(c)) {
+        if (frame.kind !== "root" || frame.answer) continue;
+        a.receive(c, { ...frame, answer: true });
+        equal++;
+      }
+    }
+    // As many as a node compares live states with, before it can say anything of a cut.
+    expect(equal).toBe(3);
+    expect(a.machine.isCatchingUp).toBe(false);
+  });
+
+  test("a node that lacks most doesn't answer others for half a minute, and then does", () => {
+    const { a, c, come: comeMore } = streaming();
+    const answers: string[] = [];
+    for (let seconds = 0; seconds < 40; seconds += 10) {
+      const root = {
+        kind: "root",
+        exchange: 7,
+        answer: false,
+        live: true,
+        cut: 0,
+        horizon,
+      } as const;
+      a.receive(c, { ...root, rows: 5, fingerprint: "4".repeat(32) });
+      answers.push(...a.sent(c).map(({ kind }) => kind));
+      comeMore(10);
+    }
+    expect(answers).toEqual(["busy", "busy", "busy", "root"]);
+  });
+
+  test("another is tried with little, and left alone for a while where it brings the same", () => {
+    const { a, c, come: comeMore } = streaming();
+    const asked: FrameOf<"stream">[] = [];
+    let open: number | undefined;
+    for (let seconds = 0; seconds < 100; seconds++) {
+      if (open !== undefined) come(a, c, open, 5, 0);
+      open = undefined;
+      comeMore(1);
+      for (const frame of a.sent(c)) {
+        if (frame.kind === "stream") {
+          asked.push(frame);
+          open = frame.exchange;
+        } else if (frame.kind === "root" && !frame.answer) {
+          a.receive(c, { ...frame, answer: true, rows: 5000, fingerprint: "2".repeat(32) });
+          const stream = sent(a, c, "stream");
+          asked.push(stream);
+          open = stream.exchange;
+        }
+      }
+    }
+    expect(asked.map(({ credit }) => credit)).toEqual(
+      [256, 256, 256, 256].map((kib) => kib * 1024),
+    );
+  });
+
+  test("another that brings what is missing goes on", () => {
+    const { a, c, come: comeMore } = streaming();
+    let root: FrameOf<"root"> | undefined;
+    for (let seconds = 0; root === undefined && seconds < 30; seconds++) {
+      comeMore(1);
+      root = sent(a, c, "root");
+    }
+    a.receive(c, { ...(root as FrameOf<"root">), answer: true, rows: 5000 });
+    const { exchange, credit } = sent(a, c, "stream");
+    expect(credit).toBe(256 * 1024);
+    come(a, c, exchange, 80, 0);
+    expect(sent(a, c, "stream").credit).toBe(4 * 1024 * 1024);
+  });
+});
+
 describe("a peer that names recent rows", () => {
   test("without end is listened to up to a bound", () => {
     const a = new PlayedNode("a");
@@ -235,7 +347,7 @@ describe("a peer that names recent rows", () => {
     }
     expect(ids).toBeGreaterThan(50_000);
     expect(ids).toBeLessThanOrEqual(100_000);
-  });
+  }, 60_000);
 
   test("and is busy is asked again for what has not come meanwhile, and only for that", () => {
     const a = new PlayedNode("a");

@@ -17,6 +17,9 @@ interface StreamWhat extends TreeNodes {
   /** Where the next request goes on; undefined while one is being answered, or nothing is left. */
   cursor: Uint8Array | undefined;
   readonly onPaused: (cursor: Uint8Array) => void;
+  readonly onFruitless: () => void;
+  /** Whether it goes on only if enough of what comes first is news: to be asked for that, or asked. */
+  trial: "none" | "before" | "running";
 }
 
 /** Rows and how many changed something; undefined when the peer was busy, silent or gone. */
@@ -25,6 +28,8 @@ export type FetchDone = (applied: Applied | undefined, isBusy: boolean) => void;
 export interface StreamHooks {
   /** All rows before `cursor` have come: there a stream that breaks off may go on. */
   readonly onPaused: (cursor: Uint8Array) => void;
+  /** One that was tried brought little that isn't here, and is given up. `onDone` follows. */
+  readonly onFruitless: () => void;
   readonly onDone: FetchDone;
 }
 
@@ -45,6 +50,10 @@ interface Fetch {
   rows: number;
   changed: number;
 }
+
+/** What a stream that is tried brings first, and the share of its rows that has to be news. */
+const triedCreditBytes = 256 * 1024;
+const newsShareMin = 0.1;
 
 /** The number of rows that nobody asked for: a comparison showed that this side lacks them. */
 export const unasked = 0;
@@ -79,15 +88,28 @@ export class Fetches {
   /**
    * Of a peer that has the feature `stream`. Asks for more as long as little waits to be applied.
    *
-   * @param what From `cursor` on; empty: from the beginning.
+   * @param what From `cursor` on; empty: from the beginning. `isTried`: others stream already, and if it brings the
+   * same it is given up.
    */
   startStream(
     peer: Peer,
-    { level, nodes, cursor }: TreeNodes & { readonly cursor: Uint8Array },
-    { onPaused, onDone }: StreamHooks,
+    {
+      level,
+      nodes,
+      cursor,
+      isTried,
+    }: TreeNodes & { readonly cursor: Uint8Array; readonly isTried: boolean },
+    { onPaused, onFruitless, onDone }: StreamHooks,
   ): void {
     const exchange = this.#world.nextExchange();
-    const stream = { level, nodes, cursor, onPaused };
+    const stream: StreamWhat = {
+      level,
+      nodes,
+      cursor,
+      onPaused,
+      onFruitless,
+      trial: isTried ? "before" : "none",
+    };
     this.#goOn(exchange, this.#begin(exchange, peer, 2, onDone, stream));
   }
 
@@ -123,6 +145,15 @@ export class Fetches {
     if (stream?.cursor === undefined || peer === undefined) return;
     const { tuning, horizon } = this.#world;
     if (fetch.applyingBytes >= tuning.streamBytesLow) return;
+    if (stream.trial === "running") {
+      if (fetch.applying > 0) return;
+      if (fetch.changed <= newsShareMin * fetch.rows) {
+        stream.onFruitless();
+        this.#end(exchange, fetch);
+        return;
+      }
+      stream.trial = "none";
+    }
     const { level, nodes, cursor } = stream;
     stream.cursor = undefined;
     this.#world.send(peer, {
@@ -131,9 +162,10 @@ export class Fetches {
       horizon,
       level,
       nodes,
-      credit: tuning.streamCreditBytes,
+      credit: stream.trial === "before" ? triedCreditBytes : tuning.streamCreditBytes,
       cursor,
     });
+    if (stream.trial === "before") stream.trial = "running";
   }
 
   rowsCame(peer: Peer, frame: Extract<Frame, { kind: "rows" }>): void {

@@ -47,6 +47,8 @@ export interface NodeTuning {
   readonly scanSilenceMs: number;
   /** What a peer answers without end, and without changing a row here, is given up: it is broken, or worse. */
   readonly fruitlessMs: number;
+  /** An exchange that takes longer doesn't keep this node from one with another peer. More than most take. */
+  readonly turnMs: number;
   /** How long a peer that answered `busy` is left alone. */
   readonly busyMs: number;
   /** A store question or a slice unanswered for longer: exchanges are answered `busy`. */
@@ -97,6 +99,7 @@ export const nodeDefaults: NodeTuning = {
   silenceMs: 3000,
   scanSilenceMs: 60_000,
   fruitlessMs: 600_000,
+  turnMs: 20_000,
   busyMs: 2000,
   stuckMs: 1000,
   lateMs: 400,

@@ -43,3 +43,18 @@ test("a peer's questions count until their last answer, so that nobody asks with
   questions.reply({ ...block, last: true });
   expect(questions.waitingFor(peer)).toBe(1);
 });
+
+test("rows that the store has to scan for are asked for again among scans, and others don't wait for them", () => {
+  const questions = new Questions();
+  const answered: string[] = [];
+  questions.add({ kind: "rows", ids: [] }, ({ kind }) => answered.push(`rows ${kind}`));
+  questions.add({ kind: "missing", entries: [] }, ({ kind }) => answered.push(kind));
+  const next = (ticket: number) => questions.next(ticket as Ticket, 0);
+  expect(next(1)).toEqual({ kind: "rows", ids: [], atOnce: true, ticket: 1 as Ticket });
+  questions.reply({ kind: "unavailable", ticket: 1 as Ticket, why: "scan" });
+  expect(next(2)?.kind).toBe("missing");
+  expect(next(3)).toEqual({ kind: "rows", ids: [], ticket: 3 as Ticket });
+  questions.reply({ kind: "missing", ticket: 2 as Ticket, ids: [] });
+  questions.reply({ kind: "rows", ticket: 3 as Ticket, block: new Uint8Array(0), last: true });
+  expect(answered).toEqual(["missing", "rows rows"]);
+});

@@ -2,7 +2,8 @@
  * Questions to the store, in two lines, of which each has one open at a time, so that an urgent change never
  * waits behind many (`border.ts`): those that are answered at once, and those that the store scans all
  * its rows for, beside whatever else it does. A scan may take some 20 s, and may be for a peer that has gone
- * since; nobody who asks for something else should wait for it.
+ * since; nobody who asks for something else should wait for it. Whether rows by id need a scan only the store knows: it
+ * says so, and they change lines. (A peer that asked for rows that don't exist kept the store from all others.)
  *
  * @module
  */
@@ -92,7 +93,8 @@ export class Questions {
       const asked = line.waiting.shift();
       if (asked === undefined) continue;
       line.open = { ...asked, ticket, sinceMs: elapsedMs };
-      return { ...asked.question, ticket } as Question;
+      const isForIds = asked.question.kind === "rows" && line === this.#quick;
+      return { ...asked.question, ...(isForIds ? { atOnce: true } : {}), ticket } as Question;
     }
     return undefined;
   }
@@ -102,6 +104,11 @@ export class Questions {
     for (const line of this.#lines) {
       const { open } = line;
       if (open?.ticket !== answer.ticket) continue;
+      if (answer.kind === "unavailable" && answer.why === "scan") {
+        line.open = undefined;
+        this.#scans.waiting.push(open);
+        return;
+      }
       if (answer.kind !== "rows" || answer.last) {
         line.open = undefined;
         this.#count(open.forPeer, -1);

@@ -9,6 +9,10 @@
  * these explain nothing are listed in full at the end, which costs both stores a scan. A node of the
  * tree whose difference they did explain is looked at again in a later exchange.
  *
+ * One exchange at a time, and none may keep others from theirs: beside those that have taken {@link NodeTuning.turnMs}
+ * already one with another peer begins. So a peer that is slow, or answers without an end, holds up nobody else. Only
+ * two streams of everything run at once, and the second is given up soon where it brings what is here.
+ *
  * All of one exchange speaks of one cut, the smaller of both sides'. Before verdicts are possible (after
  * a start, after having been alone) the first exchanges walk the live states instead: what is in flight
  * shows up as noise there, but a late node doesn't wait for the cut.
@@ -73,6 +77,9 @@ interface Exchange {
   skipsRecent: boolean;
   /** Rows came by whole ranges and changed something: go on with the same peer at once. */
   goOn: boolean;
+  /** Most rows are missing here, and come from this peer. */
+  isCatchingUp: boolean;
+  isStreaming: boolean;
   /** Elapsed time after which the peer counts as silent. */
   silentAtMs: number;
   /** Elapsed time of the last row that changed here. */
@@ -100,6 +107,10 @@ const nearlyEmpty = 8;
 const childrenPerFetch = 8;
 /** A stream that broke off is gone on with while so large a share of the peer's rows isn't here. */
 const restShareMin = 0.01;
+/** Streams of everything at once: one goes on, and another may have what that doesn't bring. */
+const streamsMax = 2;
+/** How long others are kept from comparing with a node that lacks nearly all. */
+const catchUpMs = 30_000;
 /** Of so many exchanges in a row that differ one looks at all rows, not only at recent ones. */
 const differingPerScan = 4;
 
@@ -108,7 +119,8 @@ export class Repair {
   readonly #answers: Answers;
   readonly #fetches: Fetches;
   readonly #verdicts: Verdicts;
-  #exchange: Exchange | undefined;
+  /** Open ones, the eldest first: one with a peer. */
+  readonly #exchanges = new Map<PeerId, Exchange>();
   #nextMs: number;
   #liveWalksLeft: number;
   /** Peers whose live state was walked already. */
@@ -121,6 +133,8 @@ export class Repair {
    */
   readonly #unexplainedPeers = new Set<PeerId>();
   readonly #brokenOff = new BrokenOffStreams();
+  /** Since it had no peer: it agreed with one, or has begun to fetch most of what it should have. */
+  #hasCaughtUp = false;
   /** How many exchanges in a row differed, by peer. */
   readonly #differing = new Map<PeerId, number>();
 
@@ -134,9 +148,11 @@ export class Repair {
   }
 
   deadlineMs(): number {
-    const exchange = this.#exchange;
-    if (exchange === undefined || exchange.fetches > 0) return this.#nextMs;
-    return Math.min(this.#nextMs, exchange.silentAtMs);
+    let deadlineMs = this.#nextMs;
+    for (const { fetches, silentAtMs } of this.#exchanges.values()) {
+      if (fetches === 0) deadlineMs = Math.min(deadlineMs, silentAtMs);
+    }
+    return deadlineMs;
   }
 
   peerReady(): void {
@@ -147,28 +163,37 @@ export class Repair {
     this.#behindPeers.delete(peer);
     this.#unexplainedPeers.delete(peer);
     this.#differing.delete(peer);
-    if (this.#exchange?.peer === peer) this.#end(true);
+    this.#end(this.#exchanges.get(peer), true);
   }
 
   /** The node has no peer any more: whatever comes next may find it late. */
   alone(): void {
     this.#liveWalksLeft = this.#world.tuning.liveWalks;
     this.#livePeers.clear();
+    this.#hasCaughtUp = false;
   }
 
   check(): void {
     const { elapsedMs, tuning, counters } = this.#world;
-    const exchange = this.#exchange;
-    if (exchange !== undefined && exchange.fetches === 0 && elapsedMs >= exchange.silentAtMs) {
+    for (const exchange of [...this.#exchanges.values()]) {
+      if (exchange.fetches > 0 || elapsedMs < exchange.silentAtMs) continue;
       // While the own store is stuck the silence is ours, and the outcome the same.
       counters.exchangesSilent++;
-      const peer = this.#world.readyPeer(exchange.peer);
-      if (peer !== undefined) peer.busyUntilMs = elapsedMs + tuning.busyMs;
-      this.#end(true);
+      this.#leaveAlone(exchange.peer, tuning.busyMs);
+      this.#end(exchange, true);
     }
     if (elapsedMs < this.#nextMs) return;
     this.#nextMs = elapsedMs + tuning.exchangeMs * (0.75 + 0.5 * this.#world.random());
-    if (this.#exchange === undefined) this.#begin();
+    for (const { startedMs } of this.#exchanges.values()) {
+      if (elapsedMs - startedMs < tuning.turnMs) return;
+    }
+    this.#begin();
+  }
+
+  #leaveAlone(id: PeerId, ms: number): void {
+    const peer = this.#world.readyPeer(id);
+    if (peer === undefined) return;
+    peer.busyUntilMs = Math.max(peer.busyUntilMs, this.#world.elapsedMs + ms);
   }
 
   root(peer: Peer, frame: FrameOf<"root">): void {
@@ -189,7 +214,12 @@ export class Repair {
     if (isEqual) {
       this.#differing.delete(peer.id);
       this.#brokenOff.forget(peer.id);
-      this.#end(false);
+      this.#end(exchange, false);
+      // What others still stream is more than this peer has: nothing to be waited for.
+      this.#answers.catchesUpUntilMs = Number.NEGATIVE_INFINITY;
+      this.#hasCaughtUp = true;
+      for (const other of this.#exchanges.values()) other.isCatchingUp = false;
+      this.#noteCatchingUp();
       return;
     }
     if (!moment.live) {
@@ -231,8 +261,8 @@ export class Repair {
     exchange.entries = [];
     const question = { kind: "compare", recentOnly, entries, ...moment, level, nodes } as const;
     this.#world.ask(question, (answer) => {
-      if (this.#exchange !== exchange || exchange.step !== task) return;
-      if (answer.kind !== "compared") return this.#end(true);
+      if (!this.#isOpen(exchange) || exchange.step !== task) return;
+      if (answer.kind !== "compared") return this.#end(exchange, true);
       exchange.step = undefined;
       this.#compared(peer, exchange, task, answer.want, answer.offer);
       this.#go(peer, exchange);
@@ -240,16 +270,20 @@ export class Repair {
   }
 
   busy(peer: Peer, id: number): void {
-    const exchange = this.#exchange;
-    peer.busyUntilMs = this.#world.elapsedMs + this.#world.tuning.busyMs;
-    if (exchange?.id !== id || exchange.peer !== peer.id) return;
+    const exchange = this.#exchanges.get(peer.id);
+    this.#leaveAlone(peer.id, this.#world.tuning.busyMs);
+    if (exchange?.id !== id) return;
     this.#world.counters.exchangesBusy++;
-    this.#end(true);
+    this.#end(exchange, true);
   }
 
   behind(peer: Peer, id: number): void {
-    const exchange = this.#exchange;
-    if (exchange?.id === id && exchange.peer === peer.id) this.#behind(exchange);
+    const exchange = this.#exchanges.get(peer.id);
+    if (exchange?.id === id) this.#behind(exchange);
+  }
+
+  #isOpen(exchange: Exchange): boolean {
+    return this.#exchanges.get(exchange.peer) === exchange;
   }
 
   #soon(): void {
@@ -267,7 +301,8 @@ export class Repair {
     else if (this.#liveWalksLeft === 0) return;
     let peers = this.#world
       .readyPeers()
-      .filter((peer) => peer.hello?.starting === false && elapsedMs >= peer.busyUntilMs);
+      .filter((peer) => peer.hello?.starting === false && elapsedMs >= peer.busyUntilMs)
+      .filter(({ id }) => !this.#exchanges.has(id));
     const fresh = peers.filter((peer) => !this.#livePeers.has(peer.id));
     if (!mayJudge && fresh.length > 0) peers = fresh;
     const brokenOff = peers.filter((peer) => this.#cursorOf(peer.id) !== undefined);
@@ -279,7 +314,7 @@ export class Repair {
     const moment: Moment = live ? { live, cut: 0 } : { live, cut: newest };
     const id = this.#world.nextExchange();
     counters.exchanges++;
-    this.#exchange = {
+    this.#exchanges.set(peer.id, {
       id,
       peer: peer.id,
       startedMs: elapsedMs,
@@ -300,9 +335,11 @@ export class Repair {
       differs: false,
       skipsRecent: false,
       goOn: false,
+      isCatchingUp: false,
+      isStreaming: false,
       silentAtMs: elapsedMs + tuning.silenceMs,
       changedMs: elapsedMs,
-    };
+    });
     const { horizon } = this.#world;
     this.#world.send(peer, {
       kind: "root",
@@ -321,8 +358,8 @@ export class Repair {
     frame: { readonly exchange: number },
     act: "root" | "walk" | "list",
   ): Exchange | undefined {
-    const exchange = this.#exchange;
-    if (exchange?.id !== frame.exchange || exchange.peer !== peer.id) return undefined;
+    const exchange = this.#exchanges.get(peer.id);
+    if (exchange?.id !== frame.exchange) return undefined;
     const { step } = exchange;
     if ((typeof step === "object" ? step.act : step) !== act) return undefined;
     this.#heard(exchange);
@@ -347,14 +384,14 @@ export class Repair {
     const isBrokenOff = this.#cursorOf(exchange.peer) !== undefined;
     const isRest = isBrokenOff && rowsPeer - rowsOwn > restShareMin * rowsPeer;
     if ((isRest || rowsPeer > mostlyMissing * rowsOwn) && this.#mayStream(exchange)) {
-      this.#answers.isCatchingUp = true;
+      this.#catchUp(exchange);
       tasks.push(streamAll);
       return;
     }
     this.#brokenOff.forget(exchange.peer);
     // Nearly empty: take all there is, in ranges. A peer that is nearly empty does so for itself.
     if (rowsPeer > nearlyEmpty * rowsOwn) {
-      this.#answers.isCatchingUp = true;
+      this.#catchUp(exchange);
       const { rangeRowsMax } = this.#world.tuning;
       const fetch = fetchAll(rowsPeer, rangeRowsMax);
       pushParts(tasks, fetch, nodesOf(rangeRowsMax, rowsPeer, fetch.level));
@@ -364,7 +401,7 @@ export class Repair {
   /** Begins tasks while it may: one walk or list at a time, a few fetches. */
   #go(peer: Peer, exchange: Exchange): void {
     const { tuning, counters } = this.#world;
-    while (this.#exchange === exchange && exchange.step === undefined) {
+    while (this.#isOpen(exchange) && exchange.step === undefined) {
       if (exchange.fetches >= tuning.fetchesMax) return;
       const task = exchange.tasks.pop();
       if (task !== undefined) {
@@ -381,7 +418,7 @@ export class Repair {
         this.#do(peer, exchange, { act: "list", level, nodes, recentOnly: false });
         continue;
       }
-      if (exchange.fetches === 0) this.#end(false);
+      if (exchange.fetches === 0) this.#end(exchange, false);
       return;
     }
   }
@@ -405,8 +442,8 @@ export class Repair {
           fingerprints: [],
         });
         this.#world.ask({ kind: "walk", ...moment, level, nodes }, (answer) => {
-          if (this.#exchange !== exchange || exchange.step !== task) return;
-          if (answer.kind !== "walked") return this.#end(true);
+          if (!this.#isOpen(exchange) || exchange.step !== task) return;
+          if (answer.kind !== "walked") return this.#end(exchange, true);
           exchange.walkOwn = answer.fingerprints;
           this.#walked(peer, exchange);
         });
@@ -451,7 +488,7 @@ export class Repair {
     if (this.#isMostlyDifferent(exchange, task, nodes.length, rowsPerNode)) {
       tasks.length = 0;
       tasks.push(streamAll);
-      this.#answers.isCatchingUp = true;
+      this.#catchUp(exchange);
       this.#go(peer, exchange);
       return;
     }
@@ -507,15 +544,23 @@ export class Repair {
     exchange.fetches++;
     const cursor = this.#cursorOf(peer.id) ?? new Uint8Array(0);
     let hasPaused = false;
+    const isSecond = this.#streams() > 0;
+    exchange.isStreaming = true;
     this.#fetches.startStream(
       peer,
-      { ...nodes, cursor },
+      { ...nodes, cursor, isTried: isSecond },
       {
         onPaused: (reached) => {
           hasPaused = true;
           this.#brokenOff.reached(peer.id, reached, this.#world.elapsedMs);
         },
+        onFruitless: () => {
+          this.#leaveAlone(peer.id, this.#world.tuning.turnMs);
+          // Another stream explains it.
+          exchange.differs = false;
+        },
         onDone: (applied, isBusy) => {
+          exchange.isStreaming = false;
           // There is nothing left, the cursor is void, or it doesn't get on from there.
           if (applied !== undefined || isBusy || !hasPaused) this.#brokenOff.forget(peer.id);
           this.#fetched(peer, exchange, applied, true);
@@ -530,10 +575,10 @@ export class Repair {
 
   #fetched(peer: Peer, exchange: Exchange, applied: Applied | undefined, isByRange: boolean): void {
     exchange.fetches--;
-    if (this.#exchange !== exchange) return;
+    if (!this.#isOpen(exchange)) return;
     this.#heard(exchange);
     if (applied === undefined) {
-      this.#end(true);
+      this.#end(exchange, true);
       return;
     }
     exchange.changed += applied.changed;
@@ -547,7 +592,13 @@ export class Repair {
 
   #mayStream({ peer, rowsPeer }: Exchange): boolean {
     const isAble = this.#world.readyPeer(peer)?.has(featureStream) === true;
-    return isAble && rowsPeer >= this.#world.tuning.streamRowsMin;
+    return isAble && rowsPeer >= this.#world.tuning.streamRowsMin && this.#streams() < streamsMax;
+  }
+
+  #streams(): number {
+    let count = 0;
+    for (const { isStreaming } of this.#exchanges.values()) if (isStreaming) count++;
+    return count;
   }
 
   /**
@@ -565,14 +616,29 @@ export class Repair {
   #behind(exchange: Exchange): void {
     this.#world.counters.exchangesBehind++;
     this.#behindPeers.add(exchange.peer);
-    this.#end(true);
+    this.#end(exchange, true);
   }
 
-  #end(isFailed: boolean): void {
-    const exchange = this.#exchange;
+  #catchUp(exchange: Exchange): void {
+    exchange.isCatchingUp = true;
+    // Once, or peers that only say that they have so much would keep the others from comparing with each other.
+    if (!this.#hasCaughtUp) {
+      this.#hasCaughtUp = true;
+      this.#answers.catchesUpUntilMs = this.#world.elapsedMs + catchUpMs;
+    }
+    this.#noteCatchingUp();
+  }
+
+  #noteCatchingUp(): void {
+    let isCatchingUp = false;
+    for (const exchange of this.#exchanges.values()) isCatchingUp ||= exchange.isCatchingUp;
+    this.#answers.isCatchingUp = isCatchingUp;
+  }
+
+  #end(exchange: Exchange | undefined, isFailed: boolean): void {
     if (exchange === undefined) return;
-    this.#exchange = undefined;
-    this.#answers.isCatchingUp = false;
+    this.#exchanges.delete(exchange.peer);
+    this.#noteCatchingUp();
     // One that scanned for everything and found nothing has been in vain for another reason.
     if (!isFailed && exchange.differs && exchange.changed === 0 && !exchange.skipsRecent) {
       this.#unexplainedPeers.add(exchange.peer);

@@ -214,6 +214,10 @@ export class RowAnswers {
       this.#stream(ticket, places.values());
       return;
     }
+    if (request.atOnce) {
+      this.#replies.push({ kind: "unavailable", ticket, why: "scan" });
+      return;
+    }
     this.#ask(ticket, {
       wants: (row) => unknown.has(row.id),
       meet: (row) => {

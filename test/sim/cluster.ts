@@ -15,6 +15,7 @@ import { type Counters, createCounters, repairBytes } from "../../core/node/coun
 import type { NodeTuning, ZstdCodec } from "../../core/node/options.ts";
 import type { ReplicaOptions } from "../../core/store/replica.ts";
 import type { ScanPosition } from "../../core/store/row-store.ts";
+import { HostilePeer, type Malice, madeUp } from "./hostile-peer.ts";
 import { Model, type RowName, textOfRows, textOfStamp, type Values } from "./model.ts";
 import { Network, type NetworkSettings } from "./network.ts";
 import { Random } from "./random.ts";
@@ -56,6 +57,7 @@ export class Cluster implements Disposable {
   readonly network: Network;
   readonly nodes: SimNode[] = [];
   readonly seed: number;
+  readonly #hostile: HostilePeer[] = [];
   #trace = 0;
 
   constructor(options: ClusterOptions) {
@@ -80,7 +82,7 @@ export class Cluster implements Disposable {
           tuning: options.tuning ?? {},
           // So small that what comes in bulk is applied in many.
           replica: { sliceRows: 20, ...options.replica, ...options.replicaOf?.(index) },
-          peerOfIndex: (peer) => this.nodes[peer] as SimNode,
+          peerOfIndex: (peer) => this.nodes[peer] ?? (this.#hostile[peer - nodes] as HostilePeer),
           fail: (what) => this.fail(what),
           trace: (what) => this.#note(what),
         }),
@@ -107,6 +109,22 @@ export class Cluster implements Disposable {
 
   node(index: number): SimNode {
     return this.nodes[index] as SimNode;
+  }
+
+  /** A member that means ill, with a stream to each of `nodes`. */
+  addHostile(malice: Malice, sharesStamps: boolean, nodes: readonly SimNode[]): HostilePeer {
+    const { timeline, network } = this;
+    const index = this.nodes.length + this.#hostile.length;
+    const random = this.random(`hostile ${index}`);
+    const hostile = new HostilePeer(index, malice, sharesStamps, {
+      timeline,
+      network,
+      random,
+      epochMs,
+    });
+    this.#hostile.push(hostile);
+    for (const node of nodes) network.addEdge(hostile, node);
+    return hostile;
   }
 
   startAll(): void {
@@ -162,7 +180,7 @@ export class Cluster implements Disposable {
     const expected = textOfRows(this.model.expected(found.stamps));
     for (const node of up) {
       if (!node.store.showsAll) continue;
-      const shown = textOfRows(node.store.shown());
+      const shown = textOfRows(node.store.shown()).filter((text) => !text.startsWith(madeUp));
       const at = expected.findIndex((text, i) => text !== shown[i]);
       if (at >= 0 || shown.length !== expected.length) {
         const i = at >= 0 ? at : expected.length;

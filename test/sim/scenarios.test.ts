@@ -26,6 +26,7 @@ const cases: readonly (readonly [name: string, seeds: readonly number[]])[] = [
   ["backlog", [1, 2]],
   ["echo", [1, 2, 3]],
   ["cut-noise", [1]],
+  ["hostile", [2, 4, 5]],
 ];
 
 for (const [name, seeds] of cases) {

@@ -16,6 +16,7 @@ import type { NodeTuning, ZstdCodec } from "../../core/node/options.ts";
 import type { Digester } from "../../core/row/digest.ts";
 import { Replica, type ReplicaOptions } from "../../core/store/replica.ts";
 import type { MergedRow, ScannedRow, ScanPosition } from "../../core/store/row-store.ts";
+import type { HostilePeer } from "./hostile-peer.ts";
 import { Knowledge } from "./knowledge.ts";
 import { type Model, nameOfRow, type RowName } from "./model.ts";
 import type { Endpoint, Network } from "./network.ts";
@@ -47,7 +48,7 @@ export interface SimNodeOptions {
   readonly costs: StoreCosts;
   readonly tuning: Partial<NodeTuning>;
   readonly replica: Partial<ReplicaOptions>;
-  readonly peerOfIndex: (index: number) => SimNode;
+  readonly peerOfIndex: (index: number) => Endpoint;
   /** Something false was seen. */
   readonly fail: (what: string) => void;
   /** A fingerprint of all that happens, so that a seed can be shown to replay. */
@@ -479,7 +480,7 @@ export class SimNode implements Endpoint {
 }
 
 function keyOf(peer: Endpoint): PeerId {
-  return (peer as SimNode).key;
+  return (peer as SimNode | HostilePeer).key;
 }
 
 function indexOf(peer: PeerId): number {
