@@ -33,7 +33,7 @@ import { decodeKey } from "../../core/row/key.ts";
 import { type RowState, stampOfRow } from "../../core/row/row-state.ts";
 import type { SqlValue } from "../../core/row/value.ts";
 import { versionsReserved } from "../../core/store/kept-clock.ts";
-import { type LateLimits, lateLimits } from "../../core/store/late-clocks.ts";
+import type { LateLimits } from "../../core/store/late-clocks.ts";
 import { type LocalWrite, MapStore } from "../../core/store/map-store.ts";
 import type { MergedRow, RowRef } from "../../core/store/row-store.ts";
 import { SqliteStore } from "../../core/store/sqlite-store.ts";
@@ -150,7 +150,9 @@ class World {
 
   constructor({ seed, log }: HistoryOptions) {
     this.#draws = new Draws(seededRandom(seed), this.#digester);
-    this.#late = { ...lateLimits, rowsMax: 6, transactionRowsMin: 1 + (seed % 2) };
+    const transactionRowsMax = seed % 3 === 0 ? 1 : 256;
+    const transactionRowsMin = 1 + (seed % 2);
+    this.#late = { rowsMax: 6, transactionRowsMin, transactionRowsMax, restRowsMin: 2 };
     this.#log = log ?? (() => {});
     this.#durability = this.#draws.pick(["normal", "full"]);
     this.#failedPages = this.#draws.pick(["kept", "reverted"]);
