@@ -181,6 +181,11 @@ test("a table that has another key now is read by that, and rows keep their ids 
   keys.set("t", ["n"]);
   live.schemaChanged();
   await told();
+  // Nothing is left to look at.
+  const looked = () => live.describe().map((one) => one.looked);
+  const before = looked();
+  await Promise.all(sqls.map((sql) => subscribe(sql)));
+  expect(looked()).toEqual(before);
   commit("INSERT INTO t VALUES (8, 'b', 1)", { t: [rowOf(8)] });
   await told();
   commit("DELETE FROM t WHERE name = 'a'", { t: [rowOf(7), rowOf(9)] });
@@ -256,7 +261,7 @@ test("who asks for what another thread runs sees nothing of a transaction that i
 });
 
 test("which tables one reads under another schema is known before anybody comes to it", async () => {
-  const { database, live, subscribe } = openLive();
+  const { database, live, subscribe, commit, told } = openLive();
   database.exec("CREATE VIEW v AS SELECT id FROM t");
   const { id } = await subscribe("SELECT id FROM v");
   expect(live.tablesOf(id)).toEqual(new Set(["t"]));
@@ -264,6 +269,12 @@ test("which tables one reads under another schema is known before anybody comes 
   live.schemaChanged();
   await live.whenKnown(id);
   expect(live.tablesOf(id)).toEqual(new Set(["u"]));
+  // And what it read before concerns it no more.
+  const looked = () => live.describe()[0]?.looked;
+  const before = looked();
+  commit(inserted(1, "a"), { t: [rowOf(1)] });
+  await told();
+  expect(looked()).toBe(before);
 });
 
 test("a value is found in a column of no type, as it was written", async () => {

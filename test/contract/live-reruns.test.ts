@@ -350,9 +350,14 @@ test("a run knows what was looked up since the last one", async () => {
   await write(insertMany);
   await source.whole();
   await until(() => folded.rows.size === 20);
-  for (const id of [3, 4, 20]) await write(`DELETE FROM t WHERE id = ${id}`);
-  await write("UPDATE t SET v = 'w' WHERE id = 5");
-  await write("INSERT INTO t (id, v) VALUES (3, 'again')");
+  for (const sql of [
+    ...[3, 4, 20].map((id) => `DELETE FROM t WHERE id = ${id}`),
+    "UPDATE t SET v = 'w' WHERE id = 5",
+    "INSERT INTO t (id, v) VALUES (3, 'again')",
+  ]) {
+    await write(sql);
+    await until(() => !agent.service.live.isBehind);
+  }
   expect([folded.lastChange, folded.rows.size]).toEqual([25, 18]);
   await write("UPDATE t SET v = 'x' WHERE id > 10");
   await source.whole();
@@ -393,6 +398,7 @@ test("a result that is longer than a look may be is the other thread's, and its 
   const { source, write, subscribe, agent } = opened;
   const folded = await subscribe("SELECT DISTINCT id, v FROM t");
   await write("INSERT INTO t (id, v) VALUES (1, 'short')");
+  await until(() => !agent.service.live.isBehind);
   expect([folded.sorted(), source.asked.length]).toEqual([['[1,"short"]'], 0]);
   await write(`INSERT INTO t (id, v) VALUES (2, '${"long".repeat(20)}')`);
   await source.whole();
