@@ -53,7 +53,8 @@ testIf(
         const json = ["-H", "content-type: application/json"];
         const token = ["-H", "authorization: bearer of-the-executable"];
         const insert = `[["INSERT INTO t VALUES (?, ?)", [${spoken.length}, "x"]]]`;
-        expect(await curl(`${url}/queries`, ...json, "-d", '"SELECT 1"')).toBe(`|${spoken}|401`);
+        // No body: it wouldn't be awaited, and a curl that is still sending one (7.88) takes that for a broken stream.
+        expect(await curl(`${url}/queries`, ...json, "-X", "POST")).toBe(`|${spoken}|401`);
         expect(await curl(`${url}/transactions`, ...json, ...token, "-d", insert)).toMatch(
           new RegExp(`"rows_affected":1.*\\|${spoken}\\|200$`),
         );
