@@ -21,7 +21,7 @@ import type { Chores } from "../chores/chores.ts";
 import type { WallClock } from "../host/wall-clock.ts";
 import type { WalUpkeep } from "../wal/wal-upkeep.ts";
 import type { TurnKind, TurnMeter } from "./turn-meter.ts";
-import { restMs, type TurnPace } from "./turn-pace.ts";
+import type { TurnPace } from "./turn-pace.ts";
 
 /** What the store thread needs of the link to the net thread. */
 export interface StoreLink {
@@ -133,7 +133,7 @@ export class StoreTurns {
       this.#pace.during(() => this.#turn());
     };
     // Others may wait for the end of a transaction.
-    if (wantsRest && !this.#replica.isBusy) setTimeout(turn, restMs);
+    if (wantsRest && !this.#replica.isBusy) setTimeout(turn, this.#pace.takeRestMs());
     else setImmediate(turn);
   }
 

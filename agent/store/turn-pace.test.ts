@@ -1,5 +1,7 @@
 import { expect, test } from "bun:test";
-import { restMs, TurnPace } from "./turn-pace.ts";
+import { restsMs, TurnPace } from "./turn-pace.ts";
+
+const [restMs] = restsMs;
 
 function createWorld() {
   const world = { ms: 5000, isReady: true, isHeard: false };

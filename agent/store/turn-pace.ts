@@ -7,7 +7,8 @@
  * slices make fewer of them: with nobody to disturb a merge is up to twice as fast.
  *
  * While somebody reads or writes here the thread also *rests* between slices, once it has worked for about as long as a
- * rest takes. Who comes then finds it idle, and the net thread and this host's clients have the processor. And it collects
+ * rest takes. Who comes then finds it idle, and the net thread and this host's clients have the processor. And what can't
+ * be cut into slices (collections, syncs) comes less often: longer rests help the slowest reads by that alone. And it collects
  * young garbage more often than the engine would, which stands still for 4 ms each time where these are 2.
  *
  * @module
@@ -25,8 +26,8 @@ const aloneMs = 8;
 const servedMs = 1000;
 /** Of work, after which the thread rests. */
 const workedMsMax = 1;
-/** How long a rest is: a timer has no shorter one. */
-export const restMs = 1;
+/** How long rests are, in turns: a timer has whole ones. Half of the undisturbed speed is left, and some. */
+export const restsMs = [1, 2] as const;
 /** The engine's own are some 230 ms apart while rows are merged beside readers. */
 const collectEveryMs = 60;
 
@@ -48,6 +49,7 @@ export class TurnPace implements Pace {
   #workedMs = 0;
   #workedUntilMs = Number.NEGATIVE_INFINITY;
   #collectedMs = Number.NEGATIVE_INFINITY;
+  #rests = 0;
 
   constructor(host: TurnPaceHost, nowMs: () => number = () => performance.now()) {
     this.#host = host;
@@ -76,7 +78,7 @@ export class TurnPace implements Pace {
     }
     const begunMs = this.#nowMs();
     // To have had nothing to do is a rest, too.
-    if (begunMs - this.#workedUntilMs >= restMs) this.#workedMs = 0;
+    if (begunMs - this.#workedUntilMs >= restsMs[0]) this.#workedMs = 0;
     this.#isWorking = true;
     try {
       turn();
@@ -87,9 +89,14 @@ export class TurnPace implements Pace {
     }
   }
 
-  /** So much was done that the next turn had better wait for {@link restMs}. */
+  /** So much was done that the next turn had better wait for {@link takeRestMs}. */
   get wantsRest(): boolean {
     return this.#workedMs >= workedMsMax && this.#isServing && this.#host.isReady();
+  }
+
+  /** How long the rest is that begins now. */
+  takeRestMs(): number {
+    return restsMs[this.#rests++ % restsMs.length] as number;
   }
 
   /** After a rest: whether this turn is to collect garbage, and nothing else. Then it is taken to have been done. */
