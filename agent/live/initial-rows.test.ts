@@ -239,3 +239,20 @@ test("a last row that comes while a transaction is open has nobody look at what 
   while (live.isBehind) await new Promise((resolve) => setImmediate(resolve));
   expect(told).toEqual(['x {"change":["insert",1,[1],1]}']);
 });
+
+test("who wants no rows gets none of those that come in pieces, and every change after them", async () => {
+  const { live, source, write } = open();
+  const lines: string[] = [];
+  const outcome = live.subscribe(
+    { sql: "SELECT id FROM t", parameters: undefined },
+    { from: undefined, skipRows: true },
+    (event) => {
+      if (event.kind === "lines") lines.push(Buffer.from(event.bytes).toString().trim());
+    },
+  );
+  await source.step();
+  await outcome;
+  while (live.describe()[0]?.runs_now === true) await source.step();
+  await write("INSERT INTO t VALUES (4, 'd')", 4);
+  expect(lines).toEqual(['{"change":["insert",4,[4],1]}']);
+});

@@ -79,6 +79,24 @@ test("who asks while a transaction is open waits for its end, and sees nothing o
   expect(attached.join("")).toContain(`${row(1)}\n{"eoq"`);
 });
 
+test("who comes to one while a transaction is open has nobody look at what may be taken back", async () => {
+  const { database, live, subscribe, commit, told } = openLive();
+  database.exec(inserted(1, "a"));
+  // As many as share one look for whom a row concerns.
+  const names = ["w", "x", "y", "z"];
+  const all = await Promise.all(
+    names.map((name) => subscribe(`SELECT id FROM t WHERE name = '${name}'`)),
+  );
+  commit("UPDATE t SET name = 'x' WHERE id = 1", { t: [rowOf(1)] });
+  database.exec("BEGIN; UPDATE t SET name = 'y' WHERE id = 1");
+  const attaching = live.attach(all[0]?.id as string, { from: 0, skipRows: true }, () => {});
+  for (let turn = 0; turn < 3; turn++) await nextTurn();
+  database.exec("ROLLBACK");
+  expect((await attaching).kind).toBe("subscribed");
+  await told();
+  expect(all.map(({ lines }) => lines)).toEqual([[], [change(1, 1)], [], []]);
+});
+
 test("after another schema what waited isn't told twice, and what comes is told", async () => {
   for (const sql of [
     "SELECT id FROM t",

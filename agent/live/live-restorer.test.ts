@@ -125,7 +125,7 @@ async function crashed(): Promise<{ vfs: MemoryVfs; id: string; other: string }>
 }
 
 test("commits that come while its rows are on their way are told once, after what it missed", async () => {
-  const { vfs, id } = await crashed();
+  const { vfs, id, other } = await crashed();
   const { live, source, commit, settled, listening, database } = open(vfs, true);
   database.exec("INSERT INTO t VALUES (6, 'while it was down')");
   expect(live.restore(0, () => undefined)).toEqual({ restored: 0, later: 2 });
@@ -134,8 +134,13 @@ test("commits that come while its rows are on their way are told once, after wha
   for (let turn = 0; turn < 3; turn++) await nextTurn();
   const { lines, take } = listening();
   const attached = live.attach(id, { from: 5, skipRows: false }, take);
+  // Of this one nothing is known yet.
+  const waiting = live.attach(other, { from: 0, skipRows: true }, () => undefined);
   source.handOn();
   await attached;
+  while (source.asked === 0) await nextTurn();
+  source.handOn();
+  expect((await waiting).kind).toBe("subscribed");
   await settled();
   expect(lines).toEqual([
     '{"change":["insert",6,[6,"while it was down"],6]}',
