@@ -26,6 +26,7 @@ const allowed: Record<string, readonly string[]> = {
   "core/node/node-events.ts": ["NodeEffect", "NodeEvent"],
   "core/node/border.ts": ["MemberState", "PeerId", "StoreReply", "StoreRequest"],
   "core/node/options.ts": ["NodeTuning", "nodeDefaults", "ZstdCodec"],
+  "core/store/late-clocks.ts": ["lateLimits"],
   // The agent's codec: streams of rows are compressed where both ends can read it.
   "agent/host/zstd.ts": ["zstd"],
   "core/node/counters.ts": ["Counters", "createCounters", "repairBytes"],
