@@ -44,6 +44,16 @@ const allowed: Record<string, readonly string[]> = {
   "core/row/value.ts": ["SqlValue"],
 };
 
+/** Beside these, for a peer that means ill: it makes frames of its own, and judges nothing. */
+const allowedToHostile: Record<string, readonly string[]> = {
+  "core/change/changeset.ts": ["encodeChangeset"],
+  "core/change/frame.ts": ["decodeFrame", "encodeFrame", "Frame"],
+  "core/change/hello.ts": ["encodeHello"],
+  "core/change/row-block.ts": ["encodeRowBlock"],
+  "core/clock/stamp.ts": ["siteOfHex"],
+  "core/row/row-state.ts": ["RowState", "stampOfRow"],
+};
+
 test("the simulator takes from the core what is listed, and no join, no codec and no walk", () => {
   const found: string[] = [];
   let modules = 0;
@@ -56,7 +66,9 @@ test("the simulator takes from the core what is listed, and no join, no codec an
       if (module.startsWith("test/sim/")) continue;
       for (const name of (match[1] as string).split(",")) {
         const bare = name.trim().replace(/^type /, "");
-        if (bare !== "" && !allowed[module]?.includes(bare))
+        const isHostiles =
+          path === "hostile-peer.ts" && allowedToHostile[module]?.includes(bare) === true;
+        if (bare !== "" && !isHostiles && !allowed[module]?.includes(bare))
           found.push(`${path}: ${module} ${bare}`);
       }
     }
