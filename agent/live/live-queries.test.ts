@@ -219,6 +219,22 @@ test("a table that has another key now is read by that, and rows keep their ids 
   ]);
 });
 
+test("what can't be counted group by group under another schema is run again, and goes on", async () => {
+  const { database, live, subscribe, commit, told } = openLive();
+  database.exec("CREATE INDEX t_name ON t (name)");
+  live.schemaChanged();
+  const { lines } = await subscribe("SELECT name, count(*) FROM t GROUP BY name");
+  const how = () => live.describe().map((one) => one.how);
+  expect(how()).toEqual(["grouped"]);
+  database.exec("DROP INDEX t_name");
+  live.schemaChanged();
+  await told();
+  expect(how()).toEqual(["rerun"]);
+  commit(inserted(1, "a"), { t: [rowOf(1)] });
+  await told();
+  expect(lines).toEqual(['{"change":["insert",1,["a",1],1]}']);
+});
+
 test("who asks for what ends under another schema gets it as it is now; who comes back to it is told", async () => {
   for (const sql of ["SELECT * FROM t", "SELECT *, count(*) FROM t"]) {
     const { database, live, subscribe } = openLive();
