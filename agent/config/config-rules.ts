@@ -124,7 +124,7 @@ export function checkValue(rule: Rule, value: unknown, base: string): Checked {
         ? wanted(rule.says ?? "another text")
         : found(value);
     case "path":
-      if (typeof value !== "string") return wanted("a path");
+      if (typeof value !== "string" || value.includes("\0")) return wanted("a path");
       // Empty is "none" where that is the default; anywhere else it would be the folder itself.
       if (value === "") return rule.value === "" ? found("") : wanted("a path");
       return found(resolve(base, value));
@@ -145,7 +145,9 @@ export function checkValue(rule: Rule, value: unknown, base: string): Checked {
         return wanted("a list of texts");
       }
       if (rule.kind === "paths") {
-        if (value.includes("")) return wanted("a list of paths");
+        if (value.some((item) => item === "" || item.includes("\0"))) {
+          return wanted("a list of paths");
+        }
         return found(value.map((item: string) => resolve(base, item)));
       }
       return value.every((item) => rule.isOne(item)) ? found(value) : wanted(rule.says);

@@ -54,8 +54,10 @@ export function restore(
   nowMs: number,
   digestKey?: Uint8Array,
 ): Restored {
-  if (!statSync(backupPath, { throwIfNoEntry: false })?.isFile()) {
-    throw new StartFailure(exitCodes.usage, `${backupPath}: there is no such file`);
+  const found = statSync(backupPath, { throwIfNoEntry: false });
+  if (found?.isFile() !== true) {
+    const why = found === undefined ? "there is no such file" : "it is no file";
+    throw new StartFailure(exitCodes.usage, `${backupPath}: ${why}`);
   }
   if (existsSync(`${backupPath}-wal`)) {
     throw new StartFailure(

@@ -26,7 +26,7 @@ import {
   SqlRefused,
 } from "./prepared.ts";
 import { addSteepFunctions } from "./steep-functions.ts";
-import { withValueBound } from "./value-bound.ts";
+import { withHeapBound, withValueBound, writerHeapBytesMax } from "./value-bound.ts";
 
 /** What the runner needs of the store: one transaction at a time, on the runner's own connection. */
 export interface WriteStore<C extends WriteCommit = WriteCommit> {
@@ -49,6 +49,8 @@ export type WriteCommit =
 export interface TransactionLimits {
   /** Store time of the whole list. */
   readonly timeoutMs: number;
+  /** SQLite's memory isn't made larger for a statement, which would be for good. Default: 512 MiB */
+  readonly heapBytesMax?: number;
   /**
    * Columns that decide whether a row of the table is urgent, while others may have said so of a row that isn't here yet;
    * undefined otherwise, and for tables without such a rule. An INSERT that doesn't set all of them whatever it finds
@@ -193,9 +195,13 @@ export class TransactionRunner<C extends WriteCommit = WriteCommit> {
       throw new SqlRefused("Execute returned results - did you mean to call query?");
     }
     this.#store.beginStatement(prepared.names);
+    const { heapBytesMax = writerHeapBytesMax } = this.#limits;
+    const step = (): void => {
+      while (statement.step());
+    };
     const run = (): void => {
       try {
-        while (statement.step());
+        withHeapBound(this.database, step, heapBytesMax);
       } finally {
         statement.reset();
       }

@@ -61,11 +61,17 @@ export function withValueBound<T>(database: Database, bytesMax: number, use: () 
  * text before it is found too big (`json_pretty` of 2 KB, indented by 1 KB: 500 MB), and the heap never shrinks.
  */
 const triedHeapBytesMax = 128 * 1024 * 1024;
+/** The same for one that writes, which runs there in any case: several of the largest values, and the cache. */
+export const writerHeapBytesMax: number = 512 * 1024 * 1024;
 
 /** The heap doesn't grow over that in `use`: then it {@link isOutOfMemory}. */
-export function withHeapBound<T>({ module: { heap } }: Database, use: () => T): T {
+export function withHeapBound<T>(
+  { module: { heap } }: Database,
+  use: () => T,
+  bytesMax: number = triedHeapBytesMax,
+): T {
   const before = heap.bytesMax;
-  heap.bytesMax = Math.min(before, triedHeapBytesMax);
+  heap.bytesMax = Math.min(before, bytesMax);
   try {
     return use();
   } finally {
