@@ -52,6 +52,8 @@ await using cluster = await Cluster.start({
   binary: join(root, "dist", "patina"),
   nodes: 2,
   schema: [join(folder, "schema.sql")],
+  // Readers are there to be open: how soon they are answered isn't what this is about.
+  config: "[store]\nquery_timeout_ms = 60000\n",
 });
 await cluster.connected(60_000);
 const [first] = cluster.nodes as [ClusterNode, ClusterNode];
