@@ -7,7 +7,7 @@
  * that don't agree among each other, can't make a host refuse its own clients by telling a wrong time. Refusing
  * delays and never loses: repair brings the row again.
  *
- * A clock that shows a time before this release was made has never been set: a machine without one booted in 1970, and NTP hasn't
+ * A clock that shows a time long before this release has never been set: a machine without one booted in 1970, and NTP hasn't
  * answered yet. Several of them agree with each other (a rack that lost power), so they are asked nothing, and a host that is
  * one of them takes the time of those that are set, even of a single one. It refuses local writes, for the older ones of
  * others would win over them, and puts nothing back that seems to be ahead of it.
@@ -72,7 +72,7 @@ export class Drift {
     this.#medianOffsetMs = this.#isUnset ? anyMedian(known) : this.#agreedMedian(known);
   }
 
-  /** Whether the own clock shows a time at which this release didn't exist. */
+  /** Whether the own clock shows a time long before this release. */
   isUnset(nowMs: number): boolean {
     return nowMs < this.#options.clockFloorMs;
   }
