@@ -12,9 +12,7 @@
 import type { Agreements } from "../net/agreements.ts";
 
 export interface ReadinessParts {
-  /** When this node started, ms since 1970. */
-  readonly startedMs: number;
-  /** How long it had heard of nothing before that. */
+  /** How long this node had heard of nothing before its start, by its clock: below 0 when that has gone back. */
   readonly awayMs: number;
   /** By configuration. */
   readonly standsAlone: boolean;
@@ -48,7 +46,7 @@ export class Readiness {
   /** Others may have rows that this node hasn't heard of since its start. */
   isUnsure(): boolean {
     const { standsAlone, awayMs } = this.#parts;
-    if (standsAlone || awayMs < awayMsMin) return false;
+    if (standsAlone || Math.abs(awayMs) < awayMsMin) return false;
     return performance.now() - this.#createdMs < unsureMs && !this.isReady();
   }
 
@@ -64,12 +62,12 @@ export class Readiness {
 
   isReady(): boolean {
     if (this.#hasBeenReady) return true;
-    const { startedMs, standsAlone, agreements, isBuilt, membersAlive } = this.#parts;
+    const { standsAlone, agreements, isBuilt, membersAlive } = this.#parts;
     if (!isBuilt()) return false;
     this.#hasBeenReady =
       standsAlone ||
       agreements?.agoMs() !== undefined ||
-      (Date.now() - startedMs > aloneMs && membersAlive() <= 1);
+      (performance.now() - this.#createdMs > aloneMs && membersAlive() <= 1);
     return this.#hasBeenReady;
   }
 }

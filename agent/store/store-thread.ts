@@ -115,7 +115,6 @@ export class StoreThread {
       writeLocalTable: (table, keys, write) => this.service.writeLocalTable(table, keys, write),
     });
     this.#readiness = new Readiness({
-      startedMs,
       awayMs: opened.awayMs,
       standsAlone,
       agreements,

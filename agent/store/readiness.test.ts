@@ -1,0 +1,34 @@
+import { expect, test } from "bun:test";
+import type { Agreements } from "../net/agreements.ts";
+import { Readiness, type ReadinessParts } from "./readiness.ts";
+
+const create = (parts: Partial<ReadinessParts>): Readiness =>
+  new Readiness({
+    awayMs: Number.POSITIVE_INFINITY,
+    standsAlone: false,
+    agreements: undefined,
+    isBuilt: () => true,
+    membersAlive: () => 2,
+    ...parts,
+  });
+
+test("others may have rows that a new node lacks, and one that was away for long, by whatever its clock says", () => {
+  const awayMs = [Number.POSITIVE_INFINITY, 31_000, 29_000, -100, -56 * 365 * 86_400_000];
+  const unsure = awayMs.map((ms) => create({ awayMs: ms }).isUnsure());
+  expect(unsure).toEqual([true, true, false, false, true]);
+  expect(create({ standsAlone: true }).isUnsure()).toBeFalse();
+});
+
+test("whoever waits goes on once this node agrees with a peer, and it is ready from then on", async () => {
+  let agoMs: number | undefined;
+  const readiness = create({ agreements: { agoMs: () => agoMs } as Agreements });
+  let isSure = false;
+  const waiting = readiness.sure().then((sure) => {
+    isSure = sure;
+  });
+  expect([readiness.isReady(), readiness.isUnsure(), isSure]).toEqual([false, true, false]);
+  agoMs = 0;
+  await waiting;
+  agoMs = undefined;
+  expect([isSure, readiness.isReady(), readiness.isUnsure()]).toEqual([true, true, false]);
+});
