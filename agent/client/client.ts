@@ -285,23 +285,18 @@ export class PatinaClient {
   }
 
   /**
-   * What changes nothing may be asked twice: the agent can have closed a connection, idle for long, in the moment in
-   * which it was used again.
+   * What changes nothing is asked once more after a reset: the agent can have closed a connection, idle for long, in
+   * the moment in which it was used again.
    *
    * @throws Unreachable
    */
-  async #read(
+  #read(
     method: "GET" | "POST",
     path: string,
     body: string | undefined,
     signal?: AbortSignal,
   ): Promise<ClientResponse> {
-    try {
-      return await this.#send({ method, path, body, signal });
-    } catch (error) {
-      if (!isReset(error)) throw new Unreachable(this.#socket, reasonOf(error));
-    }
-    return this.#request(method, path, body, signal);
+    return this.#request(method, path, body, signal, true);
   }
 
   /** @throws Unreachable */
@@ -310,10 +305,12 @@ export class PatinaClient {
     path: string,
     body: string | undefined,
     signal?: AbortSignal,
+    mayRepeat = false,
   ): Promise<ClientResponse> {
     try {
       return await this.#send({ method, path, body, signal });
     } catch (error) {
+      if (mayRepeat && isReset(error)) return this.#request(method, path, body, signal);
       throw new Unreachable(this.#socket, reasonOf(error));
     }
   }

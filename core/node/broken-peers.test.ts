@@ -59,6 +59,27 @@ function differing(rows: number): { readonly a: PlayedNode; readonly b: PeerId }
   return { a, b };
 }
 
+/** Part of a stream comes, of which a share is news, and then some seconds pass. @returns what was sent then */
+function come(a: PlayedNode, from: PeerId, exchange: number, changed: number, seconds: number) {
+  a.receive(from, {
+    kind: "streamed",
+    exchange,
+    paused: true,
+    last: false,
+    compressed: false,
+    horizon,
+    cursor: Uint8Array.of(1),
+    blockBytes: block.length,
+    block,
+  });
+  answerAll(a, "apply", ({ ticket }) =>
+    a.reply({ kind: "applied", ticket, rows: 100, changed, refused: [] }),
+  );
+  const before = a.effects;
+  a.pass(1000 * seconds);
+  a.effects = [...before, ...a.effects];
+}
+
 describe("a peer that asks", () => {
   test("for one part of the tree a hundred times is answered once", () => {
     const a = new PlayedNode("a");
@@ -184,21 +205,7 @@ describe("a peer that answers", () => {
     nameNothing(a);
     let roots = 0;
     for (let seconds = 0; seconds < 900; seconds += 10) {
-      a.receive(b, {
-        kind: "streamed",
-        exchange,
-        paused: true,
-        last: false,
-        compressed: false,
-        horizon,
-        cursor: Uint8Array.of(1),
-        blockBytes: block.length,
-        block,
-      });
-      answerAll(a, "apply", ({ ticket }) =>
-        a.reply({ kind: "applied", ticket, rows: 1, changed: 0, refused: [] }),
-      );
-      a.pass(10_000);
+      come(a, b, exchange, 0, 10);
       roots += a.sent(c).filter((frame) => frame.kind === "root").length;
     }
     expect(roots).toBeGreaterThan(0);
@@ -217,32 +224,11 @@ describe("beside a stream that brings news without an end", () => {
     nameNothing(a);
     const c = a.meet("c", { features: ["stream"] });
     nameNothing(a);
-    return { a, c, come: (seconds: number) => come(a, b, exchange, 1, seconds) };
-  }
-
-  /** Part of a stream comes, of which a share is news, and then some seconds pass. @returns what was sent then */
-  function come(a: PlayedNode, from: PeerId, exchange: number, changed: number, seconds: number) {
-    a.receive(from, {
-      kind: "streamed",
-      exchange,
-      paused: true,
-      last: false,
-      compressed: false,
-      horizon,
-      cursor: Uint8Array.of(1),
-      blockBytes: block.length,
-      block,
-    });
-    answerAll(a, "apply", ({ ticket }) =>
-      a.reply({ kind: "applied", ticket, rows: 100, changed, refused: [] }),
-    );
-    const before = a.effects;
-    a.pass(1000 * seconds);
-    a.effects = [...before, ...a.effects];
+    return { a, c, comeMore: (seconds: number) => come(a, b, exchange, 1, seconds) };
   }
 
   test("others get their turn, and where they agree the node has caught up", () => {
-    const { a, c, come: comeMore } = streaming();
+    const { a, c, comeMore } = streaming();
     let equal = 0;
     for (let seconds = 0; seconds < 60; seconds += 2) {
       comeMore(2);
@@ -259,7 +245,7 @@ describe("beside a stream that brings news without an end", () => {
   });
 
   test("a node that lacks most doesn't answer others for half a minute, and then does", () => {
-    const { a, c, come: comeMore } = streaming();
+    const { a, c, comeMore } = streaming();
     const answers: string[] = [];
     for (let seconds = 0; seconds < 40; seconds += 10) {
       const root = {
@@ -278,7 +264,7 @@ describe("beside a stream that brings news without an end", () => {
   });
 
   test("another is tried with little, and left alone for a while where it brings the same", () => {
-    const { a, c, come: comeMore } = streaming();
+    const { a, c, comeMore } = streaming();
     const asked: FrameOf<"stream">[] = [];
     let open: number | undefined;
     for (let seconds = 0; seconds < 100; seconds++) {
@@ -303,7 +289,7 @@ describe("beside a stream that brings news without an end", () => {
   });
 
   test("another that brings what is missing goes on", () => {
-    const { a, c, come: comeMore } = streaming();
+    const { a, c, comeMore } = streaming();
     let root: FrameOf<"root"> | undefined;
     for (let seconds = 0; root === undefined && seconds < 30; seconds++) {
       comeMore(1);
