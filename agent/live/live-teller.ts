@@ -124,9 +124,12 @@ export class LiveTeller {
     return this.#toldRows;
   }
 
-  /** A transaction is open, and what it wrote is to be seen on this connection and nowhere else. */
+  /**
+   * A transaction is open, and what it wrote is to be seen on this connection and nowhere else. After {@link close} none
+   * is, and the connection may be closed, too: a run in another thread may end only then.
+   */
   get isOpen(): boolean {
-    return !this.#writer.database.autocommit;
+    return !this.#isClosed && !this.#writer.database.autocommit;
   }
 
   /** Resolves between transactions. */

@@ -405,3 +405,22 @@ test("a result that is longer than a look may be is the other thread's, and its 
   await until(() => !agent.service.live.isBehind);
   expect([folded.rows.size, folded.isEnded, source.asked.length]).toEqual([2, false, 1]);
 });
+
+test("a run that is under way when the agent stops looks at nothing that is closed", async () => {
+  const opened = open();
+  const { source } = opened;
+  await opened.subscribe(count);
+  await opened.write("INSERT INTO t (id) VALUES (1)");
+  await source.lend();
+  opened[Symbol.dispose]();
+  const failures: unknown[] = [];
+  const onFailure = (failure: unknown): void => void failures.push(failure);
+  process.on("unhandledRejection", onFailure);
+  try {
+    await source.finish();
+    for (let turn = 0; turn < 20; turn++) await new Promise((resolve) => setImmediate(resolve));
+  } finally {
+    process.off("unhandledRejection", onFailure);
+  }
+  expect(failures).toEqual([]);
+});

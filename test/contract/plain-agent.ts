@@ -165,6 +165,7 @@ export function createPlainAgent(schema: string, options: PlainAgentOptions = {}
     },
     [Symbol.dispose]() {
       service.endStreams();
+      service.live.close();
       reader.close();
       writer.close();
     },
