@@ -72,12 +72,7 @@ test("changes, rowids and the state of the transaction", () => {
   db.exec("CREATE TABLE t (k INTEGER PRIMARY KEY, v)");
   db.run("INSERT INTO t VALUES (?, 1), (7, 1)", 2n ** 60n);
   db.run("UPDATE t SET v = 2");
-  expect([db.changes, db.totalChanges, db.autocommit, db.transactionState]).toEqual([
-    2,
-    4,
-    true,
-    SQLITE_TXN_NONE,
-  ]);
+  expect([db.changes, db.autocommit, db.transactionState]).toEqual([2, true, SQLITE_TXN_NONE]);
   db.run("INSERT INTO t VALUES (?, 1)", 2n ** 60n + 1n);
   expect(db.lastInsertRowid).toBe(2n ** 60n + 1n);
   db.exec("BEGIN");
@@ -260,11 +255,6 @@ test("a progress handler ends a statement that would never end", () => {
     throw new Error("enough");
   });
   expect(errorOf(() => db.all(forever)).message).toBe("a callback threw: enough");
-  db.onProgress(1000, () => {
-    db.interrupt();
-    return false;
-  });
-  expect(errorOf(() => db.all(forever)).code).toBe(SQLITE_INTERRUPT);
   db.onProgress(0, null);
   expect(db.all("SELECT 1")).toEqual([[1]]);
 });
@@ -298,18 +288,8 @@ test("a function may run statements of its own connection, also the same text", 
   expect(db.get("SELECT down(?)", 20)).toEqual([20]);
 });
 
-test("column metadata, pragmas and limits", () => {
+test("pragmas and limits", () => {
   using db = open();
-  db.exec("CREATE TABLE t (k INTEGER PRIMARY KEY AUTOINCREMENT, v TEXT COLLATE NOCASE NOT NULL)");
-  expect(db.columnMetadata("t", "v")).toEqual({
-    declaredType: "TEXT",
-    collation: "NOCASE",
-    notNull: true,
-    primaryKey: false,
-    autoincrement: false,
-  });
-  expect(db.columnMetadata("t", "k")?.autoincrement).toBe(true);
-  expect(db.columnMetadata("t", "nothing")).toBeNull();
   db.pragma("application_id", 0x50415431);
   db.pragma("user_version", 3);
   expect([db.pragma("application_id"), db.pragma("user_version")]).toEqual([0x50415431, 3]);

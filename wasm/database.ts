@@ -60,15 +60,6 @@ export interface FunctionOptions {
   readonly subtype?: number | undefined;
 }
 
-export interface ColumnMetadata {
-  /** As written in CREATE TABLE; "" when there is none. */
-  readonly declaredType: string;
-  readonly collation: string;
-  readonly notNull: boolean;
-  readonly primaryKey: boolean;
-  readonly autoincrement: boolean;
-}
-
 export interface CheckpointResult {
   /** A reader or writer was in the way: not all of what was asked for was done. */
   readonly busy: boolean;
@@ -328,20 +319,10 @@ export class Database implements SqlDatabase, StatementOwner, Disposable {
     return this.module.exports.sqlite3_changes(this.#live());
   }
 
-  /** All rows changed since it was opened, with those of triggers. */
-  get totalChanges(): number {
-    return Number(this.module.exports.sqlite3_total_changes64(this.#live()));
-  }
-
   get lastInsertRowid(): number | bigint {
     const rowid = this.module.exports.sqlite3_last_insert_rowid(this.#live());
     const number = Number(rowid);
     return Number.isSafeInteger(number) ? number : rowid;
-  }
-
-  /** Stops what runs; only useful from a callback, since all else is on the same thread. */
-  interrupt(): void {
-    this.module.exports.sqlite3_interrupt(this.#live());
   }
 
   /** Sets an `SQLITE_DBCONFIG_` switch. */
@@ -358,36 +339,6 @@ export class Database implements SqlDatabase, StatementOwner, Disposable {
   /** Sets an `SQLITE_LIMIT_`; returns what it was. A negative value only asks. */
   limit(id: number, value: number): number {
     return this.module.exports.sqlite3_limit(this.#live(), id, value);
-  }
-
-  /** Null when there is no such table or column. */
-  columnMetadata(table: string, column: string, database = "main"): ColumnMetadata | null {
-    const pointer = this.#live();
-    const { module } = this;
-    const out = module.scratch;
-    const strings = [database, table, column].map((text) => module.allocateCString(text));
-    const code = module.exports.sqlite3_table_column_metadata(
-      pointer,
-      strings[0] as number,
-      strings[1] as number,
-      strings[2] as number,
-      out,
-      out + 4,
-      out + 8,
-      out + 12,
-      out + 16,
-    );
-    for (const text of strings) module.free(text);
-    if (code === SQLITE_ERROR) return null;
-    if (code !== SQLITE_OK) throw this.error(code);
-    const word = (offset: number) => module.heap.i32[(out + offset) >> 2] as number;
-    return {
-      declaredType: module.heap.cString(word(0)),
-      collation: module.heap.cString(word(4)),
-      notNull: word(8) !== 0,
-      primaryKey: word(12) !== 0,
-      autoincrement: word(16) !== 0,
-    };
   }
 
   /**

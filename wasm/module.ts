@@ -147,11 +147,6 @@ export class SqliteModule implements RunningSqlite {
     this.heap.u8[pointer + bytes] = 0;
     return pointer;
   }
-
-  /** SQLite's random numbers start anew from the default VFS's `xRandomness`: for a simulator. */
-  reseed(): void {
-    this.exports.sqlite3_randomness(0, 0);
-  }
 }
 
 let compiled: WebAssembly.Module | null = null;

@@ -14,39 +14,21 @@ export interface SqliteExports extends VfsExports {
   sqlite3_libversion(): number;
   sqlite3_status(what: number, pCurrent: number, pHighest: number, reset: number): number;
   sqlite3_errstr(code: number): number;
-  sqlite3_randomness(bytes: number, result: number): void;
   sqlite3_vfs_find(zName: number): number;
 
   sqlite3_exec(db: number, zSql: number, callback: number, data: number, pzError: number): number;
   sqlite3_open_v2(zPath: number, ppDb: number, flags: number, zVfs: number): number;
   sqlite3_close_v2(db: number): number;
-  sqlite3_extended_result_codes(db: number, on: number): number;
   sqlite3_errcode(db: number): number;
   sqlite3_extended_errcode(db: number): number;
   sqlite3_errmsg(db: number): number;
   sqlite3_error_offset(db: number): number;
   sqlite3_changes(db: number): number;
-  sqlite3_changes64(db: number): bigint;
-  sqlite3_total_changes64(db: number): bigint;
   sqlite3_last_insert_rowid(db: number): bigint;
   sqlite3_get_autocommit(db: number): number;
   sqlite3_txn_state(db: number, zSchema: number): number;
   sqlite3_interrupt(db: number): void;
-  sqlite3_is_interrupted(db: number): number;
   sqlite3_limit(db: number, id: number, value: number): number;
-  sqlite3_db_readonly(db: number, zSchema: number): number;
-  sqlite3_next_stmt(db: number, statement: number): number;
-  sqlite3_table_column_metadata(
-    db: number,
-    zSchema: number,
-    zTable: number,
-    zColumn: number,
-    pzType: number,
-    pzCollation: number,
-    pNotNull: number,
-    pPrimaryKey: number,
-    pAutoincrement: number,
-  ): number;
   sqlite3__wasm_db_config_ip(db: number, option: number, on: number, result: number): number;
 
   sqlite3_progress_handler(db: number, everyOps: number, callback: number, data: number): void;
@@ -85,7 +67,6 @@ export interface SqliteExports extends VfsExports {
   sqlite3_clear_bindings(statement: number): number;
   sqlite3_stmt_readonly(statement: number): number;
   sqlite3_stmt_isexplain(statement: number): number;
-  sqlite3_sql(statement: number): number;
   sqlite3_expanded_sql(statement: number): number;
   sqlite3_bind_parameter_count(statement: number): number;
   sqlite3_bind_parameter_name(statement: number, index1: number): number;
@@ -110,12 +91,10 @@ export interface SqliteExports extends VfsExports {
   ): number;
   sqlite3_column_count(statement: number): number;
   sqlite3_column_name(statement: number, column: number): number;
-  sqlite3_column_decltype(statement: number, column: number): number;
   sqlite3_column_database_name(statement: number, column: number): number;
   sqlite3_column_table_name(statement: number, column: number): number;
   sqlite3_column_origin_name(statement: number, column: number): number;
   sqlite3_column_type(statement: number, column: number): number;
-  sqlite3_column_int(statement: number, column: number): number;
   sqlite3_column_int64(statement: number, column: number): bigint;
   sqlite3_column_double(statement: number, column: number): number;
   sqlite3_column_text(statement: number, column: number): number;
@@ -123,21 +102,18 @@ export interface SqliteExports extends VfsExports {
   sqlite3_column_bytes(statement: number, column: number): number;
 
   sqlite3_value_type(value: number): number;
-  sqlite3_value_int(value: number): number;
   sqlite3_value_int64(value: number): bigint;
   sqlite3_value_double(value: number): number;
   sqlite3_value_text(value: number): number;
   sqlite3_value_blob(value: number): number;
   sqlite3_value_bytes(value: number): number;
   sqlite3_result_null(context: number): void;
-  sqlite3_result_int(context: number, value: number): void;
   sqlite3_result_int64(context: number, value: bigint): void;
   sqlite3_result_subtype(context: number, subtype: number): void;
   sqlite3_result_double(context: number, value: number): void;
   sqlite3_result_text(context: number, pointer: number, bytes: number, destructor: number): void;
   sqlite3_result_blob(context: number, pointer: number, bytes: number, destructor: number): void;
   sqlite3_result_error(context: number, pointer: number, bytes: number): void;
-  sqlite3_result_error_nomem(context: number): void;
 
   __wasm_call_ctors(): void;
   readonly __indirect_function_table: WebAssembly.Table;

@@ -17,7 +17,6 @@ import {
   SQLITE_DONE,
   SQLITE_FLOAT,
   SQLITE_INTEGER,
-  SQLITE_NULL,
   SQLITE_OK,
   SQLITE_ROW,
   SQLITE_TEXT,
@@ -373,10 +372,6 @@ export class Statement implements SqlStatement, Disposable {
     return this.#exports.sqlite3_column_type(this.#pointer, column) === SQLITE_TEXT;
   }
 
-  isNull(column: number): boolean {
-    return this.#exports.sqlite3_column_type(this.#pointer, column) === SQLITE_NULL;
-  }
-
   /** An INTEGER column. Of anything else it is what SQLite makes of it as an integer. */
   columnInteger(column: number): number | bigint {
     // An int64 converts to a double below 2**53 if and only if it is itself below, and then exactly.
@@ -451,11 +446,6 @@ export class Statement implements SqlStatement, Disposable {
     return this.#columnNames ?? [];
   }
 
-  /** Declared type of the table column that this column is, as written; null for an expression. */
-  columnDecltype(column: number): string | null {
-    return this.#optional(this.#exports.sqlite3_column_decltype(this.#live(), column));
-  }
-
   /** Database, table and column that this column is; null for an expression. */
   columnOrigin(column: number): { database: string; table: string; column: string } | null {
     const exports = this.#exports;
@@ -482,11 +472,6 @@ export class Statement implements SqlStatement, Disposable {
   /** 0: no EXPLAIN, 1: EXPLAIN, 2: EXPLAIN QUERY PLAN. */
   get explain(): number {
     return this.#exports.sqlite3_stmt_isexplain(this.#pointer);
-  }
-
-  /** Whether it stands on a row. */
-  get isRunning(): boolean {
-    return this.#running;
   }
 
   /** The text with the bound values in it. */
