@@ -18,7 +18,7 @@ import { CarriedRequest, type ReadBody } from "./carried-request.ts";
 import { toResponse } from "./carried-response.ts";
 import { CutRequests } from "./cut-requests.ts";
 import type { Entry, Front } from "./front.ts";
-import { type ApiResponse, errorResponse, internalError } from "./http.ts";
+import { type ApiResponse, internalError, noRoomForBody, requestTooLate } from "./http.ts";
 import { LateBodies } from "./late-bodies.ts";
 import { type ListenAddress, listenAddressToText } from "./listen-address.ts";
 
@@ -213,12 +213,4 @@ class Carrier {
   }
 }
 
-const noRoomForBody: ApiResponse = errorResponse(
-  503,
-  "the bodies of other requests take too much memory: try again",
-);
-/** What else comes of this body is of no use: the connection is closed, over HTTP/2 the stream. */
-const bodyTooLate: ApiResponse = {
-  ...errorResponse(408, "the request's body took too long"),
-  headers: { connection: "close" },
-};
+const bodyTooLate: ApiResponse = { ...requestTooLate, headers: { connection: "close" } };

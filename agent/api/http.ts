@@ -60,6 +60,13 @@ export function errorResponse(status: number, error: string): ApiResponse {
   return { status, headers: noHeaders, body: utf8(errorJson(error)) };
 }
 
+export const noRoomForBody: ApiResponse = errorResponse(
+  503,
+  "the bodies of other requests take too much memory: try again",
+);
+/** What else comes of it is of no use: the connection is closed, over HTTP/2 the stream. */
+export const requestTooLate: ApiResponse = errorResponse(408, "the request's body took too long");
+
 /** For faults of ours. */
 export function internalError(): ApiResponse {
   return jsonResponse(500, errorJson(internalErrorText));

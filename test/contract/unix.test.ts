@@ -16,8 +16,6 @@ import { createPlainAgent, type PlainAgent } from "./plain-agent.ts";
 
 let agent: PlainAgent;
 let server: HttpServer;
-/** Requests that ended before their body had come. */
-let cut = 0;
 let folder: string;
 let path: string;
 const faults: unknown[] = [];
@@ -30,11 +28,6 @@ beforeEach(() => {
     path,
     front: agent.front,
     bodyBytesMax: 1024,
-    cutRequests: {
-      note: () => {
-        cut++;
-      },
-    },
     onFault: (fault) => faults.push(fault),
   });
 });
@@ -47,22 +40,6 @@ afterEach(async () => {
 
 const requestOf = (route: string, body: string) =>
   `POST ${route} HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: ${body.length}\r\n\r\n${body}`;
-
-test("requests that end before their body has come are noted, others aren't", async () => {
-  cut = 0;
-  await answersTo([requestOf("/v1/queries", '"SELECT 1"')], "eoq");
-  const waiting = Array.from({ length: 20 }, () => connect(path));
-  for (const socket of waiting) {
-    socket.write(requestOf("/v1/queries", '"SELECT 1"').slice(0, -1));
-    socket.on("error", () => {});
-  }
-  await until(() => waiting.every((socket) => !socket.connecting && socket.writableLength === 0));
-  // Their heads have been read when another one's answer is there.
-  await answersTo([requestOf("/v1/queries", '"SELECT 2"')], "eoq");
-  expect(cut).toBe(0);
-  for (const socket of waiting) socket.destroy();
-  await until(() => cut === 20);
-});
 
 /** Sends all at once, and reads until the answers hold `last`. */
 function answersTo(requests: readonly string[], last: string): Promise<string> {

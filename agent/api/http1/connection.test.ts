@@ -51,24 +51,20 @@ const quick = (request: ApiRequest): ApiResponse => ({
 function connect(
   handle: (request: ApiRequest) => ApiResponse | Promise<ApiResponse> = quick,
   turnMs = Number.POSITIVE_INFINITY,
+  asksWhoEnded = false,
 ) {
   const socket = new FakeSocket();
   const bodies = new BodyRoom();
-  let cut = 0;
   const connection = new Http1Connection(socket as unknown as Socket<unknown>, {
     front: new Front({ handle, room: new RouteRoom(bodies), gate: undefined }),
     bodyBytesMax: 100_000,
     lateRequests: new LateBodies(60_000),
-    cutRequests: {
-      note: () => {
-        cut++;
-      },
-    },
     onFault: (fault) => faults.push(fault),
+    asksWhoEnded,
     turnMs,
   });
   const send = (text: string) => connection.received(Buffer.from(text, "latin1"));
-  return { socket, connection, send, cut: () => cut };
+  return { socket, connection, send };
 }
 
 const post = (path: string, body: string) =>
@@ -253,7 +249,7 @@ test("a fault of ours is answered with 500, and the connection goes on", async (
 
 test("a client that goes before its answer is told of by the signal", async () => {
   let isGone = false;
-  const { connection, send, cut } = connect(
+  const { connection, send } = connect(
     ({ signal }) =>
       new Promise((resolve) => {
         signal.addEventListener("abort", () => {
@@ -265,7 +261,7 @@ test("a client that goes before its answer is told of by the signal", async () =
   send(post("/a", "1"));
   connection.closed();
   await turn();
-  expect([isGone, cut()]).toEqual([true, 0]);
+  expect(isGone).toBe(true);
 });
 
 test("a client that sends no more is answered all that it asked for whole, and then it is the end", async () => {
@@ -299,17 +295,17 @@ test("a client that sends no more gets an answer whole, also where it takes it s
   expect([socket.text, socket.state]).toEqual([answer("POST /a 1"), "ended"]);
 });
 
-test.each([
-  ["GET /a HT", 0],
-  [post("/a", "12").slice(0, -1), 1],
-])("a request that its client left unfinished is refused: %p", async (text, noted) => {
-  const { socket, send, connection, cut } = connect();
-  send(post("/b", "2") + text);
-  connection.ended();
-  await turn();
-  expect(socket.text).toStartWith(`${answer("POST /b 2")}HTTP/1.1 400 `);
-  expect([socket.state, cut()]).toEqual(["ended", noted]);
-});
+test.each(["GET /a HT", post("/a", "12").slice(0, -1)])(
+  "a request that its client left unfinished is refused: %p",
+  async (text) => {
+    const { socket, send, connection } = connect();
+    send(post("/b", "2") + text);
+    connection.ended();
+    await turn();
+    expect(socket.text).toStartWith(`${answer("POST /b 2")}HTTP/1.1 400 `);
+    expect(socket.state).toBe("ended");
+  },
+);
 
 test("a client that closes after `connection: close` is closed", async () => {
   const { socket, send, connection } = connect();
@@ -371,4 +367,73 @@ test("what is sent far ahead of a stream's end waits; a client behind one withou
     await turn();
     if (!isEndless) expect([socket.isPaused, socket.text.at(-1)]).toEqual([false, "x"]);
   }
+});
+
+/** One line, and then nothing until it is told to end. */
+function silentStream(): { body: AsyncIterable<Uint8Array>; end: () => void } {
+  let end = (): void => {};
+  const ended = new Promise<void>((resolve) => {
+    end = resolve;
+  });
+  async function* lines(): AsyncGenerator<Uint8Array> {
+    yield Buffer.from("line\n");
+    await ended;
+  }
+  return { body: lines(), end: () => end() };
+}
+
+test("it is idle without a request, and while an answer isn't taken; never with a stream", async () => {
+  const { body, end } = silentStream();
+  const { socket, send, connection } = connect((request) =>
+    request.path === "/stream"
+      ? { status: 200, headers: {}, body, isEndless: true }
+      : quick(request),
+  );
+  const isIdle = () => connection.idleSinceMs !== undefined;
+  const seen = [isIdle()];
+  send("POST /a HT");
+  seen.push(isIdle());
+  send("TP/1.1\r\ncontent-length: 1\r\n\r\n");
+  seen.push(isIdle());
+  send("1");
+  seen.push(isIdle());
+  send(post("/stream", ""));
+  await turn();
+  await turn();
+  seen.push(isIdle());
+  end();
+  await turn();
+  await turn();
+  seen.push(isIdle());
+  expect(seen).toEqual([true, true, false, true, false, true]);
+  socket.takes = 10;
+  send(post("/a", "1"));
+  const sinceMs = connection.idleSinceMs as number;
+  await Bun.sleep(2);
+  send(post("/a", "1"));
+  expect(connection.idleSinceMs).toBe(sinceMs);
+  connection.drained();
+  expect(connection.idleSinceMs).toBeGreaterThan(sinceMs);
+});
+
+test("one that sends no more may be asked whether it is gone, with nothing that it minds", async () => {
+  const { body } = silentStream();
+  let answer = (): void => {};
+  const { socket, send, connection } = connect(
+    () =>
+      new Promise((resolve) => {
+        answer = () => resolve({ status: 200, headers: {}, body, isEndless: true });
+      }),
+    undefined,
+    true,
+  );
+  send("GET /a HTTP/1.1\r\n\r\n");
+  connection.ended();
+  expect(socket.text).toBe("HTTP/1.1 102 Processing\r\n\r\n");
+  answer();
+  await turn();
+  await turn();
+  expect(socket.text).toEndWith("5\r\nline\n\r\n");
+  connection.ended();
+  expect(socket.text).toEndWith("5\r\nline\n\r\n1\r\n \r\n");
 });

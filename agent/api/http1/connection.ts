@@ -11,48 +11,38 @@
 import { Buffer } from "node:buffer";
 import type { Socket } from "bun";
 import { StreamCut } from "../event-stream.ts";
-import type { Entry, Front } from "../front.ts";
+import type { Entry } from "../front.ts";
 import {
   type ApiRequest,
   type ApiResponse,
-  errorResponse,
   internalError,
+  noRoomForBody,
+  requestTooLate,
   textResponse,
 } from "../http.ts";
-import type { AwaitedBody, LateBodies } from "../late-bodies.ts";
+import type { AwaitedBody } from "../late-bodies.ts";
+import {
+  type ConnectionOptions,
+  defaultTurnMs,
+  type ServedConnection,
+} from "../served-connection.ts";
 import { BodyBuffer } from "./body-buffer.ts";
 import { ChunkedBody } from "./chunked-body.ts";
 import { Output } from "./output.ts";
 import { type HeadRefusal, type Http1Head, readHead } from "./request-head.ts";
 import { chunkOf, lastChunk, type Persistence, responseHead } from "./response-head.ts";
 
-export interface ConnectionOptions {
-  readonly front: Front;
-  readonly bodyBytesMax: number;
-  /** Requests that are on their way. */
-  readonly lateRequests: LateBodies;
-  /** Told of requests that ended before their body had come. */
-  readonly cutRequests: { note(): void };
-  /** A handler threw: our fault. */
-  readonly onFault: (error: unknown) => void;
-  /** After which what one client has sent together waits until others had their turn. */
-  readonly turnMs?: number;
-}
-
 type Entered = Entry & { readonly kind: "entered" };
 
-/** As long as one query may take here at most. */
-const defaultTurnMs = 2;
 /** Of requests that come before the last one is answered. */
 const aheadBytesMax = 64 * 1024;
 
 const noBytes = Buffer.alloc(0);
+/** JSON allows one before a line. */
+const oneSpace = Buffer.from(" ");
 const goOn = Buffer.from("HTTP/1.1 100 Continue\r\n\r\n");
-const noRoomForBody = errorResponse(
-  503,
-  "the bodies of other requests take too much memory: try again",
-);
-const requestTooLate = errorResponse(408, "the request's body took too long");
+/** Before an answer's head (RFC 2518 §10.1); clients pass over what is below 200. */
+const processing = Buffer.from("HTTP/1.1 102 Processing\r\n\r\n");
 const refusals: Readonly<Record<HeadRefusal, ApiResponse>> = {
   400: textResponse(400, "this is no HTTP/1.1 request"),
   431: textResponse(431, "the request's head is too large"),
@@ -99,7 +89,7 @@ class Http1Request implements ApiRequest {
   }
 }
 
-export class Http1Connection {
+export class Http1Connection implements ServedConnection {
   readonly #options: ConnectionOptions;
   readonly #socket: Socket<unknown>;
   readonly #output: Output;
@@ -114,6 +104,8 @@ export class Http1Connection {
   #streamed: AsyncIterator<Uint8Array> | undefined;
   /** The stream has no end of its own. */
   #isEndless = false;
+  /** Its head is written. */
+  #hasStreamBegun = false;
   #isReading = false;
   /** Others have their turn. */
   #isYielding = false;
@@ -125,6 +117,8 @@ export class Http1Connection {
   #isSent = false;
   #isClosed = false;
   #awaited: AwaitedBody | undefined;
+  /** When something came last, or was taken or answered: ms on the monotonic clock. */
+  #activeMs = performance.now();
 
   constructor(socket: Socket<unknown>, options: ConnectionOptions) {
     this.#socket = socket;
@@ -132,25 +126,30 @@ export class Http1Connection {
     this.#output = new Output(socket);
   }
 
-  /** @param bytes are the connection's from now on */
   received(bytes: Buffer): void {
     if (this.#isOver) return;
+    // What comes behind an answer that isn't taken says nothing of it.
+    if (!this.#output.isFull) this.#activeMs = performance.now();
     const held = this.#held;
     if (held === undefined) this.#read(bytes);
     else this.#read(Buffer.concat([held, bytes]));
   }
 
-  /** The socket takes more. */
   drained(): void {
     this.#output.drained();
+    this.#activeMs = performance.now();
     if (!this.#mustWait) this.#readOn();
   }
 
-  /** The client sends no more: what it asked for is answered, streams as well, and then the connection ends. */
+  /** What it asked for is answered, streams as well, and then the connection ends. */
   ended(): void {
     this.#isSent = true;
-    if (!this.#isOver) this.#readOn();
-    else if (!this.#output.isFull) this.#socket.end();
+    if (this.#isOver) {
+      if (!this.#output.isFull) this.#socket.end();
+      return;
+    }
+    this.#readOn();
+    if (this.#options.asksWhoEnded === true) this.#askWhoEnded();
   }
 
   closed(): void {
@@ -167,10 +166,8 @@ export class Http1Connection {
       return;
     }
     this.#dropRequest(request);
-    this.#options.cutRequests.note();
   }
 
-  /** Takes no more requests, and ends when what was begun is answered. */
   stop(): void {
     this.#isStopping = true;
     if (!this.#isAnswering) this.#end();
@@ -178,6 +175,23 @@ export class Http1Connection {
 
   cut(): void {
     this.#socket.terminate();
+  }
+
+  get idleSinceMs(): number | undefined {
+    if (this.#output.isFull && !this.#isEndless) return this.#activeMs;
+    const isBusy = this.#isAnswering || this.#isYielding || this.#request !== undefined;
+    return isBusy ? undefined : this.#activeMs;
+  }
+
+  /** By what means nothing to a client that still reads. Of one that doesn't the kernel says so. */
+  #askWhoEnded(): void {
+    const request = this.#request;
+    if (request === undefined || !this.#isAnswering || this.#output.isFull) return;
+    const { isHttp10 } = request.head;
+    if (this.#hasStreamBegun) {
+      // Other streams have more to say.
+      if (this.#isEndless) this.#output.write(isHttp10 ? oneSpace : chunkOf(oneSpace));
+    } else if (!isHttp10) this.#output.write(processing);
   }
 
   /** What was sent ahead, now that there is nothing to wait for. */
@@ -191,7 +205,6 @@ export class Http1Connection {
     }
     if (!this.#isSent || this.#mustWait || this.#isOver) return;
     const request = this.#request;
-    if (request !== undefined) this.#options.cutRequests.note();
     if ((this.#held ?? request) === undefined) this.#end();
     else this.#refuse(refusals[400], request?.head);
   }
@@ -344,6 +357,7 @@ export class Http1Connection {
       void this.#stream(request, answer, body);
       return;
     }
+    if (this.#isAnswering) this.#activeMs = performance.now();
     this.#isAnswering = false;
     this.#request = undefined;
     if (this.#isClosed) return;
@@ -403,8 +417,10 @@ export class Http1Connection {
     }
     this.#streamed = undefined;
     this.#isEndless = false;
+    this.#hasStreamBegun = false;
     this.#isAnswering = false;
     this.#request = undefined;
+    this.#activeMs = performance.now();
     if (this.#isClosed) return;
     if (head.keepsAlive && !this.#isStopping) this.#readOn();
     else this.#end();
@@ -421,6 +437,7 @@ export class Http1Connection {
     // The first piece leaves with the head if it is there already.
     if ((await Promise.race([next, nextTurn()])) === undefined) {
       output.write(head);
+      this.#hasStreamBegun = true;
       first = undefined;
     }
     for (;;) {
@@ -430,6 +447,7 @@ export class Http1Connection {
       if (done === true) piece = isChunked ? lastChunk : noBytes;
       else piece = isChunked ? chunkOf(value) : value;
       output.write(first === undefined ? piece : Buffer.concat([first, piece]));
+      this.#hasStreamBegun = true;
       first = undefined;
       if (done === true) return;
       if (output.isFull) await output.whenDrained();

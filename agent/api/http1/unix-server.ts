@@ -11,7 +11,6 @@
 
 import type { Buffer } from "node:buffer";
 import type { Socket } from "bun";
-import { CutRequests } from "../cut-requests.ts";
 import {
   defaultBodyMs,
   type HttpServer,
@@ -25,8 +24,7 @@ import { Http1Connection } from "./connection.ts";
 export function serveUnix(options: HttpServerOptions & { readonly path: string }): HttpServer {
   const { path, front, bodyBytesMax, onFault } = options;
   const lateRequests = new LateBodies(options.bodyMs ?? defaultBodyMs);
-  const cutRequests = options.cutRequests ?? new CutRequests();
-  const shared = { front, bodyBytesMax, lateRequests, cutRequests, onFault };
+  const shared = { front, bodyBytesMax, lateRequests, onFault };
   const connections = new Set<Http1Connection>();
   let onEmpty = (): void => {};
   const listener = Bun.listen<Http1Connection>({

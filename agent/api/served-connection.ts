@@ -1,0 +1,46 @@
+/**
+ * One client's connection, whatever it speaks: what its listener tells it of the socket, and asks of it. Over HTTP/1.1
+ * it is `http1/connection.ts`.
+ *
+ * @module
+ */
+
+import type { Buffer } from "node:buffer";
+import type { Front } from "./front.ts";
+import type { LateBodies } from "./late-bodies.ts";
+
+export interface ConnectionOptions {
+  readonly front: Front;
+  readonly bodyBytesMax: number;
+  /** Requests that are on their way. */
+  readonly lateRequests: LateBodies;
+  /** A handler threw: our fault. */
+  readonly onFault: (error: unknown) => void;
+  /** That a client sends no more may mean that it is gone, as over TCP: it is written to, and its kernel says so. */
+  readonly asksWhoEnded?: boolean;
+  /** After which what one client has sent together waits until others had their turn. */
+  readonly turnMs?: number;
+}
+
+/** As long as one query may take on the store thread at most. */
+export const defaultTurnMs = 2;
+
+export interface ServedConnection {
+  /** @param bytes are the connection's from now on */
+  received(bytes: Buffer): void;
+  /** The socket takes more. */
+  drained(): void;
+  /** The client sends no more. It may still read. */
+  ended(): void;
+  /** Nothing more is read or written. */
+  closed(): void;
+  /** Takes no more requests, and ends when what was begun is answered. */
+  stop(): void;
+  /** At once, whatever is under way. */
+  cut(): void;
+  /**
+   * Since when its client has asked nothing, or taken nothing of a whole answer: milliseconds on `performance.now()`.
+   * Undefined while a request whose head has come is on its way or waits for its answer, and while a stream is open, however silent.
+   */
+  readonly idleSinceMs: number | undefined;
+}
