@@ -9,32 +9,25 @@
  * - What peers sent is applied (`apply-work.ts`).
  * - The index is built after a start (`index-rebuild.ts`).
  * - Rows for peers, and the scan for those that recent rows don't know (`row-answers.ts`).
- * - The *cut*: it follows the store's HLC at {@link settleMs}, but not past a stamp that waits in a queue. Making one
- *   takes slices too, after a second of many changes.
+ * - The *cut* follows the time (`cut-aim.ts`). Making one takes slices too, after a second of many changes.
  *
  * Remote stamps too far ahead of the fleet's time are refused (`drift.ts`). What this host stamped while its
- * own clock was far ahead is never sent, and stamped anew once the clock is right (`restamp.ts`).
+ * own clock was far ahead is never sent, and stamped anew once the clock is right (`stamps-ahead.ts`).
  *
  * @module
  */
 
 import { unreachable } from "../assert.ts";
 import { ByteWriter } from "../bytes/writer.ts";
-import {
-  type Changeset,
-  decodeChangesetHeader,
-  encodeChangeset,
-  type Lane,
-  withLane,
-} from "../change/changeset.ts";
+import { type Changeset, encodeChangeset, type Lane, withLane } from "../change/changeset.ts";
 import type { TableShape } from "../change/hello.ts";
 import { RowBlockWriter } from "../change/row-block.ts";
 import type { HlcClock } from "../clock/hlc-clock.ts";
 import { hlcZero, type Site, type Stamp } from "../clock/stamp.ts";
-import { slotMs, slotOfStamp } from "../index/clock-part.ts";
+import { slotMs } from "../index/clock-part.ts";
 import { type RecentRowsOptions, recentRowsDefaults } from "../index/recent-rows.ts";
 import { RowIndex } from "../index/row-index.ts";
-import { cutAt, settleMs } from "../index/settled-image.ts";
+import { cutAt } from "../index/settled-image.ts";
 import type {
   MemberRow,
   PeerId,
@@ -48,7 +41,8 @@ import type { Question } from "../node/questions.ts";
 import type { Digester } from "../row/digest.ts";
 import { type RowState, stampOfRow } from "../row/row-state.ts";
 import { type ApplyHost, ApplyWork } from "./apply-work.ts";
-import { ClockFault } from "./clock-fault.ts";
+import { CutAim } from "./cut-aim.ts";
+import { DeferredRequests, isWrite } from "./deferred-requests.ts";
 import { Drift, type DriftOptions, driftDefaults, type LocalWrites, setOnes } from "./drift.ts";
 import {
   answerMissing,
@@ -59,7 +53,6 @@ import {
 import { IndexRebuild, type IndexRebuildOptions, indexRebuildDefaults } from "./index-rebuild.ts";
 import { type Pace, RowPace } from "./pace.ts";
 import { LagSamples, type ReplicaStatus } from "./replica-status.ts";
-import { Restamping, restampMs } from "./restamp.ts";
 import {
   RowAnswers,
   type RowAnswersOptions,
@@ -68,6 +61,7 @@ import {
 } from "./row-answers.ts";
 import type { ReadSlice } from "./row-scan.ts";
 import type { MergedRow, RowRef, RowStore, ScanPosition } from "./row-store.ts";
+import { StampsAhead } from "./stamps-ahead.ts";
 
 export interface ReplicaOptions extends DriftOptions, RowAnswersOptions, IndexRebuildOptions {
   /** Rows of one slice of a merge, where nothing else says how long one is. */
@@ -139,28 +133,22 @@ export class Replica {
   /** Each start and each schema is a life of its own: positions in the store are good no longer. */
   #nextLife = 0;
 
-  #hold: { readonly slot: number; readonly untilMs: number } | undefined;
   #nowMs = 0;
 
+  readonly #cutAim: CutAim;
   readonly #drift: Drift;
-  readonly #fault = new ClockFault(restampMs);
+  readonly #ahead: StampsAhead;
   readonly #lag = new LagSamples();
   readonly #pace: Pace;
   readonly #work: ApplyWork;
   #isWorkTurn = false;
   /** Since when a large transaction waits for that. */
   #tellingSinceMs: number | undefined;
-  /** What came while the store was busy, in order: who must write, and who asks. */
-  readonly #deferredWrites: StoreRequest[] = [];
-  readonly #deferred: StoreRequest[] = [];
+  readonly #deferred = new DeferredRequests();
   #driftWarnings = 0;
   #conflicts = 0;
   #lastConflict: RowRef | undefined;
   #storeError: string | undefined;
-  /** The largest stamp that the last rebuild met, ms. */
-  #largestMs = 0;
-  #restamping: Restamping | undefined;
-  #restamped = 0;
   /** Of rows that are streamed. */
   readonly #block = new RowBlockWriter();
 
@@ -174,8 +162,14 @@ export class Replica {
     this.#isTelling = parts.isTelling;
     this.#isOwnSite = parts.isOwnSite ?? ((site) => site === parts.clock.site);
     this.#options = { ...replicaDefaults, ...parts.options };
+    this.#cutAim = new CutAim(this.#options.holdMsMax);
     this.#drift = new Drift(this.#options);
     this.#pace = parts.pace ?? new RowPace(this.#options.sliceRows);
+    this.#ahead = new StampsAhead({
+      ...{ store: this.#store, clock: this.#clock, digester: this.#digester },
+      ...{ drift: this.#drift, pace: this.#pace, isOwnSite: this.#isOwnSite },
+      trying: (work) => this.#trying(work),
+    });
     const { preparedBytesMin } = this.#options;
     this.#work = new ApplyWork(this.#applyHost(), this.#pace, preparedBytesMin);
   }
@@ -190,8 +184,7 @@ export class Replica {
    * another without a merge. Questions under way are ended.
    */
   start(nowMs: number, replies: StoreReply[]): void {
-    this.#restamping = undefined;
-    this.#largestMs = 0;
+    this.#ahead.forget();
     this.#beginIndex(nowMs, replies);
     // The peers can be greeted meanwhile.
     this.#onPush?.();
@@ -253,9 +246,8 @@ export class Replica {
   ): void {
     this.#work.abandon();
     this.#schema = schema;
-    // Begins again once it is due: with the next word of the peers' clocks.
-    const isRestamping = this.#restamping?.isWriting === true;
-    this.#restamping = undefined;
+    const isRestamping = this.#ahead.isWriting;
+    this.#ahead.giveUp();
     if (clocksChanged || isRestamping || !this.isBuilt) {
       this.start(nowMs, replies);
       return;
@@ -286,18 +278,9 @@ export class Replica {
     return this.#drift.localWrites(nowMs);
   }
 
-  /**
-   * Keeps the cut below a stamp that waits in a queue to be applied, until told otherwise or for
-   * `holdMsMax`. A stamp below the newest cut holds nothing: it is late already.
-   */
+  /** Keeps the cut below a stamp that waits in a queue to be applied: see {@link CutAim.hold}. */
   hold(stamp: { readonly ms: number } | undefined, nowMs: number): void {
-    this.#hold =
-      stamp === undefined
-        ? undefined
-        : {
-            slot: slotOfStamp({ ms: stamp.ms, count: 0 }),
-            untilMs: nowMs + this.#options.holdMsMax,
-          };
+    this.#cutAim.hold(stamp, nowMs);
   }
 
   /**
@@ -312,13 +295,9 @@ export class Replica {
       return;
     }
     if (request.kind !== "peers" && this.#work.isBusy) {
-      if (request.kind !== "apply" && request.kind !== "members") {
-        this.#deferred.push(request);
-        return;
-      }
       // Whoever waits goes first.
-      if (this.#deferredWrites.length > 0 || !this.#work.claim()) {
-        this.#deferredWrites.push(request);
+      if (!isWrite(request) || this.#deferred.hasWrites || !this.#work.claim()) {
+        this.#deferred.push(request);
         return;
       }
     }
@@ -332,8 +311,8 @@ export class Replica {
         return;
       case "peers":
         this.#drift.setOffsets(request.offsetsMs, request.count, nowMs);
-        this.#fault.note(setOnes(request.offsetsMs, nowMs, this.#options), this.#clock.last, nowMs);
-        this.#restampWhenDue(nowMs);
+        this.#ahead.heard(setOnes(request.offsetsMs, nowMs, this.#options), nowMs);
+        this.#ahead.beginWhenDue(this.isBuilt, nowMs);
         return;
       case "apply":
         this.#work.now(request, replies);
@@ -386,8 +365,8 @@ export class Replica {
     if (changeset === undefined) return;
     const lane = commit.lane ?? changeset.lane;
     this.#clock.observe(changeset.stamp);
-    this.#restamping?.committed(merged);
-    if (changeset.stamp.ms <= this.#sentMsMax()) {
+    this.#ahead.committed(merged);
+    if (changeset.stamp.ms <= this.#ahead.sentMsMax(nowMs)) {
       this.#push(changeset, lane, encoded ?? encodeChangeset(changeset), replies);
       this.#onPush?.();
     }
@@ -409,8 +388,8 @@ export class Replica {
       this.#workSlice(nowMs, replies);
       return;
     }
-    if (this.#restamping !== undefined && !isBusy) {
-      this.#restampSlice(this.#restamping, nowMs, replies);
+    if (this.#ahead.isRestamping && !isBusy) {
+      this.#restampSlice(nowMs, replies);
     } else if (index.image.hasWork) {
       this.#pace.begin();
       index.image.work((rows) => this.#pace.isOver(rows));
@@ -426,7 +405,7 @@ export class Replica {
   #hasRest({ image }: RowIndex, nowMs: number): boolean {
     if (image.hasWork) return true;
     if (this.#work.isBusy) return false;
-    if (this.#restamping !== undefined) return true;
+    if (this.#ahead.isRestamping) return true;
     const dueMs = (this.isBuilt ? this.#rowAnswers?.dueMs : this.#rebuild?.dueMs) ?? nowMs;
     return dueMs <= nowMs || this.#rowAnswers?.isSending === true;
   }
@@ -436,23 +415,19 @@ export class Replica {
     if (this.#index === undefined) return Number.POSITIVE_INFINITY;
     if (this.#work.hasWork || this.hasOwnWork) return this.#nowMs;
     if (!this.isBuilt) return Math.max(this.#nowMs, this.#rebuild?.dueMs ?? this.#nowMs);
-    let dueMs = (this.#index.image.cut + 1) * slotMs + settleMs;
-    if (this.#hold !== undefined && this.#hold.slot === this.#index.image.cut + 1) {
-      dueMs = Math.max(dueMs, this.#hold.untilMs);
-    }
     const rowsDueMs = Math.max(this.#nowMs, this.#rowAnswers?.dueMs ?? Number.POSITIVE_INFINITY);
-    return Math.min(dueMs, rowsDueMs);
+    return Math.min(this.#cutAim.dueMs(this.#index.image.cut), rowsDueMs);
   }
 
   /** A cut is being made, rows are stamped anew or a large changeset is being prepared: that wants ticks, also where requests come one after the other. */
   get hasOwnWork(): boolean {
     const { isPreparing } = this.#work;
-    return isPreparing || this.#index?.image.hasWork === true || this.#restamping !== undefined;
+    return isPreparing || this.#index?.image.hasWork === true || this.#ahead.isRestamping;
   }
 
   /** Ticks write into the store: what peers sent waits, or rows are stamped anew. */
   get writes(): boolean {
-    return this.#work.hasWork || this.#restamping !== undefined;
+    return this.#work.hasWork || this.#ahead.isRestamping;
   }
 
   /** The index knows every row: questions are answered. */
@@ -481,13 +456,13 @@ export class Replica {
         peers: this.#drift.peers,
         medianOffsetMs: this.#drift.medianOffsetMs,
         outlier: this.localWrites().kind === "refused",
-        restampedRows: this.#restamped,
+        restampedRows: this.#ahead.restampedRows,
       },
       storeError: this.#storeError,
       recentRows: index?.recent.size ?? 0,
       touchedRows: index?.image.touchedRows ?? 0,
       rowQuestions: this.#rowAnswers?.open ?? 0,
-      held: this.#hold !== undefined && this.#hold.slot === (index?.image.cut ?? 0) + 1,
+      held: this.#cutAim.isHeld(index?.image.cut ?? 0),
     };
   }
 
@@ -505,7 +480,7 @@ export class Replica {
       committed: ({ request, merged, latest, stamps }) => {
         this.#storeError = undefined;
         this.#clock.observe(latest);
-        this.#restamping?.observe(latest);
+        this.#ahead.observe(latest);
         for (const { ms } of stamps) {
           this.#lag.add(this.#nowMs - ms);
           if (this.#drift.isWarning(ms, this.#nowMs)) this.#driftWarnings++;
@@ -534,11 +509,11 @@ export class Replica {
   }
 
   #handleDeferred(nowMs: number, replies: StoreReply[]): void {
-    while (this.#deferredWrites.length > 0 && this.#work.claim()) {
-      this.#handleNow(this.#deferredWrites.shift() as StoreRequest, nowMs, replies);
+    while (this.#deferred.hasWrites && this.#work.claim()) {
+      this.#handleNow(this.#deferred.nextWrite() as StoreRequest, nowMs, replies);
     }
     while (!this.#work.isBusy) {
-      const request = this.#deferred.shift();
+      const request = this.#deferred.nextQuestion();
       if (request === undefined) return;
       this.#handleNow(request, nowMs, replies);
     }
@@ -575,85 +550,16 @@ export class Replica {
     replies.push({ kind: "commit", stamp, lane, changeset: withLane(encoded, lane) });
   }
 
-  // ---- Clock faults -----------------------------------------------------------------------------
-
-  /** Nothing stamped later is sent: it will be stamped anew, and nobody would take it. */
-  #sentMsMax(): number {
-    return this.#drift.fleetMs(this.#nowMs) + restampMs;
-  }
-
-  /** Rows that can't be read are as good as not held here: somebody else has them. */
-  #readRows(refs: readonly RowRef[]): readonly (RowState | undefined)[] {
-    const rows = this.#trying(() => this.#store.read(refs)) ?? [];
-    if (this.#maySendAll) return rows;
-    const msMax = this.#sentMsMax();
-    return rows.map((row) => (row !== undefined && stampOfRow(row).ms <= msMax ? row : undefined));
-  }
-
-  /** Nothing is held that is stamped too far ahead to be sent. */
-  get #maySendAll(): boolean {
-    return Math.max(this.#largestMs, this.#clock.last.ms) <= this.#sentMsMax();
-  }
-
-  #writeRows(
-    position: ScanPosition | undefined,
-    rowsMax: number,
-    bytesMax: number,
-  ): ReturnType<WriteRows> {
-    if (!this.#maySendAll) return undefined;
-    return this.#trying(() => {
-      const block = this.#block;
-      block.clear();
-      const next = this.#store.writeRows(position, rowsMax, bytesMax, block);
-      const writer = new ByteWriter(block.body.length + 4096);
-      block.finish(writer);
-      return { block: writer.finish(), next };
-    });
-  }
-
-  /** Once the peers say that the clock is right, what it stamped while it was far ahead is put right, in slices. */
-  #restampWhenDue(nowMs: number): void {
-    if (this.#restamping !== undefined) return;
-    const aheadMs = Math.max(this.#clock.last.ms, this.#largestMs);
-    if (aheadMs <= nowMs + restampMs) return;
-    if (!this.#drift.agrees || !this.isBuilt) return;
-    const isOwn = this.#isOwnSite;
-    this.#restamping = new Restamping(this.#store, this.#clock, this.#digester, {
-      ...{ nowMs, isOwn, fault: this.#fault.known },
-    });
-  }
-
-  #restampSlice(restamping: Restamping, nowMs: number, replies: StoreReply[]): void {
-    if (!this.#drift.agrees) {
-      this.#endRestamping(restamping, nowMs, replies);
-      return;
-    }
-    const wasWriting = restamping.isWriting;
+  #restampSlice(nowMs: number, replies: StoreReply[]): void {
     const told: Changeset[] = [];
-    this.#pace.begin();
-    const isLast = this.#trying(() => restamping.slice(nowMs, this.#pace, told));
+    const step = this.#ahead.slice(nowMs, told);
     for (const changeset of told) {
       this.#push(changeset, changeset.lane, encodeChangeset(changeset), replies);
     }
-    if (isLast === undefined) {
-      this.#endRestamping(restamping, nowMs, replies);
-      return;
-    }
-    // Rows are about to get clocks that the index doesn't know: nothing is compared until it is built anew.
-    if (restamping.isWriting && !wasWriting) this.#beginIndex(nowMs, replies);
-    if (!isLast) return;
-    this.#restamped += restamping.rows;
-    this.#fault.end();
-    this.#restamping = undefined;
+    // Nothing is compared with peers until the index is built anew.
+    if (step === "begins") this.#beginIndex(nowMs, replies);
     // The cut had run ahead with the clock, and an image knows no way back.
-    this.start(nowMs, replies);
-  }
-
-  /** Before its end: the clock is wrong again, or the store fails. What is still ahead is found again. */
-  #endRestamping(restamping: Restamping, nowMs: number, replies: StoreReply[]): void {
-    this.#restamping = undefined;
-    this.#restamped += restamping.rows;
-    if (restamping.isWriting) this.start(nowMs, replies);
+    if (step === "ends") this.start(nowMs, replies);
   }
 
   // ---- Time -------------------------------------------------------------------------------------
@@ -667,18 +573,9 @@ export class Replica {
   #aim(nowMs: number): void {
     const index = this.#index;
     if (index === undefined) return;
-    if (this.#hold !== undefined && nowMs >= this.#hold.untilMs) this.#hold = undefined;
-    let cut = cutAt(this.#clock.read(nowMs).ms);
-    if (this.#hold !== undefined && this.#hold.slot > index.image.cut) {
-      cut = Math.min(cut, this.#hold.slot - 1);
-    }
-    // Nor past a stamp that is here and not applied yet.
-    const oldestMs = Math.min(this.#work.oldestMs, oldestDeferredMs(this.#deferredWrites));
-    if (oldestMs < Number.POSITIVE_INFINITY) {
-      const slot = slotOfStamp({ ms: oldestMs, count: 0 });
-      if (slot > index.image.cut) cut = Math.min(cut, slot - 1);
-    }
-    index.image.aim(cut);
+    const oldestMs = Math.min(this.#work.oldestMs, this.#deferred.oldestMs);
+    const hlcMs = this.#clock.read(nowMs).ms;
+    index.image.aim(this.#cutAim.cut(hlcMs, index.image.cut, oldestMs, nowMs));
   }
 
   #reportChange(replies: StoreReply[]): void {
@@ -709,13 +606,13 @@ export class Replica {
 
   /** What is recent first, for others wait for it; then the index. */
   #startSlice(nowMs: number, replies: StoreReply[]): void {
-    if (this.#restamping?.isWriting === true) return;
+    if (this.#ahead.isWriting) return;
     if (this.#rebuild?.slice(nowMs) === true) this.announce(replies);
   }
 
   /** A stamp that is kept. It was given before now, unless some clock was wrong; that one isn't followed. */
   #met(ms: number, count: number, nowMs: number): void {
-    if (ms > this.#largestMs) this.#largestMs = ms;
+    this.#ahead.met(ms);
     const { last } = this.#clock;
     if (ms < last.ms || (ms === last.ms && count <= last.count)) return;
     if (ms <= this.#drift.limitMs(nowMs)) this.#clock.observe({ ms, count });
@@ -794,17 +691,30 @@ export class Replica {
   #read(position: ScanPosition | undefined, rowsMax: number): ReturnType<ReadSlice> {
     return this.#trying(() => this.#store.scan(position, rowsMax));
   }
-}
 
-function oldestDeferredMs(requests: readonly StoreRequest[]): number {
-  let oldest = Number.POSITIVE_INFINITY;
-  for (const request of requests) {
-    if (request.kind !== "apply" || request.what !== "changesets") continue;
-    for (const body of request.bodies) {
-      oldest = Math.min(oldest, decodeChangesetHeader(body)?.stamp.ms ?? oldest);
-    }
+  /** Rows that can't be read are as good as not held here: somebody else has them. */
+  #readRows(refs: readonly RowRef[]): readonly (RowState | undefined)[] {
+    const rows = this.#trying(() => this.#store.read(refs)) ?? [];
+    if (this.#ahead.isNone(this.#nowMs)) return rows;
+    const msMax = this.#ahead.sentMsMax(this.#nowMs);
+    return rows.map((row) => (row !== undefined && stampOfRow(row).ms <= msMax ? row : undefined));
   }
-  return oldest;
+
+  #writeRows(
+    position: ScanPosition | undefined,
+    rowsMax: number,
+    bytesMax: number,
+  ): ReturnType<WriteRows> {
+    if (!this.#ahead.isNone(this.#nowMs)) return undefined;
+    return this.#trying(() => {
+      const block = this.#block;
+      block.clear();
+      const next = this.#store.writeRows(position, rowsMax, bytesMax, block);
+      const writer = new ByteWriter(block.body.length + 4096);
+      block.finish(writer);
+      return { block: writer.finish(), next };
+    });
+  }
 }
 
 function unavailable(ticket: Ticket, why: Unavailable, replies: StoreReply[]): void {
