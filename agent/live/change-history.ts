@@ -58,9 +58,8 @@ export class ChangeHistory {
     while (this.firstId <= Math.min(id, this.#lastId)) this.#drop();
   }
 
-  /** Lines of all changes after `id`; undefined when some of them are no longer kept. */
+  /** Lines of all changes after `id`, which may be yet to come; undefined when some of them are no longer kept. */
   after(id: number): string | undefined {
-    if (id >= this.#lastId) return "";
     if (id + 1 < this.firstId) return undefined;
     return this.#lines.slice(this.#lines.length - (this.#lastId - id)).join("");
   }

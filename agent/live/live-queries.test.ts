@@ -329,6 +329,21 @@ test("a value is found in a column of no type, as it was written", async () => {
   ]);
 });
 
+test("a client's column that is named as keys and members are here is neither", async () => {
+  const { subscribe, commit, told } = openLive();
+  const wanted = [0, 1, 2, 3, 7];
+  const ofMember = wanted.map((n) => `SELECT id AS "Patina_Member" FROM t WHERE n = ${n}`);
+  const sqls = ["SELECT n AS patina_key_0 FROM t", ...ofMember];
+  const all = await Promise.all(sqls.map((sql) => subscribe(sql)));
+  commit("INSERT INTO t VALUES (5, 'a', 7)", { t: [rowOf(5)] });
+  await told();
+  const inserts = ['{"change":["insert",1,[7],1]}', '{"change":["insert",1,[5],1]}'];
+  expect(all.map(({ lines }) => lines[0])).toEqual([
+    inserts[0],
+    ...wanted.map((n) => (n === 7 ? inserts[1] : undefined)),
+  ]);
+});
+
 test("where an index is of some rows, or of what no column is, any change of a row that counts is one", async () => {
   for (const index of ["t (n) WHERE name = 'a'", "t (n + 1)"]) {
     const { database, subscribe, commit, told } = openLive();

@@ -272,6 +272,9 @@ export class QueryPlanner {
     // What else SQLite saw it read (a view's tables, say) is beyond what its words tell.
     const tables = new Set(query.tables.map(({ table }) => table));
     if (tables.size !== dependencies.size) return undefined;
+    // Its own column would be taken for the key's.
+    const columnNames = plain.columnNames();
+    if (columnNames.some((name) => isOfKeys(lowerAscii(name)))) return undefined;
     for (const table of tables) if (!dependencies.has(table)) return undefined;
     this.#parameters.make();
     const isPlain = [...tables].every((table) => isPlainlyCompared(database, table));
@@ -297,7 +300,7 @@ export class QueryPlanner {
           };
         },
       );
-      const columnsJson = JSON.stringify(plain.columnNames());
+      const columnsJson = JSON.stringify(columnNames);
       return { all, sources, dependencies, columnsJson };
     } catch {
       // SQLite reads the words otherwise: run it again and compare.
@@ -327,6 +330,11 @@ export class QueryPlanner {
     }
     return identity;
   }
+}
+
+/** A name as `keyed-query.ts` gives them. @param name in ASCII lower case */
+function isOfKeys(name: string): boolean {
+  return name.startsWith("patina_key_") || name === "patina_member";
 }
 
 function tried<T>(use: () => T): T | undefined {

@@ -6,6 +6,7 @@
 
 import { Real, type SqlValue } from "../../../core/row/value.ts";
 import type { Statement } from "../../../wasm/statement.ts";
+import { realToJson } from "../../api/json-writer.ts";
 import type { SqlText } from "../../api/statement.ts";
 import type { Refused } from "../../api/store-service.ts";
 import { notReadonly } from "../../sql/guard.ts";
@@ -14,6 +15,7 @@ import { bindOne, type PreparedStatements, SqlRefused, sqlCharsMax } from "../..
 /** To be called within the guard's mode. */
 export function expandedText(prepared: PreparedStatements, text: SqlText): string | Refused {
   let statement: Statement;
+  let literals: ReadonlyMap<string, string>;
   try {
     const found = prepared.get(text.sql);
     if (found === "empty") return refused(500, "could not expand sql statement");
@@ -21,45 +23,82 @@ export function expandedText(prepared: PreparedStatements, text: SqlText): strin
     if (!statement.readonly || statement.columnCount === 0 || statement.explain !== 0) {
       return refused(400, "unsupported statement");
     }
-    bindLoosely(statement, text.parameters);
+    literals = bindLoosely(statement, text.parameters);
   } catch (error) {
     if (!(error instanceof SqlRefused)) throw error;
     const isWrite = error.message === notReadonly;
     return refused(400, isWrite ? "unsupported statement" : error.message);
   }
-  const { expandedSql } = statement;
+  const expanded = withLiterals(statement.expandedSql, literals);
   // It is kept as long as the subscription, and compiled with its values.
-  if (expandedSql.length <= sqlCharsMax) return expandedSql;
+  if (expanded.length <= sqlCharsMax) return expanded;
   const why = `a subscription may have ${sqlCharsMax} characters with its values`;
-  return refused(400, `${why}, and has ${expandedSql.length}`);
+  return refused(400, `${why}, and has ${expanded.length}`);
 }
 
-/** As the contract has it for subscriptions: missing values are NULL, unknown names are skipped. */
+/**
+ * As the contract has it for subscriptions: missing values are NULL, unknown names are skipped.
+ *
+ * @returns what stands for the values that are marked, by their number
+ */
 function bindLoosely(
   statement: Statement,
   parameters: readonly SqlValue[] | ReadonlyMap<string, SqlValue> | undefined,
-): void {
-  if (statement.parameterCount > 0) statement.clearBindings();
-  if (parameters === undefined) return;
-  for (const value of parameters.values()) {
-    // SQLite writes values into the text with 15 digits.
-    if (value instanceof Real && Number(value.real.toPrecision(15)) !== value.real) {
-      throw new SqlRefused(
-        `REAL parameters of subscriptions have at most 15 digits, got ${value.real}: write it into the text`,
-      );
-    }
-  }
+): ReadonlyMap<string, string> {
+  const values: SqlValue[] = new Array(statement.parameterCount).fill(null);
   if (parameters instanceof Map) {
     for (const [name, value] of parameters as ReadonlyMap<string, SqlValue>) {
       const index = statement.parameterIndex(name);
-      if (index > 0) bindOne(statement, index, value);
+      if (index > 0) values[index - 1] = value;
     }
-    return;
+  } else {
+    const given = (parameters ?? []) as readonly SqlValue[];
+    if (given.length > values.length) throw new SqlRefused("column index out of range");
+    for (const [i, value] of given.entries()) values[i] = value;
   }
-  const values = parameters as readonly SqlValue[];
-  if (values.length > statement.parameterCount) throw new SqlRefused("column index out of range");
-  for (let i = 0; i < values.length; i++) bindOne(statement, i + 1, values[i] as SqlValue);
+  const literals = new Map<string, string>();
+  for (const [i, value] of values.entries()) {
+    const literal = literalOf(value);
+    if (literal !== undefined) literals.set(String(i), literal);
+    bindOne(statement, i + 1, literal === undefined ? value : `${mark} ${i}`);
+  }
+  return literals;
 }
+
+/** Stands in a text for a value that {@link literalOf} writes. Drawn at each start: no client's text has it. */
+const mark: string = crypto.randomUUID();
+const marks = new RegExp(`'${mark} (\\d+)'`, "g");
+
+/**
+ * All but plain text. SQLite would write it otherwise than it is, or into what stands beside it: it cuts a text at a NUL
+ * character and a REAL after 15 digits, has no word for an infinity, and makes a comment of `n -?` and -1.
+ */
+function literalOf(value: SqlValue): string | undefined {
+  if (value === null) return "NULL";
+  if (typeof value === "number" || typeof value === "bigint") return String(value);
+  if (value instanceof Real) {
+    const { real } = value;
+    return Number.isFinite(real) ? realToJson(real) : real < 0 ? "-9e999" : "9e999";
+  }
+  if (value instanceof Uint8Array) return `x'${Buffer.from(value).toString("hex")}'`;
+  if (typeof value !== "string" || !value.includes("\0")) return undefined;
+  const escaped = value.replaceAll("\\", "\\\\").replaceAll("\0", "\\u0000");
+  return `unistr('${escaped.replaceAll("'", "''")}')`;
+}
+
+function withLiterals(text: string, literals: ReadonlyMap<string, string>): string {
+  return text.replaceAll(marks, (marked, i: string, at: number) => {
+    const literal = literals.get(i) ?? marked;
+    const [before = "", after = ""] = [text[at - 1], text[at + marked.length]];
+    const isApart =
+      !partOfWord.test(before) &&
+      !partOfWord.test(after) &&
+      !(before === "-" && literal.startsWith("-"));
+    return isApart ? literal : `(${literal})`;
+  });
+}
+
+const partOfWord = /[\w$.\u0080-\uffff]/;
 
 function refused(status: 400 | 500, why: string): Refused {
   return { kind: "refused", status, why };

@@ -1,0 +1,62 @@
+import { expect, test } from "bun:test";
+import fc from "fast-check";
+import { Real, type SqlValue } from "../../../core/row/value.ts";
+import { openDatabase } from "../../../wasm/database.ts";
+import { MemoryVfs } from "../../../wasm/vfs/memory.ts";
+import { SqlGuard } from "../../sql/guard.ts";
+import { PreparedStatements } from "../../sql/prepared.ts";
+import { expandedText } from "./expanded-text.ts";
+
+const database = openDatabase("/expanded.db", { vfs: new MemoryVfs() });
+const guard = new SqlGuard(database);
+const prepared = new PreparedStatements(database, guard, "read");
+const expanded = (
+  sql: string,
+  parameters?: readonly SqlValue[] | ReadonlyMap<string, SqlValue>,
+): unknown => guard.within("read", () => expandedText(prepared, { sql, parameters }));
+
+const value: fc.Arbitrary<SqlValue> = fc.oneof(
+  fc.constant(null),
+  fc.integer({ min: -3, max: 3 }),
+  fc.bigInt({ min: -(2n ** 63n), max: 2n ** 63n - 1n }),
+  fc.double({ noNaN: true }).map((real) => new Real(real)),
+  fc.constantFrom(0, -0, 0.1 + 0.2, 1e15, -1e16).map((real) => new Real(real)),
+  fc.uint8Array({ maxLength: 4 }),
+  fc.string({ unit: fc.constantFrom("a", "'", "\0", "\\", "u0000", "-", "é", "😀", "\n") }),
+);
+
+// The law: the text with its values in it gives what the text gives with them.
+test("a query's text with its values in it gives what the query does", () => {
+  const sqls = [
+    "SELECT ?1, typeof(?1), ?1 IS ?2",
+    "SELECT 5 -?1, +?2 -- ?1",
+    "SELECT 5 -?1\n + 1, ?2 /* ? */",
+    "SELECT?1WHERE 1 IN (?1,?2)OR 1=?2OR?1IS?2OR NOT?2",
+    "SELECT CASE ?1WHEN?2THEN?1ELSE?2END, '?1'",
+    "SELECT 'a'||?1||?2, $a FROM (SELECT 1 AS a)",
+  ];
+  fc.assert(
+    fc.property(fc.constantFrom(...sqls), value, value, (sql, first, second) => {
+      using statement = database.prepare(sql);
+      const values = [first, second, first].slice(0, statement.parameterCount);
+      const text = expanded(sql, values);
+      expect([text, database.all(String(text))]).toEqual([text, statement.all(...values)]);
+    }),
+    { numRuns: 1000 },
+  );
+});
+
+test("values stand in the text as SQLite writes them, and those that are missing are NULL", () => {
+  expect(expanded("SELECT ?, ?, ?, ?", ["it's", -1, new Real(1.5), new Uint8Array([0, 255])])).toBe(
+    "SELECT 'it''s', -1, 1.5, x'00ff'",
+  );
+  const named = new Map<string, SqlValue>([
+    [":a", 2n ** 62n],
+    [":nobody", 1],
+  ]);
+  expect(expanded("SELECT :a, :b, :a -- :a", named)).toBe(
+    "SELECT 4611686018427387904, NULL, 4611686018427387904 -- :a",
+  );
+  expect(expanded("SELECT 1;")).toBe("SELECT 1;");
+  expect(expanded("SELECT ?", [1, 2])).toMatchObject({ why: "column index out of range" });
+});
