@@ -164,6 +164,23 @@ test("an answer of megabytes goes to a slow client whole", async () => {
   expect(text.match(/\{"row":/g)).toHaveLength(3001);
 });
 
+// Closed while it still sends, a client gets a reset, and may lose what it hasn't read yet.
+test("a client that sends a body that is too large gets its answer, and may send on", async () => {
+  const socket = connect({ path, allowHalfOpen: true });
+  let text = "";
+  const failures: unknown[] = [];
+  socket.on("error", (error) => failures.push(error));
+  socket.on("data", (bytes) => {
+    text += bytes.toString("latin1");
+  });
+  socket.write(requestOf("/v1/queries", "x".repeat(8_000_000)));
+  await new Promise((resolve) => socket.on("end", resolve));
+  expect(text).toStartWith("HTTP/1.1 413 ");
+  await until(() => socket.writableLength === 0);
+  expect(failures).toEqual([]);
+  socket.destroy();
+});
+
 /** Sends it and says that this was all. */
 function sendAll(text: string): { readonly socket: Socket; readonly text: () => string } {
   const socket = connect({ path, allowHalfOpen: true });

@@ -504,7 +504,8 @@ export class Http1Connection implements ServedConnection {
       this.#socket.end();
       return;
     }
-    this.#socket.shutdown(true);
+    this.#socket.shutdown();
+    if (this.#isPaused) this.#socket.resume();
     this.#awaited = this.#options.lateRequests.await(() => this.cut());
   }
 }
