@@ -348,6 +348,22 @@ describe("a stream of rows", () => {
     expect(a.sent(b).filter((frame) => frame.kind === "stream")).toEqual([]);
   });
 
+  test("ends its exchange with its last row applied: others are answered, and the node compares again with the next slot", () => {
+    const a = new PlayedNode("a");
+    a.start(1);
+    const b = a.meet("b", { features: ["stream"] });
+    const { exchange } = asked(a, b) as Extract<Frame, { kind: "stream" }>;
+    a.receive(b, streamed(exchange, { last: true }));
+    expect(a.machine.isCatchingUp).toBe(true);
+    const ticket = ticketOf(a.asked("apply")[0]);
+    a.reply({ kind: "applied", ticket, rows: 5000, changed: 5000, refused: [] });
+    expect(a.machine.isCatchingUp).toBe(false);
+    // By the slot at hand all these rows would be missing still.
+    expect(a.sent(b)).toEqual([]);
+    a.slot(0, 5000);
+    expect(a.sent(b)).toMatchObject([{ kind: "root", answer: false, rows: 5000 }]);
+  });
+
   test("isn't asked of a peer that doesn't know it", () => {
     const a = new PlayedNode("a");
     a.start(1);

@@ -605,6 +605,7 @@ export class NodeMachine {
         this.#slot = reply;
         this.#slotAtMs = this.#elapsedMs;
         this.#recent.storeReported();
+        this.#repair.slotCame();
         return;
       case "identity":
         this.#identified(reply);

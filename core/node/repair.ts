@@ -57,7 +57,7 @@ interface Exchange {
   rowsPeer: number;
   /** Done from the end, so that a subtree is finished before the next is opened. */
   readonly tasks: Task[];
-  /** What an answer is awaited for; one at a time. */
+  /** What an answer, or the last row of a stream, is awaited for; one at a time. */
   step: Task | "root" | undefined;
   /** Both halves of a walk, as they come. */
   walkOwn: readonly FingerprintHex[] | undefined;
@@ -75,7 +75,9 @@ interface Exchange {
   differs: boolean;
   /** Recent rows are not asked for: all rows of what differs are. */
   skipsRecent: boolean;
-  /** Rows came by whole ranges and changed something: go on with the same peer at once. */
+  /** Rows came by whole ranges. */
+  hasRanges: boolean;
+  /** They changed something: go on soon. */
   goOn: boolean;
   /** Most rows are missing here, and come from this peer. */
   isCatchingUp: boolean;
@@ -111,6 +113,8 @@ const restShareMin = 0.01;
 const streamsMax = 2;
 /** How long others are kept from comparing with a node that lacks nearly all. */
 const catchUpMs = 30_000;
+/** How long the store is waited for to tell what it holds, after much came: it does so every second. */
+const slotWaitMs = 1500;
 /** Of so many exchanges in a row that differ one looks at all rows, not only at recent ones. */
 const differingPerScan = 4;
 
@@ -122,6 +126,11 @@ export class Repair {
   /** Open ones, the eldest first: one with a peer. */
   readonly #exchanges = new Map<PeerId, Exchange>();
   #nextMs: number;
+  /**
+   * Whole ranges came. By what the store told before, their rows would be missing still, and be fetched again: the next
+   * exchange begins once it has told what it holds.
+   */
+  #awaitsSlot = false;
   #liveWalksLeft: number;
   /** Peers whose live state was walked already. */
   readonly #livePeers = new Set<PeerId>();
@@ -159,6 +168,13 @@ export class Repair {
     if (this.#liveWalksLeft > 0) this.#soon();
   }
 
+  /** The store told what it holds. */
+  slotCame(): void {
+    if (!this.#awaitsSlot) return;
+    this.#awaitsSlot = false;
+    this.#soon();
+  }
+
   peerGone(peer: PeerId): void {
     this.#behindPeers.delete(peer);
     this.#unexplainedPeers.delete(peer);
@@ -183,6 +199,7 @@ export class Repair {
       this.#end(exchange, true);
     }
     if (elapsedMs < this.#nextMs) return;
+    this.#awaitsSlot = false;
     this.#nextMs = elapsedMs + tuning.exchangeMs * (0.75 + 0.5 * this.#world.random());
     for (const { startedMs } of this.#exchanges.values()) {
       if (elapsedMs - startedMs < tuning.turnMs) return;
@@ -287,6 +304,7 @@ export class Repair {
   }
 
   #soon(): void {
+    if (this.#awaitsSlot) return;
     this.#nextMs = Math.min(this.#nextMs, this.#world.elapsedMs);
   }
 
@@ -334,6 +352,7 @@ export class Repair {
       changed: 0,
       differs: false,
       skipsRecent: false,
+      hasRanges: false,
       goOn: false,
       isCatchingUp: false,
       isStreaming: false,
@@ -561,6 +580,7 @@ export class Repair {
         },
         onDone: (applied, isBusy) => {
           exchange.isStreaming = false;
+          exchange.step = undefined;
           // There is nothing left, the cursor is void, or it doesn't get on from there.
           if (applied !== undefined || isBusy || !hasPaused) this.#brokenOff.forget(peer.id);
           this.#fetched(peer, exchange, applied, true);
@@ -583,8 +603,10 @@ export class Repair {
     }
     exchange.changed += applied.changed;
     if (applied.changed > 0) exchange.changedMs = this.#world.elapsedMs;
-    if (isByRange) exchange.goOn ||= applied.changed > 0;
-    else if (!exchange.moment.live) {
+    if (isByRange) {
+      exchange.hasRanges = true;
+      exchange.goOn ||= applied.changed > 0;
+    } else if (!exchange.moment.live) {
       this.#world.counters.rowsNoise += applied.rows - applied.changed;
     }
     this.#go(peer, exchange);
@@ -643,12 +665,21 @@ export class Repair {
     if (!isFailed && exchange.differs && exchange.changed === 0 && !exchange.skipsRecent) {
       this.#unexplainedPeers.add(exchange.peer);
     }
-    if (exchange.goOn) this.#soon();
+    if (exchange.goOn) this.#soonAfter(exchange);
     else if (exchange.moment.live && !isFailed && this.#liveWalksLeft > 0) {
       this.#liveWalksLeft--;
       // The next peer at once, the same one again only after a while.
       this.#livePeers.add(exchange.peer);
-      if (this.#world.readyPeers().some(({ id }) => !this.#livePeers.has(id))) this.#soon();
+      if (this.#world.readyPeers().some(({ id }) => !this.#livePeers.has(id))) {
+        this.#soonAfter(exchange);
+      }
     }
+  }
+
+  #soonAfter({ hasRanges }: Exchange): void {
+    this.#soon();
+    if (!hasRanges) return;
+    this.#awaitsSlot = true;
+    this.#nextMs = this.#world.elapsedMs + slotWaitMs;
   }
 }
