@@ -288,6 +288,37 @@ for (const [whose, waits] of [
   }, 120_000);
 }
 
+test("a round that failed isn't tried again at once, and isn't forgotten on a host that is idle", async () => {
+  class FailingOnce extends FileVfs {
+    override openCheckpointSync(name: string): CheckpointSync {
+      const sync = super.openCheckpointSync(name);
+      let isFirst = true;
+      const syncWal = async (): Promise<void> => {
+        if (!isFirst) return sync.syncWal();
+        isFirst = false;
+        throw new Error("the disk is busy");
+      };
+      return { ...sync, syncWal };
+    }
+  }
+  const failures: string[] = [];
+  const { checkpointer, ended } = create(failures, 16_000, new FailingOnce());
+  fill(10);
+  const end = ended();
+  expect(checkpointer.work(state(checkpointer), true, true)).toBe(false);
+  await end;
+  expect(failures).toEqual(["the disk is busy"]);
+  const { waiting } = state(checkpointer);
+  expect(waiting).toBeGreaterThan(0);
+  expect(checkpointer.work(state(checkpointer), true, true)).toBe(false);
+  await until(() => {
+    checkpointer.work(state(checkpointer), true, true);
+    return state(checkpointer).waiting === 0;
+  });
+  expect(failures.length).toBe(1);
+  checkpointer.close();
+});
+
 /** Its rounds wait before each of their syncs of the WAL. */
 class GatedVfs extends FileVfs {
   readonly #gates: (() => void)[] = [];

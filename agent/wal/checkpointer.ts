@@ -79,7 +79,7 @@ const tooLong = 3;
 /** How often its length is looked at during a round. */
 const watchMs = 50;
 /** A failed round isn't followed by another at once. */
-const afterFailureMs = 1000;
+export const afterFailureMs = 1000;
 
 export class Checkpointer {
   readonly #options: CheckpointerOptions;
@@ -137,6 +137,12 @@ export class Checkpointer {
     return this.#holdTimer !== undefined || this.#isTooLong;
   }
 
+  /** Its file is longer than an idle host keeps it, however little of it is used. */
+  get isFileLong(): boolean {
+    if (this.#sync === undefined || this.#isClosed) return false;
+    return this.#sync.walBytes() > this.#bytesOf(restFramesMax);
+  }
+
   /** The WAL is to begin anew. One that is wholly copied does at the next commit. */
   isLong({ frames, waiting }: WalState): boolean {
     const isRead = this.#isUnderWay || this.#options.oldestLoan?.() !== undefined;
@@ -157,7 +163,8 @@ export class Checkpointer {
     const oldestLoan = this.#options.oldestLoan?.();
     // Trying costs time in proportion to the WAL, and nothing has changed for it. The end of the loan is work.
     if (this.#heldBy !== undefined && this.#heldBy === oldestLoan) return true;
-    if (this.#isClosed || performance.now() < this.#notBeforeMs) return true;
+    if (this.#isClosed) return true;
+    if (performance.now() < this.#notBeforeMs) return false;
     const { frames, waiting } = wal;
     if (isIdle && (waiting === 0 || this.#isIdleDone || this.#sync === undefined)) {
       this.#isIdleDone = false;

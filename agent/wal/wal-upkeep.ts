@@ -12,8 +12,8 @@ import type { Statement } from "../../wasm/statement.ts";
 import type { Vfs } from "../../wasm/vfs/vfs.ts";
 import type { WallClock } from "../host/wall-clock.ts";
 import type { Log } from "../log.ts";
-import { restFramesMax, walFrameBytes } from "./checkpoint-frames.ts";
-import { Checkpointer, type WalState } from "./checkpointer.ts";
+import { walFrameBytes } from "./checkpoint-frames.ts";
+import { afterFailureMs, Checkpointer, type WalState } from "./checkpointer.ts";
 
 export interface WalUpkeepParts {
   readonly path: string;
@@ -49,8 +49,10 @@ export class WalUpkeep {
   readonly #checkpointer: Checkpointer;
   #lastState: WalState = { frames: 0, waiting: 0 };
   #lastWorkMs = 0;
+  /** Nothing is tried before: it has failed just now. */
+  #notBeforeMs = 0;
   #hasUncheckpointed = true;
-  /** A loan kept the WAL from being cut. */
+  /** A loan kept the WAL's file from being cut. */
   #isKept = false;
 
   constructor(parts: WalUpkeepParts) {
@@ -70,7 +72,10 @@ export class WalUpkeep {
       ...(parts.framesMax === undefined ? {} : { framesMax: parts.framesMax }),
       measured: parts.measured,
       pace: parts.pace,
-      onFailure: (why) => log.error("checkpoint failed", { why }),
+      onFailure: (why) => {
+        log.error("checkpoint failed", { why });
+        this.#notBeforeMs = parts.clock.nowMs() + afterFailureMs;
+      },
       onEnd: () => {
         this.#tellSize(this.#state());
         parts.onEnd();
@@ -102,7 +107,8 @@ export class WalUpkeep {
 
   /** Wall clock in ms at which the rest is copied unless something happens; infinite when there is none. */
   get idleAtMs(): number {
-    return this.#hasUncheckpointed ? this.#lastWorkMs + idleMs : Number.POSITIVE_INFINITY;
+    if (!this.#hasUncheckpointed) return Number.POSITIVE_INFINITY;
+    return Math.max(this.#lastWorkMs + idleMs, this.#notBeforeMs);
   }
 
   /** Frames in the WAL that aren't in the database yet. */
@@ -122,7 +128,7 @@ export class WalUpkeep {
     if (isDone && this.#checkpointer.isLong(state)) this.#tellSize(this.#state());
     if (!isIdle || !isDone) return;
     this.#hasUncheckpointed = false;
-    this.#isKept = this.#parts.oldestLoan() !== undefined && this.#state().frames > restFramesMax;
+    this.#isKept = this.#parts.oldestLoan() !== undefined && this.#checkpointer.isFileLong;
   }
 
   /** Nothing is begun any more. */

@@ -49,7 +49,8 @@ function openThread(schema: ReturnType<typeof schemaOf>, disk: Disk, limits: Lim
     digestKey: new Uint8Array(32),
     schema,
     durability: "normal",
-    queryTimeoutMs: 2000,
+    // None of it is about time, and a machine may have much else to do.
+    queryTimeoutMs: 60_000,
     statementTimeoutMs: 10_000,
     resultBytesMax: 1024 * 1024,
     nonce: "",

@@ -84,7 +84,7 @@ interface Opened {
 }
 
 /** @param lookBudget what is found out on the store thread; nothing by default */
-function open(lookBudget?: LookBudget, queryTimeoutMs = 2000): Opened & Disposable {
+function open(lookBudget?: LookBudget, queryTimeoutMs = 60_000): Opened & Disposable {
   let source: SteppedReruns | undefined;
   const agent = createPlainAgent(schema, {
     reruns: (runner) => {

@@ -120,7 +120,7 @@ export function createPlainAgent(schema: string, options: PlainAgentOptions = {}
   };
 
   const runner = new QueryRunner(reader, {
-    timeoutMs: options.queryTimeoutMs ?? 2000,
+    timeoutMs: options.queryTimeoutMs ?? 10_000,
     resultBytesMax: options.resultBytesMax ?? 64 * 1024 * 1024,
   });
   const service: LocalService = new LocalService(

@@ -9,6 +9,7 @@ import { afterEach, beforeEach, expect, setDefaultTimeout, test } from "bun:test
 import { closeSync, mkdtempSync, openSync, readSync, rmSync, statSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { readerLimits } from "../../agent/readers/reader-pool.ts";
 import type { StoreThread } from "../../agent/store/store-thread.ts";
 import { FileVfs } from "../../wasm/vfs/file.ts";
 import { schemaOf } from "../generators/sqlite-store.ts";
@@ -32,6 +33,8 @@ beforeEach(async () => {
       "CREATE TABLE t (id INTEGER NOT NULL PRIMARY KEY, v TEXT NOT NULL DEFAULT '', n INTEGER);",
     ),
     walFramesMax,
+    // Three times the limit, as where nothing else is told.
+    readerLimits: { ...readerLimits, walBytesMax: 3 * walFramesMax * frameBytes },
   });
   thread.start(undefined);
   await write(
@@ -108,10 +111,12 @@ test("the WAL begins anew beside reads that overlap and writes that never stop",
   isOver = true;
   await Promise.all([...reading, subscribing]);
   expect(salts.size).toBe(beginnings);
-  // A limit of it, what comes until the last read has ended, and what comes while it is copied.
+  // A limit of it, three until a read is ended, and what comes until that has heard of it and while the WAL is copied.
   expect(bytesMax).toBeLessThan(8 * walFramesMax * frameBytes);
   expect(ended.length).toBeGreaterThan(0);
-  expect(ended.filter((text) => text.includes('"error"'))).toEqual([]);
+  // On a machine that has much else to do a read takes longer than the WAL may wait for it.
+  const errors = ended.filter((text) => text.includes('"error"'));
+  expect(errors.filter((text) => !text.includes("bytes of the write-ahead log"))).toEqual([]);
 });
 
 test("a host that is only read gives its WAL back, though long reads come all the time", async () => {

@@ -211,6 +211,7 @@ export class FileVfs implements Vfs {
         fs.ftruncate(walFd, bytes - cutBytesMax);
         return true;
       },
+      walBytes: () => fs.size(walFd),
       close: () => {
         walSync.close();
         owed.descriptor = undefined;

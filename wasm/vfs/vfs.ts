@@ -80,6 +80,8 @@ export interface CheckpointSync {
    * @returns whether it was as long. Throws as the file system does.
    */
   shortenWal(usedBytes: number, cutBytesMax: number): boolean;
+  /** How long the WAL's file is, however little of it is used. */
+  walBytes(): number;
   /** No sync must be under way. */
   close(): void;
 }
