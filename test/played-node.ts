@@ -10,7 +10,7 @@ import { encodeChangeset, type Lane } from "../core/change/changeset.ts";
 import { decodeFrame, encodeFrame, type Frame } from "../core/change/frame.ts";
 import { encodeHello } from "../core/change/hello.ts";
 import { hlcZero, siteOfHex } from "../core/clock/stamp.ts";
-import type { PeerId, StoreReply, StoreRequest } from "../core/node/border.ts";
+import type { MemberRow, PeerId, StoreReply, StoreRequest } from "../core/node/border.ts";
 import type { NodeEffect, NodeEvent } from "../core/node/node-events.ts";
 import { NodeMachine } from "../core/node/node-machine.ts";
 import type { NodeTuning } from "../core/node/options.ts";
@@ -31,7 +31,11 @@ export class PlayedNode {
   /** The question of recent rows that the last new peer led to. */
   recent: StoreRequest | undefined;
 
-  constructor(name: string, tuning: Partial<NodeTuning> = {}) {
+  constructor(
+    name: string,
+    tuning: Partial<NodeTuning> = {},
+    recalled: readonly MemberRow[] | undefined = undefined,
+  ) {
     this.key = keyOf(name);
     this.machine = new NodeMachine({
       key: this.key,
@@ -41,6 +45,7 @@ export class PlayedNode {
       incarnation: 1,
       tuning,
       random: seededRandom(1),
+      recalled,
     });
   }
 

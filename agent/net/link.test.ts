@@ -1,5 +1,5 @@
 import { expect, test } from "bun:test";
-import type { PeerId, StoreReply, StoreRequest } from "../../core/node/border.ts";
+import type { MemberRow, PeerId, StoreReply, StoreRequest } from "../../core/node/border.ts";
 import { until } from "../../test/until.ts";
 import { type HangWatch, type NetCarrierHooks, type StartCarrier, startNet } from "./link.ts";
 import type { LinkMessage, NetMessage, NetOptions, NetReport } from "./messages.ts";
@@ -96,6 +96,29 @@ test("a net thread that dies is started again on its port and told what the stor
   expect(replies(1)).toEqual([identity, slot(2)]);
   expect(reports.map(({ kind }) => kind)).toEqual(["listening", "crashed"]);
   expect(reports[1]).toEqual({ kind: "crashed", why: "boom (code 1)", restartMs: 0 });
+});
+
+test("a new net thread is told of the members that the dead one has told the store of", async () => {
+  const { life, untilLives } = createWorld();
+  const row = (node: string, state: MemberRow["state"]): MemberRow => ({
+    ...{ node, state, key: node.repeat(64) as PeerId, region: "r", zone: "z" },
+    ...{ incarnation: 1, sinceMs: 1, storeLag: "ok" },
+  });
+  life(0).hooks.onMessage(listens);
+  const [b, c] = [row("b", "ALIVE"), row("c", "ALIVE")];
+  life(0).hooks.onMessage({
+    kind: "requests",
+    requests: [
+      { kind: "members", rows: [b, c, row("d", "ALIVE")] },
+      { kind: "members", rows: [row("c", "DOWN")], parted: [row("d", "ALIVE").key] },
+    ],
+  });
+  life(0).hooks.onEnd("boom");
+  await untilLives(2);
+  expect(life(1).sent[0]).toEqual({
+    kind: "start",
+    options: { ...options, port: 4077, recalled: [b, row("c", "DOWN")] },
+  });
 });
 
 test("a reply to a request of the dead net thread doesn't reach the new one", async () => {

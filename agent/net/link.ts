@@ -4,8 +4,8 @@
  * The net thread is a Worker here; what passes is plain data (`messages.ts`), so that a
  * child process could stand in its place. A net thread that dies, by an error or a `close` that nobody
  * asked for, or hangs, is reported and started again on the same port and key. Nothing is lost by that: the link
- * tells the new one the store's identity and last slot, replies to the dead one's tickets are dropped,
- * and a node machine begins with the recent rows, which hold the commits that were on their way.
+ * tells the new one the store's identity and last slot and whom the old one saw, replies to the dead one's tickets are
+ * dropped, and a node machine begins with the recent rows, which hold the commits that were on their way.
  *
  * A thread that hangs without dying is found by a question that it doesn't answer. The wait is counted in
  * turns of this thread's own event loop: after a long statement the answer may already lie there unread.
@@ -20,7 +20,7 @@
  */
 
 import { assert, unreachable } from "../../core/assert.ts";
-import type { StoreReply, StoreRequest, Ticket } from "../../core/node/border.ts";
+import type { MemberRow, StoreReply, StoreRequest, Ticket } from "../../core/node/border.ts";
 import { prepareAddonFolder } from "../host/addon-folder.ts";
 import type {
   LinkMessage,
@@ -128,6 +128,8 @@ class RestartingLink implements NetLink {
   /** Told to each new net thread, in this order. */
   #identity: StoreReply | undefined;
   #slot: StoreReply | undefined;
+  /** As the store was told, by node: the next net thread answers for these rows. */
+  readonly #members = new Map<string, MemberRow>();
   #replies: StoreReply[] = [];
   readonly #questions = new Map<number, Question>();
   #nextQuestion = 1;
@@ -230,7 +232,9 @@ class RestartingLink implements NetLink {
       this.#options,
     );
     this.#carrier = carrier;
-    carrier.post({ kind: "start", options: this.#options }, []);
+    const recalled = [...this.#members.values()];
+    const options = recalled.length > 0 ? { ...this.#options, recalled } : this.#options;
+    carrier.post({ kind: "start", options }, []);
     const replies = [this.#identity, this.#slot].filter((reply) => reply !== undefined);
     if (replies.length > 0) carrier.post({ kind: "replies", replies }, []);
   }
@@ -267,6 +271,7 @@ class RestartingLink implements NetLink {
   #onRequest(request: StoreRequest): void {
     // While it stops, the store may be closed already.
     if (this.#isEnded) return;
+    if (request.kind === "members") this.#noteMembers(request);
     let renumbered = request;
     if ("ticket" in request) {
       const ticket = this.#nextTicket++;
@@ -274,6 +279,13 @@ class RestartingLink implements NetLink {
       renumbered = { ...request, ticket };
     }
     for (const listener of this.#requestListeners) listener(renumbered);
+  }
+
+  #noteMembers({ rows, parted = [] }: Extract<StoreRequest, { kind: "members" }>): void {
+    for (const [node, { key }] of this.#members) {
+      if (parted.includes(key)) this.#members.delete(node);
+    }
+    for (const row of rows) this.#members.set(row.node, row);
   }
 
   /** As the net thread knows it; undefined for a reply to one that died. */

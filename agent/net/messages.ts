@@ -4,7 +4,7 @@
  * @module
  */
 
-import type { PeerId, StoreReply, StoreRequest } from "../../core/node/border.ts";
+import type { MemberRow, PeerId, StoreReply, StoreRequest } from "../../core/node/border.ts";
 import type { Alarm, NodeSnapshot } from "../../core/node/node-events.ts";
 import type { PeerStatus } from "../swarm/peer-status.ts";
 
@@ -46,6 +46,8 @@ export interface NetOptions {
   readonly peers?: readonly string[];
   /** Neighbours of the last life, the latest first, `key@host:port`: dialled at the start, whatever a DHT knows. */
   readonly remembered?: readonly string[];
+  /** Members of whom a net thread before this one has told the store. */
+  readonly recalled?: readonly MemberRow[] | undefined;
   /** Connections at most. Dials until two thirds of that; the rest is for peers that dial. Default 12. */
   readonly peersMax?: number;
   /** Counts the node's starts. */

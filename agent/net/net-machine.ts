@@ -36,6 +36,7 @@ export function createMachine(options: NetOptions, key: PeerId): NodeMachine {
     random: Math.random,
     tuning: tuningOf(options.heartbeatMs),
     zstd,
+    recalled: options.recalled,
   });
 }
 

@@ -54,6 +54,53 @@ describe("members", () => {
     expect(states(a)).toEqual(["b ALIVE"]);
   });
 
+  test("a machine that follows another in its process answers for the rows that the other told", () => {
+    const first = new PlayedNode("a");
+    first.start(1);
+    for (const name of ["back", "dead", "down"]) first.meet(name);
+    first.do({ kind: "disconnected", peer: keyOf("down") });
+    for (let i = 0; i < 20; i++) {
+      first.pass(500);
+      for (const name of ["back", "dead"]) first.receive(keyOf(name), heartbeat);
+    }
+    const told = first.machine.snapshot().members;
+    expect(told.map(({ node, state }) => `${node} ${state}`)).toEqual([
+      "a ALIVE",
+      "back ALIVE",
+      "dead ALIVE",
+      "down DOWN",
+    ]);
+    // Its thread died, and with it the streams.
+    const a = new PlayedNode("a", {}, told);
+    a.start(1);
+    const changes: string[] = [];
+    const pass = (ms: number) => {
+      a.pass(ms);
+      changes.push(...states(a));
+    };
+    pass(790);
+    expect(changes).toEqual([]);
+    pass(2500);
+    expect(changes).toEqual(["back SUSPECT", "dead SUSPECT"]);
+    const back = a.meet("back");
+    expect(states(a)).toEqual(["back ALIVE"]);
+    // One that doesn't come back is dead, or has other neighbours now: in no case a live host of this node's.
+    const gone: PeerId[] = [];
+    for (let i = 0; i < 40; i++) {
+      pass(500);
+      for (const request of a.asked("members")) {
+        if (request.kind === "members") gone.push(...(request.parted ?? []));
+      }
+      a.receive(back, heartbeat);
+    }
+    expect(gone).toEqual([keyOf("dead")]);
+    expect(a.machine.snapshot().members.map(({ node, state }) => `${node} ${state}`)).toEqual([
+      "a ALIVE",
+      "back ALIVE",
+      "down DOWN",
+    ]);
+  });
+
   test("a neighbour that makes room is forgotten, by both, and is neither suspect nor down", () => {
     const leaver = new PlayedNode("leaver");
     leaver.start(1);

@@ -6,6 +6,9 @@
  * it isn't coming back. Any frame makes it ALIVE again. SUSPECT and ALIVE alternate at most once in 2 s,
  * so that whoever joins on the table isn't shaken by a link that stutters; DOWN is told at once.
  *
+ * A net thread that was started again recalls whom the one before it saw. Who was there and doesn't come back is forgotten
+ * after {@link recalledMs}: a row that nobody looks after would say for ever that a dead host is ALIVE.
+ *
  * A node that ran late itself (a pause, a loaded machine) can't tell silence from its own sleep: it
  * judges only by the time since it woke (Lifeguard's lesson: Dadgar et al., DSN 2018).
  *
@@ -50,10 +53,14 @@ interface Member {
   restartingUntilMs: number;
   isOpen: boolean;
   isLeaving: boolean;
+  /** Forgotten then, unless it comes; undefined for one that came in this life. */
+  recalledUntilMs: number | undefined;
 }
 
 /** Whoever says that it restarts is waited for so long at most. */
 const restartMsMax = 600_000;
+/** Those who are recalled have so long to come back: finding each other takes some seconds. */
+const recalledMs = 15_000;
 const lagNames = ["ok", "1s", "10s", "60s"] as const;
 /** The most alive first. */
 const liveliness: readonly MemberState[] = ["ALIVE", "SUSPECT", "UNREACHABLE", "DOWN", "GONE"];
@@ -104,6 +111,7 @@ export class Members {
         isOpen: true,
         restartingUntilMs: 0,
         isLeaving: false,
+        recalledUntilMs: undefined,
       });
       this.#changed.add(key);
     } else {
@@ -121,8 +129,33 @@ export class Members {
       member.isOpen = true;
       member.restartingUntilMs = 0;
       member.isLeaving = false;
+      member.recalledUntilMs = undefined;
     }
     this.heard(key, elapsedMs);
+  }
+
+  /** Rows that an earlier life of this machine has told, and that stand in the table. Their streams went with it. */
+  recall(rows: readonly MemberRow[], elapsedMs: number): void {
+    for (const row of rows) {
+      const { node: name, key, region, zone, incarnation, state, sinceMs, storeLag, site } = row;
+      this.#byKey.set(key, {
+        identity: {
+          ...{ key, name, region, zone, incarnation },
+          ...(site === undefined ? {} : { site }),
+        },
+        state,
+        sinceMs,
+        storeLag: lagNames.indexOf(storeLag) as Member["storeLag"],
+        heardMs: elapsedMs,
+        suspectMs: elapsedMs,
+        flippedMs: Number.NEGATIVE_INFINITY,
+        isOpen: false,
+        restartingUntilMs: 0,
+        isLeaving: false,
+        recalledUntilMs: elapsedMs + recalledMs,
+      });
+    }
+    if (rows.length > 0) this.#wake(elapsedMs + this.#timings.suspectMs);
   }
 
   /** A frame came, of whatever kind. */
@@ -253,6 +286,11 @@ export class Members {
     }
     if (wanted === "ALIVE") {
       this.#wake(heardMs + suspectMs);
+      return;
+    }
+    if (member.recalledUntilMs !== undefined) {
+      if (elapsedMs >= member.recalledUntilMs) this.parted(member.identity.key);
+      else this.#wake(member.recalledUntilMs);
       return;
     }
     if (member.state !== "SUSPECT" || member.isOpen) return;

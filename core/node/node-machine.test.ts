@@ -114,6 +114,15 @@ describe("hello", () => {
   });
 });
 
+test("a machine without peers says so once: another before it may have told of their clocks", () => {
+  const a = new PlayedNode("a");
+  a.start(1);
+  a.pass(10_000);
+  expect(a.requests.filter(({ kind }) => kind === "peers")).toEqual([
+    { kind: "peers", offsetsMs: [], count: 0 },
+  ]);
+});
+
 test("two hosts with one key are an alarm, a node with a new database is none", () => {
   const a = new PlayedNode("a");
   a.start(1);

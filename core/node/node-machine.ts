@@ -86,7 +86,8 @@ export class NodeMachine {
   #elapsedMs = 0;
   #nextHeartbeatMs = 0;
   #nextClocksMs = 0;
-  #clocksTold = 0;
+  /** Of so many peers; undefined: another life of this machine may have told of some. */
+  #clocksTold: number | undefined;
   /** Of the fleet's clock against the own, as far as the peers tell. */
   #fleetOffsetMs = 0;
   #isStopping = false;
@@ -97,6 +98,11 @@ export class NodeMachine {
     const { seenMs, seenMax, members, apply } = this.#tuning;
     this.#seen = new SeenIds(seenMs, seenMax);
     this.#members = new Members(members, options.name);
+    const recalled = options.recalled ?? [];
+    this.#members.recall(
+      recalled.filter(({ key }) => key !== options.key),
+      this.#elapsedMs,
+    );
     this.#applies = new Applies(apply, this.#counters, (request) => {
       const ticket = this.#nextTicket++;
       this.#toStore({ ...request, ticket });

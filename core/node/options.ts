@@ -5,7 +5,7 @@
  */
 
 import type { ApplyLimits } from "./apply-queue.ts";
-import type { PeerId } from "./border.ts";
+import type { MemberRow, PeerId } from "./border.ts";
 import type { LaneLimits } from "./lanes.ts";
 import type { MemberTimings } from "./members.ts";
 
@@ -23,6 +23,8 @@ export interface NodeOptions {
   readonly tuning?: Partial<NodeTuning>;
   /** Compresses streams of rows, where the peer can read it; without it they go as they are. */
   readonly zstd?: ZstdCodec | undefined;
+  /** Rows of `patina_members` that an earlier life of this machine told the same store. */
+  readonly recalled?: readonly MemberRow[] | undefined;
 }
 
 /** Zstandard (RFC 8878), whole frames. */
