@@ -8,6 +8,8 @@
 /** How a seed draws. */
 export interface Draw {
   readonly chance: (fraction: number) => boolean;
+  /** From 0 to below `end`. */
+  readonly int: (end: number) => number;
   readonly pick: <T>(list: readonly T[]) => T;
 }
 
