@@ -1,20 +1,23 @@
 import { describe, expect, test } from "bun:test";
-import { copyFileSync, existsSync, mkdirSync, mkdtempSync, rmSync } from "node:fs";
+import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { StreamEvent } from "../../agent/api/store-service.ts";
-import { type LiveLimits, liveLimits } from "../../agent/live/live-queries.ts";
-import { createLog } from "../../agent/log.ts";
-import { readerLimits } from "../../agent/readers/reader-pool.ts";
-import { StoreThread } from "../../agent/store/store-thread.ts";
-import type { StoreThreadOptions } from "../../agent/store/store-thread-options.ts";
+import type { StoreThread } from "../../agent/store/store-thread.ts";
 import { seededRandom } from "../../bench/seeded-random.ts";
 import type { MemberRow, PeerId, StoreReply } from "../../core/node/border.ts";
 import { openDatabase } from "../../wasm/database.ts";
-import { FileVfs } from "../../wasm/vfs/file.ts";
-import { MemoryVfs } from "../../wasm/vfs/memory.ts";
 import { SqliteNode, schemaOf } from "../generators/sqlite-store.ts";
 import { Folded } from "./live-queries-folded.ts";
+import {
+  type Disk,
+  drawnLimits,
+  fileDisk,
+  inReaderThread,
+  type Limits,
+  memoryDisk,
+  openThread,
+} from "./live-queries-thread.ts";
 import { createWorld } from "./live-queries-world.ts";
 
 /** `PATINA_TEST_LIVE_SEEDS=1000` for a soak; `PATINA_TEST_LIVE_SEED=17` for one. */
@@ -31,97 +34,6 @@ const pastMax = 12;
 const nextTurn = () => new Promise((resolve) => setImmediate(resolve));
 const peer = "ab".repeat(32) as PeerId;
 
-type Limits = Partial<Pick<StoreThreadOptions, "liveLimits" | "readerLimits">>;
-
-/** Where the database is, and what a crash leaves of it. */
-interface Disk {
-  readonly vfs: MemoryVfs | FileVfs;
-  readonly path: string;
-  copy(): Disk;
-}
-
-function openThread(schema: ReturnType<typeof schemaOf>, disk: Disk, limits: Limits): StoreThread {
-  return new StoreThread({
-    vfs: disk.vfs,
-    databasePath: disk.path,
-    publicKey: "ef".repeat(32),
-    node: { name: "n", region: "r", zone: "z" },
-    digestKey: new Uint8Array(32),
-    schema,
-    durability: "normal",
-    // None of it is about time, and a machine may have much else to do.
-    queryTimeoutMs: 60_000,
-    statementTimeoutMs: 10_000,
-    resultBytesMax: 1024 * 1024,
-    nonce: "",
-    renewNonce: () => "",
-    standsAlone: false,
-    log: createLog({ level: "warn", format: "text" }),
-    circumstances: { machine: "m", file: "f", born: "", isBornKnown: false, nonce: "", boot: "b" },
-    swarm: async () => ({}),
-    bodiesWaiting: async () => 0,
-    ...limits,
-  });
-}
-
-/** What makes rare orders of events common. Which of them a run has its seed says, bit by bit. */
-const rareLimits: readonly (readonly [name: string, limits: Partial<LiveLimits>])[] = [
-  // In each turn one row is noted, or one query looked at: then most look at several commits at once.
-  ["one look a turn", { turnMsMax: 1e-6 }],
-  ["commits that wait are one", { noteMsMax: -1 }],
-  // What the log lost stands in the rows that are saved.
-  ["a short log", { logCharsMax: 3000 }],
-  ["short histories", { changesMax: 6 }],
-  ["taken up late", { restoreMsMax: -1 }],
-];
-
-function drawnLimits(seed: number): { readonly name: string; readonly limits: LiveLimits } {
-  const drawn = rareLimits.filter((_, i) => ((seed >> i) & 1) === 1);
-  return {
-    name: [`seed ${seed}`, ...drawn.map(([name]) => name)].join(", "),
-    limits: Object.assign({ ...liveLimits }, ...drawn.map(([, limits]) => limits)),
-  };
-}
-
-/** On files there is a reader thread: whatever is run, at first, again or after a crash, is there. */
-const inReaderThread = (limits: LiveLimits): Limits => ({
-  readerLimits: { ...readerLimits, tryMs: 0 },
-  liveLimits: {
-    ...limits,
-    lookBudget: { rerun: { ms: 0, bytes: 0 }, lookUpMs: 10 },
-    restoreMsMax: 0,
-  },
-});
-
-function memoryDisk(vfs = new MemoryVfs()): Disk {
-  return {
-    vfs,
-    path: "/patina.db",
-    copy() {
-      const copy = new MemoryVfs();
-      for (const path of vfs.paths()) copy.write(path, vfs.read(path) as Uint8Array);
-      return memoryDisk(copy);
-    },
-  };
-}
-
-function fileDisk(folder: string, number = 0): Disk {
-  const inner = join(folder, String(number));
-  mkdirSync(inner);
-  const path = join(inner, "patina.db");
-  return {
-    vfs: new FileVfs(),
-    path,
-    copy() {
-      const copy = fileDisk(folder, number + 1);
-      for (const end of ["", "-wal"]) {
-        if (existsSync(path + end)) copyFileSync(path + end, copy.path + end);
-      }
-      return copy;
-    },
-  };
-}
-
 interface Subscribed {
   readonly sql: string;
   readonly id: string;
@@ -136,7 +48,7 @@ async function run(seed: number, firstDisk: Disk, limits: Limits): Promise<void>
   let schemaText = world.schema;
   let schema = schemaOf(schemaText, rules);
   let disk = firstDisk;
-  let thread = openThread(schema, disk, limits);
+  let thread = openThread(() => schema, disk, limits);
   const crashed: StoreThread[] = [];
   using other = new SqliteNode(schema, { site: 7, nowMs: Date.now() });
   const replies: StoreReply[] = [];
@@ -301,7 +213,7 @@ async function run(seed: number, firstDisk: Disk, limits: Limits): Promise<void>
           disk = disk.copy();
           for (const one of subscribed) gone.add(one.folded);
         }
-        thread = openThread(schema, disk, limits);
+        thread = openThread(() => schema, disk, limits);
         thread.start({ post: (reply) => replies.push(reply) });
         service = thread.service;
         for (const one of subscribed) await resume(one);

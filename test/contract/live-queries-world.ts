@@ -6,7 +6,7 @@
 
 import type { Draw } from "./live-queries-odd.ts";
 import { Queries } from "./live-queries-queries.ts";
-import { drawSchema } from "./live-queries-tables.ts";
+import { drawSchema, type WorldTable } from "./live-queries-tables.ts";
 import { Terms } from "./live-queries-terms.ts";
 import { drawWrite } from "./live-queries-writes.ts";
 
@@ -15,6 +15,7 @@ export type Random = () => number;
 export interface World {
   readonly schema: string;
   readonly local: readonly string[];
+  readonly tables: readonly WorldTable[];
   query(): string;
   /** A query, and others that differ from it in one constant only. */
   family(): string[];
@@ -22,19 +23,24 @@ export interface World {
   write(isLocal: boolean): string;
 }
 
-export function createWorld(random: Random): World {
+export function drawOf(random: Random): Draw {
   const int = (end: number) => Math.floor(random() * end);
-  const draw: Draw = {
+  return {
     chance: (fraction) => random() < fraction,
     int,
     pick: <T>(list: readonly T[]): T => list[int(list.length)] as T,
   };
+}
+
+export function createWorld(random: Random): World {
+  const draw = drawOf(random);
   const { text: schema, tables, local } = drawSchema(draw);
   const terms = new Terms(draw);
   const queries = new Queries(draw, terms, tables);
   return {
     schema,
     local,
+    tables,
     query: () => queries.query(),
     family: () => queries.family(),
     write: (isLocal) => drawWrite(draw, terms, tables, isLocal),
