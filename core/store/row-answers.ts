@@ -16,8 +16,8 @@ import type { RowIndex } from "../index/row-index.ts";
 import type { StoreReply, StoreRequest, Ticket, TreeNodes } from "../node/border.ts";
 import type { Digester, RowId } from "../row/digest.ts";
 import { type RowState, stampOfRow } from "../row/row-state.ts";
-import { RawText } from "../row/value.ts";
 import { PlaceWindow } from "./place-window.ts";
+import { piecesOf, valueBytesOf } from "./row-pieces.ts";
 import { type ReadSlice, RowScan, type ScanOptions } from "./row-scan.ts";
 import type { RowRef, ScannedRow, ScanPosition } from "./row-store.ts";
 import { decodeCursor, encodeCursor } from "./stream-cursor.ts";
@@ -27,6 +27,8 @@ export interface RowAnswersOptions extends ScanOptions {
   readonly blockRowsMax: number;
   /** A block is ended early once its values take about this much. */
   readonly blockBytesMax: number;
+  /** No block has more, whatever its rows are, but for one value: a frame carries 65 MiB. */
+  readonly pieceBytesMax: number;
   /** Places that one scan notes for fetches by range, some 40 bytes each. */
   readonly windowRowsMax: number;
   /** How long they are good for: rows that come later are not among them. */
@@ -41,6 +43,7 @@ export const rowAnswersDefaults: RowAnswersOptions = {
   scanQuestionsMax: 16,
   blockRowsMax: 500,
   blockBytesMax: 1024 * 1024,
+  pieceBytesMax: 16 * 1024 * 1024,
   windowRowsMax: 200_000,
   windowMs: 60_000,
   windowsMax: 4,
@@ -79,6 +82,8 @@ interface KeptWindow {
 const placesMax = 50_000;
 /** Rows that are read before it is looked at how large they are. */
 const stepRowsMax = 125;
+/** Of a row in a stream, which has no pieces. A larger one is left out, and fetched by its id when a walk finds it. */
+const streamedBytesMax = 48 * 1024 * 1024;
 
 export class RowAnswers {
   readonly #index: RowIndex;
@@ -251,7 +256,7 @@ export class RowAnswers {
     const { blockRowsMax, blockBytesMax } = this.#options;
     if (request.level === 0 && request.nodes.includes(0)) {
       const written = this.#writeRows(position, blockRowsMax, blockBytesMax);
-      if (written !== undefined) {
+      if (written !== undefined && written.block.length <= streamedBytesMax) {
         const { block, next } = written;
         const nextCursor = next && encodeCursor(next, this.#life);
         this.#replies.push({ kind: "streamed", ticket, block, cursor: nextCursor });
@@ -262,17 +267,26 @@ export class RowAnswers {
     const rows: RowState[] = [];
     let bytes = 0;
     let scanned = 0;
+    let stepMax = stepRowsMax;
     do {
-      const slice = this.#readSlice(position, this.#rowsThatFit(scanned, bytes));
+      const slice = this.#readSlice(position, Math.min(stepMax, this.#rowsThatFit(scanned, bytes)));
       if (slice === undefined) {
         this.#busy(ticket);
         return;
       }
       const wanted = slice.rows.filter((row) => isWanted(row.id));
-      for (const row of wanted.length === 0 ? [] : this.#readRows(wanted)) {
-        if (row === undefined) continue;
-        rows.push(row);
-        bytes += valueBytesOf(row);
+      const read = wanted.length === 0 ? [] : this.#readRows(wanted);
+      const step = read.filter((row) => row !== undefined);
+      const stepBytes = step.reduce((sum, row) => sum + valueBytesOf(row), 0);
+      const isTooMuch = bytes + stepBytes > streamedBytesMax;
+      if (isTooMuch && slice.rows.length > 1) {
+        stepMax = 1;
+        continue;
+      }
+      if (isTooMuch && rows.length > 0) break;
+      if (!isTooMuch) {
+        rows.push(...step);
+        bytes += stepBytes;
       }
       // Damaged rows are none, and take time too.
       scanned += Math.max(1, slice.rows.length);
@@ -365,8 +379,11 @@ export class RowAnswers {
         bytes += valueBytesOf(row);
       }
     }
-    if (isLast || rows.length > 0) {
-      this.#replies.push({ kind: "rows", ticket, block: encodeRowBlock(rows), last: isLast });
+    const lists = piecesOf(rows, this.#options.pieceBytesMax, ticket);
+    if (lists.length === 0 && isLast) lists.push([]);
+    for (const [at, list] of lists.entries()) {
+      const last = isLast && at === lists.length - 1;
+      this.#replies.push({ kind: "rows", ticket, block: encodeRowBlock(list), last });
     }
     if (!isLast) this.#streams.push(stream);
   }
@@ -432,16 +449,4 @@ function rangesOf({ level, nodes }: TreeNodes): ReadonlySet<number> {
     for (let range = lower; range < upper; range++) ranges.add(range);
   }
   return ranges;
-}
-
-/** About how many bytes a row's key and values take. */
-function valueBytesOf(row: RowState): number {
-  let bytes = row.key.length + 16;
-  for (const { value } of row.cells) {
-    if (typeof value === "string") bytes += value.length;
-    else if (value instanceof Uint8Array) bytes += value.length;
-    else if (value instanceof RawText) bytes += value.bytes.length;
-    bytes += 8;
-  }
-  return bytes;
 }
