@@ -20,19 +20,16 @@
  * @module
  */
 
-import {
-  type Entry,
-  type FingerprintHex,
-  type Frame,
-  featureStream,
-  nodesMax,
-} from "../change/frame.ts";
+import { unreachable } from "../assert.ts";
+import { type Frame, featureStream, nodesMax } from "../change/frame.ts";
 import type { RowId } from "../row/digest.ts";
 import type { Answers } from "./answers.ts";
 import type { Moment, PeerId, TreeNodes } from "./border.ts";
 import { BrokenOffStreams } from "./broken-off.ts";
+import { type Exchange, openExchange } from "./exchange.ts";
 import type { Fetches } from "./fetches.ts";
 import type { Peer } from "./peer.ts";
+import { actOnRoots, actOnWalk } from "./repair-plan.ts";
 import {
   equalNodes,
   fetchAll,
@@ -48,46 +45,6 @@ import type { Applied, World } from "./world.ts";
 
 type FrameOf<K extends Frame["kind"]> = Extract<Frame, { kind: K }>;
 
-interface Exchange {
-  readonly id: number;
-  readonly peer: PeerId;
-  readonly startedMs: number;
-  moment: Moment;
-  rowsOwn: number;
-  rowsPeer: number;
-  /** Done from the end, so that a subtree is finished before the next is opened. */
-  readonly tasks: Task[];
-  /** What an answer, or the last row of a stream, is awaited for; one at a time. */
-  step: Task | "root" | undefined;
-  /** Both halves of a walk, as they come. */
-  walkOwn: readonly FingerprintHex[] | undefined;
-  walkPeer: readonly FingerprintHex[] | undefined;
-  entries: Entry[];
-  /** Nodes in which recent rows explained nothing, to be listed in full. */
-  readonly unexplained: number[];
-  unexplainedLevel: number;
-  isScanned: boolean;
-  hasListed: boolean;
-  fetches: number;
-  /** Rows that changed here by what was fetched. */
-  changed: number;
-  /** The roots differ, of settled images. */
-  differs: boolean;
-  /** Recent rows are not asked for: all rows of what differs are. */
-  skipsRecent: boolean;
-  /** Rows came by whole ranges. */
-  hasRanges: boolean;
-  /** They changed something: go on soon. */
-  goOn: boolean;
-  /** Most rows are missing here, and come from this peer. */
-  isCatchingUp: boolean;
-  isStreaming: boolean;
-  /** Elapsed time after which the peer counts as silent. */
-  silentAtMs: number;
-  /** Elapsed time of the last row that changed here. */
-  changedMs: number;
-}
-
 /** Nodes in one walk: its answer is 32 KiB. */
 const nodesPerWalk = 256;
 const nodesPerList = 1024;
@@ -97,18 +54,6 @@ const idsPerFetch = 512;
 const entriesPerScan = 50_000;
 /** Entries of one list that are kept: twice what a peer lists at most, for rows come while it does. */
 const entriesMax = 400_000;
-/** Everything is streamed if so many nodes were looked into, with so few rows each, and so many differ. */
-const mostlyNodesMin = 64;
-const mostlyRowsMax = 8;
-const mostlyShare = 0.6;
-/** A peer with so many times the rows is streamed from at once: at most half of what comes is here already. */
-const mostlyMissing = 2;
-/** A side with so many times fewer rows takes all there is, in ranges; the other asks it nothing. */
-const nearlyEmpty = 8;
-/** Where so many children of a node differ on average, and most rows are missing here, they are taken whole. */
-const childrenPerFetch = 8;
-/** A stream that broke off is gone on with while so large a share of the peer's rows isn't here. */
-const restShareMin = 0.01;
 /** Streams of everything at once: one goes on, and another may have what that doesn't bring. */
 const streamsMax = 2;
 /** How long others are kept from comparing with a node that lacks nearly all. */
@@ -332,33 +277,11 @@ export class Repair {
     const moment: Moment = live ? { live, cut: 0 } : { live, cut: newest };
     const id = this.#world.nextExchange();
     counters.exchanges++;
-    this.#exchanges.set(peer.id, {
-      id,
-      peer: peer.id,
-      startedMs: elapsedMs,
-      moment,
-      rowsOwn: rows,
-      rowsPeer: 0,
-      tasks: [],
-      step: "root",
-      walkOwn: undefined,
-      walkPeer: undefined,
-      entries: [],
-      unexplained: [],
-      unexplainedLevel: 0,
-      isScanned: false,
-      hasListed: false,
-      fetches: 0,
-      changed: 0,
-      differs: false,
-      skipsRecent: false,
-      hasRanges: false,
-      goOn: false,
-      isCatchingUp: false,
-      isStreaming: false,
-      silentAtMs: elapsedMs + tuning.silenceMs,
-      changedMs: elapsedMs,
+    const exchange = openExchange({
+      ...{ id, peer: peer.id, moment, rowsOwn: rows },
+      ...{ startedMs: elapsedMs, silentAtMs: elapsedMs + tuning.silenceMs },
     });
+    this.#exchanges.set(peer.id, exchange);
     const { horizon } = this.#world;
     this.#world.send(peer, {
       kind: "root",
@@ -397,24 +320,30 @@ export class Repair {
 
   /** Roots differ: what to do first. */
   #plan(exchange: Exchange): void {
-    const { rowsOwn, rowsPeer, tasks } = exchange;
-    // Most is missing here, and rows are spread evenly over the ranges: a walk would only find that out. Or it was,
-    // and the stream of it broke off.
-    const isBrokenOff = this.#cursorOf(exchange.peer) !== undefined;
-    const isRest = isBrokenOff && rowsPeer - rowsOwn > restShareMin * rowsPeer;
-    if ((isRest || rowsPeer > mostlyMissing * rowsOwn) && this.#mayStream(exchange)) {
-      this.#catchUp(exchange);
-      tasks.push(streamAll);
-      return;
+    const { rowsPeer, tasks, peer } = exchange;
+    const isBrokenOff = this.#cursorOf(peer) !== undefined;
+    const act = actOnRoots(exchange, isBrokenOff, this.#mayStream(exchange));
+    if (act !== "stream") this.#brokenOff.forget(peer);
+    switch (act) {
+      case "stream":
+        this.#catchUp(exchange);
+        tasks.push(streamAll);
+        return;
+      case "fetch": {
+        this.#catchUp(exchange);
+        const { rangeRowsMax } = this.#world.tuning;
+        const fetch = fetchAll(rowsPeer, rangeRowsMax);
+        pushParts(tasks, fetch, nodesOf(rangeRowsMax, rowsPeer, fetch.level));
+        return;
+      }
+      case "walk":
+        tasks.push(walkRoot);
+        return;
+      case undefined:
+        return;
+      default:
+        unreachable(act);
     }
-    this.#brokenOff.forget(exchange.peer);
-    // Nearly empty: take all there is, in ranges. A peer that is nearly empty does so for itself.
-    if (rowsPeer > nearlyEmpty * rowsOwn) {
-      this.#catchUp(exchange);
-      const { rangeRowsMax } = this.#world.tuning;
-      const fetch = fetchAll(rowsPeer, rangeRowsMax);
-      pushParts(tasks, fetch, nodesOf(rangeRowsMax, rowsPeer, fetch.level));
-    } else if (rowsOwn <= nearlyEmpty * rowsPeer) tasks.push(walkRoot);
   }
 
   /** Begins tasks while it may: one walk or list at a time, a few fetches. */
@@ -503,30 +432,35 @@ export class Repair {
       nodes.push((task.nodes[i >> 4] as number) * 16 + (i % 16));
     }
     const { listRowsMax, rangeRowsMax } = this.#world.tuning;
-    const rowsPerNode = Math.max(rowsOwn, rowsPeer) / 16 ** level;
-    if (this.#isMostlyDifferent(exchange, task, nodes.length, rowsPerNode)) {
-      tasks.length = 0;
-      tasks.push(streamAll);
-      this.#catchUp(exchange);
-      this.#go(peer, exchange);
-      return;
-    }
-    if (level < 4 && rowsPerNode > listRowsMax) {
-      pushParts(tasks, { act: "walk", level, nodes, recentOnly: false }, nodesPerWalk);
-    } else if (
-      rowsPeer > mostlyMissing * rowsOwn &&
-      nodes.length > childrenPerFetch * task.nodes.length
-    ) {
-      // Most of it is missing here: naming the rows first would only cost more.
-      const fetch: Task = { act: "fetch", level, nodes, recentOnly: false };
-      pushParts(tasks, fetch, nodesOf(rangeRowsMax, rowsPeer, level));
-    } else if (exchange.skipsRecent) {
-      exchange.unexplainedLevel = level;
-      for (const node of nodes) exchange.unexplained.push(node);
-    } else {
-      const nodesPerTask = nodesOf(entriesPerList, Math.max(rowsOwn, rowsPeer), level);
-      const list: Task = { act: "list", level, nodes, recentOnly: true };
-      pushParts(tasks, list, Math.min(nodesPerList, nodesPerTask));
+    const mayStream = this.#mayStream(exchange);
+    const act = actOnWalk(exchange, task, nodes.length, mayStream, listRowsMax);
+    switch (act) {
+      case "stream":
+        tasks.length = 0;
+        tasks.push(streamAll);
+        this.#catchUp(exchange);
+        break;
+      case "walk":
+        pushParts(tasks, { act, level, nodes, recentOnly: false }, nodesPerWalk);
+        break;
+      case "fetch": {
+        const nodesPerTask = nodesOf(rangeRowsMax, rowsPeer, level);
+        pushParts(tasks, { act, level, nodes, recentOnly: false }, nodesPerTask);
+        break;
+      }
+      case "list": {
+        if (exchange.skipsRecent) {
+          exchange.unexplainedLevel = level;
+          for (const node of nodes) exchange.unexplained.push(node);
+          break;
+        }
+        const nodesPerTask = nodesOf(entriesPerList, Math.max(rowsOwn, rowsPeer), level);
+        const list: Task = { act, level, nodes, recentOnly: true };
+        pushParts(tasks, list, Math.min(nodesPerList, nodesPerTask));
+        break;
+      }
+      default:
+        unreachable(act);
     }
     this.#go(peer, exchange);
   }
@@ -621,18 +555,6 @@ export class Repair {
     let count = 0;
     for (const { isStreaming } of this.#exchanges.values()) if (isStreaming) count++;
     return count;
-  }
-
-  /**
-   * Most rows are missing or different here: of the nodes looked into, in which few rows stand, most differ.
-   * Naming them would cost about as much as sending everything.
-   */
-  #isMostlyDifferent(exchange: Exchange, task: Task, differing: number, rows: number): boolean {
-    if (rows > mostlyRowsMax || task.nodes.length < mostlyNodesMin) return false;
-    if (exchange.hasListed || exchange.rowsPeer * 2 < exchange.rowsOwn) return false;
-    // With n rows to a node on average, 1 - e^-n of the nodes hold any.
-    const holding = task.nodes.length * 16 * (1 - Math.exp(-rows));
-    return differing > mostlyShare * holding && this.#mayStream(exchange);
   }
 
   #behind(exchange: Exchange): void {

@@ -1,0 +1,39 @@
+import { expect, test } from "bun:test";
+import { actOnRoots, actOnWalk } from "./repair-plan.ts";
+
+const rows = (rowsOwn: number, rowsPeer: number) => ({ rowsOwn, rowsPeer, hasListed: false });
+
+test("where the roots differ, the more is missing here the more is taken unasked", () => {
+  const acts = (own: number, peer: number) =>
+    [true, false].map((mayStream) => actOnRoots(rows(own, peer), false, mayStream));
+  expect(acts(1000, 1000)).toEqual(["walk", "walk"]);
+  expect(acts(1000, 2001)).toEqual(["stream", "walk"]);
+  expect(acts(1000, 8001)).toEqual(["stream", "fetch"]);
+  expect(acts(0, 1)).toEqual(["stream", "fetch"]);
+  // It takes for itself what it lacks.
+  expect(acts(8001, 1000)).toEqual([undefined, undefined]);
+});
+
+test("a stream that broke off is gone on with until nearly all of the peer's rows are here", () => {
+  const act = (own: number) => actOnRoots(rows(own, 10_000), true, true);
+  expect([act(9000), act(9899), act(9900)]).toEqual(["stream", "stream", "walk"]);
+});
+
+test("where nodes differ, large ones are walked on and small ones listed, or taken whole if most is missing", () => {
+  const walked = { level: 1, nodes: [0, 1] };
+  const act = (own: number, peer: number, differing: number) =>
+    actOnWalk(rows(own, peer), walked, differing, false, 64);
+  // 16**2 nodes of 390 rows, and of 39.
+  expect(act(100_000, 100_000, 3)).toBe("walk");
+  expect(act(10_000, 10_000, 3)).toBe("list");
+  expect([act(4000, 10_000, 16), act(4000, 10_000, 17)]).toEqual(["list", "fetch"]);
+});
+
+test("where most of many small nodes differ everything is streamed, if it can be and nothing was named yet", () => {
+  const walked = { level: 2, nodes: Array.from({ length: 64 }, (_, node) => node) };
+  const act = (differing: number, mayStream: boolean, hasListed: boolean) =>
+    actOnWalk({ ...rows(20_000, 20_000), hasListed }, walked, differing, mayStream, 64);
+  // Nearly all of the 1,024 children hold a row.
+  expect([act(600, true, false), act(620, true, false)]).toEqual(["list", "stream"]);
+  expect([act(620, false, false), act(620, true, true)]).toEqual(["list", "list"]);
+});
