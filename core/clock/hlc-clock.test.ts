@@ -38,6 +38,41 @@ test("a counter that is full carries into the milliseconds", () => {
   expect(clock.next(1000)).toEqual({ ms: 1001, count: 0, site });
 });
 
+test("a stamp after a row's is larger than that, and is nobody else's; one that is far ahead moves the clock no further", () => {
+  const step = fc.record({
+    passMs: fc.nat({ max: 3000 }),
+    // Of the row's last stamp against the time.
+    aheadMs: fc.oneof(fc.nat({ max: 4000 }), fc.constantFrom(30_000, 30_001), fc.constant(-1)),
+    count: fc.constantFrom(0, 1, 2, hlcCountMax - 1, hlcCountMax),
+  });
+  fc.assert(
+    fc.property(fc.array(step, { maxLength: 60 }), (steps) => {
+      const clock = new HlcClock(site, { ms: 0, count: 0 });
+      let nowMs = 1_000_000;
+      const issued = new Set<string>();
+      for (const { passMs, aheadMs, count } of steps) {
+        nowMs += passMs;
+        const before = aheadMs < 0 ? undefined : { ms: nowMs + aheadMs, count };
+        const stamp = clock.nextAfter(before, nowMs);
+        if (before !== undefined) expect(compareHlc(stamp, before)).toBeGreaterThan(0);
+        const name = `${stamp.ms}.${stamp.count}`;
+        expect(issued.has(name)).toBe(false);
+        issued.add(name);
+        expect(clock.last.ms).toBeLessThanOrEqual(nowMs + 5010);
+      }
+    }),
+    { examples: [[[20_000, 10_000, 0].map((passMs) => ({ passMs, aheadMs: 30_000, count: 0 }))]] },
+  );
+});
+
+test("the clock skips what it has issued ahead, when it gets there", () => {
+  const clock = new HlcClock(site, { ms: 0, count: 0 });
+  expect(clock.nextAfter({ ms: 30_000, count: 0 }, 1000)).toMatchObject({ ms: 30_000, count: 1 });
+  expect(clock.nextAfter({ ms: 30_000, count: 0 }, 1000)).toMatchObject({ ms: 30_000, count: 2 });
+  expect(clock.next(1000)).toMatchObject({ ms: 1000, count: 0 });
+  expect(clock.next(30_000)).toMatchObject({ ms: 30_001, count: 0 });
+});
+
 test("reading issues nothing", () => {
   const clock = new HlcClock(site, { ms: 1000, count: 3 });
   expect(clock.read(999)).toEqual({ ms: 1000, count: 3 });

@@ -82,3 +82,13 @@ test("two peers don't tell the fleet's time, although they agree: up to a minute
   expect(drift.medianOffsetMs).toBeUndefined();
   expect(drift.limitMs(0)).toBe(60_000);
 });
+
+test("more is taken than is followed while the fleet's time isn't known, unless some clock shows it", () => {
+  const drift = new Drift();
+  expect(drift.followedMsMax(0)).toBe(5000);
+  // A host that is slow itself follows those that aren't.
+  drift.setOffsets([-20, 30_000]);
+  expect([drift.limitMs(0), drift.followedMsMax(0)]).toEqual([60_000, 35_000]);
+  drift.setOffsets([-20, 10, 30_000, 20]);
+  expect([drift.limitMs(0), drift.followedMsMax(0)]).toEqual([5015, 5015]);
+});

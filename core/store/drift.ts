@@ -15,6 +15,8 @@
  * @module
  */
 
+import { clocksApartMsMax } from "../clock/hlc-clock.ts";
+
 export interface DriftOptions {
   /** A remote stamp further ahead of the fleet's time is refused; so are local writes of a host this far off. */
   readonly driftMsMax: number;
@@ -29,7 +31,7 @@ export interface DriftOptions {
 }
 
 export const driftDefaults: DriftOptions = {
-  driftMsMax: 5000,
+  driftMsMax: clocksApartMsMax,
   driftFewPeersMsMax: 60_000,
   driftPeersMin: 3,
   driftWarnMs: 500,
@@ -45,6 +47,8 @@ export class Drift {
   readonly #options: DriftOptions;
   #peers = 0;
   #medianOffsetMs: number | undefined;
+  /** Of the clock that is furthest ahead, the own among them. */
+  #largestOffsetMs = 0;
   #agrees = false;
   #isUnset = false;
 
@@ -70,6 +74,7 @@ export class Drift {
     const asked = connected - (offsetsMs.length - known.length);
     this.#agrees = agreeing > 0 && agreeing >= Math.min(driftPeersMin, asked);
     this.#medianOffsetMs = this.#isUnset ? anyMedian(known) : this.#agreedMedian(known);
+    this.#largestOffsetMs = Math.max(0, ...known);
   }
 
   /** Whether the own clock shows a time long before this release. */
@@ -111,6 +116,14 @@ export class Drift {
   /** The latest remote stamp that is taken. */
   limitMs(nowMs: number): number {
     return this.fleetMs(nowMs) + this.#aheadMsMax();
+  }
+
+  /**
+   * The latest stamp that the HLC follows. While the fleet's time isn't known (after a start, above all) more is taken than
+   * fits any clock that is known; but followed, it would put all that is written here as far ahead.
+   */
+  followedMsMax(nowMs: number): number {
+    return nowMs + (this.#medianOffsetMs ?? this.#largestOffsetMs) + clocksApartMsMax;
   }
 
   isWarning(stampMs: number, nowMs: number): boolean {

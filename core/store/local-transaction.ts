@@ -155,9 +155,7 @@ export class LocalTransaction {
     let rows: LocalRow[] = [];
     let stamp: Stamp | undefined;
     if (changes.some(({ kind }) => kind !== "moved")) {
-      const before = largestHlcBefore(changes, this.#parts);
-      if (before !== undefined) clock.observe(before);
-      stamp = clock.next(nowMs);
+      stamp = clock.nextAfter(largestHlcBefore(changes, this.#parts), nowMs);
       rows = stampChanges(changes, stamp, this.#parts);
     }
     const problem = problemOfSize(rows);

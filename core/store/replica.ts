@@ -23,7 +23,7 @@ import { type Changeset, encodeChangeset, type Lane, withLane } from "../change/
 import type { TableShape } from "../change/hello.ts";
 import { RowBlockWriter } from "../change/row-block.ts";
 import type { HlcClock } from "../clock/hlc-clock.ts";
-import { hlcZero, type Site, type Stamp } from "../clock/stamp.ts";
+import { type Hlc, hlcZero, type Site, type Stamp } from "../clock/stamp.ts";
 import { slotMs } from "../index/clock-part.ts";
 import { type RecentRowsOptions, recentRowsDefaults } from "../index/recent-rows.ts";
 import { RowIndex } from "../index/row-index.ts";
@@ -364,7 +364,6 @@ export class Replica {
     const { merged, changeset, encoded } = commit;
     if (changeset === undefined) return;
     const lane = commit.lane ?? changeset.lane;
-    this.#clock.observe(changeset.stamp);
     this.#ahead.committed(merged);
     if (changeset.stamp.ms <= this.#ahead.sentMsMax(nowMs)) {
       this.#push(changeset, lane, encoded ?? encodeChangeset(changeset), replies);
@@ -479,7 +478,7 @@ export class Replica {
       failed: (error) => this.#failed(error),
       committed: ({ request, merged, latest, stamps }) => {
         this.#storeError = undefined;
-        this.#clock.observe(latest);
+        this.#follow(latest, this.#nowMs);
         this.#ahead.observe(latest);
         for (const { ms } of stamps) {
           this.#lag.add(this.#nowMs - ms);
@@ -615,7 +614,11 @@ export class Replica {
     this.#ahead.met(ms);
     const { last } = this.#clock;
     if (ms < last.ms || (ms === last.ms && count <= last.count)) return;
-    if (ms <= this.#drift.limitMs(nowMs)) this.#clock.observe({ ms, count });
+    this.#follow({ ms, count }, nowMs);
+  }
+
+  #follow(hlc: Hlc, nowMs: number): void {
+    if (hlc.ms <= this.#drift.followedMsMax(nowMs)) this.#clock.observe(hlc);
   }
 
   // ---- Questions --------------------------------------------------------------------------------

@@ -56,6 +56,45 @@ function untilSame(cluster: Cluster, ms: number): void {
   cluster.runUntil(isSame, ms, () => `roots differ: ${cluster.rootsDiffer(cluster.up)}`);
 }
 
+for (const store of ["map", "sqlite"] as const) {
+  test(`what a host said 40 s ahead puts nobody else's writes ahead, not those of a host that starts just then either; ${store}`, () => {
+    using cluster = new Cluster({
+      ...{ seed: 7, store, nodes: 5, network: { delayMsMin: 1, delayMsMax: 40 } },
+    });
+    const [fast, late] = [cluster.node(0), cluster.node(4)];
+    for (const node of cluster.nodes.slice(1)) node.start();
+    cluster.run(10_000);
+    for (const row of ["db-1", "db-2"]) cluster.put(late, row, { status: "up", weight: 1 });
+    cluster.run(2000);
+    // Its clients are quicker than the peers' clocks, and then it is set right.
+    fast.setClock(40_000);
+    fast.start();
+    cluster.run(100);
+    for (const row of ["web-1", "web-2"]) cluster.put(fast, row, { status: "up", weight: 1 });
+    cluster.run(2000);
+    fast.setClock(0);
+    cluster.run(2000);
+    expect(statuses(cluster, "web-1")).toEqual(["up", ...Array(4).fill(undefined)]);
+    late.kill();
+    cluster.run(500);
+    late.start();
+    cluster.run(3000);
+    // It took them before three peers had told it the time.
+    expect(statusOf(late, "web-1")).toBe("up");
+    cluster.put(late, "db-1", { status: "down" }, 0);
+    untilAll(cluster, "db-1", "down", 1000);
+    // What it says of them comes after them, and all else doesn't.
+    cluster.put(late, "web-1", { status: "down" }, 0);
+    cluster.put(late, "web-2", { status: "down" }, 0);
+    cluster.put(late, "db-2", { status: "down" }, 0);
+    untilAll(cluster, "db-2", "down", 1000);
+    expect([statusOf(late, "web-1"), statusOf(late, "web-2")]).toEqual(["down", "down"]);
+    untilAll(cluster, "web-1", "down", 60_000);
+    untilAll(cluster, "web-2", "down", 60_000);
+    untilSame(cluster, 60_000);
+  }, 120_000);
+}
+
 for (const kind of kinds) {
   const title = `${kind.nodes} nodes, ${kind.store}`;
 

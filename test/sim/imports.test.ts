@@ -41,6 +41,7 @@ const allowed: Record<string, readonly string[]> = {
   "core/index/clock-part.ts": ["slotOfStamp"],
   "core/row/digest.ts": ["CellClock", "ClockState", "Digester", "RowId"],
   "core/row/key.ts": ["decodeKey", "encodeKey"],
+  "core/row/row-state.ts": ["stampOfRow"],
   "core/row/value.ts": ["SqlValue"],
 };
 

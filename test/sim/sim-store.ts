@@ -9,6 +9,7 @@ import { HlcClock } from "../../core/clock/hlc-clock.ts";
 import { compareHlc, type Hlc, hlcZero, type Site } from "../../core/clock/stamp.ts";
 import { Digester } from "../../core/row/digest.ts";
 import { encodeKey } from "../../core/row/key.ts";
+import { stampOfRow } from "../../core/row/row-state.ts";
 import type { SqlValue } from "../../core/row/value.ts";
 import type { PlannedSchema } from "../../core/schema/schema.ts";
 import { lateLimits } from "../../core/store/late-clocks.ts";
@@ -94,7 +95,13 @@ class MapDisk implements SimStore {
           } as const)
         : ({ kind: "delete", table, key } as const);
     });
-    return this.rows.commit(writes, this.clock.next(nowMs), lane);
+    let before: Hlc | undefined;
+    for (const row of this.rows.read(writes)) {
+      if (row === undefined) continue;
+      const stamp = stampOfRow(row);
+      if (before === undefined || compareHlc(stamp, before) > 0) before = stamp;
+    }
+    return this.rows.commit(writes, this.clock.nextAfter(before, nowMs), lane);
   }
 
   shown(): Map<RowName, Values> {
