@@ -169,6 +169,9 @@ export function oddWrite({ pick, chance }: Draw): string {
   ]);
 }
 
+/** When a row gives a date function `now`. */
+export const mayEnd = (sql: string): boolean => sql.includes("date(a.");
+
 export interface OddNames {
   /** Two tables that have columns k, n and s. */
   readonly first: string;

@@ -9,6 +9,7 @@ import type { MemberRow, PeerId, StoreReply } from "../../core/node/border.ts";
 import { openDatabase } from "../../wasm/database.ts";
 import { SqliteNode, schemaOf } from "../generators/sqlite-store.ts";
 import { Folded } from "./live-queries-folded.ts";
+import { mayEnd } from "./live-queries-odd.ts";
 import {
   type Disk,
   drawnLimits,
@@ -27,8 +28,6 @@ const fileSeedCount = Number(process.env.PATINA_TEST_LIVE_FILE_SEEDS ?? 12);
 const seedsOf = (count: number): number[] =>
   onlySeed === undefined ? Array.from({ length: count }, (_, i) => i) : [Number(onlySeed)];
 
-/** When a row gives a date function `now`. */
-const mayEnd = (sql: string): boolean => sql.includes("date(a.s)");
 /** How many changes back a client may come back from. */
 const pastMax = 12;
 const nextTurn = () => new Promise((resolve) => setImmediate(resolve));

@@ -2,7 +2,12 @@ import { expect, test } from "bun:test";
 import { openDatabase } from "../../../wasm/database.ts";
 import { MemoryVfs } from "../../../wasm/vfs/memory.ts";
 import { SqlGuard } from "../../sql/guard.ts";
-import { dependenciesOf, isPlainlyCompared, plainColumnsOf } from "./dependencies.ts";
+import {
+  dependenciesOf,
+  isPlainlyCompared,
+  isStrictTable,
+  plainColumnsOf,
+} from "./dependencies.ts";
 
 const database = openDatabase("/dependencies.db", { vfs: new MemoryVfs() });
 database.exec(`
@@ -17,6 +22,9 @@ CREATE INDEX expression_index_e ON expression_index (lower(b));
 CREATE TABLE partial_index (id INTEGER NOT NULL PRIMARY KEY, a INTEGER, b);
 CREATE INDEX partial_index_p ON partial_index (a) WHERE b = 1;
 CREATE TABLE nocase (id TEXT NOT NULL PRIMARY KEY, s TEXT COLLATE NOCASE);
+CREATE TABLE typed (a BIGINT UNSIGNED, b VARCHAR(9), c "CLOB", d CHARINT, e REAL, f INT AS (a), g TEXT AS (b) STORED);
+CREATE TABLE strict (id INTEGER NOT NULL PRIMARY KEY) STRICT;
+CREATE VIRTUAL TABLE words USING fts5 (word);
 CREATE TABLE patina_members (node TEXT NOT NULL PRIMARY KEY, state TEXT);
 CREATE TABLE patina_rows (id TEXT NOT NULL PRIMARY KEY, state TEXT);
 CREATE VIEW joined AS SELECT t.c FROM t JOIN u USING (a);
@@ -87,12 +95,13 @@ test.each([
   "SELECT id FROM patina_rows",
   "SELECT t.a FROM t WHERE id IN (SELECT id FROM patina_rows)",
   "SELECT name FROM pragma_table_info('t')",
+  "SELECT path FROM dbstat",
 ])("%s changes unseen", (sql) => {
   expect(() => dependencies(sql, true)).toThrow("changes unseen: it can't be subscribed to");
 });
 
 test("a table compares plainly that has no collation, and is one", () => {
-  const all = ["t", "T", "u", "nocase", "v", "nothing"];
+  const all = ["t", "T", "u", "nocase", "v", "words", "nothing"];
   expect(all.filter((table) => isPlainlyCompared(database, table))).toEqual(["t", "T", "u"]);
   expect(plainColumnsOf(database, "nocase")).toBeUndefined();
   expect(plainColumnsOf(database, "t")).toEqual(
@@ -108,4 +117,20 @@ test("a table compares plainly that has no collation, and is one", () => {
       ["a", "integer"],
     ]),
   );
+});
+
+test("a column's type is that of its affinity, and what is made of others has none", () => {
+  expect(plainColumnsOf(database, "typed")).toEqual(
+    new Map([
+      ["a", "integer"],
+      ["b", "text"],
+      ["c", "text"],
+      ["d", "integer"],
+    ]),
+  );
+  expect(["strict", "STRICT", "t"].map((table) => isStrictTable(database, table))).toEqual([
+    true,
+    true,
+    false,
+  ]);
 });

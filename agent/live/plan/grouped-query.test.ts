@@ -1,7 +1,7 @@
 import { expect, test } from "bun:test";
 import { groupedQuery } from "./grouped-query.ts";
 
-const exact = new Set(["id", "service", "status", "odd name"]);
+const exact = new Set(["id", "service", "status", "odd name", "distinct"]);
 const read = (sql: string) =>
   groupedQuery(sql, (table) => (table === "instances" || table === "i t" ? exact : undefined));
 
@@ -31,6 +31,8 @@ test.each([
   "SELECT 'one', service IS NOT NULL is_there FROM instances GROUP BY service",
   "SELECT count(*) n FROM instances GROUP BY service HAVING count(*) BETWEEN 1 AND 3 OR service IN ('a')",
   "SELECT count() FROM instances WHERE n = 1 AND note LIKE '%x' GROUP BY service",
+  "SELECT count(n + 1), count(DISTINCT lower(note)) FROM instances GROUP BY service",
+  "SELECT count(*) FROM instances WHERE note = 'x' COLLATE NOCASE GROUP BY service",
 ])("%s", (sql) => {
   expect(read(sql)).toBeDefined();
 });
@@ -42,6 +44,8 @@ test.each([
   "SELECT service, avg(n) FROM instances GROUP BY service",
   "SELECT service, group_concat(status) FROM instances GROUP BY service",
   "SELECT service, max(n) FROM instances GROUP BY service",
+  "SELECT service, max(id, service) FROM instances GROUP BY service",
+  "SELECT service, count(*) > n FROM instances GROUP BY service",
   "SELECT service, max(status, id) FROM instances GROUP BY service",
   "SELECT service, count(*) FROM instances GROUP BY n",
   "SELECT service, count(*) FROM instances GROUP BY lower(service)",
@@ -50,8 +54,11 @@ test.each([
   "SELECT service, count(*) FROM instances GROUP BY service HAVING status = 'up'",
   "SELECT service, count(*) FROM instances GROUP BY service LIMIT 3",
   "SELECT DISTINCT count(*) FROM instances GROUP BY service",
+  'SELECT DISTINCT count(*) FROM instances GROUP BY "distinct"',
   "SELECT service, count(*) FILTER (WHERE n = 1) FROM instances GROUP BY service",
   "SELECT service, count(*) OVER () FROM instances GROUP BY service",
+  "SELECT service, count(*) FROM instances WHERE n > (SELECT max(n) FROM instances) GROUP BY service",
+  "SELECT service COLLATE NOCASE, count(*) FROM instances GROUP BY service",
   "SELECT service, (SELECT 1) FROM instances GROUP BY service",
   "SELECT service, count(*) FROM instances WHERE id IN ids GROUP BY service",
   "SELECT service, count(*) FROM instances GROUP BY service UNION SELECT 1, 2",

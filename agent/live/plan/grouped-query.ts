@@ -44,10 +44,7 @@ export type ExactColumnsOf = (table: string) => ReadonlySet<string> | undefined;
 
 /** Any of these, anywhere: the words mean more than is looked at here. */
 const stopWords = new Set([
-  "all",
-  "collate",
   "except",
-  "filter",
   "full",
   "indexed",
   "intersect",
@@ -55,7 +52,6 @@ const stopWords = new Set([
   "left",
   "limit",
   "natural",
-  "over",
   "returning",
   "right",
   "select",
@@ -98,7 +94,6 @@ export function groupedQuery(
     isMadeOf(expression, {
       isColumn: (name) => columns.includes(columnOf(name) ?? ""),
       isExact: (name) => exact.has(columnOf(name) ?? ""),
-      isAny: (name) => columnOf(name) !== undefined,
     });
   const results = listOf(tokens.slice(1, from)).map(withoutAlias);
   if (!results.every(isOfGroup) || !isOfGroup(tokens.slice(having + 1, order))) return undefined;
@@ -140,7 +135,7 @@ function withoutAlias(result: readonly SqlToken[]): readonly SqlToken[] {
   const as = result.findIndex((token) => isWordOf(token, "as"));
   if (as >= 0) return as === result.length - 2 ? result.slice(0, as) : result;
   const [before, last] = [result.at(-2), result.at(-1)];
-  const isNamed = isName(last) && !isOperator(last) && before !== undefined && isOperandEnd(before);
+  const isNamed = isName(last) && before !== undefined && isOperandEnd(before);
   return isNamed ? result.slice(0, -1) : result;
 }
 
@@ -161,7 +156,6 @@ interface Columns {
   readonly isColumn: (name: readonly SqlToken[]) => boolean;
   /** Equal values of it are the same. */
   readonly isExact: (name: readonly SqlToken[]) => boolean;
-  readonly isAny: (name: readonly SqlToken[]) => boolean;
 }
 
 /** Whether all that has a name in an expression is a column of the group or one of three aggregates. */
@@ -186,13 +180,9 @@ function isMadeOf(expression: readonly SqlToken[], columns: Columns): boolean {
   return true;
 }
 
-function isAggregate(
-  name: string,
-  inner: readonly SqlToken[],
-  { isExact, isAny }: Columns,
-): boolean {
+function isAggregate(name: string, inner: readonly SqlToken[], { isExact }: Columns): boolean {
+  // However many of them there are: whatever is counted, that is the same in any order.
+  if (name === "count") return true;
   const argument = isWordOf(inner[0], "distinct") ? inner.slice(1) : inner;
-  if (name === "min" || name === "max") return isExact(argument);
-  const isOfRows = inner.length === 0 || (inner.length === 1 && isSymbol(inner[0], "*"));
-  return name === "count" && (isOfRows || isAny(argument));
+  return (name === "min" || name === "max") && isExact(argument);
 }
