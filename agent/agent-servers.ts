@@ -17,6 +17,7 @@ import type { StoreService } from "./api/store-service.ts";
 import type { TokenSet } from "./api/token-set.ts";
 import type { Config } from "./config/config.ts";
 import { setReceiveBuffer, tcpListeners } from "./host/descriptors.ts";
+import { KeptFile, type KeptState, lookAgain } from "./host/kept-file.ts";
 import { faultText, type Log } from "./log.ts";
 import { exitCodes, StartFailure } from "./start-failure.ts";
 
@@ -31,6 +32,7 @@ export interface SocketOwner {
  * each request, while everybody else waits; by default that may be half a megabyte of them.
  */
 const receiveBytes = 64 * 1024;
+const lookEveryMs = 1000;
 
 export interface ServersOptions {
   readonly config: Config;
@@ -63,7 +65,9 @@ export async function startServers(options: ServersOptions): Promise<AgentServer
   const servers: HttpServer[] = [];
   const tcpServers: TcpServer[] = [];
   let limit: ConnectionLimit | undefined;
+  let stopLooking = (): void => {};
   const stop = async (): Promise<void> => {
+    stopLooking();
     limit?.stop();
     await Promise.all([...servers, ...tcpServers].map((server) => server.stop()));
   };
@@ -71,10 +75,18 @@ export async function startServers(options: ServersOptions): Promise<AgentServer
     // Nobody is asked for a token on the socket.
     const gate = endpointName === "" ? undefined : createGate({ tokens: undefined, endpointName });
     const front = new Front({ handle, room, gate });
-    servers.push(serveUnix({ path: socket, front, bodyBytesMax, onFault }));
+    const unix = serveUnix({ path: socket, front, bodyBytesMax, onFault });
+    servers.push(unix);
     // Bound under umask 077: until here nobody else could connect.
-    changeOwner(socket, owner);
-    chmodSync(socket, socketMode);
+    const open = (): void => {
+      changeOwner(socket, owner);
+      chmodSync(socket, socketMode);
+    };
+    open();
+    stopLooking = keepSocket(socket, log, () => {
+      unix.renew();
+      open();
+    });
     const tcpFront = new Front({ handle, room, gate: createGate({ tokens, endpointName }) });
     for (const address of config.api.listen) {
       const served = serveTcp({ address, front: tcpFront, bodyBytesMax, onFault });
@@ -94,6 +106,29 @@ export async function startServers(options: ServersOptions): Promise<AgentServer
     limit = limitOf(tcpServers, config.api.connectionsMax, log);
   }
   return { listen, stop };
+}
+
+/**
+ * Puts the socket there again when it was deleted (whoever tidies up a folder of temporary files does that), or nobody could
+ * connect any more, nor another agent start. One that another program has put in its place is left alone.
+ */
+function keepSocket(path: string, log: Log, renew: () => void): () => void {
+  const file = new KeptFile(path);
+  let lastWhy: string | undefined;
+  const onFound = (state: KeptState): void => {
+    if (state !== "deleted") return;
+    try {
+      renew();
+      file.renew();
+      lastWhy = undefined;
+      log.warn("the socket was deleted, and is there again", { socket: path });
+    } catch (error) {
+      const why = (error as Error).message;
+      if (why !== lastWhy) log.error("the socket was deleted: nobody can connect", { why });
+      lastWhy = why;
+    }
+  };
+  return lookAgain(() => file.look(), onFound, lookEveryMs);
 }
 
 function limitOf(servers: readonly TcpServer[], connectionsMax: number, log: Log): ConnectionLimit {

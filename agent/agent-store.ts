@@ -10,12 +10,15 @@ import type { TokenSet } from "./api/token-set.ts";
 import type { Config } from "./config/config.ts";
 import { changedKeys } from "./config/config-changes.ts";
 import { readSchemaFiles } from "./config/schema-files.ts";
+import { KeptFile, type KeptState, lookAgain } from "./host/kept-file.ts";
 import { liveLimits } from "./live/live-queries.ts";
 import type { Log } from "./log.ts";
 import { readTokens } from "./secrets/agent-secrets.ts";
 import { exitCodes, StartFailure } from "./start-failure.ts";
 import type { StoreThread } from "./store/store-thread.ts";
 import type { StoreThreadOptions } from "./store/store-thread-options.ts";
+
+const lookEveryMs = 1000;
 
 type ConfiguredOptions = Pick<
   StoreThreadOptions,
@@ -84,6 +87,41 @@ export function onlyARestartHelps(vfs: FileVfs, databasePath: string): Promise<S
     loadSqlite().onTrap = (trap) => fail(trap.message);
   });
 }
+
+export interface DatabaseWatch {
+  readonly lost: Promise<StartFailure>;
+  stop(): void;
+}
+
+/**
+ * Resolves when the database's files aren't at their paths any more. Everything would go on as before: commits would be acknowledged
+ * that nobody finds after the end of this process, and the reader thread would read pages of the file that is there
+ * now. So the agent ends; whoever starts it again starts with what is there, and with nothing the others bring the rows.
+ */
+export function watchDatabase(databasePath: string): DatabaseWatch {
+  const files = [new KeptFile(databasePath), new KeptFile(`${databasePath}-wal`)];
+  const look = async (): Promise<string | undefined> => {
+    for (const file of files) {
+      const state = await file.look();
+      if (state !== "kept") return `database ${file.path}: ${lostTexts[state]}`;
+    }
+    return undefined;
+  };
+  let stop = (): void => {};
+  const lost = new Promise<StartFailure>((resolve) => {
+    const onFound = (why: string | undefined): void => {
+      if (why !== undefined) resolve(new StartFailure(exitCodes.data, why));
+    };
+    stop = lookAgain(look, onFound, lookEveryMs);
+  });
+  return { lost, stop };
+}
+
+const lostTexts: Readonly<Record<Exclude<KeptState, "kept">, string>> = {
+  deleted:
+    "it was deleted or moved while the agent ran: put it back if you have it, and start again",
+  replaced: "another file was put in its place while the agent ran: start again if it is to stay",
+};
 
 /** What the start found in the database, and did with it. */
 export function logReport({ report }: StoreThread, log: Log): void {

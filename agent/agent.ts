@@ -11,7 +11,14 @@
 import { FileVfs } from "../wasm/vfs/file.ts";
 import { startNetwork } from "./agent-network.ts";
 import { type AgentServers, socketOwnerOf, startServers } from "./agent-servers.ts";
-import { logReport, onlyARestartHelps, reloadOptionsOf, storeOptionsOf } from "./agent-store.ts";
+import {
+  type DatabaseWatch,
+  logReport,
+  onlyARestartHelps,
+  reloadOptionsOf,
+  storeOptionsOf,
+  watchDatabase,
+} from "./agent-store.ts";
 import { claimSocketPath } from "./api/socket-path.ts";
 import { TokenSet, type TokensChange } from "./api/token-set.ts";
 import type { Config } from "./config/config.ts";
@@ -78,6 +85,7 @@ export async function startAgent(
   let link: NetLink | undefined;
   let store: StoreThread | undefined;
   let servers: AgentServers | undefined;
+  let watch: DatabaseWatch | undefined;
   const agreements = new Agreements();
   const vfs = new FileVfs();
   const storeFailed = onlyARestartHelps(vfs, directory.databasePath);
@@ -103,6 +111,8 @@ export async function startAgent(
       },
     });
     logReport(store, log);
+    watch = watchDatabase(directory.databasePath);
+    const failures = [storeFailed, watch.lost];
     const joined = standsAlone ? undefined : cluster;
     const parts = { config, cluster: joined, key, directory, store, agreements, log };
     const net = await startNetwork(parts);
@@ -125,18 +135,20 @@ export async function startAgent(
       socket: config.api.socket,
       listen: servers.listen,
       port,
-      failed: net === undefined ? storeFailed : Promise.race([net.failed, storeFailed]),
+      failed: Promise.race(net === undefined ? failures : [...failures, net.failed]),
       reload: async () => {
         for await (const line of running.store.reload()) logReload(line, log);
       },
       stop: (reason) => {
         warming.abort();
         helpers.stop();
+        watch?.stop();
         stopping ??= stop(running, claim.release, reason, log);
         return stopping;
       },
     };
   } catch (error) {
+    watch?.stop();
     await servers?.stop();
     await link?.stop(0, "the start failed");
     store?.stop();

@@ -4,7 +4,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { PatinaClient } from "../../agent/client/client.ts";
 import { freeUdpPort } from "../../agent/swarm/free-port.ts";
-import { runPatina, startTestAgent, type TestAgent } from "../agent-process.ts";
+import { patinaCommand, runPatina, startTestAgent, type TestAgent } from "../agent-process.ts";
 import { until } from "../until.ts";
 
 const t = "CREATE TABLE t (id TEXT NOT NULL PRIMARY KEY, v TEXT NOT NULL DEFAULT '')";
@@ -156,3 +156,26 @@ test("a filled local table becomes replicated: its rows reach the others", async
     return x === y;
   });
 }, 120_000);
+
+test("a SIGHUP that comes while the agent starts isn't lost", async () => {
+  const own = mkdtempSync(join(tmpdir(), "patina-early-"));
+  writeFileSync(join(own, "schema.sql"), t);
+  const files = ["--data-dir", join(own, "data"), "--schema", join(own, "schema.sql")];
+  const options = [...files, "--cluster", join(folder, "cluster.toml"), "--host", "127.0.0.1"];
+  const child = Bun.spawn([...patinaCommand, "agent", ...options], {
+    stdin: "ignore",
+    stdout: "ignore",
+    stderr: "pipe",
+  });
+  let log = "";
+  for await (const chunk of child.stderr) {
+    const before = log;
+    log += Buffer.from(chunk).toString();
+    const isSaidNow = (text: string) => !before.includes(text) && log.includes(text);
+    // Its schema has been read by now, and its network isn't there yet.
+    if (isSaidNow("serving")) child.kill("SIGHUP");
+    if (isSaidNow("reloaded")) child.kill("SIGTERM");
+  }
+  expect(await child.exited).toBe(0);
+  rmSync(own, { recursive: true });
+}, 60_000);

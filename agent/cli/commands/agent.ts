@@ -4,7 +4,7 @@
  * @module
  */
 
-import { startAgent } from "../../agent.ts";
+import { type RunningAgent, startAgent } from "../../agent.ts";
 import { socketOwnerOf } from "../../agent-servers.ts";
 import { problemOfSocketPath } from "../../api/socket-path.ts";
 import { type Config, configToText, configWithoutSecrets } from "../../config/config.ts";
@@ -45,10 +45,11 @@ export async function agent(
   });
   // Before the start, so that a signal that comes early isn't lost.
   const signalled = untilSignal();
-  let reload = (): Promise<void> => Promise.resolve();
-  process.on("SIGHUP", () => void reload());
+  const started = Promise.withResolvers<RunningAgent>();
+  // Those that come while it starts count too: its files were read before.
+  process.on("SIGHUP", () => void started.promise.then((running) => running.reload()));
   const running = await startAgent(config, log, read);
-  reload = () => running.reload();
+  started.resolve(running);
   if (options.json) {
     const { socket, listen, site, publicKey, port } = running;
     // Not `print`: an agent goes on when nobody reads this any more.
