@@ -225,6 +225,19 @@ test("who proves nothing is closed after three seconds", async () => {
   expect(a.log.at(-1)).toEndWith(" admission: no proof in time");
 }, 120_000);
 
+test("a member gets in while strangers hold all streams", async () => {
+  const { address } = await bootstrapNode();
+  const streamsMax = 3;
+  const a = await node([address], { streamsMax });
+  const strangers = Array.from({ length: streamsMax }, () => dial(a, address));
+  await Promise.all(strangers);
+  const { stream } = await dial(a, address);
+  const session = { secret, handshakeHash: stream.handshakeHash };
+  stream.write(writeAdmission(sha256, session, stream.publicKey));
+  await until("admitted", () => a.log.some((line) => line.startsWith("+")));
+  expect(a.log.filter((line) => line.includes("too many streams"))).toEqual([]);
+});
+
 test("`only` makes a chain: the ends never connect", async () => {
   const { address } = await bootstrapNode();
   const b = await node([address]);

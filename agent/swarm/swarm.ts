@@ -43,6 +43,7 @@ import { PeerStream } from "./peer-stream.ts";
 import { Recall } from "./recall.ts";
 import { lookMs, SilenceWatch } from "./silence.ts";
 import { TopicAnnouncer } from "./topic-announcer.ts";
+import { whoMakesRoom } from "./unproven.ts";
 
 export interface SwarmOptions {
   readonly sha256: Sha256;
@@ -60,6 +61,8 @@ export interface SwarmOptions {
   /** Neighbours of the last life, `key@host:port`, the latest first: dialled at the start. What isn't that is skipped. */
   readonly remembered?: readonly string[] | undefined;
   readonly peersMax: number;
+  /** Streams at most, those included that have not proved anything yet; 64. */
+  readonly streamsMax?: number | undefined;
   /** The own region; members of others are far. */
   readonly region: string;
 }
@@ -95,8 +98,8 @@ const seekMsMax = 3_600_000;
 const regionsMax = 4096;
 /** A neighbour makes room for a newcomer no more often. */
 const makeRoomMs = 1000;
-/** Streams at most, those included that have not proved anything yet. */
-const streamsMax = 64;
+/** For members, for whom dials, and for strangers until they are found to be such. */
+const streamsMaxDefault = 64;
 /** What `destroy` waits for peers to have taken, and for the DHT to have been told. */
 const flushMs = 300;
 const unannounceMs = 1500;
@@ -338,7 +341,7 @@ export class Swarm {
       if (previous.isMember) this.#hooks.onDisconnected(peer, "replaced");
     }
     const isWanted = this.#only === undefined || this.#only.has(peer);
-    if (this.#isClosed || !isWanted || this.#connections.size >= streamsMax) {
+    if (this.#isClosed || !isWanted || !this.#hasRoom(stream)) {
       stream.on("error", () => {});
       stream.destroy();
       this.#refuse(peer, isWanted ? "too many streams" : "not in `only`");
@@ -370,6 +373,24 @@ export class Swarm {
       ),
     };
     this.#connections.set(peer, connection);
+  }
+
+  /** Makes room, where one that has proved nothing yet can go. */
+  #hasRoom(newcomer: NoiseStream): boolean {
+    const { streamsMax = streamsMaxDefault } = this.#options;
+    if (this.#connections.size < streamsMax) return true;
+    const unproven: { readonly address: string; readonly peer: PeerId }[] = [];
+    for (const [peer, { isMember, found, stream }] of this.#connections) {
+      if (isMember || found !== "inbound") continue;
+      unproven.push({ peer, address: stream.transport?.remoteHost ?? "" });
+    }
+    const gone = whoMakesRoom(unproven, newcomer.rawStream?.remoteHost ?? "", Math.random);
+    const connection = gone && this.#connections.get(gone.peer);
+    if (gone === undefined || connection === undefined) return false;
+    this.#connections.delete(gone.peer);
+    connection.stream.destroy("replaced by another");
+    this.#refuse(gone.peer, "admission: made room for another before it proved anything");
+    return true;
   }
 
   #found(peer: PeerId, stream: NoiseStream): PeerStatus["found"] {
