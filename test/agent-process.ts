@@ -15,6 +15,9 @@ export const patinaCommand: readonly string[] =
     ? [process.execPath, join(repository, "agent", "main.ts")]
     : [process.env.PATINA_TEST_BINARY];
 
+/** Where nothing else is told a query has a minute: a machine that runs tests may have much else to do. */
+const patience = { PATINA_STORE_QUERY_TIMEOUT_MS: "60000" };
+
 export interface TestAgentOptions {
   /** Holds `schema.sql`; the data directory is made in it. */
   readonly folder: string;
@@ -55,7 +58,7 @@ export async function startTestAgent(options: TestAgentOptions): Promise<TestAge
       ...(options.arguments ?? []),
     ],
     {
-      env: { ...process.env, ...options.environment },
+      env: { ...process.env, ...patience, ...options.environment },
       stdin: "ignore",
       stdout: "pipe",
       stderr: "pipe",

@@ -86,7 +86,7 @@ test("where there is no room, those that nobody listens to go, the longest idle 
   expect(known()).toEqual([query(3), query(4), query(5)]);
   // One that is there already takes nothing more.
   expect((await subscribe(query(5))).kind).toBe("subscribed");
-}, 30_000);
+}, 120_000);
 
 test("one whose rows come in pieces ends in their middle, with a line that says why", async () => {
   const { subscribe, known } = open(180_000, true);
@@ -99,7 +99,7 @@ test("one whose rows come in pieces ends in their middle, with a line that says 
   const rows = second.lines.filter((line) => line.startsWith('{"row"')).length;
   expect([rows > 0, rows < 1000]).toEqual([true, true]);
   expect(known()).toEqual([query(1)]);
-}, 30_000);
+}, 120_000);
 
 test("rows that are gone take nothing, also where several are one to the query", async () => {
   const { live, write, subscribe } = open(525_000);

@@ -185,7 +185,7 @@ describe("a peer that answers", () => {
       a.do({ kind: "received", peer: b, frame });
     expect(a.closed()).toEqual(["list: it has no end"]);
     expect(lists).toBeGreaterThan(10);
-  }, 60_000);
+  }, 120_000);
 
   test("a list with nothing, and that more follows, is closed", () => {
     const { a, b, list } = listing(4);
@@ -333,7 +333,7 @@ describe("a peer that names recent rows", () => {
     }
     expect(ids).toBeGreaterThan(50_000);
     expect(ids).toBeLessThanOrEqual(100_000);
-  }, 60_000);
+  }, 120_000);
 
   test("and is busy is asked again for what has not come meanwhile, and only for that", () => {
     const a = new PlayedNode("a");

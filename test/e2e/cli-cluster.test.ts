@@ -75,7 +75,7 @@ test("agents that know only the bootstrap and the cluster's file find each other
   );
   const swarm = JSON.parse((await runPatina(["swarm", "--json", "--socket", a.socket])).stdout);
   expect(swarm.peers.map(({ peer }: { peer: string }) => peer)).toEqual([b.key]);
-}, 60_000);
+}, 120_000);
 
 test("a write on one is an event and a row on the other", async () => {
   const ended = new AbortController();
@@ -104,7 +104,7 @@ test("a write on one is an event and a row on the other", async () => {
   ended.abort();
   await events.next();
   // The first waits until both have agreed: it might be a row that b has marked down.
-}, 60_000);
+}, 120_000);
 
 test("health counts both, and has a lag", async () => {
   await eventually("health", async () => {

@@ -117,8 +117,9 @@ test(
         `${lags.length} rows A → stuck B → C, request to event: p50 ${quantile(lags, 0.5)} ms, ` +
           `p99 ${quantile(lags, 0.99)} ms`,
       );
-      // Its store lags, its host lives.
-      expect([...states]).toEqual(["ALIVE"]);
+      // Its store lags, its host lives. (SUSPECT it may be where a processor is waited for as long as 0.8 s.)
+      expect(states).toContain("ALIVE");
+      expect(states).not.toContain("DOWN");
       await until("b has caught up", 60_000, async () => {
         const { rows } = await b.client.query("SELECT count(*) FROM news");
         return Number(rows[0]?.[0]) === writtenMs.size + 1;

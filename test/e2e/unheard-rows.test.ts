@@ -71,4 +71,4 @@ test("an upsert of a weight, on a host that hasn't heard yet of the row or of it
     await Promise.all(agents.map((agent) => agent.kill()));
     rmSync(folder, { recursive: true });
   }
-}, 60_000);
+}, 120_000);
