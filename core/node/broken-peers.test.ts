@@ -118,6 +118,27 @@ describe("a peer that asks", () => {
     answerAll(a, "recent", ({ ticket }) => a.reply({ kind: "recent", ticket, entries: [] }));
     expect(a.asked("rows")).toHaveLength(1);
   });
+
+  test("and goes isn't served any more, nor is what it asked for before once it is back", () => {
+    const a = new PlayedNode("a");
+    a.start(1);
+    const fetch = (exchange: number, first: number): Frame => {
+      const ids = entries(first, 1).map(({ id }) => id);
+      return { kind: "fetch", exchange, horizon, what: { by: "id", ids } };
+    };
+    const b = a.meet("b");
+    nameNothing(a);
+    for (const exchange of [1, 2, 3]) a.receive(b, fetch(exchange, exchange));
+    a.do({ kind: "disconnected", peer: b });
+    a.meet("b");
+    a.receive(b, fetch(9, 9));
+    const [first] = a.requests.filter(({ kind }) => kind === "rows") as Asked<"rows">[];
+    a.reply({ kind: "rows", ticket: (first as Asked<"rows">).ticket, block, last: true });
+    answerAll(a, "recent", ({ ticket }) => a.reply({ kind: "recent", ticket, entries: [] }));
+    answerAll(a, "rows", ({ ticket }) => a.reply({ kind: "rows", ticket, block, last: true }));
+    const asked = a.requests.flatMap((request) => (request.kind === "rows" ? request.ids : []));
+    expect(asked.map((id) => id.slice(-1))).toEqual(["1", "9"]);
+  });
 });
 
 describe("rows with megabytes", () => {

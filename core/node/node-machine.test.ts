@@ -492,6 +492,32 @@ describe("credit", () => {
   });
 });
 
+test("of a cut nothing is said before what is recent was exchanged, nor of one from before that", () => {
+  const a = new PlayedNode("a");
+  a.start(1);
+  const b = a.meet("b");
+  const newestCut = () => Math.floor((a.nowMs - 5000) / 1000);
+  /** What the peer is answered that has the same, at the newest cut. */
+  const asked = () => {
+    const cut = newestCut();
+    a.slot(cut);
+    const root = { rows: 0, fingerprint: "0".repeat(32), horizon: hlcZero };
+    a.receive(b, { kind: "root", exchange: 7, answer: false, live: false, cut, ...root });
+    return a.sent(b).map(({ kind }) => kind);
+  };
+  expect(asked()).toEqual(["busy"]);
+  a.reply({ kind: "recent", ticket: (a.recent as { ticket: number }).ticket, entries: [] });
+  expect(asked()).toEqual(["busy"]);
+  a.receive(b, { kind: "recent", horizon: hlcZero, more: false, entries: [] });
+  expect(asked()).toEqual(["busy"]);
+  a.pass(4500);
+  expect(asked()).toEqual(["busy"]);
+  expect(a.machine.agreedMs(b)).toBeUndefined();
+  a.pass(1500);
+  expect(asked()).toEqual(["root"]);
+  expect(a.machine.agreedMs(b)).toBe(a.nowMs);
+});
+
 describe("a stuck store", () => {
   test("is handed urgent changes up to a bound; beyond it they wait as others do, and are dropped as others are", () => {
     const bound = { sliceBodiesMax: 64, sliceBytesMax: 1e6, bulkBytesMax: 1e6 };
@@ -509,12 +535,14 @@ describe("a stuck store", () => {
     // And the one slice that those which wait have credit for.
     expect(bytes).toBeLessThan(11_000);
     expect(a.machine.snapshot().counters.applyDropped).toBeGreaterThan(50);
-    // It comes to itself: the next one is urgent again.
+    // It comes to itself: the next ones are urgent again, as many as before.
     for (const { ticket } of applies) {
       a.reply({ kind: "applied", ticket, rows: 1, changed: 1, refused: [] });
     }
-    a.receive(b, push(2, 200, 0));
-    expect(a.asked("apply")).toMatchObject([{ lane: 0 }]);
+    for (let i = 200; i < 215; i++) {
+      a.receive(b, push(2, i, 0, 500));
+      expect(a.asked("apply")).toMatchObject([{ lane: 0 }]);
+    }
   });
 
   test("exchanges are answered busy, and heartbeats tell the lag", () => {

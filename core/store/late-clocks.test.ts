@@ -1,5 +1,5 @@
 import { expect, test } from "bun:test";
-import { SqliteNode } from "../../test/generators/sqlite-store.ts";
+import { openMemory, SqliteNode } from "../../test/generators/sqlite-store.ts";
 import { MemoryVfs } from "../../wasm/vfs/memory.ts";
 import type { Stamp } from "../clock/stamp.ts";
 import { encodeKey } from "../row/key.ts";
@@ -193,4 +193,25 @@ test("of a log that is damaged the start tells, and what it said is healed", () 
     ["b", 1, 11_000],
   ]);
   healthy[Symbol.dispose]();
+});
+
+test("a COMMIT that fails leaves the file's version to the next one", () => {
+  const vfs = new MemoryVfs();
+  {
+    using node = open(vfs);
+    node.write("INSERT INTO t VALUES ('x', 1, 1)");
+    {
+      using reader = openMemory(vfs);
+      reader.exec("BEGIN; SELECT * FROM t");
+      expect(() => node.write("UPDATE t SET a = 2")).toThrow("database is locked");
+    }
+    expect([logRows(node), node.db.pragma("user_version")]).toEqual([0, 1]);
+    node.write("UPDATE t SET a = 3");
+    expect([logRows(node), node.db.pragma("user_version")]).toEqual([1, 2]);
+  }
+  using node = open(vfs);
+  expect(stamps(node, "t", "x")).toEqual([
+    ["a", 3, 13_000],
+    ["b", 1, 11_000],
+  ]);
 });

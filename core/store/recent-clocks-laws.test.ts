@@ -1,4 +1,4 @@
-import { expect, test } from "bun:test";
+import { describe, expect, test } from "bun:test";
 import fc from "fast-check";
 import { joined } from "../../test/generators/shown-rows.ts";
 import { SqliteNode, schemaOf } from "../../test/generators/sqlite-store.ts";
@@ -6,6 +6,7 @@ import { createDigester } from "../../test/model/history.ts";
 import { siteOfHex } from "../clock/stamp.ts";
 import { encodeKey } from "../row/key.ts";
 import type { RowState } from "../row/row-state.ts";
+import type { PreparedMerge } from "./prepared-merge.ts";
 
 const digester = createDigester();
 const sites = ["a", "b"].map((digit) => siteOfHex(digit.repeat(32)));
@@ -105,3 +106,60 @@ test("clocks that a merge keeps are those of the file", () => {
     { numRuns: 100 },
   );
 }, 120_000);
+
+describe("an older change loses to a row that was written lately by", () => {
+  const change = (ms: number): RowState => {
+    const stampOf = (at: number) => ({ ms: at, count: 0, site: sites[0] as (typeof sites)[0] });
+    return {
+      ...{ table: "t", key: encodeKey(["x"]) as Uint8Array, clock: { ...stampOf(1000), cl: 1 } },
+      cells: [{ column: "a", stamp: stampOf(ms), value: `said at ${ms}` }],
+    };
+  };
+  /** The clocks of row x are known without a look into the file. */
+  const createNode = () => {
+    const node = new SqliteNode("CREATE TABLE t (k TEXT PRIMARY KEY NOT NULL, a TEXT, b TEXT)");
+    for (const ms of [1000, 1010]) node.store.merge([change(ms)]);
+    return node;
+  };
+  const prepare = ({ store }: SqliteNode, ms: number) => {
+    const prepared = store.prepareMerge();
+    prepared.add([change(ms)]);
+    prepared.finish();
+    return prepared;
+  };
+  const write = ({ store }: SqliteNode, prepared: PreparedMerge) => {
+    const open = store.beginMerge();
+    open.addPrepared(prepared, 0, prepared.length);
+    open.commit();
+    prepared.end();
+  };
+  const stampAnew = ({ store }: SqliteNode, ms: number) => {
+    const { table, key, cells, clock } = change(ms);
+    const hash = digester.valueHash("said at 1010");
+    const clocks = { clock, cells: cells.map(({ column, stamp }) => ({ column, stamp, hash })) };
+    store.reclock([{ table, key, clocks }]);
+  };
+  const shown = ({ db }: SqliteNode) => db.all("SELECT a FROM t");
+
+  test("a merge that was prepared", () => {
+    using node = createNode();
+    write(node, prepare(node, 1030));
+    node.store.merge([change(1020)]);
+    expect(shown(node)).toEqual([["said at 1030"]]);
+  });
+
+  test("stamping anew", () => {
+    using node = createNode();
+    stampAnew(node, 1030);
+    node.store.merge([change(1020)]);
+    expect(shown(node)).toEqual([["said at 1010"]]);
+  });
+
+  test("stamping anew, if it was decided on before", () => {
+    using node = createNode();
+    const prepared = prepare(node, 1020);
+    stampAnew(node, 1030);
+    write(node, prepared);
+    expect(shown(node)).toEqual([["said at 1010"]]);
+  });
+});
