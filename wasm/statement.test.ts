@@ -185,6 +185,35 @@ test("columns tell their name and origin", () => {
   ]);
 });
 
+test("`*` is all columns that there are, also after the schema changed", () => {
+  using db = openDatabase("/t.db", { vfs: new MemoryVfs() });
+  db.exec("CREATE TABLE t (a, b); INSERT INTO t VALUES (1, 2)");
+  const select = "SELECT * FROM t";
+  using prepared = db.prepare(select);
+  expect([db.all(select), db.get(select), prepared.all()]).toEqual([[[1, 2]], [1, 2], [[1, 2]]]);
+  expect(prepared.columnNames()).toEqual(["a", "b"]);
+  db.exec("ALTER TABLE t ADD COLUMN c DEFAULT 3");
+  expect([db.all(select), db.get(select)]).toEqual([[[1, 2, 3]], [1, 2, 3]]);
+  db.exec("ALTER TABLE t DROP COLUMN a; ALTER TABLE t DROP COLUMN c; ALTER TABLE t RENAME b TO d");
+  expect([db.all(select), prepared.all(), prepared.columnCount]).toEqual([[[2]], [[2]], 1]);
+  expect(prepared.columnNames()).toEqual(["d"]);
+});
+
+test("an INTEGER is a number as long as that says it exactly, and a bigint beyond", () => {
+  using db = openDatabase("/t.db", { vfs: new MemoryVfs() });
+  using statement = db.prepare("SELECT ?1");
+  const border = 2n ** 53n;
+  for (const sign of [1n, -1n]) {
+    for (let by = -2n; by <= 2n; by++) {
+      const value = sign * (border + by);
+      statement.bindInteger(1, value);
+      statement.step();
+      expect(statement.columnInteger(0)).toBe(by < 0n ? Number(value) : value);
+      statement.reset();
+    }
+  }
+});
+
 test("statements know what they are", () => {
   using read = db.prepare("SELECT 1");
   using write = db.prepare("CREATE TABLE never (a)");

@@ -50,8 +50,6 @@ export class Statement implements SqlStatement, Disposable {
   readonly sql: string;
   /** What followed it in the text it was prepared from, trimmed; "" when there was nothing. */
   readonly tail: string;
-  /** Columns of its rows; 0 for a statement that returns none. */
-  readonly columnCount: number;
   readonly parameterCount: number;
   readonly #owner: StatementOwner;
   readonly #module: SqliteModule;
@@ -64,6 +62,7 @@ export class Statement implements SqlStatement, Disposable {
   readonly #slotBytes: number[];
   #slotBytesSum = 0;
   #hasLargeValue = false;
+  #columnCount: number;
   #columnNames: string[] | null = null;
   #readFrom = 0;
 
@@ -76,10 +75,18 @@ export class Statement implements SqlStatement, Disposable {
     this.#pointer = pointer;
     this.sql = sql;
     this.tail = tail;
-    this.columnCount = this.#exports.sqlite3_column_count(pointer);
+    this.#columnCount = this.#exports.sqlite3_column_count(pointer);
     this.parameterCount = this.#exports.sqlite3_bind_parameter_count(pointer);
     this.#slots = new Array(this.parameterCount).fill(0);
     this.#slotBytes = new Array(this.parameterCount).fill(0);
+  }
+
+  /**
+   * Columns of its rows; 0 for a statement that returns none. Where `*` has become more or fewer since, {@link all} and
+   * {@link get} find out; who steps by itself prepares anew after the schema changed.
+   */
+  get columnCount(): number {
+    return this.#columnCount;
   }
 
   /** Of all statements of its module: how often SQLite has asked what time it is. */
@@ -276,7 +283,10 @@ export class Statement implements SqlStatement, Disposable {
     if (this.#running) this.reset();
     this.bindAll(values);
     const rows: SqlValue[][] = [];
-    while (this.step()) rows.push(this.row());
+    while (this.step()) {
+      if (rows.length === 0) this.#lookAtColumns();
+      rows.push(this.row());
+    }
     return rows;
   }
 
@@ -285,9 +295,16 @@ export class Statement implements SqlStatement, Disposable {
     if (this.#running) this.reset();
     this.bindAll(values);
     if (!this.step()) return undefined;
+    this.#lookAtColumns();
     const row = this.row();
     this.reset();
     return row;
+  }
+
+  /** SQLite compiles a statement anew in the step that finds another schema. */
+  #lookAtColumns(): void {
+    this.#columnCount = this.#exports.sqlite3_column_count(this.#pointer);
+    this.#columnNames = null;
   }
 
   /** All columns of the row at hand. */

@@ -10,11 +10,12 @@ function createWorld(isBusy: boolean) {
   const pace = new TurnPace({ isReady: () => true, isHeard: () => false }, () => world.ms);
   const never = Number.POSITIVE_INFINITY;
   const handled: string[] = [];
+  const due = { ms: never };
   const replica = {
     isBusy: false,
     isBuilt: true,
     hasOwnWork: false,
-    pollTimeout: () => never,
+    pollTimeout: () => due.ms,
     handle: ({ kind }: StoreRequest) => {
       handled.push(kind);
       world.ms += 5;
@@ -32,7 +33,7 @@ function createWorld(isBusy: boolean) {
     chores: { dueMs: never, run: () => {} },
     sweep: () => {},
   } as unknown as StoreTurnsParts);
-  return { pace, turns, handled };
+  return { pace, turns, handled, due };
 }
 
 const question = { kind: "recent", ticket: 1 } as unknown as StoreRequest;
@@ -78,4 +79,46 @@ test("it doesn't rest within a transaction, nor before what is urgent", async ()
   expect(handled).toEqual(["recent", "collect", "tick", "apply"]);
   expect(timers).toHaveBeenCalledTimes(0);
   turns.stop();
+});
+
+test("once it has stopped nothing more is done: not what waits, not what comes, not what is due", async () => {
+  const waiting = createWorld(false);
+  waiting.turns.request(question);
+  waiting.turns.stop();
+  waiting.turns.request(question);
+  waiting.turns.request({ kind: "members" } as unknown as StoreRequest);
+  await nextTurn();
+  expect(waiting.handled).toEqual([]);
+
+  // At rest between two turns.
+  const resting = createWorld(false);
+  resting.turns.request(question);
+  await nextTurn();
+  resting.pace.served();
+  resting.turns.request(question);
+  const [[turn]] = timers.mock.calls as unknown as [[() => void]];
+  resting.turns.stop();
+  turn();
+  expect(resting.handled).toEqual(["recent"]);
+
+  // The timer of what is due: it is cleared, and one that fires all the same does nothing.
+  timers.mockClear();
+  const armed = createWorld(false);
+  armed.due.ms = 6000;
+  armed.turns.afterWork();
+  const [[timeout, ms]] = timers.mock.calls as unknown as [[() => void, number]];
+  const timer: unknown = timers.mock.results[0]?.value;
+  expect(ms).toBe(1000);
+  const cleared = spyOn(globalThis, "clearTimeout");
+  armed.turns.stop();
+  expect(cleared.mock.calls.at(-1)?.[0] as unknown).toBe(timer);
+  cleared.mockRestore();
+  timeout();
+  armed.turns.afterWork();
+  armed.due.ms = 0;
+  armed.turns.afterWork();
+  armed.turns.askTurn();
+  await nextTurn();
+  expect([armed.handled, armed.turns.isStopped]).toEqual([[], true]);
+  expect(timers).toHaveBeenCalledTimes(1);
 });
