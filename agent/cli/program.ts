@@ -39,17 +39,20 @@ const commandsInOrder: readonly ((program: Command) => void)[] = [
 
 /** Runs and ends the process with the command's exit code. */
 export async function runProgram(args: readonly string[]): Promise<void> {
-  const program = createProgram();
+  const isJson = args.includes("--json");
+  const program = createProgram(isJson);
   try {
     refuseRepaired(args);
     await program.parseAsync(args, { from: "user" });
   } catch (error) {
-    if (error instanceof CommanderError) {
+    const isUsage = error instanceof CommanderError;
+    if (isUsage && (error.exitCode === 0 || !isJson)) {
       process.exitCode = error.exitCode === 0 ? exitCodes.ok : exitCodes.usage;
       return;
     }
-    const { reportFailure } = await import("./failure.ts");
-    process.exitCode = reportFailure(error, args.includes("--json"));
+    const { reportFailure, UsageError } = await import("./failure.ts");
+    const failure = isUsage ? new UsageError(error.message.replace(/^error: /, "")) : error;
+    process.exitCode = reportFailure(failure, isJson);
   }
 }
 
@@ -69,7 +72,8 @@ function refuseRepaired(args: readonly string[]): void {
   if (!isUtf8(given)) throw new StartFailure(exitCodes.usage, "an argument is not UTF-8");
 }
 
-function createProgram(): Command {
+/** @param isJson What is wrong with the arguments is told as JSON, by the caller. */
+function createProgram(isJson: boolean): Command {
   const program = new Command("patina")
     .description(
       "Service discovery for edge hosts: a replicated SQLite database on every host, without a leader.",
@@ -93,9 +97,11 @@ ${exitCodeHelp}`,
   for (const add of commandsInOrder) add(program);
   // Subcommands copy this: errors are thrown, never `process.exit`.
   for (const command of [program, ...allCommands(program)]) {
-    command
-      .exitOverride()
-      .configureOutput({ writeOut: printText, outputError: (text, write) => write(text) });
+    command.exitOverride().configureOutput({
+      writeOut: printText,
+      ...(isJson ? { writeErr: () => {} } : {}),
+      outputError: (text, write) => write(text),
+    });
     command.showHelpAfterError("(patina --help, or the command's --help, says more)");
   }
   return program;

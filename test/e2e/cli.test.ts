@@ -66,6 +66,23 @@ describe("commands without an agent", () => {
     expect(stderr).toContain(why);
   });
 
+  test("no arguments are wrong ones: the usage goes to stderr; asked for, to stdout", async () => {
+    for (const args of [[], ["cluster"]]) {
+      const bare = await runPatina(args);
+      expect([bare.code, bare.stdout]).toEqual([2, ""]);
+      const asked = await runPatina([...args, "--help"]);
+      expect([asked.code, asked.stdout, asked.stderr]).toEqual([0, bare.stderr, ""]);
+      expect(asked.stdout).toStartWith("Usage: patina");
+    }
+  });
+
+  test("wrong arguments are told as JSON, too", async () => {
+    const { code, stdout, stderr } = await runPatina(["query", "--json", "--jsn", "SELECT 1"]);
+    expect([code, stderr]).toEqual([2, ""]);
+    const { error } = JSON.parse(stdout);
+    expect(error).toEqual({ code: 2, message: expect.stringMatching(/^unknown option '--jsn'/) });
+  });
+
   test("an agent that isn't there: 3, in words and in JSON", async () => {
     const args = ["query", "--socket", "/nowhere/patina.sock", "SELECT 1"];
     const plain = await runPatina(args);
