@@ -57,6 +57,8 @@ export class StoreTurns {
   readonly #sweep: (nowMs: number) => void;
   #link: StoreLink | undefined;
   readonly #waiting: StoreRequest[] = [];
+  /** While the WAL begins anew. */
+  readonly #urgentHeld: StoreRequest[] = [];
   readonly #replies: StoreReply[] = [];
   #isTurnAsked = false;
   /** The replica's own work has this turn. */
@@ -90,7 +92,8 @@ export class StoreTurns {
     if (this.#isStopped) return;
     const isUrgent = request.kind === "apply" && request.lane === 0;
     if (isUrgent || request.kind === "members" || request.kind === "peers") {
-      this.#handle(request);
+      if (this.#wal.holdsBackUrgent && request.kind !== "peers") this.#urgentHeld.push(request);
+      else this.#handle(request);
     } else {
       if (request.kind === "apply" && request.lane === 2) this.#bulkAtMs = performance.now();
       this.#waiting.push(request);
@@ -157,6 +160,9 @@ export class StoreTurns {
 
   /** Of a checkpoint, or of what it held back. */
   roundEnded(): void {
+    if (!this.#wal.holdsBackUrgent) {
+      for (const request of this.#urgentHeld.splice(0)) this.#handle(request);
+    }
     this.#tellFree();
     this.askTurn();
   }

@@ -8,9 +8,13 @@
  *
  * The WAL begins anew only when a commit finds all of it copied, and while commits follow each other none
  * does: the round has left behind what came meanwhile. So when the WAL has grown long, bulk merges
- * are held back for a round ({@link Checkpointer.holdsBack}), and clients' writes for its last pass, which has the
- * little that came during the one before ({@link Checkpointer.holdsBackWrites}). Reads and urgent changes never are:
- * what came in spite of that is copied by an ordinary checkpoint, whose syncs then have little to do.
+ * are held back for a round ({@link Checkpointer.holdsBack}), and clients' writes for its last passes, which have the
+ * little that came during the one before ({@link Checkpointer.holdsBackWrites}). If there was something all the
+ * same, urgent changes are for the very last ({@link Checkpointer.holdsBackUrgent}). Reads never are. What came in spite of
+ * that, on a slow disk, is copied by an ordinary checkpoint, which syncs on this thread.
+ *
+ * A WAL that is wholly copied is made ready to begin anew without a sync (`wasm/vfs/wal-start.ts`); and what it doesn't need
+ * is cut off on another thread (`wal-end.ts`).
  *
  * A disk may be slower than those who write. So from three times that length on clients' writes and merges wait until
  * the round that is under way has ended.
@@ -41,7 +45,7 @@ import {
 } from "./checkpoint-frames.ts";
 import { marksMax, ReadMarks } from "./read-marks.ts";
 
-type CheckpointMode = "PASSIVE" | "RESTART" | "TRUNCATE";
+type CheckpointMode = "PASSIVE" | "TRUNCATE";
 
 export interface CheckpointerOptions {
   readonly path: string;
@@ -71,9 +75,12 @@ export interface WalState {
 }
 
 /** Of a round that holds merges back: each leaves less than the one before. */
-const passesMax = 3;
-/** Clients' writes wait for the last of them, which is two short syncs, at most for so long. */
+const passesMax = 4;
+/** Clients' writes wait from this one on, which is three short syncs, at most for so long. */
+const heldPass = 3;
 const holdMsMax = 1000;
+/** Urgent changes wait for the last, which few rounds need, at most for so long. */
+const urgentHoldMsMax = 250;
 /** How many times as long as one that is to begin anew: then all that can wait does. */
 const tooLong = 3;
 /** How often its length is looked at during a round. */
@@ -93,6 +100,9 @@ export class Checkpointer {
   #roundMarks = 0;
   /** Than {@link tooLong}. */
   #mayBeLonger = false;
+  #isCutting = false;
+  /** That was done last, and nothing has happened since. */
+  #isGivenBack = false;
   /** Copies, also while the connection that writes is in a transaction. */
   readonly #copier: Database | undefined;
   readonly #state: Statement | undefined;
@@ -102,6 +112,7 @@ export class Checkpointer {
   readonly #framesMax: number;
   #holdsBack = false;
   #holdTimer: ReturnType<typeof setTimeout> | undefined;
+  #urgentHoldTimer: ReturnType<typeof setTimeout> | undefined;
   #watch: ReturnType<typeof setInterval> | undefined;
   #isTooLong = false;
   /** What an ordinary checkpoint may copy after a round. More each time that wasn't enough. */
@@ -143,6 +154,11 @@ export class Checkpointer {
     return this.#sync.walBytes() > this.#bytesOf(restFramesMax);
   }
 
+  /** Urgent changes had better wait, too. */
+  get holdsBackUrgent(): boolean {
+    return this.#urgentHoldTimer !== undefined;
+  }
+
   /** The WAL is to begin anew. One that is wholly copied does at the next commit. */
   isLong({ frames, waiting }: WalState): boolean {
     const isRead = this.#isUnderWay || this.#options.oldestLoan?.() !== undefined;
@@ -165,11 +181,12 @@ export class Checkpointer {
     if (this.#heldBy !== undefined && this.#heldBy === oldestLoan) return true;
     if (this.#isClosed) return true;
     if (performance.now() < this.#notBeforeMs) return false;
-    const { frames, waiting } = wal;
+    const { waiting } = wal;
     if (isIdle && (waiting === 0 || this.#isIdleDone || this.#sync === undefined)) {
       this.#isIdleDone = false;
-      return this.#giveBack(frames);
+      return this.#giveBackWhenCopied(wal);
     }
+    this.#isGivenBack = false;
     // With a snapshot lent it can't begin anew, and merges would wait for nothing.
     const isLong = this.isLong(wal) && oldestLoan === undefined && !this.#options.isBusy();
     const dueFrames = isServed ? roundFrames : roundFramesCatchingUp;
@@ -202,7 +219,7 @@ export class Checkpointer {
     this.#endWatch();
     this.#marks?.close();
     this.#copier?.close();
-    if (!this.#isUnderWay) this.#sync?.close();
+    this.#closeSync();
   }
 
   async #round(isLong: boolean): Promise<void> {
@@ -214,7 +231,8 @@ export class Checkpointer {
     this.#look();
     try {
       for (let pass = 1; pass <= passesMax; pass++) {
-        if (isLong && pass === passesMax) this.#hold();
+        if (isLong && pass === heldPass) this.#hold();
+        if (isLong && pass === passesMax) this.#holdUrgent();
         const { frames: mark, waiting } = this.state as WalState;
         const isMarked = marks.count > 0 && this.#markedFrames === mark;
         if (!isMarked) marks.set();
@@ -239,6 +257,9 @@ export class Checkpointer {
         }
         await sync.syncDatabase();
         if (this.#isClosed) return;
+        // Its mark keeps commits from beginning the WAL anew before that.
+        if (this.state?.waiting === 0) await this.#blank(sync);
+        if (this.#isClosed) return;
         this.#releaseFirst(marks);
         if (isLong) marks.releaseAll();
         if (!isLong || this.state?.waiting === 0) break;
@@ -253,9 +274,19 @@ export class Checkpointer {
       this.#holdsBack = false;
       this.#release();
       this.#endWatch();
-      if (this.#isClosed) sync.close();
+      if (this.#isClosed) this.#closeSync();
       else this.#end(isDone, isLong);
     }
+  }
+
+  /** What is wholly copied may begin anew without a sync on this thread. */
+  #blank(sync: CheckpointSync): Promise<void> {
+    return sync.blankWal((this.#copier as Database).module.heap.u8);
+  }
+
+  /** Once nothing of it is under way any more. */
+  #closeSync(): void {
+    if (!this.#isUnderWay && !this.#isCutting) this.#sync?.close();
   }
 
   #releaseFirst(marks: ReadMarks): void {
@@ -310,25 +341,22 @@ export class Checkpointer {
       this.#mayBeLonger = true;
     }
     const sync = this.#sync;
-    if (!this.#mayBeLonger || sync === undefined || this.#isClosed || this.#options.isBusy())
-      return;
-    this.#mayBeLonger = this.#shorten(
-      sync,
-      this.#bytesOf(Math.max(frames, this.#framesMax * tooLong)),
-    );
+    if (!this.#mayBeLonger || sync === undefined || this.#isClosed || this.#isCutting) return;
+    void this.#cut(sync, this.#bytesOf(Math.max(frames, this.#framesMax * tooLong)));
   }
 
-  /** @returns whether it may be longer still */
-  #shorten(sync: CheckpointSync, bytes: number): boolean {
-    let isLonger = false;
+  /** A piece. @returns whether it may be longer still */
+  async #cut(sync: CheckpointSync, bytes: number): Promise<boolean> {
+    this.#isCutting = true;
+    this.#mayBeLonger = false;
     try {
-      this.#options.measured(() => {
-        isLonger = sync.shortenWal(bytes, cutBytesMax);
-      });
+      this.#mayBeLonger = await sync.cutWal(bytes, cutBytesMax);
     } catch (error) {
-      this.#failed(error);
+      if (!this.#isClosed) this.#failed(error);
     }
-    return isLonger;
+    this.#isCutting = false;
+    if (this.#isClosed) this.#closeSync();
+    return this.#mayBeLonger;
   }
 
   /** Sets a mark for the next round where the WAL has grown by a piece since the last. */
@@ -380,26 +408,38 @@ export class Checkpointer {
     this.#isTooLong = false;
   }
 
-  /**
-   * What isn't needed now is given back: the WAL is as long as it ever was until it is cut. That goes from its
-   * end and a piece at a time, once it has begun anew: to free 64 MB takes 35 ms.
-   *
-   * @returns whether it is done
-   */
-  #giveBack(frames: number): boolean {
+  /** What isn't needed now is given back. @returns whether there is no more to do */
+  #giveBackWhenCopied({ frames, waiting }: WalState): boolean {
     const sync = this.#sync;
-    if (sync === undefined || this.#options.isBusy()) {
-      if (frames > 0) this.#now("TRUNCATE");
-      return true;
+    if (sync === undefined || waiting > 0) {
+      if (frames > 0) this.#now(sync === undefined ? "TRUNCATE" : "PASSIVE");
+      return sync === undefined || this.#options.isBusy() || (this.state?.waiting ?? 0) > 0;
     }
-    if (this.#bytesOf(frames) > cutBytesMax) {
-      this.#now("RESTART");
-      // Unless somebody still reads in it.
-      return this.#bytesOf(this.state?.frames ?? 0) > cutBytesMax;
+    // As far as readers let it; the end of the last of them is work again.
+    const isDone = this.#isGivenBack || this.#options.isBusy();
+    this.#isGivenBack = !isDone;
+    if (!isDone) void this.#giveBack(sync);
+    return isDone;
+  }
+
+  /** All of a WAL that is wholly copied, from its end and a piece at a time: to free 64 MB takes 35 ms. */
+  async #giveBack(sync: CheckpointSync): Promise<void> {
+    this.#isUnderWay = true;
+    try {
+      if (!sync.isWalBlank()) await this.#blank(sync);
+      // SQLite only takes note of it then. Unless somebody still reads in it.
+      if (sync.isWalBlank() && !this.#isClosed && !this.#options.isBusy()) {
+        this.#options.measured(() => (this.#copier as Database).checkpoint("TRUNCATE"));
+      }
+      while (this.#isCutting) await nextTurn();
+      while (!this.#isClosed && this.state?.frames === 0) if (!(await this.#cut(sync, 0))) break;
+    } catch (error) {
+      if (!this.#isClosed) this.#failed(error);
+    } finally {
+      this.#isUnderWay = false;
+      if (this.#isClosed) this.#closeSync();
+      else this.#options.onEnd();
     }
-    if (this.#shorten(sync, this.#bytesOf(frames))) return false;
-    if (frames > 0) this.#now("TRUNCATE");
-    return true;
   }
 
   /** Of a WAL of so many frames. */
@@ -409,14 +449,23 @@ export class Checkpointer {
 
   #hold(): void {
     this.#holdTimer = setTimeout(() => {
-      this.#release();
+      this.#holdTimer = undefined;
       this.#options.onEnd();
     }, holdMsMax);
+  }
+
+  #holdUrgent(): void {
+    this.#urgentHoldTimer = setTimeout(() => {
+      this.#urgentHoldTimer = undefined;
+      this.#options.onEnd();
+    }, urgentHoldMsMax);
   }
 
   #release(): void {
     clearTimeout(this.#holdTimer);
     this.#holdTimer = undefined;
+    clearTimeout(this.#urgentHoldTimer);
+    this.#urgentHoldTimer = undefined;
   }
 
   #now(mode: CheckpointMode): void {

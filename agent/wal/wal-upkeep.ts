@@ -105,6 +105,11 @@ export class WalUpkeep {
     return this.#checkpointer.holdsBackWrites;
   }
 
+  /** Urgent changes, too. */
+  get holdsBackUrgent(): boolean {
+    return this.#checkpointer.holdsBackUrgent;
+  }
+
   /** Wall clock in ms at which the rest is copied unless something happens; infinite when there is none. */
   get idleAtMs(): number {
     if (!this.#hasUncheckpointed) return Number.POSITIVE_INFINITY;

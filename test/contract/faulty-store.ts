@@ -73,6 +73,8 @@ export interface HistoryCounts {
   checkpoints: number;
   /** Checkpoints in steps that came to their end. */
   rounds: number;
+  /** Those after which the WAL could begin anew without a sync. */
+  blanked: number;
   /** Transactions that a fault undid, and the store went on. */
   undone: number;
   refusedFull: number;
@@ -410,6 +412,26 @@ class World {
         await this.#attemptSync("round: the database is synced", () => sync.syncDatabase());
         if (this.#hasReached(5)) this.#counts.rounds += 1;
         return;
+      case 5:
+        await this.#attemptSync("round: the header is made blank", () =>
+          sync.blankWal(copier.module.heap.u8),
+        );
+        if (this.#hasReached(6) && sync.isWalBlank()) this.#counts.blanked += 1;
+        return;
+      case 6:
+        // As for a WAL that isn't needed any more.
+        this.#attempt("round: it is taken to be cut", () => {
+          if (sync.isWalBlank() && proxy.autocommit === false) proxy.exec("COMMIT");
+          if (sync.isWalBlank()) copier.checkpoint("TRUNCATE");
+          this.#stage = 7;
+        });
+        return;
+      case 7:
+        await this.#attemptSync("round: it is cut", async () => {
+          const [[, frames]] = copier.all("PRAGMA wal_checkpoint(NOOP)") as [[unknown, number]];
+          if (Number(frames) === 0) await sync.cutWal(0, 4096);
+        });
+        return;
       default:
         return;
     }
@@ -715,6 +737,7 @@ export function createCounts(): HistoryCounts {
     commits: 0,
     merges: 0,
     checkpoints: 0,
+    blanked: 0,
     rounds: 0,
     undone: 0,
     refusedFull: 0,

@@ -223,6 +223,10 @@ export class FaultyDisk implements FileSystem {
     this.#inode(fd).truncate(bytes, ++this.#moment);
   }
 
+  async ftruncateLater(fd: number, bytes: number): Promise<void> {
+    this.ftruncate(fd, bytes);
+  }
+
   async fdatasyncLater(fd: number): Promise<void> {
     this.fdatasync(fd);
   }

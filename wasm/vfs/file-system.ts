@@ -26,6 +26,8 @@ export interface FileSystem {
   /** Nothing depends on it. */
   findRoom: FindRoom;
   ftruncate(fd: number, bytes: number): void;
+  /** The same on a thread of its own. */
+  ftruncateLater(fd: number, bytes: number): Promise<void>;
   /** The file's content and size survive the loss of power once it returns. */
   fdatasync(fd: number): void;
   /** The same on a thread of its own, of everything that was written before the call. */
@@ -55,6 +57,7 @@ export const systemFiles: FileSystem = {
   beginWriteback,
   findRoom,
   ftruncate: (fd, bytes) => fs.ftruncateSync(fd, bytes),
+  ftruncateLater: promisify(fs.ftruncate),
   fdatasync: (fd) => fs.fdatasyncSync(fd),
   fdatasyncLater: promisify(fs.fdatasync),
   fsync: (fd) => fs.fsyncSync(fd),

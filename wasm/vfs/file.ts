@@ -205,10 +205,20 @@ export class FileVfs implements Vfs {
         }
         paid();
       },
-      shortenWal: (usedBytes, cutBytesMax) => {
+      blankWal: async (heap) => {
+        const { shared } = lockedFile(fs.identity(fd)) as LockedFile;
+        const wal = openWal(fs.identity(walFd));
+        if (wal === null || owed.owes || !shared.isWhollyCopied(heap)) return;
+        const gone = wal.start.makeBlank(fs, walFd);
+        await walSync.sync();
+        gone();
+      },
+      isWalBlank: () => openWal(fs.identity(walFd))?.start.isGone === true,
+      cutWal: async (usedBytes, cutBytesMax) => {
         const bytes = fs.size(walFd);
-        if (bytes <= usedBytes + cutBytesMax) return false;
-        fs.ftruncate(walFd, bytes - cutBytesMax);
+        if (bytes <= usedBytes) return false;
+        const cutTo = Math.max(usedBytes, bytes - cutBytesMax);
+        await openWal(fs.identity(walFd))?.end.cut(fs, walFd, cutTo);
         return true;
       },
       walBytes: () => fs.size(walFd),
@@ -293,6 +303,8 @@ class FileHandle implements VfsFile {
   readonly #owed: Owed | undefined;
   /** Where the last call read, if that was the last call: what SQLite writes there it writes again. */
   #readAt = -1;
+  /** The last call wrote a WAL's header, where there was none on the disk. */
+  #isNewHeader = false;
 
   constructor(vfs: FileVfs, fs: FileSystem, opened: OpenedHandle) {
     const { name, fd, key, flags, locked, wal, mayHaveMade } = opened;
@@ -380,6 +392,10 @@ class FileHandle implements VfsFile {
   #write(heap: Uint8Array, pointer: number, bytes: number, offset: number): void {
     try {
       let done = 0;
+      if (this.#wal !== null) {
+        this.#wal.end.beforeWrite(this.#fs, this.#fd, offset + bytes);
+        this.#isNewHeader = this.#wal.start.beforeWrite(this.#fs, this.#fd, offset);
+      }
       this.#room?.before(this.#fd, offset, bytes);
       while (done < bytes) {
         const more = this.#fs.pwrite(this.#fd, heap, pointer + done, bytes - done, offset + done);
@@ -400,7 +416,10 @@ class FileHandle implements VfsFile {
     this.#refuseDistrusted();
     if (this.#wal !== null) this.#vfs.payOwed(this.#databasePath);
     this.#writeFrames();
+    // Whoever syncs elsewhere also cuts there.
+    if (bytes === 0 && this.#wal?.start.isGone && this.#owed?.descriptor !== undefined) return;
     try {
+      this.#wal?.end.beforeWrite(this.#fs, this.#fd, Number.POSITIVE_INFINITY);
       this.#fs.ftruncate(this.#fd, bytes);
       this.#writeback?.truncated(bytes);
       this.#room?.truncated();
@@ -412,8 +431,10 @@ class FileHandle implements VfsFile {
   xSync(): void {
     this.#refuseDistrusted();
     this.#writeFrames();
+    const isNewHeader = this.#isNewHeader;
+    this.#isNewHeader = false;
     const owed = this.#owed;
-    if (owed?.isRelaxed === true) return;
+    if (owed?.isRelaxed === true || isNewHeader) return;
     const paid = this.#wal === null ? owed?.begin() : undefined;
     try {
       this.#fs.fdatasync(this.#fd);

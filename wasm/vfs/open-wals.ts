@@ -18,6 +18,8 @@ import { SQLITE_IOERR_FSYNC, SQLITE_IOERR_WRITE } from "../constants.ts";
 import { type Owed, owedOf } from "./checkpoint-sync.ts";
 import type { FileSystem } from "./file-system.ts";
 import { systemFailure, VfsError } from "./vfs-error.ts";
+import { WalEnd } from "./wal-end.ts";
+import { WalStart } from "./wal-start.ts";
 
 /** What this process knows of one WAL. */
 export interface OpenWal {
@@ -25,6 +27,8 @@ export interface OpenWal {
   count: number;
   /** What its database owes the disk. */
   readonly owed: Owed;
+  readonly start: WalStart;
+  readonly end: WalEnd;
   /** Why it may not be relied on; null while it may. */
   failure: string | null;
 }
@@ -45,7 +49,13 @@ export function joinWal(
   let wal = openWals.get(key);
   if (wal === undefined) {
     if (writable) rewrite(fs, fd, name);
-    wal = { count: 0, failure: null, owed: owedOf(fs, name.slice(0, -walSuffix.length)) };
+    wal = {
+      count: 0,
+      failure: null,
+      owed: owedOf(fs, name.slice(0, -walSuffix.length)),
+      start: new WalStart(),
+      end: new WalEnd(),
+    };
     openWals.set(key, wal);
   }
   wal.count += 1;

@@ -20,7 +20,7 @@ import {
   SQLITE_LOCK_SHARED,
   SQLITE_SHM_NLOCK,
 } from "../constants.ts";
-import { type FramesToCopy, framesToCopy, regionsInUse } from "./wal-index.ts";
+import { type FramesToCopy, framesToCopy, isWhollyCopied, regionsInUse } from "./wal-index.ts";
 
 /** One connection's part in it. Made and used by the glue. */
 export interface FileHolder {
@@ -194,6 +194,12 @@ export class SharedFile implements FileSharing {
   framesToCopy(heap: Uint8Array, lastFrame: number): FramesToCopy | undefined {
     const isMarkHeld = (mark: number): boolean => this.#shmLocks[firstReadLock + mark] !== 0;
     return framesToCopy(heap, this.#shmRegions, isMarkHeld, lastFrame);
+  }
+
+  /** Whether the database has all that is committed in the WAL. */
+  isWhollyCopied(heap: Uint8Array): boolean {
+    const [first] = this.#shmRegions;
+    return first !== undefined && isWhollyCopied(heap, first);
   }
 
   /** The last connection to let go frees it: the next one rebuilds it from the WAL. */

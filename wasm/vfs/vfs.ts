@@ -74,12 +74,20 @@ export interface CheckpointSync {
   /** Pays what is owed. Rejects as `syncWal` does. */
   syncDatabase(): Promise<void>;
   /**
-   * Cuts `cutBytesMax` off the end of a WAL of which SQLite uses the first `usedBytes`, and that is longer than those
-   * by more than that. (To free a file takes time in proportion.) No transaction may be open.
+   * Makes the header of a WAL blank that is wholly copied: so that it can begin anew, or be cut, without a sync in that moment
+   * (`wal-start.ts`). Does nothing where some of it isn't copied, or the database isn't synced. Rejects as `syncWal` does.
    *
-   * @returns whether it was as long. Throws as the file system does.
+   * @param heap of the connections
    */
-  shortenWal(usedBytes: number, cutBytesMax: number): boolean;
+  blankWal(heap: Uint8Array): Promise<void>;
+  /** It is blank, on the disk too, and no commit has come since. */
+  isWalBlank(): boolean;
+  /**
+   * Cuts up to `cutBytesMax` off the end of a WAL of which SQLite uses the first `usedBytes` at most.
+   *
+   * @returns whether it was longer than that. Rejects as the file system does.
+   */
+  cutWal(usedBytes: number, cutBytesMax: number): Promise<boolean>;
   /** How long the WAL's file is, however little of it is used. */
   walBytes(): number;
   /** No sync must be under way. */

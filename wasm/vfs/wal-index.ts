@@ -88,6 +88,12 @@ export function framesToCopy(
   };
 }
 
+/** Whether checkpoints have copied all that is committed. @param first Address of the first region. */
+export function isWhollyCopied(heap: Uint8Array, first: number): boolean {
+  const view = new DataView(heap.buffer, heap.byteOffset + first);
+  return view.getUint32(copiedFramesAt, true) >= view.getUint32(lastFrameAt, true);
+}
+
 function addressOfPage(regions: readonly number[], frame: number): number {
   const at = frame - 1;
   if (at < framesInFirstRegion) return (regions[0] as number) + firstPagesAt + 4 * at;
