@@ -219,6 +219,21 @@ test("a table that has another key now is read by that, and rows keep their ids 
   ]);
 });
 
+test("what a query was found by under another schema is given back", async () => {
+  const { database, keys, live, subscribe, told } = openLive();
+  await subscribe("SELECT name FROM t WHERE n = 7");
+  database.exec(
+    "DROP TABLE t; CREATE TABLE t (id INTEGER, name TEXT NOT NULL PRIMARY KEY, n INTEGER)",
+  );
+  keys.set("t", ["name"]);
+  live.schemaChanged();
+  await told();
+  const wanted = () => database.all("SELECT patina_v1 FROM temp.patina_parameter");
+  expect(wanted()).toEqual([[7], ["7"]]);
+  live.sweep(Number.POSITIVE_INFINITY);
+  expect(live.describe().map(({ how }) => how)).toEqual(["keyed"]);
+});
+
 test("what can't be counted group by group under another schema is run again, and goes on", async () => {
   const { database, live, subscribe, commit, told } = openLive();
   database.exec("CREATE INDEX t_name ON t (name)");

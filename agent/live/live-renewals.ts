@@ -72,7 +72,6 @@ export class LiveRenewals {
     const { registry, planner, evaluation } = this.#options;
     const before = entry.subscription;
     entry.isStale = false;
-    entry.known = undefined;
     registry.removeTables(entry);
     if (planner.renew(before)) {
       registry.addTables(entry);

@@ -4,7 +4,7 @@ import { tokenize } from "./sql-token.ts";
 
 /** The same in one regular expression, which is plainer and fails on long texts. */
 const whole =
-  /([ \t\n\f\r]+|--[^\n]*|\/\*(?:[^*]|\*(?!\/))*(?:\*\/|$))|([xX]'[0-9a-fA-F]*')|('(?:[^']|'')*')|("(?:[^"]|"")*"|`(?:[^`]|``)*`|\[[^\]]*\])|(0[xX][0-9a-fA-F_]+|(?:[0-9][0-9_]*\.?[0-9_]*|\.[0-9][0-9_]*)(?:[eE][+-]?[0-9_]+)?)|([A-Za-z_\u0080-\uffff][A-Za-z0-9_$\u0080-\uffff]*)|(<>|<=|>=|<<|>>|==|!=|\|\||->>|->|[\s\S])/y;
+  /([ \t\n\f\r][ \t\n\v\f\r]*|\ufeff|--[^\n]*|\/\*(?:[^*]|\*(?!\/))*(?:\*\/|$))|([xX]'[0-9a-fA-F]*')|('(?:[^']|'')*')|("(?:[^"]|"")*"|`(?:[^`]|``)*`|\[[^\]]*\])|(0[xX][0-9a-fA-F_]+|(?:[0-9][0-9_]*\.?[0-9_]*|\.[0-9][0-9_]*)(?:[eE][+-]?[0-9_]+)?)|([A-Za-z_\u0080-\uffff][A-Za-z0-9_$\u0080-\uffff]*)|(<>|<=|>=|<<|>>|==|!=|\|\||->>|->|[\s\S])/y;
 
 function tokens(sql: string): { kind: string; text: string; at: number; line: number }[] {
   const kinds = ["blank", "blob", "string", "quoted", "number", "word", "symbol"];
@@ -23,7 +23,7 @@ function tokens(sql: string): { kind: string; text: string; at: number; line: nu
 test("tokens are those of the regular expression", () => {
   const piece = fc.constantFrom(
     ...["'", "''", '"', "`", "[", "]", "/*", "*/", "*", "/", "--", "\n", " ", "x'", "ab", "é"],
-    ...["1", ".5", "e+", "0x", "_", "||", "->", ">", "=", ";", "\u0000"],
+    ...["1", ".5", "e+", "0x", "_", "||", "->", ">", "=", ";", "\u0000", "\v", "\ufeff"],
   );
   fc.assert(
     fc.property(fc.array(piece, { maxLength: 30 }), (pieces) => {
@@ -33,6 +33,15 @@ test("tokens are those of the regular expression", () => {
     }),
     { numRuns: 2000 },
   );
+});
+
+test("blanks are those of SQLite: a byte order mark, and what follows a blank", () => {
+  const words = (sql: string) => tokenize(sql).map(({ text }) => text);
+  for (const blank of ["\ufeff", "\ufeff\ufeff", "\t\v", "\v\f\r\n"]) {
+    expect(words(`SELECT 1 ${blank}AS ${blank}x`)).toEqual(["SELECT", "1", "AS", "x"]);
+  }
+  // Behind a name it is a part of that.
+  expect(words("a\ufeff")).toEqual(["a\ufeff"]);
 });
 
 test("literals, names and comments may have megabytes", () => {

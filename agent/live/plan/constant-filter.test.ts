@@ -38,6 +38,12 @@ test("each table has its own, and values are as the column holds them", () => {
   ]);
 });
 
+test("a text is what its literal says", () => {
+  expect(filters("SELECT count(*) FROM t WHERE region = 'it''s'")).toEqual([
+    { ...fra, values: ["it's"] },
+  ]);
+});
+
 test("one of several values is enough, by IN", () => {
   expect(filters("SELECT max(n) FROM t WHERE id > 'a' AND t.region IN ('fra', 5, 'ams')")).toEqual([
     { table: "t", column: "region", values: ["fra", "5", "ams"] },
@@ -58,6 +64,8 @@ test.each([
   ["v LEFT JOIN u ON u.k = 'fra' LEFT JOIN t ON t.id = u.k", { t: "id", u: "k" }],
   ["v LEFT JOIN u ON u.k = v.id LEFT JOIN t ON t.id = u.k AND t.id = 'fra'", { t: "id" }],
   ["u LEFT JOIN t ON t.region = u.region AND t.region = 'fra'", { t: "region" }],
+  ["u LEFT JOIN t USING (region) WHERE t.region = 'fra'", { t: "region" }],
+  ["u NATURAL JOIN t WHERE u.region = 'fra'", { u: "region" }],
   ["u LEFT JOIN t ON u.region = 'fra'", {}],
   ["u LEFT JOIN t ON t.region = u.region AND u.region = 'fra'", {}],
   ["u JOIN t ON t.region = u.region OR 1 WHERE u.region = 'fra'", { u: "region" }],
@@ -81,6 +89,8 @@ test.each([
   "SELECT count(*) FROM t WHERE region IN ('fra', NULL)",
   "SELECT count(*) FROM t WHERE region IN ('fra', n)",
   "SELECT count(*) FROM t WHERE region IN ()",
+  "SELECT count(*) FROM t WHERE region IN ('f' || 'ra')",
+  "SELECT count(*) FROM t WHERE n = 9007199254740993",
   "SELECT count(*) FROM t WHERE (region, n) IN ((1, 2))",
   "SELECT count(*) FROM t WHERE n IN (1, '2')",
   "SELECT count(*) FROM t WHERE region IS NOT 'fra'",
@@ -89,6 +99,7 @@ test.each([
   "SELECT count(*) FROM t WHERE region IS 'fra' IS NULL",
   "SELECT count(*) FROM t WHERE 'fra' IN (region)",
   "SELECT count(*) FROM t WHERE region = 'fra' OR n = 1",
+  "SELECT count(*) FROM t WHERE region = 'fra' AND n = 1 \ufeffOR n = 2",
   "SELECT count(*) FROM t WHERE (region = 'fra')",
   "SELECT count(*) FROM t WHERE NOT region = 'fra'",
   "SELECT count(*) FROM t WHERE region <> 'fra'",
@@ -108,6 +119,8 @@ test.each([
   "SELECT count(*) FROM t WHERE region = 'fra' AND id IN (SELECT id FROM t)",
   "SELECT count(*) FROM t RIGHT JOIN u ON u.k = t.id WHERE t.region = 'fra'",
   "SELECT count(*) FROM t FULL JOIN u ON u.k = t.id WHERE t.region = 'fra'",
+  "SELECT count(*) FROM u RIGHT JOIN t ON t.region = 'fra'",
+  "SELECT count(*) FROM u FULL JOIN t ON t.region = 'fra'",
   "SELECT count(*) FROM t LEFT JOIN u ON t.region = 'fra'",
   "SELECT count(*) FROM t JOIN u USING (region) WHERE region = 'fra'",
   "SELECT id FROM t WHERE region = 'fra' UNION SELECT id FROM t",

@@ -52,21 +52,11 @@ const valuesMax = 256;
 /** Affinity of columns that are stored and compared plainly, by name in ASCII lower case; undefined: no table of that kind. */
 export type PlainColumnsOf = (table: string) => ReadonlyMap<string, "text" | "integer"> | undefined;
 
-/** Any of these, anywhere: the words mean more than is looked at here. */
-const stopWords = new Set([
-  "except",
-  "full",
-  "indexed",
-  "intersect",
-  "natural",
-  "right",
-  "select",
-  "union",
-  "using",
-  "values",
-  "window",
-  "with",
-]);
+/**
+ * Any of these, anywhere: a row that fails may leave a result all the same, or another SELECT may see it. A compound one,
+ * and a common table, has `select` in it as well.
+ */
+const stopWords = new Set(["full", "right", "select"]);
 
 /**
  * At most one for each table.
@@ -178,7 +168,7 @@ function equalityOf(term: readonly SqlToken[]): Equality | undefined {
   if (at < 0) return undefined;
   const isIn = isWordOf(term[at], "in");
   const sides = [term.slice(0, at), term.slice(at + 1)];
-  const isTurned = !isIn && sides[0]?.length === 1 && isConstant(sides[0][0]);
+  const isTurned = sides[0]?.length === 1 && isConstant(sides[0][0]);
   const [name = [], other = []] = isTurned ? sides.reverse() : sides;
   const constants = isIn ? listOf(other) : other.length === 1 ? constantsOf(other) : undefined;
   if (constants === undefined) return undefined;
