@@ -1,6 +1,8 @@
 import { expect, test } from "bun:test";
+import { keyOf, site } from "../../test/played-node.ts";
 import { siteOfHex } from "../clock/stamp.ts";
 import { Fifo } from "./fifo.ts";
+import { KeySharing, keysMax } from "./key-sharing.ts";
 import { PendingCut } from "./pending-cut.ts";
 import { SeenIds } from "./seen.ts";
 
@@ -66,4 +68,19 @@ test("a queue gives what it got in order, also when it is put back", () => {
   while (queue.length > 0) out.push(queue.shift());
   expect(out).toEqual(Array.from({ length: 500 }, (_, i) => i));
   expect(queue.shift()).toBeUndefined();
+});
+
+test("a key that takes turns between two sites is the key of two, also after it was forgotten among too many", () => {
+  const sharing = new KeySharing();
+  const [key, first, second] = [keyOf("shared"), site(1), site(2)];
+  const heard = () => [first, second, first].map((one) => sharing.heard(key, one));
+  expect(heard()).toEqual([false, false, true]);
+  for (let i = 0; i < keysMax; i++) sharing.heard(keyOf(`other ${i}`), first);
+  expect(heard()).toEqual([false, false, true]);
+  // One that is heard again and again is kept, whoever else comes.
+  for (let i = 0; i < keysMax; i++) {
+    sharing.heard(key, first);
+    sharing.heard(keyOf(`another ${i}`), first);
+  }
+  expect(sharing.heard(key, second)).toBe(true);
 });

@@ -13,18 +13,19 @@ import type { PeerId } from "./border.ts";
 
 /** Of one key, the last. */
 const sitesMax = 4;
+/** Of more the one that was heard longest ago is forgotten; if it is the key of two, that shows again as they take turns. */
+export const keysMax = 4096;
 
 export class KeySharing {
-  /** Latest last. */
+  /** Latest last, both ways. */
   readonly #sites = new Map<PeerId, Site[]>();
 
   /** A peer said hello. @returns whether two hosts have its key */
   heard(key: PeerId, site: Site): boolean {
-    const sites = this.#sites.get(key);
-    if (sites === undefined) {
-      this.#sites.set(key, [site]);
-      return false;
-    }
+    const sites = this.#sites.get(key) ?? [];
+    this.#sites.delete(key);
+    this.#sites.set(key, sites);
+    if (this.#sites.size > keysMax) this.#sites.delete(this.#sites.keys().next().value as PeerId);
     if (sites.at(-1) === site) return false;
     const at = sites.indexOf(site);
     if (at >= 0) sites.splice(at, 1);

@@ -3,6 +3,7 @@ import { helloOf, keyOf, PlayedNode } from "../../test/played-node.ts";
 import type { Frame } from "../change/frame.ts";
 import { hlcZero } from "../clock/stamp.ts";
 import type { PeerId } from "./border.ts";
+import { Members, membersMax } from "./members.ts";
 
 describe("members", () => {
   const states = (node: PlayedNode) =>
@@ -231,5 +232,37 @@ describe("members", () => {
     a.do({ kind: "timeout" });
     a.pass(800);
     expect(states(a)).toEqual(["b SUSPECT"]);
+  });
+
+  test("of too many those that are down longest are forgotten, and none that is alive, or may be", () => {
+    const members = new Members({ suspectMs: 800, downMs: 5000, flipMs: 2000 }, "a");
+    const nowMs = 1_000_000_000_000;
+    const come = (name: string, elapsedMs: number) => {
+      const identity = { key: keyOf(name), name, region: "eu", zone: "z", incarnation: 1 };
+      members.joined(identity, elapsedMs, nowMs);
+    };
+    const go = (name: string, elapsedMs: number) => {
+      members.closed(keyOf(name), elapsedMs);
+      members.check(elapsedMs, nowMs);
+    };
+    come("alive", 0);
+    come("restarting", 0);
+    members.stopped(keyOf("restarting"), 600_000, 0);
+    go("restarting", 0);
+    let elapsedMs = 0;
+    for (let i = 0; i < membersMax; i++) {
+      elapsedMs += 10;
+      come(`${i}`, elapsedMs);
+      members.stopped(keyOf(`${i}`), undefined, elapsedMs);
+      go(`${i}`, elapsedMs);
+      members.heard(keyOf("alive"), elapsedMs);
+    }
+    const names = members.rows().map(({ node }) => node);
+    expect(names).toHaveLength(membersMax);
+    expect(members.takeParted()).toEqual([keyOf("0"), keyOf("1")]);
+    expect(names.slice(0, 3)).toEqual(["alive", "restarting", "2"]);
+    // One that was forgotten and comes back is as any other.
+    come("0", elapsedMs);
+    expect(members.state(keyOf("0"))).toBe("ALIVE");
   });
 });

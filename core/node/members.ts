@@ -62,6 +62,8 @@ const restartMsMax = 600_000;
 /** Those who are recalled have so long to come back: finding each other takes some seconds. */
 const recalledMs = 15_000;
 const lagNames = ["ok", "1s", "10s", "60s"] as const;
+/** Of more, those that are DOWN longest are forgotten: hosts whose names never come back would be kept for ever. */
+export const membersMax = 4096;
 /** The most alive first. */
 const liveliness: readonly MemberState[] = ["ALIVE", "SUSPECT", "UNREACHABLE", "DOWN", "GONE"];
 
@@ -229,11 +231,20 @@ export class Members {
     if (elapsedMs >= this.#deadlineMs) {
       this.#deadlineMs = Number.POSITIVE_INFINITY;
       for (const member of this.#byKey.values()) this.#judge(member, elapsedMs, nowMs);
+      this.#forgetLongestDown();
     }
     if (this.#changed.size === 0) return [];
     const rows = this.#shown(this.#changed);
     this.#changed.clear();
     return rows;
+  }
+
+  #forgetLongestDown(): void {
+    const tooMany = this.#byKey.size - membersMax;
+    if (tooMany <= 0) return;
+    const down = [...this.#byKey.values()].filter((one) => one.state === "DOWN" && !one.isOpen);
+    down.sort((a, b) => a.flippedMs - b.flippedMs);
+    for (const { identity } of down.slice(0, tooMany)) this.parted(identity.key);
   }
 
   /** The rows of these members' names. */
