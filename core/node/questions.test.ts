@@ -33,7 +33,7 @@ test("a peer's questions count until their last answer, so that nobody asks with
   const rows = { kind: "range-rows", level: 0, nodes: [0] } as const;
   questions.add(rows, () => {}, peer);
   questions.add(rows, () => {}, peer);
-  questions.add(rows, () => {});
+  questions.add(rows, () => {}, "p2" as PeerId);
   expect(questions.waitingFor(peer)).toBe(2);
   questions.next(1 as Ticket, 0);
   expect(questions.waitingFor(peer)).toBe(2);

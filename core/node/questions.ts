@@ -2,14 +2,16 @@
  * Questions to the store, in two lines, of which each has one open at a time, so that an urgent change never
  * waits behind many (`border.ts`): those that are answered at once, and those that the store scans all
  * its rows for, beside whatever else it does. A scan may take some 20 s, and may be for a peer that has gone
- * since; nobody who asks for something else should wait for it. Whether rows by id need a scan only the store knows: it
- * says so, and they change lines. (A peer that asked for rows that don't exist kept the store from all others.)
+ * since; nobody who asks for something else should wait for it, and who waits for one has a fair turn
+ * (`scan-line.ts`). Whether rows by id need a scan only the store knows: it says so, and they change lines. (A peer
+ * that asked for rows that don't exist kept the store from all others.)
  *
  * @module
  */
 
 import type { PeerId, StoreReply, StoreRequest, Ticket } from "./border.ts";
 import { Fifo } from "./fifo.ts";
+import { ScanLine } from "./scan-line.ts";
 
 /** A request that is answered by content: everything with a ticket but `apply`. */
 export type Question = Extract<
@@ -56,13 +58,13 @@ interface Asked {
 }
 
 interface Line {
-  readonly waiting: Fifo<Asked>;
+  readonly waiting: Fifo<Asked> | ScanLine<Asked>;
   open: (Asked & { readonly ticket: Ticket; readonly sinceMs: number }) | undefined;
 }
 
 export class Questions {
   readonly #quick: Line = { waiting: new Fifo(), open: undefined };
-  readonly #scans: Line = { waiting: new Fifo(), open: undefined };
+  readonly #scans: Line = { waiting: new ScanLine(), open: undefined };
   readonly #lines = [this.#quick, this.#scans] as const;
   readonly #waitingByPeer = new Map<PeerId, number>();
 
