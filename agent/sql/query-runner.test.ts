@@ -57,6 +57,23 @@ test("a scan during which the machine stood still once isn't long", () => {
   expect(looks).toBeGreaterThan(20);
 });
 
+test.each(["SELECT count(*) FROM wide", "SELECT sum(pgsize) FROM dbstat WHERE aggregate = 1"])(
+  "%s, whose reads are all in one step, is looked at too",
+  (sql) => {
+    database.exec(`PRAGMA cache_size = 10; CREATE TABLE wide (id INTEGER PRIMARY KEY, n);
+    INSERT INTO wide SELECT id, zeroblob(500) FROM t`);
+    const text = { sql, parameters: undefined };
+    expect(kind(text)).toBe("rows");
+    expect(looks).toBeGreaterThan(5);
+    tick = () => (nowMs += 1);
+    expect(kind(text)).toBe("long");
+    // It ended at once, nothing is left of it, and who has no budget isn't asked.
+    expect(nowMs).toBeLessThan(20);
+    expect(kind(pointRead)).toBe("rows");
+    expect(runner.query(text, undefined)).toMatchObject({ kind: "rows" });
+  },
+);
+
 test("a scan that takes more than its budget is long", () => {
   tick = () => (nowMs += 0.2);
   expect(kind(scan)).toBe("long");

@@ -21,6 +21,7 @@ import {
   SQLITE_CANTOPEN,
   SQLITE_FCNTL_HAS_MOVED,
   SQLITE_FCNTL_LAST_ERRNO,
+  SQLITE_INTERRUPT,
   SQLITE_IOCAP_POWERSAFE_OVERWRITE,
   SQLITE_IOERR,
   SQLITE_IOERR_DELETE_NOENT,
@@ -112,6 +113,12 @@ export class VfsGlue {
   #failure: unknown = null;
   #failureCode = 0;
   #clockReads = 0;
+  /**
+   * Asked before each read of a file while something is here; true: it fails, and so does the statement that wants it, as
+   * interrupted. For statements that only read: some go through a whole table in one step of SQLite's virtual machine
+   * (`count(*)`, the sums of `dbstat`), and only between steps does SQLite ask whether to go on.
+   */
+  isReadRefused: (() => boolean) | undefined;
 
   constructor(heap: Heap) {
     this.#heap = heap;
@@ -234,6 +241,7 @@ export class VfsGlue {
   }
 
   _xRead(pFile: number, pointer: number, bytes: number, low: number, high: number): number {
+    if (this.isReadRefused?.() === true) return SQLITE_INTERRUPT;
     try {
       const heap = this.#heap.u8;
       const offset = high * highWord + (low >>> 0);
