@@ -393,6 +393,33 @@ test("site, version and hlc are kept; another site counts its own commits", () =
   expect(other.write("INSERT INTO t VALUES ('q')").version).toBe(1);
 });
 
+test("what a transaction that was rolled back wrote of the clock counts for nothing", () => {
+  const vfs = new MemoryVfs();
+  const sql = "CREATE TABLE t (k TEXT PRIMARY KEY NOT NULL)";
+  let last = 0;
+  {
+    using node = new SqliteNode(sql, { vfs });
+    const commit = (k: string, nowMs: number) => {
+      node.store.begin();
+      node.db.run("INSERT INTO t VALUES (?)", k);
+      return node.store.commit(nowMs);
+    };
+    commit("a", 50_000);
+    {
+      using reader = openMemory(vfs);
+      reader.exec("BEGIN; SELECT * FROM t");
+      expect(() => commit("b", 50_100)).toThrow("database is locked");
+    }
+    // One that writes nothing of the clock.
+    using other = new SqliteNode(sql, { site: 1, nowMs: 1000 });
+    node.store.merge(other.write("INSERT INTO t VALUES ('c')").changeset?.rows ?? []);
+    commit("d", 50_200);
+    last = node.clock.last.ms;
+  }
+  using node = new SqliteNode(sql, { vfs });
+  expect(node.clock.last.ms).toBeGreaterThanOrEqual(last);
+});
+
 test("after a crash in the middle of many commits, stamps and versions go on above all that were given", () => {
   const vfs = new MemoryVfs();
   const sql = "CREATE TABLE t (k INTEGER PRIMARY KEY NOT NULL)";
