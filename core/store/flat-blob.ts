@@ -52,15 +52,30 @@ export class FlatBlob {
     this.#beforeSite = site;
   }
 
-  /** A cell whose value is shown. @param column Its ordinal. @param high Of the value's hash, as `low`. */
-  cell(column: number, ms: number, count: number, site: number, high: number, low: number): void {
+  /**
+   * A cell whose value is shown.
+   *
+   * @param column Its ordinal.
+   * @param high Of the value's hash, as `low`.
+   * @returns whether it has a stamp that neither the row clock nor the cell before has
+   */
+  cell(
+    column: number,
+    ms: number,
+    count: number,
+    site: number,
+    high: number,
+    low: number,
+  ): boolean {
     const bytes = this.#bytes;
+    let isOther = false;
     this.#varint(column);
     if (ms === this.#clockMs && count === this.#clockCount && site === this.#clockSite) {
       bytes[this.#at++] = 0;
     } else if (ms === this.#beforeMs && count === this.#beforeCount && site === this.#beforeSite) {
       bytes[this.#at++] = 1;
     } else {
+      isOther = true;
       bytes[this.#at++] = 2;
       this.#hlc(ms, count);
       this.#varint(site);
@@ -70,6 +85,7 @@ export class FlatBlob {
     this.#beforeMs = ms;
     this.#beforeCount = count;
     this.#beforeSite = site;
+    return isOther;
   }
 
   /**

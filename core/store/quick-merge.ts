@@ -14,15 +14,14 @@
  * @module
  */
 
-import { ByteWriter } from "../bytes/writer.ts";
 import { isLive } from "../clock/row-clock.ts";
 import type { Site, Stamp } from "../clock/stamp.ts";
 import { decodeKey } from "../row/key.ts";
 import type { Cell, RowState } from "../row/row-state.ts";
 import type { SqlValue } from "../row/value.ts";
-import { clockBlobVersion } from "./clock-blob.ts";
 import type { DecidedRow, QuickWrite } from "./decided-row.ts";
 import { EncodedClocks } from "./encoded-clocks.ts";
+import { FlatBlob } from "./flat-blob.ts";
 import { FlatClocks, flatCellsMax } from "./flat-clocks.ts";
 import type { QuickNews, RowRef } from "./row-store.ts";
 import { PlacedRow, type StoreParts } from "./store-parts.ts";
@@ -43,7 +42,7 @@ const columnsMax = 30;
 export class QuickMerge {
   readonly #parts: StoreParts;
   readonly #held = new FlatClocks();
-  readonly #writer = new ByteWriter(1024);
+  readonly #blob = new FlatBlob();
   #lastName = "";
   #last: QuickTable | undefined;
   readonly #tables = new Map<string, QuickTable>();
@@ -64,13 +63,7 @@ export class QuickMerge {
   /** Nothing is to be written: what would be is left in {@link #write}. */
   #isDeciding = false;
   #write: QuickWrite | undefined;
-  // Of the blob that is being written: the row clock's stamp, the cell's before, and the largest.
-  #clockMs = 0;
-  #clockCount = 0;
-  #clockSite = 0;
-  #beforeMs = 0;
-  #beforeCount = 0;
-  #beforeSite = 0;
+  // Of the blob that is being written: its largest stamp.
   #largestMs = 0;
   #largestCount = 0;
   #largestSite = 0;
@@ -256,22 +249,24 @@ export class QuickMerge {
   #encodeJoin(row: RowState, takenCount: number): EncodedClocks {
     const { ordinals } = this.#parts;
     const held = this.#held;
-    const writer = this.#beginBlob(held.ms, held.clockCount, held.site, held.cl, takenCount);
+    const { high, low } = held;
+    this.#beginBlob(held.ms, held.clockCount, held.site, held.cl, takenCount);
     for (let k = 0; k < takenCount; k++) {
       const at = this.#taken[k] as number;
       if (at < 0) {
         const { column, stamp } = row.cells[-1 - at] as Cell;
+        const ordinal = ordinals.columnOrdinal(column);
         const site = this.#siteOrdinal(stamp.site);
-        this.#writeCell(writer, ordinals.columnOrdinal(column), stamp.ms, stamp.count, site);
-        writer.u32(this.#hashHigh[k] as number);
-        writer.u32(this.#hashLow[k] as number);
+        const hashHigh = this.#hashHigh[k] as number;
+        const hashLow = this.#hashLow[k] as number;
+        this.#writeCell(ordinal, stamp.ms, stamp.count, site, hashHigh, hashLow);
       } else {
         const ms = held.cellMs[at] as number;
         const count = held.cellCount[at] as number;
         const site = held.cellSite[at] as number;
-        this.#writeCell(writer, held.column[at] as number, ms, count, site);
-        writer.u32(held.high[at] as number);
-        writer.u32(held.low[at] as number);
+        const hashHigh = high[at] as number;
+        const hashLow = low[at] as number;
+        this.#writeCell(held.column[at] as number, ms, count, site, hashHigh, hashLow);
       }
     }
     return this.#finishBlob();
@@ -296,7 +291,7 @@ export class QuickMerge {
     let msMin = clock.ms;
     let msMax = clock.ms;
     const clockSite = this.#siteOrdinal(clock.site);
-    const writer = this.#beginBlob(clock.ms, clock.count, clockSite, clock.cl, cells.length);
+    this.#beginBlob(clock.ms, clock.count, clockSite, clock.cl, cells.length);
     for (let j = 0; j < cells.length; j++) {
       const { column, stamp, value } = cells[j] as Cell;
       const index = this.#indexOf(known, column);
@@ -305,16 +300,16 @@ export class QuickMerge {
       if (stamp.ms < msMin) msMin = stamp.ms;
       if (stamp.ms > msMax) msMax = stamp.ms;
       const site = this.#siteOrdinal(stamp.site);
-      this.#writeCell(writer, ordinals.columnOrdinal(column), stamp.ms, stamp.count, site);
       digester.hashValue(value);
-      writer.u32(digester.hashHigh);
-      writer.u32(digester.hashLow);
+      const { hashHigh, hashLow } = digester;
+      const ordinal = ordinals.columnOrdinal(column);
+      this.#writeCell(ordinal, stamp.ms, stamp.count, site, hashHigh, hashLow);
     }
     const after = this.#finishBlob();
     if (this.#isDeciding) this.#decided(table, key, undefined, after);
     else {
       if (!table.quick.insert(key, row.key, values)) return undefined;
-      table.quick.insertClocks(writer.peek(), row.key);
+      table.quick.insertClocks(after.bytes, row.key);
     }
     const news: QuickNews = { msMin, msMax, isHeld: true };
     const nowhere = undefined;
@@ -350,51 +345,28 @@ export class QuickMerge {
     return new PlacedRow(row, words, before, row, digester, after, changed, false, news, place);
   }
 
-  // ---- Clock blobs (`clock-blob.ts`) ------------------------------------------------------------
+  // ---- Clock blobs --------------------------------------------------------------------------------
 
-  /** @param site Of the row clock: an ordinal, as all sites here. */
-  #beginBlob(ms: number, count: number, site: number, cl: number, cells: number): ByteWriter {
-    const writer = this.#writer;
-    writer.clear();
-    writer.u8(clockBlobVersion);
-    writer.u48(ms);
-    writer.u16(count);
-    writer.varint(site);
-    writer.varint(cl);
-    writer.varint(cells);
-    this.#clockMs = ms;
-    this.#clockCount = count;
-    this.#clockSite = site;
-    this.#beforeMs = ms;
-    this.#beforeCount = count;
-    this.#beforeSite = site;
+  #beginBlob(ms: number, count: number, site: number, cl: number, cells: number): void {
+    this.#blob.begin(ms, count, site, cl, cells);
     this.#largestMs = ms;
     this.#largestCount = count;
     this.#largestSite = site;
-    return writer;
   }
 
-  /** A cell without its hash. */
-  #writeCell(writer: ByteWriter, column: number, ms: number, count: number, site: number): void {
-    writer.varint(column);
-    if (ms === this.#clockMs && count === this.#clockCount && site === this.#clockSite) {
-      writer.u8(0);
-    } else if (ms === this.#beforeMs && count === this.#beforeCount && site === this.#beforeSite) {
-      writer.u8(1);
-    } else {
-      writer.u8(2);
-      writer.u48(ms);
-      writer.u16(count);
-      writer.varint(site);
-      if (this.#isLargest(ms, count, site)) {
-        this.#largestMs = ms;
-        this.#largestCount = count;
-        this.#largestSite = site;
-      }
-    }
-    this.#beforeMs = ms;
-    this.#beforeCount = count;
-    this.#beforeSite = site;
+  #writeCell(
+    column: number,
+    ms: number,
+    count: number,
+    site: number,
+    high: number,
+    low: number,
+  ): void {
+    const isOther = this.#blob.cell(column, ms, count, site, high, low);
+    if (!isOther || !this.#isLargest(ms, count, site)) return;
+    this.#largestMs = ms;
+    this.#largestCount = count;
+    this.#largestSite = site;
   }
 
   #isLargest(ms: number, count: number, site: number): boolean {
@@ -408,7 +380,7 @@ export class QuickMerge {
     const { ordinals } = this.#parts;
     const site = ordinals.site(this.#largestSite) as Site;
     const largest: Stamp = { ms: this.#largestMs, count: this.#largestCount, site };
-    return new EncodedClocks(this.#writer.finish(), ordinals, largest);
+    return new EncodedClocks(this.#blob.finish(), ordinals, largest);
   }
 
   // ---- Names --------------------------------------------------------------------------------------
