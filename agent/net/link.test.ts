@@ -121,6 +121,28 @@ test("a new net thread is told of the members that the dead one has told the sto
   });
 });
 
+test("a new net thread is told where the dead one met its neighbours, the latest first", async () => {
+  const { life, untilLives } = createWorld();
+  const peer = (digit: string) => digit.repeat(64) as PeerId;
+  const meet = (digit: string, address: string) =>
+    life(0).hooks.onMessage({
+      kind: "report",
+      report: { kind: "connected", peer: peer(digit), address },
+    });
+  life(0).hooks.onMessage(listens);
+  for (const digit of ["a", "b", "c", "a"]) meet(digit, `10.0.0.1:${digit.charCodeAt(0)}`);
+  meet("d", "");
+  life(0).hooks.onEnd("boom");
+  await untilLives(2);
+  const [start] = life(1).sent;
+  expect(start).toMatchObject({ kind: "start" });
+  expect(start?.kind === "start" && start.options.remembered).toEqual([
+    `${peer("a")}@10.0.0.1:97`,
+    `${peer("c")}@10.0.0.1:99`,
+    `${peer("b")}@10.0.0.1:98`,
+  ]);
+});
+
 test("a reply to a request of the dead net thread doesn't reach the new one", async () => {
   const { link, life, requests, replies, untilLives } = createWorld();
   life(0).hooks.onMessage(listens);

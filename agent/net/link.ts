@@ -4,8 +4,8 @@
  * The net thread is a Worker here; what passes is plain data (`messages.ts`), so that a
  * child process could stand in its place. A net thread that dies, by an error or a `close` that nobody
  * asked for, or hangs, is reported and started again on the same port and key. Nothing is lost by that: the link
- * tells the new one the store's identity and last slot and whom the old one saw, replies to the dead one's tickets are
- * dropped, and a node machine begins with the recent rows, which hold the commits that were on their way.
+ * tells the new one the store's identity and last slot, whom the old one saw and where it met its neighbours (a bootstrap may
+ * be down), replies to the dead one's tickets are dropped, and a node machine begins with the recent rows, which hold the commits that were on their way.
  *
  * A thread that hangs without dying is found by a question that it doesn't answer. The wait is counted in
  * turns of this thread's own event loop: after a long statement the answer may already lie there unread.
@@ -20,7 +20,13 @@
  */
 
 import { assert, unreachable } from "../../core/assert.ts";
-import type { MemberRow, StoreReply, StoreRequest, Ticket } from "../../core/node/border.ts";
+import type {
+  MemberRow,
+  PeerId,
+  StoreReply,
+  StoreRequest,
+  Ticket,
+} from "../../core/node/border.ts";
 import { prepareAddonFolder } from "../host/addon-folder.ts";
 import type {
   LinkMessage,
@@ -69,6 +75,8 @@ const restartsMs = [0, 250, 1000, 5000, 10_000] as const;
 /** A net thread that lived so long was sound: the waits begin anew. */
 const soundMs = 30_000;
 const askMs = 2000;
+/** Neighbours whose addresses the next net thread is told: as many as a node has. */
+const rememberedMax = 12;
 /** An ended Worker's sockets are free when it has closed; that is waited for so long. */
 const closeMs = 1000;
 
@@ -130,6 +138,8 @@ class RestartingLink implements NetLink {
   #slot: StoreReply | undefined;
   /** As the store was told, by node: the next net thread answers for these rows. */
   readonly #members = new Map<string, MemberRow>();
+  /** Where neighbours were met, the latest last. */
+  readonly #met = new Map<PeerId, string>();
   #replies: StoreReply[] = [];
   readonly #questions = new Map<number, Question>();
   #nextQuestion = 1;
@@ -232,11 +242,23 @@ class RestartingLink implements NetLink {
       this.#options,
     );
     this.#carrier = carrier;
-    const recalled = [...this.#members.values()];
-    const options = recalled.length > 0 ? { ...this.#options, recalled } : this.#options;
-    carrier.post({ kind: "start", options }, []);
+    carrier.post({ kind: "start", options: this.#optionsNow() }, []);
     const replies = [this.#identity, this.#slot].filter((reply) => reply !== undefined);
     if (replies.length > 0) carrier.post({ kind: "replies", replies }, []);
+  }
+
+  /** With what the net threads before this one have told. */
+  #optionsNow(): NetOptions {
+    const { remembered = [], ...options } = this.#options;
+    const met = [...this.#met].reverse().map(([peer, address]) => `${peer}@${address}`);
+    const others = remembered.filter((one) => !this.#met.has(one.split("@")[0] as PeerId));
+    const known = [...met, ...others].slice(0, Math.max(rememberedMax, remembered.length));
+    const recalled = [...this.#members.values()];
+    return {
+      ...options,
+      ...(known.length > 0 ? { remembered: known } : {}),
+      ...(recalled.length > 0 ? { recalled } : {}),
+    };
   }
 
   #onMessage(message: NetMessage): void {
@@ -316,6 +338,12 @@ class RestartingLink implements NetLink {
       this.#watchLater();
       // The port of this run is kept, whatever was asked for. A bootstrap's is fixed anyway.
       if (!this.#options.isBootstrap) this.#options = { ...this.#options, port: report.port };
+    }
+    if (report.kind === "connected" && report.address !== "") {
+      this.#met.delete(report.peer);
+      this.#met.set(report.peer, report.address);
+      const [eldest] = this.#met.keys();
+      if (this.#met.size > rememberedMax) this.#met.delete(eldest as PeerId);
     }
     if (report.kind === "failed" && this.#hasListened) {
       // It has run before, so this may pass: a port that isn't free yet.
