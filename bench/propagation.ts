@@ -35,7 +35,7 @@ export const propagation: Bench = {
     const [writer, ...readers] = cluster.nodes as [ClusterNode, ClusterNode, ClusterNode];
     const insert = "INSERT INTO instances (id, service, status) VALUES ('i', 's', 'down')";
     await writer.client.transact(insert);
-    await until("every agent has the row", 10_000, async () =>
+    await until("every agent has the row", 60_000, async () =>
       (
         await Promise.all(readers.map((node) => node.client.query("SELECT * FROM instances")))
       ).every(({ rows }) => rows.length === 1),
@@ -80,7 +80,7 @@ export const propagation: Bench = {
       );
     }
     await Promise.all(writes);
-    await until("the last update has arrived everywhere", 10_000, () =>
+    await until("the last update has arrived everywhere", 60_000, () =>
       readAt.every((times) => times.has(1000 + rounds - 1)),
     );
     stop.abort();

@@ -191,7 +191,7 @@ class Subscriber {
   reads(id: string, status: string): Promise<number> {
     return new Promise((resolve, reject) => {
       const name = `${id} ${status}`;
-      const late = setTimeout(() => reject(new Error(`${name}: not seen within 10 s`)), 10_000);
+      const late = setTimeout(() => reject(new Error(`${name}: not seen within 60 s`)), 60_000);
       this.#waiting.set(name, (at) => {
         clearTimeout(late);
         this.#waiting.delete(name);
@@ -280,7 +280,7 @@ async function main(): Promise<number> {
       subscribers.push(new Subscriber(node));
     }
     await Promise.all(subscribers.map(({ ready }) => ready));
-    await until("the proxies have sent requests to every server", 10_000, () =>
+    await until("the proxies have sent requests to every server", 60_000, () =>
       proxies.every(({ lines }) => new Set(lines.map((line) => line.answer)).size > serverCount),
     );
 
@@ -367,7 +367,7 @@ async function register(
     await node.client.transact({ sql: insertInstance, parameters: values });
   }
   const wanted = services + 2 * instances + backends.length;
-  await until("all three hold the catalogue", 30_000, async () => {
+  await until("all three hold the catalogue", 60_000, async () => {
     const { identical, rows } = await areIdentical(nodes);
     return identical && rows === wanted;
   });
@@ -410,7 +410,7 @@ async function runOutages(
       ...downSeen,
     ]);
     downMs.push(Math.max(...readAt) - writtenAt);
-    await until("every proxy has the news", 10_000, () =>
+    await until("every proxy has the news", 60_000, () =>
       proxies.every(({ lines }) =>
         lines.some(
           (line) =>
@@ -433,7 +433,7 @@ async function runOutages(
 /** The port may linger for a moment after the server was stopped. */
 async function serveAgain(backend: Backend): Promise<Server<undefined>> {
   let server: Server<undefined> | undefined;
-  await until(`port ${backend.port} is free again`, 5_000, () => {
+  await until(`port ${backend.port} is free again`, 60_000, () => {
     server = serve(backend);
     return true;
   });
@@ -458,10 +458,10 @@ async function killAndRejoin(a: ClusterNode, b: ClusterNode, c: ClusterNode): Pr
     }
   };
   const writers = [write(a, 0), write(b, 1)];
-  await until("writes are going on", 10_000, () => written >= 50);
+  await until("writes are going on", 60_000, () => written >= 50);
   await c.kill("SIGKILL");
   const atKill = written;
-  await until("writes went on without it", 20_000, () => written >= atKill + 1000);
+  await until("writes went on without it", 60_000, () => written >= atKill + 1000);
   writing = false;
   await Promise.all(writers);
   progress(`  ${written} writes, ${written - atKill} of them while it was dead`);

@@ -45,7 +45,7 @@ if (command === "--version") {
     link.onReport((report) => reports[i]?.push(report));
   });
   const until = async (what: string, isSo: () => boolean): Promise<void> => {
-    for (const deadline = Date.now() + 20_000; !isSo(); await Bun.sleep(5)) {
+    for (const deadline = Date.now() + 60_000; !isSo(); await Bun.sleep(5)) {
       const ends = reports.flat().filter(({ kind }) => kind === "failed");
       if (ends.length > 0 || Date.now() > deadline)
         throw new Error(`${what}: ${JSON.stringify(ends)}`);
