@@ -126,6 +126,7 @@ const lostTexts: Readonly<Record<Exclude<KeptState, "kept">, string>> = {
 /** What the start found in the database, and did with it. */
 export function logReport({ report }: StoreThread, log: Log): void {
   for (const statement of report.statements) log.info("schema applied", { statement });
+  for (const { file, line, why } of report.warnings) log.warn("schema", { file, line, why });
   if (report.adoptedRows > 0) log.info("rows taken in", { rows: report.adoptedRows });
   if (report.rehashedRows > 0) {
     log.info("the database was another cluster's: hashes are made anew", {

@@ -39,7 +39,8 @@ export async function* reload(host: ReloadHost, dryRun: boolean): AsyncGenerator
     yield { error: error.message };
     return;
   }
-  const warnings = schema.warnings.map(problemToText);
+  const warningsOf = (plan: { readonly warnings: readonly SchemaProblem[] }) =>
+    [...schema.warnings, ...plan.warnings].map(problemToText);
   if (dryRun) {
     const plan = host.plan(schema);
     yield plan.kind === "refused"
@@ -49,7 +50,7 @@ export async function* reload(host: ReloadHost, dryRun: boolean): AsyncGenerator
             dry_run: true,
             statements: plan.statements,
             newly_replicated: plan.adopted,
-            warnings,
+            warnings: warningsOf(plan),
           },
         };
     return;
@@ -78,7 +79,7 @@ export async function* reload(host: ReloadHost, dryRun: boolean): AsyncGenerator
       statements: changed.statements,
       rows_taken_in: changed.adoptedRows,
       rows_shown: changed.surfacedRows,
-      warnings,
+      warnings: warningsOf(changed),
       ...(tokens === undefined ? {} : { tokens }),
     },
   };

@@ -78,8 +78,9 @@ function createStore(): StoreThread {
     digestKey: new Uint8Array(32),
     schema: read.schema,
     durability: "normal",
-    queryTimeoutMs: 1000,
-    statementTimeoutMs: 1000,
+    // On a busy machine, too.
+    queryTimeoutMs: 60_000,
+    statementTimeoutMs: 60_000,
     resultBytesMax: 1024 * 1024,
     nonce: "",
     renewNonce: () => "",

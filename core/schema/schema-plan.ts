@@ -23,6 +23,8 @@ export type SchemaPlan =
       readonly adopted: readonly string[];
       /** Tables that have got columns. */
       readonly grown: readonly string[];
+      /** Where the database differs from the files and stays so. */
+      readonly warnings: readonly SchemaProblem[];
     }
   | { readonly kind: "refused"; readonly problems: readonly SchemaProblem[] };
 
@@ -46,12 +48,13 @@ type Existing = ReadonlyMap<
 export function planSchema(database: SqlDatabase, schema: PlannedSchema): SchemaPlan {
   const existing = readExisting(database);
   const problems: SchemaProblem[] = [];
-  const { statements: tables, adopted, grown } = planTables(existing, schema, problems);
+  const { statements: tables, adopted, grown, warnings } = planTables(existing, schema, problems);
   checkLeftovers(existing, schema, problems);
   const { drops, objects } = planObjects(existing, schema, problems);
   if (problems.length > 0) return { kind: "refused", problems };
   // Views go first: ALTER TABLE looks into them.
-  return { kind: "plan", statements: [...drops, ...tables, ...objects], adopted, grown };
+  const statements = [...drops, ...tables, ...objects];
+  return { kind: "plan", statements, adopted, grown, warnings };
 }
 
 function readExisting(database: SqlDatabase): Existing {
@@ -76,14 +79,16 @@ function planTables(
   existing: Existing,
   schema: PlannedSchema,
   problems: SchemaProblem[],
-): { statements: string[]; adopted: string[]; grown: string[] } {
+): { statements: string[]; adopted: string[]; grown: string[]; warnings: SchemaProblem[] } {
   const statements: string[] = [];
   const adopted: string[] = [];
   const grown: string[] = [];
+  const warnings: SchemaProblem[] = [];
   for (const table of schema.tables.values()) {
-    const problem = (why: string): void => {
-      problems.push({ file: table.file, line: table.line, why: `table ${table.name}: ${why}` });
+    const said = (why: string): SchemaProblem => {
+      return { file: table.file, line: table.line, why: `table ${table.name}: ${why}` };
     };
+    const problem = (why: string): void => void problems.push(said(why));
     const there = existing.get(table.name);
     const hasClocks = existing.has(clockTableName(table.name));
     if (hasClocks && !table.replicated) {
@@ -95,12 +100,13 @@ function planTables(
     if (there === undefined) statements.push(table.sql);
     else if (there.type !== "table") problem(`the database has a ${there.type} of that name`);
     else {
-      const added = planColumns(table, there.sql, problem);
+      const { added, warning } = planColumns(table, there.sql, problem);
       if (added.length > 0) grown.push(table.name);
       statements.push(...added);
+      if (warning !== undefined) warnings.push(said(warning));
     }
   }
-  return { statements, adopted, grown };
+  return { statements, adopted, grown, warnings };
 }
 
 /** What the database has that no schema file could say. */
@@ -164,20 +170,25 @@ function ofDatabase(why: string): SchemaProblem {
   return { file: "", line: 0, why };
 }
 
-/** ALTER TABLE statements for the columns that `table` has and the database, by its `sql`, lacks. */
-function planColumns(table: PlannedTable, sql: string, problem: (why: string) => void): string[] {
+/** `added`: ALTER TABLE statements for the columns that `table` has and the database, by its `sql`, lacks. */
+function planColumns(
+  table: PlannedTable,
+  sql: string,
+  problem: (why: string) => void,
+): { readonly added: readonly string[]; readonly warning?: string } {
   const there = parseTable(sql, tokenize(sql));
   const wanted = parseTable(table.sql, tokenize(table.sql));
   if (there === undefined || wanted === undefined) {
     problem("the database has it in a form that Patina doesn't know");
-    return [];
+    return { added: [] };
   }
   if (there.rest !== wanted.rest) {
     problem(
       "its constraints or options are not those that the database has, and they can't be changed",
     );
   }
-  const statements: string[] = [];
+  const added: string[] = [];
+  const order = there.columns.map(({ name }) => name);
   const before = new Map(there.columns.map((column) => [column.name, column]));
   for (const column of wanted.columns) {
     const old = before.get(column.name);
@@ -188,7 +199,8 @@ function planColumns(table: PlannedTable, sql: string, problem: (why: string) =>
           `column ${column.name}: SQLite can't add a STORED generated column: make it VIRTUAL`,
         );
       }
-      statements.push(`ALTER TABLE ${quoteName(table.sqlName)} ADD COLUMN ${column.sql}`);
+      added.push(`ALTER TABLE ${quoteName(table.sqlName)} ADD COLUMN ${column.sql}`);
+      order.push(column.name);
     } else if (old.text !== column.text) {
       problem(
         `column ${column.name} can't be changed: the database has ${old.sql}, the file ${column.sql}`,
@@ -198,7 +210,13 @@ function planColumns(table: PlannedTable, sql: string, problem: (why: string) =>
   for (const column of before.keys()) {
     problem(`column ${column} can't be dropped: put it back, other nodes may still write it`);
   }
-  return statements;
+  const isSameOrder = wanted.columns.every(({ name }, at) => name === order[at]);
+  return isSameOrder ? { added } : { added, warning: otherOrderText(order) };
+}
+
+/** SQLite adds columns at the end. A host that makes the table anew has the order of the file. */
+function otherOrderText(order: readonly string[]): string {
+  return `its columns are here in the order ${order.join(", ")}, and not in the file's as on a host that starts empty: name them in INSERT and SELECT, and write new ones last`;
 }
 
 function isStored(tokens: readonly SqlToken[]): boolean {

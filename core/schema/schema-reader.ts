@@ -185,6 +185,10 @@ class SchemaReader {
         { options, columns, keyColumns, indexes, rowidAlias, rowidName, definition, tokens },
         scratchTables,
       );
+    } else if (scratchTables.foreignKeyCount(sqlName) > 0) {
+      const why =
+        "FOREIGN KEY is not enforced, and nothing is done ON DELETE or ON UPDATE: see to it in your statements";
+      this.#warn(statement, why);
     }
     if (rule?.urgent !== undefined) {
       const why = this.#problemOfUrgent(rule.urgent, sqlName, replicated);
@@ -217,11 +221,14 @@ class SchemaReader {
       this.#reportColumn(statement, facts.definition, column, why);
     }
     if (!facts.rowidAlias) return;
-    this.#warnings.push({
-      file: statement.file,
-      line: statement.line,
-      why: `table ${statement.name}: SQLite hands out the next free integer where an INSERT leaves out the key, and two nodes hand out the same: give keys yourself, or use text keys`,
-    });
+    const why =
+      "SQLite hands out the next free integer where an INSERT leaves out the key, and two nodes hand out the same: give keys yourself, or use text keys";
+    this.#warn(statement, why);
+  }
+
+  /** Of a table. */
+  #warn({ file, line, name }: SchemaStatement, why: string): void {
+    this.#warnings.push({ file, line, why: `table ${name}: ${why}` });
   }
 
   /** What is wrong with an urgent rule; undefined when nothing is. */

@@ -194,6 +194,7 @@ export class SqliteStore implements RowStore {
       const report: OpenReport = {
         created: header.kind === "new",
         statements: plan.statements,
+        warnings: plan.warnings,
         ...changed,
         ...check,
         rehashedRows,
@@ -239,6 +240,7 @@ export class SqliteStore implements RowStore {
     const report: OpenReport = {
       created: false,
       statements: [],
+      warnings: plan.warnings,
       adoptedRows: 0,
       surfacedRows: 0,
       ...check,
@@ -320,8 +322,8 @@ export class SqliteStore implements RowStore {
       this.#keptClock.write(this.#clock.last);
       this.#transaction.commit();
       for (const table of tables.values()) table.dispose();
-      const { statements, grown } = plan;
-      return { kind: "changed", statements, grown, ...changed };
+      const { statements, grown, warnings } = plan;
+      return { kind: "changed", statements, grown, warnings, ...changed };
     } catch (error) {
       this.#transaction.rollback();
       this.#useSchema(before);

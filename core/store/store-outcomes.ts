@@ -13,6 +13,8 @@ export interface OpenReport {
   readonly created: boolean;
   /** Schema statements that were run. */
   readonly statements: readonly string[];
+  /** Where the database differs from the schema files and stays so. */
+  readonly warnings: readonly SchemaProblem[];
   /** Rows that stood in a table when it became replicated, taken in as INSERTs of long ago (`adoption.ts`). */
   readonly adoptedRows: number;
   /** Rows and cells that were held and are shown since the schema grew. */
@@ -31,6 +33,8 @@ export type SchemaChanged =
   | {
       readonly kind: "changed";
       readonly statements: readonly string[];
+      /** As in {@link OpenReport}. */
+      readonly warnings: readonly SchemaProblem[];
       /** Tables that have got columns. */
       readonly grown: readonly string[];
       /** Taken in here, as in {@link OpenReport}; beyond that see `SqliteStore.adopting`. */
