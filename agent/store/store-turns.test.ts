@@ -11,10 +11,17 @@ function createWorld(isBusy: boolean) {
   const never = Number.POSITIVE_INFINITY;
   const handled: string[] = [];
   const due = { ms: never };
+  const wal = {
+    noteWork: () => {},
+    checkpointWhenDue: () => {},
+    idleAtMs: never,
+    holdsBackUrgent: false,
+  };
   const replica = {
     isBusy: false,
     isBuilt: true,
     hasOwnWork: false,
+    keepsMany: false,
     pollTimeout: () => due.ms,
     handle: ({ kind }: StoreRequest) => {
       handled.push(kind);
@@ -29,11 +36,11 @@ function createWorld(isBusy: boolean) {
     meter: new TurnMeter(),
     pace,
     collect: () => handled.push("collect"),
-    wal: { noteWork: () => {}, checkpointWhenDue: () => {}, idleAtMs: never },
+    wal,
     chores: { dueMs: never, run: () => {} },
     sweep: () => {},
   } as unknown as StoreTurnsParts);
-  return { pace, turns, handled, due };
+  return { pace, turns, handled, due, replica, wal };
 }
 
 const question = { kind: "recent", ticket: 1 } as unknown as StoreRequest;
@@ -78,6 +85,33 @@ test("it doesn't rest within a transaction, nor before what is urgent", async ()
   turns.request({ kind: "apply", lane: 0 } as unknown as StoreRequest);
   expect(handled).toEqual(["recent", "collect", "tick", "apply"]);
   expect(timers).toHaveBeenCalledTimes(0);
+  turns.stop();
+});
+
+test("garbage isn't collected while the rows of a large changeset are kept", async () => {
+  const { pace, turns, handled, replica } = createWorld(true);
+  pace.served();
+  replica.keepsMany = true;
+  turns.request(question);
+  await nextTurn();
+  turns.request(question);
+  await nextTurn();
+  expect(handled).toEqual(["recent", "tick"]);
+  turns.stop();
+});
+
+test("urgent changes wait while the WAL begins anew, and are done in their order", async () => {
+  const { turns, handled, wal } = createWorld(false);
+  wal.holdsBackUrgent = true;
+  turns.request({ kind: "members" } as unknown as StoreRequest);
+  turns.request({ kind: "apply", lane: 0 } as unknown as StoreRequest);
+  turns.request({ kind: "peers" } as unknown as StoreRequest);
+  // Another hold has ended.
+  turns.roundEnded();
+  expect(handled).toEqual(["peers"]);
+  wal.holdsBackUrgent = false;
+  turns.roundEnded();
+  expect(handled).toEqual(["peers", "members", "apply"]);
   turns.stop();
 });
 

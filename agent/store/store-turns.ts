@@ -128,8 +128,9 @@ export class StoreTurns {
     const turn = () => {
       this.#isTurnAsked = false;
       if (this.#isStopped) return;
-      if (wantsRest && this.#pace.takeCollection()) {
+      if (wantsRest && !this.#replica.keepsMany && this.#pace.takeCollection()) {
         this.#pace.during(this.#collect);
+        this.#pace.collected();
         this.askTurn();
         return;
       }

@@ -94,4 +94,21 @@ test("garbage is collected now and then while somebody is served", () => {
   expect(pace.takeCollection()).toBe(false);
   world.ms += 1;
   expect(pace.takeCollection()).toBe(true);
+  world.ms += 2;
+  pace.collected();
+  world.ms += 58;
+  expect(pace.takeCollection()).toBe(true);
+});
+
+test("collections that take longer are farther apart", () => {
+  const { world, pace } = createWorld();
+  pace.served();
+  expect(pace.takeCollection()).toBe(true);
+  world.ms += 10;
+  pace.collected();
+  world.ms += 259;
+  pace.served();
+  expect(pace.takeCollection()).toBe(false);
+  world.ms += 1;
+  expect(pace.takeCollection()).toBe(true);
 });

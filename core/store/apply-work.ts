@@ -173,9 +173,14 @@ export class ApplyWork {
     return this.isOpen || this.isTaking;
   }
 
+  /** A large changeset is being prepared or written: its rows are kept until then. */
+  get hasPrepared(): boolean {
+    return this.#jobs[0]?.prepared !== undefined;
+  }
+
   /** A large changeset is being prepared, and the store is free. */
   get isPreparing(): boolean {
-    return !this.isBusy && this.#jobs[0]?.prepared !== undefined;
+    return !this.isBusy && this.hasPrepared;
   }
 
   /** The smallest stamp of what waits, ms. */
@@ -234,15 +239,16 @@ export class ApplyWork {
       return true;
     }
     const { prepared } = job;
+    const rows = prepared?.length ?? open.rows + (job.body?.left ?? 0);
+    const lostRows = job.lostRows + open.rows;
+    // It goes on in slices, for nobody can end it sooner.
+    if (lostRows > lostTimesMax * rows) return false;
     if (prepared !== undefined && isNearlyWritten(prepared.length, job.written)) {
       this.#write(job, prepared, prepared.length);
       this.#leaveBody(job);
       this.#commit(job);
       return true;
     }
-    const rows = prepared?.length ?? open.rows + (job.body?.left ?? 0);
-    const lostRows = job.lostRows + open.rows;
-    if (lostRows > lostTimesMax * rows) return false;
     this.#rollback(job);
     job.lostRows = lostRows;
     return true;

@@ -333,6 +333,11 @@ export class Replica {
     return this.#work.isOpen;
   }
 
+  /** Rows of a large changeset are kept in memory. */
+  get keepsMany(): boolean {
+    return this.#work.hasPrepared;
+  }
+
   /** Makes the store free for a transaction of somebody else's, if that may be: see `apply-work.ts`. */
   claim(): boolean {
     return this.#work.claim();
