@@ -179,6 +179,7 @@ async function stop(
 ): Promise<void> {
   log.info("stopping", { reason });
   const { store, link, servers } = running;
+  store.refuseWrites();
   // Peers first: they are to know before anything here is slow.
   await link?.stop(Date.now() + restartMs, reason);
   store.service.endStreams();

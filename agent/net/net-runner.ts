@@ -40,6 +40,9 @@ const refusedToldMax = 5;
 const refusedWindowMs = 10_000;
 /** What comes with the start goes first. */
 const warmUpAfterMs = 1500;
+/** A stop waits so long for what its peers are still to be sent: a slow one hears of the rest when this node is back. */
+const partingMs = 600;
+const partingLookMs = 5;
 /** setTimeout fires at once above this. */
 const timeoutMsMax = 2 ** 31 - 1;
 
@@ -344,12 +347,23 @@ class Running {
     }
   }
 
+  /** Commits may wait in their lanes, and leave as the streams drain. Bulk is repair's. */
+  async #commitsSent(): Promise<void> {
+    const untilMs = performance.now() + partingMs;
+    const isWaiting = () =>
+      this.#machine?.snapshot().peers.some(({ waitingBytes: [urgent, normal] }) => {
+        return urgent + normal > 0;
+      });
+    while (isWaiting() && performance.now() < untilMs) await Bun.sleep(partingLookMs);
+  }
+
   async #stop(untilMs: number, reason: string): Promise<void> {
     if (this.#isStopping) return;
     this.handle({ kind: "stopping", untilMs, reason });
     this.#isStopping = true;
     clearTimeout(this.#timer);
     clearTimeout(this.#warmUpTimer);
+    await this.#commitsSent();
     await this.swarm.destroy();
     await this.#bootstrap?.close();
     this.#port.post({ kind: "stopped" }, []);

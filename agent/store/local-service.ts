@@ -156,9 +156,9 @@ export class LocalService<C extends WriteCommit = WriteCommit> implements StoreS
     timeoutMs: number | undefined,
     access: Access,
   ): Promise<TransactOutcome> {
+    await this.#free();
     const why = this.#host.writesRefused();
     if (why !== undefined) return { kind: "refused", status: 500, why };
-    await this.#free();
     const onCommit = (commit: LocalCommit<C>): void => this.#committed(commit);
     const begunMs = performance.now();
     try {

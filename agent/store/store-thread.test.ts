@@ -212,3 +212,23 @@ test("readers never see a transaction that is refused in its middle", async () =
   });
   thread.stop();
 });
+
+test("an agent that stops takes no more writes, of which nobody else would hear", async () => {
+  const thread = createStoreThread();
+  const told: StoreReply[] = [];
+  thread.start({ post: (reply: StoreReply) => void told.push(reply) });
+  await until("the index", () => told.some((r) => r.kind === "identity" && !r.starting));
+  const insert = (id: number) =>
+    thread.service.transact(
+      [{ sql: "INSERT INTO t VALUES (?, 'x')", parameters: [id] }],
+      undefined,
+    );
+  expect(await insert(1)).toMatchObject({ kind: "committed" });
+  const waiting = insert(2);
+  thread.refuseWrites();
+  expect([await waiting, await insert(3)].map((outcome) => outcome.kind)).toEqual(
+    Array(2).fill("refused"),
+  );
+  expect(told.filter(({ kind }) => kind === "commit")).toHaveLength(1);
+  thread.stop();
+});

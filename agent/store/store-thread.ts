@@ -85,6 +85,7 @@ export class StoreThread {
   readonly #operations: StoreOperations;
   readonly #status: StoreStatus;
   readonly #group: GroupCommit | undefined;
+  #isTakingLeave = false;
 
   /** Opens and checks everything; nothing is served yet. @throws StartFailure */
   constructor(options: StoreThreadOptions) {
@@ -230,6 +231,11 @@ export class StoreThread {
   /** Reads the schema files again and does what they say. Nothing happens before the first line is asked for. */
   reload(dryRun = false): AsyncGenerator<OperationLine> {
     return this.#operations.reload(dryRun);
+  }
+
+  /** The net side is about to be stopped: what was committed from here on nobody else would hear of. */
+  refuseWrites(): void {
+    this.#isTakingLeave = true;
   }
 
   /** Ends subscriptions, copies the WAL and closes. The net side has been stopped. */
@@ -387,6 +393,7 @@ export class StoreThread {
       ...(readers === undefined ? {} : { readers, initialRows: readers, reruns: readers }),
       ...(liveLimits === undefined ? {} : { liveLimits }),
       writesRefused: () => {
+        if (this.#isTakingLeave) return "the agent is stopping";
         const allowed = this.#replica.localWrites(this.#clock.nowMs());
         return allowed.kind === "refused" ? allowed.why : undefined;
       },
