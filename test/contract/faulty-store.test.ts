@@ -11,7 +11,8 @@ import { FaultyVfs } from "../../wasm/vfs/faulty.ts";
 import { FaultyDisk } from "../../wasm/vfs/faulty-disk.ts";
 import { schemaOf } from "../generators/sqlite-store.ts";
 import { createDigester, siteOf } from "../model/history.ts";
-import { createCounts, type HistoryCounts, runFaultyHistory } from "./faulty-store.ts";
+import { runFaultyHistory } from "./faulty-store.ts";
+import { createCounts, type HistoryCounts } from "./faulty-store-counts.ts";
 
 const seeds = 200;
 const perTest = 20;

@@ -38,16 +38,16 @@ import { type LocalWrite, MapStore } from "../../core/store/map-store.ts";
 import type { MergedRow, RowRef } from "../../core/store/row-store.ts";
 import { SqliteStore } from "../../core/store/sqlite-store.ts";
 import { SQLITE_CANTOPEN, SQLITE_FULL, SQLITE_IOERR } from "../../wasm/constants.ts";
-import { type Database, openDatabase } from "../../wasm/database.ts";
+import type { Database } from "../../wasm/database.ts";
 import { SqliteError } from "../../wasm/error.ts";
-import type { CopyAhead } from "../../wasm/vfs/copy-ahead.ts";
 import { FaultyVfs } from "../../wasm/vfs/faulty.ts";
 import { type DiskCall, type DiskCounts, FaultyDisk } from "../../wasm/vfs/faulty-disk.ts";
-import type { CheckpointSync } from "../../wasm/vfs/vfs.ts";
 import { VfsError } from "../../wasm/vfs/vfs-error.ts";
 import { createDigester, siteOf } from "../model/history.ts";
+import { createCounts, type HistoryCounts } from "./faulty-store-counts.ts";
 import { Draws, schema, type TableModel, tables } from "./faulty-store-draws.ts";
 import { FaultyHistory } from "./faulty-store-history.ts";
+import { SteppedRound } from "./faulty-store-round.ts";
 import {
   checkTables,
   type State,
@@ -66,43 +66,10 @@ export interface HistoryOptions {
   readonly log?: (line: string) => void;
 }
 
-/** What a history went through: a draw in which some of it never happens proves nothing. */
-export interface HistoryCounts {
-  commits: number;
-  merges: number;
-  checkpoints: number;
-  /** Checkpoints in steps that came to their end. */
-  rounds: number;
-  /** Those after which the WAL could begin anew without a sync. */
-  blanked: number;
-  /** Transactions that a fault undid, and the store went on. */
-  undone: number;
-  refusedFull: number;
-  deaths: number;
-  powerCuts: number;
-  /** Power cuts that took acknowledged commits back, and how many. */
-  cutsBack: number;
-  commitsLost: number;
-  /** Transactions that nobody had been told of and that were there after a restart. */
-  unansweredKept: number;
-  unansweredGone: number;
-  /** Restarts in which a fault kept the database from opening at first. */
-  failedStarts: number;
-  /** Failed syncs after which the file refused to be written until the restart. */
-  distrusted: number;
-}
-
 export interface HistoryReport {
   readonly durability: "normal" | "full";
   readonly counts: HistoryCounts;
   readonly disk: DiskCounts;
-}
-
-/** What a checkpoint in steps needs. */
-interface Round {
-  readonly sync: CheckpointSync;
-  readonly proxy: Database;
-  readonly copier: Database;
 }
 
 const path = "/data/patina.db";
@@ -138,14 +105,7 @@ class World {
   /** One failed: until a restart nothing may be acknowledged any more. */
   #isDistrusted = false;
   #clock!: HlcClock;
-  #round: Round | undefined;
-  /** Steps of the round that have been done. */
-  #stage = 0;
-  /** The last frame before the mark. */
-  #markFrame = 0;
-  #ahead: CopyAhead | undefined;
-  /** The state at its mark. */
-  #mark = 0;
+  #round: SteppedRound | undefined;
   #writer: Database | undefined;
   #reader: Database | undefined;
   #store!: SqliteStore;
@@ -362,82 +322,15 @@ class World {
     this.#attempt("read", () => checkTables(this.#state.rows, this.#reader as Database));
   }
 
-  /**
-   * Checkpoints as the agent does (`agent/wal/checkpointer.ts`): in steps, between which everything else happens,
-   * and any of which may be the last.
-   */
   async #roundSteps(count: number): Promise<void> {
     for (let step = 0; step < count && !this.#isDistrusted; step++) {
-      const before = this.#stage;
-      await this.#roundStep();
-      if (this.#stage !== before + 1) this.#endRound();
+      const goesOn = await (this.#round as SteppedRound).step();
+      // Where the process has died of the step it is another one.
+      if (!goesOn) this.#round?.end();
     }
   }
 
-  /** Goes on to the next stage, if it succeeds. */
-  async #roundStep(): Promise<void> {
-    const { proxy, copier, sync } = this.#round as Round;
-    switch (this.#stage) {
-      case 0:
-        this.#attempt("round: mark", () => {
-          proxy.exec("BEGIN");
-          proxy.all("SELECT 1 FROM sqlite_schema LIMIT 1");
-          this.#mark = this.#history.newestIndex;
-          this.#markFrame = Number(copier.all("PRAGMA wal_checkpoint(NOOP)")[0]?.[1]);
-          this.#stage = 1;
-        });
-        return;
-      case 1:
-        await this.#attemptSync("round: the WAL is synced", () => sync.syncWal());
-        if (this.#hasReached(2)) this.#history.synced(this.#mark);
-        return;
-      case 2:
-        this.#attempt("round: some is copied ahead", () => {
-          try {
-            this.#ahead = sync.copyAhead(copier.module.heap.u8, this.#markFrame);
-            this.#ahead?.copy();
-          } catch (thrown) {
-            throw new SqliteError(SQLITE_IOERR, (thrown as Error).message);
-          }
-          this.#stage = 3;
-        });
-        return;
-      case 3:
-        this.#attempt("round: checkpoint", () => {
-          sync.withoutSyncs(() => copier.checkpoint("PASSIVE"), this.#ahead);
-          this.#stage = 4;
-        });
-        return;
-      case 4:
-        await this.#attemptSync("round: the database is synced", () => sync.syncDatabase());
-        if (this.#hasReached(5)) this.#counts.rounds += 1;
-        return;
-      case 5:
-        await this.#attemptSync("round: the header is made blank", () =>
-          sync.blankWal(copier.module.heap.u8),
-        );
-        if (this.#hasReached(6) && sync.isWalBlank()) this.#counts.blanked += 1;
-        return;
-      case 6:
-        // As for a WAL that isn't needed any more.
-        this.#attempt("round: it is taken to be cut", () => {
-          if (sync.isWalBlank() && proxy.autocommit === false) proxy.exec("COMMIT");
-          if (sync.isWalBlank()) copier.checkpoint("TRUNCATE");
-          this.#stage = 7;
-        });
-        return;
-      case 7:
-        await this.#attemptSync("round: it is cut", async () => {
-          const [[, frames]] = copier.all("PRAGMA wal_checkpoint(NOOP)") as [[unknown, number]];
-          if (Number(frames) === 0) await sync.cutWal(0, 4096);
-        });
-        return;
-      default:
-        return;
-    }
-  }
-
-  async #attemptSync(what: string, request: () => Promise<void>): Promise<void> {
+  async #attemptSync(what: string, request: () => Promise<void>): Promise<boolean> {
     const { failedSyncs } = this.#disk.counts;
     let failed: unknown;
     try {
@@ -446,31 +339,18 @@ class World {
       failed = thrown;
     }
     // An attempt that is made in the same turn in which it is known how it went.
-    this.#attempt(what, () => {
-      if (failed !== undefined) {
-        if (this.#disk.counts.failedSyncs > failedSyncs) this.#hasSyncFailed = true;
-        const why = (failed as Error).message;
-        throw new SqliteError(SQLITE_IOERR, why);
-      }
-      this.#stage += 1;
+    const isDone = this.#attempt(what, () => {
+      if (failed === undefined) return;
+      if (this.#disk.counts.failedSyncs > failedSyncs) this.#hasSyncFailed = true;
+      const why = (failed as Error).message;
+      throw new SqliteError(SQLITE_IOERR, why);
     });
     if (this.#isDistrusted && this.#failedPages === "reverted") this.#history.mayHaveLost = true;
-  }
-
-  /** After an attempt: TypeScript takes the stage for what it was before. */
-  #hasReached(stage: number): boolean {
-    return this.#stage === stage;
-  }
-
-  /** Before its end too: what it owes the disk is paid by whoever cuts the WAL. */
-  #endRound(): void {
-    this.#stage = 0;
-    const proxy = this.#round?.proxy;
-    if (proxy?.autocommit === false) proxy.exec("COMMIT");
+    return isDone;
   }
 
   #checkpoint(mode: "PASSIVE" | "TRUNCATE"): void {
-    if (this.#stage > 0) this.#endRound();
+    if (this.#round?.isBegun) this.#round.end();
     this.#attempt(`checkpoint ${mode}`, () => {
       const { busy, walFrames, checkpointedFrames } = this.#connection.checkpoint(mode);
       same("busy", busy, false);
@@ -614,10 +494,7 @@ class World {
   }
 
   #close(): void {
-    this.#stage = 0;
-    this.#round?.proxy.close();
-    this.#round?.copier.close();
-    this.#round?.sync.close();
+    this.#round?.close();
     this.#round = undefined;
     this.#reader?.close();
     this.#writer?.close();
@@ -671,12 +548,18 @@ class World {
     writer.pragma("cache_size", this.#cachePages);
     writer.pragma("journal_size_limit", this.#walBytesKept);
     this.#reader = openReader(path, this.#vfs);
-    const sync = this.#vfs.openCheckpointSync(path);
-    const [proxy, copier] = [true, false].map((readonly) =>
-      openDatabase(path, { vfs: this.#vfs, readonly }),
-    ) as [Database, Database];
-    this.#round = { sync, proxy, copier };
-    copier.pragma("wal_autocheckpoint", 0);
+    this.#round = new SteppedRound(path, this.#vfs, {
+      attempt: (what, request) => this.#attempt(what, request),
+      attemptSync: (what, request) => this.#attemptSync(what, request),
+      newestState: () => this.#history.newestIndex,
+      synced: (state) => this.#history.synced(state),
+      ended: () => {
+        this.#counts.rounds += 1;
+      },
+      blanked: () => {
+        this.#counts.blanked += 1;
+      },
+    });
     this.#say(`mode ${writer.pragma("journal_mode")}`);
     const { clocksWithoutRows, rowsWithoutClocks } = opened.report;
     same("rows and clocks apart", [clocksWithoutRows, rowsWithoutClocks].join(), "0,0");
@@ -730,26 +613,6 @@ class World {
     this.#lines.push(text);
     this.#log(text);
   }
-}
-
-export function createCounts(): HistoryCounts {
-  return {
-    commits: 0,
-    merges: 0,
-    checkpoints: 0,
-    blanked: 0,
-    rounds: 0,
-    undone: 0,
-    refusedFull: 0,
-    deaths: 0,
-    powerCuts: 0,
-    cutsBack: 0,
-    commitsLost: 0,
-    unansweredKept: 0,
-    unansweredGone: 0,
-    failedStarts: 0,
-    distrusted: 0,
-  };
 }
 
 const faultyCalls: readonly DiskCall[] = [
