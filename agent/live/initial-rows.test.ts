@@ -7,9 +7,12 @@ import { Deadline } from "../sql/deadline.ts";
 import { SqlGuard } from "../sql/guard.ts";
 import { QueryRunner } from "../sql/query-runner.ts";
 import type { InitialRowsSource } from "./initial-rows.ts";
-import { LiveQueries } from "./live-queries.ts";
+import { type LiveLimits, LiveQueries, liveLimits } from "./live-queries.ts";
+import { LiveStore } from "./live-store.ts";
 import type { ReadRow } from "./rows/row.ts";
 import { type InitialQuery, readRow } from "./subscription.ts";
+
+const nextTurn = () => new Promise((resolve) => setImmediate(resolve));
 
 /** Reads at once, and hands one row on whenever `step` is called. */
 class SteppedRows implements InitialRowsSource {
@@ -24,7 +27,6 @@ class SteppedRows implements InitialRowsSource {
 
   /** Nothing where all has been handed on. */
   async step(): Promise<void> {
-    const nextTurn = () => new Promise((resolve) => setImmediate(resolve));
     for (let turn = 0; this.#wakes.length === 0 && turn < 20; turn++) await nextTurn();
     this.#wakes.shift()?.();
     // Until it waits again: the row has been taken.
@@ -52,7 +54,13 @@ class SteppedRows implements InitialRowsSource {
   }
 }
 
-function open() {
+const rowOf = (id: number) => ({
+  table: "t",
+  key: encodeKey([id]) as Uint8Array,
+  columns: undefined,
+});
+
+function open(limits: Partial<LiveLimits> = {}) {
   const vfs = new MemoryVfs();
   const database = openDatabase("/live.db", { vfs });
   database.exec("PRAGMA journal_mode = wal");
@@ -76,19 +84,17 @@ function open() {
     keyColumnsOf: (table) => (table === "t" ? ["id"] : undefined),
     nextSubscriber: () => ++last,
     initialRows: source,
+    store: new LiveStore(database),
+    limits: { ...liveLimits, ...limits },
   });
   const write = async (sql: string, ...ids: number[]): Promise<void> => {
     database.exec("BEGIN");
     database.exec(sql);
-    const rows = ids.map((id) => ({
-      table: "t",
-      key: encodeKey([id]) as Uint8Array,
-      columns: undefined,
-    }));
+    const rows = ids.map(rowOf);
     database.exec("COMMIT");
     live.committed({ changes: () => new Map([["t", rows]]), rows: undefined });
     live.tell(true);
-    while (live.isBehind) await new Promise((resolve) => setImmediate(resolve));
+    while (live.isBehind) await nextTurn();
   };
   const lines: string[] = [];
   const listener = (event: StreamEvent): void => {
@@ -155,7 +161,7 @@ test("a row that left while the first rows were on their way is found in none of
     await source.step();
     expect((await outcome).kind).toBe("subscribed");
   }
-  while (live.isBehind) await new Promise((resolve) => setImmediate(resolve));
+  while (live.isBehind) await nextTurn();
   expect(all.get("a")?.slice(1)).toEqual(['{"row":[1,[1]]}', eoq, '{"change":["delete",1,[1],1]}']);
   expect(all.get("x")?.slice(1)).toEqual([eoq, '{"change":["insert",1,[1],1]}']);
 });
@@ -196,10 +202,51 @@ test("a schema change ends what is starting, and the source is stopped", async (
   expect(source.isStopped).toBe(true);
 });
 
+test("a schema change before the first row is a refusal, and what is dropped is saved no more", async () => {
+  const { database, live, source, lines, subscribe } = open();
+  const outcome = subscribe("SELECT id FROM t");
+  database.exec("ALTER TABLE t ADD COLUMN w TEXT");
+  live.schemaChanged();
+  await source.step();
+  expect(await outcome).toMatchObject({ why: "the schema changed: subscribe again" });
+  expect([lines, source.isStopped, live.count, live.listenerCount]).toEqual([[], true, 0, 0]);
+  const later = subscribe("SELECT id FROM t");
+  await source.step();
+  await later;
+  database.exec("ALTER TABLE t ADD COLUMN x TEXT");
+  live.schemaChanged();
+  await source.step();
+  live.close();
+  expect(database.all("SELECT sql FROM patina_live")).toEqual([]);
+});
+
+test("a row that is noted while the last row comes is told", async () => {
+  const { database, live, source, lines, subscribe } = open({ turnMsMax: 1e-6 });
+  database.exec(
+    "INSERT INTO t WITH RECURSIVE c(x) AS (SELECT 4 UNION ALL SELECT x + 1 FROM c WHERE x < 200) SELECT x, 'a' FROM c",
+  );
+  const outcome = subscribe("SELECT id, v FROM t");
+  for (let id = 1; id <= 200; id++) await source.step();
+  await outcome;
+  database.exec("UPDATE t SET v = 'x' WHERE id = 1");
+  // The first of some, of which one a turn is noted, and so few that they are looked up.
+  const rows = Array.from({ length: 40 }, (_, i) => rowOf(i + 1));
+  live.committed({ changes: () => new Map([["t", rows]]), rows: undefined });
+  live.tell(true);
+  // Who filters by a value comes first, then who has rows by their keys: half of that is done.
+  for (let turn = 0; turn < 60; turn++) await nextTurn();
+  expect(live.isBehind).toBe(true);
+  while (live.describe()[0]?.runs_now === true) await source.step();
+  while (live.isBehind) await nextTurn();
+  expect(lines.slice(202)).toEqual(['{"change":["update",1,[1,"x"],1]}']);
+});
+
 test("a client that goes before the first row takes its query out of the line, unless another waits for it", async () => {
   const { live, source, subscribe } = open();
   const nobody = () => {};
   const [first, second] = [new AbortController(), new AbortController()];
+  const gone = await subscribe("SELECT count(*) FROM t", nobody, AbortSignal.abort());
+  expect(gone).toMatchObject({ kind: "refused", why: "nobody waits for it any more" });
   const alone = subscribe("SELECT id FROM t", nobody, first.signal);
   const shared = subscribe("SELECT v FROM t", nobody, second.signal);
   const other = subscribe("SELECT v FROM t");
@@ -228,15 +275,14 @@ test("a last row that comes while a transaction is open has nobody look at what 
   const fifth = subscribe("SELECT count(*) FROM t");
   await source.step();
   await fifth;
-  const row = { table: "t", key: encodeKey([1]) as Uint8Array, columns: undefined };
   database.exec("UPDATE t SET v = 'x' WHERE id = 1");
-  live.committed({ changes: () => new Map([["t", [row]]]), rows: undefined });
+  live.committed({ changes: () => new Map([["t", [rowOf(1)]]]), rows: undefined });
   // Before anybody has noted whom that concerns.
   database.exec("BEGIN; UPDATE t SET v = 'y' WHERE id = 1");
   await source.step();
-  for (let turn = 0; turn < 3; turn++) await new Promise((resolve) => setImmediate(resolve));
+  for (let turn = 0; turn < 3; turn++) await nextTurn();
   database.exec("ROLLBACK");
-  while (live.isBehind) await new Promise((resolve) => setImmediate(resolve));
+  while (live.isBehind) await nextTurn();
   expect(told).toEqual(['x {"change":["insert",1,[1],1]}']);
 });
 

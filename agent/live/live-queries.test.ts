@@ -228,10 +228,11 @@ test("what a query was found by under another schema is given back", async () =>
   keys.set("t", ["name"]);
   live.schemaChanged();
   await told();
-  const wanted = () => database.all("SELECT patina_v1 FROM temp.patina_parameter");
-  expect(wanted()).toEqual([[7], ["7"]]);
-  live.sweep(Number.POSITIVE_INFINITY);
+  expect(database.all("SELECT patina_v1 FROM temp.patina_parameter")).toEqual([[7], ["7"]]);
   expect(live.describe().map(({ how }) => how)).toEqual(["keyed"]);
+  // All rows, those of one key, and who is concerned by one.
+  const compiled = "SELECT count(*) FROM sqlite_stmt WHERE sql LIKE ?";
+  expect(database.all(compiled, "% t WHERE%")).toEqual([[3]]);
 });
 
 test("what can't be counted group by group under another schema is run again, and goes on", async () => {
@@ -245,6 +246,8 @@ test("what can't be counted group by group under another schema is run again, an
   live.schemaChanged();
   await told();
   expect(how()).toEqual(["rerun"]);
+  const compiled = "SELECT count(*) FROM sqlite_stmt WHERE sql LIKE ?";
+  expect(database.all(compiled, "%GROUP BY name")).toEqual([[1]]);
   commit(inserted(1, "a"), { t: [rowOf(1)] });
   await told();
   expect(lines).toEqual(['{"change":["insert",1,["a",1],1]}']);
@@ -437,4 +440,45 @@ test("who was idle for ten minutes is kept, and no longer", async () => {
   expect(live.count).toBe(2);
   live.sweep(601_001);
   expect(live.count).toBe(1);
+});
+
+test("many rows are handed to a reader in turns, and none to one that has gone", async () => {
+  const { database, live, subscribe, told } = openLive();
+  database.exec(
+    "INSERT INTO t (id) WITH RECURSIVE c(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM c WHERE x < 20000) SELECT x FROM c",
+  );
+  await subscribe("SELECT id FROM t");
+  const [stays, goes] = await Promise.all([1, 2].map(() => subscribe("SELECT id FROM t", rows)));
+  const begun = goes?.lines.length ?? 0;
+  expect(begun).toBeLessThan(20_000);
+  live.unsubscribe(goes?.subscriber as number, 0);
+  while (stays?.lines.at(-1)?.startsWith('{"eoq"') !== true) await nextTurn();
+  await told();
+  expect([stays.lines.length, goes?.lines.length]).toEqual([20_002, begun]);
+});
+
+test("of a table without a key it isn't known which rows changed", async () => {
+  const { database, subscribe, commit, told } = openLive();
+  database.exec("CREATE TABLE bare (n INTEGER)");
+  const { lines } = await subscribe("SELECT count(*) FROM bare WHERE n = 1");
+  commit("INSERT INTO bare VALUES (1), (2)", { bare: "unknown" });
+  await told();
+  expect(lines).toEqual(['{"change":["update",1,[1],1]}']);
+});
+
+test("a part of a key names no row", async () => {
+  const { database, keys, subscribe, commit, told } = openLive();
+  database.exec("CREATE TABLE p (a INTEGER NOT NULL, b INTEGER NOT NULL, n, PRIMARY KEY (a, b))");
+  database.exec("INSERT INTO p VALUES (1, 1, 'x'), (1, 2, 'y')");
+  keys.set("p", ["a", "b"]);
+  const [part, whole] = await Promise.all(
+    ["a, n", "a, b, n"].map((columns) => subscribe(`SELECT DISTINCT ${columns} FROM p`)),
+  );
+  commit("UPDATE p SET n = 'z' WHERE b = 2", { p: "unknown" });
+  await told();
+  expect(part?.lines).toEqual([
+    '{"change":["insert",3,[1,"z"],1]}',
+    '{"change":["delete",2,[1,"y"],2]}',
+  ]);
+  expect(whole?.lines).toEqual(['{"change":["update",2,[1,2,"z"],1]}']);
 });
