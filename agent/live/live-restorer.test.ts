@@ -179,10 +179,29 @@ test("what the log says of one that isn't taken up yet stays in it, and is cut o
   expect(second.live.summary().log_chars).toBeLessThanOrEqual(logCharsMax);
 });
 
+test("under another schema one begins anew, and who waits for it goes on", async () => {
+  const { vfs, id } = await crashed();
+  const { live, source, commit, settled, listening, database } = open(vfs, true);
+  live.restore(0, (lost) => expect(lost).toBeUndefined());
+  while (source.asked === 0) await nextTurn();
+  const { lines, take } = listening();
+  const attached = live.attach(id, { from: 5, skipRows: false }, take);
+  database.exec("ALTER TABLE t ADD COLUMN w TEXT; UPDATE t SET v = 'b' WHERE id = 1");
+  live.schemaChanged();
+  for (let times = 0; times < 2; times++) {
+    source.handOn();
+    while (source.asked === 0) await nextTurn();
+  }
+  expect((await attached).kind).toBe("subscribed");
+  commit("u", 1, "nothing to it");
+  await settled();
+  expect(lines).toEqual(['{"change":["update",1,[1,"b"],6]}']);
+});
+
 test("one that was taken up and that nobody comes back to is forgotten after ten minutes", async () => {
   for (const isHeld of [false, true]) {
     const { vfs } = await crashed();
-    const { live, source, settled } = open(vfs, isHeld);
+    const { live, source, settled, database } = open(vfs, isHeld);
     live.restore(1000, () => undefined);
     for (let n = 0; isHeld && n < 2; n++) {
       while (source.asked === 0) await nextTurn();
@@ -194,5 +213,7 @@ test("one that was taken up and that nobody comes back to is forgotten after ten
     expect(live.count).toBe(2);
     live.sweep(1000 + 600_001);
     expect(live.count).toBe(0);
+    await settled();
+    expect(database.all("SELECT sql FROM patina_live")).toEqual([]);
   }
 });

@@ -210,6 +210,18 @@ test("who asks for a query that is under way gets what was committed before", as
   expect((await second).sorted()).toEqual(["[2]"]);
 });
 
+test("who asks waits for no commit that comes after that", async () => {
+  using opened = open();
+  const { source, write, subscribe } = opened;
+  await subscribe(count);
+  await write("INSERT INTO t (id) VALUES (1)");
+  const second = subscribe(count);
+  await source.lend();
+  await write("INSERT INTO t (id) VALUES (2)");
+  await source.finish();
+  expect((await second).sorted()).toEqual(["[1]"]);
+});
+
 test("a change of thousands of rows is written in parts and told as one, and nobody comes in between", async () => {
   using opened = open();
   const { source, write, subscribe, agent } = opened;
