@@ -269,7 +269,7 @@ test("a change of thousands of rows is written in parts and told as one, and nob
   await until(() => !agent.service.live.isBehind);
   expect(folded.sorted()).toEqual(['[1,"meanwhile"]', '[2,"x"]', "[3,null]"]);
   expect(second.sorted()).toEqual(folded.sorted());
-});
+}, 60_000);
 
 test("who doesn't wait any longer for what is found out comes in before a change or after it", async () => {
   using opened = open(undefined, 1);
@@ -292,7 +292,7 @@ test("who doesn't wait any longer for what is found out comes in before a change
   for (const one of [folded, early, late]) {
     expect([one.rows.size, one.lastChange]).toEqual([rows, rows]);
   }
-});
+}, 60_000);
 
 test("a schema change between two parts tells what was written, and goes on from there", async () => {
   using opened = open();
@@ -312,7 +312,7 @@ test("a schema change between two parts tells what was written, and goes on from
   await source.whole();
   await until(() => !agent.service.live.isBehind);
   expect([folded.lastChange, folded.rows.size, folded.isEnded]).toEqual([5000, 5000, false]);
-});
+}, 60_000);
 
 test("a schema change while a run is under way is what counts", async () => {
   using opened = open();
