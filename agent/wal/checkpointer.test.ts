@@ -239,6 +239,39 @@ test("a long WAL that isn't needed is cut in pieces, and what is written meanwhi
   expect(writer.pragma("integrity_check")).toBe("ok");
 }, 120_000);
 
+test("nothing is cut off under an open transaction, whose frames nobody counts yet", async () => {
+  let isBegun = false;
+  const beginning = new (class extends FileVfs {
+    override openCheckpointSync(name: string): CheckpointSync {
+      const sync = super.openCheckpointSync(name);
+      const cutWal = async (usedBytes: number, cutBytesMax: number): Promise<boolean> => {
+        const isCut = await sync.cutWal(usedBytes, cutBytesMax);
+        if (isBegun) return isCut;
+        isBegun = true;
+        writer.pragma("cache_size", 5);
+        writer.exec("BEGIN");
+        fill(100);
+        return isCut;
+      };
+      return { ...sync, cutWal };
+    }
+  })();
+  const { checkpointer } = create([], 16_000, beginning);
+  writer.exec("BEGIN");
+  fill(3000);
+  writer.exec("COMMIT");
+  await until(async () => {
+    const isDone = checkpointer.work(state(checkpointer), true, true);
+    await new Promise((resolve) => setImmediate(resolve));
+    return isDone && isBegun;
+  });
+  expect(state(checkpointer).frames).toBe(0);
+  writer.exec("COMMIT");
+  expect(writer.pragma("integrity_check")).toBe("ok");
+  expect(Number(writer.all("SELECT count(*) FROM t WHERE length(body) = 3000")[0]?.[0])).toBe(3100);
+  checkpointer.close();
+});
+
 test("what a large transaction made of the WAL is given back while writes go on", async () => {
   // Of a file whose pages aren't as large as the store makes them, too.
   expect(writer.pragma("page_size")).toBe(8192);

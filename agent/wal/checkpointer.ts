@@ -341,8 +341,13 @@ export class Checkpointer {
       this.#mayBeLonger = true;
     }
     const sync = this.#sync;
-    if (!this.#mayBeLonger || sync === undefined || this.#isClosed || this.#isCutting) return;
+    if (!this.#mayBeLonger || sync === undefined || this.#isCutting || !this.#mayCut) return;
     void this.#cut(sync, this.#bytesOf(Math.max(frames, this.#framesMax * tooLong)));
+  }
+
+  /** What an open transaction has written stands behind the frames that are counted. */
+  get #mayCut(): boolean {
+    return !this.#isClosed && !this.#options.isBusy();
   }
 
   /** A piece. @returns whether it may be longer still */
@@ -432,7 +437,7 @@ export class Checkpointer {
         this.#options.measured(() => (this.#copier as Database).checkpoint("TRUNCATE"));
       }
       while (this.#isCutting) await nextTurn();
-      while (!this.#isClosed && this.state?.frames === 0) if (!(await this.#cut(sync, 0))) break;
+      while (this.#mayCut && this.state?.frames === 0) if (!(await this.#cut(sync, 0))) break;
     } catch (error) {
       if (!this.#isClosed) this.#failed(error);
     } finally {
