@@ -20,7 +20,7 @@ import {
   watchDatabase,
 } from "./agent-store.ts";
 import { claimSocketPath } from "./api/socket-path.ts";
-import { TokenSet, type TokensChange } from "./api/token-set.ts";
+import { TokenSet } from "./api/token-set.ts";
 import type { Config } from "./config/config.ts";
 import { readSchemaFiles } from "./config/schema-files.ts";
 import { DataDirectory } from "./data/data-directory.ts";
@@ -29,7 +29,6 @@ import { askForSlice, storeSliceMs } from "./host/time-slice.ts";
 import { faultText, type Log } from "./log.ts";
 import { Agreements } from "./net/agreements.ts";
 import type { NetLink } from "./net/link.ts";
-import type { OperationLine } from "./operations/operations.ts";
 import { openCluster, readTokens } from "./secrets/agent-secrets.ts";
 import { type NodeKey, openNodeKey } from "./secrets/node-key.ts";
 import { exitCodes, StartFailure } from "./start-failure.ts";
@@ -137,7 +136,7 @@ export async function startAgent(
       port,
       failed: Promise.race(net === undefined ? failures : [...failures, net.failed]),
       reload: async () => {
-        for await (const line of running.store.reload()) logReload(line, log);
+        for await (const _line of running.store.reload());
       },
       stop: (reason) => {
         warming.abort();
@@ -194,16 +193,4 @@ function openKey(path: string, log: Log): NodeKey {
   if (read.kind === "refused") throw new StartFailure(exitCodes.data, `node.key_file: ${read.why}`);
   if (read.isNew) log.info("new node key", { file: path, key: read.key.publicKey });
   return read.key;
-}
-
-function logReload(line: OperationLine, log: Log): void {
-  if ("error" in line) log.error("reload", { why: line.error });
-  else if ("done" in line) {
-    const { statements, warnings } = line.done as Record<string, readonly string[]>;
-    log.info("reloaded", { statements: statements?.length });
-    for (const why of warnings ?? []) log.warn("reload", { why });
-    const { added, revoked } = (line.done.tokens ?? {}) as Partial<TokensChange>;
-    for (const name of added ?? []) log.info("token added", { name });
-    for (const name of revoked ?? []) log.info("token taken back", { name });
-  }
 }

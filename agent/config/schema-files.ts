@@ -60,7 +60,8 @@ function within<T>(path: string, read: () => T): T {
   try {
     return read();
   } catch (error) {
-    const { message } = error as Error;
-    throw new StartFailure(exitCodes.usage, `schema.paths: ${path}: ${message}`);
+    const { code, message } = error as NodeJS.ErrnoException;
+    const why = code === "ENOENT" ? "there is no such file or folder" : message;
+    throw new StartFailure(exitCodes.usage, `schema.paths: ${path}: ${why}`);
   }
 }

@@ -10,6 +10,7 @@ import type { SchemaPlan } from "../../core/schema/schema-plan.ts";
 import type { AdoptionProgress } from "../../core/store/adoption.ts";
 import type { SchemaChanged } from "../../core/store/store-outcomes.ts";
 import type { TokensChange } from "../api/token-set.ts";
+import type { Log } from "../log.ts";
 import { StartFailure } from "../start-failure.ts";
 import type { OperationLine } from "./operations.ts";
 
@@ -89,4 +90,16 @@ function refused(problems: readonly SchemaProblem[]): OperationLine {
   return {
     error: `the schema is refused, nothing was changed:\n${problems.map(problemToText).join("\n")}`,
   };
+}
+
+/** What came of a reload that was no dry run, whoever asked for it. */
+export function logReload(line: OperationLine, log: Log): void {
+  if ("error" in line) log.error("reload", { why: line.error });
+  if (!("done" in line)) return;
+  const { statements, warnings } = line.done as Record<string, readonly string[]>;
+  log.info("reloaded", { statements: statements?.length });
+  for (const why of warnings ?? []) log.warn("reload", { why });
+  const { added, revoked } = (line.done.tokens ?? {}) as Partial<TokensChange>;
+  for (const name of added ?? []) log.info("token added", { name });
+  for (const name of revoked ?? []) log.info("token taken back", { name });
 }

@@ -14,7 +14,7 @@ import type { AdoptionChore } from "../chores/adoption-chore.ts";
 import type { WallClock } from "../host/wall-clock.ts";
 import { Backup, type BackupEvent, backupEvents } from "../operations/backup.ts";
 import { backupLines, type OperationLine, toLines } from "../operations/operations.ts";
-import { type ReloadHost, reload } from "../operations/reload.ts";
+import { logReload, type ReloadHost, reload } from "../operations/reload.ts";
 import type { StoreThreadOptions } from "./store-thread-options.ts";
 import type { StoreTurns } from "./store-turns.ts";
 
@@ -75,7 +75,7 @@ export class StoreOperations {
   }
 
   /** Reads the schema files again and does what they say. Nothing happens before the first line is asked for. */
-  reload(dryRun: boolean): AsyncGenerator<OperationLine> {
+  async *reload(dryRun: boolean): AsyncGenerator<OperationLine> {
     const { options, store, turns, adoption } = this.#parts;
     const host: ReloadHost = {
       read: options.readSchema ?? (() => options.schema),
@@ -89,7 +89,10 @@ export class StoreOperations {
           : (adoption.progress ?? { table, rows: 0, of: 0, skipped: 0 });
       },
     };
-    return reload(host, dryRun);
+    for await (const line of reload(host, dryRun)) {
+      if (!dryRun) logReload(line, options.log);
+      yield line;
+    }
   }
 
   /** A backup that is under way ends, and says so. */

@@ -242,7 +242,7 @@ describe("before anything is made", () => {
       Buffer.from("CREATE TABLE t (k TEXT PRIMARY KEY NOT NULL, v TEXT DEFAULT '\xe9');", "latin1"),
     );
     for (const [path, why] of [
-      [join(folder, "none.sql"), "ENOENT"],
+      [join(folder, "none.sql"), "there is no such file or folder"],
       [file, "not UTF-8"],
     ] as const) {
       const { code, stderr } = await check(path);

@@ -103,6 +103,8 @@ test("reload plans, applies or refuses; live queries and statements go on", asyn
     stderr: expect.stringContaining("schema.sql:1"),
   });
   expect((await query()).columns).toEqual(["id", "v", "w"]);
+  // Who watches the log is to know of it, too.
+  await eventually("its log says so", async () => a.log().includes("reloaded statements="));
 }, 120_000);
 
 test("SIGHUP does the same", async () => {
