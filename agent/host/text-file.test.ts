@@ -30,6 +30,13 @@ test("a pipe that nobody writes to is given up, and never waited for where a fil
   expect(() => readPlainFile(path)).toThrow(`${path} is no file: remove it`);
 });
 
+test("a pipe that was read is waited for only a moment the next time: an agent that serves does that", () => {
+  const path = makePipe("schema");
+  Bun.spawn(["sh", "-c", 'printf one > "$0"', path]);
+  expect(readTextFile(path)).toBe("one");
+  expect(() => readTextFile(path)).toThrow("nobody wrote to it for 0.1 s");
+});
+
 test("a folder, a device and what is no UTF-8 are refused", () => {
   mkdirSync(join(folder, "sub"));
   expect(() => readTextFile(join(folder, "sub"))).toThrow("EISDIR");

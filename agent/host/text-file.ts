@@ -7,11 +7,17 @@
  */
 
 import { isUtf8 } from "node:buffer";
-import { closeSync, constants, fstatSync, openSync, readSync } from "node:fs";
+import { closeSync, constants, fstatSync, openSync, readSync, type Stats } from "node:fs";
 
 const bytesMax = 16 * 1024 * 1024;
 const chunkBytes = 64 * 1024;
 const lookEveryMs = 5;
+/**
+ * Pipes that were read before, by device and inode. Who reads one again is an agent that reloads, and meanwhile everybody
+ * waits for it: for `-c <(…)`, which nobody writes to a second time, that was 5 s.
+ */
+const readPipes = new Set<string>();
+const againMsMax = 100;
 
 export interface TextFileOptions {
   readonly isPlain?: boolean;
@@ -49,12 +55,19 @@ export function openTextFile(
     const mode = stat.mode & 0o777;
     if (isPlain && !stat.isFile()) throw new Error(`${path} is no file: remove it`);
     check?.(mode);
-    const whole = readAll(fd, stat.isFIFO() ? silenceMsMax : undefined);
+    const whole = readAll(fd, stat.isFIFO() ? pipeSilenceMs(stat, silenceMsMax) : undefined);
     if (!isPlain && !isUtf8(whole)) throw new Error("it is not UTF-8");
     return { text: whole.toString(), mode };
   } finally {
     closeSync(fd);
   }
+}
+
+function pipeSilenceMs({ dev, ino }: Stats, silenceMsMax: number): number {
+  const pipe = `${dev}:${ino}`;
+  const isKnown = readPipes.has(pipe);
+  readPipes.add(pipe);
+  return isKnown ? Math.min(silenceMsMax, againMsMax) : silenceMsMax;
 }
 
 /** @param silenceMsMax of a pipe */
