@@ -90,118 +90,47 @@ export class StoreThread {
   /** Opens and checks everything; nothing is served yet. @throws StartFailure */
   constructor(options: StoreThreadOptions) {
     this.#options = options;
-    const { databasePath, vfs, schema, log, standsAlone, agreements } = options;
-    const clock = this.#clock;
-    const meter = this.#meter;
-    const startedMs = this.#startedMs;
-
-    const opened = openStore(options, clock);
-    const { writer, reader, store, site, incarnation, start, hlcMs } = opened;
+    const opened = openStore(options, this.#clock);
+    const { reader, store } = opened;
     this.#opened = opened;
-    this.site = site;
-    this.incarnation = incarnation;
+    this.site = opened.site;
+    this.incarnation = opened.incarnation;
     try {
       this.#wal = this.#createWalUpkeep();
       this.#replica = this.#createReplica();
     } catch (error) {
-      writer.close();
+      opened.writer.close();
       throw error;
     }
-    const replica = this.#replica;
 
-    this.#members = new MembersTable({
-      writer,
-      publicKey: options.publicKey,
-      site,
-      writeLocalTable: (table, keys, write) => this.service.writeLocalTable(table, keys, write),
-    });
-    this.#readiness = new Readiness({
-      awayMs: opened.awayMs,
-      standsAlone,
-      agreements,
-      isBuilt: () => replica.isBuilt,
-      membersAlive: () => this.#members.countAlive(),
-    });
-
-    this.#names = new SchemaNames(schema);
+    this.#members = this.#createMembers();
+    this.#readiness = this.#createReadiness();
+    this.#names = new SchemaNames(options.schema);
     this.#adoption = this.#createAdoption();
     this.#scrub = this.#createScrub();
-    this.#vacuum = new VacuumChore(writer, () => this.#wal.noteWork());
-    const chores = new Chores(
-      [...this.#createRetries(start.why !== undefined), this.#adoption, this.#vacuum, this.#scrub],
-      (name, error) => log.error(`${name} failed, and is tried again`, { why: error.message }),
-    );
-    this.#turns = new StoreTurns({
-      replica,
-      clock,
-      meter,
-      pace: this.#pace,
-      collect: edenGC,
-      wal: this.#wal,
-      chores,
-      sweep: (nowMs) => this.service.live.sweep(nowMs),
-    });
+    this.#vacuum = new VacuumChore(opened.writer, () => this.#wal.noteWork());
+    this.#turns = this.#createTurns();
 
-    const { queryTimeoutMs, resultBytesMax } = options;
-    const runner = new QueryRunner(reader, { timeoutMs: queryTimeoutMs, resultBytesMax });
-    if (vfs instanceof FileVfs) {
-      this.#lender = new SnapshotLender(databasePath, vfs);
-      this.#readers = new ReaderPool(runner, {
-        databasePath,
-        lender: this.#lender,
-        hlcMs,
-        onLoanEnded: () => {
-          if (!this.#turns.isStopped) this.#turns.loanEnded();
-        },
-        log,
-        ...(options.readerLimits === undefined ? {} : { limits: options.readerLimits }),
-      });
+    const { queryTimeoutMs: timeoutMs, resultBytesMax } = options;
+    const runner = new QueryRunner(reader, { timeoutMs, resultBytesMax });
+    if (options.vfs instanceof FileVfs) {
+      this.#lender = new SnapshotLender(options.databasePath, options.vfs);
+      this.#readers = this.#createReaders(runner, this.#lender);
     }
-    this.#operations = new StoreOperations({
-      options,
-      writer,
-      store,
-      replica,
-      clock,
-      turns: this.#turns,
-      adoption: this.#adoption,
-      onSchemaChanged: (changed) => {
-        this.#names.use(changed);
-        this.#adoption.schemaChanged();
-        this.#scrub.schemaChanged();
-        this.service.schemaChanged();
-      },
-    });
-    this.#status = new StoreStatus({
-      options,
-      site,
-      incarnation,
-      start,
-      startedMs,
-      reader,
-      store,
-      replica,
-      members: this.#members,
-      readiness: this.#readiness,
-      turns: this.#turns,
-      meter,
-      wal: this.#wal,
-      adoption: this.#adoption,
-      scrub: this.#scrub,
-      vacuum: this.#vacuum,
-      readers: this.#readers,
-      subscriptions: () => this.service.live.summary(),
-    });
+    this.#operations = this.#createOperations();
+    this.#status = this.#createStatus();
     this.#group = this.#createGroup();
     this.service = this.#createService(runner);
 
     store.watch(this.service);
-    replica.onMerged((_rows, lane, origin) => {
+    this.#replica.onMerged((_rows, lane, origin) => {
       if (origin !== "local") this.service.tell(lane === 0);
     });
     this.#restoreLive();
     this.#members.forget();
-    if (standsAlone) this.#members.writeSelf(options.node, incarnation, startedMs);
+    if (options.standsAlone) {
+      this.#members.writeSelf(options.node, this.incarnation, this.#startedMs);
+    }
   }
 
   get report(): OpenReport {
@@ -361,6 +290,102 @@ export class StoreThread {
         });
         this.#turns.run((replies, nowMs) => this.#replica.scrubbed(merged, nowMs, replies));
       },
+    });
+  }
+
+  #createMembers(): MembersTable {
+    return new MembersTable({
+      writer: this.#opened.writer,
+      publicKey: this.#options.publicKey,
+      site: this.site,
+      writeLocalTable: (table, keys, write) => this.service.writeLocalTable(table, keys, write),
+    });
+  }
+
+  #createReadiness(): Readiness {
+    const { standsAlone, agreements } = this.#options;
+    return new Readiness({
+      awayMs: this.#opened.awayMs,
+      standsAlone,
+      agreements,
+      isBuilt: () => this.#replica.isBuilt,
+      membersAlive: () => this.#members.countAlive(),
+    });
+  }
+
+  #createTurns(): StoreTurns {
+    const retries = this.#createRetries(this.#opened.start.why !== undefined);
+    const chores = new Chores(
+      [...retries, this.#adoption, this.#vacuum, this.#scrub],
+      (name, { message: why }) =>
+        this.#options.log.error(`${name} failed, and is tried again`, { why }),
+    );
+    return new StoreTurns({
+      replica: this.#replica,
+      clock: this.#clock,
+      meter: this.#meter,
+      pace: this.#pace,
+      collect: edenGC,
+      wal: this.#wal,
+      chores,
+      sweep: (nowMs) => this.service.live.sweep(nowMs),
+    });
+  }
+
+  #createReaders(runner: QueryRunner, lender: SnapshotLender): ReaderPool {
+    const { databasePath, log, readerLimits } = this.#options;
+    return new ReaderPool(runner, {
+      databasePath,
+      lender,
+      hlcMs: this.#opened.hlcMs,
+      onLoanEnded: () => {
+        if (!this.#turns.isStopped) this.#turns.loanEnded();
+      },
+      log,
+      ...(readerLimits === undefined ? {} : { limits: readerLimits }),
+    });
+  }
+
+  #createOperations(): StoreOperations {
+    const { writer, store } = this.#opened;
+    return new StoreOperations({
+      options: this.#options,
+      writer,
+      store,
+      replica: this.#replica,
+      clock: this.#clock,
+      turns: this.#turns,
+      adoption: this.#adoption,
+      onSchemaChanged: (changed) => {
+        this.#names.use(changed);
+        this.#adoption.schemaChanged();
+        this.#scrub.schemaChanged();
+        this.service.schemaChanged();
+      },
+    });
+  }
+
+  #createStatus(): StoreStatus {
+    const { start, reader, store } = this.#opened;
+    return new StoreStatus({
+      options: this.#options,
+      site: this.site,
+      incarnation: this.incarnation,
+      start,
+      startedMs: this.#startedMs,
+      reader,
+      store,
+      replica: this.#replica,
+      members: this.#members,
+      readiness: this.#readiness,
+      turns: this.#turns,
+      meter: this.#meter,
+      wal: this.#wal,
+      adoption: this.#adoption,
+      scrub: this.#scrub,
+      vacuum: this.#vacuum,
+      readers: this.#readers,
+      subscriptions: () => this.service.live.summary(),
     });
   }
 
