@@ -345,6 +345,34 @@ test("a run that is given up while a transaction is open has nobody look at what
   expect(all.map(({ lines }) => lines)).toEqual([[], [change(1, 1)], [], []]);
 });
 
+test("what another thread finds out while a transaction is open is told after that", async () => {
+  const steps = [Promise.withResolvers<void>(), Promise.withResolvers<void>()] as const;
+  const lookBudget = { rerun: { ms: 0, bytes: 0 }, lookUpMs: 0 };
+  const { database, live, subscribe, commit, told } = openLive(
+    { lookBudget },
+    {
+      async *rerun(_query, _known, onLent) {
+        onLent();
+        steps[0].resolve();
+        await steps[1].promise;
+        yield [{ identity: "[1]", cells: "[1]" }];
+        yield { gone: new Uint32Array([0]), chars: 3, runMs: 0 };
+      },
+    },
+  );
+  const { lines } = await subscribe("SELECT count(*) FROM t");
+  commit(inserted(1, "a"), { t: [rowOf(1)] });
+  live.tell(true);
+  await steps[0].promise;
+  database.exec(`BEGIN; ${inserted(2, "never")}`);
+  steps[1].resolve();
+  for (let turn = 0; turn < 10; turn++) await nextTurn();
+  expect(lines).toEqual([]);
+  database.exec("ROLLBACK");
+  await told();
+  expect(lines).toEqual(['{"change":["update",1,[1],1]}']);
+});
+
 test("who asks which tables one reads while a transaction is open has nobody look at it", async () => {
   const { database, live, subscribe, told } = openLive();
   const { id, lines } = await subscribe("SELECT count(*) FROM t");

@@ -96,6 +96,7 @@ test.each([
   "SELECT t.a FROM t WHERE id IN (SELECT id FROM patina_rows)",
   "SELECT name FROM pragma_table_info('t')",
   "SELECT path FROM dbstat",
+  "SELECT name FROM sqlite_schema",
 ])("%s changes unseen", (sql) => {
   expect(() => dependencies(sql, true)).toThrow("changes unseen: it can't be subscribed to");
 });
