@@ -13,7 +13,7 @@ import { assert } from "../../../core/assert.ts";
 const corkedBytesMax = 64 * 1024;
 
 /** Only one connection is corked at a time: its answers are made within one call. */
-const corked = Buffer.alloc(corkedBytesMax);
+export const corked: Buffer = Buffer.alloc(corkedBytesMax);
 let corkedBytes = 0;
 let corkedBy: Output | undefined;
 
@@ -56,6 +56,21 @@ export class Output {
     }
     corked.set(bytes, corkedBytes);
     corkedBytes += bytes.length;
+  }
+
+  /**
+   * Room in {@link corked}, for what is put together there without a buffer of its own. Only between {@link cork} and
+   * {@link uncork}.
+   *
+   * @param bytes at most 64 KiB; they are written before anything else is
+   * @returns where they go
+   */
+  reserve(bytes: number): number {
+    assert(corkedBy === this && bytes <= corkedBytesMax, "room is there while it is corked");
+    if (corkedBytes + bytes > corkedBytesMax) this.#flush();
+    const at = corkedBytes;
+    corkedBytes += bytes;
+    return at;
   }
 
   /** Resolves when it isn't full any more, or the connection is closed. */

@@ -1,0 +1,104 @@
+/**
+ * One request and its answer (RFC 9113 §5).
+ *
+ * @module
+ */
+
+import { Buffer } from "node:buffer";
+import type { Entry } from "../front.ts";
+import type { ApiRequest } from "../http.ts";
+import type { BodyBuffer } from "../http1/body-buffer.ts";
+import type { AwaitedBody } from "../late-bodies.ts";
+import type { Http2Head } from "./request-head.ts";
+
+export type Entered = Entry & { readonly kind: "entered" };
+
+/** That a client may send of one body before it is told of more. What has come is taken at once. */
+export const streamWindowBytes: number = 256 * 1024;
+
+export const noBytes: Buffer = Buffer.alloc(0);
+
+export class Http2Stream implements ApiRequest {
+  readonly id: number;
+  readonly head: Http2Head;
+  body: Uint8Array | "too-large" = noBytes;
+  /** Until the answer is there. */
+  entry: Entered | undefined;
+
+  // ---- What comes ----
+  /** Of the body. */
+  receivedBytes = 0;
+  receiveWindow: number = streamWindowBytes;
+  /** Where the body didn't come in one piece. */
+  buffer: BodyBuffer | undefined;
+  awaited: AwaitedBody | undefined;
+  /** The client has sent all, or what it still sends is of no use. */
+  isRequestOver = false;
+  /** The client has sent all. */
+  isRequestEnded = false;
+
+  // ---- What goes ----
+  /** What the client takes; below zero when it has changed its mind (§6.9.2). */
+  sendWindow: number;
+  /** Of the answer's head, until it is sent. */
+  fields: Buffer | undefined;
+  /** Of a whole answer's body, told in its head. */
+  answerLength: number | undefined;
+  /** What is to be sent, from `pieceAt` on; undefined while there is nothing. */
+  piece: Uint8Array | undefined;
+  pieceAt = 0;
+  /** The answer ends with this piece. */
+  isLastPiece = false;
+  /** The answer's head is sent. */
+  hasBegun = false;
+  /** The sender knows that there is something. */
+  isQueued = false;
+  streamed: AsyncIterator<Uint8Array> | undefined;
+  /** Of the answer: it has no end of its own. */
+  isEndless = false;
+
+  /** A handler has it. */
+  isHandled = false;
+  /** Somebody else than its client is to do something, or will, as with a live query. */
+  isBusy = true;
+  isClosed = false;
+  #abort: AbortController | undefined;
+  #isGone = false;
+
+  constructor(id: number, head: Http2Head, sendWindow: number) {
+    this.id = id;
+    this.head = head;
+    this.sendWindow = sendWindow;
+  }
+
+  get method(): string {
+    return this.head.method;
+  }
+
+  get path(): string {
+    return this.head.path;
+  }
+
+  get query(): string {
+    return this.head.query;
+  }
+
+  header(name: string): string | undefined {
+    return this.head.header(name);
+  }
+
+  /** Made when it is looked at: short reads don't. */
+  get signal(): AbortSignal {
+    if (this.#abort === undefined) {
+      this.#abort = new AbortController();
+      if (this.#isGone) this.#abort.abort();
+    }
+    return this.#abort.signal;
+  }
+
+  /** Its client doesn't want it any more. */
+  gone(): void {
+    this.#isGone = true;
+    this.#abort?.abort();
+  }
+}
