@@ -8,6 +8,7 @@
  */
 
 import { connect, type Socket } from "node:net";
+import { HpackDecoder } from "../../agent/api/http2/hpack-decoder.ts";
 
 export const preface: Uint8Array = Buffer.from("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", "latin1");
 
@@ -168,6 +169,22 @@ export class RawH2 {
 
   body(stream: number): string {
     return Buffer.concat(this.of(frameTypes.data, stream).map(({ payload }) => payload)).toString();
+  }
+
+  /** Of the answer that is there. The server keeps no table, so each head can be read alone. */
+  status(stream: number): string | undefined {
+    const [head] = this.of(frameTypes.headers, stream);
+    let status: string | undefined;
+    new HpackDecoder().decode(
+      head?.payload as Buffer,
+      0,
+      head?.payload.length ?? 0,
+      (name, value) => {
+        if (name === ":status") status = value;
+        return true;
+      },
+    );
+    return status;
   }
 
   /** Whether the stream has ended, in whatever way. */

@@ -133,7 +133,7 @@ export class Http2Connection implements ServedConnection {
   #isParting = false;
   /** Nothing is read any more. */
   #isOver = false;
-  /** The client sends no more. */
+  /** The client sends no more, or nothing that is of interest. */
   #isSent = false;
   #isClosed = false;
   #awaitedEnd: AwaitedBody | undefined;
@@ -802,6 +802,8 @@ export class Http2Connection implements ServedConnection {
   /** What concerns the whole connection (§5.4.1). The output is corked. */
   #fail(code: ErrorCode): undefined {
     this.#goAway(code);
+    // A flood isn't listened to any longer.
+    if (code === errorCodes.enhanceYourCalm) this.#isSent = true;
     this.#end();
     this.#dropAll();
   }
