@@ -183,8 +183,13 @@ export class Http2Connection implements ServedConnection {
   /** Who sends no more opens no windows, either. What was asked for is answered as far as they are open. */
   ended(): void {
     this.#isSent = true;
-    if (this.#isOver) this.#shut();
-    else if (!this.#isYielding) this.#settle();
+    if (this.#isOver) {
+      this.#shut();
+      return;
+    }
+    if (!this.#isYielding) this.#settle();
+    // The kernel of one that is gone says so when it is written to.
+    if (!this.#isOver) this.#corked(() => this.#ask());
   }
 
   closed(): void {
@@ -256,7 +261,7 @@ export class Http2Connection implements ServedConnection {
   }
 
   /** What is written meanwhile leaves together, with what streams have to send. */
-  #corked(write: () => void): void {
+  #corked(write: () => unknown): void {
     if (this.#isOpen) {
       write();
       return;
@@ -757,8 +762,7 @@ export class Http2Connection implements ServedConnection {
   /** The client sends no more, and opens no window. */
   #dropUnanswerable(): void {
     for (const stream of this.#streams.all()) {
-      const isStuck = !stream.isBusy && !this.#output.isFull;
-      if (!stream.isRequestOver || stream.isEndless || isStuck) {
+      if (!stream.isRequestOver || stream.isEndless || this.#sender.isStuck(stream)) {
         stream.isRequestEnded = true;
         this.#close(stream);
       }
@@ -783,6 +787,12 @@ export class Http2Connection implements ServedConnection {
     }
     const at = this.#output.reserve(frameHeadBytes + length);
     return putFrameHead(corked, at, length, type, flagBits, stream);
+  }
+
+  /** Whether it is there. */
+  #ask(): void {
+    const at = this.#control(frameTypes.ping, 0, 0, 8);
+    corked.fill(0, at, at + 8);
   }
 
   #giveBack(stream: number, bytes: number): void {

@@ -121,6 +121,11 @@ export class Sender {
     return sent;
   }
 
+  /** It has something to send, and a window is closed. */
+  isStuck({ piece, sendWindow }: Http2Stream): boolean {
+    return piece !== undefined && (sendWindow <= 0 || this.#window <= 0);
+  }
+
   closed(): void {
     this.#queue = [];
     this.#sent = [];
