@@ -56,6 +56,8 @@ const cutStreamsMax = 1000;
 const unreadControlBytesMax = 64 * 1024;
 /** Of what still comes when nothing is answered any more. */
 const ignoredBytesMax = 1024 * 1024;
+/** Read in one turn, though they may be nothing but frames that cost nothing. */
+const turnBytesMax = 64 * 1024;
 /** Of what has come while others have their turn. */
 const aheadBytesMax = 64 * 1024;
 /** Of bodies that are sent before anybody could say that they aren't wanted. */
@@ -162,14 +164,16 @@ export class Http2Connection implements ServedConnection {
     }
     const held = this.#held;
     const all = held === undefined ? bytes : Buffer.concat([held, bytes]);
-    if (!this.#isYielding) {
-      this.#read(all);
+    if (this.#isYielding) {
+      this.#held = all;
+      if (all.length > aheadBytesMax) this.#pause();
       return;
     }
-    this.#held = all;
-    if (all.length <= aheadBytesMax || this.#isPaused) return;
-    this.#isPaused = true;
-    this.#socket.pause();
+    this.#read(all);
+    if (this.#isOver || bytes.length < turnBytesMax) return;
+    // Bun reads on where there is more, and its next look at other sockets may be far away.
+    this.#yield();
+    this.#pause();
   }
 
   drained(): void {
@@ -229,6 +233,7 @@ export class Http2Connection implements ServedConnection {
         const end = this.#readNext(bytes, at);
         if (end === undefined) break;
         at = end;
+        if (at >= turnBytesMax && at < bytes.length) this.#yield();
         if (at === bytes.length || (++frames % framesPerLook !== 0 && !this.#isLookDue)) continue;
         this.#isLookDue = false;
         const nowMs = performance.now();
@@ -246,7 +251,15 @@ export class Http2Connection implements ServedConnection {
     this.#settle();
   }
 
+  #pause(): void {
+    if (this.#isPaused) return;
+    this.#isPaused = true;
+    this.#socket.pause();
+  }
+
+  /** Others have their turn. */
   #yield(): void {
+    if (this.#isYielding) return;
     this.#isYielding = true;
     setImmediate(() => {
       this.#isYielding = false;
@@ -835,7 +848,7 @@ export class Http2Connection implements ServedConnection {
   #shut(): void {
     if (this.#isClosed || this.#output.isFull) return;
     if (this.#isSent) this.#socket.end();
-    else this.#socket.shutdown(true);
+    else this.#socket.shutdown();
   }
 }
 

@@ -1,0 +1,591 @@
+import { afterEach, expect, test } from "bun:test";
+import { Buffer } from "node:buffer";
+import type { Socket } from "bun";
+import fc from "fast-check";
+import {
+  acknowledged,
+  endHeaders,
+  endStream,
+  frame,
+  frameTypes,
+  get,
+  headerBlock,
+  initialWindowSize,
+  post,
+  postHead,
+  preface,
+  requestFields,
+  reset,
+  settings,
+  u32,
+  windowUpdate,
+} from "../../../test/contract/raw-h2.ts";
+import { Front, RouteRoom } from "../front.ts";
+import type { ApiRequest, ApiResponse } from "../http.ts";
+import { LateBodies } from "../late-bodies.ts";
+import { Http2Connection } from "./connection.ts";
+import { errorCodes } from "./frames.ts";
+import { HpackDecoder } from "./hpack-decoder.ts";
+
+/** A socket of which only as much is taken as `takes` says. */
+class FakeSocket {
+  readonly writes: number[] = [];
+  takes: number = Number.POSITIVE_INFINITY;
+  state = "open";
+  isPaused = false;
+  #sent: Buffer = Buffer.alloc(0);
+  write(bytes: Uint8Array): number {
+    const taken = Math.min(bytes.length, this.takes);
+    this.takes -= taken;
+    this.writes.push(taken);
+    this.#sent = Buffer.concat([this.#sent, bytes.subarray(0, taken)]);
+    return taken;
+  }
+  shutdown(): void {
+    this.state = "shut down";
+  }
+  end(): void {
+    this.state = "ended";
+  }
+  terminate(): void {
+    this.state = "terminated";
+  }
+  pause(): void {
+    this.isPaused = true;
+  }
+  resume(): void {
+    this.isPaused = false;
+  }
+  /** What was sent, but for our settings and their window. */
+  get frames(): string[] {
+    const texts: string[] = [];
+    for (let at = 0; at + 9 <= this.#sent.length; ) {
+      const end = at + 9 + this.#sent.readUIntBE(at, 3);
+      texts.push(textOf(this.#sent.subarray(at, end)));
+      at = end;
+    }
+    return texts.slice(2);
+  }
+}
+
+const decoder = new HpackDecoder();
+
+/** `HEADERS 1 200`, `DATA 1 body`, `DATA 1 body.` where it ends there, and so on. */
+function textOf(bytes: Buffer): string {
+  const payload = bytes.subarray(9);
+  const [type, flags, stream] = [bytes[3], bytes[4] as number, bytes.readUInt32BE(5)];
+  const end = (flags & endStream) !== 0 ? "." : "";
+  switch (type) {
+    case frameTypes.data:
+      return `DATA ${stream} ${payload.length > 100 ? payload.length : payload}${end}`;
+    case frameTypes.headers: {
+      let status = "";
+      decoder.decode(payload, 0, payload.length, (name, value) => {
+        if (name === ":status") status = value;
+        return true;
+      });
+      return `HEADERS ${stream} ${status}${end}`;
+    }
+    case frameTypes.reset:
+      return `RST_STREAM ${stream} ${payload.readUInt32BE(0)}`;
+    case frameTypes.settings:
+      return flags === acknowledged ? "SETTINGS ack" : "SETTINGS";
+    case frameTypes.ping:
+      return `PING ${flags === acknowledged ? "ack" : ""}`;
+    case frameTypes.goaway:
+      return `GOAWAY ${payload.readUInt32BE(0)} ${payload.readUInt32BE(4)}`;
+    case frameTypes.window:
+      return `WINDOW_UPDATE ${stream} ${payload.readUInt32BE(0)}`;
+    default:
+      return `type ${type}`;
+  }
+}
+
+const faults: unknown[] = [];
+let room: RouteRoom;
+const quick = (request: ApiRequest): ApiResponse => ({
+  status: 200,
+  headers: {},
+  body: Buffer.from(`${request.path} ${request.body}`),
+});
+const turn = () => new Promise((resolve) => setImmediate(resolve));
+
+type Handle = (request: ApiRequest) => ApiResponse | Promise<ApiResponse>;
+
+/** @param first the client's settings */
+function connect(
+  handle: Handle = quick,
+  {
+    first = settings(),
+    turnMs = Number.POSITIVE_INFINITY,
+    requestMs = 60_000,
+    bodyBytesMax = 400_000,
+  } = {},
+) {
+  const socket = new FakeSocket();
+  room = new RouteRoom();
+  const connection = new Http2Connection(socket as unknown as Socket<unknown>, {
+    front: new Front({ handle, room, gate: undefined }),
+    bodyBytesMax,
+    lateRequests: new LateBodies(requestMs),
+    onFault: (fault) => faults.push(fault),
+    turnMs,
+  });
+  const send = (...bytes: readonly Uint8Array[]) => connection.received(Buffer.concat(bytes));
+  send(preface, first);
+  return { socket, connection, send };
+}
+
+/** Answers when it is told to, by path. */
+function later(): { handle: Handle; answer(path: string): Promise<void> } {
+  const waiting = new Map<string, () => void>();
+  return {
+    handle: (request) =>
+      new Promise((resolve) => {
+        waiting.set(request.path, () => resolve(quick(request)));
+      }),
+    async answer(path) {
+      waiting.get(path)?.();
+      await turn();
+    },
+  };
+}
+
+/** All places of all routes are free again. */
+function expectRoom(): void {
+  for (const path of ["/v1/queries", "/a"]) expect(room.enter(path)?.running).toBe(1);
+  expect(room.bodies.heldBytes).toBe(0);
+}
+
+afterEach(() => {
+  expect(faults.splice(0)).toEqual([]);
+});
+
+// ---- Laws ---------------------------------------------------------------------------------------
+
+test("a connection is a sequence of bytes: however it is cut, what is sent is the same", () => {
+  const body = fc.string({ unit: "binary-ascii", maxLength: 20 });
+  const step = fc.oneof(
+    fc.record({ kind: fc.constant("post" as const), body, pieces: fc.integer({ min: 1, max: 3 }) }),
+    fc.record({ kind: fc.constantFrom("ping", "bad", "late reset") }),
+  );
+  fc.assert(
+    fc.property(fc.array(step, { maxLength: 6 }), fc.array(fc.nat(600)), (steps, cuts) => {
+      const bytes = [preface, settings()];
+      for (const [i, one] of steps.entries()) {
+        const id = 2 * i + 1;
+        if (one.kind === "ping") bytes.push(frame(frameTypes.ping, 0, 0, Buffer.alloc(8)));
+        else if (one.kind === "bad") bytes.push(request([["x", "y"]], id));
+        else if (one.kind === "late reset") bytes.push(post(id, "/b", ""), reset(id));
+        else if ("body" in one) {
+          bytes.push(postHead(id, "/a"));
+          const at = Math.ceil(one.body.length / one.pieces);
+          for (let piece = 0; piece < one.pieces; piece++) {
+            const part = Buffer.from(one.body.slice(piece * at, (piece + 1) * at));
+            const flags = piece === one.pieces - 1 ? endStream : 0;
+            bytes.push(frame(frameTypes.data, flags, id, part));
+          }
+        }
+      }
+      const whole = Buffer.concat(bytes);
+      const sent = (at: readonly number[]) => {
+        const { socket, connection } = connect(quick, { first: noBytes });
+        let from = preface.length;
+        for (const to of [...at, whole.length]) {
+          if (to > from) connection.received(Buffer.from(whole.subarray(from, to)));
+          from = Math.max(from, to);
+        }
+        connection.closed();
+        expectRoom();
+        return socket.frames;
+      };
+      expect(sent(cuts.sort((a, b) => a - b))).toEqual(sent([]));
+    }),
+  );
+});
+
+const noBytes = Buffer.alloc(0);
+const request = (fields: readonly (readonly [string, string])[], stream: number) =>
+  frame(frameTypes.headers, endHeaders | endStream, stream, headerBlock(fields));
+
+test("no frames make it throw, and whatever they are, all places are free at the end", async () => {
+  const block = headerBlock(requestFields("POST", "/v1/queries"));
+  const payload = fc.oneof(
+    fc.uint8Array({ maxLength: 30 }),
+    fc.constantFrom(block, u32(0), u32(1), u32(2 ** 31 - 1), Buffer.alloc(8), Buffer.alloc(5)),
+    fc.nat(block.length).map((end) => block.subarray(0, end)),
+  );
+  const any = fc.record({
+    type: fc.integer({ min: 0, max: 10 }),
+    flags: fc.constantFrom(0, 1, 4, 5, 8, 0x20, 0x2d),
+    stream: fc.constantFrom(0, 1, 1, 3, 3, 5, 2, 7),
+    payload,
+  });
+  await fc.assert(
+    fc.asyncProperty(
+      fc.array(any, { maxLength: 30 }),
+      fc.constantFrom(0, 30, Number.POSITIVE_INFINITY),
+      async (frames, takes) => {
+        const { socket, connection, send } = connect((one) =>
+          one.body.length % 2 === 0 ? quick(one) : Promise.resolve(quick(one)),
+        );
+        socket.takes = takes;
+        for (const { type, flags, stream, payload } of frames) {
+          send(frame(type, flags, stream, payload));
+        }
+        await turn();
+        socket.takes = Number.POSITIVE_INFINITY;
+        connection.drained();
+        await turn();
+        connection.ended();
+        connection.closed();
+        await turn();
+        expectRoom();
+      },
+    ),
+    { numRuns: 1000 },
+  );
+});
+
+// ---- Answers ------------------------------------------------------------------------------------
+
+test("answers to what came together leave together", () => {
+  const { socket, send } = connect();
+  const before = socket.writes.length;
+  send(post(1, "/a", "x"), post(3, "/b", "y"), get(5, "/c"));
+  expect(socket.writes.length - before).toBe(1);
+  expect(socket.frames.slice(1)).toEqual([
+    ...["HEADERS 1 200", "DATA 1 /a x."],
+    ...["HEADERS 3 200", "DATA 3 /b y."],
+    ...["HEADERS 5 200", "DATA 5 /c ."],
+  ]);
+});
+
+test("an answer leaves as soon as it is there, whatever was asked before", async () => {
+  const { handle, answer } = later();
+  const { socket, send } = connect(handle);
+  send(get(1, "/a"), get(3, "/b"));
+  await answer("/b");
+  expect(socket.frames.slice(1)).toEqual(["HEADERS 3 200", "DATA 3 /b ."]);
+  await answer("/a");
+  expect(socket.frames.slice(3)).toEqual(["HEADERS 1 200", "DATA 1 /a ."]);
+});
+
+test("a stream whose window is closed holds up no other, and asks for nothing more", async () => {
+  let asked = 0;
+  async function* lines(): AsyncGenerator<Uint8Array> {
+    for (;;) {
+      asked++;
+      yield Buffer.from("line\n");
+    }
+  }
+  const { socket, send } = connect(
+    (one) => (one.path === "/a" ? { status: 200, headers: {}, body: lines() } : quick(one)),
+    { first: settings([initialWindowSize, 7]) },
+  );
+  send(get(1, "/a"));
+  await turn();
+  await turn();
+  expect(socket.frames.slice(1)).toEqual(["HEADERS 1 200", "DATA 1 line\n", "DATA 1 li"]);
+  expect(asked).toBe(2);
+  send(get(3, "/b"));
+  expect(socket.frames.slice(4)).toEqual(["HEADERS 3 200", "DATA 3 /b ."]);
+  send(windowUpdate(1, 4));
+  await turn();
+  expect(socket.frames.slice(6)).toEqual(["DATA 1 ne\n", "DATA 1 l"]);
+  send(reset(1));
+  await turn();
+  expect(asked).toBe(3);
+});
+
+test("streams take turns, and none has the connection's window for itself", async () => {
+  const large = Buffer.alloc(50_000, "x");
+  const { socket, send } = connect(() => ({ status: 200, headers: {}, body: large }), {
+    first: settings([initialWindowSize, 100_000]),
+  });
+  send(get(1, "/a"), get(3, "/b"));
+  expect(socket.frames.slice(1)).toEqual([
+    ...["HEADERS 1 200", "DATA 1 16384", "HEADERS 3 200", "DATA 3 16384"],
+    ...["DATA 1 16384", "DATA 3 16383"],
+  ]);
+  // A head needs no window.
+  send(get(5, "/c"));
+  expect(socket.frames.slice(7)).toEqual(["HEADERS 5 200"]);
+  send(windowUpdate(0, 1_000_000));
+  expect(socket.frames.filter((text) => text.endsWith("."))).toEqual([
+    ...["DATA 1 848.", "DATA 3 849.", "DATA 5 848."],
+  ]);
+});
+
+test("a client that takes nothing is asked for nothing more, and hears all when it does", async () => {
+  let asked = 0;
+  async function* lines(): AsyncGenerator<Uint8Array> {
+    for (; asked < 5; ) {
+      asked++;
+      yield Buffer.from("line\n");
+    }
+  }
+  const { socket, send, connection } = connect(() => ({ status: 200, headers: {}, body: lines() }));
+  socket.takes = 0;
+  send(get(1, "/a"), get(3, "/b"));
+  await turn();
+  await turn();
+  expect(asked).toBeLessThan(4);
+  expect(socket.frames.slice(1)).toEqual([]);
+  socket.takes = Number.POSITIVE_INFINITY;
+  connection.drained();
+  await turn();
+  await turn();
+  const sent = socket.frames.filter((text) => text.includes("line")).length;
+  expect(sent).toBe(5);
+  expect(socket.frames.filter((text) => text.endsWith(".")).length).toBe(2);
+});
+
+test("a stream that breaks is reset, also before its head", async () => {
+  const { socket, send } = connect((one) => ({
+    status: 200,
+    headers: {},
+    body: (async function* () {
+      if (one.path === "/b") yield Buffer.from("line\n");
+      throw new Error("broken");
+    })(),
+  }));
+  send(get(1, "/a"), get(3, "/b"));
+  await turn();
+  await turn();
+  expect(faults.splice(0).length).toBe(2);
+  expect(socket.frames.slice(1)).toEqual([
+    `RST_STREAM 1 ${errorCodes.internal}`,
+    ...["HEADERS 3 200", "DATA 3 line\n", `RST_STREAM 3 ${errorCodes.internal}`],
+  ]);
+  expectRoom();
+});
+
+test("a request that is reset ends its stream, and the place that it had", async () => {
+  const { handle, answer } = later();
+  let isAborted = false;
+  const { socket, send } = connect((one) => {
+    one.signal.addEventListener("abort", () => {
+      isAborted = true;
+    });
+    return handle(one);
+  });
+  send(get(1, "/a"), postHead(3, "/a"), reset(1), reset(3));
+  expect(isAborted).toBe(true);
+  await answer("/a");
+  expect(socket.frames.slice(1)).toEqual([]);
+  expectRoom();
+});
+
+test("who wants no table is told that there is none, once", () => {
+  const { socket, send } = connect(quick, { first: settings([1, 0]) });
+  send(get(1, "/a"), get(3, "/a"));
+  // Of `textOf` the decoder is one for all, and would complain.
+  expect(socket.frames.slice(1)).toEqual([
+    ...["HEADERS 1 200", "DATA 1 /a .", "HEADERS 3 200", "DATA 3 /a ."],
+  ]);
+});
+
+// ---- Bodies -------------------------------------------------------------------------------------
+
+/** DATA of `bytes` bytes in frames, without an end. */
+function data(stream: number, bytes: number): Buffer {
+  const frames: Buffer[] = [];
+  for (let left = bytes; left > 0; left -= 16_384) {
+    const payload = Buffer.alloc(Math.min(left, 16_384), "x");
+    frames.push(frame(frameTypes.data, 0, stream, payload));
+  }
+  return Buffer.concat(frames);
+}
+
+test("windows are given back as a body comes, and it is whole", () => {
+  const { socket, send } = connect((one) => ({
+    status: 200,
+    headers: {},
+    body: Buffer.from(String(one.body.length)),
+  }));
+  send(postHead(1, "/a"));
+  for (let i = 0; i < 20; i++) send(data(1, 16_384));
+  send(frame(frameTypes.data, endStream, 1));
+  expect(socket.frames.slice(1)).toEqual([
+    ...["WINDOW_UPDATE 1 147456", "WINDOW_UPDATE 1 147456"],
+    ...["HEADERS 1 200", `DATA 1 ${20 * 16_384}.`],
+  ]);
+});
+
+test("who sends more than its window is reset", async () => {
+  const first = settings([initialWindowSize, 0]);
+  const { socket, send } = connect(quick, { bodyBytesMax: 1000, first });
+  // Its answer isn't taken, and nothing is given back for what isn't wanted.
+  send(postHead(1, "/a"), data(1, 262_144));
+  await turn();
+  send(data(1, 1));
+  expect(socket.frames.slice(1)).toEqual([
+    "HEADERS 1 200",
+    `RST_STREAM 1 ${errorCodes.flowControl}`,
+  ]);
+  expectRoom();
+});
+
+test("a body over the limit is answered, and the rest of it isn't wanted", async () => {
+  const { socket, send } = connect(
+    (one) => ({ status: one.body === "too-large" ? 413 : 200, headers: {}, body: Buffer.alloc(0) }),
+    { bodyBytesMax: 1000 },
+  );
+  const told = [["content-length", "100000"]] as const;
+  const head = headerBlock(requestFields("POST", "/a", told));
+  send(frame(frameTypes.headers, endHeaders, 1, head), postHead(3, "/a"), data(3, 1001));
+  expect(socket.frames.slice(1)).toEqual([
+    ...["HEADERS 1 413.", "RST_STREAM 1 0", "HEADERS 3 413.", "RST_STREAM 3 0"],
+  ]);
+  // What was on its way does no harm.
+  send(data(1, 5000), data(3, 5000), request([["x-trailer", "1"]], 1));
+  send(get(5, "/a"));
+  expect(socket.frames.slice(5)).toEqual(["HEADERS 5 200."]);
+});
+
+test("a short body that nobody wants may still come", () => {
+  const { socket, send } = connect();
+  for (let i = 0; i < 128; i++) room.enter("/a");
+  const told = [["content-length", "5"]] as const;
+  const head = headerBlock(requestFields("POST", "/a", told));
+  send(frame(frameTypes.headers, endHeaders, 1, head));
+  send(frame(frameTypes.data, endStream, 1, Buffer.alloc(5)));
+  expect(socket.frames.slice(1)).toEqual([
+    "HEADERS 1 503",
+    "DATA 1 max concurrency limit reached.",
+  ]);
+});
+
+test("who asks first is told to go on", () => {
+  const { socket, send } = connect();
+  const fields = requestFields("POST", "/a", [["expect", "100-continue"]]);
+  send(frame(frameTypes.headers, endHeaders, 1, headerBlock(fields)));
+  expect(socket.frames.slice(1)).toEqual(["HEADERS 1 100"]);
+  send(frame(frameTypes.data, endStream, 1, Buffer.from("x")));
+  expect(socket.frames.slice(2)).toEqual(["HEADERS 1 200", "DATA 1 /a x."]);
+});
+
+const pong = frame(frameTypes.ping, acknowledged, 0, Buffer.alloc(8));
+
+// ---- Bounds -------------------------------------------------------------------------------------
+
+test("others have their turn after a while, and what comes meanwhile waits", async () => {
+  const { socket, send } = connect(quick, { turnMs: 0 });
+  send(...Array.from({ length: 100 }, (_, i) => get(2 * i + 1, "/a")));
+  const answers = () => socket.frames.filter((text) => text.startsWith("HEADERS")).length;
+  expect(answers()).toBe(1);
+  send(...Array.from({ length: 5000 }, () => pong));
+  expect(socket.isPaused).toBe(true);
+  while (answers() < 100 || socket.isPaused) await turn();
+});
+
+test("who sends much at once isn't read on in the same turn, however little it takes", async () => {
+  const { socket, send } = connect();
+  send(...Array.from({ length: 5000 }, () => pong));
+  expect(socket.isPaused).toBe(true);
+  await turn();
+  expect(socket.isPaused).toBe(false);
+});
+
+test("pings that nobody hears the answers of end the connection", () => {
+  const { socket, send } = connect();
+  socket.takes = 0;
+  for (let i = 0; i < 100; i++) {
+    send(...Array.from({ length: 100 }, () => frame(frameTypes.ping, 0, 0, Buffer.alloc(8))));
+  }
+  expect(socket.state).toBe("terminated");
+});
+
+test("streams that never get to their answers end the connection, unless others do", async () => {
+  const { handle, answer } = later();
+  const { socket, send } = connect(handle);
+  let id = -1;
+  const cut = (times: number) => {
+    for (let i = 0; i < times; i++) {
+      id += 2;
+      send(postHead(id, "/a"), reset(id));
+    }
+  };
+  for (let round = 0; round < 4; round++) {
+    cut(400);
+    for (let i = 0; i < 200; i++) {
+      id += 2;
+      send(get(id, "/b"));
+      await answer("/b");
+    }
+  }
+  expect(socket.state).toBe("open");
+  cut(201);
+  await turn();
+  expect(socket.frames.at(-1)).toMatch(/^GOAWAY \d+ 11$/);
+  expect(socket.state).toBe("ended");
+});
+
+// ---- Time ---------------------------------------------------------------------------------------
+
+test("it is idle while it has no request, and while only its client has something to do", async () => {
+  const { handle, answer } = later();
+  const { send, connection } = connect(handle, { first: settings([initialWindowSize, 0]) });
+  expect(connection.idleSinceMs).toBeNumber();
+  send(get(1, "/a"));
+  expect(connection.idleSinceMs).toBeUndefined();
+  await answer("/a");
+  const sinceMs = connection.idleSinceMs as number;
+  expect(sinceMs).toBeNumber();
+  send(frame(frameTypes.ping, 0, 0, Buffer.alloc(8)));
+  expect(connection.idleSinceMs).toBe(sinceMs);
+  send(postHead(3, "/a"));
+  expect(connection.idleSinceMs).toBeUndefined();
+  send(reset(3), windowUpdate(1, 1));
+  expect(connection.idleSinceMs).toBeGreaterThan(sinceMs);
+});
+
+test("a body that takes too long is answered", async () => {
+  const { socket, send } = connect(quick, { requestMs: 30 });
+  send(postHead(1, "/a"));
+  while (socket.frames.length < 4) await turn();
+  expect(socket.frames.slice(1)).toEqual([
+    "HEADERS 1 408",
+    `DATA 1 {"error":"the request's body took too long"}.`,
+    "RST_STREAM 1 0",
+  ]);
+  expectRoom();
+});
+
+test("it ends when it is stopped and what was begun is answered", async () => {
+  const { handle, answer } = later();
+  const { socket, send, connection } = connect(handle);
+  send(get(1, "/a"));
+  connection.stop();
+  send(get(3, "/b"));
+  expect(socket.frames.slice(1)).toEqual(["GOAWAY 1 0", "RST_STREAM 3 7"]);
+  expect(socket.state).toBe("open");
+  await answer("/a");
+  expect(socket.frames.slice(3)).toEqual(["HEADERS 1 200", "DATA 1 /a ."]);
+  expect(socket.state).toBe("shut down");
+  connection.ended();
+  expect(socket.state).toBe("ended");
+});
+
+test("who sends no more gets what it asked for, as far as its windows are open", async () => {
+  const { handle, answer } = later();
+  const endless = (): ApiResponse => ({
+    status: 200,
+    headers: {},
+    body: new ReadableStream<Uint8Array>() as unknown as AsyncIterable<Uint8Array>,
+    isEndless: true,
+  });
+  const { socket, send, connection } = connect((one) => {
+    if (one.path === "/endless") return endless();
+    return one.path === "/v1/queries" ? quick(one) : handle(one);
+  });
+  send(get(1, "/endless"), get(3, "/a"), postHead(5, "/v1/queries"));
+  await turn();
+  connection.ended();
+  expect(socket.frames.slice(1)).toEqual(["HEADERS 1 200", "PING "]);
+  await answer("/a");
+  expect(socket.frames.slice(3)).toEqual(["HEADERS 3 200", "DATA 3 /a ."]);
+  expect(socket.state).toBe("ended");
+  expectRoom();
+});
