@@ -9,14 +9,14 @@ import { ConnectionLimit } from "./api/connection-limit.ts";
 import { Front, RouteRoom } from "./api/front.ts";
 import { createGate } from "./api/gate.ts";
 import { apiLimits, createApi } from "./api/handlers.ts";
-import { type HttpServer, serveTcp, type TcpServer } from "./api/http-server.ts";
-import { serveUnix } from "./api/http1/unix-server.ts";
+import type { HttpServer } from "./api/http-server.ts";
 import { listenAddressToText } from "./api/listen-address.ts";
 import { idOf } from "./api/socket-owner.ts";
 import type { StoreService } from "./api/store-service.ts";
+import { serveTcp } from "./api/tcp-server.ts";
 import type { TokenSet } from "./api/token-set.ts";
+import { serveUnix } from "./api/unix-server.ts";
 import type { Config } from "./config/config.ts";
-import { setReceiveBuffer, tcpListeners } from "./host/descriptors.ts";
 import { KeptFile, type KeptState, lookAgain } from "./host/kept-file.ts";
 import { faultText, type Log } from "./log.ts";
 import { exitCodes, StartFailure } from "./start-failure.ts";
@@ -27,11 +27,6 @@ export interface SocketOwner {
   readonly group: number | undefined;
 }
 
-/**
- * Of one TCP connection at once. Whatever has come of it is worked in one turn of the event loop, some microseconds for
- * each request, while everybody else waits; by default that may be half a megabyte of them.
- */
-const receiveBytes = 64 * 1024;
 const lookEveryMs = 1000;
 
 export interface ServersOptions {
@@ -62,20 +57,28 @@ export async function startServers(options: ServersOptions): Promise<AgentServer
   const room = new RouteRoom();
   const onFault = (error: unknown): void =>
     log.error("a handler failed", { why: faultText(error) });
+  const limit = new ConnectionLimit({
+    connectionsMax: config.api.connectionsMax,
+    onReached: ({ connectionsMax, closedIdle, refused }) =>
+      log.warn("too many connections: idle ones of TCP are closed, or new ones refused", {
+        connections_max: connectionsMax,
+        closed_idle: closedIdle,
+        refused,
+      }),
+  });
+  const shared = { bodyBytesMax, limit, onFault };
   const servers: HttpServer[] = [];
-  const tcpServers: TcpServer[] = [];
-  let limit: ConnectionLimit | undefined;
+  const listen: string[] = [];
   let stopLooking = (): void => {};
   const stop = async (): Promise<void> => {
     stopLooking();
-    limit?.stop();
-    await Promise.all([...servers, ...tcpServers].map((server) => server.stop()));
+    await Promise.all(servers.map((server) => server.stop()));
   };
   try {
     // Nobody is asked for a token on the socket.
     const gate = endpointName === "" ? undefined : createGate({ tokens: undefined, endpointName });
     const front = new Front({ handle, room, gate });
-    const unix = serveUnix({ path: socket, front, bodyBytesMax, onFault });
+    const unix = serveUnix({ ...shared, path: socket, front });
     servers.push(unix);
     // Bound under umask 077: until here nobody else could connect.
     const open = (): void => {
@@ -89,21 +92,19 @@ export async function startServers(options: ServersOptions): Promise<AgentServer
     });
     const tcpFront = new Front({ handle, room, gate: createGate({ tokens, endpointName }) });
     for (const address of config.api.listen) {
-      const served = serveTcp({ address, front: tcpFront, bodyBytesMax, onFault });
+      const served = serveTcp({ ...shared, address, front: tcpFront });
       if (served.kind === "refused") {
         throw new StartFailure(exitCodes.socket, `api.listen: ${served.why}`);
       }
-      tcpServers.push(served.server);
+      servers.push(served.server);
+      listen.push(listenAddressToText(served.server.address));
     }
   } catch (error) {
     await stop();
     throw error;
   }
-  const listen = tcpServers.map(({ address }) => listenAddressToText(address));
   if (listen.length > 0) {
     log.info("serving", { listen: listen.join(","), token: tokens !== undefined });
-    setReceiveBuffer(tcpListeners(), receiveBytes);
-    limit = limitOf(tcpServers, config.api.connectionsMax, log);
   }
   return { listen, stop };
 }
@@ -129,18 +130,6 @@ function keepSocket(path: string, log: Log, renew: () => void): () => void {
     }
   };
   return lookAgain(() => file.look(), onFound, lookEveryMs);
-}
-
-function limitOf(servers: readonly TcpServer[], connectionsMax: number, log: Log): ConnectionLimit {
-  return new ConnectionLimit({
-    connectionsMax,
-    closeIdle: () => servers.reduce((closed, server) => closed + server.closeIdle(), 0),
-    onPaused: (isPaused, connections, max) => {
-      const fields = { connections, connections_max: max };
-      if (isPaused) log.warn("too many connections: none are accepted over TCP", fields);
-      else log.info("connections are accepted over TCP again", fields);
-    },
-  });
 }
 
 /** @throws StartFailure */

@@ -7,9 +7,8 @@
  * JSON object ({@link OpenLoopResult}). It begins when it has printed `ready` and a line came in.
  *
  * Each connection carries one request at a time. There are so many that none should ever wait for one; that
- * one was wanted and none was free is counted, like every send that left late. Each asks once before the first that counts:
- * `Bun.serve` cuts a connection that hasn't asked anything within 10 s, and most of these are needed only when the
- * machine has stood still. None that has asked is ever cut: one that is counts as wrong.
+ * one was wanted and none was free is counted, like every send that left late. Each asks once before the first that counts.
+ * None is ever cut: one that is counts as wrong.
  *
  * @module
  */

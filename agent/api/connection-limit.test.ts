@@ -1,60 +1,72 @@
 import { expect, test } from "bun:test";
-import { ConnectionLimit } from "./connection-limit.ts";
+import { ConnectionLimit, type LimitReport } from "./connection-limit.ts";
 
-function limitOf(connectionsMax: number, descriptorsMax: number) {
-  const world = { count: 10, idle: 0, paused: false, told: [] as boolean[] };
+function limitOf(connectionsMax: number, filesMax: number | undefined) {
+  const world = { untold: 0, idle: 0, nowMs: 0, looks: 0, reports: [] as LimitReport[] };
   const limit = new ConnectionLimit({
     connectionsMax,
-    closeIdle: () => {
-      const closed = world.idle;
-      world.count -= closed;
-      world.idle = 0;
-      return closed;
+    filesMax,
+    onReached: (report) => world.reports.push(report),
+    nowMs: () => world.nowMs,
+  });
+  limit.addServer({
+    cutUntold() {
+      if (world.untold === 0) return;
+      world.untold--;
+      limit.left();
     },
-    onPaused: (isPaused) => world.told.push(isPaused),
-    descriptors: {
-      count: () => world.count,
-      max: () => descriptorsMax,
-      pause: (isPaused) => {
-        world.paused = isPaused;
-      },
+    cutIdle() {
+      world.looks++;
+      for (; world.idle > 0; world.idle--) limit.left();
     },
   });
-  const at = (count: number, idle = 0): boolean => {
-    world.count = count;
-    world.idle = idle;
-    limit.look();
-    return world.paused;
+  const admitted = (count: number): number => {
+    let admitted = 0;
+    for (let i = 0; i < count; i++) if (limit.admits()) admitted++;
+    return admitted;
   };
-  return { at, world, stop: () => limit.stop() };
+  return { limit, world, admitted };
 }
 
-test("above the limit TCP pauses, and goes on a good deal below", () => {
-  const { at, world, stop } = limitOf(1000, 100_000);
-  expect([at(1000), at(1001), at(950), at(1500), at(899)]).toEqual([
-    false,
-    true,
-    true,
-    true,
-    false,
-  ]);
-  expect(world.told).toEqual([true, false]);
-  stop();
+test("as many as the limit come in, and another as one leaves", () => {
+  const { limit, admitted } = limitOf(1000, 100_000);
+  expect(admitted(1200)).toBe(1000);
+  limit.left();
+  expect(admitted(2)).toBe(1);
 });
 
-test("idle connections go first", () => {
-  const { at, world, stop } = limitOf(1000, 100_000);
-  expect(at(1200, 500)).toBe(false);
-  expect(world.count).toBe(700);
-  expect(at(1200, 50)).toBe(true);
-  stop();
+test("the Unix socket's are counted, and never refused", () => {
+  const { limit, admitted } = limitOf(100, undefined);
+  for (let i = 0; i < 150; i++) limit.enter();
+  expect(admitted(1)).toBe(0);
+  for (let i = 0; i < 60; i++) limit.left();
+  expect(admitted(20)).toBe(10);
+});
+
+test("one that has said nothing makes room for another, then idle ones do, looked for now and then", () => {
+  const { world, admitted } = limitOf(100, undefined);
+  expect(admitted(100)).toBe(100);
+  world.untold = 2;
+  expect([admitted(2), world.untold, world.looks]).toEqual([2, 0, 0]);
+  world.idle = 10;
+  expect([admitted(20), world.looks]).toEqual([10, 1]);
+  world.idle = 10;
+  expect(admitted(1)).toBe(0);
+  world.nowMs = 100;
+  expect([admitted(20), world.looks]).toEqual([10, 2]);
+});
+
+test("it is told of once in a while, with what it did since", () => {
+  const { world, admitted } = limitOf(100, undefined);
+  admitted(105);
+  expect(world.reports).toEqual([{ connectionsMax: 100, closedIdle: 0, refused: 1 }]);
+  world.idle = 1;
+  world.nowMs = 10_000;
+  admitted(1);
+  expect(world.reports[1]).toEqual({ connectionsMax: 100, closedIdle: 1, refused: 4 });
 });
 
 test("some descriptors are kept whatever the limit, half where there are few", () => {
-  const few = limitOf(8192, 256);
-  expect([few.at(128), few.at(129)]).toEqual([false, true]);
-  few.stop();
-  const many = limitOf(8192, 4096);
-  expect([many.at(3072), many.at(3073)]).toEqual([false, true]);
-  many.stop();
+  expect(limitOf(8192, 256).admitted(1000)).toBe(128);
+  expect(limitOf(8192, 4096).admitted(5000)).toBe(3072);
 });

@@ -1,6 +1,6 @@
 /**
- * Keeps descriptors for the Unix socket, the database and the peers: above a number of connections TCP takes in no others
- * (`agent/host/descriptors.ts`), until some have ended. Idle ones are closed first.
+ * Keeps descriptors for the Unix socket, the database and the peers: above a number of connections TCP takes in another only
+ * where one that is idle can be closed for it.
  *
  * Without it whoever can reach the TCP port needs no token to shut everybody out: as many connections as the process may
  * have files open, with nothing said on them.
@@ -8,80 +8,109 @@
  * @module
  */
 
-import {
-  countDescriptors,
-  descriptorsMax,
-  pauseListeners,
-  tcpListeners,
-} from "../host/descriptors.ts";
+import { descriptorsMax } from "../host/descriptors.ts";
 
 /** Kept for everything else: half of them where there are few. */
 const reservedMax = 1024;
-/** At this part of the limit TCP takes in others again. */
-const resumeFraction = 0.9;
-/** The kernel connects a few hundred in that time, or some thousands from the same host. */
-const lookMs = 50;
+/** All connections are looked through for idle ones, which takes some nanoseconds for each. */
+const lookMs = 100;
+const reportMs = 10_000;
 
 export interface ConnectionLimitOptions {
-  /** Of all descriptors that are open. What the process may have is a bound too. */
+  /** Of TCP and the Unix socket. What files the process may have open is a bound too. */
   readonly connectionsMax: number;
-  /** Of TCP, without a request. @returns how many were closed */
-  readonly closeIdle: () => number;
-  readonly onPaused: (isPaused: boolean, connections: number, connectionsMax: number) => void;
-  /** Default: this process's. */
-  readonly descriptors?: {
-    readonly count: () => number | undefined;
-    readonly max: () => number | undefined;
-    readonly pause: (isPaused: boolean) => void;
-  };
+  /** Told when the limit is reached, not more often than every ten seconds. */
+  readonly onReached: (report: LimitReport) => void;
+  /** Default: this process's. Undefined where nobody can tell. */
+  readonly filesMax?: number | undefined;
+  readonly nowMs?: () => number;
 }
 
-function ownDescriptors(): NonNullable<ConnectionLimitOptions["descriptors"]> {
-  const listeners = tcpListeners();
-  return {
-    count: countDescriptors,
-    max: descriptorsMax,
-    pause: (isPaused) => pauseListeners(listeners, isPaused),
-  };
+/** Since the last one. */
+export interface LimitReport {
+  readonly connectionsMax: number;
+  readonly closedIdle: number;
+  readonly refused: number;
+}
+
+/** A server of TCP. Those that it cuts it tells of by `left`, within the call. */
+export interface LimitedServer {
+  /** Closes the oldest connection that has said nothing, if there is one that isn't quite new. */
+  cutUntold(): void;
+  /** Closes all without a request that aren't quite new. */
+  cutIdle(): void;
 }
 
 export class ConnectionLimit {
   readonly #options: ConnectionLimitOptions;
-  readonly #descriptors: NonNullable<ConnectionLimitOptions["descriptors"]>;
+  readonly #nowMs: () => number;
   readonly #max: number;
-  readonly #timer: ReturnType<typeof setInterval> | undefined;
-  #isPaused = false;
+  readonly #servers: LimitedServer[] = [];
+  #open = 0;
+  #closedIdle = 0;
+  #refused = 0;
+  #lookedMs = Number.NEGATIVE_INFINITY;
+  #reportedMs = Number.NEGATIVE_INFINITY;
 
-  /** To be made once all TCP sockets listen. */
   constructor(options: ConnectionLimitOptions) {
+    const { connectionsMax, nowMs = () => performance.now() } = options;
+    const filesMax = "filesMax" in options ? options.filesMax : descriptorsMax();
+    const max = filesMax ?? Number.POSITIVE_INFINITY;
     this.#options = options;
-    this.#descriptors = options.descriptors ?? ownDescriptors();
-    const max = this.#descriptors.max() ?? Number.POSITIVE_INFINITY;
-    this.#max = Math.min(options.connectionsMax, max - Math.min(reservedMax, Math.floor(max / 2)));
-    if (this.#descriptors.count() !== undefined) {
-      this.#timer = setInterval(() => this.look(), lookMs);
-      this.#timer.unref();
+    this.#nowMs = nowMs;
+    this.#max = Math.min(connectionsMax, max - Math.min(reservedMax, Math.floor(max / 2)));
+  }
+
+  /** Whose idle connections may be closed for others. */
+  addServer(server: LimitedServer): void {
+    this.#servers.push(server);
+  }
+
+  /** A connection that isn't refused, as on the Unix socket. */
+  enter(): void {
+    this.#open++;
+  }
+
+  left(): void {
+    this.#open--;
+  }
+
+  /** Whether another connection of TCP may stay; then it has entered. */
+  admits(): boolean {
+    if (this.#open >= this.#max && !this.#makeRoom()) {
+      this.#refused++;
+      this.#report();
+      return false;
     }
+    this.#open++;
+    return true;
   }
 
-  look(): void {
-    // Who can't tell, for want of a descriptor, has too many.
-    const count = this.#descriptors.count() ?? Number.POSITIVE_INFINITY;
-    if (this.#isPaused) {
-      if (count < this.#max * resumeFraction) this.#pause(false, count);
-    } else if (count > this.#max) {
-      const closed = this.#options.closeIdle();
-      if (count - closed > this.#max * resumeFraction) this.#pause(true, count);
+  #makeRoom(): boolean {
+    const before = this.#open;
+    for (const server of this.#servers) {
+      if (this.#open >= this.#max) server.cutUntold();
     }
+    const nowMs = this.#nowMs();
+    if (this.#open >= this.#max && nowMs >= this.#lookedMs + lookMs) {
+      this.#lookedMs = nowMs;
+      for (const server of this.#servers) server.cutIdle();
+    }
+    const closed = before - this.#open;
+    if (closed > 0) {
+      this.#closedIdle += closed;
+      this.#report();
+    }
+    return this.#open < this.#max;
   }
 
-  stop(): void {
-    clearInterval(this.#timer);
-  }
-
-  #pause(isPaused: boolean, count: number): void {
-    this.#isPaused = isPaused;
-    this.#descriptors.pause(isPaused);
-    this.#options.onPaused(isPaused, count, this.#max);
+  #report(): void {
+    const nowMs = this.#nowMs();
+    if (nowMs < this.#reportedMs + reportMs) return;
+    const report = { closedIdle: this.#closedIdle, refused: this.#refused };
+    this.#reportedMs = nowMs;
+    this.#closedIdle = 0;
+    this.#refused = 0;
+    this.#options.onReached({ connectionsMax: this.#max, ...report });
   }
 }

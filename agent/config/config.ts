@@ -61,8 +61,8 @@ export interface Config {
     /** What clients that send `x-corrosion-requested-endpoint-name` must ask for, else 421. "" for anything. */
     readonly endpointName: string;
     /**
-     * Connections, over TCP and the Unix socket together; above it TCP takes in no others for a while. Lower where the
-     * process may have fewer files open: 1,024 of them, or half, are kept for the Unix socket and everything else.
+     * Connections, over TCP and the Unix socket together; above it TCP takes in another only where an idle one can be closed
+     * for it. Lower where the process may have fewer files open: 1,024 of them, or half, are kept for everything else.
      */
     readonly connectionsMax: number;
     /** Larger request bodies are refused with 413. */

@@ -4,7 +4,7 @@ import { connect, type Socket } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { HttpServer } from "../../agent/api/http-server.ts";
-import { serveUnix } from "../../agent/api/http1/unix-server.ts";
+import { serveUnix } from "../../agent/api/unix-server.ts";
 import { until } from "../until.ts";
 import { HttpClient } from "./http-target.ts";
 import { createPlainAgent, type PlainAgent } from "./plain-agent.ts";

@@ -8,8 +8,9 @@ import { afterEach, beforeEach, describe, expect, test } from "bun:test";
 import * as http2 from "node:http2";
 import { connect, type Socket } from "node:net";
 import { BodyRoom } from "../../agent/api/body-room.ts";
+import { ConnectionLimit, type LimitReport } from "../../agent/api/connection-limit.ts";
 import { Front, RouteRoom } from "../../agent/api/front.ts";
-import { serveTcp, type TcpServer } from "../../agent/api/http-server.ts";
+import { serveTcp, type TcpServer, type TcpServerOptions } from "../../agent/api/tcp-server.ts";
 import { missingProgram, testIf } from "../real.ts";
 import { until } from "../until.ts";
 import { HttpClient } from "./http-target.ts";
@@ -46,7 +47,8 @@ afterEach(async () => {
   expect(faults.splice(0)).toEqual([]);
 });
 
-const url = () => `http://127.0.0.1:${server.address.port}`;
+const urlOf = ({ address }: TcpServer) => `http://127.0.0.1:${address.port}`;
+const url = () => urlOf(server);
 function client(isH2c: boolean): HttpClient {
   const made = new HttpClient({ at: url(), isPatina: true, isH2c });
   clients.push(made);
@@ -54,8 +56,14 @@ function client(isH2c: boolean): HttpClient {
 }
 const listeners = () => agent.service.live.listenerCount;
 
-function openRaw(): { socket: Socket; text: () => string; isClosed: () => boolean } {
-  const socket = connect(server.address.port, "127.0.0.1");
+interface RawClient {
+  readonly socket: Socket;
+  readonly text: () => string;
+  readonly isClosed: () => boolean;
+}
+
+function openRaw(of: TcpServer = server): RawClient {
+  const socket = connect(of.address.port, "127.0.0.1");
   let text = "";
   let isClosed = false;
   socket.setNoDelay(true);
@@ -146,7 +154,7 @@ test("a client that goes away in the middle of its body has changed nothing", as
 });
 
 test("more than 128 requests of one route at once are refused, others aren't", async () => {
-  const waiting = Array.from({ length: 128 }, openRaw);
+  const waiting = Array.from({ length: 128 }, () => openRaw());
   for (const { socket } of waiting) socket.write(headOf("/v1/queries", 3));
   const http = client(false);
   await until(async () => (await http.query('"SELECT 1"')).status === 503);
@@ -351,29 +359,188 @@ for (const version of ["--http1.1", "--http2-prior-knowledge"]) {
   });
 }
 
-// Bun looks every four seconds, and cut both.
-test("an answer that is long in coming doesn't make its connection idle", async () => {
+/** A second server, for what the first has other settings for. */
+function serveAlso(options: Partial<TcpServerOptions> = {}): TcpServer {
   const serving = serveTcp({
     address: { host: "127.0.0.1", port: 0 },
-    idleSeconds: 1,
+    front: agent.front,
+    bodyBytesMax: 1024 * 1024,
+    onFault: (fault) => faults.push(fault),
+    ...options,
+  });
+  if (serving.kind === "refused") throw new Error(serving.why);
+  return serving.server;
+}
+
+test("an answer that is long in coming doesn't make its connection idle", async () => {
+  const slow = serveAlso({
+    idleMs: 500,
     front: new Front({
       handle: async () => {
-        await Bun.sleep(5500);
+        await Bun.sleep(1500);
         return { status: 200, headers: {}, body: new TextEncoder().encode("at last") };
       },
       room: new RouteRoom(),
       gate: undefined,
     }),
-    bodyBytesMax: 1024,
-    onFault: (fault) => faults.push(fault),
   });
-  if (serving.kind === "refused") throw new Error(serving.why);
-  const at = `http://127.0.0.1:${serving.server.address.port}`;
   const texts = [false, true].map(async (isH2c) => {
-    const http = new HttpClient({ at, isPatina: true, isH2c });
+    const http = new HttpClient({ at: urlOf(slow), isPatina: true, isH2c });
     clients.push(http);
     return (await http.ask("GET", "/v1/health")).text;
   });
   expect(await Promise.all(texts)).toEqual(["at last", "at last"]);
-  await serving.server.stop();
-}, 120_000);
+  await slow.stop();
+});
+
+test("an idle connection is closed after a while, one with a stream isn't", async () => {
+  const impatient = serveAlso({ idleMs: 500 });
+  const body = '"SELECT id FROM t"';
+  const [asked, subscribed] = [openRaw(impatient), openRaw(impatient)];
+  asked.socket.write(`${headOf("/v1/queries", body.length)}${body}`);
+  subscribed.socket.write(`${headOf("/v1/subscriptions", body.length)}${body}`);
+  await until(() => asked.isClosed());
+  expect(asked.text()).toContain('"eoq"');
+  expect([subscribed.isClosed(), listeners()]).toEqual([false, 1]);
+  subscribed.socket.destroy();
+  await until(() => listeners() === 0);
+  await impatient.stop();
+});
+
+test("one that doesn't take its answer is idle, whatever it sends meanwhile", async () => {
+  const impatient = serveAlso({ idleMs: 500 });
+  const rows =
+    "WITH RECURSIVE c(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM c WHERE x < 1000) SELECT hex(zeroblob(10000)) FROM c";
+  const body = JSON.stringify(rows);
+  const { socket, isClosed } = openRaw(impatient);
+  socket.pause();
+  socket.write(`${headOf("/v1/queries", body.length)}${body}`);
+  const more = setInterval(() => socket.write("G"), 20);
+  // A client that takes nothing hears of its end when it writes.
+  await until(isClosed);
+  clearInterval(more);
+  await impatient.stop();
+});
+
+test("silent clients, and those that begin and don't go on, are closed after a request's time", async () => {
+  const impatient = serveAlso({ requestMs: 600 });
+  const silent = openRaw(impatient);
+  const begun = openRaw(impatient);
+  const slow = openRaw(impatient);
+  begun.socket.write("PRI *");
+  slow.socket.write("POST /v1/queries HTTP/1.1\r\n");
+  const drip = setInterval(() => slow.socket.write("x"), 10);
+  await until(() => silent.isClosed() && begun.isClosed());
+  expect([silent.text(), begun.text()]).toEqual(["", ""]);
+  await until(() => slow.text().startsWith("HTTP/1.1 408 "));
+  clearInterval(drip);
+  await until(slow.isClosed);
+  await impatient.stop();
+});
+
+test("PRI is a method like others where it doesn't begin an HTTP/2 preface", async () => {
+  const { socket, text } = openRaw();
+  socket.write("PRI /v1/nothing HTTP/1.1\r\nhost: x\r\n\r\n");
+  await until(() => text().startsWith("HTTP/1.1 404 "));
+  socket.destroy();
+});
+
+test("what a client sends while a stream is open waits, and isn't lost", async () => {
+  const { socket, text, isClosed } = openRaw();
+  const body = '"SELECT id FROM t"';
+  const query = '"SELECT 30 AS n"';
+  socket.write(`${headOf("/v1/subscriptions", body.length)}${body}`);
+  await until(() => text().includes('"eoq"'));
+  socket.write(`${headOf("/v1/queries", query.length)}${query}`);
+  await client(false).transact('["INSERT INTO t VALUES (1, NULL)"]');
+  await until(() => text().includes('{"change":["insert",1,[1],1]}'));
+  expect([isClosed(), text().includes("[30]")]).toEqual([false, false]);
+  socket.destroy();
+});
+
+test("a client that goes while it waits ends its query", async () => {
+  let isGone = false;
+  const waiting = serveAlso({
+    front: new Front({
+      handle: ({ signal }) =>
+        new Promise((resolve) => {
+          signal.addEventListener("abort", () => {
+            isGone = true;
+            resolve({ status: 200, headers: {}, body: new Uint8Array() });
+          });
+        }),
+      room: new RouteRoom(),
+      gate: undefined,
+    }),
+  });
+  const { socket } = openRaw(waiting);
+  socket.write("GET /v1/health HTTP/1.1\r\nhost: x\r\n\r\n");
+  await until(() => socket.bytesWritten > 0 && !socket.connecting);
+  await Bun.sleep(20);
+  socket.destroy();
+  await until(() => isGone);
+  await waiting.stop();
+});
+
+test("above the limit one that says nothing makes room for another, then idle ones; who asks isn't closed", async () => {
+  const reports: LimitReport[] = [];
+  const limit = new ConnectionLimit({
+    connectionsMax: 4,
+    filesMax: undefined,
+    onReached: (report) => reports.push(report),
+  });
+  const few = serveAlso({ limit });
+  const body = '"SELECT id FROM t"';
+  const subscribe = () => {
+    const one = openRaw(few);
+    one.socket.write(`${headOf("/v1/subscriptions", body.length)}${body}`);
+    return one;
+  };
+  const streams = [subscribe(), subscribe()];
+  await until(() => streams.every((one) => one.text().includes('"eoq"')));
+  const idle = openRaw(few);
+  idle.socket.write("GET /v1/nothing HTTP/1.1\r\nhost: x\r\n\r\n");
+  await until(() => idle.text().startsWith("HTTP/1.1 404 "));
+  const silent = openRaw(few);
+  await until(() => !silent.socket.connecting);
+  // The fifth and the sixth. Whoever has just come may be about to say something.
+  for (const closed of [silent, idle]) {
+    let one = subscribe();
+    await until(() => {
+      if (one.isClosed()) one = subscribe();
+      return one.text().includes('"eoq"') && closed.isClosed();
+    });
+    streams.push(one);
+  }
+  const refused = subscribe();
+  await until(refused.isClosed);
+  expect(refused.text()).toBe("");
+  expect(streams.map((one) => one.isClosed())).toEqual([false, false, false, false]);
+  expect(reports).toHaveLength(1);
+  // One goes, one may come.
+  streams[0]?.socket.destroy();
+  await until(() => listeners() === 3);
+  const last = subscribe();
+  await until(() => last.text().includes('"eoq"'));
+  for (const { socket } of [...streams, last]) socket.destroy();
+  await until(() => listeners() === 0);
+  await few.stop();
+});
+
+test("IPv6 is served like IPv4, and an address that is taken isn't", async () => {
+  const v6 = serveAlso({ address: { host: "::1", port: 0 } });
+  const http = new HttpClient({ at: `http://[::1]:${v6.address.port}`, isPatina: true });
+  expect(await http.cells('"SELECT 1"')).toEqual(["[1]"]);
+  const options = { front: agent.front, bodyBytesMax: 1, onFault: () => {} };
+  const again = (host: string, port: number) => serveTcp({ ...options, address: { host, port } });
+  expect(again("::1", v6.address.port)).toEqual({
+    kind: "refused",
+    why: `[::1]:${v6.address.port}: another program listens there`,
+  });
+  expect(again("192.0.2.1", 0)).toEqual({
+    kind: "refused",
+    why: "192.0.2.1:0: it is no address of this host",
+  });
+  http.close();
+  await v6.stop();
+});

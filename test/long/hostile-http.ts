@@ -82,10 +82,11 @@ try {
   );
   const isGivenBack = await isTrueWithin(60_000, () => descriptorCount(agent.pid) <= descriptors);
   checks.check(isGivenBack, `${descriptorCount(agent.pid)} descriptors are left`);
-  const leftMib = residentMib(agent.pid);
+  // The answers that nobody took are ours: the collector comes when it comes.
+  const isFreed = await isTrueWithin(60_000, () => residentMib(agent.pid) - restMib < 100);
   checks.check(
-    leftMib - restMib < 100,
-    `memory: ${restMib.toFixed(0)} MiB before, ${leftMib.toFixed(0)} after`,
+    isFreed,
+    `memory: ${restMib.toFixed(0)} MiB before, ${residentMib(agent.pid).toFixed(0)} after`,
   );
   await silent.hear();
 } finally {

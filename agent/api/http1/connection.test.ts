@@ -341,6 +341,23 @@ test("between requests that come together others have their turn", async () => {
   expect([socket.text, socket.state]).toEqual([wanted.join(""), "ended"]);
 });
 
+test("who sends much at once isn't read on in the same turn, be it a body or after the end", async () => {
+  const { socket, send } = connect();
+  send(`POST /a HTTP/1.1\r\ncontent-length: 90000\r\n\r\n${"x".repeat(70_000)}`);
+  expect(socket.isPaused).toBe(true);
+  await turn();
+  expect(socket.isPaused).toBe(false);
+  send("x".repeat(20_000));
+  expect(socket.text).toEndWith("x");
+  send("no HTTP\r\n\r\n");
+  await turn();
+  expect(socket.state).toBe("shut down");
+  send("x".repeat(70_000));
+  expect(socket.isPaused).toBe(true);
+  await turn();
+  expect(socket.isPaused).toBe(false);
+});
+
 test("what is sent far ahead of a stream's end waits; a client behind one without end is cut off", async () => {
   for (const isEndless of [false, true]) {
     let end = (): void => {};

@@ -10,6 +10,7 @@
 
 import { Buffer } from "node:buffer";
 import type { Socket } from "bun";
+import { BodyBuffer } from "../body-buffer.ts";
 import { StreamCut } from "../event-stream.ts";
 import type { Entry } from "../front.ts";
 import {
@@ -21,14 +22,13 @@ import {
   textResponse,
 } from "../http.ts";
 import type { AwaitedBody } from "../late-bodies.ts";
+import { Output } from "../output.ts";
 import {
   type ConnectionOptions,
   defaultTurnMs,
   type ServedConnection,
 } from "../served-connection.ts";
-import { BodyBuffer } from "./body-buffer.ts";
 import { ChunkedBody } from "./chunked-body.ts";
-import { Output } from "./output.ts";
 import { type HeadRefusal, type Http1Head, readHead } from "./request-head.ts";
 import { chunkOf, lastChunk, type Persistence, responseHead } from "./response-head.ts";
 
@@ -36,6 +36,8 @@ type Entered = Entry & { readonly kind: "entered" };
 
 /** Of requests that come before the last one is answered. */
 const aheadBytesMax = 64 * 1024;
+/** Read in one turn, though they may be nothing but parts of a body. */
+const turnBytesMax = 64 * 1024;
 
 const noBytes = Buffer.alloc(0);
 /** JSON allows one before a line. */
@@ -127,12 +129,18 @@ export class Http1Connection implements ServedConnection {
   }
 
   received(bytes: Buffer): void {
-    if (this.#isOver) return;
-    // What comes behind an answer that isn't taken says nothing of it.
-    if (!this.#output.isFull) this.#activeMs = performance.now();
-    const held = this.#held;
-    if (held === undefined) this.#read(bytes);
-    else this.#read(Buffer.concat([held, bytes]));
+    if (!this.#isOver) {
+      // What comes behind an answer that isn't taken says nothing of it.
+      if (!this.#output.isFull) this.#activeMs = performance.now();
+      const held = this.#held;
+      this.#read(held === undefined ? bytes : Buffer.concat([held, bytes]));
+    }
+    // Bun reads on where there is more, and its next look at other sockets may be far away.
+    if (bytes.length >= turnBytesMax && !this.#isPaused && (this.#isOver || !this.#mustWait)) {
+      this.#isPaused = true;
+      this.#socket.pause();
+      this.#yield();
+    }
   }
 
   drained(): void {
@@ -199,10 +207,7 @@ export class Http1Connection implements ServedConnection {
     if (this.#isReading || this.#isOver) return;
     const held = this.#held;
     if (held !== undefined) this.#read(held);
-    if (this.#isPaused && !this.#mustWait) {
-      this.#isPaused = false;
-      this.#socket.resume();
-    }
+    if (!this.#mustWait) this.#resume();
     if (!this.#isSent || this.#mustWait || this.#isOver) return;
     const request = this.#request;
     if ((this.#held ?? request) === undefined) this.#end();
@@ -250,7 +255,8 @@ export class Http1Connection implements ServedConnection {
     this.#isYielding = true;
     setImmediate(() => {
       this.#isYielding = false;
-      if (!this.#mustWait) this.#readOn();
+      if (this.#isOver) this.#resume();
+      else if (!this.#mustWait) this.#readOn();
     });
   }
 
@@ -261,6 +267,12 @@ export class Http1Connection implements ServedConnection {
       this.#isPaused = true;
       this.#socket.pause();
     }
+  }
+
+  #resume(): void {
+    if (!this.#isPaused || this.#isClosed) return;
+    this.#isPaused = false;
+    this.#socket.resume();
   }
 
   /** @returns where to go on; undefined when there is nothing to go on with */
@@ -394,10 +406,7 @@ export class Http1Connection implements ServedConnection {
     const streamed = body[Symbol.asyncIterator]();
     this.#streamed = streamed;
     this.#isEndless = answer.isEndless === true;
-    if (this.#isPaused && this.#isEndless) {
-      this.#isPaused = false;
-      this.#socket.resume();
-    }
+    if (this.#isEndless) this.#resume();
     const first = responseHead(answer, isChunked ? "chunked" : "close", persistenceOf(head));
     try {
       if (head.method === "HEAD") {
@@ -505,7 +514,7 @@ export class Http1Connection implements ServedConnection {
       return;
     }
     this.#socket.shutdown();
-    if (this.#isPaused) this.#socket.resume();
+    this.#resume();
     this.#awaited = this.#options.lateRequests.await(() => this.cut());
   }
 }

@@ -11,10 +11,10 @@
 
 import { Buffer } from "node:buffer";
 import type { Socket } from "bun";
+import { BodyBuffer } from "../body-buffer.ts";
 import { type ApiResponse, noRoomForBody, requestTooLate, textResponse } from "../http.ts";
-import { BodyBuffer } from "../http1/body-buffer.ts";
-import { corked, Output } from "../http1/output.ts";
 import type { AwaitedBody } from "../late-bodies.ts";
+import { corked, Output } from "../output.ts";
 import {
   type ConnectionOptions,
   defaultTurnMs,

@@ -7,7 +7,7 @@
 
 import { assert } from "../../../core/assert.ts";
 import type { ApiResponse } from "../http.ts";
-import { corked, type Output } from "../http1/output.ts";
+import { corked, type Output } from "../output.ts";
 import {
   defaultWindowBytes,
   flags,

@@ -5,9 +5,9 @@
  */
 
 import { Buffer } from "node:buffer";
+import type { BodyBuffer } from "../body-buffer.ts";
 import type { Entry } from "../front.ts";
 import type { ApiRequest } from "../http.ts";
-import type { BodyBuffer } from "../http1/body-buffer.ts";
 import type { AwaitedBody } from "../late-bodies.ts";
 import type { Http2Head } from "./request-head.ts";
 

@@ -7,7 +7,7 @@
 
 import { Buffer } from "node:buffer";
 import type { Socket } from "bun";
-import { assert } from "../../../core/assert.ts";
+import { assert } from "../../core/assert.ts";
 
 /** Of answers that leave together. */
 const corkedBytesMax = 64 * 1024;

@@ -1,0 +1,45 @@
+/**
+ * Carries the handlers over a Unix socket, by HTTP/1.1.
+ *
+ * @module
+ */
+
+import {
+  type HttpServer,
+  type HttpServerOptions,
+  OpenConnections,
+  type SocketData,
+} from "./http-server.ts";
+import { Http1Connection } from "./http1/connection.ts";
+
+export interface UnixServer extends HttpServer {
+  /** Puts the socket at its path again; connections that are open stay. @throws what `Bun.listen` throws */
+  renew(): void;
+}
+
+/** @throws what `Bun.listen` throws: the caller has made sure of the path (`socket-path.ts`). */
+export function serveUnix(options: HttpServerOptions & { readonly path: string }): UnixServer {
+  const { path, limit } = options;
+  const connections = new OpenConnections(options);
+  const listen = () =>
+    Bun.listen<SocketData>({
+      unix: path,
+      // `nc -N` and `socat` say that they have sent all, and wait for the answer.
+      allowHalfOpen: true,
+      socket: {
+        ...connections.handlers,
+        open(socket) {
+          limit?.enter();
+          connections.serve(socket, new Http1Connection(socket, connections.shared));
+        },
+      },
+    });
+  let listener = listen();
+  return {
+    renew() {
+      listener.stop();
+      listener = listen();
+    },
+    stop: () => connections.stop(listener),
+  };
+}
