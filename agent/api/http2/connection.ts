@@ -170,7 +170,7 @@ export class Http2Connection implements ServedConnection {
       return;
     }
     this.#read(all);
-    if (this.#isOver || bytes.length < turnBytesMax) return;
+    if (this.#isOver || all.length < turnBytesMax) return;
     // Bun reads on where there is more, and its next look at other sockets may be far away.
     this.#yield();
     this.#pause();
@@ -264,12 +264,12 @@ export class Http2Connection implements ServedConnection {
     setImmediate(() => {
       this.#isYielding = false;
       if (this.#isOver) return;
-      if (this.#isPaused) {
-        this.#isPaused = false;
-        this.#socket.resume();
-      }
       if (this.#held === undefined) this.#settle();
       else this.#read(this.#held);
+      // What is there comes first, or it would become ever more.
+      if (this.#isYielding || !this.#isPaused) return;
+      this.#isPaused = false;
+      this.#socket.resume();
     });
   }
 
