@@ -58,13 +58,17 @@ class FakeSocket {
   }
   /** What was sent, but for our settings and their window. */
   get frames(): string[] {
-    const texts: string[] = [];
+    return [...this.#frames()].map(textOf).slice(2);
+  }
+  payloads(type: number): Buffer[] {
+    return [...this.#frames()].filter((one) => one[3] === type).map((one) => one.subarray(9));
+  }
+  *#frames(): Generator<Buffer> {
     for (let at = 0; at + 9 <= this.#sent.length; ) {
       const end = at + 9 + this.#sent.readUIntBE(at, 3);
-      texts.push(textOf(this.#sent.subarray(at, end)));
+      yield this.#sent.subarray(at, end);
       at = end;
     }
-    return texts.slice(2);
   }
 }
 
@@ -378,12 +382,14 @@ test("a request that is reset ends its stream, and the place that it had", async
 });
 
 test("who wants no table is told that there is none, once", () => {
-  const { socket, send } = connect(quick, { first: settings([1, 0]) });
-  send(get(1, "/a"), get(3, "/a"));
-  // Of `textOf` the decoder is one for all, and would complain.
-  expect(socket.frames.slice(1)).toEqual([
-    ...["HEADERS 1 200", "DATA 1 /a .", "HEADERS 3 200", "DATA 3 /a ."],
-  ]);
+  for (const expects of [[], [["expect", "100-continue"]]] as const) {
+    const { socket, send } = connect(quick, { first: settings([1, 0]) });
+    const block = headerBlock(requestFields("POST", "/a", expects));
+    send(frame(frameTypes.headers, endHeaders, 1, block));
+    send(frame(frameTypes.data, endStream, 1), get(3, "/a"));
+    const updates = socket.payloads(frameTypes.headers).map((payload) => payload[0] === 0x20);
+    expect(updates).toEqual(expects.length === 0 ? [true, false] : [true, false, false]);
+  }
 });
 
 // ---- Bodies -------------------------------------------------------------------------------------
@@ -539,6 +545,24 @@ test("it is idle while it has no request, and while only its client has somethin
   expect(connection.idleSinceMs).toBeUndefined();
   send(reset(3), windowUpdate(1, 1));
   expect(connection.idleSinceMs).toBeGreaterThan(sinceMs);
+});
+
+test("it isn't idle while a stream is open, however silent, and is when that has ended", async () => {
+  let end = (): void => {};
+  async function* lines(): AsyncGenerator<Uint8Array> {
+    yield Buffer.from("line\n");
+    await new Promise<void>((resolve) => {
+      end = resolve;
+    });
+  }
+  const { send, connection } = connect(() => ({ status: 200, headers: {}, body: lines() }));
+  send(get(1, "/a"));
+  await turn();
+  await turn();
+  expect(connection.idleSinceMs).toBeUndefined();
+  end();
+  await turn();
+  expect(connection.idleSinceMs).toBeNumber();
 });
 
 test("a body that takes too long is answered", async () => {

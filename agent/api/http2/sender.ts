@@ -5,6 +5,7 @@
  * @module
  */
 
+import type { Buffer } from "node:buffer";
 import { assert } from "../../../core/assert.ts";
 import type { ApiResponse } from "../http.ts";
 import { corked, type Output } from "../output.ts";
@@ -49,6 +50,13 @@ export class Sender {
     if (this.#isTableEmpty) return;
     this.#isTableEmpty = true;
     this.#mustEmptyTable = true;
+  }
+
+  /** What the next header block begins with. */
+  takeTableUpdate(): Buffer {
+    if (!this.#mustEmptyTable) return noBytes;
+    this.#mustEmptyTable = false;
+    return emptyTable;
   }
 
   /**
@@ -157,7 +165,7 @@ export class Sender {
   #putHead(stream: Http2Stream, ends: boolean): void {
     const fields = stream.fields as Buffer;
     const { answerLength } = stream;
-    const table = this.#mustEmptyTable ? emptyTable : noBytes;
+    const table = this.takeTableUpdate();
     const lengthBytes = answerLength === undefined ? 0 : lengthFieldBytes(answerLength);
     const length = table.length + fields.length + lengthBytes;
     assert(length <= payloadBytesMax, "an answer's head fits into a frame");
@@ -167,7 +175,6 @@ export class Sender {
     if (table.length > 0) {
       corked.set(table, to);
       to += table.length;
-      this.#mustEmptyTable = false;
     }
     corked.set(fields, to);
     if (answerLength !== undefined) putLengthField(corked, to + fields.length, answerLength);
