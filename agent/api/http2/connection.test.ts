@@ -63,6 +63,14 @@ class FakeSocket {
   payloads(type: number): Buffer[] {
     return [...this.#frames()].filter((one) => one[3] === type).map((one) => one.subarray(9));
   }
+  /** What has been sent of a stream's answer, but for a frame that isn't whole yet. */
+  bodyOf(stream: number): Buffer {
+    const parts: Buffer[] = [];
+    for (const one of this.#frames()) {
+      if (one[3] === frameTypes.data && one.readUInt32BE(5) === stream) parts.push(one.subarray(9));
+    }
+    return Buffer.concat(parts);
+  }
   *#frames(): Generator<Buffer> {
     for (let at = 0; at + 9 <= this.#sent.length; ) {
       const end = at + 9 + this.#sent.readUIntBE(at, 3);
@@ -250,6 +258,81 @@ test("no frames make it throw, and whatever they are, all places are free at the
     { numRuns: 1000 },
   );
 });
+
+// A client that opens windows, and takes bytes, as it likes: it is never sent more than that, and at the end it has all.
+test("windows hold, and every answer arrives whole, whatever is opened and taken when", async () => {
+  const piece = fc.nat(30_000).map((length) => Buffer.alloc(length, length % 251));
+  const answers = fc.array(
+    fc.record({ isWhole: fc.boolean(), pieces: fc.array(piece, { maxLength: 3 }) }),
+    { minLength: 1, maxLength: 4 },
+  );
+  const step = fc.oneof(
+    fc.record({ kind: fc.constant("takes" as const), bytes: fc.nat(40_000) }),
+    fc.record({ kind: fc.constant("window" as const), bytes: fc.nat(40_000), of: fc.nat(4) }),
+    fc.record({ kind: fc.constant("initial" as const), bytes: fc.nat(50_000) }),
+    fc.record({ kind: fc.constant("turn" as const), bytes: fc.nat(0) }),
+  );
+  await fc.assert(
+    fc.asyncProperty(answers, fc.array(step, { maxLength: 30 }), async (wanted, steps) => {
+      const { socket, send, connection } = connect((one) => {
+        const { isWhole, pieces } = wanted[Number(one.path.slice(1))] as (typeof wanted)[number];
+        const body = isWhole ? Buffer.concat(pieces) : inTurn(pieces);
+        return { status: 200, headers: {}, body };
+      });
+      let initial = 65_535;
+      let opened = 65_535;
+      const openedById = new Map(wanted.map((_, i) => [2 * i + 1, 0]));
+      const check = () => {
+        let sum = 0;
+        for (const [id, more] of openedById) {
+          const bytes = socket.bodyOf(id).length;
+          sum += bytes;
+          expect(bytes).toBeLessThanOrEqual(Math.max(highest, initial) + more);
+        }
+        expect(sum).toBeLessThanOrEqual(opened);
+      };
+      let highest = initial;
+      const change = (bytes: number) => {
+        initial = bytes;
+        highest = Math.max(highest, bytes);
+        send(settings([initialWindowSize, bytes]));
+      };
+      change(1000);
+      highest = 1000;
+      for (const id of openedById.keys()) send(get(id, `/${(id - 1) / 2}`));
+      for (const { kind, bytes, ...rest } of steps) {
+        if (kind === "initial") change(bytes);
+        else if (kind === "turn") await turn();
+        else if (kind === "takes") {
+          socket.takes = bytes;
+          connection.drained();
+        } else if (bytes > 0 && "of" in rest) {
+          const id = rest.of === 0 ? 0 : 2 * ((rest.of - 1) % wanted.length) + 1;
+          if (id === 0) opened += bytes;
+          else openedById.set(id, (openedById.get(id) as number) + bytes);
+          send(windowUpdate(id, bytes));
+        }
+        check();
+      }
+      socket.takes = Number.POSITIVE_INFINITY;
+      connection.drained();
+      send(settings([initialWindowSize, 1_000_000]), windowUpdate(0, 10_000_000));
+      for (let i = 0; i < 10; i++) await turn();
+      for (const [i, { pieces }] of wanted.entries()) {
+        expect(socket.bodyOf(2 * i + 1).equals(Buffer.concat(pieces))).toBe(true);
+      }
+      const ends = socket.frames.filter((text) => text.endsWith("."));
+      expect(ends.length).toBe(wanted.length);
+      expect(connection.idleSinceMs).toBeNumber();
+      expectRoom();
+    }),
+    { numRuns: 200 },
+  );
+}, 120_000);
+
+async function* inTurn(pieces: readonly Uint8Array[]): AsyncGenerator<Uint8Array> {
+  for (const piece of pieces) yield piece;
+}
 
 // ---- Answers ------------------------------------------------------------------------------------
 
