@@ -615,6 +615,21 @@ test("the cut doesn't pass a stamp that waits in a queue, and doesn't wait for e
   expect(a.lastSlot().cut).toBe(Math.floor((a.nowMs - 5000) / 1000));
 });
 
+test("what is stamped so far ahead that nobody would take it isn't sent, neither pushed nor when it is asked for", () => {
+  const a = new Node(0).start();
+  a.put(1, { x: 1 });
+  // The clock was in another year, and is right again.
+  a.clock.observe({ ms: startMs + 121_000, count: 0 });
+  a.put(2, { x: 2 });
+  expect(a.replies.filter(({ kind }) => kind === "commit")).toHaveLength(1);
+  const ids = [1, 2].map((row) => digester.rowId("t", keyOf(row)));
+  expect(a.rowsOf({ kind: "rows", ids }).map(({ key }) => key)).toEqual([keyOf(1)]);
+  const cursor = new Uint8Array(0);
+  const streamed = a.one("streamed", { kind: "stream-rows", level: 0, nodes: [0], cursor });
+  const decoded = decodeRowBlock(streamed.block);
+  expect(decoded.kind === "rows" && decoded.rows.map(({ key }) => key)).toEqual([keyOf(1)]);
+});
+
 test("malformed and far-ahead bodies are refused alone, and repair's good rows are kept", () => {
   const a = new Node(0).start();
   const body = (ms: number, row: number) =>

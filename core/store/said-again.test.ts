@@ -57,6 +57,11 @@ test("NULL may be what is said again, and several columns may be what a rule rea
   // Each of them counts that is named while the rule holds: it is these together that make the row what it is.
   expect(set("status = 'up'")).toEqual([0, ["status"]]);
   expect(set("drained = 1")).toEqual([0, ["drained"]]);
+  // In one statement or in several.
+  expect(stamped(node.write("UPDATE t SET drained = 1", "UPDATE t SET status = 'up'"))).toEqual([
+    0,
+    ["drained", "status"],
+  ]);
   expect(set("drained = 0")).toEqual([1, ["drained"]]);
   expect(set("drained = 0, status = 'up'")).toBeUndefined();
 });
