@@ -28,6 +28,7 @@ const episodes = [
   "one-way",
   "break",
   "kill",
+  "net-crash",
   "power-loss",
   "pause",
   "store-pause",
@@ -115,6 +116,9 @@ function begin(cluster: Cluster, kind: Episode, untilMs: number): void {
       });
       return;
     }
+    case "net-crash":
+      node.crashNet(random.between(100, 4000));
+      return;
     case "pause":
       node.pause(random.between(50, 3000), "both");
       return;

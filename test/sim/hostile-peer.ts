@@ -41,7 +41,7 @@ export const madeUp = "made-up";
 export class HostilePeer implements Endpoint {
   readonly index: number;
   readonly key: PeerId;
-  isUp = true;
+  isListening = true;
   /** Whether it says rows that nobody has. */
   writes = true;
   readonly #malice: Malice;
@@ -144,14 +144,14 @@ export class HostilePeer implements Endpoint {
 
   /** Ends its streams for good. */
   leave(): void {
-    this.isUp = false;
+    this.isListening = false;
     this.#o.network.died(this, 100);
   }
 
   #act(): void {
     const { timeline, random } = this.#o;
     timeline.after(random.between(20, 400), () => {
-      if (!this.isUp) return;
+      if (!this.isListening) return;
       for (const peer of this.#peers) this.#say(peer, this.#unasked());
       this.#act();
     });
@@ -267,6 +267,7 @@ export class HostilePeer implements Endpoint {
   }
 
   #say(peer: Endpoint, frame: Frame): void {
-    if (this.isUp && this.#peers.has(peer)) this.#o.network.send(this, peer, encodeFrame(frame));
+    if (this.isListening && this.#peers.has(peer))
+      this.#o.network.send(this, peer, encodeFrame(frame));
   }
 }

@@ -24,7 +24,7 @@ const allowed: Record<string, readonly string[]> = {
   "test/generators/sqlite-store.ts": ["schemaOf"],
   // Types of the border and of settings.
   "core/node/node-events.ts": ["NodeEffect", "NodeEvent"],
-  "core/node/border.ts": ["MemberState", "PeerId", "StoreReply", "StoreRequest"],
+  "core/node/border.ts": ["MemberRow", "MemberState", "PeerId", "StoreReply", "StoreRequest"],
   "core/node/options.ts": ["NodeTuning", "nodeDefaults", "ZstdCodec"],
   "core/store/late-clocks.ts": ["lateLimits"],
   // The agent's codec: streams of rows are compressed where both ends can read it.

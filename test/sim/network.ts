@@ -55,7 +55,8 @@ const networkDefaults: NetworkSettings = {
 /** What the network needs of a node. */
 export interface Endpoint {
   readonly index: number;
-  readonly isUp: boolean;
+  /** It can hold streams. */
+  readonly isListening: boolean;
   connected(peer: Endpoint): void;
   disconnected(peer: Endpoint): void;
   received(peer: Endpoint, frame: Uint8Array): void;
@@ -286,7 +287,7 @@ export class Network {
     this.#timeline.after(ms, () => {
       edge.isReopenDue = false;
       const { a, b } = edge;
-      if (edge.stream !== undefined || !a.isUp || !b.isUp) return;
+      if (edge.stream !== undefined || !a.isListening || !b.isListening) return;
       if (this.#isCut(a, b) || this.#isCut(b, a)) {
         this.#reopen(edge, this.#random.between(300, 1000));
         return;

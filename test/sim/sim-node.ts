@@ -9,7 +9,13 @@
 
 import type { Changeset, Lane } from "../../core/change/changeset.ts";
 import { compareStamps, type Site, type Stamp } from "../../core/clock/stamp.ts";
-import type { MemberState, PeerId, StoreReply, StoreRequest } from "../../core/node/border.ts";
+import type {
+  MemberRow,
+  MemberState,
+  PeerId,
+  StoreReply,
+  StoreRequest,
+} from "../../core/node/border.ts";
 import type { NodeEffect, NodeEvent } from "../../core/node/node-events.ts";
 import { NodeMachine } from "../../core/node/node-machine.ts";
 import type { NodeTuning, ZstdCodec } from "../../core/node/options.ts";
@@ -88,6 +94,13 @@ export class SimNode implements Endpoint {
   replica!: Replica;
   readonly #o: SimNodeOptions;
   #life = 0;
+  /** Counts the machines of all lives. */
+  #netLife = 0;
+  #isNetDown = false;
+  /** As the link of an agent keeps it for the next net thread: what the store said last, and whom the machine told it of. */
+  #identity: StoreReply | undefined;
+  #slot: StoreReply | undefined;
+  readonly #membersTold = new Map<string, MemberRow>();
   #isStopping = false;
   #sites = 0;
   #netPausedMs = 0;
@@ -111,6 +124,10 @@ export class SimNode implements Endpoint {
 
   get name(): string {
     return `n${this.index}`;
+  }
+
+  get isListening(): boolean {
+    return this.isUp && !this.#isNetDown;
   }
 
   /** That clients here can write. */
@@ -138,17 +155,9 @@ export class SimNode implements Endpoint {
     this.#storePausedMs = 0;
     this.members.clear();
     this.#restampedRows = 0;
-    const { random, digester, tuning, zstd } = this.#o;
-    this.machine = new NodeMachine({
-      key: this.key,
-      name: this.name,
-      region: "r",
-      zone: `z${this.index}`,
-      incarnation: this.incarnation,
-      random: () => random.next(),
-      tuning,
-      zstd,
-    });
+    this.#membersTold.clear();
+    const { digester } = this.#o;
+    this.#startMachine();
     const life = this.#life;
     this.replica = new Replica({
       store: this.store.rows,
@@ -172,6 +181,41 @@ export class SimNode implements Endpoint {
     if (this.isWatched) this.#scan((row) => this.knowledge.learn(row.id, row.clocks));
     this.#inStore(0, (replies) => this.replica.start(this.wallMs(), replies));
     this.#o.network.started(this);
+  }
+
+  #startMachine(): void {
+    const { random, tuning, zstd } = this.#o;
+    this.#netLife++;
+    this.#isNetDown = false;
+    this.#timerMs = Number.POSITIVE_INFINITY;
+    this.machine = new NodeMachine({
+      key: this.key,
+      name: this.name,
+      region: "r",
+      zone: `z${this.index}`,
+      incarnation: this.incarnation,
+      random: () => random.next(),
+      tuning,
+      zstd,
+      recalled: [...this.#membersTold.values()],
+    });
+  }
+
+  /** The net thread dies and is started again, while the store's goes on. */
+  crashNet(downMs: number): void {
+    if (!this.isUp || this.#isStopping || this.#isNetDown) return;
+    this.#isNetDown = true;
+    this.#netLife++;
+    this.#o.network.died(this, 1500);
+    const life = this.#life;
+    this.#o.timeline.after(downMs, () => {
+      if (life !== this.#life) return;
+      this.#startMachine();
+      for (const reply of [this.#identity, this.#slot]) {
+        if (reply !== undefined) this.#toMachine({ kind: "store", reply });
+      }
+      this.#o.network.started(this);
+    });
   }
 
   /** The process is killed: what it had committed is kept, what it had in memory is gone. */
@@ -267,10 +311,11 @@ export class SimNode implements Endpoint {
 
   #toMachine(event: NodeEvent): void {
     const { timeline } = this.#o;
+    if (this.#isNetDown) return;
     if (timeline.nowMs < this.#netPausedMs) {
-      const life = this.#life;
+      const life = this.#netLife;
       timeline.at(this.#netPausedMs, () => {
-        if (life === this.#life && this.isUp) this.#toMachine(event);
+        if (life === this.#netLife && this.isUp) this.#toMachine(event);
       });
       return;
     }
@@ -305,9 +350,9 @@ export class SimNode implements Endpoint {
     const dueMs = timeline.nowMs + Math.max(0, this.machine.pollTimeout() - this.wallMs());
     if (dueMs >= this.#timerMs) return;
     this.#timerMs = dueMs;
-    const life = this.#life;
+    const life = this.#netLife;
     timeline.at(dueMs, () => {
-      if (life !== this.#life || !this.isUp || this.#timerMs !== dueMs) return;
+      if (life !== this.#netLife || !this.isUp || this.#timerMs !== dueMs) return;
       this.#timerMs = Number.POSITIVE_INFINITY;
       // As an agent's timer, which runs on a clock that nobody sets.
       this.#toMachine({ kind: "timeout" });
@@ -318,9 +363,11 @@ export class SimNode implements Endpoint {
 
   #toStore(request: StoreRequest): void {
     const { timeline, costs } = this.#o;
-    const life = this.#life;
+    const life = this.#netLife;
     timeline.after(hopMs, () => {
-      if (life !== this.#life) return;
+      // What a dead net thread had still to say counts no longer.
+      if (life !== this.#netLife) return;
+      if (request.kind === "members") this.#noteMembers(request);
       const arrivedMs = timeline.nowMs;
       const bodies = request.kind === "apply" ? request.bodies : [];
       const bytes = bodies.reduce((sum, body) => sum + body.length, 0);
@@ -334,6 +381,13 @@ export class SimNode implements Endpoint {
         }
       });
     });
+  }
+
+  #noteMembers({ rows, parted = [] }: Extract<StoreRequest, { kind: "members" }>): void {
+    for (const [node, { key }] of this.#membersTold) {
+      if (parted.includes(key)) this.#membersTold.delete(node);
+    }
+    for (const row of rows) this.#membersTold.set(row.node, row);
   }
 
   /** Does something in the store thread when its turn comes, and hands the replies over. */
@@ -352,6 +406,8 @@ export class SimNode implements Endpoint {
       work(replies);
       this.#relearnRestamped();
       for (const reply of replies) {
+        if (reply.kind === "identity") this.#identity = reply;
+        if (reply.kind === "slot") this.#slot = reply;
         timeline.after(hopMs, () => {
           if (life === this.#life && this.isUp) this.#toMachine({ kind: "store", reply });
         });
@@ -470,6 +526,7 @@ export class SimNode implements Endpoint {
   #end(noticedMsMax: number): void {
     this.isUp = false;
     this.#life++;
+    this.#netLife++;
     this.#o.network.died(this, noticedMsMax);
   }
 
