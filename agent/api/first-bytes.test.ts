@@ -4,7 +4,7 @@ import type { Socket } from "bun";
 import fc from "fast-check";
 import { FirstBytes, type Protocol, protocolOf } from "./first-bytes.ts";
 import { preface as prefaceBytes } from "./http2/frames.ts";
-import { LateBodies } from "./late-bodies.ts";
+import { LateRequests } from "./late-requests.ts";
 import type { ServedConnection } from "./served-connection.ts";
 
 function connect() {
@@ -32,7 +32,7 @@ function connect() {
     },
   };
   const first = new FirstBytes(socket as unknown as Socket<unknown>, {
-    lateRequests: new LateBodies(60_000),
+    lateRequests: new LateRequests(60_000),
     onTold: (protocol) => {
       told.push(protocol);
       return served;

@@ -8,7 +8,7 @@
 import { Buffer } from "node:buffer";
 import type { Socket } from "bun";
 import { preface } from "./http2/frames.ts";
-import type { AwaitedBody, LateBodies } from "./late-bodies.ts";
+import type { AwaitedRequest, LateRequests } from "./late-requests.ts";
 import type { ServedConnection } from "./served-connection.ts";
 
 export type Protocol = "http1" | "http2";
@@ -22,7 +22,7 @@ export function protocolOf(bytes: Buffer): Protocol | undefined {
 
 export interface FirstBytesOptions {
   /** A request is, too, while nothing of it has come. */
-  readonly lateRequests: LateBodies;
+  readonly lateRequests: LateRequests;
   /** Who serves from now on. */
   readonly onTold: (protocol: Protocol) => ServedConnection;
   /** It has told, or is closed. */
@@ -34,7 +34,7 @@ export class FirstBytes implements ServedConnection {
   readonly idleSinceMs: number = performance.now();
   readonly #socket: Socket<unknown>;
   readonly #options: FirstBytesOptions;
-  readonly #awaited: AwaitedBody;
+  readonly #awaited: AwaitedRequest;
   #held: Buffer | undefined;
 
   constructor(socket: Socket<unknown>, options: FirstBytesOptions) {

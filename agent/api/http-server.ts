@@ -9,7 +9,7 @@ import type { Buffer } from "node:buffer";
 import type { Socket, SocketHandler } from "bun";
 import type { ConnectionLimit } from "./connection-limit.ts";
 import type { Front } from "./front.ts";
-import { LateBodies } from "./late-bodies.ts";
+import { LateRequests } from "./late-requests.ts";
 import type { ConnectionOptions, ServedConnection } from "./served-connection.ts";
 
 export interface HttpServerOptions {
@@ -45,7 +45,13 @@ export class OpenConnections implements Iterable<ServedConnection> {
   constructor(options: HttpServerOptions, own: Partial<ConnectionOptions> = {}) {
     const { front, bodyBytesMax, onFault, requestMs = defaultRequestMs } = options;
     this.#options = options;
-    this.shared = { front, bodyBytesMax, onFault, lateRequests: new LateBodies(requestMs), ...own };
+    this.shared = {
+      front,
+      bodyBytesMax,
+      onFault,
+      lateRequests: new LateRequests(requestMs),
+      ...own,
+    };
   }
 
   get size(): number {

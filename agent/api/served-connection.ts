@@ -7,13 +7,13 @@
 
 import type { Buffer } from "node:buffer";
 import type { Front } from "./front.ts";
-import type { LateBodies } from "./late-bodies.ts";
+import type { LateRequests } from "./late-requests.ts";
 
 export interface ConnectionOptions {
   readonly front: Front;
   readonly bodyBytesMax: number;
   /** Requests that are on their way. */
-  readonly lateRequests: LateBodies;
+  readonly lateRequests: LateRequests;
   /** A handler threw: our fault. */
   readonly onFault: (error: unknown) => void;
   /** That a client sends no more may mean that it is gone, as over TCP: it is written to, and its kernel says so. */

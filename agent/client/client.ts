@@ -316,7 +316,8 @@ export class PatinaClient {
   }
 }
 
-const graceMs = 500;
+/** In which the agent's own answer that it took too long may come: it says more. */
+const graceMs = 2000;
 const wentAway = "it went away in the middle";
 const tooLate = "it took longer than was asked for";
 

@@ -5,7 +5,7 @@ import fc from "fast-check";
 import { BodyRoom } from "../body-room.ts";
 import { Front, RouteRoom } from "../front.ts";
 import type { ApiRequest, ApiResponse } from "../http.ts";
-import { LateBodies } from "../late-bodies.ts";
+import { LateRequests } from "../late-requests.ts";
 import { Http1Connection } from "./connection.ts";
 
 /** A socket of which only as much is taken as `takes` says. */
@@ -58,7 +58,7 @@ function connect(
   const connection = new Http1Connection(socket as unknown as Socket<unknown>, {
     front: new Front({ handle, room: new RouteRoom(bodies), gate: undefined }),
     bodyBytesMax: 100_000,
-    lateRequests: new LateBodies(60_000),
+    lateRequests: new LateRequests(60_000),
     onFault: (fault) => faults.push(fault),
     asksWhoEnded,
     turnMs,

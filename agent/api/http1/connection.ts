@@ -21,7 +21,7 @@ import {
   requestTooLate,
   textResponse,
 } from "../http.ts";
-import type { AwaitedBody } from "../late-bodies.ts";
+import type { AwaitedRequest } from "../late-requests.ts";
 import { Output } from "../output.ts";
 import {
   type ConnectionOptions,
@@ -118,7 +118,7 @@ export class Http1Connection implements ServedConnection {
   /** The client sends no more. It may still read. */
   #isSent = false;
   #isClosed = false;
-  #awaited: AwaitedBody | undefined;
+  #awaited: AwaitedRequest | undefined;
   /** When something came last, or was taken or answered: ms on the monotonic clock. */
   #activeMs = performance.now();
 

@@ -22,7 +22,7 @@ import {
 } from "../../../test/contract/raw-h2.ts";
 import { Front, RouteRoom } from "../front.ts";
 import type { ApiRequest, ApiResponse } from "../http.ts";
-import { LateBodies } from "../late-bodies.ts";
+import { LateRequests } from "../late-requests.ts";
 import { Http2Connection } from "./connection.ts";
 import { errorCodes } from "./frames.ts";
 import { HpackDecoder } from "./hpack-decoder.ts";
@@ -139,7 +139,7 @@ function connect(
   const connection = new Http2Connection(socket as unknown as Socket<unknown>, {
     front: new Front({ handle, room, gate: undefined }),
     bodyBytesMax,
-    lateRequests: new LateBodies(requestMs),
+    lateRequests: new LateRequests(requestMs),
     onFault: (fault) => faults.push(fault),
     turnMs,
   });

@@ -11,7 +11,7 @@
 
 import { Buffer } from "node:buffer";
 import type { Socket } from "bun";
-import type { AwaitedBody } from "../late-bodies.ts";
+import type { AwaitedRequest } from "../late-requests.ts";
 import { Output } from "../output.ts";
 import {
   type ConnectionOptions,
@@ -56,7 +56,7 @@ export class Http2Connection implements ServedConnection {
   #isSent = false;
   #isClosed = false;
   #ignoredBytes = 0;
-  #awaitedEnd: AwaitedBody | undefined;
+  #awaitedEnd: AwaitedRequest | undefined;
 
   constructor(socket: Socket<unknown>, options: ConnectionOptions) {
     this.#socket = socket;

@@ -8,7 +8,7 @@ import { Buffer } from "node:buffer";
 import type { BodyBuffer } from "../body-buffer.ts";
 import type { Entry } from "../front.ts";
 import type { ApiRequest } from "../http.ts";
-import type { AwaitedBody } from "../late-bodies.ts";
+import type { AwaitedRequest } from "../late-requests.ts";
 import type { Http2Head } from "./request-head.ts";
 
 export type Entered = Entry & { readonly kind: "entered" };
@@ -31,7 +31,7 @@ export class Http2Stream implements ApiRequest {
   receiveWindow: number = streamWindowBytes;
   /** Where the body didn't come in one piece. */
   buffer: BodyBuffer | undefined;
-  awaited: AwaitedBody | undefined;
+  awaited: AwaitedRequest | undefined;
   /** The client has sent all, or what it still sends is of no use. */
   isRequestOver = false;
   /** The client has sent all. */
