@@ -220,8 +220,8 @@ class Follower implements Disposable {
       this.subscribed.splice(this.subscribed.indexOf(one), 1);
     }
     this.isAnother = false;
-    // Subscriptions are written down when nothing else waits.
-    for (let turn = 0; turn < 3; turn++) await nextTurn();
+    // Subscriptions are written down when nothing else waits, one with many rows in slices.
+    for (let turn = 0; turn < 30; turn++) await nextTurn();
     for (const one of this.subscribed) {
       const { asked, folded } = one;
       one.isWritten = true;
