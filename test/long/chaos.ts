@@ -11,7 +11,7 @@
 
 import { join } from "node:path";
 import { parseArgs } from "node:util";
-import { Unreachable } from "../../agent/client/client.ts";
+import { ApiFailure, Unreachable } from "../../agent/client/client.ts";
 import { seededRandom } from "../../bench/seeded-random.ts";
 import { Cluster, type ClusterNode, until } from "../../examples/cluster.ts";
 
@@ -34,7 +34,7 @@ await using cluster = await Cluster.start({
 });
 await cluster.connected(60_000);
 
-const counts = { frozen: 0, killed: 0, stopped: 0, writes: 0, open: 0 };
+const counts = { frozen: 0, killed: 0, stopped: 0, writes: 0, refused: 0, open: 0 };
 let isOver = false;
 /** By id: what was acknowledged last, and what was asked for after that without an answer. */
 const told = new Map<string, { last: number; maybe: number[] }>();
@@ -58,12 +58,20 @@ async function write(node: ClusterNode, n: number): Promise<void> {
       row.maybe = [];
       counts.writes++;
     } catch (error) {
-      if (!(error instanceof Unreachable)) throw error;
-      counts.open++;
+      if (isStopping(error)) {
+        row.maybe.pop();
+        counts.refused++;
+      } else if (error instanceof Unreachable) counts.open++;
+      else throw error;
       await Bun.sleep(50);
     }
     await Bun.sleep(int(20));
   }
+}
+
+/** Nothing was applied. */
+function isStopping(error: unknown): boolean {
+  return error instanceof ApiFailure && error.message === "the agent is stopping";
 }
 
 async function disturb(node: ClusterNode): Promise<void> {
