@@ -91,6 +91,8 @@ export type Entry =
     }
   | { readonly kind: "refused"; readonly response: ApiResponse };
 
+export type Entered = Entry & { readonly kind: "entered" };
+
 export class Front {
   readonly #handle: ApiHandler;
   readonly #room: RouteRoom;
@@ -115,11 +117,11 @@ export class Front {
     return { kind: "entered", access, route, body: this.#room.bodies.open() };
   }
 
-  handle(request: ApiRequest, entry: Entry & { kind: "entered" }): ReturnType<ApiHandler> {
+  handle(request: ApiRequest, entry: Entered): ReturnType<ApiHandler> {
     return this.#handle(request, entry.access);
   }
 
-  leave({ route, body }: Entry & { kind: "entered" }): void {
+  leave({ route, body }: Entered): void {
     body.leave();
     this.#room.leave(route);
   }

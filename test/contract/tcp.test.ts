@@ -459,11 +459,13 @@ test("what a client sends while a stream is open waits, and isn't lost", async (
 });
 
 test("a client that goes while it waits ends its query", async () => {
+  let isAsked = false;
   let isGone = false;
   const waiting = serveAlso({
     front: new Front({
       handle: ({ signal }) =>
         new Promise((resolve) => {
+          isAsked = true;
           signal.addEventListener("abort", () => {
             isGone = true;
             resolve({ status: 200, headers: {}, body: new Uint8Array() });
@@ -475,8 +477,7 @@ test("a client that goes while it waits ends its query", async () => {
   });
   const { socket } = openRaw(waiting);
   socket.write("GET /v1/health HTTP/1.1\r\nhost: x\r\n\r\n");
-  await until(() => socket.bytesWritten > 0 && !socket.connecting);
-  await Bun.sleep(20);
+  await until(() => isAsked);
   socket.destroy();
   await until(() => isGone);
   await waiting.stop();

@@ -12,7 +12,7 @@ import { Buffer } from "node:buffer";
 import type { Socket } from "bun";
 import { BodyBuffer } from "../body-buffer.ts";
 import { StreamCut } from "../event-stream.ts";
-import type { Entry } from "../front.ts";
+import type { Entered } from "../front.ts";
 import {
   type ApiRequest,
   type ApiResponse,
@@ -28,11 +28,10 @@ import {
   defaultTurnMs,
   type ServedConnection,
 } from "../served-connection.ts";
+import { ServedRequest } from "../served-request.ts";
 import { ChunkedBody } from "./chunked-body.ts";
 import { type HeadRefusal, type Http1Head, readHead } from "./request-head.ts";
 import { chunkOf, lastChunk, type Persistence, responseHead } from "./response-head.ts";
-
-type Entered = Entry & { readonly kind: "entered" };
 
 /** Of requests that come before the last one is answered. */
 const aheadBytesMax = 64 * 1024;
@@ -53,17 +52,16 @@ const refusals: Readonly<Record<HeadRefusal, ApiResponse>> = {
 };
 
 /** A request whose head has come, and who entered with it. */
-class Http1Request implements ApiRequest {
+class Http1Request extends ServedRequest implements ApiRequest {
   readonly head: Http1Head;
   readonly entry: Entered;
   readonly method: string;
   readonly path: string;
   readonly query: string;
   body: Uint8Array | "too-large" = noBytes;
-  #abort: AbortController | undefined;
-  #isGone = false;
 
   constructor(head: Http1Head, entry: Entered) {
+    super();
     this.head = head;
     this.entry = entry;
     this.method = head.method;
@@ -73,21 +71,6 @@ class Http1Request implements ApiRequest {
 
   header(name: string): string | undefined {
     return this.head.header(name);
-  }
-
-  /** Made when it is looked at: short reads don't. */
-  get signal(): AbortSignal {
-    if (this.#abort === undefined) {
-      this.#abort = new AbortController();
-      if (this.#isGone) this.#abort.abort();
-    }
-    return this.#abort.signal;
-  }
-
-  /** Its client is. */
-  gone(): void {
-    this.#isGone = true;
-    this.#abort?.abort();
   }
 }
 

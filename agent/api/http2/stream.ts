@@ -6,19 +6,18 @@
 
 import { Buffer } from "node:buffer";
 import type { BodyBuffer } from "../body-buffer.ts";
-import type { Entry } from "../front.ts";
+import type { Entered } from "../front.ts";
 import type { ApiRequest } from "../http.ts";
 import type { AwaitedRequest } from "../late-requests.ts";
+import { ServedRequest } from "../served-request.ts";
 import type { Http2Head } from "./request-head.ts";
-
-export type Entered = Entry & { readonly kind: "entered" };
 
 /** That a client may send of one body before it is told of more. What has come is taken at once. */
 export const streamWindowBytes: number = 256 * 1024;
 
 export const noBytes: Buffer = Buffer.alloc(0);
 
-export class Http2Stream implements ApiRequest {
+export class Http2Stream extends ServedRequest implements ApiRequest {
   readonly id: number;
   readonly head: Http2Head;
   body: Uint8Array | "too-large" = noBytes;
@@ -62,10 +61,9 @@ export class Http2Stream implements ApiRequest {
   /** Somebody else than its client is to do something, or will, as with a live query. */
   isBusy = true;
   isClosed = false;
-  #abort: AbortController | undefined;
-  #isGone = false;
 
   constructor(id: number, head: Http2Head, sendWindow: number) {
+    super();
     this.id = id;
     this.head = head;
     this.sendWindow = sendWindow;
@@ -85,20 +83,5 @@ export class Http2Stream implements ApiRequest {
 
   header(name: string): string | undefined {
     return this.head.header(name);
-  }
-
-  /** Made when it is looked at: short reads don't. */
-  get signal(): AbortSignal {
-    if (this.#abort === undefined) {
-      this.#abort = new AbortController();
-      if (this.#isGone) this.#abort.abort();
-    }
-    return this.#abort.signal;
-  }
-
-  /** Its client doesn't want it any more. */
-  gone(): void {
-    this.#isGone = true;
-    this.#abort?.abort();
   }
 }
