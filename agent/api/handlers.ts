@@ -256,7 +256,6 @@ class Handlers {
       revoked?.removeEventListener("abort", onRevoked);
       if (subscriber !== undefined) this.#store.unsubscribe(subscriber);
     });
-    revoked?.addEventListener("abort", onRevoked, { once: true });
     const outcome = await open(stream.push);
     if (outcome.kind === "refused") {
       return outcome.status === 404
@@ -265,6 +264,9 @@ class Handlers {
     }
     subscriber = outcome.subscriber;
     if (stream.isEnded) this.#store.unsubscribe(subscriber);
+    // Since its head came: a signal tells of it once.
+    else if (revoked?.aborted === true) onRevoked();
+    else revoked?.addEventListener("abort", onRevoked, { once: true });
     if (stream.isTurnedAway) return errorResponse(503, noRoomText);
     const headers: Record<string, string> = { ...this.#agreed(), "corro-query-id": outcome.id };
     if (outcome.hash !== undefined) headers["corro-query-hash"] = outcome.hash;
