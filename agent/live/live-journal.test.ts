@@ -65,6 +65,24 @@ test("what couldn't be saved is tried again with the next that is, and is never 
   expect([entry.savedChangeId, journal.isBehind]).toEqual([0, false]);
 });
 
+// Whoever asks is asked again in the next turn of the event loop, for as long as it is behind.
+test("on a full disk it doesn't try again without end what it is to remove or to cut", () => {
+  const { journal, disk, create, tell, keepUp } = open(50);
+  const [one, two] = [create(1), create(2)];
+  expect(keepUp()).toEqual(["save 1 as of 0", "save 2 as of 0"]);
+  tell(two, 1);
+  disk.isFull = true;
+  journal.dropped(one.entry);
+  expect([journal.isBehind, keepUp(), journal.isBehind]).toEqual([true, ["append 2:1"], false]);
+  // Something else is to be written, and later something was.
+  create(3);
+  expect([journal.isBehind, keepUp(), journal.isBehind]).toEqual([true, [], false]);
+  disk.isFull = false;
+  tell(two, 1);
+  expect(journal.isBehind).toBe(true);
+  expect(keepUp()).toEqual(["append 2:2", "remove 1", "save 2 as of 2", "trim 2"]);
+});
+
 test("what couldn't be saved is saved at the end, and what is gone is removed", () => {
   const { journal, disk, create, keepUp, written } = open(1000);
   const [one, , three] = [create(1), create(2), create(3)];

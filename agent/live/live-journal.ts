@@ -46,6 +46,8 @@ export class LiveJournal {
   #imaging: Imaging | undefined;
   /** Whose records are wanted: they aren't taken up yet. */
   readonly #held = new Set<number>();
+  /** The last slice couldn't be written (a full disk): the next is tried when there is more to write, or something was. */
+  #hasFailed = false;
 
   /** @param logCharsMax changes of all subscriptions together */
   constructor(store: LiveStore, registry: LiveRegistry, logCharsMax: number) {
@@ -60,6 +62,7 @@ export class LiveJournal {
 
   /** {@link keepUp} has something to do. */
   get isBehind(): boolean {
+    if (this.#hasFailed) return false;
     const isLong = this.#logChars > this.#logCharsMax && this.#held.size === 0;
     return this.#unsaved.size + this.#unremoved.size > 0 || isLong;
   }
@@ -69,6 +72,7 @@ export class LiveJournal {
   }
 
   created(entry: Entry): void {
+    this.#hasFailed = false;
     this.#unsaved.add(entry);
   }
 
@@ -94,7 +98,7 @@ export class LiveJournal {
   dropped(entry: Entry): void {
     this.#unsaved.delete(entry);
     this.#postponed.delete(entry);
-    if (entry.savedChangeId !== undefined) this.#unremoved.add(entry.ord);
+    if (entry.savedChangeId !== undefined) this.lost(entry.ord);
   }
 
   /** The log isn't cut until all that are held are released. */
@@ -108,6 +112,7 @@ export class LiveJournal {
 
   /** It can't be taken up. */
   lost(ord: number): void {
+    this.#hasFailed = false;
     this.#unremoved.add(ord);
   }
 
@@ -142,6 +147,7 @@ export class LiveJournal {
       }
       throw error;
     }
+    this.#hasFailed = false;
     if (record !== undefined) this.#keep(record);
   }
 
@@ -184,6 +190,7 @@ export class LiveJournal {
         if (last !== undefined) store.trim(last.seq);
       });
     } catch {
+      this.#hasFailed = true;
       for (const entry of saved) this.#postpone(entry);
       for (const [entry, changeId] of again) entry.savedChangeId = changeId;
       return;
@@ -222,6 +229,7 @@ export class LiveJournal {
       this.#store.within(() => this.#store.save(entry.ord, entry.subscription, image));
       entry.savedChangeId = image.changeId;
     } catch {
+      this.#hasFailed = true;
       // One that was saved before stays as it was.
       if (this.#unsaved.has(entry)) this.#postpone(entry);
     }
