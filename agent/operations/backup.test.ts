@@ -43,6 +43,30 @@ const clocksAndRows = (database: Database) =>
     "SELECT t.rowid, t.id, t.v, c.clock FROM t JOIN patina_clock_t c ON c.id = t.rowid ORDER BY 1",
   );
 
+// Over HTTP/2 a client may take its request back before the answer is there: nothing of that is ever asked for.
+test("a backup whose client goes before its first line isn't one that is under way", async () => {
+  const store = openStore(join(folder, "gone.db"));
+  await write(store, "INSERT INTO t VALUES ('large', hex(zeroblob(1000000)))");
+  const backup = (name: string) =>
+    store.service.operate({ kind: "backup", path: join(folder, name) });
+  for (const name of ["gone.backup", "there.backup"]) {
+    const outcome = await backup(name);
+    if (outcome.kind === "refused") throw new Error(outcome.why);
+    if (name === "gone.backup") await outcome.lines[Symbol.asyncIterator]().return?.();
+    else expect(Buffer.concat(await Array.fromAsync(outcome.lines)).toString()).toContain("done");
+  }
+  // Of two that are asked for together one is made.
+  const [one, two] = await Promise.all([backup("one.backup"), backup("two.backup")]);
+  if (one.kind === "refused" || two.kind === "refused") throw new Error("refused");
+  const lines = one.lines[Symbol.asyncIterator]();
+  await lines.next();
+  const other = Buffer.concat(await Array.fromAsync(two.lines)).toString();
+  expect(other).toBe('{"error":"another backup is under way"}\n');
+  await lines.return?.();
+  store.stop();
+  expect(readdirSync(folder).filter((name) => name.endsWith(".partial"))).toEqual([]);
+});
+
 test("a backup is the database as it is at its last step, rowids and clocks included", async () => {
   const path = join(folder, "busy.db");
   const store = openStore(path);

@@ -39,18 +39,11 @@ export class StoreOperations {
   }
 
   operate(operation: Operation): OperationOutcome {
-    const { options, turns, writer } = this.#parts;
-    if (turns.isStopped) return { kind: "refused", status: 500, why: "the agent is stopping" };
+    const why = this.#whyNot(operation.kind);
+    if (why !== undefined) return { kind: "refused", status: 500, why };
     switch (operation.kind) {
-      case "backup": {
-        if (this.#backup?.isEnded === false) {
-          return { kind: "refused", status: 500, why: "another backup is under way" };
-        }
-        this.#backup = new Backup(writer, options.vfs, operation.path);
-        options.log.info("backup", { path: operation.path });
-        const events = backupEvents(this.#backup, () => turns.whenNotBusy());
-        return { kind: "started", lines: toLines(backupLines(this.#logged(events))) };
-      }
+      case "backup":
+        return { kind: "started", lines: toLines(backupLines(this.#backUp(operation.path))) };
       case "reload":
         return { kind: "started", lines: toLines(this.reload(operation.dryRun)) };
       default:
@@ -58,11 +51,26 @@ export class StoreOperations {
     }
   }
 
-  async *#logged(events: AsyncIterable<BackupEvent>): AsyncGenerator<BackupEvent> {
-    const { log } = this.#parts.options;
+  #whyNot(kind: Operation["kind"]): string | undefined {
+    if (this.#parts.turns.isStopped) return "the agent is stopping";
+    const isTaken = kind === "backup" && this.#backup?.isEnded === false;
+    return isTaken ? "another backup is under way" : undefined;
+  }
+
+  /** Nothing happens before the first line is asked for: whoever goes away at once never asks, and ends nothing. */
+  async *#backUp(path: string): AsyncGenerator<BackupEvent> {
+    const { options, turns, writer } = this.#parts;
+    const { vfs, log } = options;
+    const why = this.#whyNot("backup");
+    if (why !== undefined) {
+      yield { kind: "failed", why };
+      return;
+    }
+    log.info("backup", { path });
+    this.#backup = new Backup(writer, vfs, path);
     let isEnded = false;
     try {
-      for await (const event of events) {
+      for await (const event of backupEvents(this.#backup, () => turns.whenNotBusy())) {
         isEnded = event.kind !== "progress";
         if (event.kind === "done")
           log.info("backup made", { path: event.path, bytes: event.bytes });
