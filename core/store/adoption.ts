@@ -2,9 +2,10 @@
  * Takes in the rows of tables that were filled before they became replicated.
  *
  * Each slice is a local transaction that writes rows as they are: capture finds no clocks beside them and
- * takes them for INSERTs of long ago ({@link adoptionStamp}). A table is *under adoption* until all of its rows have clocks; which ones are is
- * kept in the file, so that a later start goes on. Until then a row without clocks is told to nobody
- * and compared with nobody. Where a peer has a row of the same key, that one counts.
+ * takes them for INSERTs of long ago ({@link adoptionStamp}). A table is *under adoption* until all of its rows
+ * have clocks; which ones are is kept in the file, so that a later start goes on. Until then a row without clocks
+ * is told to nobody and compared with nobody. Where a peer has a row of the same key, that one counts. (It may break
+ * a CHECK, and a slice comes by it: so CHECKs are ignored.)
  *
  * @module
  */
@@ -41,7 +42,7 @@ export interface AdoptionProgress {
 
 /** What the adoption needs of the store that it belongs to. */
 export interface AdoptionStore<Commit extends { readonly kind: string }> {
-  begin(): void;
+  begin(ignoresChecks: boolean): void;
   commit(nowMs: number): Commit;
   rollback(): void;
   /** All rows of the table have been gone through. */
@@ -79,7 +80,7 @@ export class Adoption<Commit extends { readonly kind: string; readonly why?: str
         this.#store.adopted(this.#table.name);
         return undefined;
       }
-      this.#store.begin();
+      this.#store.begin(true);
       let rows: number;
       try {
         rows = this.#touch(last);
@@ -115,15 +116,11 @@ export class Adoption<Commit extends { readonly kind: string; readonly why?: str
   #lastOfNext(): SqlValue[] | undefined {
     const { sqlName } = this.#table;
     const order = this.#order;
-    const width = order.split(", ").length;
-    const after = this.#after === undefined ? "" : `WHERE (${order}) > (${marks(width, 1)})`;
-    const next = `SELECT ${order} FROM ${quoteName(sqlName)} ${after} ORDER BY ${order}`;
+    const after = this.#after ?? [];
+    const behind = after.length === 0 ? "" : `WHERE (${order}) > (${marks(after.length, 1)})`;
+    const next = `SELECT ${order} FROM ${quoteName(sqlName)} ${behind} ORDER BY ${order}`;
     // Without OFFSET past the end: the last of up to so many.
-    const rows = this.#database.all(
-      `SELECT * FROM (${next} LIMIT ${this.#sliceRows})`,
-      ...(this.#after ?? []),
-    );
-    return rows.at(-1);
+    return this.#database.all(`SELECT * FROM (${next} LIMIT ${this.#sliceRows})`, ...after).at(-1);
   }
 
   /** Writes rows as they are. @returns how many */

@@ -84,10 +84,10 @@ export class LocalTransaction {
     this.#journal.beginStatement(named);
   }
 
-  /** Begins a local transaction. What is then run on the writer connection is captured. */
-  begin(): void {
+  /** As `SqliteStore.begin`. */
+  begin(ignoresChecks: boolean): void {
     assert(!this.#isBegun && !this.#transaction.isMerging, "one transaction at a time");
-    this.#transaction.ignoreChecks(false);
+    this.#transaction.ignoreChecks(ignoresChecks);
     this.#journal.clear();
     this.#transaction.beginImmediate();
     this.#isBegun = true;

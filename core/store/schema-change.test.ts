@@ -273,6 +273,34 @@ test.each([20, 11_000])(
   120_000,
 );
 
+test("a row that a merge has left breaking a CHECK doesn't keep the others from being taken in", () => {
+  const sql = "CREATE TABLE t (k TEXT PRIMARY KEY NOT NULL, a INTEGER CHECK (a < 100000))";
+  using node = new SqliteNode(sql, { rules: { t: local.t } });
+  node.db.exec(`INSERT INTO t SELECT 'r' || i, i FROM (${nMore(11_000)} SELECT i FROM n)`);
+  change(node, sql);
+  const stamp = { ms: 9000, count: 0, site: siteOf(3) };
+  const ofPeer = (key: string): RowState => ({
+    ...{ table: "t", key: encodeKey([key]) as Uint8Array, clock: { ...stamp, cl: 1 } },
+    cells: [{ column: "a", stamp, value: 100_000 }],
+  });
+  node.store.merge([ofPeer("r2000"), ofPeer("new")]);
+  adoptAll(node);
+  expect(node.store.adopting.size).toBe(0);
+  expect(node.db.all("SELECT count(*) FROM patina_clock_t")).toEqual([[11_001]]);
+  expect(node.strays()).toEqual([]);
+  // Clients are held to it as ever.
+  expect(() => node.write("UPDATE t SET a = 100000 WHERE k = 'r1'")).toThrow("CHECK");
+}, 120_000);
+
+test("a key column may be called what reads as two", () => {
+  const sql = 'CREATE TABLE t ("a, b" TEXT NOT NULL, v, PRIMARY KEY ("a, b")) WITHOUT ROWID';
+  using node = new SqliteNode(sql, { rules: { t: local.t } });
+  node.db.exec(`INSERT INTO t SELECT 'r' || i, i FROM (${nMore(11_000)} SELECT i FROM n)`);
+  change(node, sql);
+  adoptAll(node);
+  expect(node.db.all("SELECT count(*) FROM patina_clock_t")).toEqual([[11_000]]);
+}, 120_000);
+
 test("a large table is taken in after the start, a small one at the start", () => {
   const vfs = new MemoryVfs();
   {

@@ -392,9 +392,13 @@ export class SqliteStore implements RowStore {
     this.#transaction.watcher = watcher;
   }
 
-  /** Begins a local transaction. What is then run on the writer connection is captured. */
-  begin(): void {
-    this.#local.begin();
+  /**
+   * Begins a local transaction. What is then run on the writer connection is captured.
+   *
+   * @param ignoresChecks It writes nothing new, and rows that a merge has left may break a CHECK.
+   */
+  begin(ignoresChecks = false): void {
+    this.#local.begin(ignoresChecks);
   }
 
   /** What the statement of a client that runs next names, from its compilation; until the next one, or the end. */

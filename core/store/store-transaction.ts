@@ -141,7 +141,7 @@ export class StoreTransaction {
   }
 
   /**
-   * CHECKs hold for local writes and are ignored by merges. The switch makes SQLite compile its
+   * CHECKs hold for what clients write, and are ignored by merges and by adoption. The switch makes SQLite compile its
    * statements again, so it is touched only where a table has a CHECK, and only when it must change.
    */
   ignoreChecks(ignored: boolean): void {
