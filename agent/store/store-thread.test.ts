@@ -68,7 +68,8 @@ test("2,000 queued bulk changesets delay an urgent one by at most one commit", a
   expect(before).toBeLessThan(2000);
 
   thread.request(apply(9999, 0, changeset(0, 1_000_000, 1)));
-  expect(applied.length - before).toBe(1);
+  // Before it comes, if any, the one whose slice a turn has left without its COMMIT.
+  expect(applied.length - before).toBeLessThanOrEqual(2);
   expect(applied.at(-1)).toBe(9999);
   // Whoever listens hears of it, long before the flood is through.
   await until(() => lines.length > 0);
