@@ -61,3 +61,48 @@ test("a transaction isn't: whether it was applied isn't known", async () => {
   await expect(client.transact(insert)).rejects.toBeInstanceOf(Unreachable);
   expect(asked).toEqual(["/v1/transactions", "/v1/transactions"]);
 });
+
+// All readers of an agent come back at once when it is started again, and it lets 128 in at a time.
+test("a subscription comes back when the agent has room again, and leaves nobody who listens to its signal", async () => {
+  const head = "HTTP/1.1 200 OK\r\ncorro-query-id: q\r\nconnection: close\r\n\r\n";
+  const busy = '{"error":"max concurrency limit reached"}';
+  const answers = [
+    `${head}{"columns":["a"]}\n{"eoq":{"time":0.1,"change_id":3}}\n`,
+    `HTTP/1.1 503 Busy\r\ncontent-length: ${busy.length}\r\nconnection: close\r\n\r\n${busy}`,
+    `${head}{"change":["insert",1,[7],4]}\n`,
+  ];
+  const lines: string[] = [];
+  const scripted = createServer((socket) => {
+    socket.on("error", () => {});
+    socket.once("data", (bytes) => {
+      lines.push(bytes.toString().split(" HTTP")[0] as string);
+      socket.end(answers.shift() ?? "");
+    });
+  });
+  const path = join(folder, "scripted.sock");
+  await new Promise<void>((resolve) => scripted.listen(path, resolve));
+  const { signal } = new AbortController();
+  const listeners = new Set<unknown>();
+  const { addEventListener, removeEventListener } = signal;
+  signal.addEventListener = (...args: unknown[]) => {
+    listeners.add(args[1]);
+    Reflect.apply(addEventListener, signal, args);
+  };
+  signal.removeEventListener = (...args: unknown[]) => {
+    listeners.delete(args[1]);
+    Reflect.apply(removeEventListener, signal, args);
+  };
+  try {
+    const kinds: string[] = [];
+    for await (const event of new PatinaClient(path).subscribe("SELECT a FROM t", { signal })) {
+      kinds.push(event.kind);
+      if (event.kind === "change") break;
+    }
+    expect(kinds).toEqual(["columns", "end-of-rows", "resumed", "change"]);
+    const again = "GET /v1/subscriptions/q?from=3";
+    expect(lines).toEqual(["POST /v1/subscriptions", again, again]);
+    expect(listeners.size).toBe(0);
+  } finally {
+    scripted.close();
+  }
+});

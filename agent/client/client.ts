@@ -165,7 +165,8 @@ export class PatinaClient {
           last = undefined;
           continue;
         }
-        if (!(error instanceof Unreachable) || options.once || isFirst) throw error;
+        if (!(error instanceof Unreachable || isBusy(error)) || options.once || isFirst)
+          throw error;
         await wait(Math.min(1000, 50 * 2 ** attempt++), options.signal);
         continue;
       }
@@ -325,6 +326,11 @@ function deadline(timeoutMs: number | undefined): AbortSignal | undefined {
   return timeoutMs === undefined ? undefined : AbortSignal.timeout(timeoutMs);
 }
 
+/** It has no room for another request now: all readers of an agent come back at once when it is started again. */
+function isBusy(error: unknown): boolean {
+  return error instanceof ApiFailure && error.status === 503;
+}
+
 function isTimeout(error: unknown): boolean {
   return (error as Error).name === "TimeoutError";
 }
@@ -423,17 +429,16 @@ async function* linesOf(response: ClientResponse): AsyncGenerator<string> {
   }
 }
 
+/** Or until the signal aborts. That one may last as long as the program: nobody is left listening to it. */
 function wait(ms: number, signal: AbortSignal | undefined): Promise<void> {
   return new Promise((resolve) => {
-    const timer = setTimeout(resolve, ms);
-    signal?.addEventListener(
-      "abort",
-      () => {
-        clearTimeout(timer);
-        resolve();
-      },
-      { once: true },
-    );
+    const done = (): void => {
+      clearTimeout(timer);
+      signal?.removeEventListener("abort", done);
+      resolve();
+    };
+    const timer = setTimeout(done, ms);
+    signal?.addEventListener("abort", done);
   });
 }
 
