@@ -20,6 +20,7 @@ import { clockFloorMs } from "./version.ts";
 
 /** A start without any peer for so long is worth a line. */
 const lonelyMs = 15_000;
+
 export interface StartedNetwork {
   readonly link: NetLink;
   /** The UDP port, once its sockets are bound. */

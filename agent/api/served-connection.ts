@@ -1,6 +1,6 @@
 /**
- * One client's connection, whatever it speaks: what its listener tells it of the socket, and asks of it. Over HTTP/1.1
- * it is `http1/connection.ts`.
+ * One client's connection, whatever it speaks: what its listener tells it of the socket, and asks of it. Before it
+ * has said what that is, it is `first-bytes.ts`; then `http1/connection.ts` or `http2/connection.ts`.
  *
  * @module
  */

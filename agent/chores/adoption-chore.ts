@@ -10,12 +10,10 @@ import type { CommitResult } from "../../core/store/store-outcomes.ts";
 import type { Database } from "../../wasm/database.ts";
 import type { Chore } from "./chores.ts";
 
-export type CommittedResult = CommitResult & { kind: "committed" };
-
 export interface AdoptionHost {
   /** This host's clock may stamp writes. */
   readonly mayWrite: () => boolean;
-  readonly onCommitted: (commit: CommittedResult) => void;
+  readonly onCommitted: (commit: CommitResult & { kind: "committed" }) => void;
   readonly onDone: (progress: AdoptionProgress) => void;
 }
 

@@ -169,7 +169,8 @@ export function addSubs(program: Command): void {
     .addHelpText(
       "after",
       `
-how       keyed: what comes of a changed row is looked up; rerun: the query is run again and compared
+how       keyed: what comes of a changed row is looked up; grouped: the groups that it was in and is in
+          are counted anew; rerun: the query is run again and compared
 found by  what a commit must touch: the value of a condition, a column that is read, or any row of a table
 runs in   the thread that it needed last
 looked    for how many commits it was looked at

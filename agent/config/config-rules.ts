@@ -66,7 +66,7 @@ export const rules: Readonly<Record<string, Readonly<Record<string, Rule>>>> = {
     scrub_rows_per_second: { kind: "integer", min: 0, max: 1_000_000, value: 2000 },
     history_changes: { kind: "integer", min: 1, max: 1_000_000, value: 10_000 },
     subscribed_bytes: { kind: "integer", min: megabyte, max: 2 ** 40, value: 1024 * megabyte },
-    history_bytes: { kind: "integer", min: 64 * 1024, max: 2 ** 30, value: 32 * 1024 * 1024 },
+    history_bytes: { kind: "integer", min: 64 * 1024, max: 1024 * megabyte, value: 32 * megabyte },
   },
   swarm: {
     enabled: { kind: "boolean", value: true },

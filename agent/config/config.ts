@@ -96,7 +96,7 @@ export interface Config {
     readonly historyChanges: number;
     /** Changes of all subscriptions together, in memory and in the database, in bytes. */
     readonly historyBytes: number;
-    /** Live queries and the rows that they keep to tell changes by, all together, in bytes: some 15 KB a query and 500 a row beside its cells. */
+    /** Live queries and the rows that they keep to tell changes by, all together, in bytes: some 15 KB a query, and 50 to 180 a row beside its texts. */
     readonly subscribedBytes: number;
   };
   readonly swarm: {

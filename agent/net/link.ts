@@ -107,7 +107,6 @@ interface Outstanding {
 }
 
 interface Question {
-  readonly life: number;
   readonly resolve: (answer: NetAnswer) => void;
   readonly timer: ReturnType<typeof setTimeout>;
 }
@@ -196,7 +195,7 @@ class RestartingLink implements NetLink {
         this.#questions.delete(id);
         resolve({ kind: "unavailable", why: "the net thread doesn't answer" });
       }, askMs);
-      this.#questions.set(id, { life: this.#life, resolve, timer });
+      this.#questions.set(id, { resolve, timer });
       carrier.post({ kind: "ask", id, question }, []);
     });
   }

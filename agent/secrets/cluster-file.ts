@@ -32,7 +32,7 @@ export type ClusterRead =
   | { readonly kind: "cluster"; readonly cluster: Cluster }
   | { readonly kind: "refused"; readonly why: string };
 
-export const clusterFileVersion = 1;
+const clusterFileVersion = 1;
 
 /** Writes a new cluster's file. Never over an existing one. */
 export function createClusterFile(path: string, name: string): ClusterRead {

@@ -22,7 +22,6 @@
 import { lowerAscii } from "../../core/row/row-state.ts";
 import type { NamedColumns } from "../../core/store/capture.ts";
 import {
-  SQLITE_ALTER_TABLE,
   SQLITE_ANALYZE,
   SQLITE_ATTACH,
   SQLITE_CREATE_VTABLE,
@@ -240,8 +239,6 @@ export class SqlGuard {
       case SQLITE_CREATE_VTABLE:
       case SQLITE_DROP_VTABLE:
         return "virtual tables are not accepted";
-      case SQLITE_ALTER_TABLE:
-        return ddlRefused;
       default:
         return ddlRefused;
     }

@@ -12,7 +12,7 @@ test("a join over ten thousands of columns is refused before SQLite sees it", ()
   using database = openDatabase("/join.db", { vfs: new MemoryVfs() });
   database.exec("CREATE TABLE t (a)");
   const guard = new SqlGuard(database);
-  const prepared = new PreparedStatements(database, guard, "read");
+  const prepared = new PreparedStatements(database, guard);
   const get = (sql: string) => guard.within("read", () => prepared.get(sql));
   for (const using of [`USING(${names(60_000)})`, `uSiNg /* ( */ -- )\n (${names(60_000)})`]) {
     expect(() => get(`SELECT 1 FROM t x JOIN t y ${using}`)).toThrow("USING with more than");

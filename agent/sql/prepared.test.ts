@@ -9,7 +9,7 @@ const megabyte = 1024 * 1024;
 function open() {
   const database = openDatabase("/prepared.db", { vfs: new MemoryVfs() });
   const guard = new SqlGuard(database);
-  const prepared = new PreparedStatements(database, guard, "read");
+  const prepared = new PreparedStatements(database, guard);
   const get = (sql: string) => {
     const found = guard.within("read", () => prepared.get(sql));
     if (found === "empty") throw new Error("empty");
@@ -87,7 +87,7 @@ test("a limit that a statement meets while it runs is told in plain words", () =
 test("what a statement sets is known by name, however it is written", () => {
   const { database, guard } = open();
   database.exec('CREATE TABLE "T" (id TEXT PRIMARY KEY, Status TEXT, weight, g AS (weight + 1))');
-  const written = new PreparedStatements(database, guard, "write");
+  const written = new PreparedStatements(database, guard);
   const names = (sql: string): unknown => {
     const found = guard.within("write", () => written.get(sql));
     if (found === "empty" || found.names === undefined) return undefined;

@@ -10,7 +10,7 @@ import { SQLITE_ABORT, SQLITE_ERROR } from "../../wasm/constants.ts";
 import type { Database } from "../../wasm/database.ts";
 import { SqliteError } from "../../wasm/error.ts";
 import type { Statement } from "../../wasm/statement.ts";
-import type { GuardMode, SqlGuard } from "./guard.ts";
+import type { SqlGuard } from "./guard.ts";
 import { joinsTooManyColumns } from "./join-columns.ts";
 
 /** A refusal of a statement, with the text that the client gets. */
@@ -62,23 +62,21 @@ const bytesPerChar = 8;
 export class PreparedStatements {
   readonly #database: Database;
   readonly #guard: SqlGuard;
-  readonly #mode: GuardMode;
   readonly #countMax: number;
   readonly #bySql = new Map<string, Prepared>();
   #lastSql: string | undefined;
   #last: Prepared | undefined;
   #keptBytes = 0;
 
-  constructor(database: Database, guard: SqlGuard, mode: GuardMode, countMax = 256) {
+  constructor(database: Database, guard: SqlGuard, countMax = 256) {
     this.#database = database;
     this.#guard = guard;
-    this.#mode = mode;
     this.#countMax = countMax;
   }
 
   /**
    * The one statement of `sql`, bound to nothing; `"empty"` when there is none. Valid until the next
-   * call. To be called within the guard's mode.
+   * call. To be called within the guard's mode for such statements.
    *
    * @throws SqlRefused
    */
@@ -152,10 +150,6 @@ export class PreparedStatements {
     this.#keptBytes = 0;
     this.#lastSql = undefined;
     this.#last = undefined;
-  }
-
-  get mode(): GuardMode {
-    return this.#mode;
   }
 }
 

@@ -66,7 +66,7 @@ export class QueryRunner {
     this.database = database;
     this.guard = new SqlGuard(database);
     this.deadline = new Deadline(database, hooks);
-    this.prepared = new PreparedStatements(database, this.guard, "read");
+    this.prepared = new PreparedStatements(database, this.guard);
     this.#limits = limits;
   }
 

@@ -67,13 +67,6 @@ export interface LocalWrites {
   readonly moved: ReadonlySet<string>;
 }
 
-/** A commit as its listeners need it. */
-export interface LocalCommit<C extends WriteCommit = WriteCommit> {
-  readonly commit: C;
-  /** Tables that were written to, whether replicated or not. */
-  readonly tables: ReadonlySet<string>;
-}
-
 export class TransactionRunner<C extends WriteCommit = WriteCommit> {
   readonly guard: SqlGuard;
   readonly database: Database;
@@ -83,7 +76,7 @@ export class TransactionRunner<C extends WriteCommit = WriteCommit> {
   readonly #limits: TransactionLimits;
   /** Tables of the transaction at hand in which a row may be one that others have. */
   readonly #unsure = new Set<string>();
-  #writes: { readonly tables: Set<string>; readonly moved: Set<string> } | undefined;
+  #writes: LocalWrites | undefined;
 
   constructor(database: Database, store: WriteStore<C>, limits: TransactionLimits) {
     this.database = database;
@@ -92,7 +85,7 @@ export class TransactionRunner<C extends WriteCommit = WriteCommit> {
     this.guard = new SqlGuard(database);
     this.deadline = new Deadline(database);
     addSteepFunctions(database, () => this.deadline.isOver);
-    this.#prepared = new PreparedStatements(database, this.guard, "write");
+    this.#prepared = new PreparedStatements(database, this.guard);
   }
 
   /**
@@ -104,13 +97,13 @@ export class TransactionRunner<C extends WriteCommit = WriteCommit> {
     statements: readonly SqlText[],
     timeoutMs: number | undefined,
     nowMs: () => number,
-    onCommit: (commit: LocalCommit<C>) => void,
+    onCommit: (commit: C) => void,
     access: Access = fullAccess,
   ): TransactOutcome {
     const results: { rowsAffected: number; tookMs: number }[] = [];
-    const tables = new Set<string>();
     this.#unsure.clear();
-    this.#writes = { tables, moved: new Set() };
+    const writes = { tables: new Set<string>(), moved: new Set<string>() };
+    this.#writes = writes;
     const limitMs = Math.min(timeoutMs ?? Number.POSITIVE_INFINITY, this.#limits.timeoutMs);
     const refused = (error: unknown): TransactOutcome => {
       const status = error instanceof NotAllowed ? 403 : 500;
@@ -127,7 +120,7 @@ export class TransactionRunner<C extends WriteCommit = WriteCommit> {
           // Compiling isn't looked at, and there may be much of it.
           if (this.deadline.isOver) throw new SqlRefused("interrupted");
           const begunMs = performance.now();
-          const rowsAffected = this.guard.within("write", () => this.#runOne(text, tables, access));
+          const rowsAffected = this.guard.within("write", () => this.#runOne(text, writes, access));
           results.push({ rowsAffected, tookMs: performance.now() - begunMs });
         }
       });
@@ -153,7 +146,7 @@ export class TransactionRunner<C extends WriteCommit = WriteCommit> {
       const { why, isUnheard } = commit;
       return { kind: "refused", status: 500, why, ...(isUnheard === true ? { isUnheard } : {}) };
     }
-    onCommit({ commit, tables });
+    onCommit(commit);
     return { kind: "committed", results, version: commit.version };
   }
 
@@ -181,7 +174,11 @@ export class TransactionRunner<C extends WriteCommit = WriteCommit> {
     );
   }
 
-  #runOne(text: SqlText, tables: Set<string>, access: Access): number {
+  #runOne(
+    text: SqlText,
+    { tables, moved }: { readonly tables: Set<string>; readonly moved: Set<string> },
+    access: Access,
+  ): number {
     const prepared = this.#prepared.get(text.sql);
     if (prepared === "empty") throw new SqlRefused(misuseText);
     const foreign =
@@ -215,7 +212,7 @@ export class TransactionRunner<C extends WriteCommit = WriteCommit> {
     }
     for (const table of prepared.writes) tables.add(table);
     for (const table of prepared.moves) {
-      this.#writes?.moved.add(table);
+      moved.add(table);
       if (this.#isUnsure(table, prepared.names)) this.#unsure.add(table);
     }
     return this.database.changes;

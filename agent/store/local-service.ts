@@ -40,12 +40,7 @@ import { budget, type ReaderPool, tooManyText } from "../readers/reader-pool.ts"
 import { openedTables } from "../sql/opened-tables.ts";
 import { SqlRefused } from "../sql/prepared.ts";
 import { columnsLine, type QueryRunner } from "../sql/query-runner.ts";
-import type {
-  LocalCommit,
-  LocalWrites,
-  TransactionRunner,
-  WriteCommit,
-} from "../sql/transaction-runner.ts";
+import type { LocalWrites, TransactionRunner, WriteCommit } from "../sql/transaction-runner.ts";
 import { withTransactionLines } from "./transaction-lines.ts";
 
 /** What the thread around it knows better. */
@@ -159,7 +154,7 @@ export class LocalService<C extends WriteCommit = WriteCommit> implements StoreS
     await this.#free();
     const why = this.#host.writesRefused();
     if (why !== undefined) return { kind: "refused", status: 500, why };
-    const onCommit = (commit: LocalCommit<C>): void => this.#committed(commit);
+    const onCommit = (commit: C): void => this.#committed(commit);
     const begunMs = performance.now();
     try {
       return this.#writer.transact(statements, timeoutMs, this.#host.nowMs, onCommit, access);
@@ -368,8 +363,7 @@ export class LocalService<C extends WriteCommit = WriteCommit> implements StoreS
     }
   }
 
-  #committed({ commit }: LocalCommit<C>): void {
-    if (commit.kind !== "committed") return;
+  #committed(commit: C): void {
     this.#host.onCommitted(commit);
     // Local writes are answered to whoever waits for them.
     this.tell(true);

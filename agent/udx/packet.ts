@@ -50,8 +50,8 @@
 /** Bytes before the SACK blocks, padding or payload. */
 export const HEADER_BYTES = 20;
 
-export const MAGIC = 0xff;
-export const VERSION = 1;
+const MAGIC = 0xff;
+const VERSION = 1;
 
 export const TYPE_DATA = 1;
 export const TYPE_END = 2;

@@ -23,7 +23,7 @@ export function encodeField(name: string, value: string): Buffer {
 }
 
 /** §5.1. @param pattern in the first byte, before the integer's bits */
-export function encodeInteger(value: number, prefixBits: number, pattern: number): Buffer {
+function encodeInteger(value: number, prefixBits: number, pattern: number): Buffer {
   const most = 2 ** prefixBits - 1;
   if (value < most) return Buffer.of(pattern | value);
   const bytes = [pattern | most];

@@ -9,7 +9,7 @@ import { expandedText } from "./expanded-text.ts";
 
 const database = openDatabase("/expanded.db", { vfs: new MemoryVfs() });
 const guard = new SqlGuard(database);
-const prepared = new PreparedStatements(database, guard, "read");
+const prepared = new PreparedStatements(database, guard);
 const expanded = (
   sql: string,
   parameters?: readonly SqlValue[] | ReadonlyMap<string, SqlValue>,

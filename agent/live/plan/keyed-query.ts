@@ -63,7 +63,7 @@ export interface KeyedQuery {
 /** Parameters of a group; further strings and integers stay in the text. */
 export const valuesMax = 4;
 /** Each is looked for as a number and as text, whichever a column compares with. */
-export const numbersMax = 2;
+const numbersMax = 2;
 /** Columns patina_grp, patina_member, patina_form, patina_v1 … patina_v4; made by `keyed-group.ts`. */
 export const parameterTable = "temp.patina_parameter";
 
