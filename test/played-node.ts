@@ -45,6 +45,7 @@ export class PlayedNode {
       incarnation: 1,
       tuning,
       random: seededRandom(1),
+      hash: (bytes) => Bun.hash(bytes) as bigint,
       recalled,
     });
   }

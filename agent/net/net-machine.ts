@@ -26,6 +26,9 @@ export interface Machine {
 
 export type CreateMachine = (options: NetOptions, key: PeerId) => Machine;
 
+/** Another one in each process. */
+const hashKey = new DataView(crypto.getRandomValues(new Uint8Array(8)).buffer).getBigUint64(0);
+
 export function createMachine(options: NetOptions, key: PeerId): NodeMachine {
   return new NodeMachine({
     key,
@@ -34,6 +37,8 @@ export function createMachine(options: NetOptions, key: PeerId): NodeMachine {
     zone: options.zone,
     incarnation: options.incarnation,
     random: Math.random,
+    // Wyhash: 0.2 µs for a short changeset, 0.4 ns a byte of a long one.
+    hash: (bytes) => Bun.hash(bytes, hashKey) as bigint,
     tuning: tuningOf(options.heartbeatMs),
     zstd,
     recalled: options.recalled,

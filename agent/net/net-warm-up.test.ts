@@ -11,6 +11,7 @@ const createMachine = (name: string, key: PeerId) =>
     zone: "",
     incarnation: 1,
     random: Math.random,
+    hash: (bytes) => Bun.hash(bytes) as bigint,
   });
 
 test("the net thread's warm-up does what it is meant to warm: every commit arrives at the other's store", async () => {

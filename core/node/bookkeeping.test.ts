@@ -1,12 +1,9 @@
 import { expect, test } from "bun:test";
 import { keyOf, site } from "../../test/played-node.ts";
-import { siteOfHex } from "../clock/stamp.ts";
 import { Fifo } from "./fifo.ts";
 import { KeySharing, keysMax } from "./key-sharing.ts";
 import { PendingCut } from "./pending-cut.ts";
 import { SeenIds } from "./seen.ts";
-
-const stamp = (ms: number) => ({ ms, count: 0, site: siteOfHex("0".repeat(32)) });
 
 test("a cut doesn't pass a stamp that waits, and isn't held by one that came too late", () => {
   const pending = new PendingCut();
@@ -34,25 +31,25 @@ test("two changes of one second hold the cut until both are applied", () => {
 
 test("an id is new once in its time, and memory is bounded", () => {
   const seen = new SeenIds(1000, 100);
-  expect([seen.add(stamp(1), 0), seen.add(stamp(1), 10)]).toEqual([true, false]);
+  expect([seen.add(1n, 0), seen.add(1n, 10)]).toEqual([true, false]);
   // One generation later it is still known, and known again for another.
-  expect(seen.add(stamp(1), 1500)).toBe(false);
-  expect(seen.add(stamp(1), 2900)).toBe(false);
+  expect(seen.add(1n, 1500)).toBe(false);
+  expect(seen.add(1n, 2900)).toBe(false);
   // After two in which nobody spoke of it, it is forgotten.
-  expect([seen.add(stamp(2), 4000), seen.add(stamp(2), 5100)]).toEqual([true, false]);
-  expect(seen.add(stamp(1), 5200)).toBe(true);
-  for (let i = 0; i < 1000; i++) seen.add(stamp(100 + i), 5300);
+  expect([seen.add(2n, 4000), seen.add(2n, 5100)]).toEqual([true, false]);
+  expect(seen.add(1n, 5200)).toBe(true);
+  for (let i = 0; i < 1000; i++) seen.add(BigInt(100 + i), 5300);
   expect(seen.size).toBeLessThanOrEqual(200);
 });
 
 test("what is forgotten is told by its time", () => {
   const seen = new SeenIds(1000, 100);
-  for (const ms of [0, 500, 1000, 1900]) seen.add(stamp(ms), ms);
+  for (const ms of [0, 500, 1000, 1900]) seen.add(BigInt(ms), ms);
   // The first generation is still there.
   expect(seen.sinceMs).toBe(Number.NEGATIVE_INFINITY);
-  seen.add(stamp(3), 2000);
+  seen.add(3n, 2000);
   expect(seen.sinceMs).toBe(1000);
-  for (let i = 0; i < 250; i++) seen.add(stamp(5000 + i), 2500);
+  for (let i = 0; i < 250; i++) seen.add(BigInt(5000 + i), 2500);
   expect(seen.sinceMs).toBe(2500);
 });
 

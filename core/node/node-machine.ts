@@ -549,7 +549,7 @@ export class NodeMachine {
       this.#malformed(peer, `push: lane ${frame.lane}, not ${lane}`);
       return;
     }
-    if (!this.#seen.add(stamp, this.#elapsedMs)) {
+    if (!this.#seen.add(this.#options.hash(frame.changeset), this.#elapsedMs)) {
       this.#counters.pushesRepeated++;
       return;
     }
@@ -601,8 +601,8 @@ export class NodeMachine {
         return;
       case "commit": {
         this.#counters.commits++;
-        this.#seen.add(reply.stamp, this.#elapsedMs);
         const { lane, changeset } = reply;
+        this.#seen.add(this.#options.hash(changeset), this.#elapsedMs);
         const bytes = encodeFrame({ kind: "push", lane, changeset });
         for (const peer of this.#readyPeers()) this.#sendBytes(peer, bytes, "push", lane);
         return;

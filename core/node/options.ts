@@ -20,6 +20,8 @@ export interface NodeOptions {
   readonly incarnation: number;
   /** Uniform in 0..1, 1 excluded: jitter and the choice of peers. Seeded in the simulator. */
   readonly random: () => number;
+  /** 64 bits of a hash with a secret key: nobody else can make two changesets that have one in common. */
+  readonly hash: (bytes: Uint8Array) => bigint;
   readonly tuning?: Partial<NodeTuning>;
   /** Compresses streams of rows, where the peer can read it; without it they go as they are. */
   readonly zstd?: ZstdCodec | undefined;

@@ -1,6 +1,9 @@
 /**
  * Which changesets a node has seen: each is forwarded and applied once.
  *
+ * They are told by all that is in them, and not by their stamps. A copy that a peer has damaged, or made up, would else keep
+ * the good one of the next peer away, here and wherever it was sent on to, until repair finds it (scenario `mangled`).
+ *
  * Two generations of ids; when the younger is old or full it becomes the elder, and the elder is
  * forgotten. So an id is remembered for at least one generation, in bounded memory. A changeset that is stamped
  * before all that is remembered ({@link SeenIds.sinceMs}) may have been here before. Sent on once more by everybody
@@ -9,13 +12,11 @@
  * @module
  */
 
-import type { Stamp } from "../clock/stamp.ts";
-
 export class SeenIds {
   readonly #generationMs: number;
   readonly #idsMax: number;
-  #young = new Set<string>();
-  #old = new Set<string>();
+  #young = new Set<bigint>();
+  #old = new Set<bigint>();
   #turnedMs = 0;
   #sinceMs = Number.NEGATIVE_INFINITY;
 
@@ -34,15 +35,14 @@ export class SeenIds {
     return this.#sinceMs;
   }
 
-  /** True the first time. @param elapsedMs The node's own elapsed time. */
-  add(stamp: Stamp, elapsedMs: number): boolean {
+  /** True the first time. @param id Of all its bytes (`options.ts`). @param elapsedMs The node's own elapsed time. */
+  add(id: bigint, elapsedMs: number): boolean {
     if (elapsedMs - this.#turnedMs >= this.#generationMs || this.#young.size >= this.#idsMax) {
       if (this.#old.size > 0) this.#sinceMs = this.#turnedMs;
       this.#old = this.#young;
       this.#young = new Set();
       this.#turnedMs = elapsedMs;
     }
-    const id = `${stamp.ms}.${stamp.count}.${stamp.site}`;
     if (this.#young.has(id)) return false;
     // Seen again: keep it for another generation, it is still travelling.
     this.#young.add(id);

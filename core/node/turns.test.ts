@@ -73,3 +73,26 @@ test("a change from before all that is remembered is applied, and not sent on: i
   expect(a.sent(c)).toEqual([]);
   expect(a.asked("apply")).toHaveLength(1);
 });
+
+test("a copy that a peer has damaged doesn't keep the good one of another away, here or further on", () => {
+  const a = new PlayedNode("a");
+  a.start(1);
+  const [b, c, d] = [a.meet("b"), a.meet("c"), a.meet("d")];
+  const good = push(2, 1, 0) as Frame & { kind: "push" };
+  const damaged = { ...good, changeset: good.changeset.slice(0, -1) };
+  a.receive(b, damaged);
+  const [first] = a.asked("apply") as { ticket: number }[];
+  a.reply({
+    kind: "applied",
+    ...{ ticket: first?.ticket as number, rows: 0, changed: 0 },
+    refused: [{ body: 0, why: "malformed" }],
+  });
+  a.receive(c, good);
+  expect(a.asked("apply")).toMatchObject([{ lane: 0, bodies: [good.changeset] }]);
+  expect(a.sent(d)).toEqual([good]);
+  // Of either there is one.
+  for (const copy of [damaged, good]) {
+    a.receive(d, copy);
+    expect([a.asked("apply"), a.sent()]).toEqual([[], []]);
+  }
+});

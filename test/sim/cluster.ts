@@ -111,8 +111,13 @@ export class Cluster implements Disposable {
     return this.nodes[index] as SimNode;
   }
 
-  /** A member that means ill, with a stream to each of `nodes`. */
-  addHostile(malice: Malice, sharesStamps: boolean, nodes: readonly SimNode[]): HostilePeer {
+  /** A member that means ill, with a stream to each of `nodes`. @param delayMs Of these streams; drawn when left out. */
+  addHostile(
+    malice: Malice,
+    sharesStamps: boolean,
+    nodes: readonly SimNode[],
+    delayMs?: number,
+  ): HostilePeer {
     const { timeline, network } = this;
     const index = this.nodes.length + this.#hostile.length;
     const random = this.random(`hostile ${index}`);
@@ -123,7 +128,7 @@ export class Cluster implements Disposable {
       epochMs,
     });
     this.#hostile.push(hostile);
-    for (const node of nodes) network.addEdge(hostile, node);
+    for (const node of nodes) network.addEdge(hostile, node, delayMs);
     return hostile;
   }
 

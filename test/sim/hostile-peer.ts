@@ -23,8 +23,9 @@ import type { Timeline } from "./timeline.ts";
  * - `streamer`: says that it has far more rows than anybody, and streams without an end, slowly, what was said before.
  * - `differing`: never has what others have, and takes its time to say so.
  * - `naming`: names rows that nobody has, and sends none of them.
+ * - `mangler`: passes on at once what it hears, damaged, as a host with broken memory.
  */
-export type Malice = "writer" | "streamer" | "differing" | "naming";
+export type Malice = "writer" | "streamer" | "differing" | "naming" | "mangler";
 export const malices: readonly Malice[] = ["writer", "streamer", "differing", "naming"];
 
 interface Surroundings {
@@ -37,6 +38,9 @@ interface Surroundings {
 
 /** What the names of its tables and rows begin with. */
 export const madeUp = "made-up";
+
+/** Of a changeset: the version of its row block. */
+const rowsOffset = 27;
 
 export class HostilePeer implements Endpoint {
   readonly index: number;
@@ -96,6 +100,14 @@ export class HostilePeer implements Endpoint {
     const decoded = decodeFrame(bytes);
     if (decoded.kind !== "frame" || this.#malice === "writer") return;
     const { frame } = decoded;
+    if (this.#malice === "mangler") {
+      if (frame.kind !== "push") return;
+      const changeset = this.#mangled(frame.changeset);
+      for (const other of this.#peers) {
+        if (other !== peer) this.#say(other, { ...frame, changeset });
+      }
+      return;
+    }
     const { random } = this.#o;
     const later = (ms: number, answer: () => Frame) =>
       this.#o.timeline.after(ms, () => this.#say(peer, answer()));
@@ -215,6 +227,18 @@ export class HostilePeer implements Endpoint {
     const { ms, count, site } = latest;
     const stamp = { ms, count: random.chance(0.5) ? count : random.integer(0, 65_536), site };
     return { kind: "push", lane, changeset: encodeChangeset({ stamp, lane, rows }) };
+  }
+
+  /** With its header as it was, and so that no value in it is another one: that would be a change of its own. */
+  #mangled(changeset: Uint8Array): Uint8Array {
+    const { random } = this.#o;
+    if (random.chance(0.3)) return changeset.slice(0, -1);
+    if (random.chance(0.5)) {
+      return Uint8Array.of(...changeset.subarray(0, rowsOffset), ...encodeRowBlock([]));
+    }
+    const bytes = changeset.slice();
+    bytes[rowsOffset] = 0xff;
+    return bytes;
   }
 
   #streamed(exchange: number): Frame {

@@ -106,10 +106,10 @@ export class Network {
     this.settings = { ...networkDefaults, ...settings };
   }
 
-  /** Lets two nodes hold a stream, from now on and whenever they can. */
-  addEdge(a: Endpoint, b: Endpoint): void {
+  /** Lets two nodes hold a stream, from now on and whenever they can. @param ms One way; drawn when left out. */
+  addEdge(a: Endpoint, b: Endpoint, ms?: number): void {
     const { delayMsMin, delayMsMax } = this.settings;
-    const delayMs = this.#random.between(delayMsMin, delayMsMax);
+    const delayMs = ms ?? this.#random.between(delayMsMin, delayMsMax);
     const edge: Edge = { a, b, delayMs, stream: undefined, isReopenDue: false };
     this.#edges.push(edge);
     for (const [x, y] of [

@@ -27,6 +27,7 @@ const cases: readonly (readonly [name: string, seeds: readonly number[]])[] = [
   ["echo", [1, 2, 3]],
   ["cut-noise", [1]],
   ["hostile", [2, 4, 5]],
+  ["mangled", [1, 2]],
 ];
 
 for (const [name, seeds] of cases) {

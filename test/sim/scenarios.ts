@@ -16,7 +16,7 @@ import {
   restart,
 } from "./scenarios/catch-up.ts";
 import { mixed, sqlite } from "./scenarios/drawn-faults.ts";
-import { hostile } from "./scenarios/hostile.ts";
+import { hostile, mangled } from "./scenarios/hostile.ts";
 import { plannedStop } from "./scenarios/members.ts";
 import { backlog, credit, echo, flood } from "./scenarios/overload.ts";
 import { asymmetric, partition } from "./scenarios/partitions.ts";
@@ -48,6 +48,7 @@ export const scenarios: Readonly<Record<string, Scenario>> = {
   backlog,
   echo,
   hostile,
+  mangled,
 };
 
 /** Runs a scenario; a failure says how to run it again. */

@@ -195,6 +195,7 @@ export class SimNode implements Endpoint {
       zone: `z${this.index}`,
       incarnation: this.incarnation,
       random: () => random.next(),
+      hash: (bytes) => Bun.hash(bytes) as bigint,
       tuning,
       zstd,
       recalled: [...this.#membersTold.values()],

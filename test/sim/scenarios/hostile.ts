@@ -6,6 +6,7 @@
 
 import { Cluster } from "../cluster.ts";
 import { malices } from "../hostile-peer.ts";
+import { nameOfRow } from "../model.ts";
 import { startClients } from "./clients.ts";
 import { fetched, measured, type Scenario } from "./scenario.ts";
 
@@ -55,5 +56,44 @@ export const hostile: Scenario = {
     const difference = cluster.difference();
     if (difference !== undefined) cluster.fail(`was the same, and isn't any more: ${difference}`);
     return measured(cluster, { convergedMs, hostiles: hostiles.length, ...fetched(cluster) });
+  },
+};
+
+export const mangled: Scenario = {
+  about:
+    "members that pass on what they hear damaged, and before others do, keep no urgent change away",
+  nodes: 5,
+  run: ({ seed, nodes }) => {
+    const network = { delayMsMin: 30, delayMsMax: 150 };
+    using cluster = new Cluster({ seed, nodes, network });
+    const random = cluster.random("mangled");
+    cluster.startAll();
+    for (let i = 0; i < 2; i++) cluster.addHostile("mangler", false, cluster.nodes, 5);
+    cluster.run(6000);
+    const { timeline } = cluster;
+    const saidMs = new Map<string, number>();
+    let [came, slowestMs] = [0, 0];
+    for (const node of cluster.nodes) {
+      node.replica.onMerged((rows) => {
+        for (const { key } of rows) {
+          const atMs = saidMs.get(nameOfRow(key));
+          if (atMs === undefined) continue;
+          came++;
+          slowestMs = Math.max(slowestMs, timeline.nowMs - atMs);
+        }
+      });
+    }
+    for (let i = 0; i < 100; i++) {
+      saidMs.set(`urgent${i}`, timeline.nowMs);
+      cluster.put(random.pick(cluster.nodes), `urgent${i}`, { status: "down" }, 0);
+      cluster.run(20);
+    }
+    // Less than any repair takes.
+    cluster.run(500);
+    if (came !== 100 * nodes) cluster.fail(`${came} of ${100 * nodes} came at once`);
+    const { bodiesRefused, verdictsDifferent } = cluster.counters();
+    if (bodiesRefused === 0) cluster.fail("nothing damaged was refused: nobody passed it on");
+    const convergedMs = cluster.converge(20_000);
+    return measured(cluster, { convergedMs, slowestMs, bodiesRefused, verdictsDifferent });
   },
 };
