@@ -107,7 +107,7 @@ export class Places {
       const page =
         table === undefined
           ? this.#absentPage(after as Uint8Array | null, pageRowsMax)
-          : this.#tablePage(table, after as number | bigint | Uint8Array | null, pageRowsMax);
+          : this.#tablePage(table, after, pageRowsMax);
       for (const row of page.rows) rows.push(row);
       return page;
     });
@@ -182,8 +182,7 @@ export class Places {
     visit: NewerRowVisitor,
   ): { readonly after: ScanPosition["after"]; readonly count: number } {
     const part = this.#partByTable.get(table) as number;
-    const place = after as number | bigint | Uint8Array | null;
-    return table.scan.clocks(place, rowsMax, (statement, late) => {
+    return table.scan.clocks(after, rowsMax, (statement, late) => {
       const ms =
         late === undefined ? newestMsAt(statement, 0) : newestMsOfClockBlob(late, 0, late.length);
       if (ms >= sinceMs) visit(part, statement.column(1) as ScanPosition["after"], ms);
@@ -241,8 +240,7 @@ export class Places {
   ): { readonly after: ScanPosition["after"]; readonly count: number } {
     const { name, plan } = table;
     const [hasher, columns] = [this.#hasher, this.#columns];
-    const place = after as number | bigint | Uint8Array | null;
-    return table.scan.each(place, rowsMax, (statement, late, row) => {
+    return table.scan.each(after, rowsMax, (statement, late, row) => {
       let isAdded = false;
       if (this.#readsEnough(statement, 0, late, isEnough)) {
         const isText = table.scan.isTextKey(statement);
@@ -308,11 +306,7 @@ export class Places {
     return found && this.#scannedOf(table, found);
   }
 
-  #tablePage(
-    table: StoredTable,
-    after: number | bigint | Uint8Array | null,
-    rowsMax: number,
-  ): Page {
+  #tablePage(table: StoredTable, after: ScanPosition["after"], rowsMax: number): Page {
     const found = table.scan.page(after, rowsMax);
     const rows: ScannedRow[] = [];
     for (const clocked of found) {

@@ -847,7 +847,7 @@ class FailingStore extends MapStore {
 
 /** Scans live rows first and then tombstones, as a store of tables does: rows move while it scans. */
 class PlacedStore extends MapStore {
-  readonly #placesBefore = new WeakMap<RowRef, string>();
+  readonly #placesBefore = new WeakMap<RowRef, bigint>();
 
   constructor() {
     super(digester);
@@ -867,20 +867,20 @@ class PlacedStore extends MapStore {
     const { rows } = super.scan(undefined, Number.MAX_SAFE_INTEGER);
     const left = rows
       .map((row) => ({ row, place: placeOf(row.id, row.clocks) }))
-      .filter(({ place }) => position === undefined || place > (position.after as string))
+      .filter(({ place }) => position === undefined || place > (position.after as bigint))
       .sort((a, b) => (a.place < b.place ? -1 : 1));
     const slice = left.slice(0, rowsMax);
     return {
       rows: slice.map(({ row }) => row),
-      next: left.length <= rowsMax ? undefined : { part: 0, after: slice.at(-1)?.place as string },
+      next: left.length <= rowsMax ? undefined : { part: 0, after: slice.at(-1)?.place as bigint },
     };
   }
 
   override isPassed(position: ScanPosition, row: RowRef): boolean {
-    return (this.#placesBefore.get(row) as string) <= (position.after as string);
+    return (this.#placesBefore.get(row) as bigint) <= (position.after as bigint);
   }
 }
 
-function placeOf(id: RowId, { clock }: ClockState): string {
-  return `${isLive(clock) ? "table" : "tombstone"} ${id}`;
+function placeOf(id: RowId, { clock }: ClockState): bigint {
+  return BigInt(`0x${isLive(clock) ? 1 : 2}${id}`);
 }

@@ -58,10 +58,10 @@ export interface ReclockedRow extends RowRef {
   readonly clocks: ClockState;
 }
 
-/** Where a scan goes on. Plain data; only the store that made it reads it. */
+/** Where a scan goes on. Plain data; only the store that made it reads it, and one that a peer made up does no harm. */
 export interface ScanPosition {
   readonly part: number;
-  readonly after: number | bigint | string | Uint8Array | null;
+  readonly after: number | bigint | Uint8Array | null;
 }
 
 /** Rows that are to be merged in one transaction, worked on before it begins. See `prepared-merge.ts`. */

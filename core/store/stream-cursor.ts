@@ -5,7 +5,7 @@
  * | ----- | --------------------------------------------------------------------------- |
  * | life  | varint: a cursor is good only in the life of the store that made it         |
  * | part  | varint: of the scan position                                                |
- * | after | a value as of `row/value.ts`                                                |
+ * | after | a value as of `row/value.ts`: NULL, INTEGER or BLOB                         |
  *
  * @module
  */
@@ -31,7 +31,7 @@ export function decodeCursor(bytes: Uint8Array, life: number): ScanPosition | un
   const after = readValue(reader, "after");
   reader.end("cursor");
   if (!reader.ok || lifeOf !== life) return undefined;
-  if (after instanceof RawText || after instanceof Real) return undefined;
-  // The reader's bytes are a view of the frame.
-  return { part, after: after instanceof Uint8Array ? after.slice() : after };
+  if (typeof after === "string" || after instanceof RawText || after instanceof Real)
+    return undefined;
+  return { part, after };
 }
