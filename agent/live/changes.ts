@@ -16,6 +16,8 @@ export interface Change {
   readonly identity: string;
   /** Of an updated row, where it is another now. */
   readonly oldIdentity: string;
+  /** Of one that was there: {@link HeldRow.place}. */
+  readonly place?: number | undefined;
   /** `{"change":…}` and a newline. */
   readonly line: string;
 }
@@ -31,8 +33,9 @@ export function* pairUp(
   gone: readonly HeldRow[],
   come: readonly ReadRow[],
 ): Generator<undefined, Difference> {
+  /** The last first: what is taken off an array's beginning moves all that comes after it. */
   const goneByIdentity = new Map<string, HeldRow[]>();
-  for (const held of gone) {
+  for (const held of gone.toReversed()) {
     yield undefined;
     const same = goneByIdentity.get(held.identity);
     if (same === undefined) goneByIdentity.set(held.identity, [held]);
@@ -42,15 +45,18 @@ export function* pairUp(
   const inserts: ReadRow[] = [];
   for (const now of come) {
     yield undefined;
-    const held = goneByIdentity.get(now.identity)?.shift();
+    const held = goneByIdentity.get(now.identity)?.pop();
     if (held === undefined) inserts.push(now);
     else updates.push({ held, now });
   }
   const deletes: HeldRow[] = [];
   for (const rows of goneByIdentity.values()) {
-    yield undefined;
-    deletes.push(...rows);
+    for (const held of rows) {
+      yield undefined;
+      deletes.push(held);
+    }
   }
+  deletes.reverse();
   return { updates, inserts, deletes };
 }
 
@@ -79,16 +85,16 @@ export function* changesOf(
   for (const held of deletes) yield deleted(held, ++changeId);
 }
 
-export function updated({ identity, row }: HeldRow, now: ReadRow, changeId: number): Change {
-  return change("update", row.rowId, now, identity, changeId);
+export function updated(held: HeldRow, now: ReadRow, changeId: number): Change {
+  return change("update", held.row.rowId, now, held.identity, changeId, held.place);
 }
 
 export function inserted(now: ReadRow, rowId: number, changeId: number): Change {
   return change("insert", rowId, now, now.identity, changeId);
 }
 
-export function deleted({ identity, row }: HeldRow, changeId: number): Change {
-  return change("delete", row.rowId, { identity, cells: row.cells }, identity, changeId);
+export function deleted({ identity, row, place }: HeldRow, changeId: number): Change {
+  return change("delete", row.rowId, { identity, cells: row.cells }, identity, changeId, place);
 }
 
 function change(
@@ -97,7 +103,8 @@ function change(
   { identity, cells }: ReadRow,
   oldIdentity: string,
   changeId: number,
+  place?: number,
 ): Change {
   const line = `{"change":["${type}",${rowId},${cells},${changeId}]}\n`;
-  return { type, rowId, cells, oldIdentity, identity, line };
+  return { type, rowId, cells, oldIdentity, identity, place, line };
 }

@@ -7,11 +7,8 @@
 
 import type { Change } from "./changes.ts";
 import type { HeldRow } from "./rows/row.ts";
-import { type RowHashes, rowHash } from "./rows/row-hashes.ts";
+import { type RowHashes, rowHash, rowHashSeed } from "./rows/row-hashes.ts";
 import type { Subscription } from "./subscription.ts";
-
-/** Drawn at each start. */
-const seed = (crypto.getRandomValues(new BigUint64Array(1)) as BigUint64Array)[0] as bigint;
 
 export class KnownResult {
   readonly #subscription: Subscription;
@@ -51,12 +48,13 @@ export class KnownResult {
 
   /** To be given away. */
   hashes(): RowHashes {
-    return { hashes: this.#hashes.slice(0, this.#count), seed };
+    return { hashes: this.#hashes.slice(0, this.#count), seed: rowHashSeed };
   }
 
   /** @param number in {@link hashes} */
   rowAt(number: number): HeldRow {
-    return this.#subscription.held.rowAt(this.#places[number] as number);
+    const place = this.#places[number] as number;
+    return { ...this.#subscription.held.rowAt(place), place };
   }
 
   /**
@@ -74,8 +72,8 @@ export class KnownResult {
       this.#hashes[number] = this.#hashes[last] as bigint;
     }
     const { held, history } = this.#subscription;
-    for (const { type, identity, rowId } of changes) {
-      const place = type === "delete" ? undefined : held.find(identity, rowId);
+    for (const { type, identity, rowId, place: before } of changes) {
+      const place = type === "delete" ? undefined : held.find(identity, rowId, before);
       if (place !== undefined) this.#push(place);
     }
     this.#changeId = history.lastId;
@@ -93,6 +91,6 @@ export class KnownResult {
     }
     const { identity, row } = this.#subscription.held.rowAt(place);
     this.#places[number] = place;
-    this.#hashes[number] = rowHash({ identity, cells: row.cells }, seed);
+    this.#hashes[number] = rowHash({ identity, cells: row.cells }, rowHashSeed);
   }
 }

@@ -41,31 +41,48 @@ export function rowsFromStored(stored: StoredSubscription, built: Subscription):
 
 /** The same for rows that somebody else reads. */
 export function restoringStored({ rows }: StoredSubscription, built: Subscription): Restoring {
+  // By the cells, and by identity and cells. Claimed once, a row stays in the other list until it is come upon.
   const byCells = new Map<bigint, number[]>();
-  for (const [rowId, { cellsHash }] of rows) {
-    const same = byCells.get(cellsHash);
-    if (same === undefined) byCells.set(cellsHash, [rowId]);
-    else same.push(rowId);
+  const byBoth = new Map<string, number[]>();
+  const claimed = new Set<number>();
+  for (const [rowId, { identity, cellsHash }] of rows) {
+    addTo(byCells, cellsHash, rowId);
+    addTo(byBoth, `${identity} ${cellsHash}`, rowId);
   }
+  const takeFrom = (same: number[] | undefined): number | undefined => {
+    for (let rowId = same?.pop(); rowId !== undefined; rowId = same?.pop()) {
+      if (!claimed.has(rowId)) {
+        claimed.add(rowId);
+        return rowId;
+      }
+    }
+    return undefined;
+  };
   const identities = new Map<bigint, string>();
   return built.restoring(
     ({ identity, cells }) => {
-      identities.set(hashOf(identity), identity);
-      const same = byCells.get(hashOf(cells));
-      if (same === undefined) return undefined;
+      const identityHash = hashOf(identity);
+      identities.set(identityHash, identity);
+      const cellsHash = hashOf(cells);
       // The row's own id where it is among them.
-      const at = same.findIndex((id) => rows.get(id)?.identity === hashOf(identity));
-      return same.splice(Math.max(at, 0), 1)[0];
+      return (
+        takeFrom(byBoth.get(`${identityHash} ${cellsHash}`)) ?? takeFrom(byCells.get(cellsHash))
+      );
     },
     function* () {
-      for (const rowId of [...byCells.values()].flat()) {
-        const row = rows.get(rowId);
-        if (row === undefined) continue;
+      for (const [rowId, row] of rows) {
+        if (claimed.has(rowId)) continue;
         const identity = identities.get(row.identity) ?? `\n${row.identity}`;
         yield { identity, row: { rowId, cells: row.cells ?? unknownCells } };
       }
     },
   );
+}
+
+function addTo<Key>(map: Map<Key, number[]>, key: Key, rowId: number): void {
+  const same = map.get(key);
+  if (same === undefined) map.set(key, [rowId]);
+  else same.push(rowId);
 }
 
 /** A row went that readers know and nobody here does: what it was can't be told. */

@@ -36,6 +36,7 @@ import type { KeyedGroup, KeyedSource } from "./plan/keyed-group.ts";
 import { keySeparator, keyText, parseKeyText } from "./rows/key-text.ts";
 import { PackedRows } from "./rows/packed-rows.ts";
 import type { HeldRow, ReadRow } from "./rows/row.ts";
+import { HashClaims, rowHash, rowHashSeed } from "./rows/row-hashes.ts";
 import type { ChangedRow, TableChanges } from "./table-changes.ts";
 
 /** How the rows are found. */
@@ -289,8 +290,9 @@ export class Subscription {
 
   /** Makes it so. @param changes the last that {@link find} or {@link restoring} returned */
   take(changes: readonly Change[]): void {
-    for (const { type, rowId, cells, identity, oldIdentity, line } of changes) {
-      const place = type === "insert" ? undefined : this.held.find(oldIdentity, rowId);
+    for (const { type, rowId, cells, identity, oldIdentity, place: before, line } of changes) {
+      const isHeld = type !== "insert";
+      const place = isHeld ? this.held.find(oldIdentity, rowId, before) : undefined;
       if (place !== undefined && type === "update" && identity === oldIdentity) {
         this.held.update(place, identity, cells);
       } else {
@@ -300,6 +302,7 @@ export class Subscription {
       if (rowId > this.#lastRowId) this.#lastRowId = rowId;
       this.history.add(line);
     }
+    this.held.trim();
   }
 
   /** Once more does nothing. */
@@ -416,21 +419,26 @@ export class Subscription {
 
   #runAgain(charsMax = Number.POSITIVE_INFINITY): readonly Change[] {
     const { held } = this;
-    const isClaimed = new Uint8Array(held.placesEnd);
+    const places = [...held.places()];
+    const hashes = new BigUint64Array(places.length);
+    for (const [i, place] of places.entries()) {
+      const { identity, row } = held.rowAt(place);
+      hashes[i] = rowHash({ identity, cells: row.cells }, rowHashSeed);
+    }
+    // By hashes, as another thread does it: equal rows are counted rather than gone through.
+    const claims = new HashClaims({ hashes, seed: rowHashSeed });
     const come: ReadRow[] = [];
     let chars = 0;
     this.#forEachRow(this.#all(), (identity, cells) => {
       chars += cells.length;
       if (chars > charsMax) throw new LongResultError();
-      for (const place of held.of(identity)) {
-        if (isClaimed[place] === 1 || held.rowAt(place).row.cells !== cells) continue;
-        isClaimed[place] = 1;
-        return;
-      }
-      come.push({ identity, cells });
+      const row = { identity, cells };
+      if (!claims.claim(row)) come.push(row);
     });
-    const gone: HeldRow[] = [];
-    for (const place of held.places()) if (isClaimed[place] === 0) gone.push(held.rowAt(place));
+    const gone = Array.from(claims.unclaimed(), (number): HeldRow => {
+      const place = places[number] as number;
+      return { ...held.rowAt(place), place };
+    });
     return this.#told(gone, come);
   }
 

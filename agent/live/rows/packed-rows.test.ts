@@ -47,6 +47,7 @@ function check(
   const removed = (at: number) => {
     const [held] = model.splice(at, 1) as [HeldRow];
     rows.remove(place(held));
+    rows.trim();
   };
   for (const one of commands) {
     if (one.kind === "add") {
@@ -138,6 +139,7 @@ test("thousands of rows come and go, and leave nothing", () => {
     for (let i = 0; i < 15_000; i++) {
       const { identity, row } = held(i, "");
       rows.remove(rows.find(identity, row.rowId) as number);
+      rows.trim();
     }
     expect([rows.count, holders[0]?.of(textHash("3,"), 10)]).toEqual([0, []]);
   }

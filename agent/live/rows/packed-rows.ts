@@ -107,8 +107,10 @@ export class PackedRows {
     }
   }
 
-  /** The row of that identity and id; undefined when there is none. */
-  find(identity: string, rowId: number): number | undefined {
+  /** The row of that identity and id; undefined when there is none. @param place where it may be */
+  find(identity: string, rowId: number, place = nowhere): number | undefined {
+    const isThere = place >= 0 && place < this.placesEnd && this.isRow(place);
+    if (isThere && this.rowIdAt(place) === rowId) return place;
     const rows = this.#byIdentity;
     for (let row = rows.first(textHash(identity)); row !== none; row = rows.after(row)) {
       if (this.rowIdAt(row) === rowId) return row;
@@ -155,6 +157,10 @@ export class PackedRows {
     this.#dropTexts(place);
     this.#table.give(place);
     this.#count--;
+  }
+
+  /** After removing, when no place is needed any more: gives back what is mostly empty. */
+  trim(): void {
     if (this.#table.end > shrinkMin && this.#count * 8 < this.#table.end) this.#shrink();
   }
 
@@ -209,7 +215,8 @@ export class PackedRows {
 
   /** Most of it is empty. */
   #shrink(): void {
-    const rows = [...this.places()].map((place) => this.rowAt(place));
+    // Of equal rows the first ones are found first, and go first.
+    const rows = [...this.places()].map((place) => this.rowAt(place)).reverse();
     this.release();
     this.#count = 0;
     this.#epoch++;

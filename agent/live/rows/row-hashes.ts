@@ -26,6 +26,11 @@ export interface GoneRows {
   readonly runMs: number;
 }
 
+/** Drawn at each start. */
+export const rowHashSeed = (
+  crypto.getRandomValues(new BigUint64Array(1)) as BigUint64Array
+)[0] as bigint;
+
 export function rowHash({ identity, cells }: ReadRow, seed: bigint): bigint {
   return Bun.hash.wyhash(identity === cells ? cells : `${identity}\n${cells}`, seed);
 }

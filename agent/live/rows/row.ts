@@ -20,4 +20,6 @@ export interface Row {
 export interface HeldRow {
   readonly identity: string;
   readonly row: Row;
+  /** Where it stood when it was read: found there, it needn't be looked for among many that are equal. */
+  readonly place?: number | undefined;
 }
