@@ -1,8 +1,9 @@
 import { expect, test } from "bun:test";
 import type { MemberRow, PeerId, StoreReply, StoreRequest } from "../../core/node/border.ts";
 import { until } from "../../test/until.ts";
-import { type HangWatch, type NetCarrierHooks, type StartCarrier, startNet } from "./link.ts";
+import { type HangWatch, startNet } from "./link.ts";
 import type { LinkMessage, NetMessage, NetOptions, NetReport } from "./messages.ts";
+import type { NetCarrierHooks, StartCarrier } from "./net-carrier.ts";
 
 const options: NetOptions = {
   nodeSeed: new Uint8Array(32),
@@ -48,7 +49,8 @@ const listens: NetMessage = {
 };
 
 /** A link over carriers that a test plays itself: one for each life of the net thread. */
-function createWorld(hangWatch?: HangWatch) {
+function createWorld(watch: Partial<HangWatch> = {}) {
+  const hangWatch = { turnMs: 60_000, silentTurnsMax: 5, startMsMax: 60_000, ...watch };
   interface Life {
     readonly hooks: NetCarrierHooks;
     readonly sent: LinkMessage[];
@@ -273,6 +275,22 @@ test("a net thread that doesn't answer is ended and started again; one that does
     why: "it didn't answer for 0.02 s",
     restartMs: 0,
   });
+});
+
+test("a net thread that was started again and doesn't come to listen is ended, and another started", async () => {
+  const { link, life, reports, untilLives } = createWorld({ startMsMax: 20 });
+  // The first may take its time: whoever has started the agent waits for it.
+  await Bun.sleep(40);
+  expect(life(0).ended).toBe(false);
+  life(0).hooks.onMessage(listens);
+  life(0).hooks.onEnd("boom (code 1)");
+  await untilLives(3);
+  expect(life(1).ended).toBe(true);
+  expect(reports.slice(1, 3)).toEqual([
+    { kind: "crashed", why: "boom (code 1)", restartMs: 0 },
+    { kind: "crashed", why: "it didn't listen within 0.02 s", restartMs: 250 },
+  ]);
+  void link.stop(0, "over");
 });
 
 test("an answer that lay unread while this thread was busy counts", async () => {

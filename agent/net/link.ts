@@ -1,14 +1,18 @@
 /**
  * The link: how the store thread holds the net thread.
  *
- * The net thread is a Worker here; what passes is plain data (`messages.ts`), so that a
- * child process could stand in its place. A net thread that dies, by an error or a `close` that nobody
- * asked for, or hangs, is reported and started again on the same port and key. Nothing is lost by that: the link
- * tells the new one the store's identity and last slot, whom the old one saw and where it met its neighbours (a bootstrap may
- * be down), replies to the dead one's tickets are dropped, and a node machine begins with the recent rows, which hold the commits that were on their way.
+ * What passes is plain data (`messages.ts`); how, `net-carrier.ts` knows. A net thread that dies, by an error or a
+ * `close` that nobody asked for, or hangs, is reported and started again on the same port and key. Nothing is lost by
+ * that:
+ *
+ * - the new one is told the store's identity and last slot, whom the old one saw, and where it met its neighbours (a
+ *   bootstrap may be down);
+ * - replies to the dead one's tickets are dropped;
+ * - a node machine begins with the recent rows, which hold the commits that were on their way.
  *
  * A thread that hangs without dying is found by a question that it doesn't answer. The wait is counted in
- * turns of this thread's own event loop: after a long statement the answer may already lie there unread.
+ * turns of this thread's own event loop: after a long statement the answer may already lie there unread. One that was
+ * started again and doesn't come to listen is ended, too.
  *
  * The order of messages is kept each way. They are gathered until the current task ends and posted
  * together. Only an urgent commit leaves at once and overtakes what waits, also what was posted and the net
@@ -27,15 +31,8 @@ import type {
   StoreRequest,
   Ticket,
 } from "../../core/node/border.ts";
-import { prepareAddonFolder } from "../host/addon-folder.ts";
-import type {
-  LinkMessage,
-  NetAnswer,
-  NetMessage,
-  NetOptions,
-  NetQuestion,
-  NetReport,
-} from "./messages.ts";
+import type { NetAnswer, NetMessage, NetOptions, NetQuestion, NetReport } from "./messages.ts";
+import { type NetCarrier, type StartCarrier, startWorker } from "./net-carrier.ts";
 
 export interface NetLink {
   /** Never throws; after `stop` nothing happens. What `reply` holds must not change later. */
@@ -51,25 +48,6 @@ export interface NetLink {
   stop(untilMs: number, reason: string): Promise<void>;
 }
 
-/** What carries messages to one net thread: a Worker, or a child process. */
-export interface NetCarrier {
-  /** Buffers in `transfer` are given away. */
-  post(message: LinkMessage, transfer: ArrayBuffer[]): void;
-  /** The same, and it is taken up before what else was posted and waits; after `start`, though. */
-  postUrgent(message: LinkMessage, transfer: ArrayBuffer[]): void;
-  /** Ends it, whatever it does, and resolves when its sockets are free; `onEnd` isn't called after. */
-  end(): Promise<void>;
-}
-
-export interface NetCarrierHooks {
-  readonly onMessage: (message: NetMessage) => void;
-  /** It ended though nobody asked: once. */
-  readonly onEnd: (why: string) => void;
-}
-
-/** Starts what runs `createNetRunner`. Messages posted before it has loaded must reach it. */
-export type StartCarrier = (hooks: NetCarrierHooks, options: NetOptions) => NetCarrier;
-
 /** Waits before the net thread is started again: the first at once, while crashes follow each other. */
 const restartsMs = [0, 250, 1000, 5000, 10_000] as const;
 /** A net thread that lived so long was sound: the waits begin anew. */
@@ -77,17 +55,17 @@ const soundMs = 30_000;
 const askMs = 2000;
 /** Neighbours whose addresses the next net thread is told: as many as a node has. */
 const rememberedMax = 12;
-/** An ended Worker's sockets are free when it has closed; that is waited for so long. */
-const closeMs = 1000;
 
 /** When a net thread is taken to hang: after `silentTurnsMax * turnMs` without an answer. */
 export interface HangWatch {
   readonly turnMs: number;
   readonly silentTurnsMax: number;
+  /** From a new start until it listens: loading may take long on a busy host. */
+  readonly startMsMax: number;
 }
 
 /** Ten seconds: peers give a silent node up after some twelve. */
-const hangWatchDefault: HangWatch = { turnMs: 2000, silentTurnsMax: 5 };
+const hangWatchDefault: HangWatch = { turnMs: 2000, silentTurnsMax: 5, startMsMax: 60_000 };
 const stopMs = 2500;
 
 /** Starts the net thread and keeps it running until `stop`. The first report is `listening` or `failed`. */
@@ -244,6 +222,16 @@ class RestartingLink implements NetLink {
     carrier.post({ kind: "start", options: this.#optionsNow() }, []);
     const replies = [this.#identity, this.#slot].filter((reply) => reply !== undefined);
     if (replies.length > 0) carrier.post({ kind: "replies", replies }, []);
+    if (this.#hasListened) this.#watchStart();
+  }
+
+  /** The first start is watched by whoever waits for it. */
+  #watchStart(): void {
+    const { startMsMax } = this.#hangWatch;
+    this.#watchTimer = setTimeout(
+      () => this.#onEnd(`it didn't listen within ${startMsMax / 1000} s`),
+      startMsMax,
+    );
   }
 
   /** With what the net threads before this one have told. */
@@ -353,7 +341,7 @@ class RestartingLink implements NetLink {
     else this.#report(report);
   }
 
-  /** From `listening` on: loading may take long on a busy host. */
+  /** From `listening` on. */
   #watchLater(): void {
     if (this.#isEnded) return;
     const { turnMs, silentTurnsMax } = this.#hangWatch;
@@ -447,52 +435,3 @@ function detached(reply: StoreReply, transfer: ArrayBuffer[]): StoreReply {
       return reply;
   }
 }
-
-/** The net thread as a Worker of this process; a second entry point of the executable (`build.ts`). */
-export const startWorker: StartCarrier = ({ onMessage, onEnd }, { addonFolder }) => {
-  const folder = prepareAddonFolder(addonFolder);
-  if (folder.kind === "refused") {
-    queueMicrotask(() =>
-      onMessage({ kind: "report", report: { kind: "failed", why: folder.why } }),
-    );
-    return { post: () => {}, postUrgent: () => {}, end: async () => {} };
-  }
-  const worker = new Worker(new URL("./net-thread.ts", import.meta.url), { name: "patina net" });
-  const urgent = new MessageChannel();
-  worker.postMessage(urgent.port2, [urgent.port2]);
-  let isOver = false;
-  let why = "ended by itself";
-  let onClosed: () => void = () => {};
-  const closed = new Promise<void>((resolve) => {
-    onClosed = resolve;
-  });
-  // Both listeners are needed: a Worker that fails without an `error` listener is silent, and `close`
-  // comes with code 0 after an unhandled rejection.
-  worker.onerror = (event) => {
-    why = event.message;
-  };
-  worker.addEventListener("close", (event) => {
-    onClosed();
-    if (isOver) return;
-    isOver = true;
-    onEnd(`${why} (code ${(event as unknown as { code: number }).code})`);
-  });
-  worker.onmessage = (event: MessageEvent<NetMessage>) => {
-    if (!isOver) onMessage(event.data);
-  };
-  return {
-    post: (message, transfer) => worker.postMessage(message, transfer),
-    postUrgent: (message, transfer) => urgent.port1.postMessage(message, transfer),
-    end: async () => {
-      isOver = true;
-      urgent.port1.close();
-      worker.terminate();
-      let timer: ReturnType<typeof setTimeout> | undefined;
-      const timeout = new Promise<void>((resolve) => {
-        timer = setTimeout(resolve, closeMs);
-      });
-      await Promise.race([closed, timeout]);
-      clearTimeout(timer);
-    },
-  };
-};
