@@ -12,7 +12,7 @@
  *   fleet that grew until every node was full. What goes is the more plentiful class's; of near ones
  *   the one with the longest round trip, of far ones one whose region is there most often.
  *
- * One neighbour at a time, and seldom: the caller waits between two (`swarm.ts`).
+ * One neighbour at a time, and seldom: the caller waits between two (`balancer.ts`).
  *
  * After: Leitão, Pereira, Rodrigues, "HyParView", DSN 2007 (a full view makes room for who joins).
  *

@@ -10,7 +10,7 @@
  *   takes the place of a neighbour that can be spared, now and then; otherwise it is refused, before
  *   it was told that it is admitted. Nodes that haven't proved to be members don't count.
  * - It takes whom the topic yields. Every few seconds the neighbours are looked over, so that some of
- *   them are near and some far (`neighbourhood.ts`).
+ *   them are near and some far (`balancer.ts`).
  * - Connections to one peer can be doubled and swapped. Here a peer has one stream, by its key.
  * - It waits for a stream to time out, 13 s, before it dials again. A neighbour that was killed and started
  *   again is found out sooner (`silence.ts`) and dialled where it was; and a node that starts dials the
@@ -27,16 +27,10 @@ import { assert } from "../../core/assert.ts";
 import { bytesToHex } from "../../core/bytes/hex.ts";
 import type { Sha256 } from "../../core/hash.ts";
 import type { PeerId } from "../../core/node/border.ts";
+import { Balancer } from "./balancer.ts";
 import { bindFailureText } from "./bind-failure.ts";
 import { ClusterDht } from "./cluster-dht.ts";
-import { jittered } from "./jitter.ts";
-import {
-  type KnownMember,
-  type Neighbour,
-  type NeighbourhoodOptions,
-  nextDial,
-  spareNeighbour,
-} from "./neighbourhood.ts";
+import type { KnownMember, Neighbour } from "./neighbourhood.ts";
 import { type PeerAddress, parsePeerAddress } from "./peer-address.ts";
 import type { PeerStatus } from "./peer-status.ts";
 import { PeerStream } from "./peer-stream.ts";
@@ -85,17 +79,6 @@ export interface SwarmHooks {
 const backoffsMs = [1000, 2500, 5000, 15_000] as const;
 /** From the handshake until both sides have proved membership. */
 const admissionMs = 3000;
-/** Neighbours are looked over so often, give or take a quarter; a dial that this led to has so long. */
-const balanceMs = 10_000;
-const dialMs = 8000;
-/**
- * A dial for the sake of near and far is followed by another after `balanceMs` at the soonest, and after twice
- * the time before as long as one of the two is short: in a fleet where one region is small, not everybody can
- * have neighbours there.
- */
-const seekMsMax = 3_600_000;
-/** Regions remembered of peers that were once neighbours. */
-const regionsMax = 4096;
 /** A neighbour makes room for a newcomer no more often. */
 const makeRoomMs = 1000;
 /** For members, for whom dials, and for strangers until they are found to be such. */
@@ -179,17 +162,9 @@ export class Swarm {
   readonly #announcer: TopicAnnouncer;
   /** Dialling stops at so many peers. */
   readonly #peersWanted: number;
-  readonly #neighbourhood: NeighbourhoodOptions;
-  #balanceTimer: ReturnType<typeof setTimeout> | undefined;
-  /** Dialled to balance, and not yet admitted. */
-  #asked: PeerId | undefined;
-  #askTimer: ReturnType<typeof setTimeout> | undefined;
+  readonly #balancer: Balancer;
   #lookTimer: ReturnType<typeof setInterval> | undefined;
   readonly #recall: Recall;
-  #regions = new Map<PeerId, string>();
-  /** When near and far ones may be sought again, and how long the wait is then. */
-  #seekAtMs = 0;
-  #seekMs = balanceMs;
   #madeRoomMs = Number.NEGATIVE_INFINITY;
   #isClosed = false;
   admitted = 0;
@@ -205,12 +180,6 @@ export class Swarm {
     this.#only = only && new Set(explicit.map(({ peer }) => peer));
     this.#explicit = new Set(explicit.map(({ peer }) => peer));
     this.#peersWanted = Math.max(1, Math.ceil((options.peersMax * 2) / 3));
-    this.#neighbourhood = {
-      ownRegion: options.region,
-      peersMin: this.#peersWanted,
-      nearMin: Math.floor(options.peersMax / 4),
-      farMin: Math.floor(options.peersMax / 4),
-    };
     this.#swarm = new Hyperswarm({
       dht,
       keyPair,
@@ -220,6 +189,21 @@ export class Swarm {
     });
     this.#swarm.on("connection", (stream) => this.#onConnection(stream));
     this.#recall = new Recall(this.#swarm, dht, this.#explicit, () => this.#limitDials());
+    this.#balancer = new Balancer({
+      swarm: this.#swarm,
+      key: this.key,
+      configured: this.#explicit,
+      neighbourhood: {
+        ownRegion: options.region,
+        peersMin: this.#peersWanted,
+        nearMin: Math.floor(options.peersMax / 4),
+        farMin: Math.floor(options.peersMax / 4),
+      },
+      knownMembers: hooks.knownMembers,
+      neighbours: () => this.#neighbours(),
+      isConnected: (peer) => this.#connections.has(peer),
+      onChange: () => this.#limitDials(),
+    });
     for (const { peer, key, address } of explicit) {
       if (address !== undefined) dht.addresses.set(peer, address);
       this.#swarm.joinPeer(key);
@@ -233,7 +217,7 @@ export class Swarm {
       peersWanted: this.#peersWanted,
       peers: () => this.#connections.size,
     });
-    if (this.#only === undefined) this.#balanceLater();
+    if (this.#only === undefined) this.#balancer.start();
     this.#lookTimer = setInterval(() => this.#look(), lookMs);
   }
 
@@ -322,8 +306,7 @@ export class Swarm {
     if (this.#isClosed) return;
     this.#isClosed = true;
     this.#announcer.close();
-    clearTimeout(this.#balanceTimer);
-    clearTimeout(this.#askTimer);
+    this.#balancer.close();
     clearInterval(this.#lookTimer);
     this.#recall.close();
     const streams = [...this.#connections.values()].map(({ stream }) => stream.flushed());
@@ -397,7 +380,7 @@ export class Swarm {
     if (!stream.isInitiator) return "inbound";
     if (this.#explicit.has(peer)) return "configuration";
     if (this.#recall.has(peer)) return "remembered";
-    return peer === this.#asked ? "members" : "topic";
+    return this.#balancer.has(peer) ? "members" : "topic";
   }
 
   #members(): number {
@@ -410,13 +393,13 @@ export class Swarm {
 
   /** Only members count against `peersMax`: strangers, who are closed soon, mustn't keep members out. */
   #refuses(peer: PeerId): string | undefined {
-    const isAsked = peer === this.#asked;
+    const isAsked = this.#balancer.has(peer);
     // Whom this node chose takes another's place a little earlier, so that room is left for newcomers.
     const membersMax = isAsked ? this.#peersWanted + 2 : this.#options.peersMax;
     if (this.#members() < membersMax || this.#explicit.has(peer)) return undefined;
     const nowMs = performance.now();
     if (!isAsked && nowMs - this.#madeRoomMs < makeRoomMs) return "full";
-    const spare = spareNeighbour(this.#neighbourhood, this.#neighbours(), Math.random);
+    const spare = this.#balancer.spare();
     if (spare === undefined) return "full";
     this.#madeRoomMs = nowMs;
     void this.#part(spare);
@@ -437,7 +420,7 @@ export class Swarm {
     connection.isMember = true;
     this.admitted++;
     this.#recall.arrived(peer);
-    if (peer === this.#asked) this.#askNobody();
+    this.#balancer.arrived(peer);
     this.#hooks.onConnected(peer);
   }
 
@@ -477,79 +460,18 @@ export class Swarm {
     this.#hooks.onRefused(peer, why);
   }
 
-  #neighbours(): Neighbour[] {
-    for (const { peer, region } of this.#hooks.knownMembers()) {
-      if (this.#regions.size >= regionsMax) this.#regions.clear();
-      if (region !== undefined) this.#regions.set(peer, region);
-    }
-    const neighbours: Neighbour[] = [];
+  #neighbours(): Omit<Neighbour, "region">[] {
+    const neighbours: Omit<Neighbour, "region">[] = [];
     for (const [peer, { stream, isMember, isParting, sinceMs }] of this.#connections) {
       if (!isMember || isParting) continue;
       neighbours.push({
         peer,
-        region: this.#regions.get(peer),
         isPinned: this.#explicit.has(peer),
         rttMs: stream.transport?.rttMs ?? 0,
         ageMs: Date.now() - sinceMs,
       });
     }
     return neighbours;
-  }
-
-  #balanceLater(): void {
-    this.#balanceTimer = setTimeout(() => {
-      this.#balance();
-      this.#balanceLater();
-    }, jittered(balanceMs));
-  }
-
-  /** One step towards a neighbourhood with near and far ones. What goes for it goes when the new one is there. */
-  #balance(): void {
-    if (this.#asked !== undefined) return;
-    const neighbours = this.#neighbours();
-    const nowMs = performance.now();
-    const maySeek = nowMs >= this.#seekAtMs;
-    const known = this.#known();
-    const dial = nextDial(this.#neighbourhood, neighbours, known, maySeek, Math.random);
-    if (dial === undefined) {
-      if (maySeek) this.#seekMs = balanceMs;
-      return;
-    }
-    const { peer } = dial;
-    if (this.#connections.has(peer)) return;
-    if (neighbours.length >= this.#peersWanted) {
-      this.#seekAtMs = nowMs + this.#seekMs;
-      this.#seekMs = Math.min(this.#seekMs * 2, seekMsMax);
-    }
-    this.#asked = peer;
-    this.#askTimer = setTimeout(() => this.#askNobody(), dialMs);
-    // Hyperswarm dials who is joined by key whatever its limit is.
-    this.#swarm.joinPeer(Buffer.from(peer, "hex"));
-    this.#limitDials();
-    // One that waits in its queue it would otherwise dial at the next connection that comes or goes.
-    this.#swarm._attemptClientConnections();
-  }
-
-  /** Alive members that gossip tells of, and the topic's peers. */
-  #known(): KnownMember[] {
-    const known = new Map<PeerId, KnownMember>();
-    for (const { publicKey, attempts } of this.#swarm.peers.values()) {
-      const peer = bytesToHex(publicKey) as PeerId;
-      // Three failures in a row: it has most likely gone.
-      if (attempts < 3) known.set(peer, { peer, region: this.#regions.get(peer) });
-    }
-    for (const member of this.#hooks.knownMembers()) known.set(member.peer, member);
-    known.delete(this.key);
-    return [...known.values()];
-  }
-
-  #askNobody(): void {
-    clearTimeout(this.#askTimer);
-    const asked = this.#asked;
-    if (asked === undefined) return;
-    this.#asked = undefined;
-    if (!this.#explicit.has(asked)) this.#swarm.leavePeer(Buffer.from(asked, "hex"));
-    this.#limitDials();
   }
 
   #limitDials(): void {
