@@ -5,6 +5,8 @@
  * @module
  */
 
+import { Buffer } from "node:buffer";
+
 /** What is known of a request before its body. */
 export interface RequestHead {
   /** In upper case. */
@@ -33,7 +35,7 @@ export interface ApiResponse {
   readonly isEndless?: boolean;
 }
 
-const noBytes = new Uint8Array(0);
+export const noBytes: Buffer = Buffer.alloc(0);
 const noHeaders: Readonly<Record<string, string>> = {};
 const jsonHeaders = { "content-type": "application/json" };
 const textHeaders = { "content-type": "text/plain; charset=utf-8" };

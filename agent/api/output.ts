@@ -27,6 +27,11 @@ export class Output {
     this.#socket = socket;
   }
 
+  /** Nothing is sent any more. */
+  get isClosed(): boolean {
+    return this.#isClosed;
+  }
+
   /** The client hasn't taken what was written. */
   get isFull(): boolean {
     return this.#unsent.length > 0;

@@ -24,6 +24,10 @@ export interface ConnectionOptions {
 
 /** As long as one query may take on the store thread at most. */
 export const defaultTurnMs = 2;
+/** Read in one turn, though they may be nothing but parts of a body, or frames that cost nothing. */
+export const turnBytesMax: number = 64 * 1024;
+/** Of what is sent ahead: while an answer is awaited, or others have their turn. */
+export const aheadBytesMax: number = 64 * 1024;
 
 export interface ServedConnection {
   /** @param bytes are the connection's from now on */

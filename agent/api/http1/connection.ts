@@ -2,8 +2,7 @@
  * One connection of HTTP/1.1: requests are read and answered one after another, in the order in which they came. What a
  * client sends ahead waits, and not much of it is read.
  *
- * Answers to requests that came together leave together. A stream is sent in chunks, each as soon as it is there; the
- * next is asked for when the client has taken the last.
+ * Answers to requests that came together leave together. Those that are streams are sent by `streamed-answer.ts`.
  *
  * @module
  */
@@ -17,6 +16,7 @@ import {
   type ApiRequest,
   type ApiResponse,
   internalError,
+  noBytes,
   noRoomForBody,
   requestTooLate,
   textResponse,
@@ -24,23 +24,18 @@ import {
 import type { AwaitedRequest } from "../late-requests.ts";
 import { Output } from "../output.ts";
 import {
+  aheadBytesMax,
   type ConnectionOptions,
   defaultTurnMs,
   type ServedConnection,
+  turnBytesMax,
 } from "../served-connection.ts";
 import { ServedRequest } from "../served-request.ts";
 import { ChunkedBody } from "./chunked-body.ts";
 import { type HeadRefusal, type Http1Head, readHead } from "./request-head.ts";
-import { chunkOf, lastChunk, type Persistence, responseHead } from "./response-head.ts";
+import { type Persistence, responseHead } from "./response-head.ts";
+import { StreamedAnswer } from "./streamed-answer.ts";
 
-/** Of requests that come before the last one is answered. */
-const aheadBytesMax = 64 * 1024;
-/** Read in one turn, though they may be nothing but parts of a body. */
-const turnBytesMax = 64 * 1024;
-
-const noBytes = Buffer.alloc(0);
-/** JSON allows one before a line. */
-const oneSpace = Buffer.from(" ");
 const goOn = Buffer.from("HTTP/1.1 100 Continue\r\n\r\n");
 /** Before an answer's head (RFC 2518 §10.1); clients pass over what is below 200. */
 const processing = Buffer.from("HTTP/1.1 102 Processing\r\n\r\n");
@@ -86,11 +81,7 @@ export class Http1Connection implements ServedConnection {
   #chunked: ChunkedBody | undefined;
   /** The request is whole, and its answer isn't. */
   #isAnswering = false;
-  #streamed: AsyncIterator<Uint8Array> | undefined;
-  /** The stream has no end of its own. */
-  #isEndless = false;
-  /** Its head is written. */
-  #hasStreamBegun = false;
+  #streamed: StreamedAnswer | undefined;
   #isReading = false;
   /** Others have their turn. */
   #isYielding = false;
@@ -153,7 +144,7 @@ export class Http1Connection implements ServedConnection {
     if (request === undefined) return;
     request.gone();
     if (this.#isAnswering) {
-      this.#streamed?.return?.().catch(this.#options.onFault);
+      this.#streamed?.leave().catch(this.#options.onFault);
       return;
     }
     this.#dropRequest(request);
@@ -169,7 +160,7 @@ export class Http1Connection implements ServedConnection {
   }
 
   get idleSinceMs(): number | undefined {
-    if (this.#output.isFull && !this.#isEndless) return this.#activeMs;
+    if (this.#output.isFull && this.#streamed?.isEndless !== true) return this.#activeMs;
     const isBusy = this.#isAnswering || this.#isYielding || this.#request !== undefined;
     return isBusy ? undefined : this.#activeMs;
   }
@@ -178,11 +169,8 @@ export class Http1Connection implements ServedConnection {
   #askWhoEnded(): void {
     const request = this.#request;
     if (request === undefined || !this.#isAnswering || this.#output.isFull) return;
-    const { isHttp10 } = request.head;
-    if (this.#hasStreamBegun) {
-      // Other streams have more to say.
-      if (this.#isEndless) this.#output.write(isHttp10 ? oneSpace : chunkOf(oneSpace));
-    } else if (!isHttp10) this.#output.write(processing);
+    if (this.#streamed?.hasBegun === true) this.#streamed.sendSpace();
+    else if (!request.head.isHttp10) this.#output.write(processing);
   }
 
   /** What was sent ahead, now that there is nothing to wait for. */
@@ -245,7 +233,7 @@ export class Http1Connection implements ServedConnection {
 
   /** That a client is gone isn't noticed while it isn't read from: behind a stream without end it is cut off. */
   #readNoFurther(): void {
-    if (this.#isEndless) this.cut();
+    if (this.#streamed?.isEndless === true) this.cut();
     else if (!this.#isPaused) {
       this.#isPaused = true;
       this.#socket.pause();
@@ -349,7 +337,10 @@ export class Http1Connection implements ServedConnection {
     const { body } = answer;
     if (!(body instanceof Uint8Array)) {
       this.#isAnswering = true;
-      void this.#stream(request, answer, body);
+      const isChunked = !request.head.isHttp10;
+      const isEndless = answer.isEndless === true;
+      const streamed = new StreamedAnswer(this.#output, body, { isEndless, isChunked });
+      void this.#stream(request, answer, streamed);
       return;
     }
     if (this.#isAnswering) this.#activeMs = performance.now();
@@ -381,24 +372,21 @@ export class Http1Connection implements ServedConnection {
   async #stream(
     request: Http1Request,
     answer: ApiResponse,
-    body: AsyncIterable<Uint8Array>,
+    streamed: StreamedAnswer,
   ): Promise<void> {
     const { head } = request;
-    const isChunked = !head.isHttp10;
-    if (!isChunked) head.keepsAlive = false;
-    const streamed = body[Symbol.asyncIterator]();
     this.#streamed = streamed;
-    this.#isEndless = answer.isEndless === true;
-    if (this.#isEndless) this.#resume();
-    const first = responseHead(answer, isChunked ? "chunked" : "close", persistenceOf(head));
+    if (streamed.isEndless) this.#resume();
+    if (head.isHttp10) head.keepsAlive = false;
+    const first = responseHead(answer, head.isHttp10 ? "close" : "chunked", persistenceOf(head));
     try {
       if (head.method === "HEAD") {
         this.#output.write(first);
         request.gone();
-        await streamed.return?.();
+        await streamed.leave();
       } else {
-        await this.#pieces(first, streamed, isChunked);
-        if (this.#isClosed) await streamed.return?.();
+        await streamed.send(first);
+        if (this.#isClosed) await streamed.leave();
       }
     } catch (error) {
       // It is to be seen that it is unfinished.
@@ -408,44 +396,12 @@ export class Http1Connection implements ServedConnection {
       return;
     }
     this.#streamed = undefined;
-    this.#isEndless = false;
-    this.#hasStreamBegun = false;
     this.#isAnswering = false;
     this.#request = undefined;
     this.#activeMs = performance.now();
     if (this.#isClosed) return;
     if (head.keepsAlive && !this.#isStopping) this.#readOn();
     else this.#end();
-  }
-
-  async #pieces(
-    head: Buffer,
-    streamed: AsyncIterator<Uint8Array>,
-    isChunked: boolean,
-  ): Promise<void> {
-    const output = this.#output;
-    let next = streamed.next();
-    let first: Buffer | undefined = head;
-    // The first piece leaves with the head if it is there already.
-    if ((await Promise.race([next, nextTurn()])) === undefined) {
-      output.write(head);
-      this.#hasStreamBegun = true;
-      first = undefined;
-    }
-    for (;;) {
-      const { done, value } = await next;
-      if (this.#isClosed) return;
-      let piece: Uint8Array;
-      if (done === true) piece = isChunked ? lastChunk : noBytes;
-      else piece = isChunked ? chunkOf(value) : value;
-      output.write(first === undefined ? piece : Buffer.concat([first, piece]));
-      this.#hasStreamBegun = true;
-      first = undefined;
-      if (done === true) return;
-      if (output.isFull) await output.whenDrained();
-      if (this.#isClosed) return;
-      next = streamed.next();
-    }
   }
 
   /** Answers what isn't read to its end. */
@@ -505,8 +461,4 @@ export class Http1Connection implements ServedConnection {
 function persistenceOf({ keepsAlive, isHttp10 }: Http1Head): Persistence {
   if (!keepsAlive) return "ends";
   return isHttp10 ? "stays-1.0" : "stays";
-}
-
-function nextTurn(): Promise<undefined> {
-  return new Promise((resolve) => setImmediate(() => resolve(undefined)));
 }

@@ -6,7 +6,7 @@
 
 import { Buffer } from "node:buffer";
 import { STATUS_CODES } from "node:http";
-import type { ApiResponse } from "../http.ts";
+import { type ApiResponse, noBytes } from "../http.ts";
 
 /** How an answer's body ends. */
 export type BodyFrame = number | "chunked" | "close";
@@ -72,7 +72,6 @@ export function chunkOf(bytes: Uint8Array): Buffer {
   return chunk;
 }
 
-const noBytes = Buffer.alloc(0);
 const keptFrameBytesMax = 64 * 1024;
 let lastFramed: Uint8Array | undefined;
 let lastFrame: Buffer = lastChunk;

@@ -7,10 +7,10 @@
 
 import { StreamCut } from "../event-stream.ts";
 import type { Front } from "../front.ts";
-import { type ApiResponse, internalError } from "../http.ts";
+import { type ApiResponse, internalError, noBytes } from "../http.ts";
 import { answerFields } from "./response-head.ts";
 import type { Sender } from "./sender.ts";
-import { type Http2Stream, noBytes } from "./stream.ts";
+import type { Http2Stream } from "./stream.ts";
 
 export interface AnsweringOptions {
   readonly front: Front;

@@ -14,9 +14,11 @@ import type { Socket } from "bun";
 import type { AwaitedRequest } from "../late-requests.ts";
 import { Output } from "../output.ts";
 import {
+  aheadBytesMax,
   type ConnectionOptions,
   defaultTurnMs,
   type ServedConnection,
+  turnBytesMax,
 } from "../served-connection.ts";
 import { ControlFrames } from "./control-frames.ts";
 import { FrameReader } from "./frame-reader.ts";
@@ -24,10 +26,6 @@ import { errorCodes } from "./frames.ts";
 import { Requests } from "./requests.ts";
 import { Sender } from "./sender.ts";
 
-/** Read in one turn, though they may be nothing but frames that cost nothing. */
-const turnBytesMax = 64 * 1024;
-/** Of what has come while others have their turn. */
-const aheadBytesMax = 64 * 1024;
 /** Between two looks at the clock. */
 const framesPerLook = 16;
 /** Of what still comes when nothing is answered any more. */

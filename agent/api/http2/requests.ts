@@ -8,7 +8,7 @@
 
 import { Buffer } from "node:buffer";
 import { BodyBuffer } from "../body-buffer.ts";
-import { type ApiResponse, noRoomForBody, requestTooLate, textResponse } from "../http.ts";
+import { type ApiResponse, noBytes, noRoomForBody, requestTooLate, textResponse } from "../http.ts";
 import type { ConnectionOptions } from "../served-connection.ts";
 import { Answering } from "./answering.ts";
 import {
@@ -20,7 +20,7 @@ import { type ErrorCode, errorCodes, flags } from "./frames.ts";
 import { type HeaderBlock, HeaderBlocks } from "./header-block.ts";
 import { HeadReader, Http2Head } from "./request-head.ts";
 import type { Sender } from "./sender.ts";
-import { Http2Stream, noBytes, streamWindowBytes } from "./stream.ts";
+import { Http2Stream, streamWindowBytes } from "./stream.ts";
 import { StreamTable } from "./stream-table.ts";
 
 /** DATA of nothing that doesn't end anything (CVE-2019-9518), between one request and the next. */

@@ -7,7 +7,7 @@
 
 import type { Buffer } from "node:buffer";
 import { assert } from "../../../core/assert.ts";
-import type { ApiResponse } from "../http.ts";
+import { type ApiResponse, noBytes } from "../http.ts";
 import { corked, type Output } from "../output.ts";
 import {
   defaultWindowBytes,
@@ -19,7 +19,7 @@ import {
   windowBytesMax,
 } from "./frames.ts";
 import { answerFields, emptyTable, lengthFieldBytes, putLengthField } from "./response-head.ts";
-import { type Http2Stream, noBytes } from "./stream.ts";
+import type { Http2Stream } from "./stream.ts";
 
 export class Sender {
   readonly #output: Output;

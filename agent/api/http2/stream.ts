@@ -4,18 +4,16 @@
  * @module
  */
 
-import { Buffer } from "node:buffer";
+import type { Buffer } from "node:buffer";
 import type { BodyBuffer } from "../body-buffer.ts";
 import type { Entered } from "../front.ts";
-import type { ApiRequest } from "../http.ts";
+import { type ApiRequest, noBytes } from "../http.ts";
 import type { AwaitedRequest } from "../late-requests.ts";
 import { ServedRequest } from "../served-request.ts";
 import type { Http2Head } from "./request-head.ts";
 
 /** That a client may send of one body before it is told of more. What has come is taken at once. */
 export const streamWindowBytes: number = 256 * 1024;
-
-export const noBytes: Buffer = Buffer.alloc(0);
 
 export class Http2Stream extends ServedRequest implements ApiRequest {
   readonly id: number;
