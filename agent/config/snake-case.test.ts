@@ -10,3 +10,8 @@ test("names are renamed to any depth, values stay", () => {
     list: ["aB"],
   });
 });
+
+test("texts that something is counted by are no names", () => {
+  const refused = { "Invalid header received": 2, full: 1 };
+  expect(snakeCased({ refused })).toEqual({ refused });
+});

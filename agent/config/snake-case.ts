@@ -15,8 +15,11 @@ export type SnakeCased<T> = T extends string | number | boolean | null | undefin
     ? readonly SnakeCased<Item>[]
     : { readonly [Name in keyof T & string as SnakeName<Name>]: SnakeCased<T[Name]> };
 
+/** What is no name (a reason that something is counted by) stays. */
 function snakeCase(name: string): string {
-  return name.replace(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`);
+  return !/^\w+$/.test(name)
+    ? name
+    : name.replace(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`);
 }
 
 /** Plain data, renamed to its depth. */
