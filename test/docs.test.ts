@@ -5,7 +5,7 @@
  */
 
 import { expect, test } from "bun:test";
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { Glob } from "bun";
 import { knownRoutes } from "../agent/api/front.ts";
@@ -101,6 +101,29 @@ test("every test that ARCHITECTURE names is there", () => {
   });
   expect(lost.map(([whole]) => whole)).toEqual([]);
   expect(named.length).toBeGreaterThan(20);
+});
+
+test("every link of the documents leads to a file, and a heading, that is there", () => {
+  const textOf = (file: string) => readFileSync(join(root, file), "utf8");
+  /** As GitHub names headings. */
+  const anchorsOf = (file: string) =>
+    [...textOf(file).matchAll(/^#+ (.+)$/gm)].map(([, heading]) =>
+      (heading as string)
+        .toLowerCase()
+        .replace(/[^\w\s-]/g, "")
+        .replace(/\s/g, "-"),
+    );
+  const links = ["README.md", "ARCHITECTURE.md", "CHANGELOG.md"].flatMap((document) =>
+    [...textOf(document).matchAll(/\]\((?!https?:)([^)#\s]*)(?:#([^)\s]+))?\)/g)].map(
+      ([, file, anchor]) => ({ file: file === "" ? document : (file as string), anchor }),
+    ),
+  );
+  const lost = links.filter(({ file, anchor }) => {
+    if (!existsSync(join(root, file))) return true;
+    return anchor !== undefined && !anchorsOf(file).includes(anchor);
+  });
+  expect(lost).toEqual([]);
+  expect(links.length).toBeGreaterThan(20);
 });
 
 test("every file that README and ARCHITECTURE name is there", () => {
