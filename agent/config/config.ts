@@ -52,7 +52,7 @@ export interface Config {
      * socket. Empty: none. Each needs a token.
      */
     readonly listen: readonly ListenAddress[];
-    /** False: TCP without a token. Accepted for loopback addresses only; then every user of the host may do everything. */
+    /** False: TCP without a token. Accepted for loopback addresses only; then every user of the host may read and write everything. */
     readonly token: boolean;
     /** What TCP clients send as `authorization: bearer …`: see `agent/api/tokens.ts`. */
     readonly tokens: readonly Token[];

@@ -13,5 +13,6 @@ test("names are renamed to any depth, values stay", () => {
 
 test("texts that something is counted by are no names", () => {
   const refused = { "Invalid header received": 2, full: 1 };
-  expect(snakeCased({ refused })).toEqual({ refused });
+  const renamed: unknown = snakeCased({ refused });
+  expect(renamed).toEqual({ refused });
 });
