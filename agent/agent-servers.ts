@@ -5,6 +5,7 @@
  */
 
 import { chmodSync, chownSync } from "node:fs";
+import { fullAccess, openAccess } from "./api/access.ts";
 import { ConnectionLimit } from "./api/connection-limit.ts";
 import { Front, RouteRoom } from "./api/front.ts";
 import { createGate } from "./api/gate.ts";
@@ -76,7 +77,7 @@ export async function startServers(options: ServersOptions): Promise<AgentServer
   };
   try {
     // Nobody is asked for a token on the socket.
-    const gate = endpointName === "" ? undefined : createGate({ tokens: undefined, endpointName });
+    const gate = endpointName === "" ? undefined : createGate({ tokens: fullAccess, endpointName });
     const front = new Front({ handle, room, gate });
     const unix = serveUnix({ ...shared, path: socket, front });
     servers.push(unix);
@@ -90,7 +91,8 @@ export async function startServers(options: ServersOptions): Promise<AgentServer
       unix.renew();
       open();
     });
-    const tcpFront = new Front({ handle, room, gate: createGate({ tokens, endpointName }) });
+    const tcpGate = createGate({ tokens: tokens ?? openAccess, endpointName });
+    const tcpFront = new Front({ handle, room, gate: tcpGate });
     for (const address of config.api.listen) {
       const served = serveTcp({ ...shared, address, front: tcpFront });
       if (served.kind === "refused") {

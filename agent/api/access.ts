@@ -14,7 +14,10 @@ export interface Access {
   readonly revoked?: AbortSignal;
 }
 
+/** Who can connect to the Unix socket may do everything, also to this host and its files. */
 export const fullAccess: Access = { mayWrite: true, tables: undefined };
+/** Who can connect to TCP where no token is asked for: every user of the host, and what runs in a browser there. */
+export const openAccess: Access = { mayWrite: true, tables: undefined };
 
 /** A token as configured. The secret is never logged. */
 export interface Token {

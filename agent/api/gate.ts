@@ -2,14 +2,14 @@
  * Who gets in: decided by the head of a request, before its body is read.
  *
  * On the Unix socket the file's owner, group and mode decide, and who can connect may do everything. On
- * TCP a bearer token says who asks; several may be configured (see `access.ts`).
+ * TCP a bearer token says who asks; several may be configured (see `access.ts`), or none on loopback.
  *
  * @module
  */
 
-import { type Access, fullAccess } from "./access.ts";
+import type { Access } from "./access.ts";
 import { type ApiResponse, emptyResponse, type RequestHead, textResponse } from "./http.ts";
-import type { TokenSet } from "./token-set.ts";
+import { TokenSet } from "./token-set.ts";
 
 export type Admission =
   | { readonly kind: "admitted"; readonly access: Access }
@@ -20,8 +20,8 @@ export type Gate = (head: RequestHead) => Admission;
 const endpointHeader = "x-corrosion-requested-endpoint-name";
 
 export interface GateOptions {
-  /** Undefined: whoever can connect may do everything. */
-  readonly tokens: TokenSet | undefined;
+  /** Who asks; or what whoever can connect may do. */
+  readonly tokens: TokenSet | Access;
   /** What a client that names its endpoint must ask for; "" for anything. */
   readonly endpointName: string;
 }
@@ -29,7 +29,7 @@ export interface GateOptions {
 export function createGate({ tokens, endpointName }: GateOptions): Gate {
   return (head) => {
     const admission: Admission =
-      tokens === undefined ? { kind: "admitted", access: fullAccess } : admit(head, tokens);
+      tokens instanceof TokenSet ? admit(head, tokens) : { kind: "admitted", access: tokens };
     if (admission.kind === "refused" || endpointName === "") return admission;
     const asked = head.header(endpointHeader);
     if (asked === undefined || asked === endpointName) return admission;

@@ -365,8 +365,7 @@ class Handlers {
   /** Answers in lines of JSON: `progress`, then `done` or `error`. */
   async #operate(request: ApiRequest, access: Access): Promise<ApiResponse> {
     // They act on this host and its files.
-    if (access !== fullAccess)
-      return errorResponse(403, "only over the Unix socket, not with a token");
+    if (access !== fullAccess) return errorResponse(403, "only over the Unix socket");
     const parsed = request.body === "too-large" ? undefined : parseJsonBody(request);
     if (parsed === undefined) return errorResponse(413, tooLarge(this.#limits));
     if (parsed.kind === "refused") return parsed.response;

@@ -309,7 +309,8 @@ export const openApi = {
     },
     "/v1/backup": {
       post: {
-        summary: "Copies the database into a new file of the agent's host.",
+        summary:
+          "Copies the database into a new file of the agent's host. Only over the Unix socket.",
         requestBody: body(object({ path: text })),
         responses: { 200: answer("", lines(ref("OperationLine"))), ...refused, ...common },
       },

@@ -406,6 +406,14 @@ describe("an agent", () => {
     const agent = await startTestAgent({ folder: at, arguments: ["-c", config] });
     const http = new HttpClient({ at: `http://${agent.listen[0]}`, isPatina: true });
     expect((await http.transact('["INSERT INTO t VALUES (1, 2)"]')).status).toBe(200);
+    // What acts on this host and its files is for those whom the socket's mode lets in.
+    for (const [path, body] of [
+      ["/v1/backup", JSON.stringify({ path: join(at, "copy.db") })],
+      ["/v1/reload", '{"dry_run":true}'],
+    ] as const) {
+      const { status, text } = await http.ask("POST", path, body);
+      expect([status, text]).toEqual([403, '{"error":"only over the Unix socket"}']);
+    }
     expect(await agent.stop()).toBe(0);
   });
 
