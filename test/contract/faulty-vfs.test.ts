@@ -232,6 +232,39 @@ describe("the file VFS on a disk that fails", () => {
     expect(third.all("SELECT a FROM t")).toEqual([[1], [2]]);
   });
 
+  test("EXTRA: a commit lasts with its journal's deletion, which else would be rolled back", () => {
+    const disk = createDisk({ random: () => 0 });
+    const db = openDatabase("/d/a.db", { vfs: new FaultyVfs(disk) });
+    db.exec("PRAGMA synchronous = EXTRA; CREATE TABLE t (a); INSERT INTO t VALUES (1)");
+    db.exec("INSERT INTO t VALUES (2)");
+    disk.stop();
+    db.close();
+    disk.restart("power");
+    using second = openDatabase("/d/a.db", { vfs: new FaultyVfs(disk) });
+    expect(second.all("SELECT a FROM t")).toEqual([[1], [2]]);
+  });
+
+  test("a close that fails gives the lock back all the same", () => {
+    const disk = createDisk();
+    const opened = new Set<number>();
+    const { open, close } = disk;
+    disk.open = (...call) => {
+      const fd = open.apply(disk, call);
+      opened.add(fd);
+      return fd;
+    };
+    let fails = 1;
+    disk.close = (fd) => {
+      opened.delete(fd);
+      close.call(disk, fd);
+      if (fails-- > 0) throw Object.assign(new Error("EIO"), { code: "EIO", errno: -5 });
+    };
+    const db = openDatabase("/d/a.db", { vfs: new FileVfs("closes", disk) });
+    db.exec("SELECT count(*) FROM sqlite_schema");
+    db.close();
+    expect([fails < 1, [...opened]]).toEqual([true, []]);
+  });
+
   // Found by a history: the answer "wal" came before the commit that made it so, which failed.
   test("a pragma that fails at its very end fails", () => {
     const disk = createDisk();

@@ -18,6 +18,7 @@
  * at that moment: the VFS looks whether it {@link Owed.owes}. A sync of the database that fails after 3 can't be
  * tried again: the wal-index says that its pages are there, and the kernel may have dropped them. So it
  * counts as a failed sync of the WAL: nothing is written any more, and the next start recovers from a WAL that is whole.
+ * Until then the WAL stays, for SQLite would delete one that is wholly copied when its last connection is closed.
  *
  * @module
  */
@@ -30,6 +31,7 @@ export class Owed {
   #paid = 0;
   #isRelaxed = false;
   #ahead: CopyAhead | undefined;
+  #failure: string | null = null;
   /**
    * Opened before anything was owed, while the syncs of this process go by it: the kernel tells each descriptor of
    * failures since it was opened, so one that is opened later may not hear of an earlier one.
@@ -48,7 +50,22 @@ export class Owed {
 
   /** A checkpoint wrote what hasn't been synced since. */
   get owes(): boolean {
-    return this.#paid < this.#checkpoints;
+    return this.#failure !== null || this.#paid < this.#checkpoints;
+  }
+
+  /** Why it can't be paid any more: only the WAL has what checkpoints wrote. */
+  get failure(): string | null {
+    return this.#failure;
+  }
+
+  /** A sync has failed. */
+  failed(why: string): void {
+    this.#failure ??= why;
+  }
+
+  /** The WAL is read from its beginning, and all of it will be copied once more. */
+  walOpened(): void {
+    this.#failure = null;
   }
 
   withoutSyncs<T>(checkpoint: () => T, ahead?: CopyAhead): T {

@@ -38,7 +38,7 @@ import { CopyAhead } from "./copy-ahead.ts";
 import { openDescriptor, syncDirectoryLater, syncDirectoryOf } from "./descriptors.ts";
 import { EarlyWriteback } from "./early-writeback.ts";
 import { type FileSystem, systemFiles } from "./file-system.ts";
-import { FrameBuffer } from "./frame-buffer.ts";
+import type { FrameBuffer } from "./frame-buffer.ts";
 import { type LockedFile, lockedFile, lockFile, unlockFile } from "./locked-files.ts";
 import {
   distrusted,
@@ -235,6 +235,7 @@ export class FileVfs implements Vfs {
   payOwed(databasePath: string): void {
     const owed = owedOf(this.#fs, databasePath);
     if (!owed.owes) return;
+    if (owed.failure !== null) throw distrusted(`${databasePath}${walSuffix}`, owed.failure);
     const paid = owed.begin();
     try {
       const known = owed.descriptor;
@@ -253,6 +254,7 @@ export class FileVfs implements Vfs {
   /** Of a sync that was owed. It counts as one of the WAL's: see `checkpoint-sync.ts`. */
   databaseSyncFailed(databasePath: string, thrown: unknown): VfsError {
     const name = `${databasePath}${walSuffix}`;
+    owedOf(this.#fs, databasePath).failed(reasonOf(thrown));
     return this.syncFailed(name, openWalOf(this.#fs, name), thrown);
   }
 
@@ -316,7 +318,7 @@ class FileHandle implements VfsFile {
     this.#flags = flags;
     this.shared = locked?.shared ?? null;
     this.#wal = wal;
-    this.#frames = wal === null ? null : new FrameBuffer();
+    this.#frames = wal?.frames ?? null;
     this.#writeback =
       wal === null && locked === null ? null : new EarlyWriteback(fs.beginWriteback);
     this.#room = wal === null ? null : new RoomAhead(fs.findRoom);

@@ -17,6 +17,7 @@
 import { SQLITE_IOERR_FSYNC, SQLITE_IOERR_WRITE } from "../constants.ts";
 import { type Owed, owedOf } from "./checkpoint-sync.ts";
 import type { FileSystem } from "./file-system.ts";
+import { FrameBuffer } from "./frame-buffer.ts";
 import { systemFailure, VfsError } from "./vfs-error.ts";
 import { WalEnd } from "./wal-end.ts";
 import { WalStart } from "./wal-start.ts";
@@ -27,6 +28,8 @@ export interface OpenWal {
   count: number;
   /** What its database owes the disk. */
   readonly owed: Owed;
+  /** Of the one connection that is writing, or was and has rolled back: whoever writes next finds them. */
+  readonly frames: FrameBuffer;
   readonly start: WalStart;
   readonly end: WalEnd;
   /** Why it may not be relied on; null while it may. */
@@ -49,10 +52,13 @@ export function joinWal(
   let wal = openWals.get(key);
   if (wal === undefined) {
     if (writable) rewrite(fs, fd, name);
+    const owed = owedOf(fs, name.slice(0, -walSuffix.length));
+    owed.walOpened();
     wal = {
       count: 0,
       failure: null,
-      owed: owedOf(fs, name.slice(0, -walSuffix.length)),
+      owed,
+      frames: new FrameBuffer(),
       start: new WalStart(),
       end: new WalEnd(),
     };
