@@ -50,8 +50,6 @@ export interface ReplicaStatus {
   readonly touchedRows: number;
   /** Questions that wait for a scan, are in one, or whose rows are being sent. */
   readonly rowQuestions: number;
-  /** The cut waits for a stamp in a queue. */
-  readonly held: boolean;
 }
 
 const samplesMax = 1000;

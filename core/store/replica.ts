@@ -23,7 +23,7 @@ import { type Changeset, encodeChangeset, type Lane, withLane } from "../change/
 import type { TableShape } from "../change/hello.ts";
 import { RowBlockWriter } from "../change/row-block.ts";
 import type { HlcClock } from "../clock/hlc-clock.ts";
-import { type Hlc, hlcZero, type Site, type Stamp } from "../clock/stamp.ts";
+import { type Hlc, hlcZero, type Site } from "../clock/stamp.ts";
 import { slotMs } from "../index/clock-part.ts";
 import { type RecentRowsOptions, recentRowsDefaults } from "../index/recent-rows.ts";
 import { RowIndex } from "../index/row-index.ts";
@@ -41,7 +41,7 @@ import type { Question } from "../node/questions.ts";
 import type { Digester } from "../row/digest.ts";
 import { type RowState, stampOfRow } from "../row/row-state.ts";
 import { type ApplyHost, ApplyWork } from "./apply-work.ts";
-import { CutAim } from "./cut-aim.ts";
+import { cutToAimAt, nextCutMs } from "./cut-aim.ts";
 import { DeferredRequests, isWrite } from "./deferred-requests.ts";
 import { Drift, type DriftOptions, driftDefaults, type LocalWrites, setOnes } from "./drift.ts";
 import {
@@ -68,8 +68,6 @@ export interface ReplicaOptions extends DriftOptions, RowAnswersOptions, IndexRe
   readonly sliceRows: number;
   /** A changeset from this size on is worked on before its transaction begins (`prepared-merge.ts`). */
   readonly preparedBytesMin: number;
-  /** A queue that doesn't say again what waits in it holds the cut no longer than this. */
-  readonly holdMsMax: number;
   readonly recentRows: RecentRowsOptions;
 }
 
@@ -79,7 +77,6 @@ export const replicaDefaults: ReplicaOptions = {
   ...indexRebuildDefaults,
   sliceRows: 1000,
   preparedBytesMin: 256 * 1024,
-  holdMsMax: 30_000,
   recentRows: recentRowsDefaults,
 };
 
@@ -135,7 +132,6 @@ export class Replica {
 
   #nowMs = 0;
 
-  readonly #cutAim: CutAim;
   readonly #drift: Drift;
   readonly #ahead: StampsAhead;
   readonly #lag = new LagSamples();
@@ -162,7 +158,6 @@ export class Replica {
     this.#isTelling = parts.isTelling;
     this.#isOwnSite = parts.isOwnSite ?? ((site) => site === parts.clock.site);
     this.#options = { ...replicaDefaults, ...parts.options };
-    this.#cutAim = new CutAim(this.#options.holdMsMax);
     this.#drift = new Drift(this.#options);
     this.#pace = parts.pace ?? new RowPace(this.#options.sliceRows);
     this.#ahead = new StampsAhead({
@@ -268,19 +263,9 @@ export class Replica {
     this.#advance(nowMs, replies);
   }
 
-  /** The stamp for a local commit. */
-  nextStamp(nowMs: number): Stamp {
-    return this.#clock.next(nowMs);
-  }
-
   /** Whether this host's clock may stamp writes. */
   localWrites(nowMs: number = this.#nowMs): LocalWrites {
     return this.#drift.localWrites(nowMs);
-  }
-
-  /** Keeps the cut below a stamp that waits in a queue to be applied: see {@link CutAim.hold}. */
-  hold(stamp: { readonly ms: number } | undefined, nowMs: number): void {
-    this.#cutAim.hold(stamp, nowMs);
   }
 
   /**
@@ -420,7 +405,7 @@ export class Replica {
     if (this.#work.hasWork || this.hasOwnWork) return this.#nowMs;
     if (!this.isBuilt) return Math.max(this.#nowMs, this.#rebuild?.dueMs ?? this.#nowMs);
     const rowsDueMs = Math.max(this.#nowMs, this.#rowAnswers?.dueMs ?? Number.POSITIVE_INFINITY);
-    return Math.min(this.#cutAim.dueMs(this.#index.image.cut), rowsDueMs);
+    return Math.min(nextCutMs(this.#index.image.cut), rowsDueMs);
   }
 
   /** A cut is being made, rows are stamped anew or a large changeset is being prepared: that wants ticks, also where requests come one after the other. */
@@ -466,7 +451,6 @@ export class Replica {
       recentRows: index?.recent.size ?? 0,
       touchedRows: index?.image.touchedRows ?? 0,
       rowQuestions: this.#rowAnswers?.open ?? 0,
-      held: this.#cutAim.isHeld(index?.image.cut ?? 0),
     };
   }
 
@@ -579,7 +563,7 @@ export class Replica {
     if (index === undefined) return;
     const oldestMs = Math.min(this.#work.oldestMs, this.#deferred.oldestMs);
     const hlcMs = this.#clock.read(nowMs).ms;
-    index.image.aim(this.#cutAim.cut(hlcMs, index.image.cut, oldestMs, nowMs));
+    index.image.aim(cutToAimAt(hlcMs, index.image.cut, oldestMs));
   }
 
   #reportChange(replies: StoreReply[]): void {

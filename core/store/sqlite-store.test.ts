@@ -7,7 +7,7 @@ import { hlcZero, type Stamp } from "../clock/stamp.ts";
 import { encodeKey } from "../row/key.ts";
 import type { RowState } from "../row/row-state.ts";
 import { RawText, Real, type SqlValue } from "../row/value.ts";
-import { lateFileVersion } from "./file-header.ts";
+import { lateFileVersion, readState, writeState } from "./file-header.ts";
 import { SqliteStore } from "./sqlite-store.ts";
 
 const at = (ms: number, site = 5): Stamp => ({ ms, count: 0, site: siteOf(site) });
@@ -377,11 +377,11 @@ test("site, version and hlc are kept; another site counts its own commits", () =
     using node = new SqliteNode(sql, { vfs, nowMs: 50_000 });
     node.write("INSERT INTO t VALUES ('x')");
     node.write("INSERT INTO t VALUES ('y')");
-    node.store.setState("nonce", "n-1");
+    writeState(node.db, "nonce", "n-1");
   }
   {
     using node = new SqliteNode(sql, { vfs, nowMs: 1000 });
-    expect([node.store.version, node.store.state("nonce"), node.clock.last.ms]).toEqual([
+    expect([node.store.version, readState(node.db, "nonce"), node.clock.last.ms]).toEqual([
       2,
       "n-1",
       52_000,

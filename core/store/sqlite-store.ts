@@ -23,20 +23,13 @@ import { type Hlc, hlcZero } from "../clock/stamp.ts";
 import type { Digester } from "../row/digest.ts";
 import { siteToBytes } from "../row/digest.ts";
 import { type RowState, stampOfRow } from "../row/row-state.ts";
-import type { SqlValue } from "../row/value.ts";
 import type { PlannedSchema, SchemaProblem } from "../schema/schema.ts";
 import { problemToText } from "../schema/schema.ts";
 import { planSchema, type SchemaPlan } from "../schema/schema-plan.ts";
 import { AdoptingTables } from "./adopting-tables.ts";
 import type { NamedColumns } from "./capture.ts";
 import type { SqlDatabase } from "./database.ts";
-import {
-  createOwnTables,
-  prepareFile,
-  readFileHeader,
-  readState,
-  writeState,
-} from "./file-header.ts";
+import { createOwnTables, prepareFile, readFileHeader, writeState } from "./file-header.ts";
 import { rowStateOfSound } from "./held-row.ts";
 import { Intake } from "./intake.ts";
 import { KeptClock } from "./kept-clock.ts";
@@ -344,17 +337,6 @@ export class SqliteStore implements RowStore {
   /** Commits of this site that changed something. */
   get version(): number {
     return this.#keptClock.version;
-  }
-
-  /** A value that the agent keeps in the file; undefined when it was never set. */
-  state(name: string): SqlValue | undefined {
-    return readState(this.#writer, name);
-  }
-
-  /** Keeps a value in the file, in the transaction that is open or in one of its own. */
-  setState(name: string, value: SqlValue): void {
-    assert(!["site", "hlc", "version"].includes(name), `state ${name} is the store's own`);
-    writeState(this.#writer, name, value);
   }
 
   /** Writes down the clock as it is, for an orderly stop: while commits follow each other the file is ahead. */

@@ -32,6 +32,7 @@ import type { Digester } from "../../core/row/digest.ts";
 import { decodeKey } from "../../core/row/key.ts";
 import { type RowState, stampOfRow } from "../../core/row/row-state.ts";
 import type { SqlValue } from "../../core/row/value.ts";
+import { readState, writeState } from "../../core/store/file-header.ts";
 import { versionsReserved } from "../../core/store/kept-clock.ts";
 import type { LateLimits } from "../../core/store/late-clocks.ts";
 import { type LocalWrite, MapStore } from "../../core/store/map-store.ts";
@@ -302,7 +303,7 @@ class World {
     this.#attempt(
       "probe",
       () => {
-        this.#store.setState("probe", probe + 1);
+        writeState(this.#connection, "probe", probe + 1);
         this.#acknowledge(state);
       },
       () => state,
@@ -604,7 +605,7 @@ class World {
   #found(): string {
     return textOfState({
       rows: scanStates(this.#store),
-      probe: Number(this.#store.state("probe") ?? 0),
+      probe: Number(readState(this.#connection, "probe") ?? 0),
     });
   }
 

@@ -100,7 +100,7 @@ if (import.meta.main) {
       const at = nowMs();
       const values = new Map([["at", Math.round(at * 1000)]]);
       const put = { kind: "put", table: "t", key: encodeKey([key]) as Uint8Array, values } as const;
-      replica.committed(store.commit([put], replica.nextStamp(at), lane), at, to);
+      replica.committed(store.commit([put], clock.next(at), lane), at, to);
     });
 
   const obey = async (command: PeerCommand) => {
