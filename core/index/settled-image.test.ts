@@ -9,11 +9,11 @@ import {
   siteOf,
   startMs,
 } from "../../test/model/history.ts";
+import { MapStore } from "../../test/model/map-store.ts";
 import type { Changeset } from "../change/changeset.ts";
 import { compareRowClocks, type RowClock } from "../clock/row-clock.ts";
 import { compareStamps } from "../clock/stamp.ts";
 import { type CellClock, type ClockState, type RowId, rangeOfRow } from "../row/digest.ts";
-import { MapStore } from "../store/map-store.ts";
 import { FingerprintTree } from "./fingerprint-tree.ts";
 import { shardCount } from "./range-sums.ts";
 import { RowIndex } from "./row-index.ts";

@@ -1,5 +1,6 @@
 import { expect, test } from "bun:test";
 import fc from "fast-check";
+import { MapStore } from "../../test/model/map-store.ts";
 import { type Changeset, encodeChangeset, type Lane } from "../change/changeset.ts";
 import { encodeRowBlock } from "../change/row-block.ts";
 import { HlcClock } from "../clock/hlc-clock.ts";
@@ -8,7 +9,6 @@ import type { PeerId, StoreReply } from "../node/border.ts";
 import { Digester } from "../row/digest.ts";
 import { encodeKey } from "../row/key.ts";
 import type { RowState } from "../row/row-state.ts";
-import { MapStore } from "./map-store.ts";
 import { Replica } from "./replica.ts";
 
 const digester = new Digester(

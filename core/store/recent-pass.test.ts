@@ -1,8 +1,8 @@
 import { expect, test } from "bun:test";
 import fc from "fast-check";
 import { createDigester, keyOf, siteOf } from "../../test/model/history.ts";
+import { MapStore } from "../../test/model/map-store.ts";
 import { RowIndex } from "../index/row-index.ts";
-import { MapStore } from "./map-store.ts";
 import { RecentPass } from "./recent-pass.ts";
 
 const digester = createDigester();

@@ -8,6 +8,7 @@ import {
   siteOf,
   startMs,
 } from "../../test/model/history.ts";
+import { type LocalWrite, MapStore } from "../../test/model/map-store.ts";
 import { encodeChangeset, type Lane } from "../change/changeset.ts";
 import type { Entry } from "../change/frame.ts";
 import { decodeRowBlock, encodeRowBlock } from "../change/row-block.ts";
@@ -19,7 +20,6 @@ import type { PeerId, StoreReply, StoreRequest } from "../node/border.ts";
 import { type ClockState, type RowId, rangeOfRow } from "../row/digest.ts";
 import type { RowState } from "../row/row-state.ts";
 import type { SqlValue } from "../row/value.ts";
-import { type LocalWrite, MapStore } from "./map-store.ts";
 import { Replica, type ReplicaOptions } from "./replica.ts";
 import type { MergedRow, RowRef, ScanPosition } from "./row-store.ts";
 

@@ -1,12 +1,12 @@
 import { expect, test } from "bun:test";
 import { SqliteNode } from "../../test/generators/sqlite-store.ts";
 import { createDigester, siteOf } from "../../test/model/history.ts";
+import { MapStore } from "../../test/model/map-store.ts";
 import type { Changeset } from "../change/changeset.ts";
 import { HlcClock } from "../clock/hlc-clock.ts";
 import { compareHlc, type Stamp } from "../clock/stamp.ts";
 import { encodeKey } from "../row/key.ts";
 import type { RowState } from "../row/row-state.ts";
-import { MapStore } from "./map-store.ts";
 import { RowPace } from "./pace.ts";
 import { Restamping, restampMs } from "./restamp.ts";
 import type { RowStore } from "./row-store.ts";

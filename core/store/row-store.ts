@@ -1,5 +1,5 @@
 /**
- * The rows that a replica holds, whatever keeps them: SQLite in the agent, a map in the simulator.
+ * The rows that a replica holds, whatever keeps them: SQLite in the agent, a map in tests (`test/model/map-store.ts`).
  *
  * Everything above (index, repair, the node machine) sees rows only through this.
  *

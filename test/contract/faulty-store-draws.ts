@@ -13,9 +13,9 @@ import type { Digester } from "../../core/row/digest.ts";
 import { encodeKey } from "../../core/row/key.ts";
 import { type RowState, stampOfRow } from "../../core/row/row-state.ts";
 import type { SqlValue } from "../../core/row/value.ts";
-import { type LocalWrite, MapStore } from "../../core/store/map-store.ts";
 import { schemaOf } from "../generators/sqlite-store.ts";
 import { siteOf } from "../model/history.ts";
+import { type LocalWrite, MapStore } from "../model/map-store.ts";
 
 export const schema = schemaOf(`
   CREATE TABLE instances (id TEXT PRIMARY KEY NOT NULL, service TEXT, status TEXT, weight INTEGER);

@@ -11,10 +11,10 @@ import { isLive } from "../../core/clock/row-clock.ts";
 import { decodeKey } from "../../core/row/key.ts";
 import type { RowState } from "../../core/row/row-state.ts";
 import type { SqlValue } from "../../core/row/value.ts";
-import { MapStore } from "../../core/store/map-store.ts";
 import type { ScanPosition } from "../../core/store/row-store.ts";
 import type { SqliteStore } from "../../core/store/sqlite-store.ts";
 import type { Database } from "../../wasm/database.ts";
+import { MapStore } from "../model/map-store.ts";
 import { isUnshown, tables } from "./faulty-store-draws.ts";
 
 /** After a commit. */

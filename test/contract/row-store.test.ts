@@ -1,5 +1,5 @@
-import { MapStore } from "../../core/store/map-store.ts";
 import { SqliteNode } from "../generators/sqlite-store.ts";
+import { MapStore } from "../model/map-store.ts";
 import { rowStoreContract } from "./row-store.ts";
 
 rowStoreContract("map store", (digester) => ({ store: new MapStore(digester), close() {} }));

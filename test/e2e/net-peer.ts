@@ -12,9 +12,9 @@ import { HlcClock } from "../../core/clock/hlc-clock.ts";
 import { hlcZero, siteOfHex } from "../../core/clock/stamp.ts";
 import type { StoreReply, StoreRequest } from "../../core/node/border.ts";
 import { encodeKey } from "../../core/row/key.ts";
-import { MapStore } from "../../core/store/map-store.ts";
 import { Replica } from "../../core/store/replica.ts";
 import { createDigester } from "../model/history.ts";
+import { MapStore } from "../model/map-store.ts";
 
 /** To the process, a line each. */
 export type PeerCommand =

@@ -12,7 +12,7 @@ import { hlcZero, type Site, siteOfHex } from "../../core/clock/stamp.ts";
 import { Digester } from "../../core/row/digest.ts";
 import { encodeKey } from "../../core/row/key.ts";
 import { stampOfRow } from "../../core/row/row-state.ts";
-import { MapStore } from "../../core/store/map-store.ts";
+import { MapStore } from "./map-store.ts";
 
 /** When histories begin, ms since 1970: not at a slot border. */
 export const startMs = 1_764_000_000_321;

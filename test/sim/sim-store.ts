@@ -13,12 +13,12 @@ import { stampOfRow } from "../../core/row/row-state.ts";
 import type { SqlValue } from "../../core/row/value.ts";
 import type { PlannedSchema } from "../../core/schema/schema.ts";
 import { lateLimits } from "../../core/store/late-clocks.ts";
-import { MapStore } from "../../core/store/map-store.ts";
 import type { MergedRow, RowRef, RowStore, ScanPosition } from "../../core/store/row-store.ts";
 import { SqliteStore } from "../../core/store/sqlite-store.ts";
 import { type Database, openDatabase } from "../../wasm/database.ts";
 import { MemoryVfs } from "../../wasm/vfs/memory.ts";
 import { schemaOf } from "../generators/sqlite-store.ts";
+import { MapStore } from "../model/map-store.ts";
 import type { RowName, Values } from "./model.ts";
 
 /** What a client does to one row of `instances`. */

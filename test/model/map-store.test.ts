@@ -1,8 +1,8 @@
 import { expect, test } from "bun:test";
 import fc from "fast-check";
-import { createDigester, keyOf, siteOf, startMs } from "../../test/model/history.ts";
-import type { Stamp } from "../clock/stamp.ts";
-import type { SqlValue } from "../row/value.ts";
+import type { Stamp } from "../../core/clock/stamp.ts";
+import type { SqlValue } from "../../core/row/value.ts";
+import { createDigester, keyOf, siteOf, startMs } from "./history.ts";
 import { type LocalWrite, MapStore } from "./map-store.ts";
 
 const digester = createDigester();

@@ -7,11 +7,11 @@
  * @module
  */
 
-import { assert } from "../assert.ts";
-import type { Changeset, Lane } from "../change/changeset.ts";
-import { type RowBlockWriter, writeRow } from "../change/row-block.ts";
-import { isLive } from "../clock/row-clock.ts";
-import { compareStamps, type Stamp } from "../clock/stamp.ts";
+import { assert } from "../../core/assert.ts";
+import type { Changeset, Lane } from "../../core/change/changeset.ts";
+import { type RowBlockWriter, writeRow } from "../../core/change/row-block.ts";
+import { isLive } from "../../core/clock/row-clock.ts";
+import { compareStamps, type Stamp } from "../../core/clock/stamp.ts";
 import {
   type CellClock,
   type ClockState,
@@ -19,11 +19,11 @@ import {
   type IdWords,
   type RowId,
   wordsToId,
-} from "../row/digest.ts";
-import { deleteRow, insertRow, updateRow } from "../row/local-write.ts";
-import { type Cell, joinRows, type RowState, stampOfRow } from "../row/row-state.ts";
-import { equalValues, type SqlValue } from "../row/value.ts";
-import { RowColumns } from "./row-hasher.ts";
+} from "../../core/row/digest.ts";
+import { deleteRow, insertRow, updateRow } from "../../core/row/local-write.ts";
+import { type Cell, joinRows, type RowState, stampOfRow } from "../../core/row/row-state.ts";
+import { equalValues, type SqlValue } from "../../core/row/value.ts";
+import { RowColumns } from "../../core/store/row-hasher.ts";
 import type {
   MergedRow,
   MergePreparation,
@@ -34,7 +34,7 @@ import type {
   RowStore,
   ScannedRow,
   ScanPosition,
-} from "./row-store.ts";
+} from "../../core/store/row-store.ts";
 
 const noColumns = new RowColumns(0);
 
