@@ -196,11 +196,14 @@ export class Restamping {
   }
 
   #nextWritten(): ReclockedRow[] {
-    const refs = [...this.#written].slice(0, rowsPerStampMax);
-    for (const [id] of refs) this.#written.delete(id);
-    const states = this.#store.read(refs.map(([, ref]) => ref));
+    const refs: RowRef[] = [];
+    for (const [id, ref] of this.#written) {
+      if (refs.length === rowsPerStampMax) break;
+      refs.push(ref);
+      this.#written.delete(id);
+    }
     const rows: ReclockedRow[] = [];
-    for (const state of states) {
+    for (const state of this.#store.read(refs)) {
       if (state === undefined) continue;
       rows.push({ table: state.table, key: state.key, clocks: this.#digester.clocksOf(state) });
     }
