@@ -44,7 +44,7 @@ interface Page {
   readonly isEnd: boolean;
 }
 
-export class Places {
+export class Places implements Disposable {
   readonly #tables: readonly StoredTable[];
   readonly #partByTable: ReadonlyMap<StoredTable, number>;
   readonly #ordinals: StoredOrdinals;
@@ -74,6 +74,11 @@ export class Places {
     this.#findAbsent = database.prepare(
       "SELECT tbl, key, clock, held FROM patina_absent WHERE tbl = ? AND key = ?",
     );
+  }
+
+  [Symbol.dispose](): void {
+    this.#scanAbsent[Symbol.dispose]();
+    this.#findAbsent[Symbol.dispose]();
   }
 
   ofRow(table: StoredTable, { rowid, keyBytes }: Place): ScanPosition {

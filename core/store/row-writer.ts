@@ -33,7 +33,7 @@ export interface Slot extends Place {
   held: HeldRow | undefined;
 }
 
-export class RowWriter {
+export class RowWriter implements Disposable {
   readonly #database: SqlDatabase;
   readonly #tables: ReadonlyMap<string, StoredTable>;
   readonly #ordinals: Ordinals;
@@ -260,6 +260,13 @@ export class RowWriter {
   /** The transaction was rolled back. */
   forget(): void {
     this.#unshown.clear();
+  }
+
+  [Symbol.dispose](): void {
+    this.#findAbsent[Symbol.dispose]();
+    this.#putAbsent[Symbol.dispose]();
+    this.#removeAbsent[Symbol.dispose]();
+    this.#addUnshown[Symbol.dispose]();
   }
 
   /** Each name costs one look-up, however many tombstones there are. */

@@ -116,6 +116,45 @@ test("a refused change leaves everything as it was, and says file, line and reas
   expect(node.db.all("SELECT sql FROM sqlite_schema ORDER BY 1")).toEqual(schema);
 });
 
+test("no statement is left behind by a change of schema, be it done or failed", () => {
+  using node = new SqliteNode(one);
+  const { db } = node;
+  const open = new Set<unknown>();
+  const [prepare, all] = [db.prepare.bind(db), db.all.bind(db)];
+  db.prepare = (...args) => {
+    const statement = prepare(...args);
+    const finalize = statement.finalize.bind(statement);
+    open.add(statement);
+    statement.finalize = () => {
+      open.delete(statement);
+      finalize();
+    };
+    return statement;
+  };
+  const two = `${one}; CREATE TABLE u (k TEXT PRIMARY KEY NOT NULL)`;
+  const fail = () => {
+    db.all = (sql, ...values) => {
+      if (sql.includes("FROM patina_absent WHERE tbl = ?")) throw new Error("the disk");
+      return all(sql, ...values);
+    };
+    expect(() => change(node, two)).toThrow("the disk");
+    db.all = all;
+  };
+  const use = (i: number) => {
+    node.write(`REPLACE INTO t VALUES ('x', ${i})`, "DELETE FROM t WHERE k = 'y'");
+    node.store.merge(node.store.read(node.store.scan(undefined, 10).rows) as RowState[]);
+  };
+  const counts = [0, 1, 2, 3].map((i) => {
+    change(node, one);
+    use(i);
+    fail();
+    use(i + 10);
+    return open.size;
+  });
+  expect(new Set(counts.slice(1)).size).toBe(1);
+  expect(node.strays()).toEqual([]);
+});
+
 test("held rows and cells are shown when the running store gets their table and column", () => {
   using node = new SqliteNode(one);
   const stamp = { ms: 5000, count: 0, site: siteOf(3) };

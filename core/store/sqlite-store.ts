@@ -56,7 +56,7 @@ import { runPlan } from "./schema-run.ts";
 import { type DamagedCell, isSound, type ScrubSlice } from "./scrub.ts";
 import { Scrubber } from "./scrubber.ts";
 import type { CommitResult, OpenReport, SchemaChanged } from "./store-outcomes.ts";
-import { PlacedRow, positionOfSlot, type StoreParts } from "./store-parts.ts";
+import { disposeParts, PlacedRow, positionOfSlot, type StoreParts } from "./store-parts.ts";
 import { type CommitWatcher, StoreTransaction } from "./store-transaction.ts";
 import { StoredTable } from "./stored-table.ts";
 
@@ -299,7 +299,7 @@ export class SqliteStore implements RowStore {
     assert(!this.#isBusy, "no change of schema inside another transaction");
     const plan = planSchema(this.#writer, schema);
     if (plan.kind === "refused") return plan;
-    const [before, { tables }] = [this.#schema, this.#parts];
+    const [before, parts] = [this.#schema, this.#parts];
     const { adopting } = this;
     this.#transaction.ignoreChecksOfAll();
     this.#transaction.beginImmediate();
@@ -314,11 +314,12 @@ export class SqliteStore implements RowStore {
       this.#parts.rows.flush();
       this.#keptClock.write(this.#clock.last);
       this.#transaction.commit();
-      for (const table of tables.values()) table.dispose();
+      disposeParts(parts);
       const { statements, grown, warnings } = plan;
       return { kind: "changed", statements, grown, warnings, ...changed };
     } catch (error) {
       this.#transaction.rollback();
+      for (const one of new Set([parts, this.#parts])) disposeParts(one);
       this.#useSchema(before);
       this.#adopting.names = adopting;
       throw error;

@@ -34,6 +34,13 @@ export interface StoreParts {
   readonly recentClocks: RecentClocks;
 }
 
+/** Ends the statements of parts that others have taken the place of. */
+export function disposeParts({ tables, rows, places }: StoreParts): void {
+  for (const table of tables.values()) table.dispose();
+  rows[Symbol.dispose]();
+  places[Symbol.dispose]();
+}
+
 /** Where a row stands in the order of a scan; undefined: nothing is held of it. */
 export function positionOfSlot({ places }: StoreParts, slot: Slot): ScanPosition | undefined {
   if (slot.held === undefined) return undefined;
