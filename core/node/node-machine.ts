@@ -7,7 +7,7 @@
  * waits for. A change is forwarded before and independent of its being applied.
  *
  * - A new peer is greeted (`hello`); only a hello is taken before the peer's own. Then both name
- *   their recent rows (`recent.ts`), and may begin exchanges (`repair.ts`, `answers.ts`).
+ *   their recent rows (`recent-exchange.ts`), and may begin exchanges (`repair.ts`, `answers.ts`).
  * - A changeset goes once to every other peer, in its lane (`lanes.ts`), and to the store with credit:
  *   urgent at once, otherwise one slice at a time (`applies.ts`).
  * - What is malformed drops the peer; what is unknown is skipped; both are counted.
@@ -42,7 +42,7 @@ import type { Alarm, NodeEffect, NodeEvent, NodeSnapshot, PeerSnapshot } from ".
 import { type NodeOptions, type NodeTuning, nodeDefaults } from "./options.ts";
 import { type Agreement, Peer } from "./peer.ts";
 import { type AnswerTaken, type QuestionAsked, Questions } from "./questions.ts";
-import { RecentRows } from "./recent.ts";
+import { RecentExchange } from "./recent-exchange.ts";
 import { Repair } from "./repair.ts";
 import { SeenIds } from "./seen.ts";
 import { Verdicts } from "./verdicts.ts";
@@ -69,7 +69,7 @@ export class NodeMachine {
   readonly #answers: Answers;
   readonly #fetches: Fetches;
   readonly #verdicts: Verdicts;
-  readonly #recent: RecentRows;
+  readonly #recent: RecentExchange;
   readonly #repair: Repair;
   /** The effects of the event at hand. */
   #effects: NodeEffect[] = [];
@@ -115,7 +115,7 @@ export class NodeMachine {
     this.#verdicts = new Verdicts(world);
     this.#fetches = new Fetches(world);
     this.#answers = new Answers(world, this.#verdicts);
-    this.#recent = new RecentRows(world, this.#fetches, this.#verdicts);
+    this.#recent = new RecentExchange(world, this.#fetches, this.#verdicts);
     this.#repair = new Repair(world, this.#answers, this.#fetches, this.#verdicts);
   }
 

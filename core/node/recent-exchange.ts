@@ -50,7 +50,7 @@ const entriesMax = 100_000;
 /** Rows of which it is remembered that the store has them, until no exchange is under way. */
 const presentMax = 20_000;
 
-export class RecentRows {
+export class RecentExchange {
   readonly #world: World;
   readonly #fetches: Fetches;
   readonly #verdicts: Verdicts;
