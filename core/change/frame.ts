@@ -105,7 +105,7 @@ export const frameKind = {
 /** Why a stream ends while both nodes live on: the sender makes room among its neighbours. */
 export const farewellNeighbours = 1;
 
-/** The first 16 bytes of a fingerprint, 32 hex digits. In walks the last 8 bytes are enough: 16 digits. */
+/** A fingerprint, 32 hex digits. In walks its last 8 bytes are enough: 16 digits. */
 export type FingerprintHex = string;
 
 /** A row as lists name it. */

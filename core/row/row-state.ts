@@ -55,10 +55,9 @@ export interface RowState {
   readonly cells: readonly Cell[];
 }
 
-/** What a row state says about the past besides values: two clocks under one stamp that differ. */
 export interface JoinResult {
   readonly state: RowState;
-  /** Two writers under one identity were seen: raise an alarm. */
+  /** Two clocks under one stamp differ, so two writers have one identity: raise an alarm. */
   readonly conflict: boolean;
 }
 

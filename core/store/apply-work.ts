@@ -7,14 +7,13 @@
  *   some slices. Of a really large one all that needs no transaction is done before ({@link MergePreparation}).
  * - After a transaction the index takes its rows in, in slices too.
  *
- * While a transaction is open nobody else may write, and what is read through the connection that writes isn't committed
- * yet. Who must have the store {@link ApplyWork.claim}s it: a transaction that lacks little gets that and its COMMIT, any
- * other is rolled back and written again. That may be said to it as long as what it has lost by it is no more
- * than {@link lostTimesMax} times its rows. Then it is brought to its end, and others wait for that: so it gets done
- * whatever comes, and how long it takes is bounded.
+ * While a transaction is open nobody else may write, and what the writing connection reads isn't committed yet. Whoever
+ * must have the store {@link ApplyWork.claim}s it. A transaction that is nearly done is then finished and committed; any
+ * other is rolled back, and written again later. Once it has lost {@link lostTimesMax} times its rows in this way it isn't
+ * rolled back any more: it goes on to its end, and claims wait. So every transaction ends, in bounded time.
  *
- * Until the index knows all that was committed the store is *busy*: nothing may be asked of it. Others may write; their rows
- * are taken in after those that came before.
+ * The store is *busy* until the index knows all that was committed: nothing may be asked of it. Others may write; the index
+ * takes their rows in after those that came before.
  *
  * An urgent changeset is one slice, whatever it has: see {@link ApplyWork.now}.
  *
@@ -123,7 +122,7 @@ const pieceRows = 16;
 const preparedPieceRows = 64;
 /** A changeset of which no more is left is brought to its end. */
 const nearlyDoneRows = 16;
-/** So is one of which no more is to be written when somebody claims the store, some milliseconds, and no more than a part. */
+/** So is, when somebody claims the store, one that lacks no more rows (some milliseconds), and no larger a share of them. */
 const nearlyWrittenRows = 2000;
 const nearlyWrittenShare = 1 / 8;
 /** Rows whose way into the index isn't worth a slice of its own. */
@@ -265,7 +264,11 @@ export class ApplyWork {
     this.#take(untilTheEnd);
   }
 
-  /** @returns whether all of the job is committed, and known to the index unless it is urgent; otherwise the slice is over */
+  /**
+   * Works on a job until it is done or the slice is over.
+   *
+   * @returns whether it is done: all of it is committed and, unless it is urgent, known to the index
+   */
   #work(job: Job, pace: Pace, isUrgent: boolean): boolean {
     for (;;) {
       if (!isUrgent && !this.#take(pace)) return false;

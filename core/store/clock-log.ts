@@ -68,7 +68,10 @@ export function decodeClockLogRow(
 /** What a log says, by table. */
 export interface ReadClockLog {
   readonly tables: ReadonlyMap<string, LoggedClocks>;
-  /** Log rows read. Those before one that is damaged aren't: it may have said that the clock table has a row's clocks again. */
+  /**
+   * Log rows read. Of a damaged one and those before it none are: it may have said that the clock table has a row's clocks
+   * again.
+   */
   readonly rows: number;
 }
 

@@ -7,10 +7,10 @@
  * that don't agree among each other, can't make a host refuse its own clients by telling a wrong time. Refusing
  * delays and never loses: repair brings the row again.
  *
- * A clock that shows a time long before this release has never been set: a machine without one booted in 1970, and NTP hasn't
- * answered yet. Several of them agree with each other (a rack that lost power), so they are asked nothing, and a host that is
- * one of them takes the time of those that are set, even of a single one. It refuses local writes, for the older ones of
- * others would win over them, and puts nothing back that seems to be ahead of it.
+ * A clock that shows a time long before this release has never been set: the machine has none of its own, booted in
+ * 1970, and NTP hasn't answered yet. Several such clocks agree with each other (a rack that lost power), so they have no
+ * vote. A host with one of them goes by the clocks that are set, even by a single one. It refuses local writes, for older
+ * ones of others would win over them, and moves nothing back that seems to be ahead of it.
  *
  * @module
  */

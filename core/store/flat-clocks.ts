@@ -35,7 +35,10 @@ export class FlatClocks {
   #bytes: Uint8Array = new Uint8Array(0);
   #at = 0;
 
-  /** Takes `bytes[start..end)` apart. False when it has more cells than there is room for, or isn't a clock blob: nothing is right then. */
+  /**
+   * Takes `bytes[start..end)` apart. False when it has more cells than there is room for, or isn't a clock blob: what the
+   * fields have then means nothing.
+   */
   decode(bytes: Uint8Array, start: number, end: number, ordinals: StoredOrdinals): boolean {
     // The shortest blob of no cells.
     if (end - start < 12 || bytes[start] !== clockBlobVersion) return false;

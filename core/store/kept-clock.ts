@@ -1,6 +1,7 @@
 /**
  * The clock and the version as the file has them: none that this site stamped is above, so that after a
- * crash the next ones come after them.
+ * crash the next ones come after them. (But for what is written over a row that is stamped far ahead itself:
+ * `HlcClock.nextAfter`. The row tells.)
  *
  * @module
  */

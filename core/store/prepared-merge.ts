@@ -3,11 +3,12 @@
  *
  * A transaction of 100,000 rows keeps the one connection that writes for as long as it is open, and is lost when
  * somebody else must have that. So all that needs no transaction is done before: rows are looked up, joined and hashed,
- * and what is to be written for each is kept here. Then the transaction only writes, and does so again when it was rolled back.
+ * and what is to be written for each is kept here. Then the transaction only writes; if it is rolled back it writes the same
+ * again.
  *
  * A decision holds as long as nobody else writes the row. Whoever does says so ({@link PreparedMerge.forget},
- * {@link PreparedMerge.forgetAll}: `store-transaction.ts`), and a row of which no decision is left is merged in the transaction
- * as any other is. So is one whose key seems to have come before; these come last.
+ * {@link PreparedMerge.forgetAll}: `store-transaction.ts`), and a row without a decision is merged in the transaction as any
+ * other is. So is one whose key seems to have come before; these come last.
  * The others are written in the order in which they stand in the file (`write-order.ts`), which halves the time.
  *
  * Memory: of each row what a merge keeps of it until its commit, and some 200 bytes.

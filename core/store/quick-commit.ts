@@ -343,7 +343,10 @@ export class QuickCommit {
     return this.#push(table, rowid, keyBytes, undefined, clock, undefined);
   }
 
-  /** The key of the row that a statement stands on. Undefined: it isn't written as it is stored, isn't UTF-8, or is too long. */
+  /**
+   * The key of the row that a statement stands on. Undefined: it isn't sent as it is stored, isn't UTF-8, or is too
+   * long.
+   */
   #readKey(
     { names, keyColumns }: QuickTable,
     statement: SqlStatement,
@@ -413,7 +416,7 @@ export class QuickCommit {
     }
   }
 
-  /** Undefined: it isn't written as it is stored, or too long. */
+  /** Undefined: it isn't sent as it is stored, or is too long. */
   #encodeKey({ names, keyColumns }: QuickTable, rowid: Rowid): Uint8Array | undefined {
     if (keyColumns === 0) return this.#rowidKey(rowid);
     const key = this.#key;

@@ -93,12 +93,19 @@ export class QuickRows {
     return statement;
   }
 
-  /** Clocks of the row that {@link standAt} stands at; null when it has none. @param column Where the clock table's are. */
+  /**
+   * Clocks of the row that a statement of {@link standAt} stands at; null when it has none.
+   *
+   * @param column Where the statement has those of the clock table.
+   */
   clockAt(rowid: number | bigint, statement: SqlStatement, column: number): Uint8Array | null {
     return this.#late.get(rowid) ?? (statement.column(column) as Uint8Array | null);
   }
 
-  /** The rows from one rowid to another, both of them too, to be stepped through: columns as of {@link standAt}, and the rowid. */
+  /**
+   * The rows from one rowid to another, both included, to be stepped through: columns as of {@link standAt} but without
+   * clocks, and the rowid.
+   */
   rowsFrom(first: number | bigint, last: number | bigint): SqlStatement {
     if (this.#run === undefined) {
       const { rowidName } = this.#plan;

@@ -408,7 +408,10 @@ export class Replica {
     return Math.min(nextCutMs(this.#index.image.cut), rowsDueMs);
   }
 
-  /** A cut is being made, rows are stamped anew or a large changeset is being prepared: that wants ticks, also where requests come one after the other. */
+  /**
+   * A cut is being made, rows are stamped anew, or a large changeset is being prepared: that wants ticks even while one
+   * request follows the other.
+   */
   get hasOwnWork(): boolean {
     const { isPreparing } = this.#work;
     return isPreparing || this.#index?.image.hasWork === true || this.#ahead.isRestamping;

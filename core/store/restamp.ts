@@ -8,12 +8,12 @@
  * below the limit may have been accepted somewhere and stays as it is: a host that was 50 s fast said
  * "up", and its "down" after the correction comes after it.
  *
- * The new stamp is when it was really said, where that is known: the replica was told by the peers how far ahead the
- * clock was (`clock-fault.ts`). So a "down" that another host said after this one's "up" wins as it should, although it lost here until
- * now. Where it isn't known (the clock was set while the agent was down, or twice) the last that was said counts as said
- * now, and the rest as long before as it was; so does what was said when the clock was right again and the HLC still
- * stood where it had been. A row gets one such stamp for all of its clocks beyond the
- * limit. That is larger than every stamp kept below the limit, so the order inside the row stays.
+ * The new stamp is when it was really said, where that is known: the peers have told the replica how far ahead the clock
+ * was (`clock-fault.ts`). So a "down" that another host said after this one's "up" wins as it should, although it lost
+ * here until now. Where it isn't known (the clock was set while the agent was down, or twice) the last that was said counts
+ * as said now, and the rest as long before as it was; so does what was said when the clock was right again and the HLC
+ * still stood where it had been. A row gets one such stamp for all of its clocks beyond the limit. That is larger than
+ * every stamp kept below the limit, so the order inside the row stays.
  *
  * Where several clocks were ahead together (a wrong NTP server), their hosts have taken what each other stamped. Left as
  * it is, an "up" of those would win over every "down" until its time comes. So a row that somebody else

@@ -10,8 +10,7 @@
  *
  * `local-transaction.ts` takes these steps; `store-transaction.ts` begins, commits and rolls back for all.
  *
- * There is one writer. Nothing here runs while a local transaction is open, except between its
- * `begin` and its `commit`.
+ * There is one writer: while a local transaction or a merge is open nothing else is asked of the store that writes.
  *
  * @module
  */

@@ -25,7 +25,10 @@ export interface OpenReport {
   readonly rowsWithoutClocks: number;
   /** Rows whose hashes were of another digest key: the file was another cluster's, or stood alone. */
   readonly rehashedRows: number;
-  /** Rows of the clock log that were damaged, and those before them: what they said is lost, and scrubs find its values damaged. */
+  /**
+   * Rows of the clock log that were damaged, and those before them: their clocks are lost, and a scrub finds the values
+   * damaged that these were of.
+   */
   readonly lateClocksLost: number;
 }
 

@@ -76,7 +76,10 @@ export class PlacedRow implements MergedRow {
   #words: IdWords | undefined;
   #id: RowId | undefined;
 
-  /** @param words Undefined: to be hashed when asked for. @param incoming As rows when it isn't one of the states that the store has made. */
+  /**
+   * @param words Undefined: hashed when they are asked for.
+   * @param incoming A row as it came, where the store has made no clocks of it.
+   */
   constructor(
     ref: RowRef,
     words: IdWords | undefined,

@@ -59,8 +59,8 @@ export class TableScan {
   }
 
   /**
-   * The same, row by row: `visit` reads what it needs, in the order of {@link ClockedRow}, or asks for the row. Its clocks are
-   * `late`, unless that is undefined.
+   * The same, row by row: `visit` reads the columns that it needs (clock, held, place, key), or asks for the row. Its clocks
+   * are `late`, or the statement's where that is undefined.
    *
    * @returns as {@link clocks}.
    */
@@ -182,7 +182,8 @@ export class TableScan {
   }
 
   /**
-   * Clock blobs alone, after a place, in its order: `late`, or where that is undefined in column 0; and the place in column 1.
+   * Clocks alone, after a place, in its order: the clock blob is `late`, or in column 0 where that is undefined; the place is
+   * in column 1.
    *
    * @returns where the scan stands, and how many there were.
    */
