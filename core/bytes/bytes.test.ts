@@ -24,7 +24,12 @@ test("strict UTF-8 decoding equals the platform's", () => {
   const strict = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
   fc.assert(
     fc.property(
-      fc.oneof(fc.uint8Array({ maxLength: 12 }), fc.string().map(utf8Encode)),
+      fc.oneof(
+        fc.uint8Array({ maxLength: 12 }),
+        // Around the length of what counts as short.
+        fc.string({ maxLength: 200 }).map(utf8Encode),
+        fc.uint8Array({ minLength: 60, maxLength: 68, max: 0x81 }),
+      ),
       (bytes) => {
         let expected: string | undefined;
         try {
@@ -93,6 +98,40 @@ test("a varint that isn't the shortest is refused", () => {
   const reader = new ByteReader(new Uint8Array([0x80, 0x00]));
   reader.varint("count");
   expect(reader.why).toBe("count: varint is not in its shortest form at byte 2");
+});
+
+test("a count that is too large is refused, of one byte or more, and named", () => {
+  const reader = (...bytes: number[]) => new ByteReader(new Uint8Array(bytes));
+  const whyOf = (read: (one: ByteReader) => unknown, one: ByteReader) => {
+    read(one);
+    return one.why;
+  };
+  expect(whyOf((one) => one.varint("count", 4), reader(5))).toBe(
+    "count: at most 4, got 5 at byte 1",
+  );
+  expect(whyOf((one) => one.copiedBlob("key", 4), reader(5, 1, 2, 3, 4, 5))).toBe(
+    "key length: at most 4, got 5 at byte 1",
+  );
+  expect(whyOf((one) => one.copiedBlob("key", 400), reader(0x91, 3))).toBe(
+    "key length: at most 400, got 401 at byte 2",
+  );
+  expect(whyOf((one) => one.textOrBytes("value", 9), reader(3, 65, 66))).toBe(
+    "value: 3 bytes wanted, 2 left at byte 1",
+  );
+  expect(whyOf((one) => one.textOrBytes("value", 9), reader())).toBe(
+    "value length: 1 bytes wanted, 0 left at byte 0",
+  );
+});
+
+test("what is copied out of an input is no view of it", () => {
+  const input = new Uint8Array([2, 1, 2, 2, 0xff, 0xfe, 1, 65]);
+  const reader = new ByteReader(input);
+  const blob = reader.copiedBlob("blob", 9);
+  const raw = reader.textOrBytes("raw", 9);
+  expect(reader.textOrBytes("text", 9)).toBe("A");
+  expect(reader.left).toBe(0);
+  input.fill(7);
+  expect([blob, raw]).toEqual([new Uint8Array([1, 2]), new Uint8Array([0xff, 0xfe])]);
 });
 
 test("a failed reader stays failed, with its first reason", () => {

@@ -94,6 +94,8 @@ export class ByteReader {
 
   /** A count in 0..max. Non-shortest forms are refused: one value has one encoding. */
   varint(what: string, max: number = Number.MAX_SAFE_INTEGER): number {
+    const short = this.#shortVarint(max);
+    if (short >= 0) return short;
     let value = 0;
     let factor = 1;
     for (let i = 0; i < 8; i++) {
@@ -110,6 +112,21 @@ export class ByteReader {
     }
     this.fail(`${what}: varint above 2**53`);
     return 0;
+  }
+
+  /** {@link varint} of a part of a field. Its name is put together only for a reason. */
+  varintOf(what: string, part: string, max: number): number {
+    const short = this.#shortVarint(max);
+    return short >= 0 ? short : this.varint(`${what} ${part}`, max);
+  }
+
+  /** A varint of one byte; -1 where none stands that is allowed, and nothing was read. */
+  #shortVarint(max: number): number {
+    if (this.#at >= this.#end) return -1;
+    const byte = this.#bytes[this.#at] as number;
+    if (byte >= 0x80 || byte > max) return -1;
+    this.#at++;
+    return byte;
   }
 
   /** A signed 64-bit integer: a number when it is safe, a bigint beyond. */
@@ -152,12 +169,30 @@ export class ByteReader {
 
   /** A varint length of at most `bytesMax`, then that many bytes, as a view on the input. */
   blob(what: string, bytesMax: number): Uint8Array {
-    return this.bytes(this.varint(`${what} length`, bytesMax), what);
+    return this.bytes(this.varintOf(what, "length", bytesMax), what);
+  }
+
+  /** {@link blob}, copied. */
+  copiedBlob(what: string, bytesMax: number): Uint8Array {
+    const length = this.varintOf(what, "length", bytesMax);
+    if (!this.#take(length, what)) return empty;
+    const at = this.#at;
+    this.#at += length;
+    return this.#bytes.slice(at, at + length);
+  }
+
+  /** A varint length of at most `bytesMax`, then text; where that isn't UTF-8, its bytes, copied. */
+  textOrBytes(what: string, bytesMax: number): string | Uint8Array {
+    const length = this.varintOf(what, "length", bytesMax);
+    if (!this.#take(length, what)) return "";
+    const at = this.#at;
+    this.#at += length;
+    return utf8Decode(this.#bytes, at, at + length) ?? this.#bytes.slice(at, at + length);
   }
 
   /** A varint length of at most `bytesMax`, then UTF-8. */
   text(what: string, bytesMax: number): string {
-    const length = this.varint(`${what} length`, bytesMax);
+    const length = this.varintOf(what, "length", bytesMax);
     if (!this.#take(length, what)) return "";
     const text = utf8Decode(this.#bytes, this.#at, this.#at + length);
     if (text === undefined) {

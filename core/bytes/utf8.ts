@@ -63,12 +63,29 @@ export function utf8Encode(text: string): Uint8Array {
   return bytes;
 }
 
+const shortMax = 64;
+/** By length: what short text is made of, so that no list is made for each. */
+const shortUnits: readonly number[][] = Array.from({ length: shortMax + 1 }, (_, length) =>
+  Array.from({ length }, () => 0),
+);
+
 /** The text of `bytes[start..end)`, or undefined when they are not UTF-8. */
 export function utf8Decode(
   bytes: Uint8Array,
   start = 0,
   end: number = bytes.length,
 ): string | undefined {
+  if (end - start <= shortMax) {
+    const units = shortUnits[end - start] as number[];
+    let at = start;
+    for (; at < end; at++) {
+      const unit = bytes[at] as number;
+      if (unit >= 0x80) break;
+      units[at - start] = unit;
+    }
+    // Spreading would make a copy of the list.
+    if (at === end) return String.fromCharCode.apply(null, units);
+  }
   let text = "";
   let at = start;
   // Pieces bound the argument list of `fromCharCode`.

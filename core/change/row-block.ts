@@ -26,10 +26,10 @@
 
 import { ByteReader } from "../bytes/reader.ts";
 import { ByteWriter } from "../bytes/writer.ts";
-import { causalLengthMax } from "../clock/row-clock.ts";
+import { causalLengthMax, type RowClock } from "../clock/row-clock.ts";
 import { compareStamps, readHlc, type Site, type Stamp } from "../clock/stamp.ts";
 import { siteFromBytes } from "../row/digest.ts";
-import { decodeKey, keyBytesMax } from "../row/key.ts";
+import { isKeyBytes, keyBytesMax } from "../row/key.ts";
 import type { Cell, RowState } from "../row/row-state.ts";
 import { lowerAscii } from "../row/row-state.ts";
 import { readValue, writeValue } from "../row/value.ts";
@@ -190,6 +190,7 @@ export function writeRow(into: RowBlockWriter, { table, key, clock, cells }: Row
 }
 
 const noRoom = -1;
+const noColumns: readonly string[] = [];
 
 /**
  * @param expected Where it is if this row has the cells that others had.
@@ -357,6 +358,8 @@ export class RowBlockReader {
   readonly #stamps: readonly Stamp[];
   readonly #tables: readonly { readonly name: string; readonly columns: readonly string[] }[];
   #left: number;
+  #lastStamp: Stamp | undefined;
+  #lastClock: RowClock | undefined;
 
   constructor(reader: ByteReader) {
     this.#reader = reader;
@@ -399,31 +402,37 @@ export class RowBlockReader {
     const table = indexed(reader, this.#tables, "row table");
     const flags = reader.u8("row flags");
     if (flags !== 0) reader.fail(`row flags: 0 in version 1, got ${flags}`);
-    const key = reader.blob("key", keyBytesMax).slice();
-    if (reader.ok && decodeKey(key) === undefined) reader.fail("key: not a canonical key");
+    const key = reader.copiedBlob("key", keyBytesMax);
+    if (reader.ok && !isKeyBytes(key)) reader.fail("key: not a canonical key");
     const stamp = indexed(reader, stamps, "row stamp");
     const cl = reader.varint("causal length", causalLengthMax);
     if (reader.ok && cl < 1) reader.fail("causal length: at least 1, got 0");
     let before = "";
-    const cells = readMany(
-      reader,
-      "cells",
-      3,
-      (): Cell => {
-        const column = indexed(reader, table?.columns ?? [], "cell column") ?? "";
-        const cellStamp = indexed(reader, stamps, "cell stamp") as Stamp;
-        const value = readValue(reader, "cell value");
-        if (reader.ok && column <= before) {
-          reader.fail(`cells: ascending by column, got "${column}" after "${before}"`);
-        } else if (reader.ok && compareStamps(cellStamp, stamp as Stamp) < 0) {
-          reader.fail(`cell "${column}": stamp below its row's`);
-        }
-        before = column;
-        return { column, stamp: cellStamp, value };
-      },
-      columnsMax,
-    );
-    return { table: table?.name ?? "", key, clock: { ...(stamp as Stamp), cl }, cells };
+    const columns = table?.columns ?? noColumns;
+    const cells: Cell[] = [];
+    const count = readCount(reader, "cells", 3, columnsMax);
+    for (let i = 0; i < count && reader.ok; i++) {
+      const column = indexed(reader, columns, "cell column") ?? "";
+      const cellStamp = indexed(reader, stamps, "cell stamp") as Stamp;
+      const value = readValue(reader, "cell value");
+      if (reader.ok && column <= before) {
+        reader.fail(`cells: ascending by column, got "${column}" after "${before}"`);
+      } else if (reader.ok && compareStamps(cellStamp, stamp as Stamp) < 0) {
+        reader.fail(`cell "${column}": stamp below its row's`);
+      }
+      before = column;
+      cells.push({ column, stamp: cellStamp, value });
+    }
+    return { table: table?.name ?? "", key, clock: this.#clockOf(stamp as Stamp, cl), cells };
+  }
+
+  /** Rows that follow each other mostly have one clock. */
+  #clockOf(stamp: Stamp, cl: number): RowClock {
+    if (stamp !== this.#lastStamp || cl !== this.#lastClock?.cl) {
+      this.#lastStamp = stamp;
+      this.#lastClock = { ...stamp, cl };
+    }
+    return this.#lastClock as RowClock;
   }
 }
 
@@ -458,7 +467,7 @@ export function readMany<T>(
 }
 
 function readCount(reader: ByteReader, what: string, bytesMin: number, countMax: number): number {
-  const count = reader.varint(`${what} count`, countMax);
+  const count = reader.varintOf(what, "count", countMax);
   if (count * bytesMin <= reader.left) return count;
   reader.fail(`${what}: ${count} don't fit in the ${reader.left} bytes left`);
   return 0;

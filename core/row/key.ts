@@ -13,7 +13,7 @@
 
 import { ByteReader } from "../bytes/reader.ts";
 import { ByteWriter } from "../bytes/writer.ts";
-import { Real, readValue, type SqlValue, writeValue } from "./value.ts";
+import { Real, readValue, type SqlValue, valueTags, writeValue } from "./value.ts";
 
 export const keyColumnsMax = 64;
 export const keyBytesMax: number = 64 * 1024;
@@ -43,6 +43,26 @@ export function decodeKey(bytes: Uint8Array): SqlValue[] | undefined {
   }
   reader.end("key");
   return reader.ok && count > 0 ? values : undefined;
+}
+
+/** Whether bytes are a key. */
+export function isKeyBytes(bytes: Uint8Array): boolean {
+  return isPlainKey(bytes) || decodeKey(bytes) !== undefined;
+}
+
+/** A key of short texts and blobs, as nearly all are: no value needs to be made for that. */
+function isPlainKey(bytes: Uint8Array): boolean {
+  const { length } = bytes;
+  let left = length === 0 ? 0 : (bytes[0] as number);
+  if (left === 0 || left > keyColumnsMax) return false;
+  let at = 1;
+  for (; left > 0 && at + 1 < length; left--) {
+    const tag = bytes[at] as number;
+    const valueBytes = bytes[at + 1] as number;
+    if ((tag !== valueTags.text && tag !== valueTags.blob) || valueBytes >= 0x80) return false;
+    at += 2 + valueBytes;
+  }
+  return left === 0 && at === length;
 }
 
 /** The representative of all values that SQLite holds equal to this one. */

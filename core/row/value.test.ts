@@ -3,7 +3,7 @@ import fc from "fast-check";
 import { sqlValue } from "../../test/generators/rows.ts";
 import { ByteReader } from "../bytes/reader.ts";
 import { ByteWriter } from "../bytes/writer.ts";
-import { canonicalKeyValue, decodeKey, encodeKey } from "./key.ts";
+import { canonicalKeyValue, decodeKey, encodeKey, isKeyBytes } from "./key.ts";
 import {
   compareValues,
   RawText,
@@ -93,6 +93,22 @@ test("decoding a key never throws, and takes only canonical bytes", () => {
       if (values !== undefined) expect(encodeKey(values)).toEqual(bytes);
     }),
     { numRuns: 2000 },
+  );
+});
+
+test("bytes are found to be a key where they can be decoded, and nowhere else", () => {
+  const part = sqlValue().filter((value) => value !== null);
+  const key = fc.array(part, { minLength: 1, maxLength: 4 }).map((values) => encodeKey(values));
+  const small = fc.uint8Array({ maxLength: 8, max: 5 });
+  fc.assert(
+    fc.property(fc.oneof(key, small), fc.nat(), fc.nat({ max: 255 }), (bytes, at, byte) => {
+      const nearly = (bytes as Uint8Array).slice();
+      if (at % 3 > 0) nearly[at % (nearly.length + 1)] = byte;
+      expect(isKeyBytes(nearly)).toBe(decodeKey(nearly) !== undefined);
+      const cut = nearly.subarray(0, at % (nearly.length + 1));
+      expect(isKeyBytes(cut)).toBe(decodeKey(cut) !== undefined);
+    }),
+    { numRuns: 3000 },
   );
 });
 

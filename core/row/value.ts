@@ -25,7 +25,7 @@
  */
 
 import type { ByteReader } from "../bytes/reader.ts";
-import { utf8Decode, utf8Encode } from "../bytes/utf8.ts";
+import { utf8Encode } from "../bytes/utf8.ts";
 import type { ByteWriter } from "../bytes/writer.ts";
 
 /** A REAL. `-0.0` and `0.0` are two values. */
@@ -143,11 +143,11 @@ export function readValue(reader: ByteReader, what: string): SqlValue {
       return new Real(real);
     }
     case valueTagText: {
-      const bytes = reader.blob(what, valueBytesMax);
-      return utf8Decode(bytes) ?? new RawText(bytes.slice());
+      const text = reader.textOrBytes(what, valueBytesMax);
+      return typeof text === "string" ? text : new RawText(text);
     }
     case tagBlob:
-      return reader.blob(what, valueBytesMax).slice();
+      return reader.copiedBlob(what, valueBytesMax);
     default:
       reader.fail(`${what}: value tag 0..4, got ${tag}`);
       return null;
