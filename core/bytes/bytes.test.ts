@@ -2,7 +2,7 @@ import { expect, test } from "bun:test";
 import fc from "fast-check";
 import { bytesToHex, hexToBytes } from "./hex.ts";
 import { ByteReader } from "./reader.ts";
-import { utf8Decode, utf8Encode, utf8Length } from "./utf8.ts";
+import { utf8Decode, utf8DecodeByLoop, utf8Encode, utf8Length } from "./utf8.ts";
 import { ByteWriter } from "./writer.ts";
 
 test("UTF-8 equals the platform's, lone surrogates included", () => {
@@ -47,6 +47,21 @@ test("strict UTF-8 decoding equals the platform's", () => {
         [new Uint8Array([0xef, 0xbb, 0xbf])],
       ],
     },
+  );
+});
+
+test("long text is decoded as by the loop, and refused where it is", () => {
+  const text = fc.string({ unit: "binary", minLength: 20, maxLength: 400 });
+  const ascii = fc.string({ unit: "binary-ascii", minLength: 20, maxLength: 400 });
+  fc.assert(
+    fc.property(fc.oneof(text, ascii), fc.nat(), fc.nat({ max: 255 }), (whole, at, byte) => {
+      const bytes = utf8Encode(`\ufeff${whole}`);
+      if (at % 2 > 0) bytes[at % bytes.length] = byte;
+      const start = at % 5;
+      const end = bytes.length - (at % 3);
+      expect(utf8Decode(bytes, start, end)).toBe(utf8DecodeByLoop(bytes, start, end) as string);
+    }),
+    { numRuns: 3000 },
   );
 });
 

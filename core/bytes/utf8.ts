@@ -1,5 +1,5 @@
 /**
- * UTF-8 without `TextEncoder`, which `core` doesn't know.
+ * UTF-8 by loops: `core` knows no `TextEncoder`. Long text is read by the platform's decoder where there is one.
  *
  * Decoding is strict (RFC 3629: no overlong forms, no surrogates, nothing above U+10FFFF): text that
  * would not come back as the same bytes is refused, so that a value is never silently changed.
@@ -63,11 +63,25 @@ export function utf8Encode(text: string): Uint8Array {
   return bytes;
 }
 
-const shortMax = 64;
+/** Longer text takes the platform's decoder a tenth of the time; below, the view that it wants costs more. */
+const shortMax = 32;
 /** By length: what short text is made of, so that no list is made for each. */
 const shortUnits: readonly number[][] = Array.from({ length: shortMax + 1 }, (_, length) =>
   Array.from({ length }, () => 0),
 );
+
+interface PlatformDecoder {
+  /** Throws where it isn't UTF-8. */
+  decode(bytes: Uint8Array): string;
+}
+
+const { TextDecoder: Decoder } = globalThis as {
+  TextDecoder?: new (
+    label: string,
+    options: { readonly fatal: boolean; readonly ignoreBOM: boolean },
+  ) => PlatformDecoder;
+};
+const platform = Decoder && new Decoder("utf-8", { fatal: true, ignoreBOM: true });
 
 /** The text of `bytes[start..end)`, or undefined when they are not UTF-8. */
 export function utf8Decode(
@@ -85,7 +99,22 @@ export function utf8Decode(
     }
     // Spreading would make a copy of the list.
     if (at === end) return String.fromCharCode.apply(null, units);
+  } else if (platform !== undefined) {
+    try {
+      return platform.decode(bytes.subarray(start, end));
+    } catch {
+      return undefined;
+    }
   }
+  return utf8DecodeByLoop(bytes, start, end);
+}
+
+/** {@link utf8Decode} without the platform. */
+export function utf8DecodeByLoop(
+  bytes: Uint8Array,
+  start: number,
+  end: number,
+): string | undefined {
   let text = "";
   let at = start;
   // Pieces bound the argument list of `fromCharCode`.
