@@ -2,7 +2,7 @@ import { expect, test } from "bun:test";
 import fc from "fast-check";
 import { bytesToHex, hexToBytes } from "./hex.ts";
 import { ByteReader } from "./reader.ts";
-import { utf8Decode, utf8DecodeByLoop, utf8Encode, utf8Length } from "./utf8.ts";
+import { utf8Decode, utf8DecodeByLoop, utf8Encode, utf8Length, utf8Write } from "./utf8.ts";
 import { ByteWriter } from "./writer.ts";
 
 test("UTF-8 equals the platform's, lone surrogates included", () => {
@@ -47,6 +47,25 @@ test("strict UTF-8 decoding equals the platform's", () => {
         [new Uint8Array([0xef, 0xbb, 0xbf])],
       ],
     },
+  );
+});
+
+test("long text is written as by the loop", () => {
+  const text = fc.string({ unit: "binary", minLength: 20, maxLength: 400 });
+  fc.assert(
+    fc.property(text, fc.string({ unit: "binary-ascii", maxLength: 100 }), (a, b) => {
+      // A pair that is cut in two isn't UTF-8.
+      const whole = (b + a).slice(0, -1);
+      const looped = new Uint8Array(utf8Length(whole));
+      expect(utf8Write(looped, 0, whole)).toBe(looped.length);
+      expect(utf8Encode(whole)).toEqual(looped);
+      const written = new ByteWriter(1);
+      written.text(whole);
+      const expected = new ByteWriter(1);
+      expected.blob(looped);
+      expect(written.finish()).toEqual(expected.finish());
+    }),
+    { numRuns: 2000 },
   );
 });
 

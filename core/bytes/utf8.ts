@@ -1,5 +1,5 @@
 /**
- * UTF-8 by loops: `core` knows no `TextEncoder`. Long text is read by the platform's decoder where there is one.
+ * UTF-8 by loops, and for long text by the platform's `TextEncoder` and `TextDecoder` where it has them: `core` needs none.
  *
  * Decoding is strict (RFC 3629: no overlong forms, no surrogates, nothing above U+10FFFF): text that
  * would not come back as the same bytes is refused, so that a value is never silently changed.
@@ -56,32 +56,44 @@ export function utf8Write(target: Uint8Array, offset: number, text: string): num
   return at;
 }
 
-/** `text` as UTF-8 bytes. */
-export function utf8Encode(text: string): Uint8Array {
-  const bytes = new Uint8Array(utf8Length(text));
-  utf8Write(bytes, 0, text);
-  return bytes;
+interface PlatformEncoder {
+  encode(text: string): Uint8Array;
 }
-
-/** Longer text takes the platform's decoder a tenth of the time; below, the view that it wants costs more. */
-const shortMax = 32;
-/** By length: what short text is made of, so that no list is made for each. */
-const shortUnits: readonly number[][] = Array.from({ length: shortMax + 1 }, (_, length) =>
-  Array.from({ length }, () => 0),
-);
 
 interface PlatformDecoder {
   /** Throws where it isn't UTF-8. */
   decode(bytes: Uint8Array): string;
 }
 
-const { TextDecoder: Decoder } = globalThis as {
+const { TextEncoder: Encoder, TextDecoder: Decoder } = globalThis as {
+  TextEncoder?: new () => PlatformEncoder;
   TextDecoder?: new (
     label: string,
     options: { readonly fatal: boolean; readonly ignoreBOM: boolean },
   ) => PlatformDecoder;
 };
-const platform = Decoder && new Decoder("utf-8", { fatal: true, ignoreBOM: true });
+const platformEncoder = Encoder && new Encoder();
+const platformDecoder = Decoder && new Decoder("utf-8", { fatal: true, ignoreBOM: true });
+
+/** Longer text takes the platform a tenth of the time, or a fiftieth; below, what it makes besides costs more. */
+export const shortTextMax = 64;
+
+/** `text` as UTF-8 bytes. */
+export function utf8Encode(text: string): Uint8Array {
+  if (text.length > shortTextMax && platformEncoder !== undefined) {
+    return platformEncoder.encode(text);
+  }
+  const bytes = new Uint8Array(utf8Length(text));
+  utf8Write(bytes, 0, text);
+  return bytes;
+}
+
+/** As {@link shortTextMax}, in bytes that are read. */
+const shortMax = 32;
+/** By length: what short text is made of, so that no list is made for each. */
+const shortUnits: readonly number[][] = Array.from({ length: shortMax + 1 }, (_, length) =>
+  Array.from({ length }, () => 0),
+);
 
 /** The text of `bytes[start..end)`, or undefined when they are not UTF-8. */
 export function utf8Decode(
@@ -99,9 +111,9 @@ export function utf8Decode(
     }
     // Spreading would make a copy of the list.
     if (at === end) return String.fromCharCode.apply(null, units);
-  } else if (platform !== undefined) {
+  } else if (platformDecoder !== undefined) {
     try {
-      return platform.decode(bytes.subarray(start, end));
+      return platformDecoder.decode(bytes.subarray(start, end));
     } catch {
       return undefined;
     }

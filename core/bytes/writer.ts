@@ -8,7 +8,7 @@
  */
 
 import { assert } from "../assert.ts";
-import { utf8Length, utf8Write } from "./utf8.ts";
+import { shortTextMax, utf8Encode, utf8Length, utf8Write } from "./utf8.ts";
 
 /** Views on less than this are kept: making one costs as much as hashing what it shows. */
 const keptViewBytesMax = 512;
@@ -201,6 +201,10 @@ export class ByteWriter {
       const end = utf8Write(this.#bytes, start, value);
       this.#bytes[start - 1] = end - start;
       this.#length = end;
+      return;
+    }
+    if (value.length > shortTextMax) {
+      this.blob(utf8Encode(value));
       return;
     }
     const length = utf8Length(value);
