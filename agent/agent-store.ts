@@ -13,7 +13,7 @@ import { readSchemaFiles } from "./config/schema-files.ts";
 import { KeptFile, type KeptState, lookAgain } from "./host/kept-file.ts";
 import { liveLimits } from "./live/live-queries.ts";
 import type { Log } from "./log.ts";
-import { readTokens } from "./secrets/agent-secrets.ts";
+import { readTokens, tokenWarnings } from "./secrets/agent-secrets.ts";
 import { exitCodes, StartFailure } from "./start-failure.ts";
 import type { StoreThread } from "./store/store-thread.ts";
 import type { StoreThreadOptions } from "./store/store-thread-options.ts";
@@ -67,9 +67,9 @@ export function reloadOptionsOf(
     },
     readTokens:
       tokens &&
-      (() => {
+      ((schema) => {
         const list = readTokens(readConfig());
-        return () => tokens.replace(list);
+        return { warnings: tokenWarnings(list, schema), take: () => tokens.replace(list) };
       }),
   };
 }

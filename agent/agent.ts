@@ -29,7 +29,7 @@ import { askForSlice, storeSliceMs } from "./host/time-slice.ts";
 import { faultText, type Log } from "./log.ts";
 import { Agreements } from "./net/agreements.ts";
 import type { NetLink } from "./net/link.ts";
-import { openCluster, readTokens } from "./secrets/agent-secrets.ts";
+import { openCluster, readTokens, tokenWarnings } from "./secrets/agent-secrets.ts";
 import { type NodeKey, openNodeKey } from "./secrets/node-key.ts";
 import { exitCodes, StartFailure } from "./start-failure.ts";
 import { StoreThread } from "./store/store-thread.ts";
@@ -76,7 +76,9 @@ export async function startAgent(
   for (const { file, line, why } of schema.warnings) log.warn("schema", { file, line, why });
   const directory = new DataDirectory(config.node.dataDir);
   const key = openKey(config.node.keyFile, log);
-  const tokens = config.api.token ? new TokenSet(readTokens(config)) : undefined;
+  const tokenList = config.api.token ? readTokens(config) : undefined;
+  for (const why of tokenWarnings(tokenList ?? [], schema)) log.warn("tokens", { why });
+  const tokens = tokenList && new TokenSet(tokenList);
   const owner = socketOwnerOf(config);
 
   const claim = await claimSocketPath(config.api.socket);

@@ -14,11 +14,18 @@ import type { Log } from "../log.ts";
 import { StartFailure } from "../start-failure.ts";
 import type { OperationLine } from "./operations.ts";
 
+export interface TokensRead {
+  /** Of tokens that are valid, and perhaps not what was meant. */
+  readonly warnings: readonly string[];
+  /** Makes them valid. */
+  readonly take: () => TokensChange;
+}
+
 export interface ReloadHost {
   /** Reads configuration and schema files. @throws StartFailure */
   readonly read: () => PlannedSchema;
-  /** Reads the API's tokens; what it returns makes them valid. Undefined: there are none. @throws StartFailure */
-  readonly readTokens: (() => () => TokensChange) | undefined;
+  /** Reads the API's tokens. Undefined: there are none. @throws StartFailure */
+  readonly readTokens: ((schema: PlannedSchema) => TokensRead) | undefined;
   readonly plan: (schema: PlannedSchema) => SchemaPlan;
   /** @throws what SQLite throws; nothing was changed then */
   readonly change: (schema: PlannedSchema) => SchemaChanged;
@@ -31,17 +38,19 @@ const lookAgainMs = 100;
 /** Ends once the rows of tables that became replicated are taken in; left early, that goes on by itself. */
 export async function* reload(host: ReloadHost, dryRun: boolean): AsyncGenerator<OperationLine> {
   let schema: PlannedSchema;
-  let takeTokens: (() => TokensChange) | undefined;
+  let read: TokensRead | undefined;
   try {
     schema = host.read();
-    takeTokens = host.readTokens?.();
+    read = host.readTokens?.(schema);
   } catch (error) {
     if (!(error instanceof StartFailure)) throw error;
     yield { error: error.message };
     return;
   }
-  const warningsOf = (plan: { readonly warnings: readonly SchemaProblem[] }) =>
-    [...schema.warnings, ...plan.warnings].map(problemToText);
+  const warningsOf = (plan: { readonly warnings: readonly SchemaProblem[] }) => [
+    ...[...schema.warnings, ...plan.warnings].map(problemToText),
+    ...(read?.warnings ?? []),
+  ];
   if (dryRun) {
     const plan = host.plan(schema);
     yield plan.kind === "refused"
@@ -67,7 +76,7 @@ export async function* reload(host: ReloadHost, dryRun: boolean): AsyncGenerator
     yield refused(changed.problems);
     return;
   }
-  const tokens = takeTokens?.();
+  const tokens = read?.take();
   for (;;) {
     const progress = host.adoption();
     if (progress === undefined) break;

@@ -4,6 +4,8 @@
  * @module
  */
 
+import { lowerAscii } from "../../core/row/row-state.ts";
+import type { PlannedSchema } from "../../core/schema/schema.ts";
 import type { Token } from "../api/access.ts";
 import { readTokensFile } from "../api/tokens.ts";
 import type { Config } from "../config/config.ts";
@@ -31,4 +33,22 @@ export function readTokens(config: Config): readonly Token[] {
     throw new StartFailure(exitCodes.usage, `api.tokens_file: ${tokensFile}: it holds no token`);
   }
   return all;
+}
+
+/** What is there without a schema file. */
+const ownPrefixes = ["patina_", "sqlite_", "pragma_"];
+
+/** Tables of tokens that no schema file has: a slip, or tables to come. The token is valid all the same. */
+export function tokenWarnings(tokens: readonly Token[], schema: PlannedSchema): string[] {
+  const views = new Set(schema.views.map(({ name }) => lowerAscii(name)));
+  const isThere = (name: string): boolean =>
+    schema.tables.has(name) || views.has(name) || ownPrefixes.some((one) => name.startsWith(one));
+  return tokens.flatMap(({ name, access }) =>
+    [...(access.tables ?? [])]
+      .filter((table) => !isThere(table))
+      .map(
+        (table) =>
+          `token ${name}: tables: no schema file has ${table}; it is reached once one has it`,
+      ),
+  );
 }

@@ -6,11 +6,11 @@
 
 import type { PlannedSchema } from "../../core/schema/schema.ts";
 import type { Vfs } from "../../wasm/vfs/vfs.ts";
-import type { TokensChange } from "../api/token-set.ts";
 import type { FileCircumstances } from "../data/site-identity.ts";
 import type { LiveLimits } from "../live/live-queries.ts";
 import type { Log } from "../log.ts";
 import type { Agreements } from "../net/agreements.ts";
+import type { ReloadHost } from "../operations/reload.ts";
 import type { ReaderLimits } from "../readers/reader-pool.ts";
 
 export interface StoreThreadOptions {
@@ -23,8 +23,8 @@ export interface StoreThreadOptions {
   readonly schema: PlannedSchema;
   /** Reads configuration and schema files again, for a reload. @throws StartFailure */
   readonly readSchema?: () => PlannedSchema;
-  /** Reads the API's tokens for a reload; what it returns makes them valid. @throws StartFailure */
-  readonly readTokens?: (() => () => TokensChange) | undefined;
+  /** Reads the API's tokens for a reload. @throws StartFailure */
+  readonly readTokens?: ReloadHost["readTokens"];
   readonly durability: "normal" | "full";
   readonly queryTimeoutMs: number;
   readonly statementTimeoutMs: number;

@@ -366,6 +366,41 @@ describe("an agent", () => {
     }
   });
 
+  test("warns of a token for a table that no schema file has, and is right when one has it", async () => {
+    const { at, config } = await configured(
+      '[api]\nlisten = ["127.0.0.1:0"]\ntokens_file = "tokens.toml"\n[schema]\npaths = ["schema.sql"]\n',
+    );
+    const tables = '["T", "patina_members", "sqlite_schema", "pragma_table_info", "Later"]';
+    const text = `[[tokens]]\nname = "early"\nsecret = "${secret}"\ntables = ${tables}\n`;
+    await writeFile(join(at, "tokens.toml"), text, { mode: 0o600 });
+    const why = "token early: tables: no schema file has later; it is reached once one has it";
+    const checked = await runPatina(["agent", "--check", "-c", config]);
+    expect([checked.code, checked.stderr]).toEqual([0, `warning: ${why}\n`]);
+    const agent = await startTestAgent({ folder: at, arguments: ["-c", config] });
+    try {
+      expect(agent.log().split(why).length).toBe(2);
+      const http = new HttpClient({
+        at: `http://${agent.listen[0]}`,
+        isPatina: true,
+        token: secret,
+      });
+      const reload = async (...more: string[]) =>
+        JSON.parse(
+          (await runPatina(["reload", "--json", ...more, "--socket", agent.socket])).stdout,
+        );
+      expect((await http.query('"SELECT id FROM later"')).text).toContain("no such table: later");
+      expect((await reload("--dry-run")).warnings.at(-1)).toBe(why);
+      expect((await reload()).warnings.at(-1)).toBe(why);
+      const schema = join(at, "schema.sql");
+      const view = "CREATE VIEW later AS SELECT id FROM t";
+      await writeFile(schema, `${readFileSync(schema, "utf8")};\n${view};\n`);
+      expect((await reload()).warnings).not.toContain(why);
+      expect((await http.query('"SELECT id FROM later"')).text).toContain('{"columns":["id"]}');
+    } finally {
+      await agent.stop();
+    }
+  });
+
   test("shows no secret in its log, its arguments or its environment, nor by --check", async () => {
     const inline = "another-secret-in-the-configuration";
     const { at, config } = await configured(

@@ -10,7 +10,7 @@ import { problemOfSocketPath } from "../../api/socket-path.ts";
 import { type Config, configToText, configWithoutSecrets } from "../../config/config.ts";
 import { readSchemaFiles } from "../../config/schema-files.ts";
 import { createLog } from "../../log.ts";
-import { openCluster, readTokens } from "../../secrets/agent-secrets.ts";
+import { openCluster, readTokens, tokenWarnings } from "../../secrets/agent-secrets.ts";
 import { exitCodes, StartFailure } from "../../start-failure.ts";
 import { version } from "../../version.ts";
 import { loadConfig } from "../config-source.ts";
@@ -28,10 +28,11 @@ export async function agent(
   if (problem !== undefined) throw new StartFailure(exitCodes.socket, problem);
   if (options.check) {
     openCluster(config);
-    readTokens(config);
+    const tokens = readTokens(config);
     socketOwnerOf(config);
     const schema = readSchemaFiles(config.schema.paths, config.tables);
     const tables = [...schema.tables.keys()];
+    for (const why of tokenWarnings(tokens, schema)) console.error(`warning: ${why}`);
     if (options.json) print(JSON.stringify({ config: configWithoutSecrets(config), tables }));
     else print(`configuration and schema are sound: ${tables.length} tables`);
     return;
