@@ -16,7 +16,7 @@ function open() {
       return guard.why;
     }
   };
-  return { database, refusal };
+  return { database, guard, refusal };
 }
 
 const sums = (count: number): string =>
@@ -59,4 +59,53 @@ test("functions that sort by an unbounded quicksort are refused", () => {
     }
   }
   expect(refusal("SELECT max(n), avg(n), sum(n) OVER () FROM t")).toBeUndefined();
+});
+
+test("a function that reads any table by its name is refused", () => {
+  const { database, refusal } = open();
+  // What it tells of rows is in what it finds wrong with them.
+  database.exec(
+    "CREATE TABLE x_rowid (a, b); CREATE TABLE x_parent (a, b); CREATE TABLE x_node (a, b)",
+  );
+  for (const call of ["rtreecheck('x')", "RtreeCheck('main', 'x')"]) {
+    expect(refusal(`SELECT ${call}`)).toBe("rtreecheck() is not accepted");
+    expect(refusal(`INSERT INTO t SELECT 1, ${call}`, "write")).toBe(
+      "rtreecheck() is not accepted",
+    );
+  }
+});
+
+test("what SQLite has beside SQL is reached by nobody", () => {
+  const { database, guard, refusal } = open();
+  const pragma = "PRAGMA functions are not accepted in a transaction";
+  for (const table of [
+    "pragma_table_info('t')",
+    "pragma_integrity_check",
+    "pragma_database_list",
+  ]) {
+    expect(refusal(`INSERT INTO t (n) SELECT 1 FROM ${table}`, "write")).toBe(pragma);
+    expect(refusal(`UPDATE t SET n = 1 FROM ${table}`, "write")).toBe(pragma);
+    expect(refusal(`DELETE FROM t RETURNING (SELECT 1 FROM ${table})`, "write")).toBe(pragma);
+  }
+  // Of one in a FROM it is judged when it runs.
+  for (const name of ["optimize", "data_version", "module_list", "pragma_list", "schema_version"]) {
+    using statement = guard.within("read", () => database.prepare(`SELECT * FROM pragma_${name}`));
+    expect(() => guard.within("read", () => statement.step())).toThrow();
+    expect(guard.why).toBe(`PRAGMA ${name} is not accepted`);
+  }
+  expect(refusal("INSERT INTO sqlite_dbpage VALUES (1, x'00')", "write")).toBe(
+    "sqlite_dbpage is SQLite's own: it can be read only",
+  );
+  expect(refusal("ATTACH (SELECT ':memory:') AS m", "write")).toBe(
+    "ATTACH and VACUUM are not accepted",
+  );
+  for (const what of [
+    "TEMP TABLE x (a)",
+    "VIRTUAL TABLE temp.x USING fts5(a)",
+    "VIRTUAL TABLE x USING rtree(a, b, c)",
+  ]) {
+    expect(refusal(`CREATE ${what}`, "write")).toBe(
+      "DDL is not accepted: tables and indexes come from the schema files",
+    );
+  }
 });
