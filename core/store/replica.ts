@@ -8,7 +8,7 @@
  * What it does of its own accord, in slices, one a tick:
  * - What peers sent is applied (`apply-work.ts`).
  * - The index is built after a start (`index-rebuild.ts`).
- * - Rows for peers, and the scan for those that recent rows don't know (`row-answers.ts`).
+ * - Questions are answered that take rows, or a scan for them (`store-answers.ts`).
  * - The *cut* follows the time (`cut-aim.ts`). Making one takes slices too, after a second of many changes.
  *
  * Remote stamps too far ahead of the fleet's time are refused (`drift.ts`). What this host stamped while its
@@ -17,51 +17,27 @@
  * @module
  */
 
-import { unreachable } from "../assert.ts";
-import { ByteWriter } from "../bytes/writer.ts";
 import { type Changeset, encodeChangeset, type Lane, withLane } from "../change/changeset.ts";
 import type { TableShape } from "../change/hello.ts";
-import { RowBlockWriter } from "../change/row-block.ts";
 import type { HlcClock } from "../clock/hlc-clock.ts";
 import { type Hlc, hlcZero, type Site } from "../clock/stamp.ts";
 import { slotMs } from "../index/clock-part.ts";
 import { type RecentRowsOptions, recentRowsDefaults } from "../index/recent-rows.ts";
 import { RowIndex } from "../index/row-index.ts";
 import { cutAt } from "../index/settled-image.ts";
-import type {
-  MemberRow,
-  PeerId,
-  SlotReport,
-  StoreReply,
-  StoreRequest,
-  Ticket,
-  Unavailable,
-} from "../node/border.ts";
-import type { Question } from "../node/questions.ts";
+import type { MemberRow, PeerId, SlotReport, StoreReply, StoreRequest } from "../node/border.ts";
 import type { Digester } from "../row/digest.ts";
-import { type RowState, stampOfRow } from "../row/row-state.ts";
 import { type ApplyHost, ApplyWork } from "./apply-work.ts";
 import { cutToAimAt, nextCutMs } from "./cut-aim.ts";
 import { DeferredRequests, isWrite } from "./deferred-requests.ts";
 import { Drift, type DriftOptions, driftDefaults, type LocalWrites, setOnes } from "./drift.ts";
-import {
-  answerMissing,
-  answerRecent,
-  answerWalk,
-  type IndexAnswersOptions,
-} from "./index-answers.ts";
 import { IndexRebuild, type IndexRebuildOptions, indexRebuildDefaults } from "./index-rebuild.ts";
 import { type Pace, RowPace } from "./pace.ts";
 import { LagSamples, type ReplicaStatus } from "./replica-status.ts";
-import {
-  RowAnswers,
-  type RowAnswersOptions,
-  rowAnswersDefaults,
-  type WriteRows,
-} from "./row-answers.ts";
-import type { ReadSlice } from "./row-scan.ts";
-import type { MergedRow, RowRef, RowStore, ScanPosition } from "./row-store.ts";
+import { type RowAnswersOptions, rowAnswersDefaults } from "./row-answers.ts";
+import type { MergedRow, RowRef, RowStore } from "./row-store.ts";
 import { StampsAhead } from "./stamps-ahead.ts";
+import { StoreAnswers } from "./store-answers.ts";
 
 export interface ReplicaOptions extends DriftOptions, RowAnswersOptions, IndexRebuildOptions {
   /** Rows of one slice of a merge, where nothing else says how long one is. */
@@ -126,7 +102,7 @@ export class Replica {
 
   #index: RowIndex | undefined;
   #rebuild: IndexRebuild | undefined;
-  #rowAnswers: RowAnswers | undefined;
+  #answers: StoreAnswers | undefined;
   /** Each start and each schema is a life of its own: positions in the store are good no longer. */
   #nextLife = 0;
 
@@ -145,8 +121,6 @@ export class Replica {
   #conflicts = 0;
   #lastConflict: RowRef | undefined;
   #storeError: string | undefined;
-  /** Of rows that are streamed. */
-  readonly #block = new RowBlockWriter();
 
   constructor(parts: ReplicaParts) {
     this.#store = parts.store;
@@ -163,7 +137,7 @@ export class Replica {
     this.#ahead = new StampsAhead({
       ...{ store: this.#store, clock: this.#clock, digester: this.#digester },
       ...{ drift: this.#drift, pace: this.#pace, isOwnSite: this.#isOwnSite },
-      trying: (work) => this.#trying(work),
+      trying: this.#trying,
     });
     const { preparedBytesMin } = this.#options;
     this.#work = new ApplyWork(this.#applyHost(), this.#pace, preparedBytesMin);
@@ -189,30 +163,26 @@ export class Replica {
   #beginIndex(nowMs: number, replies: StoreReply[]): void {
     this.#nowMs = nowMs;
     this.#work.abandon();
-    this.#rowAnswers?.end(replies, this.#nextLife++);
-    const index = new RowIndex(
-      this.#digester,
-      cutAt(this.#clock.read(nowMs).ms),
-      this.#options.recentRows,
-    );
+    this.#answers?.end(replies, this.#nextLife++);
+    const [store, digester, trying] = [this.#store, this.#digester, this.#trying];
+    const [cut, { recentRows }] = [cutAt(this.#clock.read(nowMs).ms), this.#options];
+    const index = new RowIndex(digester, cut, recentRows);
     this.#index = index;
-    this.#rowAnswers = new RowAnswers(
-      index,
-      this.#digester,
-      (position, rowsMax) => this.#read(position, rowsMax),
-      (refs) => this.#readRows(refs),
-      (position, rowsMax, bytesMax) => this.#writeRows(position, rowsMax, bytesMax),
-      this.#options,
-      this.#nextLife++,
-    );
-    this.#rebuild = new IndexRebuild({
-      store: this.#store,
-      index,
-      options: this.#options,
-      sinceMs: nowMs - this.#options.recentRows.keepMs,
-      trying: (work) => this.#trying(work),
+    const rebuild = new IndexRebuild({
+      ...{ store, index, options: this.#options, trying },
+      sinceMs: nowMs - recentRows.keepMs,
       onStamp: (ms, count, metMs) => this.#met(ms, count, metMs),
     });
+    this.#rebuild = rebuild;
+    const [isOwnSite, aheadMsMax] = [this.#isOwnSite, this.#options.driftFewPeersMsMax];
+    this.#answers = new StoreAnswers(
+      {
+        ...{ store, index, rebuild, digester, ahead: this.#ahead },
+        indexOptions: { site: this.#clock.site, isOwnSite, aheadMsMax },
+        ...{ rowOptions: this.#options, trying },
+      },
+      this.#nextLife++,
+    );
     this.announce(replies);
   }
 
@@ -247,7 +217,7 @@ export class Replica {
       this.start(nowMs, replies);
       return;
     }
-    this.#rowAnswers?.end(replies, this.#nextLife++);
+    this.#answers?.end(replies, this.#nextLife++);
     this.announce(replies);
   }
 
@@ -304,7 +274,8 @@ export class Replica {
         this.#advance(nowMs, replies);
         return;
       default:
-        this.#answer(request, nowMs, replies);
+        if (this.#answers !== undefined) this.#answers.answer(request, nowMs, replies);
+        else replies.push({ kind: "unavailable", ticket: request.ticket, why: "starting" });
     }
   }
 
@@ -385,7 +356,7 @@ export class Replica {
       this.#reportChange(replies);
     } else if (!isBusy) {
       if (!this.isBuilt) this.#startSlice(nowMs, replies);
-      if (this.isBuilt || this.#rowAnswers?.isSending) this.#rowAnswers?.tick(nowMs, replies);
+      if (this.isBuilt || this.#answers?.isSending) this.#answers?.tick(nowMs, replies);
       this.#reportChange(replies);
     }
   }
@@ -395,8 +366,8 @@ export class Replica {
     if (image.hasWork) return true;
     if (this.#work.isBusy) return false;
     if (this.#ahead.isRestamping) return true;
-    const dueMs = (this.isBuilt ? this.#rowAnswers?.dueMs : this.#rebuild?.dueMs) ?? nowMs;
-    return dueMs <= nowMs || this.#rowAnswers?.isSending === true;
+    const dueMs = (this.isBuilt ? this.#answers?.dueMs : this.#rebuild?.dueMs) ?? nowMs;
+    return dueMs <= nowMs || this.#answers?.isSending === true;
   }
 
   /** Wall clock in ms at which `tick` is wanted; a time in the past means as soon as others had a turn. */
@@ -404,7 +375,7 @@ export class Replica {
     if (this.#index === undefined) return Number.POSITIVE_INFINITY;
     if (this.#work.hasWork || this.hasOwnWork) return this.#nowMs;
     if (!this.isBuilt) return Math.max(this.#nowMs, this.#rebuild?.dueMs ?? this.#nowMs);
-    const rowsDueMs = Math.max(this.#nowMs, this.#rowAnswers?.dueMs ?? Number.POSITIVE_INFINITY);
+    const rowsDueMs = Math.max(this.#nowMs, this.#answers?.dueMs ?? Number.POSITIVE_INFINITY);
     return Math.min(nextCutMs(this.#index.image.cut), rowsDueMs);
   }
 
@@ -453,7 +424,7 @@ export class Replica {
       storeError: this.#storeError,
       recentRows: index?.recent.size ?? 0,
       touchedRows: index?.image.touchedRows ?? 0,
-      rowQuestions: this.#rowAnswers?.open ?? 0,
+      rowQuestions: this.#answers?.open ?? 0,
     };
   }
 
@@ -613,105 +584,20 @@ export class Replica {
     if (hlc.ms <= this.#drift.followedMsMax(nowMs)) this.#clock.observe(hlc);
   }
 
-  // ---- Questions --------------------------------------------------------------------------------
-
-  #answer(request: Question, nowMs: number, replies: StoreReply[]): void {
-    const index = this.#index;
-    const answers = this.#rowAnswers;
-    if (index === undefined || answers === undefined || !this.#canAnswer(request, answers)) {
-      unavailable(request.ticket, "starting", replies);
-      return;
-    }
-    if (!this.isBuilt) this.#rebuild?.putOff(nowMs);
-    switch (request.kind) {
-      case "walk":
-        replies.push(answerWalk(request, index));
-        return;
-      case "list":
-        answers.list(request, nowMs, replies);
-        return;
-      case "compare":
-        answers.compare(request, nowMs, replies);
-        return;
-      case "missing":
-        replies.push(answerMissing(request, index, this.#indexAnswers()));
-        return;
-      case "recent":
-        replies.push(answerRecent(request, index, this.#indexAnswers()));
-        return;
-      case "rows":
-        answers.rowsById(request, nowMs, replies);
-        return;
-      case "range-rows":
-        answers.rowsByRange(request, nowMs, replies);
-        return;
-      case "stream-rows":
-        answers.streamRows(request, nowMs, replies);
-        return;
-      default:
-        unreachable(request);
-    }
-  }
-
-  #indexAnswers(): IndexAnswersOptions {
-    const { site } = this.#clock;
-    return { site, isOwnSite: this.#isOwnSite, aheadMsMax: this.#options.driftFewPeersMsMax };
-  }
-
-  /** What is recent can be told before the index is built, and so can rows that were named. */
-  #canAnswer(request: Question, answers: RowAnswers): boolean {
-    if (this.isBuilt) return true;
-    if (this.#rebuild?.isRecentKnown !== true) return false;
-    const { kind } = request;
-    return (
-      kind === "recent" || kind === "missing" || (kind === "rows" && answers.knows(request.ids))
-    );
-  }
+  // ---- Failures -----------------------------------------------------------------------------------
 
   /** Does something with the store; undefined when it failed, and then `storeError` says why. */
-  #trying<T>(work: () => T): T | undefined {
+  readonly #trying = <T>(work: () => T): T | undefined => {
     try {
       return work();
     } catch (error) {
       this.#failed(error);
       return undefined;
     }
-  }
+  };
 
   #failed(error: unknown): string {
     this.#storeError = `store: ${error instanceof Error ? error.message : String(error)}`;
     return this.#storeError;
   }
-
-  #read(position: ScanPosition | undefined, rowsMax: number): ReturnType<ReadSlice> {
-    return this.#trying(() => this.#store.scan(position, rowsMax));
-  }
-
-  /** Rows that can't be read are as good as not held here: somebody else has them. */
-  #readRows(refs: readonly RowRef[]): readonly (RowState | undefined)[] {
-    const rows = this.#trying(() => this.#store.read(refs)) ?? [];
-    if (this.#ahead.isNone(this.#nowMs)) return rows;
-    const msMax = this.#ahead.sentMsMax(this.#nowMs);
-    return rows.map((row) => (row !== undefined && stampOfRow(row).ms <= msMax ? row : undefined));
-  }
-
-  #writeRows(
-    position: ScanPosition | undefined,
-    rowsMax: number,
-    bytesMax: number,
-  ): ReturnType<WriteRows> {
-    if (!this.#ahead.isNone(this.#nowMs)) return undefined;
-    return this.#trying(() => {
-      const block = this.#block;
-      block.clear();
-      const next = this.#store.writeRows(position, rowsMax, bytesMax, block);
-      const writer = new ByteWriter(block.body.length + 4096);
-      block.finish(writer);
-      return { block: writer.finish(), next };
-    });
-  }
-}
-
-function unavailable(ticket: Ticket, why: Unavailable, replies: StoreReply[]): void {
-  replies.push({ kind: "unavailable", ticket, why });
 }
