@@ -1,5 +1,5 @@
 import { describe, expect, test } from "bun:test";
-import { Drift, driftDefaults } from "./drift.ts";
+import { Drift } from "./drift.ts";
 
 const hourMs = 3_600_000;
 
@@ -45,7 +45,7 @@ test("one of three peers that is wrong doesn't hide the fleet's time", () => {
 
 describe("clocks that have never been set", () => {
   const clockFloorMs = 1000 * hourMs;
-  const create = () => new Drift({ ...driftDefaults, clockFloorMs });
+  const create = () => new Drift(clockFloorMs);
 
   test("are asked nothing, however many they are", () => {
     const drift = create();

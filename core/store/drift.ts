@@ -17,26 +17,14 @@
 
 import { clocksApartMsMax } from "../clock/hlc-clock.ts";
 
-export interface DriftOptions {
-  /** A remote stamp further ahead of the fleet's time is refused; so are local writes of a host this far off. */
-  readonly driftMsMax: number;
-  /** The same for remote stamps while the fleet's time isn't known. */
-  readonly driftFewPeersMsMax: number;
-  /** Peers whose clocks must be known, and clocks that must agree. */
-  readonly driftPeersMin: number;
-  /** A remote stamp further ahead is counted as a warning. */
-  readonly driftWarnMs: number;
-  /** A clock that shows less has never been set, ms since 1970. 0: whatever it shows. */
-  readonly clockFloorMs: number;
-}
-
-export const driftDefaults: DriftOptions = {
-  driftMsMax: clocksApartMsMax,
-  driftFewPeersMsMax: 60_000,
-  driftPeersMin: 3,
-  driftWarnMs: 500,
-  clockFloorMs: 0,
-};
+/** A remote stamp further ahead of the fleet's time is refused; so are local writes of a host this far off. */
+const driftMsMax = clocksApartMsMax;
+/** The same for remote stamps while the fleet's time isn't known. */
+export const driftFewPeersMsMax = 60_000;
+/** Peers whose clocks must be known, and clocks that must agree. */
+const driftPeersMin = 3;
+/** A remote stamp further ahead is counted as a warning. */
+const driftWarnMs = 500;
 
 export type LocalWrites =
   | { readonly kind: "allowed" }
@@ -44,7 +32,7 @@ export type LocalWrites =
   | { readonly kind: "refused"; readonly why: string };
 
 export class Drift {
-  readonly #options: DriftOptions;
+  readonly #clockFloorMs: number;
   #peers = 0;
   #medianOffsetMs: number | undefined;
   /** Of the clock that is furthest ahead, the own among them. */
@@ -52,8 +40,9 @@ export class Drift {
   #agrees = false;
   #isUnset = false;
 
-  constructor(options: DriftOptions = driftDefaults) {
-    this.#options = options;
+  /** @param clockFloorMs A clock that shows less has never been set, ms since 1970. 0: whatever it shows. */
+  constructor(clockFloorMs = 0) {
+    this.#clockFloorMs = clockFloorMs;
   }
 
   /**
@@ -66,10 +55,9 @@ export class Drift {
     connected: number = offsetsMs.length,
     nowMs: number = Number.POSITIVE_INFINITY,
   ): void {
-    const { driftMsMax, driftPeersMin } = this.#options;
-    const known = setOnes(offsetsMs, nowMs, this.#options);
+    const known = this.ofSetClocks(offsetsMs, nowMs);
     this.#peers = known.length;
-    this.#isUnset = nowMs < this.#options.clockFloorMs;
+    this.#isUnset = this.isUnset(nowMs);
     const agreeing = known.filter((offsetMs) => Math.abs(offsetMs) <= driftMsMax).length;
     const asked = connected - (offsetsMs.length - known.length);
     this.#agrees = agreeing > 0 && agreeing >= Math.min(driftPeersMin, asked);
@@ -79,11 +67,15 @@ export class Drift {
 
   /** Whether the own clock shows a time long before this release. */
   isUnset(nowMs: number): boolean {
-    return nowMs < this.#options.clockFloorMs;
+    return nowMs < this.#clockFloorMs;
+  }
+
+  /** Of these offsets against the own clock, those of clocks that have been set. */
+  ofSetClocks(offsetsMs: readonly number[], nowMs: number): readonly number[] {
+    return offsetsMs.filter((offsetMs) => nowMs + offsetMs >= this.#clockFloorMs);
   }
 
   #agreedMedian(offsetsMs: readonly number[]): number | undefined {
-    const { driftMsMax, driftPeersMin } = this.#options;
     if (offsetsMs.length < driftPeersMin) return undefined;
     const medianMs = medianOf(offsetsMs);
     const clocksMs = [...offsetsMs, 0];
@@ -127,7 +119,7 @@ export class Drift {
   }
 
   isWarning(stampMs: number, nowMs: number): boolean {
-    return stampMs > this.fleetMs(nowMs) + this.#options.driftWarnMs;
+    return stampMs > this.fleetMs(nowMs) + driftWarnMs;
   }
 
   /** What to say of a stamp beyond the limit. */
@@ -140,7 +132,6 @@ export class Drift {
   localWrites(nowMs: number = Number.POSITIVE_INFINITY): LocalWrites {
     if (this.isUnset(nowMs)) return { kind: "refused", why: unsetText(nowMs) };
     const offsetMs = this.#medianOffsetMs;
-    const { driftMsMax } = this.#options;
     if (offsetMs === undefined || Math.abs(offsetMs) <= driftMsMax) return { kind: "allowed" };
     const seconds = (Math.abs(offsetMs) / 1000).toFixed(1);
     const side = offsetMs < 0 ? "ahead of" : "behind";
@@ -153,18 +144,8 @@ export class Drift {
   }
 
   #aheadMsMax(): number {
-    const { driftMsMax, driftFewPeersMsMax } = this.#options;
     return this.#medianOffsetMs === undefined ? driftFewPeersMsMax : driftMsMax;
   }
-}
-
-/** Those of clocks that have been set. */
-export function setOnes(
-  offsetsMs: readonly number[],
-  nowMs: number,
-  { clockFloorMs }: Pick<DriftOptions, "clockFloorMs">,
-): readonly number[] {
-  return offsetsMs.filter((offsetMs) => nowMs + offsetMs >= clockFloorMs);
 }
 
 export function unsetText(nowMs: number): string {

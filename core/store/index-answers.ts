@@ -8,6 +8,7 @@ import type { Site } from "../clock/stamp.ts";
 import { entryOf } from "../index/recent-rows.ts";
 import type { RowIndex } from "../index/row-index.ts";
 import type { StoreReply, StoreRequest } from "../node/border.ts";
+import { driftFewPeersMsMax } from "./drift.ts";
 
 type Asked<Kind extends StoreRequest["kind"]> = Extract<StoreRequest, { kind: Kind }>;
 
@@ -16,8 +17,6 @@ export interface IndexAnswersOptions {
   readonly site: Site;
   /** Sites that this file wrote as, that one among them. */
   readonly isOwnSite: (site: Site) => boolean;
-  /** What is stamped further ahead isn't named: nobody would take it. */
-  readonly aheadMsMax: number;
 }
 
 export function answerWalk(request: Asked<"walk">, index: RowIndex): StoreReply {
@@ -46,9 +45,10 @@ export function answerMissing(
 export function answerRecent(
   request: Asked<"recent">,
   index: RowIndex,
-  { isOwnSite, aheadMsMax }: IndexAnswersOptions,
+  { isOwnSite }: IndexAnswersOptions,
 ): StoreReply {
-  const rows = index.recent.since(request, isOwnSite, aheadMsMax);
+  // What is stamped further ahead isn't named: nobody would take it.
+  const rows = index.recent.since(request, isOwnSite, driftFewPeersMsMax);
   const entries = rows.map(({ id, stamp, digest }) => entryOf(id, stamp, digest));
   return { kind: "recent", ticket: request.ticket, entries };
 }

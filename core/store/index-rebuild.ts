@@ -15,17 +15,11 @@ import type { MergedRow, RowStore, ScanPosition } from "./row-store.ts";
 export interface IndexRebuildOptions extends RecentPassOptions {
   /** Rows of one slice of the rebuild, some 2 µs each. A slice delays an urgent frame that comes meanwhile. */
   readonly rebuildRowsPerTick: number;
-  /** Once what is recent is known, and after each question about it, the index isn't worked on for so long, */
-  readonly recentFirstMs: number;
-  /** nor longer than this in all. */
-  readonly recentFirstMsMax: number;
 }
 
 export const indexRebuildDefaults: IndexRebuildOptions = {
   ...recentPassDefaults,
   rebuildRowsPerTick: 2000,
-  recentFirstMs: 100,
-  recentFirstMsMax: 1000,
 };
 
 export interface IndexRebuildParts {
@@ -41,6 +35,10 @@ export interface IndexRebuildParts {
   readonly onStamp: (ms: number, count: number, nowMs: number) => void;
 }
 
+/** Once what is recent is known, and after each question about it, the index isn't worked on for so long, */
+const recentFirstMs = 100;
+/** and no longer than this in all. */
+const recentFirstMsMax = 1000;
 /** A slice that the store failed is tried again after this. */
 const readRetryMs = 1000;
 
@@ -79,7 +77,7 @@ export class IndexRebuild {
 
   /** Leaves the next moments to who asks for what is recent. */
   putOff(nowMs: number): void {
-    const untilMs = Math.min(nowMs + this.#parts.options.recentFirstMs, this.#recentFirstUntilMs);
+    const untilMs = Math.min(nowMs + recentFirstMs, this.#recentFirstUntilMs);
     this.#dueMs = Math.max(this.#dueMs, untilMs);
   }
 
@@ -89,7 +87,7 @@ export class IndexRebuild {
    * @returns whether there is something to tell: what is recent is known, or the index is built.
    */
   slice(nowMs: number): boolean {
-    const { trying, index, options } = this.#parts;
+    const { trying, index } = this.#parts;
     const pass = this.#pass;
     if (nowMs < this.#dueMs || index.isBuilt) return false;
     if (pass.isDone) return this.#scanSlice(nowMs);
@@ -101,7 +99,7 @@ export class IndexRebuild {
     if (isRead === undefined) this.#dueMs = nowMs + readRetryMs;
     else if (pass.isDone && this.#scanSlice(nowMs)) return true;
     if (!pass.isKnown || wasKnown) return false;
-    this.#recentFirstUntilMs = nowMs + options.recentFirstMsMax;
+    this.#recentFirstUntilMs = nowMs + recentFirstMsMax;
     this.putOff(nowMs);
     return true;
   }

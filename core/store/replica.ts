@@ -30,7 +30,7 @@ import type { Digester } from "../row/digest.ts";
 import { type ApplyHost, ApplyWork } from "./apply-work.ts";
 import { cutToAimAt, nextCutMs } from "./cut-aim.ts";
 import { DeferredRequests, isWrite } from "./deferred-requests.ts";
-import { Drift, type DriftOptions, driftDefaults, type LocalWrites, setOnes } from "./drift.ts";
+import { Drift, type LocalWrites } from "./drift.ts";
 import { IndexRebuild, type IndexRebuildOptions, indexRebuildDefaults } from "./index-rebuild.ts";
 import { type Pace, RowPace } from "./pace.ts";
 import { LagSamples, type ReplicaStatus } from "./replica-status.ts";
@@ -39,7 +39,9 @@ import type { MergedRow, RowRef, RowStore } from "./row-store.ts";
 import { StampsAhead } from "./stamps-ahead.ts";
 import { StoreAnswers } from "./store-answers.ts";
 
-export interface ReplicaOptions extends DriftOptions, RowAnswersOptions, IndexRebuildOptions {
+export interface ReplicaOptions extends RowAnswersOptions, IndexRebuildOptions {
+  /** As of {@link Drift}. */
+  readonly clockFloorMs: number;
   /** Rows of one slice of a merge, where nothing else says how long one is. */
   readonly sliceRows: number;
   /** A changeset from this size on is worked on before its transaction begins (`prepared-merge.ts`). */
@@ -48,7 +50,7 @@ export interface ReplicaOptions extends DriftOptions, RowAnswersOptions, IndexRe
 }
 
 export const replicaDefaults: ReplicaOptions = {
-  ...driftDefaults,
+  clockFloorMs: 0,
   ...rowAnswersDefaults,
   ...indexRebuildDefaults,
   sliceRows: 1000,
@@ -132,7 +134,7 @@ export class Replica {
     this.#isTelling = parts.isTelling;
     this.#isOwnSite = parts.isOwnSite ?? ((site) => site === parts.clock.site);
     this.#options = { ...replicaDefaults, ...parts.options };
-    this.#drift = new Drift(this.#options);
+    this.#drift = new Drift(this.#options.clockFloorMs);
     this.#pace = parts.pace ?? new RowPace(this.#options.sliceRows);
     this.#ahead = new StampsAhead({
       ...{ store: this.#store, clock: this.#clock, digester: this.#digester },
@@ -174,11 +176,10 @@ export class Replica {
       onStamp: (ms, count, metMs) => this.#met(ms, count, metMs),
     });
     this.#rebuild = rebuild;
-    const [isOwnSite, aheadMsMax] = [this.#isOwnSite, this.#options.driftFewPeersMsMax];
     this.#answers = new StoreAnswers(
       {
         ...{ store, index, rebuild, digester, ahead: this.#ahead },
-        indexOptions: { site: this.#clock.site, isOwnSite, aheadMsMax },
+        indexOptions: { site: this.#clock.site, isOwnSite: this.#isOwnSite },
         ...{ rowOptions: this.#options, trying },
       },
       this.#nextLife++,
@@ -266,7 +267,7 @@ export class Replica {
         return;
       case "peers":
         this.#drift.setOffsets(request.offsetsMs, request.count, nowMs);
-        this.#ahead.heard(setOnes(request.offsetsMs, nowMs, this.#options), nowMs);
+        this.#ahead.heard(this.#drift.ofSetClocks(request.offsetsMs, nowMs), nowMs);
         this.#ahead.beginWhenDue(this.isBuilt, nowMs);
         return;
       case "apply":

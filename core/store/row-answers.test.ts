@@ -7,7 +7,7 @@ import type { StoreReply } from "../node/border.ts";
 import type { Digester, RowId } from "../row/digest.ts";
 import { decodeKey, encodeKey } from "../row/key.ts";
 import { joinRows, type RowState } from "../row/row-state.ts";
-import { RowAnswers, rowAnswersDefaults } from "./row-answers.ts";
+import { blockBytesMax, RowAnswers, rowAnswersDefaults } from "./row-answers.ts";
 import type { RowRef, ScannedRow } from "./row-store.ts";
 
 test("rows with large values are read a few at a time, and sent in blocks of about a megabyte", () => {
@@ -42,7 +42,7 @@ test("rows with large values are read a few at a time, and sent in blocks of abo
   let rows = 0;
   for (const reply of replies) {
     if (reply.kind !== "rows") continue;
-    expect(reply.block.length).toBeLessThan(2 * rowAnswersDefaults.blockBytesMax);
+    expect(reply.block.length).toBeLessThan(2 * blockBytesMax);
     const decoded = decodeRowBlock(reply.block);
     if (decoded.kind === "rows") rows += decoded.rows.length;
   }

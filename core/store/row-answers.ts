@@ -25,16 +25,8 @@ import { decodeCursor, encodeCursor } from "./stream-cursor.ts";
 export interface RowAnswersOptions extends ScanOptions {
   /** Rows of one block, at most 1,000: some 5 µs each to read. */
   readonly blockRowsMax: number;
-  /** A block is ended early once its values take about this much. */
-  readonly blockBytesMax: number;
-  /** No block has more, whatever its rows are, but for one value: a frame carries 65 MiB. */
-  readonly pieceBytesMax: number;
   /** Places that one scan notes for fetches by range, some 40 bytes each. */
   readonly windowRowsMax: number;
-  /** How long they are good for: rows that come later are not among them. */
-  readonly windowMs: number;
-  /** For how many fetching peers they are kept. */
-  readonly windowsMax: number;
 }
 
 export const rowAnswersDefaults: RowAnswersOptions = {
@@ -42,12 +34,17 @@ export const rowAnswersDefaults: RowAnswersOptions = {
   scanPauseMs: 9,
   scanQuestionsMax: 16,
   blockRowsMax: 500,
-  blockBytesMax: 1024 * 1024,
-  pieceBytesMax: 16 * 1024 * 1024,
   windowRowsMax: 200_000,
-  windowMs: 60_000,
-  windowsMax: 4,
 };
+
+/** A block is ended early once its values take about this much. */
+export const blockBytesMax: number = 1024 * 1024;
+/** No block has more, whatever its rows are, but for one value: a frame carries 65 MiB. */
+const pieceBytesMax = 16 * 1024 * 1024;
+/** How long noted places are good for: rows that come later are not among them. */
+const windowMs = 60_000;
+/** For how many fetching peers they are kept. */
+const windowsMax = 4;
 
 type Asked<Kind extends StoreRequest["kind"]> = Extract<StoreRequest, { kind: Kind }>;
 
@@ -253,7 +250,7 @@ export class RowAnswers {
       this.#busy(ticket);
       return;
     }
-    const { blockRowsMax, blockBytesMax } = this.#options;
+    const { blockRowsMax } = this.#options;
     if (request.level === 0 && request.nodes.includes(0)) {
       const written = this.#writeRows(position, blockRowsMax, blockBytesMax);
       if (written !== undefined && written.block.length <= streamedBytesMax) {
@@ -314,7 +311,7 @@ export class RowAnswers {
         wants: (row) => window.has(row.id),
         meet: (row) => window.add(row.id, row),
         finish: () => {
-          kept.untilMs = this.#nowMs + this.#options.windowMs;
+          kept.untilMs = this.#nowMs + windowMs;
           for (const { ticket: asked, ranges: of } of kept.waiting.splice(0)) {
             this.#stream(asked, window.places(of));
           }
@@ -329,7 +326,7 @@ export class RowAnswers {
     this.#windows.push(kept);
     // The oldest that isn't scanned for; there are no more than questions may wait.
     const oldest = this.#windows.findIndex(({ untilMs }) => untilMs < Number.POSITIVE_INFINITY);
-    if (this.#windows.length > this.#options.windowsMax && oldest >= 0) {
+    if (this.#windows.length > windowsMax && oldest >= 0) {
       this.#windows.splice(oldest, 1);
     }
   }
@@ -359,7 +356,7 @@ export class RowAnswers {
   /** Sends the next block of a stream, of rows as held now, and puts it back while it has more. */
   #sendBlock(stream: RowStream): void {
     const { ticket, places } = stream;
-    const { blockRowsMax, blockBytesMax } = this.#options;
+    const { blockRowsMax } = this.#options;
     const rows: RowState[] = [];
     let read = 0;
     let bytes = 0;
@@ -379,7 +376,7 @@ export class RowAnswers {
         bytes += valueBytesOf(row);
       }
     }
-    const lists = piecesOf(rows, this.#options.pieceBytesMax, ticket);
+    const lists = piecesOf(rows, pieceBytesMax, ticket);
     if (lists.length === 0 && isLast) lists.push([]);
     for (const [at, list] of lists.entries()) {
       const last = isLast && at === lists.length - 1;
@@ -390,7 +387,7 @@ export class RowAnswers {
 
   /** How many rows to read next, if those of a block so far have `bytes`: values may have megabytes. */
   #rowsThatFit(rows: number, bytes: number): number {
-    const { blockRowsMax, blockBytesMax } = this.#options;
+    const { blockRowsMax } = this.#options;
     if (rows === 0) return 1;
     const fit = Math.floor((blockBytesMax - bytes) / Math.max(1, bytes / rows));
     return Math.max(1, Math.min(fit, stepRowsMax, blockRowsMax - rows));
