@@ -44,11 +44,14 @@ export class SnapshotLender {
     // It begins with the first read.
     proxy.all("SELECT 1 FROM sqlite_schema LIMIT 1");
     const regions = this.#vfs.copyWalIndex(this.#path, proxy.module.heap.u8);
-    this.#lent.set(proxy, ++this.#lastLoan);
+    const loan = ++this.#lastLoan;
+    this.#lent.set(proxy, loan);
     return {
       regions,
       end: () => {
-        if (!this.#lent.delete(proxy)) return;
+        // Its connection may have been lent again.
+        if (this.#lent.get(proxy) !== loan) return;
+        this.#lent.delete(proxy);
         proxy.exec("COMMIT");
         this.#idle.push(proxy);
       },

@@ -1,12 +1,15 @@
 import { expect, test } from "bun:test";
 import type { SqlValue } from "../../core/row/value.ts";
+import type { SqliteStore } from "../../core/store/sqlite-store.ts";
 import { schemaOf } from "../../test/generators/sqlite-store.ts";
 import { createStoreThread } from "../../test/generators/store-thread.ts";
+import { until } from "../../test/until.ts";
 import { openDatabase } from "../../wasm/database.ts";
 import { FaultyDisk } from "../../wasm/vfs/faulty-disk.ts";
 import { FileVfs } from "../../wasm/vfs/file.ts";
 import type { TransactOutcome } from "../api/store-service.ts";
 import type { StoreThread } from "../store/store-thread.ts";
+import { GroupCommit } from "./group-commit.ts";
 
 const path = "/d/patina.db";
 
@@ -148,4 +151,55 @@ test("merges and what the agent writes for itself go on under SQLite's FULL", as
   });
   expect(syncs).toBe(1);
   store.stop();
+});
+
+test("each write waits for a sync that begins after its commit, however many have come before", async () => {
+  const disk = createDisk();
+  const store = createStore(disk);
+  // Some wait for the one that is under way, and so for the next.
+  await Promise.all([insert(store, 1), insert(store, 2), insert(store, 3)]);
+  const { fdatasyncLater } = disk;
+  const waiting: (() => void)[] = [];
+  disk.fdatasyncLater = (fd) =>
+    new Promise((resolve, reject) => {
+      waiting.push(() => fdatasyncLater.call(disk, fd).then(resolve, reject));
+    });
+  let answered = 0;
+  const writes = [4, 5, 6].map(async (id) => {
+    await insert(store, id);
+    answered++;
+  });
+  await until(() => waiting.length === 1);
+  expect(answered).toBe(0);
+  waiting.shift()?.();
+  await until(() => waiting.length === 1);
+  expect(answered).toBeLessThan(3);
+  waiting.shift()?.();
+  await Promise.all(writes);
+  expect(afterPowerCut(disk, store)).toEqual([1, 2, 3, 4, 5, 6]);
+});
+
+test("whoever begins and gives up leaves the connection as durable as it was", () => {
+  using db = openDatabase(path, { vfs: new FileVfs(undefined, createDisk()) });
+  db.exec("PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL");
+  let fails = true;
+  const store = {
+    begin: () => {
+      if (fails) throw new Error("no room");
+    },
+    rollback: () => {
+      if (fails) throw new Error("no transaction");
+    },
+  } as unknown as SqliteStore;
+  const commits = new GroupCommit(db, store, () => {
+    throw new Error("nothing is synced here");
+  });
+  expect(() => commits.begin()).toThrow("no room");
+  expect(db.pragma("synchronous")).toBe(2);
+  fails = false;
+  commits.begin();
+  expect(db.pragma("synchronous")).toBe(1);
+  fails = true;
+  expect(() => commits.rollback()).toThrow("no transaction");
+  expect(db.pragma("synchronous")).toBe(2);
 });

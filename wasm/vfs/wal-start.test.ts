@@ -174,6 +174,56 @@ test("one that isn't wholly copied, or whose database isn't synced, keeps its he
   expect(world.after("process")).toEqual(upTo(20));
 });
 
+test("one of which a single frame isn't copied keeps its header", async () => {
+  const world = new World(1);
+  insert(world.open(), 20);
+  await world.copy();
+  world.writer.exec("UPDATE t SET n = 21 WHERE n = 20");
+  expect(world.frames).toBe(1);
+  await world.blank();
+  expect(world.sync.isWalBlank()).toBe(false);
+  expect(world.after("process").at(-1)).toBe(21);
+});
+
+/** A WAL that is wholly copied and in which somebody reads: commits go on where it ends. */
+async function readAndCopied(seed: number, durability: "normal" | "full") {
+  const world = new World(seed);
+  insert(world.open(durability), 20);
+  const reader = openDatabase(path, { vfs: new FileVfs(undefined, world.disk) });
+  reader.exec("BEGIN; SELECT count(*) FROM t");
+  await world.copy();
+  const after = (end: "process" | "power") => {
+    // While it is open the wal-index is there, and nobody looks at the header.
+    reader.close();
+    return world.after(end);
+  };
+  return { world, after };
+}
+
+test("the first commit behind a header that is gone is synced as any other", async () => {
+  for (let seed = 0; seed < 10; seed++) {
+    const { world, after } = await readAndCopied(seed, "full");
+    await world.blank();
+    expect(world.sync.isWalBlank()).toBe(true);
+    insert(world.writer, 1);
+    expect([seed, after("power")]).toEqual([seed, upTo(21)]);
+  }
+});
+
+test("a header that a failing disk has left half blank, or half put back, is put back whole", async () => {
+  for (let seed = 0; seed < 10; seed++) {
+    for (const isBlankBefore of [true, false]) {
+      const { world, after } = await readAndCopied(seed, "normal");
+      if (isBlankBefore) await world.blank();
+      world.disk.inject({ kind: "error", call: "pwrite", after: 0, times: 1, code: "EIO" });
+      if (isBlankBefore) expect(() => insert(world.writer, 1)).toThrow("EIO");
+      else await expect(world.blank()).rejects.toThrow("EIO");
+      insert(world.writer, 1);
+      expect([seed, after("process")]).toEqual([seed, upTo(21)]);
+    }
+  }
+});
+
 test("SQLite's cut to nothing is left to another thread, and whoever writes behind a cut waits for it", async () => {
   const world = new World(1);
   insert(world.open(), 20);
