@@ -6,6 +6,7 @@ import { type Pace, untilTheEnd } from "../../core/store/pace.ts";
 import { until } from "../../test/until.ts";
 import { type Database, openDatabase } from "../../wasm/database.ts";
 import { FileVfs } from "../../wasm/vfs/file.ts";
+import { type FileSystem, systemFiles } from "../../wasm/vfs/file-system.ts";
 import type { CheckpointSync, Vfs } from "../../wasm/vfs/vfs.ts";
 import { Checkpointer } from "./checkpointer.ts";
 
@@ -292,6 +293,62 @@ test("what a large transaction made of the WAL is given back while writes go on"
   }
   checkpointer.close();
   expect(writer.pragma("integrity_check")).toBe("ok");
+}, 120_000);
+
+test("a WAL that is long again as soon as it has begun anew is cut behind all of it", async () => {
+  const failures: string[] = [];
+  const { checkpointer } = create(failures, 20);
+  fill(300);
+  const deadlineMs = performance.now() + 60_000;
+  while (state(checkpointer).waiting > 0) {
+    if (performance.now() > deadlineMs) throw new Error("it isn't copied");
+    checkpointer.work(state(checkpointer), false, true);
+    await new Promise((resolve) => setImmediate(resolve));
+  }
+  await until(() => !checkpointer.holdsBack);
+  const before = statSync(`${path}-wal`).size;
+  writer.exec("BEGIN");
+  fill(200);
+  writer.exec("COMMIT");
+  const { frames } = state(checkpointer);
+  expect(frames).toBeGreaterThan(3 * 20);
+  checkpointer.work(state(checkpointer), false, true);
+  await until(() => statSync(`${path}-wal`).size < before);
+  expect(statSync(`${path}-wal`).size).toBeGreaterThanOrEqual(frames * (8192 + 24));
+  expect(failures).toEqual([]);
+  checkpointer.close();
+  using other = openDatabase(path, { vfs });
+  expect(other.pragma("integrity_check")).toBe("ok");
+  expect(Number(other.all("SELECT count(*) FROM t")[0]?.[0])).toBe(500);
+}, 120_000);
+
+test("one that is closed while the WAL is being synced copies nothing after that", async () => {
+  let goOn = () => {};
+  const gate = new Promise<void>((resolve) => {
+    goOn = resolve;
+  });
+  let writes = 0;
+  const disk: FileSystem = {
+    ...systemFiles,
+    pwrite: (...call) => {
+      writes++;
+      return systemFiles.pwrite(...call);
+    },
+    fdatasyncLater: async () => gate,
+    fsyncLater: async () => {},
+  };
+  fill(300);
+  writer.close();
+  writer = openDatabase(path, { vfs: new FileVfs(undefined, disk) });
+  writer.pragma("wal_autocheckpoint", 0);
+  fill(300);
+  const { checkpointer } = create([], 16_000, new FileVfs(undefined, disk));
+  expect(checkpointer.work(state(checkpointer), false, true)).toBe(false);
+  checkpointer.close();
+  const before = writes;
+  goOn();
+  for (let turn = 0; turn < 50; turn++) await new Promise((resolve) => setImmediate(resolve));
+  expect(writes).toBe(before);
 }, 120_000);
 
 test("it may be closed in the middle of a round, and the database too", async () => {

@@ -179,6 +179,27 @@ test("nothing is copied that a reader must not see yet", () => {
   expect(world.rowsOfFile()).toBe(`ok ${sumOf(world.writer)}`);
 });
 
+test("each of the marks that SQLite has room for keeps what is younger from being copied", () => {
+  for (let held = 0; held < 4; held++) {
+    const world = new World();
+    const readers = [0, 1, 2, 3].map(() => {
+      world.fill(5);
+      return { ...world.read(), frames: world.frames };
+    });
+    const { frames, end } = readers.splice(held, 1)[0] as (typeof readers)[number];
+    for (const reader of readers) reader.end();
+    world.fill(20);
+    const writesOf = (ahead: CopyAhead | undefined): number => {
+      const before = world.calls.pwrite;
+      copyAll(ahead);
+      return world.calls.pwrite - before;
+    };
+    expect([held, writesOf(world.copyAhead())]).toEqual([held, writesOf(world.copyAhead(frames))]);
+    end();
+    expect(writesOf(world.copyAhead())).toBeGreaterThan(writesOf(world.copyAhead(frames)));
+  }
+});
+
 test("frames after the last that is on the disk stay", () => {
   const world = new World();
   world.fill(20);
