@@ -87,9 +87,11 @@ export class DataDirectory {
   #overwriteNonce(nonce: string, atOnce: boolean): void {
     try {
       const fd = fs.openSync(join(this.path, "nonce"), "r+");
-      fs.writeSync(fd, nonce, 0);
+      closedIfItFails(fd, () => {
+        fs.writeSync(fd, nonce, 0);
+        if (atOnce) fs.fdatasyncSync(fd);
+      });
       if (atOnce) {
-        fs.fdatasyncSync(fd);
         fs.closeSync(fd);
         return;
       }
@@ -192,8 +194,10 @@ export class DataDirectory {
     try {
       fs.rmSync(`${path}.new`, { force: true, recursive: true });
       const fd = fs.openSync(`${path}.new`, "wx", 0o600);
-      fs.writeSync(fd, `${text}\n`);
-      fs.fsyncSync(fd);
+      closedIfItFails(fd, () => {
+        fs.writeSync(fd, `${text}\n`);
+        fs.fsyncSync(fd);
+      });
       fs.closeSync(fd);
       fs.renameSync(`${path}.new`, path);
     } catch (error) {
@@ -206,6 +210,16 @@ export class DataDirectory {
     const what = reasons[code ?? ""] ?? message;
     const Failure = code === "ENOSPC" || code === "EDQUOT" ? NoRoomFailure : StartFailure;
     return new Failure(exitCodes.data, `data directory ${this.path}: ${what}`);
+  }
+}
+
+/** A full disk may be tried again every second, for days. */
+function closedIfItFails(fd: number, use: () => void): void {
+  try {
+    use();
+  } catch (error) {
+    fs.closeSync(fd);
+    throw error;
   }
 }
 

@@ -1,4 +1,5 @@
-import { afterEach, beforeEach, describe, expect, test } from "bun:test";
+import { afterEach, beforeEach, describe, expect, spyOn, test } from "bun:test";
+import * as fs from "node:fs";
 import { chmodSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { createServer } from "node:net";
 import { tmpdir } from "node:os";
@@ -216,4 +217,32 @@ describe("a socket's path", () => {
       why: expect.stringContaining("at most 107 bytes, this has 108"),
     });
   });
+});
+
+// A start on a full disk is tried again every second.
+test("a nonce that can't be written leaves no file open", () => {
+  const path = join(folder, "data");
+  const directory = new DataDirectory(path);
+  const full = (): never => {
+    throw Object.assign(new Error("no room"), { code: "ENOSPC" });
+  };
+  const opened: number[] = [];
+  const { openSync } = fs;
+  const opens = spyOn(fs, "openSync").mockImplementation((...args) => {
+    const fd = openSync(...args);
+    opened.push(fd);
+    return fd;
+  });
+  try {
+    using _new = spyOn(fs, "fsyncSync").mockImplementation(full);
+    using _again = spyOn(fs, "fdatasyncSync").mockImplementation(full);
+    expect(() => directory.renewNonce(true)).toThrow("the disk is full");
+    writeFileSync(join(path, "nonce"), `${"0".repeat(32)}\n`);
+    expect(() => directory.renewNonce(true)).toThrow("the disk is full");
+  } finally {
+    opens.mockRestore();
+  }
+  // And one in between that was read.
+  expect(opened.length).toBe(3);
+  for (const fd of opened) expect(() => fs.fstatSync(fd)).toThrow("EBADF");
 });
