@@ -67,6 +67,15 @@ test("a backup whose client goes before its first line isn't one that is under w
   expect(readdirSync(folder).filter((name) => name.endsWith(".partial"))).toEqual([]);
 });
 
+test("a backup to where no file can be made says why", async () => {
+  const store = openStore(join(folder, "nowhere.db"));
+  const outcome = await store.service.operate({ kind: "backup", path: "/dev/null/backup" });
+  if (outcome.kind === "refused") throw new Error(outcome.why);
+  const said = Buffer.concat(await Array.fromAsync(outcome.lines)).toString();
+  expect(said).toStartWith('{"error":"backup to /dev/null/backup: ENOTDIR');
+  store.stop();
+});
+
 test("a backup is the database as it is at its last step, rowids and clocks included", async () => {
   const path = join(folder, "busy.db");
   const store = openStore(path);

@@ -116,7 +116,11 @@ export class Backup {
   #fail(why: string): BackupEvent {
     this.#end = { kind: "failed", why: `backup to ${this.#path}: ${why}` };
     this.#close();
-    rmSync(this.#partial, { force: true });
+    try {
+      rmSync(this.#partial, { force: true });
+    } catch {
+      // Nothing can be there, or what made the backup fail (a disk that is gone, or only read) keeps it there.
+    }
     return this.#end;
   }
 
