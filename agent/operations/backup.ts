@@ -48,7 +48,7 @@ export class Backup {
       this.#end = { kind: "failed", why };
       return;
     }
-    if (!existsSync(dirname(path))) {
+    if (!isFolder(dirname(path))) {
       this.#end = {
         kind: "failed",
         why: `${dirname(path)}: there is no such folder on the agent's host`,
@@ -152,6 +152,11 @@ export async function* backupEvents(
   } finally {
     backup.abort("it was cut short");
   }
+}
+
+function isFolder(path: string): boolean {
+  // Through a link as well. With a file among its parents the look itself fails.
+  return existsSync(path) && statSync(path).isDirectory();
 }
 
 function reasonOf(error: unknown): string {
