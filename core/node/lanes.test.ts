@@ -67,6 +67,51 @@ describe("lanes", () => {
     expect(lanes.isTooSlow).toBe(true);
   });
 
+  test("large urgent commits in a row close nobody: what is above the bound is left to repair", () => {
+    const windowBytes = [1e6, 1e5, 1e5] as const;
+    const a = new PlayedNode("a", { lanes: { windowBytes, queueBytesMax: [300_000, 1e6, 1e6] } });
+    a.start(1);
+    const b = a.meet("b");
+    const stamp = { ms: 1_000_000_000_000, count: 1, site: site(1) };
+    const commit = (count: number, bytes?: number) =>
+      a.reply({
+        kind: "commit",
+        stamp: { ...stamp, count },
+        lane: 0,
+        changeset: changeset(1, count, 0, bytes),
+      });
+    const closed: string[] = [];
+    for (let i = 1; i <= 9; i++) {
+      commit(i, 2 * partBytesMax);
+      closed.push(...a.closed());
+    }
+    expect(closed).toEqual([]);
+    expect(a.machine.snapshot().counters.sendDropped).toBeGreaterThan(3);
+    // Nor does a small one wait for them.
+    commit(10);
+    expect(a.sent(b)).toEqual([push(1, 10, 0)]);
+  });
+
+  test("small urgent frames go before the rest of a large one", () => {
+    const lanes = new LaneQueues({ windowBytes: [1e6, 1e5, 1e5], queueBytesMax: [1e6, 1e6, 1e6] });
+    const large = new Uint8Array(4 * partBytesMax).fill(1);
+    expect([lanes.push(large, 0), lanes.push(large, 1)]).toEqual([true, true]);
+    const sent: string[] = [];
+    const drain = () => {
+      lanes.drained(0);
+      for (let piece = lanes.next(); piece !== undefined; piece = lanes.next()) {
+        sent.push(`${piece.lane} ${piece.bytes.length > partBytesMax ? "part" : "whole"}`);
+      }
+    };
+    drain();
+    // As little of it is under way as of what is not urgent.
+    expect(lanes.inFlightBytes).toBeLessThan(3 * partBytesMax);
+    lanes.push(new Uint8Array(10), 0);
+    expect(lanes.isUrgentHeldUp).toBe(true);
+    for (let i = 0; i < 9; i++) drain();
+    expect([...sent.slice(0, 3), sent.length]).toEqual(["0 part", "0 part", "0 whole", 9]);
+  });
+
   test("of two large frames under way the parts are told apart", () => {
     const max = Number.MAX_SAFE_INTEGER;
     const lanes = new LaneQueues({ windowBytes: [max, max, max], queueBytesMax: [max, max, max] });

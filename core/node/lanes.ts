@@ -4,11 +4,13 @@
  * The stream below is one ordered pipe, so whatever was handed to it delays all that follows. Hence
  * little is handed to it: each lane may hand over bytes only while fewer than its *window* are in
  * flight, and frames above {@link partBytesMax} go in parts. An urgent frame is sent before all that
- * waits here, and waits for the windows of the other lanes at most.
+ * waits here, and waits for the windows of the other lanes at most. Large urgent frames, which go in parts, come after
+ * the others that are urgent: what one host says is down doesn't wait for the 64 MiB of another.
  *
- * What waits is bounded in bytes. Normal and bulk frames above the bound are refused (the caller counts
- * them and leaves them to repair). Urgent frames are never dropped; a peer that doesn't take them is
- * closed by the caller, and gets them in the exchange of recent rows when it is back.
+ * What waits is bounded in bytes. Frames above the bound are refused (the caller counts them and leaves them to
+ * repair). Urgent frames that go whole are never dropped; a peer that doesn't take them is
+ * closed by the caller, and gets them in the exchange of recent rows when it is back. It isn't for large ones: two
+ * commits of one client would then cut its host off from all others, and these from each other.
  *
  * @module
  */
@@ -26,7 +28,10 @@ export interface LaneLimits {
    * the larger of the others and one part at most: 192 KiB are 15 ms at 100 Mbit/s.
    */
   readonly windowBytes: PerLane;
-  /** Bytes that may wait. For urgent: above it the peer is too slow to be kept. */
+  /**
+   * Bytes that may wait. For urgent: above it the peer is too slow to be kept; and as many of large frames, beyond
+   * which one more may wait.
+   */
   readonly queueBytesMax: PerLane;
 }
 
@@ -37,10 +42,26 @@ interface Waiting {
   transfer: number;
 }
 
+/** Frames of one kind, first come, first sent. */
+interface Line {
+  readonly lane: Lane;
+  readonly queue: Fifo<Waiting>;
+  /** That wait. */
+  bytes: number;
+}
+
+function createLine(lane: Lane): Line {
+  return { lane, queue: new Fifo(), bytes: 0 };
+}
+
 export class LaneQueues {
   readonly #limits: LaneLimits;
-  readonly #queues = [new Fifo<Waiting>(), new Fifo<Waiting>(), new Fifo<Waiting>()] as const;
-  readonly #bytes: [number, number, number] = [0, 0, 0];
+  readonly #urgent = createLine(0);
+  readonly #largeUrgent = createLine(0);
+  readonly #normal = createLine(1);
+  readonly #bulk = createLine(2);
+  /** In the order in which they are sent. */
+  readonly #lines: readonly Line[] = [this.#urgent, this.#largeUrgent, this.#normal, this.#bulk];
   #inFlightBytes = 0;
   #nextTransfer = 1;
 
@@ -54,22 +75,39 @@ export class LaneQueues {
 
   /** Bytes that wait in a lane. */
   bytes(lane: Lane): number {
-    return this.#bytes[lane];
+    return this.#lines.reduce((sum, line) => (line.lane === lane ? sum + line.bytes : sum), 0);
   }
 
-  /** Whether urgent frames pile up beyond their bound. */
+  /** Urgent frames wait that go whole: the stream doesn't take any more. */
+  get isUrgentHeldUp(): boolean {
+    return this.#urgent.bytes > 0;
+  }
+
+  /** Whether such frames pile up beyond their bound. */
   get isTooSlow(): boolean {
-    return this.#bytes[0] > this.#limits.queueBytesMax[0];
+    return this.#urgent.bytes > this.#limits.queueBytesMax[0];
   }
 
-  /** False when the lane is full and the frame was not taken. Urgent frames always are. */
+  /** False when the lane is full and the frame was not taken. Urgent frames that go whole always are. */
   push(frame: Uint8Array, lane: Lane): boolean {
-    const full =
-      this.#bytes[lane] > 0 && this.#bytes[lane] + frame.length > this.#limits.queueBytesMax[lane];
-    if (lane !== 0 && full) return false;
-    this.#queues[lane].push({ frame, sent: 0, transfer: 0 });
-    this.#bytes[lane] += frame.length;
+    const line = this.#lineOf(frame, lane);
+    if (this.#isFull(line, frame)) return false;
+    line.queue.push({ frame, sent: 0, transfer: 0 });
+    line.bytes += frame.length;
     return true;
+  }
+
+  #lineOf(frame: Uint8Array, lane: Lane): Line {
+    if (lane === 1) return this.#normal;
+    if (lane === 2) return this.#bulk;
+    return frame.length > partBytesMax ? this.#largeUrgent : this.#urgent;
+  }
+
+  #isFull(line: Line, frame: Uint8Array): boolean {
+    const bytesMax = this.#limits.queueBytesMax[line.lane];
+    if (line === this.#urgent) return false;
+    if (line === this.#largeUrgent) return line.bytes > bytesMax;
+    return line.bytes > 0 && line.bytes + frame.length > bytesMax;
   }
 
   /** The transport has `bytesLeft` of what it was handed still before it. */
@@ -79,15 +117,17 @@ export class LaneQueues {
 
   /** The next bytes to hand to the stream; undefined while nothing waits or the windows are full. */
   next(): { readonly lane: Lane; readonly bytes: Uint8Array } | undefined {
-    for (const lane of [0, 1, 2] as const) {
-      const queue = this.#queues[lane];
+    for (const line of this.#lines) {
+      const { lane, queue } = line;
       const waiting = queue.first;
       if (waiting === undefined) continue;
-      if (this.#inFlightBytes >= this.#limits.windowBytes[lane]) continue;
+      // A large urgent frame mustn't fill the window that others have to find empty.
+      const windowBytes = this.#limits.windowBytes[line === this.#largeUrgent ? 1 : lane];
+      if (this.#inFlightBytes >= windowBytes) continue;
       const { frame } = waiting;
       if (frame.length <= partBytesMax) {
         queue.shift();
-        this.#bytes[lane] -= frame.length;
+        line.bytes -= frame.length;
         this.#inFlightBytes += frame.length;
         return { lane, bytes: frame };
       }
@@ -96,7 +136,7 @@ export class LaneQueues {
         this.#nextTransfer = (this.#nextTransfer % 0xffff_ffff) + 1;
       }
       const part = encodePart(frame, waiting.sent, waiting.transfer, lane);
-      this.#bytes[lane] -= part.next - waiting.sent;
+      line.bytes -= part.next - waiting.sent;
       waiting.sent = part.next;
       if (part.next === frame.length) queue.shift();
       this.#inFlightBytes += part.bytes.length;

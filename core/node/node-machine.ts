@@ -293,7 +293,7 @@ export class NodeMachine {
     const bytes = encodeFrame(frame);
     for (const peer of this.#readyPeers()) {
       // A stream that doesn't drain has enough to carry; what it carries shows that we live.
-      if (peer.lanes.bytes(0) === 0) this.#sendBytes(peer, bytes, "heartbeat", 0);
+      if (!peer.lanes.isUrgentHeldUp) this.#sendBytes(peer, bytes, "heartbeat", 0);
     }
   }
 
