@@ -44,6 +44,7 @@ function createWorld(isBusy: boolean) {
 }
 
 const question = { kind: "recent", ticket: 1 } as unknown as StoreRequest;
+const urgent = { kind: "apply", lane: 0, bodies: [] } as unknown as StoreRequest;
 const nextTurn = () => new Promise<void>((resolve) => setImmediate(resolve));
 
 /** Rests are the only timers of these worlds. */
@@ -82,7 +83,7 @@ test("it doesn't rest within a transaction, nor before what is urgent", async ()
   expect(handled).toEqual(["recent", "collect"]);
   await nextTurn();
   expect(handled).toEqual(["recent", "collect", "tick"]);
-  turns.request({ kind: "apply", lane: 0 } as unknown as StoreRequest);
+  turns.request(urgent);
   expect(handled).toEqual(["recent", "collect", "tick", "apply"]);
   expect(timers).toHaveBeenCalledTimes(0);
   turns.stop();
@@ -104,7 +105,7 @@ test("urgent changes wait while the WAL begins anew, and are done in their order
   const { turns, handled, wal } = createWorld(false);
   wal.holdsBackUrgent = true;
   turns.request({ kind: "members" } as unknown as StoreRequest);
-  turns.request({ kind: "apply", lane: 0 } as unknown as StoreRequest);
+  turns.request(urgent);
   turns.request({ kind: "peers" } as unknown as StoreRequest);
   // Another hold has ended.
   turns.roundEnded();

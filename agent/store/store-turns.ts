@@ -5,7 +5,7 @@
  *
  * What comes from the net side is done in this order:
  *
- * 1. urgent changesets at once, in the turn in which they arrive;
+ * 1. urgent changesets at once, in the turn in which they arrive, unless they are really large;
  * 2. everything else one request, or one slice of it, a turn, so that HTTP and urgent ones come between; every other
  *    turn is the replica's, while it makes a cut or stamps rows anew;
  * 3. checkpoints, a slice of the rebuild or of a scan, when nothing else waits.
@@ -15,7 +15,7 @@
  * @module
  */
 
-import type { StoreReply, StoreRequest } from "../../core/node/border.ts";
+import { isAppliedAtOnce, type StoreReply, type StoreRequest } from "../../core/node/border.ts";
 import type { Replica } from "../../core/store/replica.ts";
 import type { Chores } from "../chores/chores.ts";
 import type { WallClock } from "../host/wall-clock.ts";
@@ -90,8 +90,7 @@ export class StoreTurns {
   /** From the net thread. Never throws. */
   request(request: StoreRequest): void {
     if (this.#isStopped) return;
-    const isUrgent = request.kind === "apply" && request.lane === 0;
-    if (isUrgent || request.kind === "members" || request.kind === "peers") {
+    if (isAppliedAtOnce(request) || request.kind === "members" || request.kind === "peers") {
       if (this.#wal.holdsBackUrgent && request.kind !== "peers") this.#urgentHeld.push(request);
       else this.#handle(request);
     } else {
@@ -283,5 +282,5 @@ export class StoreTurns {
 function turnKind(request: StoreRequest): TurnKind {
   if (request.kind === "members" || request.kind === "peers") return "urgent";
   if (request.kind !== "apply") return "question";
-  return request.lane === 0 ? "urgent" : "apply";
+  return isAppliedAtOnce(request) ? "urgent" : "apply";
 }

@@ -1,7 +1,8 @@
 /**
  * What the store applies for this node: changesets that peers pushed and rows that repair fetched.
  *
- * Urgent ones are posted at once, up to a bound in bytes. Of lanes 1 and 2 the store has credit for one slice at a
+ * Urgent ones are posted at once, up to a bound in bytes; those that the store applies in slices have one of their own, so
+ * that they don't take the room of the others. Of lanes 1 and 2 the store has credit for one slice at a
  * time; the others wait here (`apply-queue.ts`), and so do urgent ones beyond their bound. A changeset keeps the cut from passing its stamp until it is
  * applied (`pending-cut.ts`).
  *
@@ -10,7 +11,13 @@
 
 import type { Lane } from "../change/changeset.ts";
 import { type ApplyItem, type ApplyLimits, ApplyQueue } from "./apply-queue.ts";
-import type { PeerId, StoreReply, StoreRequest, Ticket } from "./border.ts";
+import {
+  appliedAtOnceBytesMax,
+  type PeerId,
+  type StoreReply,
+  type StoreRequest,
+  type Ticket,
+} from "./border.ts";
 import type { Counters } from "./counters.ts";
 import { PendingCut } from "./pending-cut.ts";
 import type { Applied } from "./world.ts";
@@ -22,9 +29,15 @@ interface OpenApply {
   readonly lane: Lane;
   /** Of an urgent changeset: as {@link ApplyItem.second}. */
   readonly second: number | undefined;
-  /** Of an urgent changeset. */
+  /** What an urgent changeset takes, and of which bound. */
   readonly urgentBytes: number;
+  readonly urgent: Urgent | undefined;
   readonly sinceMs: number;
+}
+
+/** Of urgent changesets of one size that the store has and hasn't applied. */
+interface Urgent {
+  bytes: number;
 }
 
 /** A changeset that a peer pushed. */
@@ -39,8 +52,9 @@ export interface PushedChangeset {
 export class Applies {
   readonly #counters: Counters;
   readonly #urgentBytesMax: number;
-  /** Of urgent changesets that the store has and hasn't applied. */
-  #urgentBytes = 0;
+  readonly #urgent: Urgent = { bytes: 0 };
+  /** Of those that are applied in slices. */
+  readonly #largeUrgent: Urgent = { bytes: 0 };
   /** Posts a request to the store, under a ticket of its own. */
   readonly #post: (request: ApplyRequest) => Ticket;
   readonly #queue: ApplyQueue;
@@ -89,9 +103,12 @@ export class Applies {
   /** @param cut of the store's last report */
   changesetCame({ peer, lane, stampMs, body }: PushedChangeset, cut: number, nowMs: number): void {
     const second = this.#pendingCut.add(stampMs, cut);
-    const urgentBytes = this.#urgentBytes + body.length;
-    if (lane === 0 && (this.#urgentBytes === 0 || urgentBytes <= this.#urgentBytesMax)) {
-      this.#urgentBytes = urgentBytes;
+    const isLarge = body.length > appliedAtOnceBytesMax;
+    const urgent = isLarge ? this.#largeUrgent : this.#urgent;
+    const urgentBytes = body.length;
+    const hasRoom = urgent.bytes === 0 || urgent.bytes + urgentBytes <= this.#urgentBytesMax;
+    if (lane === 0 && hasRoom) {
+      urgent.bytes += urgentBytes;
       const request: ApplyRequest = {
         kind: "apply",
         lane,
@@ -99,11 +116,13 @@ export class Applies {
         what: "changesets",
         bodies: [body],
       };
-      const open = { items: [], lane, second, urgentBytes: body.length, sinceMs: nowMs };
+      const open = { items: [], lane, second, urgent, urgentBytes, sinceMs: nowMs };
       this.#open.set(this.#post(request), open);
       return;
     }
-    const waits = lane === 0 ? 1 : lane;
+    // What is large goes in bulk: it would leave normal ones no room.
+    const urgentWaits = isLarge ? 2 : 1;
+    const waits = lane === 0 ? urgentWaits : lane;
     const item: ApplyItem = { peer, lane: waits, what: "changesets", body, second, atMs: nowMs };
     if (this.#queue.push(item)) return;
     this.#counters.applyDropped++;
@@ -125,7 +144,7 @@ export class Applies {
     const open = this.#open.get(reply.ticket);
     if (open === undefined) return;
     this.#open.delete(reply.ticket);
-    this.#urgentBytes -= open.urgentBytes;
+    if (open.urgent !== undefined) open.urgent.bytes -= open.urgentBytes;
     if (open.lane !== 0) this.#slicesOpen--;
     this.#counters.bodiesRefused += reply.refused.length;
     this.#pendingCut.done(open.second);
@@ -144,8 +163,8 @@ export class Applies {
       const { lane, peer, what } = first;
       const bodies = items.map(({ body }) => body);
       const ticket = this.#post({ kind: "apply", lane, peer, what, bodies });
-      const open = { items, lane, second: undefined, urgentBytes: 0, sinceMs: nowMs };
-      this.#open.set(ticket, open);
+      const open = { items, lane, second: undefined, urgent: undefined, urgentBytes: 0 };
+      this.#open.set(ticket, { ...open, sinceMs: nowMs });
       this.#slicesOpen++;
     }
   }

@@ -8,7 +8,7 @@
  *
  * Credit: the net side posts urgent `apply` requests at once, up to a bound, and keeps at most one `apply` of lane 1 or
  * 2 and one other request (a *question*) outstanding; the next goes out when its answer is in. So a P0
- * waits for one slice at most. Every request but `members` and `peers` has a ticket, and exactly one
+ * waits for one slice at most. A really large P0 is worked in slices itself ({@link isAppliedAtOnce}). Every request but `members` and `peers` has a ticket, and exactly one
  * reply ends it (`rows` with `last`).
  *
  * @module
@@ -116,6 +116,15 @@ export type StoreRequest =
     }
   /** Clock offsets of the connected peers against the own wall clock, ms: the store judges drift. */
   | { readonly kind: "peers"; readonly offsetsMs: readonly number[]; readonly count: number };
+
+/** An urgent changeset of more bytes is applied in slices: some thousand rows of instances, a tenth of a second. */
+export const appliedAtOnceBytesMax: number = 1024 * 1024;
+
+/** Whether the store applies it in the turn in which it comes, whatever else it has to do. */
+export function isAppliedAtOnce(request: StoreRequest): boolean {
+  if (request.kind !== "apply" || request.lane !== 0) return false;
+  return request.bodies.every(({ length }) => length <= appliedAtOnceBytesMax);
+}
 
 /** Why a question has no answer now. */
 export type Unavailable =

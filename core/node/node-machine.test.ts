@@ -545,6 +545,34 @@ describe("a stuck store", () => {
     }
   });
 
+  test("keeps its room for small urgent changes, however large the others are", () => {
+    const bound = { sliceBodiesMax: 64, sliceBytesMax: 1e6, bulkBytesMax: 5e6 };
+    const a = new PlayedNode("a", {
+      apply: { ...bound, urgentBytesMax: 1e6, normalBytesMax: 1e6 },
+    });
+    a.start(1);
+    const b = a.meet("b");
+    a.receive(b, push(2, 1, 0, 2e6));
+    const [large] = a.asked("apply") as { ticket: number }[];
+    expect(a.asked("apply")).toMatchObject([{ lane: 0 }]);
+    // It waits in bulk, where it leaves normal ones their room.
+    a.receive(b, push(2, 2, 0, 2e6));
+    expect(a.asked("apply")).toMatchObject([{ lane: 2 }]);
+    a.receive(b, push(2, 3, 0, 2e6));
+    const { counters, applyBytes } = a.machine.snapshot();
+    expect([counters.applyDropped, applyBytes.normal]).toEqual([0, 0]);
+    for (let i = 10; i < 20; i++) {
+      a.receive(b, push(2, i, 0, 500));
+      expect(a.asked("apply")).toMatchObject([{ lane: 0 }]);
+    }
+    a.reply({
+      kind: "applied",
+      ...{ ticket: large?.ticket as number, rows: 1, changed: 1, refused: [] },
+    });
+    a.receive(b, push(2, 30, 0, 2e6));
+    expect(a.asked("apply")).toMatchObject([{ lane: 0 }]);
+  });
+
   test("exchanges are answered busy, and heartbeats tell the lag", () => {
     const a = new PlayedNode("a");
     a.start(1);

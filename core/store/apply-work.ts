@@ -15,7 +15,8 @@
  * The store is *busy* until the index knows all that was committed: nothing may be asked of it. Others may write; the index
  * takes their rows in after those that came before.
  *
- * An urgent changeset is one slice, whatever it has: see {@link ApplyWork.now}.
+ * An urgent changeset is one slice: see {@link ApplyWork.now}. A really large one is worked as what isn't urgent, or it would
+ * keep the small ones of others from being applied.
  *
  * A body is read in slices as well. That it is malformed, or stamped too far ahead, may show after some of
  * its rows were merged: then they are rolled back. (Row blocks have a thousand rows at most, and are read at once.)

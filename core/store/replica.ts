@@ -25,7 +25,14 @@ import { slotMs } from "../index/clock-part.ts";
 import { type RecentRowsOptions, recentRowsDefaults } from "../index/recent-rows.ts";
 import { RowIndex } from "../index/row-index.ts";
 import { cutAt } from "../index/settled-image.ts";
-import type { MemberRow, PeerId, SlotReport, StoreReply, StoreRequest } from "../node/border.ts";
+import {
+  isAppliedAtOnce,
+  type MemberRow,
+  type PeerId,
+  type SlotReport,
+  type StoreReply,
+  type StoreRequest,
+} from "../node/border.ts";
 import type { Digester } from "../row/digest.ts";
 import { type ApplyHost, ApplyWork } from "./apply-work.ts";
 import { cutToAimAt, nextCutMs } from "./cut-aim.ts";
@@ -241,11 +248,11 @@ export class Replica {
 
   /**
    * Takes one request. Never throws on what a peer sent; a failed write of the store is reported. What isn't
-   * urgent is applied in slices: the first at once, the others by {@link tick}.
+   * urgent, or is really large, is applied in slices: the first at once, the others by {@link tick}.
    */
   handle(request: StoreRequest, nowMs: number, replies: StoreReply[]): void {
     this.#nowMs = nowMs;
-    if (request.kind === "apply" && request.lane !== 0) {
+    if (request.kind === "apply" && !isAppliedAtOnce(request)) {
       this.#work.push(request);
       if (!this.#work.isBusy) this.#workSlice(nowMs, replies);
       return;

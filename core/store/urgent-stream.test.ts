@@ -129,3 +129,42 @@ test.each([1, 15])(
   },
   120_000,
 );
+
+test("a really large urgent changeset is applied in slices, and a small one isn't kept waiting by it", () => {
+  const schema = schemaOf("CREATE TABLE t (k INTEGER PRIMARY KEY, a TEXT)");
+  using node = new SqliteNode(schema, { site: 2, digester, nowMs: startMs });
+  const { store, clock } = node;
+  const options = { sliceRows: 64 };
+  const replica = new Replica({ store, clock, digester, schema: [], options });
+  const replies: StoreReply[] = [];
+  let nowMs = startMs;
+  replica.start(nowMs, replies);
+  for (; !replica.isBuilt; nowMs += 10) replica.tick(nowMs, replies);
+  const apply = (ticket: number, keys: readonly number[], value: string): void => {
+    const stamp = { ms: startMs, count: ticket, site };
+    const changed = keys.map((key) => ({
+      table: "t",
+      key: encodeKey([key]) as Uint8Array,
+      clock: { ...stamp, cl: 1 },
+      cells: [{ column: "a", stamp, value }],
+    }));
+    const body = encodeChangeset({ stamp, lane: 0, rows: changed });
+    const request = { kind: "apply", what: "changesets", lane: 0, peer, bodies: [body] } as const;
+    replica.handle({ ...request, ticket }, nowMs, replies);
+  };
+  const answered = () => replies.flatMap((reply) => (reply.kind === "applied" ? reply.ticket : []));
+  const count = () => Number(node.db.all("SELECT count(*) FROM t")[0]?.[0]);
+  const large = Array.from({ length: 1200 }, (_, i) => i);
+  apply(1, large, "x".repeat(1000));
+  for (let ticket = 2; ticket < 5; ticket++) {
+    apply(ticket, [10_000 + ticket], "down");
+    expect(answered()).toEqual([2, 3, 4].slice(0, ticket - 1));
+    expect(count()).toBe(ticket - 1);
+    replica.tick(++nowMs, replies);
+  }
+  for (let slices = 0; !answered().includes(1); slices++) {
+    expect(slices).toBeLessThan(1000);
+    replica.tick(++nowMs, replies);
+  }
+  expect(count()).toBe(1203);
+});
