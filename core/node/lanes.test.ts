@@ -112,6 +112,18 @@ describe("lanes", () => {
     expect([...sent.slice(0, 3), sent.length]).toEqual(["0 part", "0 part", "0 whole", 9]);
   });
 
+  test("a neighbour that goes is still told what is urgent, and why it goes, however much is in flight", () => {
+    const windowBytes = [1000, 500, 500] as const;
+    const a = new PlayedNode("a", { lanes: { windowBytes, queueBytesMax: [1e6, 1e6, 1e6] } });
+    a.start(1);
+    const [b, c] = [a.meet("b"), a.meet("c")];
+    for (let i = 0; i < 5; i++) a.receive(c, push(3, i, 0, 500));
+    expect(a.sent(b)).toEqual([]);
+    a.do({ kind: "parting", peer: b });
+    const kinds = a.sent(b).map(({ kind }) => kind);
+    expect([kinds[0], kinds.at(-1)]).toEqual(["push", "farewell"]);
+  });
+
   test("of two large frames under way the parts are told apart", () => {
     const max = Number.MAX_SAFE_INTEGER;
     const lanes = new LaneQueues({ windowBytes: [max, max, max], queueBytesMax: [max, max, max] });

@@ -115,6 +115,16 @@ export class LaneQueues {
     this.#inFlightBytes = bytesLeft;
   }
 
+  /** Whatever is in flight: urgent frames that go whole, for a stream that is about to be closed. */
+  *lastWords(): Generator<{ readonly lane: Lane; readonly bytes: Uint8Array }> {
+    for (;;) {
+      const waiting = this.#urgent.queue.shift();
+      if (waiting === undefined) return;
+      this.#urgent.bytes -= waiting.frame.length;
+      yield { lane: 0, bytes: waiting.frame };
+    }
+  }
+
   /** The next bytes to hand to the stream; undefined while nothing waits or the windows are full. */
   next(): { readonly lane: Lane; readonly bytes: Uint8Array } | undefined {
     for (const line of this.#lines) {

@@ -161,6 +161,9 @@ export class NodeMachine {
         const peer = this.#peers.get(event.peer);
         if (peer === undefined) break;
         this.#send(peer, { kind: "farewell", why: farewellNeighbours });
+        for (const piece of peer.lanes.lastWords()) {
+          this.#effects.push({ kind: "send", peer: peer.id, ...piece });
+        }
         this.#members.parted(peer.id);
         this.#forget(peer.id);
         break;
