@@ -158,8 +158,13 @@ export class PeerStream {
 
   /** Resolves when the peer has acknowledged all that was handed over, or the stream is closed. */
   async flushed(): Promise<void> {
-    this.#write();
-    await this.#stream.flush();
+    for (;;) {
+      this.#write();
+      // The stream takes little at a time, and what it didn't take yet it can't flush.
+      const isAll = this.#waiting.length === 0;
+      if (!(await this.#stream.flush()) || isAll) return;
+      await new Promise((resolve) => setImmediate(resolve));
+    }
   }
 
   #onData(bytes: Uint8Array): void {
