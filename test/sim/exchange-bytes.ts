@@ -54,13 +54,15 @@ export class ExchangeBytes {
         const flags = frame[flagsOffset] as number;
         const isAnswer = (flags & answerFlag) !== 0;
         if (frame[0] === frameKind.root && !isAnswer) this.#begin(from, to, frame, flags);
-        this.#count(isAnswer ? to : from, isAnswer ? from : to, from, frame);
+        this.#countNamed(isAnswer ? to : from, isAnswer ? from : to, from, frame);
         return;
       }
       case frameKind.busy:
         this.#refuse(to, from, frame);
         return;
       case frameKind.behind:
+        this.#countNamed(to, from, from, frame);
+        return;
       case frameKind.rows:
       case frameKind.streamed:
         this.#count(to, from, from, frame);
@@ -106,10 +108,18 @@ export class ExchangeBytes {
   /** @param asks Whose number the frame has; of rows that are offered nobody's. */
   #count(asks: Endpoint, answers: Endpoint, from: Endpoint, frame: Uint8Array): void {
     const named = this.#byName.get(nameOf(asks, answers, frame));
-    const exchange = named ?? this.#lastBegun.get(pairOf(from, from === asks ? answers : asks));
-    if (exchange === undefined) return;
-    exchange.bytes[exchange.from === from ? 0 : 1] += lengthBytes + frame.length;
+    add(named ?? this.#lastBegun.get(pairOf(from, from === asks ? answers : asks)), from, frame);
   }
+
+  /** What belongs to no other exchange than its own: to none, if that began before anybody looked. */
+  #countNamed(asks: Endpoint, answers: Endpoint, from: Endpoint, frame: Uint8Array): void {
+    add(this.#byName.get(nameOf(asks, answers, frame)), from, frame);
+  }
+}
+
+function add(exchange: Exchange | undefined, from: Endpoint, frame: Uint8Array): void {
+  if (exchange === undefined) return;
+  exchange.bytes[exchange.from === from ? 0 : 1] += lengthBytes + frame.length;
 }
 
 function pairOf(from: Endpoint, to: Endpoint): string {
