@@ -23,6 +23,20 @@ export function print(line: string): void {
   printText(`${line}\n`);
 }
 
+/**
+ * Prints what has been done. That it can't be told doesn't undo it: the failure says so.
+ *
+ * @param done a sentence's rest, after a semicolon
+ * @throws OutputFailure
+ */
+export function printDone(done: string, printAll: () => void): void {
+  try {
+    printAll();
+  } catch (error) {
+    throw error instanceof OutputFailure ? new OutputFailure(`${error.message}; ${done}`) : error;
+  }
+}
+
 /** As it is. @throws OutputFailure */
 export function printText(text: string): void {
   const bytes = Buffer.from(text);

@@ -58,7 +58,12 @@ function createWorld(watch: Partial<HangWatch> = {}) {
     ended: boolean;
   }
   const lives: Life[] = [];
+  let refusals = 0;
+  const refuse = (times: number) => {
+    refusals = times;
+  };
   const startCarrier: StartCarrier = (hooks) => {
+    if (refusals-- > 0) throw new TypeError("Failed to spawn worker thread");
     const life: Life = { hooks, sent: [], urgent: [], ended: false };
     lives.push(life);
     return {
@@ -82,7 +87,7 @@ function createWorld(watch: Partial<HangWatch> = {}) {
   const replies = (index: number) =>
     life(index).sent.flatMap((message) => (message.kind === "replies" ? message.replies : []));
   const untilLives = (count: number) => until(`${count} lives`, () => lives.length >= count);
-  return { link, life, lives, requests, reports, replies, untilLives };
+  return { link, life, lives, requests, reports, replies, refuse, untilLives };
 }
 
 test("a net thread that dies is started again on its port and told what the store last said", async () => {
@@ -196,6 +201,19 @@ test("an urgent commit leaves at once, and overtakes what waits", async () => {
   expect(life(0).sent.length).toBe(1);
   await Promise.resolve();
   expect(life(0).sent[1]).toEqual({ kind: "replies", replies: [commit(1)] });
+});
+
+test("where the system gives no thread for a new one it is tried again, and nothing is thrown", async () => {
+  const { life, reports, refuse, untilLives } = createWorld();
+  life(0).hooks.onMessage(listens);
+  refuse(1);
+  life(0).hooks.onEnd("a");
+  await untilLives(2);
+  const why = "Failed to spawn worker thread";
+  expect(reports.slice(1)).toEqual([
+    { kind: "crashed", why: "a", restartMs: 0 },
+    { kind: "crashed", why, restartMs: 250 },
+  ]);
 });
 
 test("crashes in a row are answered more and more slowly", async () => {

@@ -32,7 +32,12 @@ import type {
   Ticket,
 } from "../../core/node/border.ts";
 import type { NetAnswer, NetMessage, NetOptions, NetQuestion, NetReport } from "./messages.ts";
-import { type NetCarrier, type StartCarrier, startWorker } from "./net-carrier.ts";
+import {
+  type NetCarrier,
+  type NetCarrierHooks,
+  type StartCarrier,
+  startWorker,
+} from "./net-carrier.ts";
 
 export interface NetLink {
   /** Never throws; after `stop` nothing happens. What `reply` holds must not change later. */
@@ -207,17 +212,22 @@ class RestartingLink implements NetLink {
     const life = ++this.#life;
     this.#startedMs = Date.now();
     const isOld = () => life !== this.#life;
-    const carrier = this.#startCarrier(
-      {
-        onMessage: (message) => {
-          if (!isOld()) this.#onMessage(message);
-        },
-        onEnd: (why) => {
-          if (!isOld()) this.#onEnd(why);
-        },
+    const hooks: NetCarrierHooks = {
+      onMessage: (message) => {
+        if (!isOld()) this.#onMessage(message);
       },
-      this.#options,
-    );
+      onEnd: (why) => {
+        if (!isOld()) this.#onEnd(why);
+      },
+    };
+    let carrier: NetCarrier;
+    try {
+      carrier = this.#startCarrier(hooks, this.#options);
+    } catch (error) {
+      // The system gives no thread (a limit on them, no memory): as if it had died at once.
+      queueMicrotask(() => hooks.onEnd((error as Error).message));
+      return;
+    }
     this.#carrier = carrier;
     carrier.post({ kind: "start", options: this.#optionsNow() }, []);
     const replies = [this.#identity, this.#slot].filter((reply) => reply !== undefined);

@@ -56,6 +56,8 @@ let lender: SnapshotLender;
 let pool: ReaderPool;
 let newPool: (limits: ReaderLimits) => ReaderPool;
 const threads: FakeThread[] = [];
+/** Called first when one is started. */
+let startThread: (() => void) | undefined;
 
 const text = (sql: string) => ({ sql, parameters: undefined });
 
@@ -69,6 +71,7 @@ beforeEach(() => {
   lender = new SnapshotLender(path, vfs);
   const runner = new QueryRunner(reader, { timeoutMs: 1000, resultBytesMax: 2 ** 20 });
   threads.length = 0;
+  startThread = undefined;
   newPool = (limits) =>
     new ReaderPool(runner, {
       databasePath: path,
@@ -78,6 +81,7 @@ beforeEach(() => {
       log: createLog({ level: "fatal" as never, format: "text" }),
       limits,
       startThread: (hooks) => {
+        startThread?.();
         const thread = new FakeThread(hooks);
         threads.push(thread);
         return thread;
@@ -95,6 +99,26 @@ afterEach(() => {
 });
 
 const running = (): FakeThread => threads.at(-1) as FakeThread;
+
+test("where the system gives no thread, those that ask are told, others too, and the next try may succeed", async () => {
+  startThread = () => {
+    throw new TypeError("Failed to spawn worker thread");
+  };
+  const refused = pool.query(text("a"), 1000);
+  expect(refused?.next()).rejects.toThrow("Failed to spawn worker thread");
+  startThread = undefined;
+  pool.query(text("b"), 1000);
+  const waiting = pool.query(text("c"), 1000);
+  startThread = () => {
+    throw new TypeError("Failed to spawn worker thread");
+  };
+  // In its thread's hook, where an error that nobody catches would end the agent.
+  running().hooks.onEnd("killed");
+  expect(waiting?.next()).rejects.toThrow("Failed to spawn worker thread");
+  startThread = undefined;
+  pool.query(text("d"), 1000);
+  expect(running().reads.map(({ sql }) => sql)).toEqual(["d"]);
+});
 
 test("one computes at a time, first come, first served, and only that one has a snapshot", () => {
   expect(threads.length).toBe(0);

@@ -306,8 +306,9 @@ export class ReaderPool implements InitialRowsSource, RerunSource {
 
   #start(job: ReadJob, lane: number): void {
     const { lender, hlcMs } = this.#options;
-    const thread = this.#aliveThread();
+    let thread: ReaderThread;
     try {
+      thread = this.#aliveThread();
       job.loan = lender.lend();
       job.walBytes = this.#walBytes;
     } catch (error) {
@@ -389,6 +390,7 @@ export class ReaderPool implements InitialRowsSource, RerunSource {
     if (this.#thread !== undefined) return this.#thread;
     const start = ++this.#starts;
     const isOld = (): boolean => start !== this.#starts || this.#thread === undefined;
+    // It throws where the system gives no thread (a limit on them, no memory).
     const thread = (this.#options.startThread ?? startWorker)({
       onMessage: (message) => {
         if (!isOld()) this.#onMessage(message);

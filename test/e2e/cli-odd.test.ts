@@ -56,6 +56,27 @@ describe("what is printed", () => {
     }
   });
 
+  testIf(missingFull, "what was done is told with the failure to print it", async () => {
+    const insert = "INSERT INTO t VALUES ('full', 1)";
+    const toFull = ["sh", "-c", 'exec "$@" >/dev/full', "sh"];
+    for (const [args, done] of [
+      [["exec", insert], "but it was committed: 1 row, version"],
+      [["exec", "--json", "DELETE FROM t WHERE k = 'full'"], "but it was committed: 1 row"],
+      [["backup", join(folder, "full.db")], "but the backup was made"],
+      [["reload"], "but it was reloaded"],
+    ] as const) {
+      const { code, stderr } = await runPatina([...args, "--socket", agent.socket], {
+        before: toFull,
+      });
+      expect([code, stderr]).toEqual([1, expect.stringContaining(done)]);
+    }
+    const file = join(folder, "full.key");
+    const { code, stderr } = await runPatina(["keygen", file], { before: toFull });
+    expect([code, stderr]).toEqual([1, expect.stringContaining(`but ${file} was made`)]);
+    const dry = ["reload", "--dry-run", "--socket", agent.socket];
+    expect((await runPatina(dry, { before: toFull })).stderr).not.toContain("reloaded");
+  });
+
   test("a reader that leaves a pipe ends the command, also one that would go on for ever", async () => {
     const many =
       "WITH RECURSIVE c(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM c WHERE x < 100000) SELECT x FROM c";
@@ -329,6 +350,16 @@ test("with too few files an agent doesn't start, and says why in a line", async 
   const before = ["sh", "-c", 'ulimit -n 20; exec "$@"', "sh"];
   const { code, stderr } = await runPatina(["agent", "--data-dir", data], { before });
   expect([code, stderr.split("\n").at(-2)]).toEqual([4, expect.stringContaining("EMFILE")]);
+});
+
+test("without memory for machine code an agent doesn't start, and says which limits to lift", async () => {
+  const data = mkdtempSync(join(folder, "narrow-"));
+  const schema = join(folder, "schema.sql");
+  const { code, stderr } = await runPatina(["agent", "--data-dir", data, "--schema", schema], {
+    before: ["sh", "-c", 'ulimit -v 2000000; exec "$@"', "sh"],
+  });
+  expect([code, stderr.split("\n").at(-2)]).toEqual([5, expect.stringContaining("ulimit -v")]);
+  expect(stderr).not.toContain("musl");
 });
 
 describe("a database that is a link", () => {

@@ -13,6 +13,12 @@ const names: readonly string[] = [
   "libc.so",
 ];
 
+/** What Bun says, in words of its own, where it got no memory for code that it makes while it runs. */
+const withoutJit = "requires the JIT";
+
+const noCodeMemory =
+  "there is no memory for machine code: lift the limit on the address space (ulimit -v, LimitAS=), MemoryDenyWriteExecute= or BUN_JSC_useJIT";
+
 /** @returns the functions; or why none of the names has them */
 export function openCLibrary<Functions extends Record<string, FFIFunction>>(
   functions: Functions,
@@ -24,7 +30,9 @@ export function openCLibrary<Functions extends Record<string, FFIFunction>>(
     try {
       return { kind: "open", symbols: dlopen(name, functions).symbols };
     } catch (thrown) {
-      reasons.push(thrown instanceof Error ? thrown.message : String(thrown));
+      const why = thrown instanceof Error ? thrown.message : String(thrown);
+      if (why.includes(withoutJit)) return { kind: "missing", reasons: [noCodeMemory] };
+      reasons.push(why);
     }
   }
   return { kind: "missing", reasons };

@@ -7,7 +7,7 @@
 import { resolve } from "node:path";
 import { clientOf } from "../agent-client.ts";
 import type { GlobalOptions } from "../global-options.ts";
-import { print } from "../output.ts";
+import { print, printDone } from "../output.ts";
 import { Progress } from "../progress.ts";
 
 export async function backup(file: string, options: GlobalOptions): Promise<void> {
@@ -19,6 +19,8 @@ export async function backup(file: string, options: GlobalOptions): Promise<void
   const body = JSON.stringify({ path: resolve(file) });
   const done = await clientOf(options).operate("/v1/backup", body, progress.show);
   progress.end();
-  if (options.json) print(JSON.stringify(done));
-  else print(`${done.path}: ${done.bytes} bytes`);
+  const text = `${done.path}: ${done.bytes} bytes`;
+  printDone(`but the backup was made: ${text}`, () => {
+    print(options.json ? JSON.stringify(done) : text);
+  });
 }

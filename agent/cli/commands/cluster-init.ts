@@ -7,7 +7,7 @@
 import { createClusterFile } from "../../secrets/cluster-file.ts";
 import { exitCodes, StartFailure } from "../../start-failure.ts";
 import type { GlobalOptions } from "../global-options.ts";
-import { print } from "../output.ts";
+import { print, printDone } from "../output.ts";
 
 export function clusterInit(
   file: string,
@@ -17,6 +17,8 @@ export function clusterInit(
   const made = createClusterFile(file, options.name);
   if (made.kind === "refused") throw new StartFailure(exitCodes.failed, made.why);
   const { name, id } = made.cluster;
-  if (options.json) print(JSON.stringify({ name, id, file }));
-  else print(`cluster ${name} (${id}): copy ${file} to every host, mode 0600`);
+  printDone(`but ${file} was made`, () => {
+    if (options.json) print(JSON.stringify({ name, id, file }));
+    else print(`cluster ${name} (${id}): copy ${file} to every host, mode 0600`);
+  });
 }

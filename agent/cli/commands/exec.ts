@@ -8,7 +8,7 @@ import { ApiFailure, parseParameter, type Transacted } from "../../client/client
 import { clientOf } from "../agent-client.ts";
 import { UsageError } from "../failure.ts";
 import type { GlobalOptions } from "../global-options.ts";
-import { print } from "../output.ts";
+import { print, printDone } from "../output.ts";
 
 export async function exec(
   sql: string | undefined,
@@ -21,12 +21,12 @@ export async function exec(
       ? await transactStdin((body) => client.transactJson(body))
       : await client.transact({ sql, parameters: parameters.map(parseParameter) });
   const rows = rowsAffected.reduce((sum, count) => sum + count, 0);
-  if (options.json) {
-    print(JSON.stringify({ rows_affected: rowsAffected, version, actor_id: actorId }));
-    return;
-  }
   const counted = `${rows} ${rows === 1 ? "row" : "rows"}`;
-  print(version === null ? `${counted}, nothing to replicate` : `${counted}, version ${version}`);
+  const text = `${counted}, ${version === null ? "nothing to replicate" : `version ${version}`}`;
+  printDone(`but it was committed: ${text}`, () => {
+    if (!options.json) print(text);
+    else print(JSON.stringify({ rows_affected: rowsAffected, version, actor_id: actorId }));
+  });
 }
 
 /** The agent reads the list itself: what it takes is what the API takes. */

@@ -7,7 +7,7 @@
 import type { TokensChange } from "../../api/token-set.ts";
 import { clientOf } from "../agent-client.ts";
 import type { GlobalOptions } from "../global-options.ts";
-import { print } from "../output.ts";
+import { print, printDone } from "../output.ts";
 import { Progress } from "../progress.ts";
 
 export async function reload(options: GlobalOptions & { dryRun?: boolean }): Promise<void> {
@@ -18,6 +18,11 @@ export async function reload(options: GlobalOptions & { dryRun?: boolean }): Pro
   const body = JSON.stringify({ dry_run: options.dryRun ?? false });
   const done = await clientOf(options).operate("/v1/reload", body, progress.show);
   progress.end();
+  if (done.dry_run === true) printReload(done, options);
+  else printDone("but it was reloaded", () => printReload(done, options));
+}
+
+function printReload(done: Readonly<Record<string, unknown>>, options: GlobalOptions): void {
   if (options.json) {
     print(JSON.stringify(done));
     return;

@@ -10,7 +10,7 @@ import { restore as restoreDatabase } from "../../operations/restore.ts";
 import { openCluster } from "../../secrets/agent-secrets.ts";
 import { loadConfig } from "../config-source.ts";
 import type { GlobalOptions } from "../global-options.ts";
-import { print } from "../output.ts";
+import { print, printDone } from "../output.ts";
 
 export interface RestoreOptions extends GlobalOptions {
   readonly dataDir?: string;
@@ -23,11 +23,18 @@ export function restore(file: string, options: RestoreOptions): void {
   const { databasePath } = new DataDirectory(config.node.dataDir);
   const key = options.otherCluster === true ? undefined : openCluster(config)?.digestKey;
   const { bytes, kept } = restoreDatabase(file, databasePath, new FileVfs(), Date.now(), key);
-  if (options.json) {
-    print(JSON.stringify({ database: databasePath, bytes, kept: kept ?? null }));
-    return;
-  }
-  print(`${databasePath}: ${bytes} bytes, from ${file}`);
-  if (kept !== undefined) print(`what was there before is in ${kept}: remove it when all is well`);
-  print("Start the agent: it takes a new site and gets from its peers what the backup lacks.");
+  printDone(
+    `but the database was restored${kept === undefined ? "" : `, and ${kept} kept`}`,
+    () => {
+      if (options.json) {
+        print(JSON.stringify({ database: databasePath, bytes, kept: kept ?? null }));
+        return;
+      }
+      print(`${databasePath}: ${bytes} bytes, from ${file}`);
+      if (kept !== undefined) {
+        print(`what was there before is in ${kept}: remove it when all is well`);
+      }
+      print("Start the agent: it takes a new site and gets from its peers what the backup lacks.");
+    },
+  );
 }
