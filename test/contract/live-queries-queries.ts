@@ -5,6 +5,7 @@
  * @module
  */
 
+import { farQuery } from "./live-queries-far.ts";
 import { type Draw, oddQuery } from "./live-queries-odd.ts";
 import { rareQuery } from "./live-queries-rare.ts";
 import type { WorldTable } from "./live-queries-tables.ts";
@@ -34,6 +35,8 @@ export class Queries {
         literal: terms.literal(pick(["a.n", "a.s", "a.k"])),
       });
     }
+    if (chance(0.2))
+      return farQuery(this.#draw, pick(this.#keyed()).name, pick(this.#keyed()).name);
     if (chance(0.3)) return this.#other();
     const { from, aliases } = this.#join();
     const where = terms.conditions(aliases);

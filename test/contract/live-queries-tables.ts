@@ -4,12 +4,15 @@
  * @module
  */
 
+import { farLocalTables, farSchema, farTables } from "./live-queries-far.ts";
 import { type Draw, oddLocalTables, oddSchema, oddTypes } from "./live-queries-odd.ts";
 
 export interface WorldTable {
   readonly name: string;
   readonly keys: readonly string[];
   readonly columns: readonly string[];
+  /** Those of them that nobody sets. */
+  readonly generated?: readonly string[];
   readonly isLocal: boolean;
   readonly keyType?: string;
   /** One that no column shows. */
@@ -28,9 +31,9 @@ export interface WorldSchema {
 export function drawSchema(draw: Draw): WorldSchema {
   const drawn = ["t0", "t1", "t2"].map((name) => drawTable(name, draw));
   return {
-    text: [...drawn.map(({ text }) => text), fixedSchema, oddSchema].join(""),
-    tables: [...drawn.map(({ table }) => table), ...fixedTables],
-    local: ["l", "bare", "loose", ...oddLocalTables],
+    text: [...drawn.map(({ text }) => text), fixedSchema, oddSchema, farSchema].join(""),
+    tables: [...drawn.map(({ table }) => table), ...fixedTables, ...farTables],
+    local: ["l", "bare", "loose", ...oddLocalTables, ...farLocalTables],
   };
 }
 

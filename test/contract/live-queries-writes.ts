@@ -18,7 +18,7 @@ export function drawWrite(
   const { chance, int, pick } = draw;
   if (isLocal && chance(0.15)) return oddWrite(draw);
   const table = pick(isLocal ? tables : tables.filter((one) => !one.isLocal));
-  const plain = table.columns.filter((name) => name !== "g");
+  const plain = table.columns.filter((name) => name !== "g" && !table.generated?.includes(name));
   const settable = plain.filter((name) => !table.keys.includes(name));
   const where = chance(0.8) ? ` WHERE ${terms.condition([[table.name, table]])}` : "";
   switch (int(6)) {
