@@ -1,4 +1,4 @@
-import { afterEach, beforeEach, expect, test } from "bun:test";
+import { afterEach, beforeEach, expect, spyOn, test } from "bun:test";
 import { mkdtempSync, rmSync } from "node:fs";
 import { createServer, type Server } from "node:net";
 import { tmpdir } from "node:os";
@@ -105,4 +105,33 @@ test("a subscription comes back when the agent has room again, and leaves nobody
   } finally {
     scripted.close();
   }
+});
+
+test("a long line is looked through once, in however many pieces it comes", async () => {
+  const cell = "x".repeat(2_000_000);
+  const lines = `{"columns":["a"]}\n\n{"row":[1,["${cell}"]]}\n{"eoq":{"time":0.1,"change_id":0}}\n`;
+  const pieces = createServer((socket) => {
+    socket.once("data", async () => {
+      socket.write(`HTTP/1.1 200 OK\r\ncontent-length: ${lines.length}\r\n\r\n`);
+      for (let at = 0; at < lines.length; at += 4000) {
+        await new Promise((resolve) => socket.write(lines.slice(at, at + 4000), resolve));
+      }
+    });
+  });
+  const path = join(folder, "pieces.sock");
+  await new Promise<void>((resolve) => pieces.listen(path, resolve));
+  const split = spyOn(String.prototype, "split");
+  let chars = 0;
+  const { mock } = split;
+  try {
+    const events = new PatinaClient(path).subscribe("SELECT a FROM t", { once: true });
+    const told = await Array.fromAsync(events);
+    expect(told.map(({ kind }) => kind)).toEqual(["columns", "row", "end-of-rows"]);
+    expect(told[1]).toMatchObject({ cells: [cell] });
+    for (const text of mock.contexts as unknown as string[]) chars += text.length;
+  } finally {
+    split.mockRestore();
+    pieces.close();
+  }
+  expect(chars).toBeLessThan(lines.length * 2);
 });

@@ -422,8 +422,9 @@ async function* linesOf(response: ClientResponse): AsyncGenerator<string> {
   const decoder = new TextDecoder();
   let rest = "";
   for await (const chunk of response.chunks()) {
-    rest += decoder.decode(chunk, { stream: true });
-    const lines = rest.split("\n");
+    // Only what has come is looked through: a line may be as long as a row.
+    const lines = decoder.decode(chunk, { stream: true }).split("\n");
+    lines[0] = rest + lines[0];
     rest = lines.pop() as string;
     for (const line of lines) if (line.trim() !== "") yield line;
   }
