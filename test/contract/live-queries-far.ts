@@ -108,11 +108,11 @@ export function farQuery({ pick, int }: Draw, first: string, second: string): st
     () =>
       `SELECT n, string_agg(s, k ORDER BY k, s, n DESC), count(DISTINCT s) FROM ${one} GROUP BY n ORDER BY n`,
     () =>
-      `SELECT a.k, j.atom, j.fullkey FROM ${a} a, json_tree(json_array(a.n, json_object('s', CASE WHEN typeof(a.s) = 'blob' THEN hex(a.s) ELSE a.s END))) j WHERE ${pick(["j.atom = a.n", "j.type <> 'array'", "j.path = '$'"])}`,
+      `SELECT a.k, j.atom, j.fullkey FROM ${a} a, json_tree(json_array(quote(a.n), json_object('s', quote(a.s)))) j WHERE ${pick(["j.atom = a.n", "j.type <> 'array'", "j.path = '$'"])}`,
     () =>
-      `SELECT a.n, (SELECT count(*) FROM json_each(json_array(a.n, 1, 2)) j WHERE j.value = a.n) FROM ${a} a`,
+      `SELECT a.n, (SELECT count(*) FROM json_each(json_array(quote(a.n), 1, 2)) j WHERE j.value = a.n) FROM ${a} a`,
     () =>
-      `SELECT b.k FROM ${a} a JOIN json_each(json_array(a.n, 'a')) j LEFT JOIN ${b} b ON b.n = j.value OR b.s = j.value`,
+      `SELECT b.k FROM ${a} a JOIN json_each(json_array(quote(a.n), 'a')) j LEFT JOIN ${b} b ON b.n = j.value OR b.s = j.value`,
     () =>
       `SELECT a.oid, a.rowid, a._rowid_ FROM named a WHERE a.rowid ${pick(["=", "IS", ">"])} ${literal()}`,
     () => `SELECT rowid, count(*) FROM named GROUP BY ${pick(["rowid", "oid"])}`,
