@@ -55,6 +55,7 @@ let reader: Database;
 let lender: SnapshotLender;
 let pool: ReaderPool;
 let newPool: (limits: ReaderLimits) => ReaderPool;
+let loansEnded: number;
 const threads: FakeThread[] = [];
 /** Called first when one is started. */
 let startThread: (() => void) | undefined;
@@ -72,12 +73,16 @@ beforeEach(() => {
   const runner = new QueryRunner(reader, { timeoutMs: 1000, resultBytesMax: 2 ** 20 });
   threads.length = 0;
   startThread = undefined;
+  loansEnded = 0;
   newPool = (limits) =>
     new ReaderPool(runner, {
       databasePath: path,
       lender,
       hlcMs: () => 5,
-      onLoanEnded: () => {},
+      onLoanEnded: () => {
+        // Whoever hears of it finds it ended.
+        if (!lender.isPinned) loansEnded++;
+      },
       log: createLog({ level: "fatal" as never, format: "text" }),
       limits,
       startThread: (hooks) => {
@@ -170,6 +175,34 @@ test("what is left early is cancelled, also before its turn, and its snapshot is
     alive: true,
     paused: false,
   });
+});
+
+test("one that waits for credit hears that it is cancelled, and the next on its lane isn't", () => {
+  const slow = pool.query(text("slow"), 1000);
+  for (let i = 0; i < creditMax; i++) running().piece(slow?.id as number);
+  slow?.leave();
+  expect(running().cancelled[0]).toBe(1);
+  expect(running().messages.at(-1)).toEqual({ kind: "credit", id: slow?.id as number, pieces: 0 });
+  running().ended(slow?.id as number, "interrupted");
+  expect(loansEnded).toBe(1);
+  pool.query(text("next"), 1000);
+  expect(running().reads.map(({ sql, lane }) => [sql, lane])).toEqual([
+    ["slow", 0],
+    ["next", 0],
+  ]);
+  expect(running().cancelled[0]).toBe(0);
+});
+
+test("whoever can't be lent a snapshot is told why, and others are tried", async () => {
+  const { lend } = lender;
+  lender.lend = () => {
+    lender.lend = lend;
+    throw new Error("disk I/O error");
+  };
+  const first = pool.query(text("first"), 1000);
+  await expect(first?.next()).rejects.toThrow("disk I/O error");
+  pool.query(text("second"), 1000);
+  expect(running().reads.map(({ sql }) => sql)).toEqual(["second"]);
 });
 
 test("a thread that dies takes its queries along, and the next query starts another", async () => {
