@@ -55,7 +55,9 @@ export interface ReaderOptions {
   /** Of all queries of the thread together: sorting and grouping take what they need. */
   readonly heapBytesMax: number;
   /** One int32 for each lane; not 0: stop. */
-  readonly cancelled: SharedArrayBuffer;
+  readonly cancelled: Int32Array;
+  /** What it is at (`turn-watch.ts`). This and `cancelled` are in shared memory. */
+  readonly turns: Int32Array;
 }
 
 export type ToReader =

@@ -37,7 +37,6 @@ export class ReadJob implements AsyncIterableIterator<Piece> {
   pieces = 0;
   /** Since when pieces have been waiting to be taken; undefined: none is. */
   waitingSinceMs: number | undefined;
-  startedMs = 0;
   /** Why it was cancelled, for its reader. */
   cancelledBecause: string | undefined;
   readonly #hooks: JobHooks;

@@ -7,10 +7,11 @@ import { type Database, openDatabase } from "../../wasm/database.ts";
 import { FileVfs } from "../../wasm/vfs/file.ts";
 import { createLog } from "../log.ts";
 import { QueryRunner } from "../sql/query-runner.ts";
-import type { ReadRequest, ToReader } from "./messages.ts";
-import { creditMax } from "./read-job.ts";
+import type { ReaderOptions, ReadRequest, ToReader } from "./messages.ts";
+import { creditMax, type ReadJob } from "./read-job.ts";
 import { type ReaderLimits, ReaderPool, readerLimits, type ThreadHooks } from "./reader-pool.ts";
 import { SnapshotLender } from "./snapshot-lender.ts";
+import { TurnCount } from "./turn-watch.ts";
 
 /** A reader thread that does what the test says. */
 class FakeThread {
@@ -34,10 +35,14 @@ class FakeThread {
     return this.messages.flatMap((message) => (message.kind === "read" ? [message.request] : []));
   }
 
-  get cancelled(): Int32Array {
+  get options(): ReaderOptions {
     const [start] = this.messages;
     if (start?.kind !== "start") throw new Error("start comes first");
-    return new Int32Array(start.options.cancelled);
+    return start.options;
+  }
+
+  get cancelled(): Int32Array {
+    return this.options.cancelled;
   }
 
   piece(id: number): void {
@@ -325,6 +330,54 @@ test("clients that don't read in every lane lose their place sooner when others 
   await expect(Array.fromAsync(slow[0] as AsyncIterable<unknown>)).rejects.toThrow(
     "too slow: a piece of the result was not read within 20 ms, and others wait",
   );
+});
+
+test("a query whose step takes longer than its time takes the thread with it, and is the one to blame", async () => {
+  pool.stop();
+  pool = newPool({ ...readerLimits, graceMs: 100 });
+  const other = pool.query(text("other"), 100);
+  for (let i = 0; i < creditMax; i++) running().piece(other?.id as number);
+  const stuck = pool.query(text("stuck"), 100);
+  // Both go on from here, in turns.
+  await other?.next();
+  const thread = running();
+  const turns = new TurnCount(thread.options.turns);
+  turns.begin(0);
+  turns.end();
+  turns.begin(1);
+  await until(() => thread.isEnded);
+  const [fault, loss] = await Promise.allSettled(
+    [stuck, other].map((job) => Array.fromAsync(job as ReadJob)),
+  );
+  expect([fault, loss]).toMatchObject([
+    { reason: { name: "Error", message: "interrupted" } },
+    { reason: { name: "NotOfQueryError", message: "interrupted" } },
+  ]);
+  // The old thread may compute on: the next one's words are not its own.
+  pool.query(text("next"), 100);
+  expect(running().options.turns).not.toBe(thread.options.turns);
+});
+
+test("nothing is held against a query before it is begun, or while others have their turns", async () => {
+  pool.stop();
+  pool = newPool({ ...readerLimits, graceMs: 1, stallMsMax: 1600 });
+  const slow = pool.query(text("slow"), 1);
+  for (let i = 0; i < creditMax; i++) running().piece(slow?.id as number);
+  const turns = new TurnCount(running().options.turns);
+  pool.query(text("not begun"), 1);
+  // Told at a look; three came before.
+  await until(() => running().cancelled[0] === 1);
+  expect([running().isEnded, pool.describe().running]).toEqual([false, 2]);
+  turns.begin(1);
+  await until(() => running().isEnded);
+});
+
+test("a thread that doesn't begin is ended, and those that it was to run are told so", async () => {
+  pool.stop();
+  pool = newPool({ ...readerLimits, startMsMax: 400 });
+  const job = pool.query(text("first"), 1000);
+  await until(() => running().isEnded);
+  await expect(job?.next()).rejects.toThrow("the reader thread didn't begin: ask again");
 });
 
 test("queries and live queries that are run again have every other turn, and a lane is kept for these", async () => {

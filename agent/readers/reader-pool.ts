@@ -29,6 +29,7 @@ import { LendingPause } from "./lending-pause.ts";
 import { type FromReader, type ToReader, toPlain } from "./messages.ts";
 import { creditMax, type JobRequest, ReadJob } from "./read-job.ts";
 import type { SnapshotLender } from "./snapshot-lender.ts";
+import { TurnWatch, turnWords } from "./turn-watch.ts";
 
 export interface ReaderPoolOptions {
   readonly databasePath: string;
@@ -62,8 +63,10 @@ export interface ReaderLimits {
   readonly heapBytesMax: number;
   /** Above this the thread is ended as soon as it has no work: its memory never shrinks. */
   readonly heapBytesKept: number;
-  /** Beyond its time, before a query that can't be interrupted takes the thread with it. */
+  /** Of one turn beyond a query's time, before one that can't be interrupted takes the thread with it. */
   readonly graceMs: number;
+  /** Until the thread begins with what it was given: it starts, on a machine that may be busy. */
+  readonly startMsMax: number;
 }
 
 /** What a query may take of the store thread before it is another's. */
@@ -80,6 +83,7 @@ export const readerLimits: ReaderLimits = {
   heapBytesMax: 256 * 1024 * 1024,
   heapBytesKept: 64 * 1024 * 1024,
   graceMs: 2000,
+  startMsMax: 30_000,
 };
 
 export interface ReaderThread {
@@ -94,6 +98,14 @@ export interface ThreadHooks {
   readonly onEnd: (why: string) => void;
 }
 
+/** With memory of its own: one that was ended may go on computing. */
+interface AliveThread {
+  readonly thread: ReaderThread;
+  /** A word for each lane; not 0: stop. */
+  readonly cancelled: Int32Array;
+  readonly turns: TurnWatch;
+}
+
 export const tooManyText = "too many long queries are waiting";
 
 const watchMs = 500;
@@ -105,7 +117,6 @@ export class ReaderPool implements InitialRowsSource, RerunSource {
   readonly known: KnownLong = new KnownLong();
   readonly #options: ReaderPoolOptions;
   readonly #limits: ReaderLimits;
-  readonly #cancelled: Int32Array;
   readonly #lanes: (ReadJob | undefined)[];
   readonly #waiting: ReadJob[] = [];
   readonly #pause = new LendingPause();
@@ -115,7 +126,7 @@ export class ReaderPool implements InitialRowsSource, RerunSource {
   readonly #reruns: ReadJob[] = [];
   /** The last that was started was one of these. */
   #wasRerun = false;
-  #thread: ReaderThread | undefined;
+  #alive: AliveThread | undefined;
   #starts = 0;
   #timer: ReturnType<typeof setInterval> | undefined;
   #idleSinceMs = never;
@@ -129,9 +140,7 @@ export class ReaderPool implements InitialRowsSource, RerunSource {
     this.#options = options;
     this.#limits = options.limits ?? readerLimits;
     // The last one is that of live queries.
-    const lanes = this.#limits.lanes + 1;
-    this.#cancelled = new Int32Array(new SharedArrayBuffer(4 * lanes));
-    this.#lanes = new Array(lanes).fill(undefined);
+    this.#lanes = new Array(this.#limits.lanes + 1).fill(undefined);
   }
 
   /**
@@ -232,7 +241,7 @@ export class ReaderPool implements InitialRowsSource, RerunSource {
     readonly paused: boolean;
   } {
     const running = this.#lanes.filter((job) => job !== undefined).length;
-    const alive = this.#thread !== undefined;
+    const alive = this.#alive !== undefined;
     const paused = this.#pause.isOn;
     return { running, waiting: this.#waiting.length, starts: this.#starts, alive, paused };
   }
@@ -306,33 +315,31 @@ export class ReaderPool implements InitialRowsSource, RerunSource {
 
   #start(job: ReadJob, lane: number): void {
     const { lender, hlcMs } = this.#options;
-    let thread: ReaderThread;
+    let alive: AliveThread;
     try {
-      thread = this.#aliveThread();
+      alive = this.#aliveThread();
       job.loan = lender.lend();
       job.walBytes = this.#walBytes;
     } catch (error) {
       this.#over(job, (error as Error).message);
       return;
     }
-    Atomics.store(this.#cancelled, lane, 0);
+    Atomics.store(alive.cancelled, lane, 0);
     this.#lanes[lane] = job;
     job.lane = lane;
-    job.startedMs = performance.now();
     job.lent();
     const { regions } = job.loan;
     const { id, request } = job;
     const read = { ...request, id, lane, regions, hlcMs: hlcMs(), credit: creditMax };
     const transfer = regions.map(({ buffer }) => buffer);
     if (request.known !== undefined) transfer.push(request.known.hashes.buffer);
-    thread.post({ kind: "read", request: read }, transfer);
+    alive.thread.post({ kind: "read", request: read }, transfer);
   }
 
   #taken(job: ReadJob): void {
     if (job.lane === undefined || job.isEnded) return;
-    if (!job.isComputing) job.startedMs = performance.now();
     job.credit++;
-    this.#thread?.post({ kind: "credit", id: job.id, pieces: 1 }, []);
+    this.#alive?.thread.post({ kind: "credit", id: job.id, pieces: 1 }, []);
   }
 
   /** Ends it as soon as its thread looks; at once while it waits for its turn. */
@@ -343,10 +350,10 @@ export class ReaderPool implements InitialRowsSource, RerunSource {
     if (waiting !== undefined) {
       waiting.splice(waiting.indexOf(job), 1);
       this.#over(job, why);
-    } else if (job.lane !== undefined) {
-      Atomics.store(this.#cancelled, job.lane, 1);
+    } else if (job.lane !== undefined && this.#alive !== undefined) {
+      Atomics.store(this.#alive.cancelled, job.lane, 1);
       // One that waits for credit looks when it gets some.
-      this.#thread?.post({ kind: "credit", id: job.id, pieces: 0 }, []);
+      this.#alive.thread.post({ kind: "credit", id: job.id, pieces: 0 }, []);
     }
   }
 
@@ -386,10 +393,10 @@ export class ReaderPool implements InitialRowsSource, RerunSource {
     this.#dispatch();
   }
 
-  #aliveThread(): ReaderThread {
-    if (this.#thread !== undefined) return this.#thread;
+  #aliveThread(): AliveThread {
+    if (this.#alive !== undefined) return this.#alive;
     const start = ++this.#starts;
-    const isOld = (): boolean => start !== this.#starts || this.#thread === undefined;
+    const isOld = (): boolean => start !== this.#starts || this.#alive === undefined;
     // It throws where the system gives no thread (a limit on them, no memory).
     const thread = (this.#options.startThread ?? startWorker)({
       onMessage: (message) => {
@@ -399,27 +406,28 @@ export class ReaderPool implements InitialRowsSource, RerunSource {
         if (!isOld()) this.#crashed(why);
       },
     });
-    this.#thread = thread;
-    const cancelled = this.#cancelled.buffer as SharedArrayBuffer;
+    const cancelled = new Int32Array(new SharedArrayBuffer(4 * this.#lanes.length));
+    const turns = new Int32Array(new SharedArrayBuffer(4 * turnWords));
+    this.#alive = { thread, cancelled, turns: new TurnWatch(turns) };
     const { databasePath } = this.#options;
     const { heapBytesMax } = this.#limits;
-    const options = { databasePath, module: compileSqlite(), cancelled, heapBytesMax };
+    const options = { databasePath, module: compileSqlite(), cancelled, turns, heapBytesMax };
     thread.post({ kind: "start", options }, []);
-    return thread;
+    return this.#alive;
   }
 
   /** With all that run in it. @param why what their readers are told */
   #endThread(why: string): void {
-    const thread = this.#thread;
-    this.#thread = undefined;
-    thread?.end();
+    const alive = this.#alive;
+    this.#alive = undefined;
+    alive?.thread.end();
     for (const job of this.#lanes) if (job !== undefined) this.#over(job, why);
     this.#watch();
   }
 
   /** A look now and then, while there is a thread, or somebody waits. */
   #watch(): void {
-    if (this.#thread === undefined && this.#waiting.length + this.#reruns.length === 0) {
+    if (this.#alive === undefined && this.#waiting.length + this.#reruns.length === 0) {
       clearInterval(this.#timer);
       this.#timer = undefined;
       return;
@@ -428,9 +436,35 @@ export class ReaderPool implements InitialRowsSource, RerunSource {
     this.#timer.unref();
   }
 
+  /** The thread is ended where it doesn't go on. @returns whether it was */
+  #endStuck(): boolean {
+    if (this.#alive === undefined) return false;
+    const isAwaited = this.#lanes.some((job) => job?.isComputing);
+    const { lane, looks } = this.#alive.turns.look(isAwaited);
+    const lastedMs = (looks - 1) * watchMs;
+    if (lane === undefined) {
+      if (lastedMs <= this.#limits.startMsMax) return false;
+      this.#options.log.error("the reader thread doesn't begin", { for_ms: lastedMs });
+      this.#endThread("the reader thread didn't begin: ask again");
+      return true;
+    }
+    const job = this.#lanes[lane];
+    if (job === undefined || lastedMs <= job.request.timeoutMs + this.#limits.graceMs) return false;
+    const sql = job.request.sql.slice(0, loggedCharsMax);
+    this.#options.log.error("a query can't be interrupted", { sql });
+    // Its own fault: a live query isn't run again.
+    this.#over(job, "interrupted", true);
+    this.#endThread("interrupted");
+    return true;
+  }
+
   #look(): void {
     const nowMs = performance.now();
-    const { graceMs, idleMs } = this.#limits;
+    if (this.#endStuck()) {
+      this.#dispatch();
+      return;
+    }
+    const { idleMs } = this.#limits;
     const isCrowded = this.#isCrowded;
     const stallMsMax = isCrowded ? this.#limits.crowdedStallMsMax : this.#limits.stallMsMax;
     const pausedMs = this.#pause.lastedMs(nowMs);
@@ -443,17 +477,6 @@ export class ReaderPool implements InitialRowsSource, RerunSource {
       if (waitingSinceMs !== undefined && nowMs - waitingSinceMs > stallMsMax) {
         const why = `too slow: a piece of the result was not read within ${stallMsMax} ms`;
         this.#cancel(job, isCrowded ? `${why}, and others wait` : why);
-      }
-      if (job.isComputing && nowMs - job.startedMs > job.request.timeoutMs + graceMs) {
-        this.#options.log.error("a query can't be interrupted", {
-          sql: job.request.sql.slice(0, loggedCharsMax),
-        });
-        // Where no other could compute it is its own fault: a live query isn't run again.
-        const isAlone = this.#lanes.filter((one) => one?.isComputing).length === 1;
-        this.#over(job, "interrupted", isAlone);
-        this.#endThread("interrupted");
-        this.#dispatch();
-        return;
       }
     }
     if (this.#lanes.some((job) => job !== undefined)) this.#idleSinceMs = never;

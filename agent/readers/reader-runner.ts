@@ -26,8 +26,15 @@ import { LineWriter } from "../sql/line-writer.ts";
 import { bindParameters, errorText, SqlRefused } from "../sql/prepared.ts";
 import { eoqLine, QueryRunner, tooManyBytes } from "../sql/query-runner.ts";
 import { addSteepFunctions } from "../sql/steep-functions.ts";
-import type { ReaderOptions, ToReader } from "./messages.ts";
-import { type FromReader, fromPlain, type Piece, type ReadRequest } from "./messages.ts";
+import {
+  type FromReader,
+  fromPlain,
+  type Piece,
+  type ReaderOptions,
+  type ReadRequest,
+  type ToReader,
+} from "./messages.ts";
+import { TurnCount } from "./turn-watch.ts";
 
 /** A piece of lines has about this size, one of rows this many. */
 const pieceBytesMin = 64 * 1024;
@@ -35,6 +42,7 @@ const pieceRows = 500;
 
 /** One connection. */
 interface Lane {
+  readonly number: number;
   readonly vfs: LentVfs;
   readonly database: Database;
   readonly runner: QueryRunner;
@@ -43,28 +51,28 @@ interface Lane {
 }
 
 interface Running {
-  readonly request: ReadRequest;
   credit: number;
   wake: (() => void) | undefined;
 }
 
 export class ReaderRunner {
   readonly #post: (message: FromReader, transfer: ArrayBuffer[]) => void;
-  #options: ReaderOptions | undefined;
+  readonly #options: ReaderOptions;
+  readonly #turns: TurnCount;
   readonly #lanes: (Lane | undefined)[] = [];
   readonly #running = new Map<number, Running>();
-  #cancelled: Int32Array<ArrayBufferLike> = new Int32Array(0);
 
-  constructor(post: (message: FromReader, transfer: ArrayBuffer[]) => void) {
+  constructor(
+    options: ReaderOptions,
+    post: (message: FromReader, transfer: ArrayBuffer[]) => void,
+  ) {
+    this.#options = options;
+    this.#turns = new TurnCount(options.turns);
     this.#post = post;
   }
 
-  onMessage(message: ToReader): void {
+  onMessage(message: Exclude<ToReader, { kind: "start" }>): void {
     switch (message.kind) {
-      case "start":
-        this.#options = message.options;
-        this.#cancelled = new Int32Array(message.options.cancelled);
-        return;
       case "read":
         void this.#run(message.request);
         return;
@@ -82,22 +90,19 @@ export class ReaderRunner {
 
   async #run(request: ReadRequest): Promise<void> {
     const { id, timeoutMs } = request;
-    const running: Running = { request, credit: request.credit, wake: undefined };
+    const running: Running = { credit: request.credit, wake: undefined };
     this.#running.set(id, running);
     let why: string | undefined;
     let runMs = 0;
     try {
       const lane = this.#lane(request);
       lane.hlcMs = request.hlcMs;
-      const { guard, deadline } = lane.runner;
       this.#heedSchema(lane, request);
       const pieces = this.#pieces(lane, request);
       try {
         for (;;) {
           const begunMs = performance.now();
-          const { value, done } = guard.within("read", () =>
-            deadline.within(timeoutMs - runMs, () => this.#next(pieces, lane)),
-          );
+          const { value, done } = this.#turn(pieces, lane, timeoutMs - runMs);
           runMs += performance.now() - begunMs;
           if (done === true) break;
           const transfer = value instanceof Uint8Array ? [value.buffer] : [];
@@ -123,6 +128,17 @@ export class ReaderRunner {
     else this.#post({ kind: "ended", id, why, runMs, heapBytes: heap.u8.length }, []);
   }
 
+  /** The next piece, within what is left of the query's time. */
+  #turn(pieces: Iterator<Piece>, lane: Lane, leftMs: number): IteratorResult<Piece> {
+    const { guard, deadline } = lane.runner;
+    this.#turns.begin(lane.number);
+    try {
+      return guard.within("read", () => deadline.within(leftMs, () => this.#next(pieces, lane)));
+    } finally {
+      this.#turns.end();
+    }
+  }
+
   /** What goes wrong while SQLite runs, in words for the client. */
   #next(pieces: Iterator<Piece>, lane: Lane): IteratorResult<Piece> {
     try {
@@ -130,7 +146,7 @@ export class ReaderRunner {
     } catch (error) {
       if (error instanceof NotUtf8Error) throw error;
       if (error instanceof SqliteError && error.code === SQLITE_NOMEM) {
-        const megabytes = (this.#options?.heapBytesMax ?? 0) / 2 ** 20;
+        const megabytes = this.#options.heapBytesMax / 2 ** 20;
         throw new Error(`out of memory: a query may take ${megabytes} MB`, { cause: error });
       }
       throw new Error(errorText(error, lane.runner.guard), { cause: error });
@@ -172,7 +188,7 @@ export class ReaderRunner {
   }
 
   #isCancelled(lane: number): boolean {
-    return Atomics.load(this.#cancelled, lane) !== 0;
+    return Atomics.load(this.#options.cancelled, lane) !== 0;
   }
 
   /** The lane's connection, on the snapshot. */
@@ -182,14 +198,14 @@ export class ReaderRunner {
       known.vfs.lend(regions);
       return known;
     }
-    const { databasePath, module, heapBytesMax } = this.#options as ReaderOptions;
+    const { databasePath, module, heapBytesMax } = this.#options;
     const vfs = new LentVfs(`lent-${number}`, loadSqlite(module).heap);
     // Before it is opened: it reads the schema then.
     vfs.lend(regions);
     const database = openReader(databasePath, vfs, { cacheKib, heapBytesMax });
     const isCancelled = (): boolean => this.#isCancelled(number);
     const runner = new QueryRunner(database, { timeoutMs: 0, resultBytesMax: 0 }, { isCancelled });
-    const lane: Lane = { vfs, database, runner, hlcMs: 0, schemaVersion: -1 };
+    const lane: Lane = { number, vfs, database, runner, hlcMs: 0, schemaVersion: -1 };
     addClockFunctions(database, () => lane.hlcMs);
     addSteepFunctions(database, () => runner.deadline.isOver || isCancelled());
     this.#lanes[number] = lane;

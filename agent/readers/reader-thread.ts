@@ -12,5 +12,9 @@ import { ReaderRunner } from "./reader-runner.ts";
 declare const self: Worker;
 
 askForSlice(readerSliceMs);
-const runner = new ReaderRunner((message, transfer) => self.postMessage(message, transfer));
-self.onmessage = (event: MessageEvent<ToReader>) => runner.onMessage(event.data);
+let runner: ReaderRunner | undefined;
+self.onmessage = ({ data: message }: MessageEvent<ToReader>) => {
+  if (message.kind !== "start") runner?.onMessage(message);
+  else
+    runner = new ReaderRunner(message.options, (out, transfer) => self.postMessage(out, transfer));
+};
