@@ -54,8 +54,9 @@ export interface AgentServers {
 export async function startServers(options: ServersOptions): Promise<AgentServers> {
   const { config, service, tokens, owner, log } = options;
   const { socket, socketMode, bodyBytesMax, subscriberBytesMax, endpointName } = config.api;
-  const handle = createApi(service, { ...apiLimits, bodyBytesMax, subscriberBytesMax });
   const room = new RouteRoom();
+  const limits = { ...apiLimits, bodyBytesMax, subscriberBytesMax };
+  const handle = createApi(service, limits, () => room.metrics());
   const onFault = (error: unknown): void =>
     log.error("a handler failed", { why: faultText(error) });
   const limit = new ConnectionLimit({

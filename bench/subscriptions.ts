@@ -184,7 +184,7 @@ function openThread(): Opened {
     renewNonce: () => "nonce",
     standsAlone: true,
     log: createLog({ level: "error", format: "text" }),
-    swarm: async () => ({}),
+    swarm: async () => ({ kind: "stands-alone" }),
     bodiesWaiting: async () => 0,
   });
   thread.start(undefined);

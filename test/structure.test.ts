@@ -51,7 +51,15 @@ test("the agent doesn't import tests or benches", () => {
 const agentRooms = [
   ...["version.ts", "start-failure.ts", "host", "api", "sql", "data", "udx", "swarm"],
   ...["config", "log.ts", "secrets", "live", "readers", "net", "wal", "chores", "operations"],
-  ...["store", "client", "agent-store.ts", "agent-network.ts", "agent-servers.ts", "agent.ts"],
+  ...[
+    "metrics",
+    "store",
+    "client",
+    "agent-store.ts",
+    "agent-network.ts",
+    "agent-servers.ts",
+    "agent.ts",
+  ],
   ...["cli", "main.ts", "build.ts"],
 ];
 

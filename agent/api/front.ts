@@ -11,6 +11,7 @@
 
 import { type Access, fullAccess } from "./access.ts";
 import { type BodyPlace, BodyRoom } from "./body-room.ts";
+import { counters, type Metric } from "./exposition.ts";
 import type { Gate } from "./gate.ts";
 import type { ApiHandler } from "./handlers.ts";
 import { type ApiRequest, type ApiResponse, type RequestHead, textResponse } from "./http.ts";
@@ -33,24 +34,33 @@ export const knownRoutes: ReadonlySet<string> = new Set([
   "/v1/openapi.json",
   "/v1/backup",
   "/v1/reload",
+  "/metrics",
 ]);
 
 /** Requests of one route that are between their head and the head of their answer. */
 export interface Route {
   running: number;
   readonly max: number;
+  /** Since the start. */
+  entered: number;
+  /** For want of room. */
+  refused: number;
+}
+
+function newRoute(max: number): Route {
+  return { running: 0, max, entered: 0, refused: 0 };
 }
 
 /** On one agent, over all its carriers. */
 export class RouteRoom {
   readonly bodies: BodyRoom;
   readonly #routes: ReadonlyMap<string, Route> = new Map(
-    [...knownRoutes].map((path) => [path, { running: 0, max: fewRoutes.has(path) ? few : many }]),
+    [...knownRoutes].map((path) => [path, newRoute(fewRoutes.has(path) ? few : many)]),
   );
-  readonly #byId: Route = { running: 0, max: many };
-  readonly #updates: Route = { running: 0, max: many };
+  readonly #byId: Route = newRoute(many);
+  readonly #updates: Route = newRoute(many);
   /** Unknown paths share one. */
-  readonly #other: Route = { running: 0, max: many };
+  readonly #other: Route = newRoute(many);
 
   constructor(bodies: BodyRoom = new BodyRoom()) {
     this.bodies = bodies;
@@ -59,13 +69,42 @@ export class RouteRoom {
   /** The route, to be given to {@link leave}; undefined when it is full. */
   enter(path: string): Route | undefined {
     const route = this.#routes.get(path) ?? this.#routeOf(path);
-    if (route.running >= route.max) return undefined;
+    if (route.running >= route.max) {
+      route.refused++;
+      return undefined;
+    }
     route.running++;
+    route.entered++;
     return route;
   }
 
   leave(route: Route): void {
     route.running--;
+  }
+
+  metrics(): Metric[] {
+    const routes = [
+      ...this.#routes,
+      ["/v1/subscriptions/{id}", this.#byId] as const,
+      ["/v1/updates/{table}", this.#updates] as const,
+      ["other", this.#other] as const,
+    ];
+    const of = (what: "entered" | "refused"): Record<string, number> =>
+      Object.fromEntries(routes.map(([path, route]) => [path, route[what]]));
+    return [
+      counters(
+        "patina_requests_total",
+        "Requests that were let in, by route.",
+        "route",
+        of("entered"),
+      ),
+      counters(
+        "patina_requests_refused_total",
+        "Answered 503: too many of the route at once.",
+        "route",
+        of("refused"),
+      ),
+    ];
   }
 
   /** Without what stands for an id or a table. */

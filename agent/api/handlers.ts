@@ -15,6 +15,7 @@
  * | GET  /v1/health           | thresholds in the query string decide the status             |
  * | GET  /v1/status           | everything `patina status` shows                             |
  * | GET  /v1/swarm            | peers, addresses, traffic                                    |
+ * | GET  /metrics             | for Prometheus                                               |
  * | GET  /v1/openapi.json     | all of this, for programs                                    |
  * | GET  /v1/subs             | live queries: which way each runs, and what it costs         |
  * | POST /v1/backup           | copies the database into a new file of this host; NDJSON     |
@@ -25,6 +26,7 @@
 
 import { type Access, fullAccess } from "./access.ts";
 import { EventStream } from "./event-stream.ts";
+import { expositionType, type Metric, toExposition } from "./exposition.ts";
 import {
   type ApiRequest,
   type ApiResponse,
@@ -33,6 +35,7 @@ import {
   errorResponse,
   jsonResponse,
   textResponse,
+  utf8,
 } from "./http.ts";
 import type { JsonValue } from "./json-reader.ts";
 import { realToJson, secondsToJson } from "./json-writer.ts";
@@ -81,9 +84,17 @@ export type ApiHandler = (
   access?: Access,
 ) => Promise<ApiResponse> | ApiResponse;
 
-/** One function that answers every request. It doesn't throw but for faults of ours. */
-export function createApi(store: StoreService, limits: ApiLimits = apiLimits): ApiHandler {
-  const handlers = new Handlers(store, limits);
+/**
+ * One function that answers every request. It doesn't throw but for faults of ours.
+ *
+ * @param ownMetrics what the carriers count, beside the store's
+ */
+export function createApi(
+  store: StoreService,
+  limits: ApiLimits = apiLimits,
+  ownMetrics: () => readonly Metric[] = () => [],
+): ApiHandler {
+  const handlers = new Handlers(store, limits, ownMetrics);
   return (request, access = fullAccess) => {
     try {
       const answer = handlers.handle(request, access);
@@ -107,13 +118,15 @@ const updatesPath = "/v1/updates/";
 class Handlers {
   readonly #store: StoreService;
   readonly #limits: ApiLimits;
+  readonly #ownMetrics: () => readonly Metric[];
   readonly #room: UnreadRoom;
   #agreedMs: number | undefined;
   #agreedHeaders: Readonly<Record<string, string>> = { "patina-agreed-ms": "none" };
 
-  constructor(store: StoreService, limits: ApiLimits) {
+  constructor(store: StoreService, limits: ApiLimits, ownMetrics: () => readonly Metric[]) {
     this.#store = store;
     this.#limits = limits;
+    this.#ownMetrics = ownMetrics;
     this.#room = new UnreadRoom(limits.unreadBytesMax);
   }
 
@@ -143,6 +156,8 @@ class Handlers {
         return only("GET", request) ?? jsonResponse(200, JSON.stringify(openApi));
       case "/v1/swarm":
         return only("GET", request) ?? this.#inside(access, () => this.#store.swarm());
+      case "/metrics":
+        return only("GET", request) ?? this.#metrics(access);
     }
     if (path.startsWith(subscriptionsPath)) {
       const id = path.slice(subscriptionsPath.length);
@@ -393,12 +408,18 @@ class Handlers {
 
   /** What shows all tables, statements of others among it. */
   async #inside(access: Access, read: () => Promise<string>): Promise<ApiResponse> {
-    if (access.tables !== undefined)
-      return errorResponse(403, "this token is for some tables only");
+    if (access.tables !== undefined) return errorResponse(403, forSomeTables);
     return jsonResponse(200, `${await read()}\n`);
+  }
+
+  async #metrics(access: Access): Promise<ApiResponse> {
+    if (access.tables !== undefined) return errorResponse(403, forSomeTables);
+    const text = toExposition([...(await this.#store.metrics()), ...this.#ownMetrics()]);
+    return { status: 200, headers: { "content-type": expositionType }, body: utf8(text) };
   }
 }
 
+const forSomeTables = "this token is for some tables only";
 const ndjsonHeaders = { "content-type": "application/x-ndjson" };
 const wrongShape = "Failed to deserialize the JSON body into the target type: ";
 

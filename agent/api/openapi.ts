@@ -307,6 +307,15 @@ export const openApi = {
         responses: { 200: answer("", jsonBody({ type: ["object", "array"] })), ...common },
       },
     },
+    "/metrics": {
+      get: {
+        summary: "What the agent counts, in Prometheus's text format.",
+        responses: {
+          200: answer("", { "text/plain; version=0.0.4; charset=utf-8": { schema: text } }),
+          ...common,
+        },
+      },
+    },
     "/v1/backup": {
       post: {
         summary:

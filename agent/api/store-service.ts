@@ -9,6 +9,7 @@
  */
 
 import type { Access } from "./access.ts";
+import type { Metric } from "./exposition.ts";
 import type { SqlText } from "./statement.ts";
 
 /** A refusal before anything was streamed. Nothing was applied. */
@@ -159,6 +160,8 @@ export interface StoreService {
   subscriptions(): Promise<string>;
   /** Peers as the net thread sees them: JSON of one object. */
   swarm(): Promise<string>;
+  /** What both threads count. */
+  metrics(): Promise<readonly Metric[]>;
   /** Holds CREATE statements against the schema: accepted when they change nothing. */
   migrate(statements: readonly string[]): Promise<{ readonly kind: "accepted" } | Refused>;
   operate(operation: Operation): Promise<OperationOutcome>;

@@ -29,7 +29,7 @@ function open(vfs: MemoryVfs, boot = "b", restoreMsMax = 2000): StoreThread {
     standsAlone: false,
     log: createLog({ level: "error", format: "text" }),
     circumstances: { machine: "m", file: "f", born: "", isBornKnown: false, nonce: "", boot },
-    swarm: async () => ({}),
+    swarm: async () => ({ kind: "stands-alone" }),
     bodiesWaiting: async () => 0,
     liveLimits: { ...liveLimits, changesMax: 5, charsMax, logCharsMax: 2000, restoreMsMax },
   });

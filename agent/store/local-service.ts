@@ -11,6 +11,7 @@ import type { SqlValue } from "../../core/row/value.ts";
 import { quoteName } from "../../core/schema/sql-token.ts";
 import type { MergedRow } from "../../core/store/row-store.ts";
 import { type Access, foreignTable, fullAccess } from "../api/access.ts";
+import type { Metric } from "../api/exposition.ts";
 import { errorJson, utf8 } from "../api/http.ts";
 import type { SqlText } from "../api/statement.ts";
 import type {
@@ -75,6 +76,7 @@ export interface LocalServiceHost<C extends WriteCommit> {
   readonly health: () => Promise<HealthReport>;
   readonly status: () => unknown;
   readonly swarm: () => Promise<unknown>;
+  readonly metrics?: () => Promise<readonly Metric[]>;
   /** Where new subscriptions get their rows; undefined: from the writer's connection, in one turn. */
   readonly initialRows?: InitialRowsSource;
   /** Where live queries are run again that take long; undefined: on the writer's connection, in one turn. */
@@ -284,6 +286,10 @@ export class LocalService<C extends WriteCommit = WriteCommit> implements StoreS
 
   async swarm(): Promise<string> {
     return JSON.stringify(snakeCased(await this.#host.swarm()));
+  }
+
+  async metrics(): Promise<readonly Metric[]> {
+    return this.#host.metrics?.() ?? [];
   }
 
   async operate(operation: Operation): Promise<OperationOutcome> {

@@ -10,12 +10,15 @@ import type { Replica } from "../../core/store/replica.ts";
 import type { ReplicaStatus } from "../../core/store/replica-status.ts";
 import type { SqliteStore } from "../../core/store/sqlite-store.ts";
 import type { Database } from "../../wasm/database.ts";
+import type { Metric } from "../api/exposition.ts";
 import { type HealthReport, healthProblem, noLagText } from "../api/store-service.ts";
 import type { AdoptionChore } from "../chores/adoption-chore.ts";
 import type { ScrubChore } from "../chores/scrub-chore.ts";
 import type { VacuumChore } from "../chores/vacuum-chore.ts";
 import { snakeCased } from "../config/snake-case.ts";
+import { storeMetrics } from "../metrics/store-metrics.ts";
 import type { ReaderPool } from "../readers/reader-pool.ts";
+import { version } from "../version.ts";
 import type { WalUpkeep } from "../wal/wal-upkeep.ts";
 import type { MembersTable } from "./members-table.ts";
 import type { Readiness } from "./readiness.ts";
@@ -43,7 +46,7 @@ export interface StoreStatusParts {
   readonly scrub: ScrubChore;
   readonly vacuum: VacuumChore;
   readonly readers: ReaderPool | undefined;
-  readonly subscriptions: () => unknown;
+  readonly subscriptions: () => { readonly count: number; readonly listeners: number };
 }
 
 export class StoreStatus {
@@ -119,6 +122,39 @@ export class StoreStatus {
       rss_bytes: process.memoryUsage.rss(),
       longest_turns_ms: this.#parts.meter.longest(),
     };
+  }
+
+  metrics(): Metric[] {
+    const { store, members, readiness, turns, wal, readers, options } = this.#parts;
+    const { name, region, zone } = options.node;
+    const scrub = this.#parts.scrub.describe();
+    const live = this.#parts.subscriptions();
+    const replica = this.#parts.replica.status();
+    const sum = (counts: readonly { readonly cells: number }[]): number =>
+      counts.reduce((total, { cells }) => total + cells, 0);
+    return storeMetrics({
+      replica,
+      version,
+      node: { name, region, zone },
+      site: this.#parts.site,
+      startedMs: this.#parts.startedMs,
+      ready: readiness.isReady(),
+      failing: (this.#parts.start.why ?? replica.storeError) !== undefined,
+      membersAlive: members.countAlive(),
+      agreedMs: options.agreements?.agoMs(),
+      notShown: sum(store.unshown()),
+      tablesTakenIn: this.#parts.adoption.tables.length,
+      scrubPasses: scrub.passes,
+      cellsFoundDamaged: scrub.cells_found_damaged,
+      cellsDamaged: sum(scrub.damaged_now),
+      liveQueries: live.count,
+      subscribers: live.listeners,
+      readers: readers?.describe(),
+      bodiesWaiting: turns.bodiesWaiting,
+      walFramesWaiting: wal.framesWaiting,
+      fileBytes: this.#fileBytes(),
+      longestTurnsMs: this.#parts.meter.longest(),
+    });
   }
 
   /** What `/v1/health` says without thresholds, and what it means where nobody else writes. */

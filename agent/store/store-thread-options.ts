@@ -10,6 +10,7 @@ import type { FileCircumstances } from "../data/site-identity.ts";
 import type { LiveLimits } from "../live/live-queries.ts";
 import type { Log } from "../log.ts";
 import type { Agreements } from "../net/agreements.ts";
+import type { NetAnswer } from "../net/messages.ts";
 import type { ReloadHost } from "../operations/reload.ts";
 import type { ReaderLimits } from "../readers/reader-pool.ts";
 
@@ -50,7 +51,7 @@ export interface StoreThreadOptions {
   /** For tests without a file. */
   readonly circumstances?: FileCircumstances;
   /** Peers, for `patina swarm`. */
-  readonly swarm: () => Promise<unknown>;
+  readonly swarm: () => Promise<NetAnswer | { readonly kind: "stands-alone" }>;
   /** What waits in the net thread to be handed over. */
   readonly bodiesWaiting: () => Promise<number>;
 }

@@ -30,6 +30,7 @@ import { ScrubChore } from "../chores/scrub-chore.ts";
 import { VacuumChore } from "../chores/vacuum-chore.ts";
 import { recordStop } from "../data/site-identity.ts";
 import { WallClock } from "../host/wall-clock.ts";
+import { netMetrics } from "../metrics/net-metrics.ts";
 import type { OperationLine } from "../operations/operations.ts";
 import { ReaderPool } from "../readers/reader-pool.ts";
 import { SnapshotLender } from "../readers/snapshot-lender.ts";
@@ -432,6 +433,11 @@ export class StoreThread {
       health: () => this.#status.health(),
       status: () => this.#status.describe(),
       swarm,
+      metrics: async () => {
+        const answer = await swarm();
+        const net = "kind" in answer && answer.kind === "stands-alone" ? undefined : answer;
+        return [...this.#status.metrics(), ...netMetrics(net)];
+      },
       migrationProblem: (statements) =>
         migrationProblem(statements, store.schema, (schema) => store.planSchema(schema)),
       operate: async (operation) => this.#operations.operate(operation),

@@ -87,7 +87,7 @@ function createStore(): StoreThread {
     standsAlone: true,
     log: silent,
     circumstances: { machine: "", file: "", born: "", isBornKnown: false, nonce: "", boot: "" },
-    swarm: async () => ({}),
+    swarm: async () => ({ kind: "stands-alone" }),
     bodiesWaiting: async () => 0,
   });
 }

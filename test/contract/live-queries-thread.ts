@@ -44,7 +44,7 @@ export function openThread(schema: () => PlannedSchema, disk: Disk, limits: Limi
     standsAlone: false,
     log: createLog({ level: "warn", format: "text" }),
     circumstances: { machine: "m", file: "f", born: "", isBornKnown: false, nonce: "", boot: "b" },
-    swarm: async () => ({}),
+    swarm: async () => ({ kind: "stands-alone" }),
     bodiesWaiting: async () => 0,
     ...limits,
   });

@@ -80,6 +80,7 @@ describe("a bearer token", () => {
     ["POST", "/v1/table_stats"],
     ["GET", "/v1/health"],
     ["GET", "/v1/status"],
+    ["GET", "/metrics"],
     ["GET", "/v1/nothing"],
     ["GET", "/"],
   ];
@@ -206,7 +207,7 @@ describe("a bearer token", () => {
     expect((await limited.ask("POST", "/v1/updates/OTHER", "")).status).toBe(403);
     const stats = await limited.ask("POST", "/v1/table_stats", '{"tables":["mine","other"]}');
     expect(JSON.parse(stats.text).invalid_tables).toEqual(["other"]);
-    for (const inside of ["/v1/status", "/v1/swarm", "/v1/subs"]) {
+    for (const inside of ["/v1/status", "/v1/swarm", "/v1/subs", "/metrics"]) {
       expect((await limited.ask("GET", inside)).status).toBe(403);
     }
     for (const operation of ["/v1/backup", "/v1/reload"]) {

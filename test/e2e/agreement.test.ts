@@ -89,6 +89,25 @@ test("agents that agree say so, over and over", async () => {
   expect(status.agreed[0].ms).toBeGreaterThanOrEqual(status.agreed_ms);
 }, 120_000);
 
+test("metrics have the network, and each peer", async () => {
+  const http = new HttpClient({ at: a.socket, isPatina: true });
+  const scrape = async () => {
+    const { text } = await http.ask("GET", "/metrics");
+    const lines = text.split("\n");
+    return (sample: string): number =>
+      Number(lines.find((line) => line.startsWith(`${sample} `))?.split(" ")[1]);
+  };
+  // On a busy machine a heartbeat may be late: SUSPECT for a moment.
+  await eventually("both are ALIVE", async () => (await scrape())("patina_members_alive") === 2);
+  const value = await scrape();
+  expect([value("patina_net_up"), value("patina_peers")]).toEqual([1, 1]);
+  expect(value("patina_agreed_seconds")).toBeWithin(0, 60);
+  expect(value(`patina_peer_rtt_seconds{peer="${b.key}",node="b"}`)).toBeWithin(0, 60);
+  expect(value('patina_node_events_total{event="commits"}')).toBe(1);
+  expect(value('patina_node_events_total{event="verdicts_equal"}')).toBeGreaterThan(0);
+  expect(value('patina_frame_bytes_sent_total{kind="heartbeat"}')).toBeGreaterThan(0);
+}, 120_000);
+
 test("a subscription that asks is told whose writes a merge took in", async () => {
   const [atA, atB] = [a, b].map(({ socket }) => new HttpClient({ at: socket, isPatina: true }));
   const sql = '"SELECT id, v FROM t WHERE id >= 100"';

@@ -26,7 +26,7 @@ export function createStoreThread(
     renewNonce: () => "nonce",
     standsAlone: true,
     log: createLog({ level: "error", format: "text" }),
-    swarm: async () => ({}),
+    swarm: async () => ({ kind: "stands-alone" }),
     bodiesWaiting: async () => 0,
     ...options,
   });
