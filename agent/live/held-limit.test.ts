@@ -8,8 +8,8 @@ import { SqlGuard } from "../sql/guard.ts";
 import { QueryRunner } from "../sql/query-runner.ts";
 import type { InitialRowsSource } from "./initial-rows.ts";
 import { LiveQueries, liveLimits } from "./live-queries.ts";
+import { readRow } from "./read-row.ts";
 import type { ReadRow } from "./rows/row.ts";
-import { readRow } from "./subscription.ts";
 
 /** A thousand rows, which take some 100 KB, and a query 15 KB, and room for `bytesMax`; rows come at once, or in pieces of a hundred. */
 function open(bytesMax: number, inPieces = false) {

@@ -9,19 +9,19 @@ import { QueryRunner } from "../sql/query-runner.ts";
 import type { InitialRowsSource } from "./initial-rows.ts";
 import { type LiveLimits, LiveQueries, liveLimits } from "./live-queries.ts";
 import { LiveStore } from "./live-store.ts";
+import { readRow, type WholeQuery } from "./read-row.ts";
 import type { ReadRow } from "./rows/row.ts";
-import { type InitialQuery, readRow } from "./subscription.ts";
 
 const nextTurn = () => new Promise((resolve) => setImmediate(resolve));
 
 /** Reads at once, and hands one row on whenever `step` is called. */
 class SteppedRows implements InitialRowsSource {
   readonly #wakes: (() => void)[] = [];
-  readonly #read: (query: InitialQuery) => ReadRow[];
+  readonly #read: (query: WholeQuery) => ReadRow[];
   isStopped = false;
   failure: string | undefined;
 
-  constructor(read: (query: InitialQuery) => ReadRow[]) {
+  constructor(read: (query: WholeQuery) => ReadRow[]) {
     this.#read = read;
   }
 
@@ -34,7 +34,7 @@ class SteppedRows implements InitialRowsSource {
     await nextTurn();
   }
 
-  read(query: InitialQuery): AsyncIterable<readonly ReadRow[]> {
+  read(query: WholeQuery): AsyncIterable<readonly ReadRow[]> {
     const rows = this.#read(query);
     return this.#pieces(rows);
   }

@@ -13,10 +13,11 @@
 import { secondsToJson } from "../api/json-writer.ts";
 import type { Evaluation } from "./evaluation.ts";
 import type { Entry } from "./live-registry.ts";
+import type { WholeQuery } from "./read-row.ts";
 import type { ReadRow } from "./rows/row.ts";
 import type { RowsSnapshot } from "./rows/rows-snapshot.ts";
 import { sliceMsMax } from "./slices.ts";
-import type { InitialQuery, Subscription } from "./subscription.ts";
+import type { Subscription } from "./subscription.ts";
 
 /** Runs queries elsewhere. */
 export interface InitialRowsSource {
@@ -27,7 +28,7 @@ export interface InitialRowsSource {
    * @returns undefined: it is to be run here, at once
    * @throws what is wrong, with a message for the reader, while iterating
    */
-  read(query: InitialQuery): AsyncIterable<readonly ReadRow[]> | undefined;
+  read(query: WholeQuery): AsyncIterable<readonly ReadRow[]> | undefined;
 }
 
 /** Rows of a snapshot are handed on in pieces of about this size. */

@@ -122,7 +122,7 @@ export class LiveReaders {
     const subscription = this.#planner.build(sql, crypto.randomUUID());
     if ("kind" in subscription) return subscription;
     const entry = createEntry(subscription, this.#journal?.nextOrd() ?? 0);
-    const pieces = this.#initialRows?.read(subscription.initialQuery);
+    const pieces = this.#initialRows?.read(subscription.wholeQuery);
     if (pieces !== undefined) {
       entry.isLong = true;
       return this.#start(entry, pieces, begunMs, options, listener);

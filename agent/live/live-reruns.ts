@@ -23,10 +23,10 @@ import { joinMissed } from "./affected.ts";
 import type { Change } from "./changes.ts";
 import { KnownResult } from "./known-result.ts";
 import type { Entry, LiveRegistry, Missed, Rerun } from "./live-registry.ts";
+import type { WholeQuery } from "./read-row.ts";
 import type { HeldRow, ReadRow } from "./rows/row.ts";
 import type { GoneRows, RowHashes } from "./rows/row-hashes.ts";
 import { inSlices } from "./slices.ts";
-import type { InitialQuery } from "./subscription.ts";
 
 /** Runs queries elsewhere. */
 export interface RerunSource {
@@ -37,7 +37,7 @@ export interface RerunSource {
    * @throws what is wrong with the query, while iterating; {@link NotOfQueryError} when it may be run again
    */
   rerun(
-    query: InitialQuery,
+    query: WholeQuery,
     known: RowHashes,
     onLent: () => void,
   ): AsyncIterable<readonly ReadRow[] | GoneRows>;
@@ -212,7 +212,7 @@ export class LiveReruns {
     };
     const rows: ReadRow[] = [];
     try {
-      for await (const piece of source.rerun(subscription.initialQuery, known.hashes(), onLent)) {
+      for await (const piece of source.rerun(subscription.wholeQuery, known.hashes(), onLent)) {
         if (isOver()) return undefined;
         if (!("gone" in piece)) {
           rows.push(...piece);

@@ -9,8 +9,8 @@ import { QueryRunner } from "../sql/query-runner.ts";
 import type { InitialRowsSource } from "./initial-rows.ts";
 import { LiveQueries, liveLimits } from "./live-queries.ts";
 import { LiveStore } from "./live-store.ts";
+import { readRow, type WholeQuery } from "./read-row.ts";
 import type { ReadRow } from "./rows/row.ts";
-import { type InitialQuery, readRow } from "./subscription.ts";
 
 /**
  * Live queries that are taken up while the agent serves, step by step: when their rows come is the test's to say.
@@ -38,7 +38,7 @@ class HeldRows implements InitialRowsSource {
     this.#wakes.splice(place, 1)[0]?.();
   }
 
-  async *read({ sql, values, shape }: InitialQuery): AsyncGenerator<readonly ReadRow[]> {
+  async *read({ sql, values, shape }: WholeQuery): AsyncGenerator<readonly ReadRow[]> {
     using statement = this.#database.prepare(sql);
     for (const [i, value] of values.entries()) statement.bind(i + 1, value);
     const rows: ReadRow[] = [];

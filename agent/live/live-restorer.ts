@@ -218,7 +218,7 @@ export class LiveRestorer {
   async #find(entry: Entry, stored: StoredSubscription): Promise<Finding | "again"> {
     const { evaluation, initialRows } = this.#options;
     const { subscription } = entry;
-    const pieces = initialRows?.read(subscription.initialQuery);
+    const pieces = initialRows?.read(subscription.wholeQuery);
     if (pieces === undefined) {
       return evaluation.of(entry, () => rowsFromStored(stored, subscription), true);
     }

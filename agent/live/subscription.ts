@@ -1,8 +1,8 @@
 /**
  * One live query: its rows as last told, and what a commit makes of them.
  *
- * Rows are kept as the text that clients were sent. A *keyed* query (`keyed-query.ts`) looks up the
- * results of the rows that changed; any other is run again and compared. Results are the same when they
+ * Rows are kept as the text that clients were sent. Where that is possible, the results of the rows that
+ * changed are looked up (`look-up.ts`); otherwise the query is run again and compared. Results are the same when they
  * have the same *identity*: the keys of the rows that they come from; for other queries those columns
  * that are key columns of some table, or, without any, the whole row. A row whose identity stays and
  * whose text changes is an update and keeps its row id. Events folded up always equal the fresh result,
@@ -14,10 +14,7 @@
  * @module
  */
 
-import { decodeKey } from "../../core/row/key.ts";
-import type { SqlValue } from "../../core/row/value.ts";
 import type { Statement } from "../../wasm/statement.ts";
-import { cellsJson } from "../sql/query-runner.ts";
 import { ChangeHistory, type HistoryLimits } from "./change-history.ts";
 import {
   asOneUpdate,
@@ -29,15 +26,15 @@ import {
   updated,
 } from "./changes.ts";
 import type { GroupedPlan } from "./grouped-plan.ts";
-import { stepUnclocked } from "./plan/changing-functions.ts";
+import { areFew, type FreshResults, groupResults, KeyedLookUp } from "./look-up.ts";
 import type { ConstantFilter } from "./plan/constant-filter.ts";
 import type { Dependencies } from "./plan/dependencies.ts";
-import type { KeyedGroup, KeyedSource } from "./plan/keyed-group.ts";
-import { keySeparator, keyText, parseKeyText } from "./rows/key-text.ts";
+import type { KeyedGroup } from "./plan/keyed-group.ts";
+import { bindValues, forEachRow, type RowShape, type WholeQuery } from "./read-row.ts";
 import { PackedRows } from "./rows/packed-rows.ts";
 import type { HeldRow, ReadRow } from "./rows/row.ts";
 import { HashClaims, rowHash, rowHashSeed } from "./rows/row-hashes.ts";
-import type { ChangedRow, TableChanges } from "./table-changes.ts";
+import type { TableChanges } from "./table-changes.ts";
 
 /** How the rows are found. */
 export type Plan =
@@ -61,23 +58,6 @@ export type Plan =
       readonly filters: readonly ConstantFilter[];
     };
 
-/** What is run to get the rows: plain data, for another connection to the same database. */
-export interface InitialQuery {
-  readonly sql: string;
-  readonly values: readonly (string | number)[];
-  readonly shape: RowShape;
-}
-
-/** How a row's identity and cells stand in what a statement returns. */
-export interface RowShape {
-  /** The client's own, the first ones. */
-  readonly columnCount: number;
-  /** How many columns each table's key has; they follow, table by table. Empty: not keyed. */
-  readonly keys: readonly number[];
-  /** Of one that isn't keyed: the columns that make the identity; empty: all. */
-  readonly identity: readonly number[];
-}
-
 /** It was given up: the result is longer than there is time for here. */
 export class LongResultError extends Error {
   override readonly name: string = "LongResultError";
@@ -96,18 +76,12 @@ export interface Before {
   readonly lastRowId: number;
 }
 
-/** Above this many changed rows, or a quarter of those held, running again is cheaper. */
-const lookupsMax = 1000;
 /** Of a keyed query, of each row for each of its tables: a holder (`key-holders.ts`). */
 const holderBytes = 22;
 /** A query without rows, measured: what is compiled (1.4 KB of SQLite's memory), maps, and journal. */
 const queryBytes = 15_000;
 /** Of its text, with what SQLite makes of it. */
 const bytesPerChar = 8;
-const lookupsAlways = 8;
-
-/** Cells of the results that there are now, by identity. Empty: none any more. */
-type Fresh = Map<string, string[]>;
 
 export class Subscription {
   readonly id: string;
@@ -208,11 +182,11 @@ export class Subscription {
 
   /** Runs it for the first time. @throws SqliteError, NotUtf8Error */
   start(): void {
-    this.#forEachRow(this.#all(), (identity, cells) => this.addInitial({ identity, cells }));
+    this.readAll((row) => this.addInitial(row));
   }
 
   /** What {@link start} runs, for somebody else, who hands its rows to {@link addInitial}. */
-  get initialQuery(): InitialQuery {
+  get wholeQuery(): WholeQuery {
     const { plan, sql } = this;
     return plan.kind === "keyed"
       ? { sql: plan.group.text, values: plan.values, shape: this.#shape }
@@ -228,7 +202,7 @@ export class Subscription {
 
   /** Runs it, and takes nothing in. @throws SqliteError, NotUtf8Error */
   readAll(use: (row: ReadRow) => void): void {
-    this.#forEachRow(this.#all(), (identity, cells) => use({ identity, cells }));
+    forEachRow(this.#all(), this.#shape, use);
   }
 
   /**
@@ -271,7 +245,7 @@ export class Subscription {
       }
       lookups += rows.length;
     }
-    return lookups <= lookupsAlways || (lookups <= lookupsMax && lookups * 4 < this.rowCount);
+    return areFew(lookups, this.rowCount);
   }
 
   /**
@@ -282,10 +256,9 @@ export class Subscription {
    * @throws SqliteError, NotUtf8Error, LongResultError
    */
   find(changes: TableChanges | undefined, charsMax?: number): readonly Change[] {
-    const { plan } = this;
-    if (changes === undefined || !this.canLookUp(changes)) return this.#runAgain(charsMax);
-    if (plan.kind === "keyed") return this.#lookUp(changes, plan, charsMax);
-    return this.#lookUpGroups(changes, plan.grouped as GroupedPlan, charsMax);
+    const canLookUp = changes !== undefined && this.canLookUp(changes);
+    const fresh = canLookUp ? this.#lookUp(changes) : undefined;
+    return fresh === undefined ? this.#runAgain(charsMax) : this.#compare(fresh);
   }
 
   /** Makes it so. @param changes the last that {@link find} or {@link restoring} returned */
@@ -326,95 +299,12 @@ export class Subscription {
     return plan.group.all;
   }
 
-  #lookUpGroups(
-    changes: TableChanges,
-    grouped: GroupedPlan,
-    charsMax: number | undefined,
-  ): readonly Change[] {
-    const fresh: Fresh = new Map();
-    for (const row of (changes.get(grouped.table) ?? []) as readonly ChangedRow[]) {
-      const groups = grouped.groupsOf(row);
-      if (groups === undefined) return this.#runAgain(charsMax);
-      for (const values of groups) {
-        const group = keyText(values);
-        if (fresh.has(group)) continue;
-        fresh.set(group, []);
-        for (const [i, value] of values.entries()) grouped.one.bind(i + 1, value);
-        this.#forEachRow(grouped.one, (identity, cells) => fresh.set(identity, [cells]));
-      }
-    }
-    return this.#compare(fresh);
-  }
-
-  #lookUp(
-    changes: TableChanges,
-    { group }: Plan & { kind: "keyed" },
-    charsMax: number | undefined,
-  ): readonly Change[] {
-    const fresh: Fresh = new Map();
-    /** Of the first table, by their text. */
-    const leftKeys = new Map<string, readonly SqlValue[]>();
-    for (const [i, source] of group.sources.entries()) {
-      for (const { key } of (changes.get(source.table) ?? []) as readonly ChangedRow[]) {
-        const parts = decodeKey(key);
-        if (parts === undefined || parts.length !== source.keyColumns) continue;
-        if (source.one !== undefined) this.#lookUpKey(i, parts, fresh);
-        else if (!this.#findLeftKeys(i, parts, leftKeys)) return this.#runAgain(charsMax);
-      }
-    }
-    const { size } = leftKeys;
-    if (size > lookupsMax || (size > lookupsAlways && size * 4 > this.rowCount)) {
-      return this.#runAgain(charsMax);
-    }
-    for (const parts of leftKeys.values()) this.#lookUpKey(0, parts, fresh);
-    return this.#compare(fresh);
-  }
-
-  /** All results of one row. */
-  #lookUpKey(place: number, parts: readonly SqlValue[], fresh: Fresh): void {
-    const { group, values } = this.plan as Plan & { kind: "keyed" };
-    const { one } = group.sources[place] as KeyedSource;
-    if (one === undefined) return;
-    for (const identity of this.held.identitiesOf(place, keyText(parts))) {
-      if (!fresh.has(identity)) fresh.set(identity, []);
-    }
-    bindValues(one, values);
-    for (const [n, part] of parts.entries()) one.bind(values.length + n + 1, part);
-    // A key that its column's affinity would change finds another row, which is what it is.
-    this.#forEachRow(one, (identity, cells) => fresh.set(identity, [cells]));
-  }
-
-  /**
-   * Keys of the first table in whose results a row on the right of a LEFT JOIN stands, or stood.
-   *
-   * @returns false when they can't be named
-   */
-  #findLeftKeys(
-    place: number,
-    parts: readonly SqlValue[],
-    keys: Map<string, readonly SqlValue[]>,
-  ): boolean {
-    const { group, values } = this.plan as Plan & { kind: "keyed" };
-    const { left } = group.sources[place] as KeyedSource;
-    if (left === undefined) return false;
-    for (const identity of this.held.identitiesOf(place, keyText(parts))) {
-      const [text] = identity.split(keySeparator) as [string];
-      if (keys.has(text)) continue;
-      const key = parseKeyText(text);
-      if (key === undefined) return false;
-      keys.set(text, key);
-    }
-    bindValues(left, values);
-    for (const [n, part] of parts.entries()) left.bind(values.length + n + 1, part);
-    try {
-      while (stepUnclocked(left)) {
-        const key = Array.from({ length: left.columnCount }, (_, n) => left.column(n));
-        keys.set(keyText(key), key);
-      }
-    } finally {
-      left.reset();
-    }
-    return true;
+  #lookUp(changes: TableChanges): FreshResults | undefined {
+    const { plan, held } = this;
+    if (plan.kind === "rerun")
+      return groupResults(plan.grouped as GroupedPlan, this.#shape, changes);
+    const { group, values } = plan;
+    return new KeyedLookUp(group.sources, values, this.#shape, held).resultsOf(changes);
   }
 
   #runAgain(charsMax = Number.POSITIVE_INFINITY): readonly Change[] {
@@ -429,10 +319,9 @@ export class Subscription {
     const claims = new HashClaims({ hashes, seed: rowHashSeed });
     const come: ReadRow[] = [];
     let chars = 0;
-    this.#forEachRow(this.#all(), (identity, cells) => {
-      chars += cells.length;
+    this.readAll((row) => {
+      chars += row.cells.length;
       if (chars > charsMax) throw new LongResultError();
-      const row = { identity, cells };
       if (!claims.claim(row)) come.push(row);
     });
     const gone = Array.from(claims.unclaimed(), (number): HeldRow => {
@@ -442,7 +331,7 @@ export class Subscription {
     return this.#told(gone, come);
   }
 
-  #compare(fresh: Fresh): readonly Change[] {
+  #compare(fresh: FreshResults): readonly Change[] {
     const gone: HeldRow[] = [];
     const come: ReadRow[] = [];
     for (const [identity, cells] of fresh) {
@@ -490,37 +379,4 @@ export class Subscription {
     const told = isOne ? asOneUpdate(difference) : difference;
     yield* changesOf(told, this.#lastRowId, this.history.lastId);
   }
-
-  #forEachRow(statement: Statement, use: (identity: string, cells: string) => void): void {
-    try {
-      while (stepUnclocked(statement)) {
-        const { identity, cells } = readRow(statement, this.#shape);
-        use(identity, cells);
-      }
-    } finally {
-      statement.reset();
-    }
-  }
-}
-
-/** The row at hand. @throws NotUtf8Error */
-export function readRow(statement: Statement, shape: RowShape): ReadRow {
-  const { columnCount, keys, identity } = shape;
-  const cells = cellsJson(statement, columnCount);
-  if (keys.length === 0) {
-    if (identity.length === 0) return { identity: cells, cells };
-    return { identity: keyText(identity.map((column) => statement.column(column))), cells };
-  }
-  let column = columnCount;
-  let text = "";
-  for (const [i, keyColumns] of keys.entries()) {
-    const values: SqlValue[] = [];
-    for (let n = 0; n < keyColumns; n++) values.push(statement.column(column++));
-    text += i === 0 ? keyText(values) : keySeparator + keyText(values);
-  }
-  return { identity: text, cells };
-}
-
-function bindValues(statement: Statement, values: readonly (string | number)[]): void {
-  for (let i = 0; i < values.length; i++) statement.bind(i + 1, values[i] as string | number);
 }

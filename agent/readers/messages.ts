@@ -9,9 +9,9 @@
  */
 
 import { RawText, Real, type SqlValue } from "../../core/row/value.ts";
+import type { RowShape } from "../live/read-row.ts";
 import type { ReadRow } from "../live/rows/row.ts";
 import type { GoneRows, RowHashes } from "../live/rows/row-hashes.ts";
-import type { RowShape } from "../live/subscription.ts";
 
 /** A value as structured clone keeps it: it would make plain objects of our classes. */
 export type PlainValue =

@@ -19,9 +19,9 @@ import { compileSqlite } from "../../wasm/module.ts";
 import type { SqlText } from "../api/statement.ts";
 import type { InitialRowsSource } from "../live/initial-rows.ts";
 import type { RerunSource } from "../live/live-reruns.ts";
+import type { WholeQuery } from "../live/read-row.ts";
 import type { ReadRow } from "../live/rows/row.ts";
 import type { GoneRows, RowHashes } from "../live/rows/row-hashes.ts";
-import type { InitialQuery } from "../live/subscription.ts";
 import type { Log } from "../log.ts";
 import type { QueryRunner } from "../sql/query-runner.ts";
 import { KnownLong } from "./known-long.ts";
@@ -170,7 +170,7 @@ export class ReaderPool implements InitialRowsSource, RerunSource {
   }
 
   /** The first rows of a live query; in the store thread where there are few. */
-  read(query: InitialQuery): AsyncIterable<readonly ReadRow[]> | undefined {
+  read(query: WholeQuery): AsyncIterable<readonly ReadRow[]> | undefined {
     const { sql, values } = query;
     const { tryMs } = this.#limits;
     if (tryMs > 0 && this.isToBeTried(sql)) {
@@ -191,7 +191,7 @@ export class ReaderPool implements InitialRowsSource, RerunSource {
   }
 
   rerun(
-    query: InitialQuery,
+    query: WholeQuery,
     known: RowHashes,
     onLent: () => void,
   ): AsyncIterable<readonly ReadRow[] | GoneRows> {
@@ -272,7 +272,7 @@ export class ReaderPool implements InitialRowsSource, RerunSource {
   }
 
   /** Of a live query: all its rows, however many. */
-  #liveRequest({ sql, values, shape }: InitialQuery): JobRequest {
+  #liveRequest({ sql, values, shape }: WholeQuery): JobRequest {
     return {
       sql,
       parameters: values,

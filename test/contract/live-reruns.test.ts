@@ -9,9 +9,9 @@ import { expect, test } from "bun:test";
 import type { StreamEvent } from "../../agent/api/store-service.ts";
 import type { LookBudget } from "../../agent/live/evaluation.ts";
 import type { RerunSource } from "../../agent/live/live-reruns.ts";
+import { readRow, type WholeQuery } from "../../agent/live/read-row.ts";
 import type { ReadRow } from "../../agent/live/rows/row.ts";
 import { type GoneRows, HashClaims, type RowHashes } from "../../agent/live/rows/row-hashes.ts";
-import { type InitialQuery, readRow } from "../../agent/live/subscription.ts";
 import { NotOfQueryError } from "../../agent/sql/not-of-query-error.ts";
 import type { QueryRunner } from "../../agent/sql/query-runner.ts";
 import { until } from "../until.ts";
@@ -34,7 +34,7 @@ class SteppedReruns implements RerunSource {
   }
 
   async *rerun(
-    { sql, values, shape }: InitialQuery,
+    { sql, values, shape }: WholeQuery,
     known: RowHashes,
     onLent: () => void,
   ): AsyncGenerator<readonly ReadRow[] | GoneRows> {

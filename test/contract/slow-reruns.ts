@@ -7,9 +7,9 @@
  */
 
 import type { RerunSource } from "../../agent/live/live-reruns.ts";
+import { readRow, type WholeQuery } from "../../agent/live/read-row.ts";
 import type { ReadRow } from "../../agent/live/rows/row.ts";
 import { type GoneRows, HashClaims, type RowHashes } from "../../agent/live/rows/row-hashes.ts";
-import { type InitialQuery, readRow } from "../../agent/live/subscription.ts";
 import { NotOfQueryError } from "../../agent/sql/not-of-query-error.ts";
 import type { QueryRunner } from "../../agent/sql/query-runner.ts";
 
@@ -26,7 +26,7 @@ export class SlowReruns implements RerunSource {
   }
 
   async *rerun(
-    query: InitialQuery,
+    query: WholeQuery,
     known: RowHashes,
     onLent: () => void,
   ): AsyncGenerator<readonly ReadRow[] | GoneRows> {
@@ -40,7 +40,7 @@ export class SlowReruns implements RerunSource {
   }
 
   async *#pieces(
-    query: InitialQuery,
+    query: WholeQuery,
     known: RowHashes,
     onLent: () => void,
   ): AsyncGenerator<readonly ReadRow[] | GoneRows> {
@@ -59,7 +59,7 @@ export class SlowReruns implements RerunSource {
     yield { gone: claims.unclaimed(), chars: 0, runMs: 0 };
   }
 
-  #read({ sql, values, shape }: InitialQuery): ReadRow[] {
+  #read({ sql, values, shape }: WholeQuery): ReadRow[] {
     using statement = this.#runner.guard.within("read", () => this.#runner.database.prepare(sql));
     for (const [i, value] of values.entries()) statement.bind(i + 1, value);
     const rows: ReadRow[] = [];
