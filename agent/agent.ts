@@ -43,6 +43,8 @@ export interface RunningAgent {
   readonly listen: readonly string[];
   /** UDP port; undefined when it stands alone. */
   readonly port: number | undefined;
+  /** It has caught up with the others. */
+  isReady(): boolean;
   /** Reads the schema files again and does what they say; the log tells what came of it. */
   reload(): Promise<void>;
   /** Tells the peers, ends subscriptions, copies the WAL, closes. */
@@ -137,6 +139,7 @@ export async function startAgent(
       listen: servers.listen,
       port,
       failed: Promise.race(net === undefined ? failures : [...failures, net.failed]),
+      isReady: () => running.store.isReady,
       reload: async () => {
         for await (const _line of running.store.reload());
       },

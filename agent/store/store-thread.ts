@@ -148,6 +148,11 @@ export class StoreThread {
     return this.#turns.isCatchingUp;
   }
 
+  /** Caught up with the others since the start. */
+  get isReady(): boolean {
+    return this.#readiness.isReady();
+  }
+
   /** Begins to rebuild the index. Requests are taken by {@link request}, replies go to `link`. */
   start(link: StoreLink | undefined): void {
     this.#turns.start(link);

@@ -16,6 +16,7 @@ import { version } from "../../version.ts";
 import { loadConfig } from "../config-source.ts";
 import type { GlobalOptions } from "../global-options.ts";
 import { print } from "../output.ts";
+import { serviceReports } from "../service-reports.ts";
 import { untilSignal } from "../signals.ts";
 
 export async function agent(
@@ -56,8 +57,12 @@ export async function agent(
     // Not `print`: an agent goes on when nobody reads this any more.
     console.log(JSON.stringify({ socket, listen, site, key: publicKey, port: port ?? null }));
   }
+  const reports = serviceReports();
+  reports.serving(() => running.isReady());
   const end = await Promise.race([signalled, running.failed]);
-  await running.stop(typeof end === "string" ? end : end.message);
+  const reason = typeof end === "string" ? end : end.message;
+  reports.stopping(reason);
+  await running.stop(reason);
   if (typeof end !== "string") throw end;
   // A socket that a library keeps must not hold up an orderly end.
   process.exit(0);

@@ -8,6 +8,7 @@ import { isIPv4 } from "node:net";
 import { exitCodes, StartFailure } from "../../start-failure.ts";
 import { UsageError } from "../failure.ts";
 import type { GlobalOptions } from "../global-options.ts";
+import { serviceReports } from "../service-reports.ts";
 import { untilSignal } from "../signals.ts";
 
 export async function bootstrap(
@@ -32,6 +33,8 @@ export async function bootstrap(
   // Not `print`: it goes on when nobody reads this any more.
   if (options.json) console.log(JSON.stringify({ bootstrap: address }));
   else console.log(`bootstrap node at ${address}: agents begin with it (swarm.bootstrap)`);
-  await untilSignal();
+  const reports = serviceReports();
+  reports.serving(() => true);
+  reports.stopping(await untilSignal());
   await close();
 }
