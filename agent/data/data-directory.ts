@@ -16,6 +16,7 @@
 import { randomBytes } from "node:crypto";
 import * as fs from "node:fs";
 import { join } from "node:path";
+import { makeFolder, syncFolderOf, writeWhole } from "../host/durable-file.ts";
 import { readPlainFile } from "../host/text-file.ts";
 import { exitCodes, NoRoomFailure, StartFailure } from "../start-failure.ts";
 
@@ -37,7 +38,7 @@ export class DataDirectory {
   constructor(path: string) {
     this.path = path;
     try {
-      fs.mkdirSync(path, { recursive: true, mode: 0o700 });
+      makeFolder(path, 0o700);
       // Asking for permissions isn't enough: a full disk or a read-only mount says so only here.
       const probe = join(path, ".probe");
       try {
@@ -88,7 +89,7 @@ export class DataDirectory {
     try {
       const fd = fs.openSync(join(this.path, "nonce"), "r+");
       closedIfItFails(fd, () => {
-        fs.writeSync(fd, nonce, 0);
+        writeWhole(fd, nonce);
         if (atOnce) fs.fdatasyncSync(fd);
       });
       if (atOnce) {
@@ -133,8 +134,14 @@ export class DataDirectory {
   /** A key for the digests of an agent that stands alone. @throws StartFailure */
   ownDigestKey(): Uint8Array {
     const known = this.#read("secrets");
-    if (known !== undefined && /^[0-9a-f]{64}$/.test(known)) {
-      return Uint8Array.from(Buffer.from(known, "hex"));
+    if (known !== undefined) {
+      if (/^[0-9a-f]{64}$/.test(known)) return Uint8Array.from(Buffer.from(known, "hex"));
+      // With another key all rows are hashed anew, and whatever is damaged by now counts as sound.
+      const why = `${join(this.path, "secrets")}: 64 hex digits wanted: put it back as it was, or remove it`;
+      throw new StartFailure(
+        exitCodes.data,
+        `${why}: the rows are then hashed anew, with a new key`,
+      );
     }
     const key = randomBytes(32);
     this.#write("secrets", key.toString("hex"));
@@ -188,18 +195,19 @@ export class DataDirectory {
     }
   }
 
-  /** In one step, so that a crash leaves the old or the new. */
+  /** In one step, so that a crash leaves the old or the new; a power cut the new, once this has returned. */
   #write(name: string, text: string): void {
     const path = join(this.path, name);
     try {
       fs.rmSync(`${path}.new`, { force: true, recursive: true });
       const fd = fs.openSync(`${path}.new`, "wx", 0o600);
       closedIfItFails(fd, () => {
-        fs.writeSync(fd, `${text}\n`);
+        writeWhole(fd, `${text}\n`);
         fs.fsyncSync(fd);
       });
       fs.closeSync(fd);
       fs.renameSync(`${path}.new`, path);
+      syncFolderOf(path);
     } catch (error) {
       throw this.#failure(error);
     }

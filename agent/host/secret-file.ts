@@ -4,8 +4,9 @@
  * @module
  */
 
-import { closeSync, fsyncSync, openSync, rmSync, writeFileSync } from "node:fs";
+import * as fs from "node:fs";
 import { parse, TomlError } from "smol-toml";
+import { syncFolderOf, writeWhole } from "./durable-file.ts";
 import { openTextFile } from "./text-file.ts";
 
 export type SecretFileRead =
@@ -18,21 +19,22 @@ export type SecretFileRead =
 export function createSecretFile(path: string, text: string): string | undefined {
   let fd: number;
   try {
-    fd = openSync(path, "wx", 0o600);
+    fd = fs.openSync(path, "wx", 0o600);
   } catch (error) {
     const { code, message } = error as NodeJS.ErrnoException;
     return code === "EEXIST" ? "it exists, and is never overwritten: choose another name" : message;
   }
   try {
-    writeFileSync(fd, text);
-    fsyncSync(fd);
+    writeWhole(fd, text);
+    fs.fsyncSync(fd);
+    syncFolderOf(path);
     return undefined;
   } catch (error) {
     // A part of one would be in the way of the next try.
-    rmSync(path, { force: true });
+    fs.rmSync(path, { force: true });
     return (error as Error).message;
   } finally {
-    closeSync(fd);
+    fs.closeSync(fd);
   }
 }
 

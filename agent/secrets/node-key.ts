@@ -37,8 +37,10 @@ export function openNodeKey(path: string): NodeKeyRead {
     if ((error as NodeJS.ErrnoException).code === "ENOENT") return createNodeKey(path);
     return refused((error as Error).message);
   }
-  if (!/^[0-9a-f]{64}$/.test(text))
-    return refused("64 hex digits wanted (patina keygen makes them)");
+  if (!/^[0-9a-f]{64}$/.test(text)) {
+    const then = "a new one is made at the next start, and this node is another one to its peers";
+    return refused(`64 hex digits wanted: put it back as it was, or remove it: ${then}`);
+  }
   const seed = Uint8Array.from(Buffer.from(text, "hex"));
   return { kind: "key", key: keyOfSeed(seed), isNew: false };
 }
