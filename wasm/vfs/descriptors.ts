@@ -34,7 +34,8 @@ export function openDescriptor(
   } catch (thrown) {
     const code = codeOf(thrown);
     if (code === "EISDIR") throw systemFailure(SQLITE_CANTOPEN_ISDIR, "open", name, thrown);
-    const isDenied = code === "EACCES" || code === "EROFS";
+    // EPERM: of a file or a folder that was made immutable.
+    const isDenied = code === "EACCES" || code === "EROFS" || code === "EPERM";
     if (created && isDenied) throw systemFailure(SQLITE_READONLY_DIRECTORY, "create", name, thrown);
     if (isDenied && exclusive === 0) return openForReading(fs, name);
     throw systemFailure(SQLITE_CANTOPEN, "open", name, thrown);

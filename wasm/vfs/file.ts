@@ -185,8 +185,17 @@ export class FileVfs implements Vfs {
     const name = this.xFullPathname(databasePath);
     const owed = owedOf(fs, name);
     const walSync = this.openWalSync(databasePath);
-    const { fd } = openDescriptor(fs, name, SQLITE_OPEN_READWRITE);
-    const walFd = openDescriptor(fs, `${name}${walSuffix}`, SQLITE_OPEN_READWRITE).fd;
+    const opened: number[] = [];
+    try {
+      for (const one of [name, `${name}${walSuffix}`]) {
+        opened.push(openDescriptor(fs, one, SQLITE_OPEN_READWRITE).fd);
+      }
+    } catch (error) {
+      for (const fd of opened) fs.close(fd);
+      walSync.close();
+      throw error;
+    }
+    const [fd, walFd] = opened as [number, number];
     owed.descriptor = fd;
     return {
       syncWal: walSync.sync,
