@@ -14,6 +14,7 @@ import { type Bench, machine, printTable } from "./harness.ts";
 export const benches: Readonly<Record<string, () => Promise<Bench>>> = {
   capture: async () => (await import("./capture.ts")).capture,
   "catch-up": async () => (await import("./catch-up.ts")).catchUp,
+  index: async () => (await import("./index.ts")).index,
   merge: async () => (await import("./merge.ts")).merge,
   subscriptions: async () => (await import("./subscriptions.ts")).subscriptions,
   read: async () => (await import("./read.ts")).read,

@@ -37,14 +37,6 @@ export function slotOfMs(ms: number): number {
   return Math.floor(ms / slotMs) + 1;
 }
 
-/** A state's clocks of one slot. */
-export function partOfSlot(state: ClockState, slot: number): ClockPart {
-  return {
-    clock: slotOfStamp(state.clock) === slot ? state.clock : undefined,
-    cells: state.cells.filter((cell) => slotOfStamp(cell.stamp) === slot),
-  };
-}
-
 /** The last slot that any of a state's clocks falls in. */
 export function lastSlotOf(state: ClockPart): number {
   let slot = state.clock === undefined ? 0 : slotOfStamp(state.clock);

@@ -6,6 +6,9 @@
  * algorithms L and R); an id is a keyed hash, so one of its words is the hash. 16 bytes an id and 8 or
  * more of table, where a Map of strings takes some 150.
  *
+ * An owner whose records are short can have them behind the ids, and more places of one id than the one that it is
+ * found by.
+ *
  * @module
  */
 
@@ -14,18 +17,19 @@ import { type IdWords, type RowId, wordsToId } from "../row/digest.ts";
 /** No place. */
 export const noPlace = -1;
 
-const words = 4;
+const idWords = 4;
 const usualCapacityMin = 256;
 
 export class IdTable {
   #size = 0;
+  #placesUsed = 0;
   /** Places in use or free to be used again. */
   #places = 0;
   #capacity: number;
-  /** Words as signed numbers, which are compared as integers. */
-  #ids: Int32Array;
-  /** Chains the free places. */
-  #nextFree: Int32Array;
+  readonly #recordWords: number;
+  /** Records by place. Words as signed numbers, which are compared as integers. The first chains the free places. */
+  #words: Int32Array;
+  #doubles: Float64Array;
   #free: number = noPlace;
   /** Place by hash; twice as long as there are places. */
   #slots: Int32Array;
@@ -34,16 +38,25 @@ export class IdTable {
   #looked: IdWords | undefined;
   #lookedPlace: number = noPlace;
 
-  /** @param capacityMin Places to begin with, a power of two. */
-  constructor(capacityMin: number = usualCapacityMin) {
+  /**
+   * @param capacityMin Places to begin with, a power of two.
+   * @param recordWords Of a place, an even number: the id, and what the owner has behind it.
+   */
+  constructor(capacityMin: number = usualCapacityMin, recordWords: number = idWords) {
     this.#capacity = capacityMin;
-    this.#ids = new Int32Array(capacityMin * words);
-    this.#nextFree = new Int32Array(capacityMin);
+    this.#recordWords = recordWords;
+    this.#words = new Int32Array(capacityMin * recordWords);
+    this.#doubles = new Float64Array(this.#words.buffer);
     this.#slots = new Int32Array(2 * capacityMin).fill(noPlace);
   }
 
+  /** Ids. */
   get size(): number {
     return this.#size;
+  }
+
+  get placesUsed(): number {
+    return this.#placesUsed;
   }
 
   /** Places are below this: the length that the owner's columns need. */
@@ -51,7 +64,17 @@ export class IdTable {
     return this.#capacity;
   }
 
-  /** The place of an id, or {@link noPlace}. */
+  /** The records: good until the next {@link claim} or {@link add}. */
+  get words(): Int32Array {
+    return this.#words;
+  }
+
+  /** The same in doubles. */
+  get doubles(): Float64Array {
+    return this.#doubles;
+  }
+
+  /** The place that an id is found by, or {@link noPlace}. */
   find(id: IdWords): number {
     if (id === this.#looked) return this.#lookedPlace;
     if (this.#size === 0) return noPlace;
@@ -59,7 +82,8 @@ export class IdTable {
     const second = id.second | 0;
     const third = id.third | 0;
     const fourth = id.fourth | 0;
-    const ids = this.#ids;
+    const ids = this.#words;
+    const stride = this.#recordWords;
     const slots = this.#slots;
     const mask = slots.length - 1;
     let place: number = noPlace;
@@ -67,7 +91,7 @@ export class IdTable {
     for (let slot = second & mask; ; slot = (slot + 1) & mask) {
       place = slots[slot] as number;
       if (place === noPlace) break;
-      const at = place * words;
+      const at = place * stride;
       if (
         ids[at + 1] === second &&
         ids[at] === first &&
@@ -89,30 +113,54 @@ export class IdTable {
 
   /** Gives a place to an id that has none. {@link capacity} may have grown. */
   add(id: IdWords): number {
+    const place = this.claim(id);
+    this.enter(place, id);
+    return place;
+  }
+
+  /** A place for an id, which isn't found by it yet. {@link capacity} may have grown. */
+  claim(id: IdWords): number {
     let place = this.#free;
-    if (place !== noPlace) this.#free = this.#nextFree[place] as number;
+    if (place !== noPlace) this.#free = this.#words[place * this.#recordWords] as number;
     else {
       place = this.#places++;
       if (place === this.#capacity) this.#grow();
     }
-    const at = place * words;
-    this.#ids[at] = id.first;
-    this.#ids[at + 1] = id.second;
-    this.#ids[at + 2] = id.third;
-    this.#ids[at + 3] = id.fourth;
+    const at = place * this.#recordWords;
+    const words = this.#words;
+    words[at] = id.first;
+    words[at + 1] = id.second;
+    words[at + 2] = id.third;
+    words[at + 3] = id.fourth;
+    this.#placesUsed++;
+    return place;
+  }
+
+  /** An id that isn't found by any place is found by this one. */
+  enter(place: number, id: IdWords): void {
     this.#slots[this.#slotOf(place)] = place;
     this.#looked = id;
     this.#lookedPlace = place;
     this.#size++;
-    return place;
   }
 
-  /** Takes the place of an id away; it will be used again. */
+  /** The same for an id that was found by `other`, which stays in use. */
+  enterFor(place: number, other: number, id: IdWords): void {
+    this.#slots[this.#slotOf(other)] = place;
+    this.#looked = id;
+    this.#lookedPlace = place;
+  }
+
+  /** Takes a place away, and its id if that is found by it. The place will be used again. */
   remove(place: number): void {
-    this.#removeSlot(this.#slotOf(place));
-    this.#nextFree[place] = this.#free;
+    const slot = this.#slotOf(place);
+    if (this.#slots[slot] === place) {
+      this.#removeSlot(slot);
+      this.#size--;
+    }
+    this.#words[place * this.#recordWords] = this.#free;
     this.#free = place;
-    this.#size--;
+    this.#placesUsed--;
     if (this.#lookedPlace === place) this.#looked = undefined;
   }
 
@@ -121,18 +169,28 @@ export class IdTable {
   }
 
   wordsAt(place: number): IdWords {
-    const at = place * words;
+    const at = place * this.#recordWords;
+    const words = this.#words;
     return {
-      first: (this.#ids[at] as number) >>> 0,
-      second: (this.#ids[at + 1] as number) >>> 0,
-      third: (this.#ids[at + 2] as number) >>> 0,
-      fourth: (this.#ids[at + 3] as number) >>> 0,
+      first: (words[at] as number) >>> 0,
+      second: (words[at + 1] as number) >>> 0,
+      third: (words[at + 2] as number) >>> 0,
+      fourth: (words[at + 3] as number) >>> 0,
     };
+  }
+
+  /** Whether two places were claimed for one id. */
+  isSameId(place: number, other: number): boolean {
+    const at = place * this.#recordWords;
+    const otherAt = other * this.#recordWords;
+    const words = this.#words;
+    for (let i = 0; i < idWords; i++) if (words[at + i] !== words[otherAt + i]) return false;
+    return true;
   }
 
   /** The range that the id at a place falls in. */
   rangeAt(place: number): number {
-    return (this.#ids[place * words] as number) >>> 16;
+    return (this.#words[place * this.#recordWords] as number) >>> 16;
   }
 
   /** The slot that holds a place, or the free one where it belongs. */
@@ -144,7 +202,7 @@ export class IdTable {
   }
 
   #homeOf(place: number): number {
-    return (this.#ids[place * words + 1] as number) & (this.#slots.length - 1);
+    return (this.#words[place * this.#recordWords + 1] as number) & (this.#slots.length - 1);
   }
 
   /** Empties a slot, and moves up what probing would no longer find past the hole. */
@@ -164,8 +222,8 @@ export class IdTable {
 
   #grow(): void {
     this.#capacity *= 2;
-    this.#ids = grown(this.#ids, new Int32Array(this.#capacity * words));
-    this.#nextFree = grown(this.#nextFree, new Int32Array(this.#capacity));
+    this.#words = grown(this.#words, new Int32Array(this.#capacity * this.#recordWords));
+    this.#doubles = new Float64Array(this.#words.buffer);
     const slots = this.#slots;
     this.#slots = new Int32Array(2 * this.#capacity).fill(noPlace);
     // An iterator takes several times as long.

@@ -3,12 +3,13 @@
  * cuts up to which they have been brought. A shard moves from one cut to the next at once, which takes time in
  * proportion to its rows; so the image moves in as many pieces as it has shards.
  *
- * For each row touched lately it keeps the clock state at the shard's oldest cut, and per *slot* (the
- * second before a cut) the join of every clock stamped in it, also those that the live row ignored or
- * dropped: an overtaken frame changes no table and still belongs to its slot. A row state that comes is
- * taken apart; what belongs to a cut already made enters there at once, for finding such clocks is what
- * comparing is for. A row that isn't among those touched lately has one image at all these cuts, its
- * live state, and costs no memory here.
+ * For each row touched lately it keeps the image at the shard's oldest cut, and after each *slot* (the second
+ * before a cut) in which any clock of it was stamped (`touched-rows.ts`): also those that the live row ignored or
+ * dropped, for an overtaken frame changes no table and still belongs to its slot. What comes and wins in a row's newest
+ * slot, or in a newer one, makes the live row that slot's image, which is nearly all that comes. Anything else is taken
+ * apart and joined into the images from its slots on, those at cuts already made too, for finding such clocks is what
+ * comparing is for. A row that isn't among those touched lately has one image at all these cuts, its live state, and
+ * costs no memory here.
  *
  * The fingerprint tree, which all shards share, has a shard's ranges as they are at its newest cut. For each
  * step from one of its cuts to the next it keeps what that added to which range.
@@ -34,14 +35,13 @@ import {
   lastSlotOf,
   newsOf,
   noClocks,
-  partOfSlot,
   slotOfMs,
   takeApart,
 } from "./clock-part.ts";
 import type { FingerprintTree } from "./fingerprint-tree.ts";
-import { IdTable, noPlace } from "./id-table.ts";
-import { type OneSlotRow, OneSlotRows } from "./one-slot-rows.ts";
+import { noPlace } from "./id-table.ts";
 import { RangeSums } from "./range-sums.ts";
+import { type Image, type RowImages, type SlotImage, TouchedRows } from "./touched-rows.ts";
 
 /** What a row was sent, and what that made of it: `MergedRow`, as far as the image goes. */
 export interface TakenRow {
@@ -53,44 +53,15 @@ export interface TakenRow {
   readonly quickNews: QuickNews | undefined;
 }
 
-interface TouchedSlot {
-  readonly slot: number;
-  part: ClockPart;
-  /**
-   * The image with this slot's clocks and all before, where that is known without joining: what the live
-   * row was when the first clock of a later slot came.
-   */
-  end: { readonly image: ClockPart; readonly digest: Digest } | undefined;
-}
-
-/** A row touched lately. */
-interface TouchedRow {
-  readonly id: IdWords;
-  readonly range: number;
-  /** Its image at the oldest cut. */
-  base: ClockPart;
-  /** By slot, ascending, all after the oldest cut: the join of the clocks stamped in it. */
-  readonly slots: TouchedSlot[];
-  live: ClockState;
-  liveDigest: Digest;
-  /** Its image at the newest cut, and the digest of that; undefined while it has none. */
-  cutImage: ClockPart;
-  cutDigest: Digest | undefined;
-}
-
-/** Of each table of ids: most shards of most stores have few. */
-const idsMin = 32;
+/** Records of touched rows that there is room for at first: most shards of most stores have few. */
+const recordsMin = 32;
 
 export class ImageShard {
   readonly #digester: Digester;
   readonly #tree: FingerprintTree;
   #cut: number;
-  readonly #ids = new IdTable(idsMin);
-  /** By place of its id. */
-  readonly #rows: (TouchedRow | undefined)[] = [];
-  #oneSlot = new OneSlotRows(idsMin);
-  /** By slot, for slots after the oldest cut: the rows that have clocks in it. */
-  readonly #rowsBySlot = new Map<number, TouchedRow[]>();
+  /** With all slots after the oldest cut. */
+  #touched = new TouchedRows(recordsMin);
   /** Between its cuts, oldest first: what each step changed, undefined for nothing. */
   readonly #steps: (RangeSums | undefined)[];
   #changed = false;
@@ -114,14 +85,13 @@ export class ImageShard {
 
   /** Rows that have clocks after the oldest cut: what memory goes by. */
   get touchedRows(): number {
-    return this.#ids.size + this.#oneSlot.size;
+    return this.#touched.size;
   }
 
   /** The first slot that has clocks waiting for their cut, or kept since it; infinite for none. */
   get firstSlot(): number {
     let first = Number.POSITIVE_INFINITY;
-    for (const slot of this.#rowsBySlot.keys()) first = Math.min(first, slot);
-    for (const slot of this.#oneSlot.slots()) first = Math.min(first, slot);
+    for (const slot of this.#touched.slots()) first = Math.min(first, slot);
     return first;
   }
 
@@ -139,23 +109,6 @@ export class ImageShard {
    */
   take(row: TakenRow, beforeDigest: Digest | undefined, afterDigest: Digest): void {
     const { words: id, before, after } = row;
-    const range = rangeOfWords(id);
-    const place = this.#ids.find(id);
-    if (place !== noPlace) {
-      const news = newsOf(row.incoming, before);
-      if (news !== undefined) {
-        this.#takeNews(
-          this.#rows[place] as TouchedRow,
-          news,
-          before,
-          after,
-          beforeDigest,
-          afterDigest,
-        );
-      }
-      return;
-    }
-    const isOneSlot = this.#oneSlot.has(id);
     const quick = row.quickNews;
     let news: ClockPart | undefined;
     let firstSlot: number;
@@ -168,76 +121,86 @@ export class ImageShard {
       firstSlot = news === undefined ? Number.POSITIVE_INFINITY : firstSlotOf(news);
       lastSlot = news === undefined ? Number.NEGATIVE_INFINITY : lastSlotOf(news);
     }
-    if (!isOneSlot) {
+    const touched = this.#touched;
+    const place = touched.find(id);
+    if (place === noPlace) {
       if (lastSlot <= this.oldestCut) {
         // Everything known of it lies before the oldest cut: the image at all of them is the live state.
-        this.#replaceAtAllCuts(range, beforeDigest, afterDigest);
+        this.#replaceAtAllCuts(rangeOfWords(id), beforeDigest, afterDigest);
         return;
       }
-      if (firstSlot === lastSlot && !row.conflict) {
-        if (before === undefined) {
-          this.addOneSlot(id, lastSlot, afterDigest);
-          return;
-        }
-        if (lastSlot > this.#cut && (quick !== undefined ? quick.isHeld : isHeld(news, after))) {
-          this.#oneSlot.add(id, lastSlot, before, beforeDigest, afterDigest);
-          return;
-        }
+    } else if (lastSlot === Number.NEGATIVE_INFINITY) return;
+    if (firstSlot === lastSlot && !row.conflict) {
+      if (place === noPlace && before === undefined) {
+        this.addOneSlot(id, lastSlot, afterDigest);
+        return;
       }
-    } else {
-      if (lastSlot === Number.NEGATIVE_INFINITY) return;
-      // More of the same slot, which won as well.
-      if (firstSlot === lastSlot && lastSlot > this.#cut && !row.conflict) {
-        if (quick !== undefined ? quick.isHeld : isHeld(news, after)) {
-          if (this.#oneSlot.grow(id, lastSlot, afterDigest)) return;
+      if (lastSlot > this.#cut && (quick !== undefined ? quick.isHeld : isHeld(news, after))) {
+        const newest = place === noPlace ? Number.NEGATIVE_INFINITY : touched.slotOf(place);
+        if (lastSlot > newest) {
+          touched.add(id, place, lastSlot, before, beforeDigest, afterDigest);
+          return;
+        }
+        if (lastSlot === newest) {
+          touched.grow(place, afterDigest);
+          return;
         }
       }
     }
     news ??= newsOf(row.incoming, before) as ClockPart;
-    let touched: TouchedRow;
-    if (isOneSlot && before !== undefined) touched = this.#retake(id, range, before);
-    else {
-      touched = {
-        id,
-        range,
-        base: before ?? noClocks,
-        slots: [],
-        // As it was: what the news make of it is worked out below.
-        live: before ?? after,
-        liveDigest: beforeDigest ?? afterDigest,
-        cutImage: before ?? noClocks,
-        cutDigest: beforeDigest,
-      };
-      this.#setRow(touched);
-    }
-    this.#takeNews(touched, news, before, after, beforeDigest, afterDigest);
+    this.#join(id, place, news, before, beforeDigest, after, afterDigest);
   }
 
   /** Reads a little of what is kept of a row, so that it is at hand. The number means nothing. */
   lookAhead(id: IdWords): number {
-    return this.#oneSlot.lookAhead(id);
+    return this.#touched.lookAhead(id);
   }
 
   /** Whether it keeps anything of a row: if not, its image at all cuts is the live row. */
   knows(id: IdWords): boolean {
-    return this.#ids.find(id) !== noPlace || this.#oneSlot.has(id);
+    return this.#touched.find(id) !== noPlace;
   }
 
-  #takeNews(
-    row: TouchedRow,
+  /** Joins news into a row's images from their slots on. @param place Its newest record, if it has one. */
+  #join(
+    id: IdWords,
+    place: number,
     news: ClockPart,
     before: ClockState | undefined,
-    after: ClockState,
     beforeDigest: Digest | undefined,
+    after: ClockState,
     afterDigest: Digest,
   ): void {
-    const last = row.slots.at(-1);
-    const lastEnd = before && beforeDigest && { image: before, digest: beforeDigest };
-    this.#fold(row, news, after, afterDigest);
-    // In order of time, as nearly always: nothing that came belongs to the slots before.
-    if (last !== undefined && row.slots.at(-2) === last && firstSlotOf(news) > last.slot) {
-      last.end = lastEnd;
+    const oldest = this.oldestCut;
+    const images: RowImages =
+      place === noPlace
+        ? { base: { clocks: before, digest: beforeDigest }, slots: [] }
+        : this.#touched.imagesAt(place, before ?? after);
+    const { base, slots } = images;
+    const digestsBefore = digestsByCut(images, oldest, this.#cut);
+    for (const { slot, part } of takeApart(news, oldest)) {
+      if (slot <= oldest) joinInto(base, part, after);
+      else if (!slots.some((image) => image.slot === slot)) {
+        const at = slots.filter((image) => image.slot < slot).length;
+        slots.splice(at, 0, { ...(slots[at - 1] ?? base), slot, place: noPlace });
+      }
+      for (const image of slots) if (image.slot >= slot) joinInto(image, part, after);
     }
+    const newest = slots.at(-1) as SlotImage;
+    newest.clocks = after;
+    newest.digest = afterDigest;
+    let last = base;
+    for (const image of [base, ...slots]) {
+      const { clocks } = image;
+      if (clocks === last.clocks) image.digest ??= last.digest;
+      if (clocks?.clock !== undefined) {
+        image.digest ??= this.#digester.digestOf(id, { clock: clocks.clock, cells: clocks.cells });
+      }
+      last = image;
+    }
+    this.#touched.setImages(id, place, images);
+    const digests = digestsByCut(images, oldest, this.#cut);
+    this.#changeChain(rangeOfWords(id), digestsBefore, digests);
   }
 
   /** Takes in a row never counted here, all of whose clocks lie before the oldest cut. */
@@ -250,17 +213,13 @@ export class ImageShard {
    * image is the live row from that slot's cut on, also where that was made already.
    */
   addOneSlot(id: IdWords, slot: number, digest: Digest): void {
-    this.#oneSlot.add(id, slot, undefined, undefined, digest);
+    this.#touched.add(id, noPlace, slot, undefined, undefined, digest);
     if (slot > this.#cut) return;
     const range = rangeOfWords(id);
     this.#tree.replace(range, undefined, digest);
     // The step that made the slot's cut.
     this.#stepAt(slot - 1 - this.oldestCut).add(range, undefined, digest);
     this.#changed = true;
-  }
-
-  #setRow(row: TouchedRow): void {
-    this.#rows[this.#ids.add(row.id)] = row;
   }
 
   /** True once after what it is at one of its cuts became another. */
@@ -277,19 +236,8 @@ export class ImageShard {
     this.#steps.push(undefined);
     this.#cut = cut;
     if (this.touchedRows === 0) return 0;
-    const rows = this.#rowsBySlot.get(cut) ?? [];
-    for (const row of rows) {
-      const next = row.slots.findIndex(({ slot }) => slot === cut);
-      const { part, end } = row.slots[next] as TouchedSlot;
-      row.cutImage = end?.image ?? joinParts(row.cutImage, part, row.live);
-      const digest = end?.digest ?? this.#digestOf(row, row.cutImage, next + 1);
-      if (isSame(row.cutDigest, digest)) continue;
-      this.#tree.replace(row.range, row.cutDigest, digest);
-      this.#stepAt(at).add(row.range, row.cutDigest, digest);
-      row.cutDigest = digest;
-    }
-    let count = rows.length;
-    this.#oneSlot.forEachIn(cut, (range, difference) => {
+    let count = 0;
+    this.#touched.forEachIn(cut, (range, difference) => {
       this.#tree.addDifference(range, difference);
       this.#stepAt(at).addDifference(range, difference);
       count++;
@@ -305,20 +253,9 @@ export class ImageShard {
       this.#steps.shift();
       return 0;
     }
-    const rows = this.#rowsBySlot.get(gone) ?? [];
-    for (const row of rows) {
-      const first = row.slots.shift();
-      assert(first?.slot === gone, "settled image: a row's first slot is the oldest");
-      row.base = joinParts(row.base, first.part, row.live);
-      if (row.slots.length > 0) continue;
-      const place = this.#ids.find(row.id);
-      this.#rows[place] = undefined;
-      this.#ids.remove(place);
-    }
-    this.#rowsBySlot.delete(gone);
-    const count = rows.length + this.#oneSlot.forget(gone);
+    const count = this.#touched.forget(gone);
     // After a load there is room for all of it, and nobody who needs it.
-    if (this.#oneSlot.isSparse) this.#oneSlot = this.#oneSlot.compacted();
+    if (this.#touched.isSparse) this.#touched = this.#touched.compacted();
     this.#steps.shift();
     return count;
   }
@@ -332,67 +269,10 @@ export class ImageShard {
     this.#cut = cut;
   }
 
-  /** A row of one slot of which something else is heard now: it becomes one like the others. */
-  #retake(id: IdWords, range: number, live: ClockState): TouchedRow {
-    const known = this.#oneSlot.take(id) as OneSlotRow;
-    const { slot, digest } = known;
-    const hasCut = slot <= this.#cut;
-    const base = known.before ?? noClocks;
-    const row: TouchedRow = {
-      id,
-      range,
-      base,
-      slots: [],
-      live,
-      liveDigest: digest,
-      cutImage: hasCut ? live : base,
-      cutDigest: hasCut ? digest : known.beforeDigest,
-    };
-    this.#setRow(row);
-    this.#setSlot(row, slot, partOfSlot(live, slot));
-    return row;
-  }
-
   #replaceAtAllCuts(range: number, before: Digest | undefined, after: Digest): void {
     if (before !== undefined && equalDigests(before, after)) return;
     this.#tree.replace(range, before, after);
     this.#changed = true;
-  }
-
-  #fold(row: TouchedRow, news: ClockPart, after: ClockState, afterDigest: Digest): void {
-    const oldest = this.oldestCut;
-    const base = row.base;
-    let lateBase = base;
-    /** Parts of slots that have a cut already, and become another. */
-    const late: { readonly slot: number; readonly part: ClockPart }[] = [];
-    for (const { slot, part } of takeApart(news, oldest)) {
-      if (slot <= oldest) {
-        lateBase = joinParts(base, part, after);
-        continue;
-      }
-      const known = row.slots.find((candidate) => candidate.slot === slot);
-      const joined = joinParts(known?.part ?? noClocks, part, after);
-      if (joined === (known?.part ?? noClocks)) continue;
-      if (slot <= this.#cut) late.push({ slot, part: joined });
-      else this.#setSlot(row, slot, joined);
-    }
-    if (lateBase === base && late.length === 0) {
-      row.live = after;
-      row.liveDigest = afterDigest;
-      return;
-    }
-    const before = this.#digestsByCut(row);
-    row.base = lateBase;
-    for (const slot of row.slots) slot.end = undefined;
-    for (const { slot, part } of late) {
-      this.#setSlot(row, slot, part);
-    }
-    row.live = after;
-    row.liveDigest = afterDigest;
-    const now = this.#digestsByCut(row);
-    row.cutImage = this.#imageAt(row, this.#cut);
-    row.cutDigest = now.at(-1);
-    this.#changeChain(row.range, before, now);
   }
 
   /** A row's image went from `before` to `now` at each cut, oldest first. */
@@ -412,55 +292,6 @@ export class ImageShard {
     }
   }
 
-  /** Digests of a row's image at each cut, oldest first. */
-  #digestsByCut(row: TouchedRow): (Digest | undefined)[] {
-    const digests: (Digest | undefined)[] = [];
-    let image = row.base;
-    let next = 0;
-    let digest = this.#digestOf(row, image, next);
-    for (let cut = this.oldestCut; cut <= this.#cut; cut++) {
-      let grown = image;
-      for (; next < row.slots.length; next++) {
-        const slot = row.slots[next] as TouchedSlot;
-        if (slot.slot > cut) break;
-        grown = joinParts(grown, slot.part, row.live);
-      }
-      if (grown !== image) {
-        image = grown;
-        digest = this.#digestOf(row, image, next);
-      }
-      digests.push(digest);
-    }
-    return digests;
-  }
-
-  /** @param next Index of the first slot that isn't in `image`. */
-  #digestOf(row: TouchedRow, image: ClockPart, next: number): Digest | undefined {
-    if (image.clock === undefined) {
-      // A frame's cells are never stamped below its row clock, so they don't come into an image alone.
-      assert(image.cells.length === 0, "settled image: cells without a row clock");
-      return undefined;
-    }
-    if (next === row.slots.length) return row.liveDigest;
-    return this.#digester.digestOf(row.id, { clock: image.clock, cells: image.cells });
-  }
-
-  #setSlot(row: TouchedRow, slot: number, part: ClockPart): void {
-    let at = row.slots.length;
-    for (; at > 0; at--) {
-      const known = row.slots[at - 1] as TouchedSlot;
-      if (known.slot < slot) break;
-      known.end = undefined;
-      if (known.slot !== slot) continue;
-      known.part = part;
-      return;
-    }
-    row.slots.splice(at, 0, { slot, part, end: undefined });
-    const rows = this.#rowsBySlot.get(slot);
-    if (rows === undefined) this.#rowsBySlot.set(slot, [row]);
-    else rows.push(row);
-  }
-
   #stepAt(index: number): RangeSums {
     let step = this.#steps[index];
     if (step === undefined) {
@@ -469,17 +300,36 @@ export class ImageShard {
     }
     return step;
   }
-
-  #imageAt(row: TouchedRow, cut: number): ClockPart {
-    let image = row.base;
-    for (const { slot, part } of row.slots) {
-      if (slot > cut) break;
-      image = joinParts(image, part, row.live);
-    }
-    return image;
-  }
 }
 
 function isSame(a: Digest | undefined, b: Digest | undefined): boolean {
   return a === b || (a !== undefined && b !== undefined && equalDigests(a, b));
+}
+
+/** Digests of a row's image at each cut from `oldest` to `newest`. */
+function digestsByCut(
+  { base, slots }: RowImages,
+  oldest: number,
+  newest: number,
+): (Digest | undefined)[] {
+  const digests: (Digest | undefined)[] = [];
+  let { digest } = base;
+  let next = 0;
+  for (let cut = oldest; cut <= newest; cut++) {
+    for (; next < slots.length && (slots[next] as SlotImage).slot <= cut; next++) {
+      digest = (slots[next] as SlotImage).digest;
+    }
+    digests.push(digest);
+  }
+  return digests;
+}
+
+/** Joins clocks into an image. Its digest is unknown if that made it another. */
+function joinInto(image: Image, part: ClockPart, live: ClockState): void {
+  const clocks = joinParts(image.clocks ?? noClocks, part, live);
+  if (clocks === image.clocks) return;
+  // A frame's cells are never stamped below its row clock, so they don't come into an image alone.
+  assert(clocks.clock !== undefined, "settled image: cells without a row clock");
+  image.clocks = clocks;
+  image.digest = undefined;
 }

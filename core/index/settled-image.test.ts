@@ -165,6 +165,51 @@ test("the image at every askable cut is the join of all clocks known up to it, a
   );
 }, 120_000);
 
+// What a registry does whose services say again and again how they are: images of a row at many cuts at once.
+test("the same where rows change second after second, and some changes come late", () => {
+  const changes = fc.array(
+    fc.record({
+      put: fc.record({
+        kind: fc.constant("put" as const),
+        site: fc.oneof(
+          { weight: 9, arbitrary: fc.constant(0) },
+          { weight: 1, arbitrary: fc.nat(1) },
+        ),
+        row: fc.nat(3),
+        column: fc.constantFrom("x", "y"),
+        value: fc.nat(1000),
+        laterMs: fc.nat(500),
+      }),
+      lateMs: fc.oneof(
+        { weight: 12, arbitrary: fc.constant(0) },
+        { weight: 2, arbitrary: fc.nat(1500) },
+        { weight: 1, arbitrary: fc.nat(14_000) },
+      ),
+    }),
+    { minLength: 60, maxLength: 120, size: "max" },
+  );
+  fc.assert(
+    fc.property(changes, (all) => {
+      const { changesets } = runHistory(all.map(({ put }) => put));
+      const arrivals = changesets
+        .map((changeset, i) => ({ changeset, atMs: changeset.stamp.ms + (all[i]?.lateMs ?? 0) }))
+        .sort((a, b) => a.atMs - b.atMs);
+      const observer = new Observer(cutAt(startMs));
+      for (const [i, { changeset, atMs }] of arrivals.entries()) {
+        observer.index.image.advance(cutAt(atMs));
+        observer.hear([changeset], atMs);
+        if (i % 12 === 0) observer.expectNaive();
+      }
+      observer.expectNaive();
+      const settledMs = (arrivals.at(-1)?.atMs ?? startMs) + 20_000;
+      observer.index.image.advance(cutAt(settledMs));
+      observer.expectNaive();
+      expect(observer.index.image.touchedRows).toBe(0);
+    }),
+    { seed: 3, numRuns: 20 },
+  );
+}, 120_000);
+
 test("two nodes that know the same clocks have the same image at every common cut", () => {
   let compared = 0;
   fc.assert(
