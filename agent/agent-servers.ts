@@ -80,14 +80,14 @@ export async function startServers(options: ServersOptions): Promise<AgentServer
     // Nobody is asked for a token on the socket.
     const gate = endpointName === "" ? undefined : createGate({ tokens: fullAccess, endpointName });
     const front = new Front({ handle, room, gate });
-    const unix = serveUnix({ ...shared, path: socket, front });
+    const unix = refusedWhy(socket, () => serveUnix({ ...shared, path: socket, front }));
     servers.push(unix);
     // Bound under umask 077: until here nobody else could connect.
     const open = (): void => {
       changeOwner(socket, owner);
       chmodSync(socket, socketMode);
     };
-    open();
+    refusedWhy(socket, open);
     stopLooking = keepSocket(socket, log, () => {
       unix.renew();
       open();
@@ -114,12 +114,19 @@ export async function startServers(options: ServersOptions): Promise<AgentServer
 
 /**
  * Puts the socket there again when it was deleted (whoever tidies up a folder of temporary files does that), or nobody could
- * connect any more, nor another agent start. One that another program has put in its place is left alone.
+ * connect any more, nor another agent start. What another program has put in its place is left alone, and told.
  */
 function keepSocket(path: string, log: Log, renew: () => void): () => void {
   const file = new KeptFile(path);
   let lastWhy: string | undefined;
+  let isReplaced = false;
   const onFound = (state: KeptState): void => {
+    if (state === "replaced" && !isReplaced) {
+      log.error("something else was put at the socket's path: nobody can connect; remove it", {
+        socket: path,
+      });
+    }
+    isReplaced = state === "replaced";
     if (state !== "deleted") return;
     try {
       renew();
@@ -133,6 +140,17 @@ function keepSocket(path: string, log: Log, renew: () => void): () => void {
     }
   };
   return lookAgain(() => file.look(), onFound, lookEveryMs);
+}
+
+/** @throws StartFailure that says why the system doesn't let it */
+function refusedWhy<T>(path: string, make: () => T): T {
+  try {
+    return make();
+  } catch (error) {
+    if (error instanceof StartFailure) throw error;
+    const { code, message } = error as NodeJS.ErrnoException;
+    throw new StartFailure(exitCodes.socket, `socket ${path}: ${message} (${code})`);
+  }
 }
 
 /** @throws StartFailure */

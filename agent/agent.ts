@@ -24,6 +24,7 @@ import { TokenSet } from "./api/token-set.ts";
 import type { Config } from "./config/config.ts";
 import { readSchemaFiles } from "./config/schema-files.ts";
 import { DataDirectory } from "./data/data-directory.ts";
+import { descriptorsMax, descriptorsMin } from "./host/descriptors.ts";
 import { HelperThreads } from "./host/helper-threads.ts";
 import { askForSlice, storeSliceMs } from "./host/time-slice.ts";
 import { faultText, type Log } from "./log.ts";
@@ -68,6 +69,7 @@ export async function startAgent(
   readConfig: () => Config = () => config,
 ): Promise<RunningAgent> {
   process.umask(0o077);
+  refuseFewFiles();
   const cluster = openCluster(config);
   if (cluster !== undefined) {
     const { name, id } = cluster;
@@ -159,6 +161,14 @@ export async function startAgent(
     claim.release();
     throw error;
   }
+}
+
+/** @throws StartFailure */
+function refuseFewFiles(): void {
+  const max = descriptorsMax();
+  if (max === undefined || max >= descriptorsMin) return;
+  const why = `only ${max} files may be open at once (EMFILE), and an agent needs ${descriptorsMin} at least`;
+  throw new StartFailure(exitCodes.data, `${why}: raise LimitNOFILE= (ulimit -n)`);
 }
 
 /** Whoever stands alone tells nobody. */

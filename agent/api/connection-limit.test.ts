@@ -1,4 +1,5 @@
 import { expect, test } from "bun:test";
+import { ownDescriptors } from "../host/descriptors.ts";
 import { ConnectionLimit, type LimitReport } from "./connection-limit.ts";
 
 function limitOf(connectionsMax: number, filesMax: number | undefined) {
@@ -37,10 +38,23 @@ test("as many as the limit come in, and another as one leaves", () => {
 
 test("the Unix socket's are counted, and never refused", () => {
   const { limit, admitted } = limitOf(100, undefined);
-  for (let i = 0; i < 150; i++) limit.enter();
+  for (let i = 0; i < 150; i++) expect(limit.admitsLocal()).toBe(true);
   expect(admitted(1)).toBe(0);
   for (let i = 0; i < 60; i++) limit.left();
   expect(admitted(20)).toBe(10);
+});
+
+test("the Unix socket's leave the agent the descriptors that it needs itself, and idle ones of TCP make room for them", () => {
+  const { limit, world, admitted } = limitOf(8192, 256);
+  expect(admitted(200)).toBe(128);
+  let local = 0;
+  while (limit.admitsLocal()) local++;
+  expect(128 + local).toBe(256 - ownDescriptors);
+  world.idle = 10;
+  world.nowMs = 100;
+  expect(limit.admitsLocal()).toBe(true);
+  for (let i = 0; i < 9; i++) expect(limit.admitsLocal()).toBe(true);
+  expect(limit.admitsLocal()).toBe(false);
 });
 
 test("one that has said nothing makes room for another, then idle ones do, looked for now and then", () => {

@@ -1,14 +1,15 @@
 /**
  * Keeps descriptors for the Unix socket, the database and the peers: above a number of connections TCP takes in another only
- * where one that is idle can be closed for it.
+ * where one that is idle can be closed for it. The Unix socket goes on until only those are left that the agent itself needs.
  *
  * Without it whoever can reach the TCP port needs no token to shut everybody out: as many connections as the process may
- * have files open, with nothing said on them.
+ * have files open, with nothing said on them. And a client on the Unix socket that leaks connections would stop more than
+ * itself: no checkpoint, no backup and no reload, and accepting in vain takes a processor.
  *
  * @module
  */
 
-import { descriptorsMax } from "../host/descriptors.ts";
+import { descriptorsMax, ownDescriptors } from "../host/descriptors.ts";
 
 /** Kept for everything else: half of them where there are few. */
 const reservedMax = 1024;
@@ -45,6 +46,8 @@ export class ConnectionLimit {
   readonly #options: ConnectionLimitOptions;
   readonly #nowMs: () => number;
   readonly #max: number;
+  /** Of those on the Unix socket and on TCP, for the former. */
+  readonly #localMax: number;
   readonly #servers: LimitedServer[] = [];
   #open = 0;
   #closedIdle = 0;
@@ -59,16 +62,12 @@ export class ConnectionLimit {
     this.#options = options;
     this.#nowMs = nowMs;
     this.#max = Math.min(connectionsMax, max - Math.min(reservedMax, Math.floor(max / 2)));
+    this.#localMax = max - ownDescriptors;
   }
 
   /** Whose idle connections may be closed for others. */
   addServer(server: LimitedServer): void {
     this.#servers.push(server);
-  }
-
-  /** A connection that isn't refused, as on the Unix socket. */
-  enter(): void {
-    this.#open++;
   }
 
   left(): void {
@@ -77,7 +76,16 @@ export class ConnectionLimit {
 
   /** Whether another connection of TCP may stay; then it has entered. */
   admits(): boolean {
-    if (this.#open >= this.#max && !this.#makeRoom()) {
+    return this.#admitsBelow(this.#max);
+  }
+
+  /** The same for the Unix socket, which `connectionsMax` doesn't bound. */
+  admitsLocal(): boolean {
+    return this.#admitsBelow(this.#localMax);
+  }
+
+  #admitsBelow(max: number): boolean {
+    if (this.#open >= max && !this.#makeRoom(max)) {
       this.#refused++;
       this.#report();
       return false;
@@ -86,13 +94,13 @@ export class ConnectionLimit {
     return true;
   }
 
-  #makeRoom(): boolean {
+  #makeRoom(max: number): boolean {
     const before = this.#open;
     for (const server of this.#servers) {
-      if (this.#open >= this.#max) server.cutUntold();
+      if (this.#open >= max) server.cutUntold();
     }
     const nowMs = this.#nowMs();
-    if (this.#open >= this.#max && nowMs >= this.#lookedMs + lookMs) {
+    if (this.#open >= max && nowMs >= this.#lookedMs + lookMs) {
       this.#lookedMs = nowMs;
       for (const server of this.#servers) server.cutIdle();
     }
@@ -101,7 +109,7 @@ export class ConnectionLimit {
       this.#closedIdle += closed;
       this.#report();
     }
-    return this.#open < this.#max;
+    return this.#open < max;
   }
 
   #report(): void {

@@ -29,7 +29,10 @@ export function serveUnix(options: HttpServerOptions & { readonly path: string }
       socket: {
         ...connections.handlers,
         open(socket) {
-          limit?.enter();
+          if (limit?.admitsLocal() === false) {
+            socket.terminate();
+            return;
+          }
           connections.serve(socket, new Http1Connection(socket, connections.shared));
         },
       },

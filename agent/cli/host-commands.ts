@@ -122,7 +122,8 @@ $PATINA_CONFIG, else /etc/patina/patina.toml); PATINA_<SECTION>_<KEY> in the env
 above. All keys are in README.
 
 SIGTERM and SIGINT stop the agent in order: peers are told that it will be back, clients' streams
-break off, the WAL is copied. SIGHUP reads the schema and the tokens again, as patina reload does.
+break off, the WAL is copied. A second one, half a second later or more, ends it at once. SIGHUP
+reads the schema and the tokens again, as patina reload does.
 
 A file with the keys that most hosts set:
   [node]

@@ -62,7 +62,8 @@ export interface Config {
     readonly endpointName: string;
     /**
      * Connections, over TCP and the Unix socket together; above it TCP takes in another only where an idle one can be closed
-     * for it. Lower where the process may have fewer files open: 1,024 of them, or half, are kept for everything else.
+     * for it. Lower where the process may have fewer files open: 1,024 of them, or half, are kept for the Unix socket,
+     * and 64 for the agent itself.
      */
     readonly connectionsMax: number;
     /** Larger request bodies are refused with 413. */

@@ -10,6 +10,14 @@ import { dlopen, FFIType, ptr } from "bun:ffi";
 
 const openFilesLimit = 7;
 
+/**
+ * What an agent needs for itself: database and WAL in each thread that reads, snapshots, UDP sockets, a backup, a reload.
+ * An idle one has some 45 open.
+ */
+export const ownDescriptors = 64;
+/** With fewer it doesn't start: it would answer nobody, or soon fail at whatever comes first. */
+export const descriptorsMin = 128;
+
 /** Undefined where nobody can tell. */
 export function descriptorsMax(): number | undefined {
   if (process.platform !== "linux") return undefined;

@@ -346,10 +346,24 @@ testIf(
 
 test("with too few files an agent doesn't start, and says why in a line", async () => {
   const data = mkdtempSync(join(folder, "few-"));
-  // Enough for the first connections to the database, and not for all.
   const before = ["sh", "-c", 'ulimit -n 20; exec "$@"', "sh"];
   const { code, stderr } = await runPatina(["agent", "--data-dir", data], { before });
   expect([code, stderr.split("\n").at(-2)]).toEqual([4, expect.stringContaining("EMFILE")]);
+  expect(stderr).toContain("only 20 files may be open at once");
+  expect(stderr).toContain("raise LimitNOFILE= (ulimit -n)");
+});
+
+test("two signals that come together are one wish: the agent stops in order", async () => {
+  const own = mkdtempSync(join(folder, "twice-"));
+  writeFileSync(join(own, "schema.sql"), "CREATE TABLE t (k TEXT PRIMARY KEY NOT NULL, v);");
+  // Its stop waits for what its peers are told.
+  const cluster = join(own, "cluster.toml");
+  expect((await runPatina(["cluster", "init", cluster])).code).toBe(0);
+  const args = ["--cluster", cluster, "--host", "127.0.0.1"];
+  const stopped = await startTestAgent({ folder: own, arguments: args });
+  process.kill(stopped.pid, "SIGINT");
+  expect(await stopped.stop()).toBe(0);
+  expect(stopped.log()).toContain("stopped");
 });
 
 test("without memory for machine code an agent doesn't start, and says which limits to lift", async () => {

@@ -51,6 +51,19 @@ test("a socket that is deleted is put there again, and who was connected stays s
   expect(log()).toContain("the socket was deleted, and is there again");
 }, 60_000);
 
+test("what is put in the socket's place is told, and when it is gone the socket is there again", async () => {
+  const { socket, log } = await start();
+  rmSync(socket);
+  writeFileSync(socket, "a file");
+  const told = "something else was put at the socket's path";
+  await until("it is told", async () => log().includes(told), 30_000, log);
+  rmSync(socket);
+  const isSocket = () => statSync(socket, { throwIfNoEntry: false })?.isSocket() === true;
+  await until("it is there again", async () => isSocket(), 30_000, log);
+  await new PatinaClient(socket).transact("INSERT INTO t VALUES ('x')");
+  expect(log().split(told)).toHaveLength(2);
+}, 90_000);
+
 test.each([
   ["moved away", false, "it was deleted or moved while the agent ran"],
   ["replaced by an older copy", true, "another file was put in its place while the agent ran"],

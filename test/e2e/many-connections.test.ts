@@ -4,14 +4,15 @@ import { connect, type Socket } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { PatinaClient } from "../../agent/client/client.ts";
-import { startTestAgent } from "../agent-process.ts";
+import { patinaCommand, runPatina, startTestAgent } from "../agent-process.ts";
 import { testIf } from "../real.ts";
 import { until } from "../until.ts";
 
 const limit = 100;
+const missing = process.platform === "linux" ? undefined : "it needs Linux";
 
 testIf(
-  process.platform === "linux" ? undefined : "it needs Linux",
+  missing,
   "connections that say nothing shut out nobody, streams others of TCP at most",
   async () => {
     const folder = mkdtempSync(join(tmpdir(), "patina-many-"));
@@ -54,6 +55,40 @@ testIf(
       expect((await local.query("SELECT 1")).rows).toEqual([[1]]);
       for (const socket of sockets) socket.destroy();
       await until("TCP is served again", answers);
+    } finally {
+      for (const socket of sockets) socket.destroy();
+      await agent.stop();
+      rmSync(folder, { recursive: true });
+    }
+  },
+  120_000,
+);
+
+testIf(
+  missing,
+  "connections of the Unix socket leave the agent the files that it needs itself",
+  async () => {
+    const folder = mkdtempSync(join(tmpdir(), "patina-leak-"));
+    writeFileSync(join(folder, "schema.sql"), "CREATE TABLE t (k TEXT PRIMARY KEY NOT NULL);");
+    const binary = join(folder, "patina");
+    const command = patinaCommand.map((part) => `'${part}'`).join(" ");
+    writeFileSync(binary, `#!/bin/sh\nulimit -n 160\nexec ${command} "$@"\n`, { mode: 0o755 });
+    const agent = await startTestAgent({ folder, binary });
+    const sockets: Socket[] = [];
+    let cut = 0;
+    try {
+      for (let i = 0; i < 200; i++) {
+        const socket = connect(agent.socket);
+        socket.on("error", () => {});
+        socket.on("close", () => cut++);
+        socket.resume();
+        sockets.push(socket);
+      }
+      await until("the last are refused", async () => cut >= 200 - (160 - 64), 30_000, agent.log);
+      expect(agent.log()).toContain("too many connections");
+      for (const socket of sockets.slice(0, 5)) socket.destroy();
+      const args = ["backup", join(folder, "backup.db"), "--socket", agent.socket];
+      await until("there is room again", async () => (await runPatina(args)).code === 0);
     } finally {
       for (const socket of sockets) socket.destroy();
       await agent.stop();
