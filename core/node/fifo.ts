@@ -39,6 +39,11 @@ export class Fifo<T> {
     return item;
   }
 
+  /** The oldest first. */
+  *items(): Generator<T> {
+    for (let at = this.#head; at < this.#items.length; at++) yield this.#items[at] as T;
+  }
+
   clear(): void {
     this.#items = [];
     this.#head = 0;

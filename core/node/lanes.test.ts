@@ -112,6 +112,48 @@ describe("lanes", () => {
     expect([...sent.slice(0, 3), sent.length]).toEqual(["0 part", "0 part", "0 whole", 9]);
   });
 
+  test("urgent frames of one host that floods, or of a member that makes up hosts, hold up nobody else's", () => {
+    const lanes = new LaneQueues({ windowBytes: [1000, 500, 500], queueBytesMax: [1e6, 1e6, 1e6] });
+    const frame = (of: number) => new Uint8Array(400).fill(of);
+    for (let i = 0; i < 1000; i++) {
+      lanes.push(frame(1), 0, "b", "flapping");
+      lanes.push(frame(2), 0, "c", `made up ${i}`);
+    }
+    lanes.push(frame(3), 0, "b", "quiet");
+    lanes.push(frame(4), 0, "d", "quiet");
+    lanes.push(frame(5), 0);
+    const sent: number[] = [];
+    while (sent.length < 2003) {
+      const piece = lanes.next();
+      if (piece === undefined) lanes.drained(0);
+      else sent.push(piece.bytes[0] as number);
+    }
+    // What this node says itself goes first; and the others wait for a turn of each of the two.
+    expect(sent.indexOf(5)).toBe(0);
+    for (const of of [3, 4]) expect(sent.indexOf(of)).toBeLessThan(40);
+    expect(lanes.bytes(0)).toBe(0);
+  });
+
+  test("a flood of urgent frames closes no peer that takes some of them, and what little others say finds room", () => {
+    const lanes = new LaneQueues({
+      windowBytes: [1000, 500, 500],
+      queueBytesMax: [1_024_000, 1e6, 1e6],
+    });
+    let refused = 0;
+    for (let i = 0; i < 10_000; i++) {
+      if (!lanes.push(new Uint8Array(400), 0, "b", "flapping")) refused++;
+      if (i % 100 > 0) continue;
+      lanes.drained(0);
+      lanes.next();
+      expect(lanes.isTooSlow).toBe(false);
+    }
+    expect(refused).toBeGreaterThan(5000);
+    expect(lanes.push(new Uint8Array(400), 0, "c", "quiet")).toBe(true);
+    // It takes nothing any more.
+    for (let i = 0; i < 3000; i++) lanes.push(new Uint8Array(400), 0, "b", "flapping");
+    expect(lanes.isTooSlow).toBe(true);
+  });
+
   test("a neighbour that goes is still told what is urgent, and why it goes, however much is in flight", () => {
     const windowBytes = [1000, 500, 500] as const;
     const a = new PlayedNode("a", { lanes: { windowBytes, queueBytesMax: [1e6, 1e6, 1e6] } });

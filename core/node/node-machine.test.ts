@@ -420,6 +420,34 @@ describe("a stream of rows", () => {
   });
 });
 
+/** A node that was sent so many urgent changes of one host by the first of its three peers, and has answered none. */
+function flooded(count: number) {
+  const a = new PlayedNode("a");
+  a.start(1);
+  const [b, c, d] = [a.meet("b"), a.meet("c"), a.meet("d")];
+  const posted: Extract<StoreRequest, { kind: "apply" }>[] = [];
+  const note = () => posted.push(...(a.asked("apply") as typeof posted));
+  for (let i = 0; i < count; i++) {
+    a.receive(b, push(2, i, 0, 200));
+    note();
+    for (const peer of [c, d]) a.do({ kind: "drained", peer });
+  }
+  /** Answers for the store, and asks what came of each answer. */
+  const answer = (look = () => {}) => {
+    note();
+    for (let at = 0; at < posted.length; at++) {
+      const { ticket, lane, bodies } = posted[at] as (typeof posted)[0];
+      expect(lane).toBe(0);
+      expect(bodies.length).toBeLessThanOrEqual(32);
+      const rows = bodies.length;
+      a.reply({ kind: "applied", ticket, rows, changed: rows, refused: [] });
+      note();
+      look();
+    }
+  };
+  return { a, b, c, d, posted, answer };
+}
+
 describe("credit", () => {
   test("one slice of bounded size is with the store; an urgent change is posted beside it", () => {
     const a = new PlayedNode("a");
@@ -455,6 +483,59 @@ describe("credit", () => {
     expect(slices).toBe(1 + Math.ceil(1999 / 64));
   });
 
+  test("in a flood of urgent changes the store has few, and others' go in between", () => {
+    const { a, b, c, posted, answer } = flooded(2000);
+    expect(posted.length).toBeLessThanOrEqual(32);
+    // One of another host over the same stream, and one over another.
+    a.receive(b, push(4, 9999, 0));
+    a.receive(c, push(5, 9999, 0));
+    answer();
+    const bodies = posted.flatMap((request) => request.bodies);
+    expect(bodies.length).toBe(2002);
+    for (const origin of [4, 5]) {
+      const body = changeset(origin, 9999, 0);
+      const at = bodies.findIndex((one) => Buffer.compare(one, body) === 0);
+      // After what the store had, and a turn of each of two others.
+      expect(at).toBeGreaterThan(0);
+      expect(at).toBeLessThan(32 + 2 * 20);
+    }
+  });
+
+  test("a flood is sent on as the own store takes it, and what others say at once", () => {
+    const { a, b, c, d, answer } = flooded(2000);
+    const sentOn = (to: PeerId) => a.sent(to).filter(({ kind }) => kind === "push");
+    a.receive(b, push(2, 5000, 0));
+    expect(sentOn(c)).toEqual([]);
+    a.receive(d, push(5, 5000, 0));
+    expect(sentOn(c)).toEqual([push(5, 5000, 0)]);
+    let frames = 0;
+    answer(() => {
+      frames += sentOn(c).length;
+      // A turn at a time.
+      expect(sentOn(c).length).toBeLessThan(40);
+      a.do({ kind: "drained", peer: c });
+      frames += sentOn(c).length;
+    });
+    expect(frames).toBeGreaterThan(1500);
+  });
+
+  test("a store that takes nothing holds back no flood", () => {
+    const { a, b, c } = flooded(2000);
+    const pushes = () => a.sent(c).filter(({ kind }) => kind === "push").length;
+    a.receive(b, push(2, 5000, 0));
+    expect(pushes()).toBe(0);
+    let frames = 0;
+    for (let turn = 0; turn < 30; turn++) {
+      a.pass(100);
+      frames += pushes();
+      a.do({ kind: "drained", peer: c });
+      frames += pushes();
+    }
+    expect(frames).toBeGreaterThan(1500);
+    a.receive(b, push(2, 5001, 0));
+    expect(pushes()).toBe(1);
+  });
+
   test("peers take turns, so one that floods doesn't hold up another", () => {
     const a = new PlayedNode("a");
     a.start(1);
@@ -479,14 +560,21 @@ describe("credit", () => {
     const a = new PlayedNode("a", { apply: { ...bound, normalBytesMax: 10_000 } });
     a.start(1);
     const b = a.meet("b");
-    let urgent = 0;
+    const urgent: Extract<StoreRequest, { kind: "apply" }>[] = [];
+    const note = () => urgent.push(...(a.asked("apply") as typeof urgent));
     for (let i = 0; i < 100; i++) {
       a.receive(b, push(2, i, 1, 500));
       a.receive(b, push(3, i, 0, 500));
-      urgent += a.asked("apply").length;
+      note();
     }
     const { counters, applyBytes } = a.machine.snapshot();
-    expect(urgent).toBe(100);
+    // As the store answers, it gets those that it had no credit for.
+    for (let at = 0; at < urgent.length; at++) {
+      const { ticket } = urgent[at] as (typeof urgent)[0];
+      a.reply({ kind: "applied", ticket, rows: 1, changed: 1, refused: [] });
+      note();
+    }
+    expect(urgent.flatMap(({ bodies }) => bodies).length).toBe(100);
     expect(counters.applyDropped).toBeGreaterThan(70);
     expect(applyBytes.normal).toBeLessThanOrEqual(10_000);
   });

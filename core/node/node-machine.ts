@@ -4,7 +4,7 @@
  * It is handed events with the time they happened and appends what is to be done to `effects`; both are
  * plain data, so a run can be logged and replayed. The agent puts a net thread around it and the
  * simulator a virtual network; behind the border (`border.ts`) stands a store, which it asks and never
- * waits for. A change is forwarded before and independent of its being applied.
+ * waits for. A change is forwarded before and independent of its being applied, unless it is of a flood.
  *
  * - A new peer is greeted (`hello`); only a hello is taken before the peer's own. Then both name
  *   their recent rows (`recent-exchange.ts`), and may begin exchanges (`repair.ts`, `answers.ts`).
@@ -28,7 +28,7 @@ import {
   laneOfFrame,
 } from "../change/frame.ts";
 import { decodeHello, encodeHello, type Hello, type TableShape } from "../change/hello.ts";
-import { type Hlc, hlcZero } from "../clock/stamp.ts";
+import { type Hlc, hlcZero, type Site, type Stamp } from "../clock/stamp.ts";
 import { AlarmLimit } from "./alarms.ts";
 import { Answers } from "./answers.ts";
 import { Applies } from "./applies.ts";
@@ -259,6 +259,7 @@ export class NodeMachine {
     if (this.#elapsedMs >= this.#nextHeartbeatMs) {
       this.#nextHeartbeatMs = this.#elapsedMs + this.#tuning.heartbeatMs;
       this.#closeMute();
+      if (this.#isStuck()) this.#applies.tellHeldBack();
       this.#heartbeats();
       this.#tellClocks();
     }
@@ -557,11 +558,21 @@ export class NodeMachine {
       return;
     }
     this.#counters.pushesReceived++;
-    for (const other of this.#mayBeForgotten(stamp) ? [] : this.#readyPeers()) {
-      if (other !== peer) this.#sendBytes(other, bytes, "push", lane);
-    }
-    const pushed = { peer: peer.id, lane, stampMs: stamp.ms, body: frame.changeset };
+    // What this host can't apply as fast as it comes, others can't either: they would have to line it up as well, and behind
+    // it, where its sites are made up, what this host says. A store that takes nothing holds up nobody else, though.
+    const isHeldBack = lane === 0 && this.#applies.isFlooding(peer.id) && !this.#isStuck();
+    if (!isHeldBack) this.#forward(peer, stamp, lane, bytes);
+    const posted = isHeldBack ? () => this.#forward(peer, stamp, lane, bytes) : undefined;
+    const { changeset: body } = frame;
+    const pushed = { peer: peer.id, origin: stamp.site, lane, stampMs: stamp.ms, body, posted };
     this.#applies.changesetCame(pushed, this.#slot?.cut ?? 0, this.#elapsedMs);
+  }
+
+  #forward(from: Peer, stamp: Stamp, lane: Lane, bytes: Uint8Array): void {
+    if (this.#mayBeForgotten(stamp)) return;
+    for (const other of this.#readyPeers()) {
+      if (other.id !== from.id) this.#sendPush(other, bytes, lane, from.id, stamp.site);
+    }
   }
 
   /** It is older than what is remembered: it may have been here. Those who lack it get it by repair. */
@@ -576,16 +587,26 @@ export class NodeMachine {
     return this.#sendBytes(peer, encodeFrame(frame), frame.kind, laneOfFrame(frame));
   }
 
-  #sendBytes(peer: Peer, bytes: Uint8Array, kind: Frame["kind"], lane: Lane): boolean {
+  #sendPush(peer: Peer, bytes: Uint8Array, lane: Lane, source: PeerId, origin: Site): void {
+    this.#sendBytes(peer, bytes, "push", lane, source, origin);
+  }
+
+  #sendBytes(
+    peer: Peer,
+    bytes: Uint8Array,
+    kind: Frame["kind"],
+    lane: Lane,
+    source?: PeerId,
+    origin?: Site,
+  ): boolean {
     if (this.#peers.get(peer.id) !== peer) return false;
-    if (!peer.lanes.push(bytes, lane)) {
-      this.#counters.sendDropped++;
-      return false;
-    }
-    this.#bytesSent[kind] = (this.#bytesSent[kind] ?? 0) + bytes.length;
-    this.#flush(peer);
+    const isTaken = peer.lanes.push(bytes, lane, source, origin);
+    if (isTaken) {
+      this.#bytesSent[kind] = (this.#bytesSent[kind] ?? 0) + bytes.length;
+      this.#flush(peer);
+    } else this.#counters.sendDropped++;
     if (peer.lanes.isTooSlow) this.#close(peer, "takes urgent frames too slowly");
-    return true;
+    return isTaken;
   }
 
   #flush(peer: Peer): void {
@@ -604,10 +625,13 @@ export class NodeMachine {
         return;
       case "commit": {
         this.#counters.commits++;
-        const { lane, changeset } = reply;
+        const { lane, changeset, stamp } = reply;
+        const { key } = this.#options;
         this.#seen.add(this.#options.hash(changeset), this.#elapsedMs);
         const bytes = encodeFrame({ kind: "push", lane, changeset });
-        for (const peer of this.#readyPeers()) this.#sendBytes(peer, bytes, "push", lane);
+        for (const peer of this.#readyPeers()) {
+          this.#sendPush(peer, bytes, lane, key, stamp.site);
+        }
         return;
       }
       case "slot":

@@ -124,7 +124,7 @@ export const nodeDefaults: NodeTuning = {
   seenMax: 65_536,
   members: { suspectMs: 800, downMs: 5000, flipMs: 2000 },
   lanes: {
-    windowBytes: [1 * mib, 128 * kib, 64 * kib],
+    windowBytes: [256 * kib, 128 * kib, 64 * kib],
     queueBytesMax: [64 * mib, 8 * mib, 80 * mib],
   },
   apply: {

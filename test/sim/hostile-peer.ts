@@ -24,8 +24,9 @@ import type { Timeline } from "./timeline.ts";
  * - `differing`: never has what others have, and takes its time to say so.
  * - `naming`: names rows that nobody has, and sends none of them.
  * - `mangler`: passes on at once what it hears, damaged, as a host with broken memory.
+ * - `flooder`: says more that is urgent than anybody can take, when it is told to ({@link HostilePeer.flood}).
  */
-export type Malice = "writer" | "streamer" | "differing" | "naming" | "mangler";
+export type Malice = "writer" | "streamer" | "differing" | "naming" | "mangler" | "flooder";
 export const malices: readonly Malice[] = ["writer", "streamer", "differing", "naming"];
 
 interface Surroundings {
@@ -151,6 +152,23 @@ export class HostilePeer implements Endpoint {
         return;
       }
       default:
+    }
+  }
+
+  /** Says so many urgent changes at once to each of its peers, all from its site or each from one that it makes up. */
+  flood(count: number, bytes: number, makesUpSites: boolean): void {
+    const ms = Math.floor(this.#nowMs());
+    for (let n = 0; n < count; n++) {
+      const site = makesUpSites ? siteOfHex(this.#hex(32)) : this.#site;
+      const stamp = { ms, count: n % 65_536, site };
+      const row: RowState = {
+        table: madeUp,
+        key: encodeKey([`${madeUp} ${n % 500}`]) as Uint8Array,
+        clock: { ...stamp, cl: 1 },
+        cells: [{ column: "column", stamp, value: `${n} ${"x".repeat(bytes)}` }],
+      };
+      const changeset = encodeChangeset({ stamp, lane: 0, rows: [row] });
+      for (const peer of this.#peers) this.#say(peer, { kind: "push", lane: 0, changeset });
     }
   }
 

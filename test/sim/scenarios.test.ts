@@ -23,6 +23,7 @@ const cases: readonly (readonly [name: string, seeds: readonly number[]])[] = [
   ["planned-stop", [1, 2, 3]],
   ["credit", [1]],
   ["flood", [1]],
+  ["urgent-flood", [1, 2]],
   ["backlog", [1, 2]],
   ["echo", [1, 2, 3]],
   ["cut-noise", [1]],

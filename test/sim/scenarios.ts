@@ -18,7 +18,7 @@ import {
 import { mixed, sqlite } from "./scenarios/drawn-faults.ts";
 import { hostile, mangled } from "./scenarios/hostile.ts";
 import { plannedStop } from "./scenarios/members.ts";
-import { backlog, credit, echo, flood } from "./scenarios/overload.ts";
+import { backlog, credit, echo, flood, urgentFlood } from "./scenarios/overload.ts";
 import { asymmetric, partition } from "./scenarios/partitions.ts";
 import { hiddenDifference, repairBytesScenario, twoWriters } from "./scenarios/repair.ts";
 import type { Measured, Scenario } from "./scenarios/scenario.ts";
@@ -47,6 +47,7 @@ export const scenarios: Readonly<Record<string, Scenario>> = {
   flood,
   backlog,
   echo,
+  "urgent-flood": urgentFlood,
   hostile,
   mangled,
 };

@@ -7,7 +7,9 @@
 import { frameKind, partBytesMax } from "../../../core/change/frame.ts";
 import { nodeDefaults } from "../../../core/node/options.ts";
 import { Cluster } from "../cluster.ts";
+import { madeUp } from "../hostile-peer.ts";
 import { nameOfRow } from "../model.ts";
+import type { SimNode } from "../sim-node.ts";
 import { startClients } from "./clients.ts";
 import { fetched, finish, measured, type Scenario } from "./scenario.ts";
 
@@ -146,5 +148,66 @@ export const echo: Scenario = {
       cluster.fail(`${pushes - before} pushes 5 to 10 s after the last of ${pushedBefore}`);
     }
     return measured(cluster, { pushes, ...finish(cluster, 20_000) });
+  },
+};
+
+export const urgentFlood: Scenario = {
+  about:
+    "a member says more that is urgent than stores can take, of one host or of many made up: others' downs come at once",
+  nodes: 6,
+  run: ({ seed, nodes }) => {
+    const bytesPerMs = 5000;
+    using cluster = new Cluster({
+      seed,
+      nodes,
+      degree: 3,
+      network: { bytesPerMs, delayMsMin: 1, delayMsMax: 5 },
+      costs: { changesetMs: 1 },
+    });
+    cluster.startAll();
+    const flooder = cluster.addHostile("flooder", false, [cluster.node(0)], 1);
+    cluster.run(6000);
+    const { timeline } = cluster;
+    const saidMs = new Map<string, number>();
+    const heard = new Set<string>();
+    const floodChanges = 1500;
+    let [slowestMs, floodHeard] = [0, 0];
+    for (const node of cluster.nodes) {
+      node.replica.onMerged((rows) => {
+        for (const { key } of rows) {
+          const name = nameOfRow(key);
+          if (name.startsWith(madeUp)) floodHeard++;
+          const atMs = saidMs.get(name);
+          if (atMs === undefined || heard.has(`${name} at ${node.name}`)) continue;
+          heard.add(`${name} at ${node.name}`);
+          slowestMs = Math.max(slowestMs, timeline.nowMs - atMs);
+        }
+      });
+    }
+    const streamsBroken = cluster.network.breaks;
+    flooder.flood(floodChanges, 1000, seed % 2 === 0);
+    const speakers = cluster.nodes.slice(1);
+    for (let i = 0; i < 12; i++) {
+      cluster.run(100);
+      const name = `down${i}`;
+      saidMs.set(name, timeline.nowMs);
+      cluster.put(speakers[i % speakers.length] as SimNode, name, { status: "down" }, 0);
+    }
+    const floodLeft = floodChanges * nodes - floodHeard;
+    if (floodLeft < floodChanges) cluster.fail("it was no flood, for it is over");
+    cluster.runUntil(
+      () => heard.size === saidMs.size * nodes,
+      20_000,
+      () => `of ${saidMs.size} downs at ${nodes} nodes ${heard.size} came`,
+      10,
+    );
+    const { sendDropped, applyDropped } = cluster.counters();
+    // On each of two hops: the window of urgent frames, some turns of others, and what the store has of these.
+    const boundMs = 2 * (nodeDefaults.lanes.windowBytes[0] / bytesPerMs);
+    if (slowestMs > boundMs) cluster.fail(`a down took ${slowestMs} ms, not ${boundMs}`);
+    if (cluster.network.breaks > streamsBroken) cluster.fail("a stream was closed");
+    flooder.leave();
+    const convergedMs = cluster.converge(40_000);
+    return measured(cluster, { convergedMs, slowestMs, floodLeft, sendDropped, applyDropped });
   },
 };
