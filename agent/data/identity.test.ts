@@ -11,7 +11,7 @@ import { claimSocketPath } from "../api/socket-path.ts";
 import { createClusterFile, readClusterFile, topicOf } from "../secrets/cluster-file.ts";
 import { createNodeKey, keyOfSeed, openNodeKey } from "../secrets/node-key.ts";
 import { DataDirectory } from "./data-directory.ts";
-import { newSite, previousSite, recordStart, recordStop } from "./site-identity.ts";
+import { newSite, previousSite, recordStart, recordStop, wasCutOff } from "./site-identity.ts";
 
 let folder: string;
 beforeEach(() => {
@@ -114,6 +114,14 @@ describe("the site", () => {
         clean ? { site } : { newBecause: "the machine went down while the agent ran" },
       );
     }
+  });
+
+  test("remembers whether it was stopped", () => {
+    expect(wasCutOff(start(true).database)).toBe(false);
+    const { database } = start(false);
+    expect(wasCutOff(database)).toBe(true);
+    recordStop(database);
+    expect(wasCutOff(database)).toBe(false);
   });
 
   test.each([

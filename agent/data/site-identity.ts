@@ -74,6 +74,11 @@ export function previousSite(
   return { site };
 }
 
+/** Whether the last agent on this database ended without {@link recordStop}: was killed, crashed, or lost its host. */
+export function wasCutOff(database: SqlDatabase): boolean {
+  return readState(database, "clean") === 0;
+}
+
 /** A site that nobody has had. @param publicKey of the node, hex */
 export function newSite(publicKey: string): Site {
   const hash = createHash("sha256").update(Buffer.from(publicKey, "hex")).update(randomBytes(16));

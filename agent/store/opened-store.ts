@@ -25,6 +25,7 @@ import {
   nextIncarnation,
   previousSite,
   recordStart,
+  wasCutOff,
 } from "../data/site-identity.ts";
 import { sha256 } from "../host/sha256.ts";
 import type { WallClock } from "../host/wall-clock.ts";
@@ -64,6 +65,11 @@ export function openStore(options: StoreThreadOptions, wallClock: WallClock): Op
     const circumstances = () =>
       options.circumstances ?? circumstancesOf(databasePath, options.nonce);
     const previous = guarded(databasePath, () => previousSite(writer, siteBefore, circumstances()));
+    if ("site" in previous && guarded(databasePath, () => wasCutOff(writer))) {
+      log.warn(
+        "the last run didn't stop in order: it was killed, it crashed, or a watchdog ended it",
+      );
+    }
     const site = "site" in previous ? previous.site : newSite(options.publicKey);
     if ("newBecause" in previous) log.info("new site", { site, because: previous.newBecause });
     const clock = new HlcClock(site, header.kind === "patina" ? header.hlc : hlcZero);

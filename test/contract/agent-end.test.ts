@@ -47,3 +47,19 @@ test("a stop breaks streams off, on every carrier, after all that was said", asy
   for (const client of clients) client.close();
   await rm(folder, { recursive: true });
 });
+
+test("a start says so when the run before it didn't stop in order", async () => {
+  const folder = await mkdtemp(join(tmpdir(), "patina-end-"));
+  await writeFile(join(folder, "schema.sql"), contractSchema);
+  const said = "the last run didn't stop in order";
+  const first = await startTestAgent({ folder });
+  expect(first.log()).not.toContain(said);
+  await first.stop();
+  const second = await startTestAgent({ folder });
+  expect(second.log()).not.toContain(said);
+  await second.kill();
+  const third = await startTestAgent({ folder });
+  expect(third.log()).toContain(said);
+  await third.stop();
+  await rm(folder, { recursive: true });
+});
