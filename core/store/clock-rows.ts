@@ -9,13 +9,13 @@
 
 import { clockTableName } from "../schema/schema-plan.ts";
 import { quoteName } from "../schema/sql-token.ts";
-import type { SqlDatabase, SqlStatement } from "./database.ts";
+import type { Rowid, SqlDatabase, SqlStatement } from "./database.ts";
 
 /** Rows a statement, the most first. */
 const statementRows = [64, 16, 4, 1] as const;
 
 export interface ClockRow {
-  readonly rowid: number | bigint;
+  readonly rowid: Rowid;
   readonly clock: Uint8Array;
 }
 

@@ -10,6 +10,9 @@
 import type { ByteWriter } from "../bytes/writer.ts";
 import type { SqlValue } from "../row/value.ts";
 
+/** Exact: a bigint where a number wouldn't be. */
+export type Rowid = number | bigint;
+
 /** Columns that are read at once at most. */
 export const readColumnsMax = 128;
 
@@ -52,8 +55,8 @@ export interface Preupdate {
   readonly operation: "insert" | "update" | "delete";
   readonly table: string;
   /** Rowid before (update, delete) and after (insert, update); meaningless for WITHOUT ROWID. */
-  readonly oldRowid: number | bigint;
-  readonly newRowid: number | bigint;
+  readonly oldRowid: Rowid;
+  readonly newRowid: Rowid;
   readonly columnCount: number;
   /** Column `index` before the change; only for update and delete. */
   old(index: number): SqlValue;
@@ -78,9 +81,19 @@ export interface SqlDatabase {
   readonly autocommit: boolean;
   /** Rows changed by the last INSERT, UPDATE or DELETE. */
   readonly changes: number;
-  readonly lastInsertRowid: number | bigint;
+  readonly lastInsertRowid: Rowid;
   /** Installs the preupdate hook, before the statements that it is to see are prepared; null removes it. */
   onPreupdate(listener: ((change: Preupdate) => void) | null): void;
   /** Whether the preupdate hook is told nothing for now. Nothing may be prepared meanwhile that it is to see. */
   mutePreupdate(isMuted: boolean): void;
+}
+
+/** Runs `work`, of whose writes the preupdate hook is told nothing: they are the store's own, and SQLite is faster then. */
+export function uncaptured<T>(database: SqlDatabase, work: () => T): T {
+  database.mutePreupdate(true);
+  try {
+    return work();
+  } finally {
+    database.mutePreupdate(false);
+  }
 }

@@ -5,6 +5,7 @@
  */
 
 import type { SqlValue } from "../row/value.ts";
+import type { Rowid } from "./database.ts";
 import type { HeldRow } from "./held-row.ts";
 import type { Slot } from "./row-writer.ts";
 import type { PlacedRow } from "./store-parts.ts";
@@ -17,7 +18,7 @@ export interface QuickWrite {
   readonly isNew: boolean;
   readonly key: readonly SqlValue[] | undefined;
   /** Of a row that is there; undefined for WITHOUT ROWID. */
-  readonly rowid: number | bigint | undefined;
+  readonly rowid: Rowid | undefined;
   /** The columns of a row that is there, as a set of their indexes. */
   readonly columns: number;
   /** By index of the table's value columns. */

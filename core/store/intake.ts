@@ -15,7 +15,7 @@ import { adoptedAtOnceMax, adoptionStamp } from "./adoption.ts";
 import { decodeHeldRow } from "./held-row.ts";
 import { type LocalChange, problemOfSize, stampChanges } from "./local-commit.ts";
 import type { LocalWriter } from "./local-writer.ts";
-import type { MergedRow } from "./row-store.ts";
+import type { MergedRow, TablePlace } from "./row-store.ts";
 import type { Slot } from "./row-writer.ts";
 import type { OpenReport } from "./store-outcomes.ts";
 import type { StoreParts } from "./store-parts.ts";
@@ -135,7 +135,7 @@ export class Intake {
     for (const name of names) {
       const table = this.#parts.tables.get(name);
       if (table === undefined || !this.#hasHeldCells(table)) continue;
-      let after: number | bigint | Uint8Array | null = null;
+      let after: TablePlace | null = null;
       for (;;) {
         const page = table.scan.page(after, 1000);
         for (const { after: id, key: stored, clock, held } of page) {

@@ -28,7 +28,7 @@ import { clockTableName } from "../schema/schema-plan.ts";
 import { quoteName } from "../schema/sql-token.ts";
 import { readClockLog, writeClockLogRow } from "./clock-log.ts";
 import { type ClockRow, ClockRows } from "./clock-rows.ts";
-import type { SqlDatabase, SqlStatement } from "./database.ts";
+import { type SqlDatabase, type SqlStatement, uncaptured } from "./database.ts";
 import { fileVersion, lateFileVersion } from "./file-header.ts";
 import { LateTable } from "./late-table.ts";
 
@@ -183,17 +183,14 @@ export class LateClocks {
 
   /** Writes what is fresh to the clock table. What is left is for the log: that these are there, and not in it. */
   #writeFresh(): void {
-    this.#database.mutePreupdate(true);
-    try {
+    uncaptured(this.#database, () => {
       for (const table of this.#tables.values()) {
         const rows: ClockRow[] = [];
         for (const [rowid, clock] of table.fresh) if (clock !== null) rows.push({ rowid, clock });
         if (rows.length > 0) this.#clockRowsOf(table).put(rows, 0, rows.length);
         for (const { rowid } of rows) table.forget(rowid);
       }
-    } finally {
-      this.#database.mutePreupdate(false);
-    }
+    });
     this.#freshRows = 0;
   }
 
@@ -271,23 +268,22 @@ export class LateClocks {
   #slice(rowsMax: number, version?: number): void {
     assert(this.#database.autocommit, "clocks are brought home in transactions of their own");
     const next = { ...(this.#passage as Passage) };
-    this.#database.mutePreupdate(true);
     try {
-      runOnce(this.#begin);
-      const left = this.#bring(next, rowsMax);
-      if (left > 0) {
-        next.removed = Math.min(next.last, next.removed + removedPerRow * left);
-        this.#remove.bind(1, next.removed);
-        runOnce(this.#remove);
-        if (next.removed === next.last && version !== undefined) this.#mark(version);
-      }
-      runOnce(this.#commit);
+      uncaptured(this.#database, () => {
+        runOnce(this.#begin);
+        const left = this.#bring(next, rowsMax);
+        if (left > 0) {
+          next.removed = Math.min(next.last, next.removed + removedPerRow * left);
+          this.#remove.bind(1, next.removed);
+          runOnce(this.#remove);
+          if (next.removed === next.last && version !== undefined) this.#mark(version);
+        }
+        runOnce(this.#commit);
+      });
     } catch (error) {
       if (!this.#database.autocommit) this.#database.exec("ROLLBACK");
       this.#isMarked = this.#wasMarked;
       throw error;
-    } finally {
-      this.#database.mutePreupdate(false);
     }
     this.#wasMarked = this.#isMarked;
     this.#passage = next;

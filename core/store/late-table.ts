@@ -7,10 +7,11 @@
  * @module
  */
 
+import type { Rowid } from "./database.ts";
+
 /** Longer ones are written to the clock table at once: there are few of them on a page. */
 const clockBytesMax = 512;
 
-type Rowid = number | bigint;
 type Clocks = Map<number, Uint8Array | null>;
 
 export class LateTable {

@@ -21,7 +21,7 @@ import {
 } from "../change/changeset.ts";
 import type { Stamp } from "../clock/stamp.ts";
 import { Journal, type NamedColumns } from "./capture.ts";
-import type { Preupdate } from "./database.ts";
+import { type Preupdate, uncaptured } from "./database.ts";
 import type { KeptClock } from "./kept-clock.ts";
 import {
   clocksOfTouched,
@@ -162,7 +162,7 @@ export class LocalTransaction {
     if (problem !== undefined) return refuse(problem);
     // What is written from here on is the store's own doing.
     this.#end();
-    const merged = this.#muted(() => this.#writer.write(changes, rows));
+    const merged = uncaptured(this.#parts.database, () => this.#writer.write(changes, rows));
     if (stamp === undefined || rows.length === 0) return this.#finish(undefined, merged);
     const lane: Lane = rows.some((row) => this.#writer.isUrgent(row)) ? 0 : 1;
     let changeset: Changeset = { stamp, lane, rows: rows.map(({ state }) => state) };
@@ -209,7 +209,7 @@ export class LocalTransaction {
     const merged = rows.map((row) => row.merged);
     if (rows.length === 0) return this.#finish(undefined, merged);
     const stamp = this.#parts.clock.next(nowMs);
-    this.#muted(() => this.#writer.writeQuick(rows));
+    uncaptured(this.#parts.database, () => this.#writer.writeQuick(rows));
     let lane: Lane = rows.some((row) => this.#writer.isUrgentQuick(row)) ? 0 : 1;
     let encoded = this.#quick.encode(lane);
     if (lane === 1 && encoded.length > normalBytesMax) {
@@ -218,17 +218,6 @@ export class LocalTransaction {
     }
     const changeset = new EncodedChangeset(stamp, lane, encoded);
     return this.#finish({ changeset, encoded }, merged);
-  }
-
-  /** The preupdate hook is told nothing of what the store writes: SQLite is faster then. */
-  #muted<T>(write: () => T): T {
-    const { database } = this.#parts;
-    database.mutePreupdate(true);
-    try {
-      return write();
-    } finally {
-      database.mutePreupdate(false);
-    }
   }
 
   /** @param sent Undefined: nothing that is replicated changed. */

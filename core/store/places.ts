@@ -18,7 +18,7 @@ import { encodeKey } from "../row/key.ts";
 import type { RowState } from "../row/row-state.ts";
 import { compareBytes } from "../row/value.ts";
 import { BlockWriter } from "./block-writer.ts";
-import type { SqlDatabase, SqlStatement } from "./database.ts";
+import type { Rowid, SqlDatabase, SqlStatement } from "./database.ts";
 import { clocksOfHeld, decodeHeldRow, type HeldRow } from "./held-row.ts";
 import { newestMsOfClockBlob } from "./newest-stamp.ts";
 import type { StoredOrdinals } from "./ordinals.ts";
@@ -29,6 +29,7 @@ import type {
   RowRef,
   ScannedRow,
   ScanPosition,
+  TablePlace,
 } from "./row-store.ts";
 import type { Place, StoredTable } from "./stored-table.ts";
 import { type ClockedRow, scannedKeyColumn } from "./table-scan.ts";
@@ -141,7 +142,7 @@ export class Places implements Disposable {
       if (isFull()) return { after, count: pageRowsMax, isEnd: false };
       if (table !== undefined && !table.plan.withoutRowid) {
         let count = 0;
-        const place = after as number | bigint | null;
+        const place = after as Rowid | null;
         const page = table.scan.eachWithValues(place, pageRowsMax, (statement, late, row) => {
           const isAdded = this.#blocks.add(table, statement, late, block);
           if (!isAdded) writeRead(this.#scannedOf(table, row()));
@@ -307,7 +308,7 @@ export class Places implements Disposable {
   rowAt({ part, after }: ScanPosition): ScannedRow | undefined {
     const table = this.#tables[part];
     if (table === undefined) return this.#absentAt(after as Uint8Array);
-    const found = table.scan.rowAt(after as number | bigint | Uint8Array);
+    const found = table.scan.rowAt(after as TablePlace);
     return found && this.#scannedOf(table, found);
   }
 
@@ -425,7 +426,7 @@ function comparePlaces(
     const right = splitAbsent(b);
     return compareBytes(left.name, right.name) || compareBytes(left.key, right.key);
   }
-  const left = a as number | bigint;
-  const right = b as number | bigint;
+  const left = a as Rowid;
+  const right = b as Rowid;
   return left < right ? -1 : left > right ? 1 : 0;
 }

@@ -11,7 +11,7 @@ import type { SqlValue } from "../row/value.ts";
 import type { PlannedTable } from "../schema/schema.ts";
 import { quoteName } from "../schema/sql-token.ts";
 import type { ClockRow } from "./clock-rows.ts";
-import type { SqlDatabase, SqlStatement } from "./database.ts";
+import type { Rowid, SqlDatabase, SqlStatement } from "./database.ts";
 import type { LateTable } from "./late-table.ts";
 import { runBound, type TableStatements } from "./table-statements.ts";
 
@@ -30,7 +30,7 @@ export class QuickRows {
   readonly #together: (SqlStatement | undefined)[] = [];
   #run: SqlStatement | undefined;
   /** The row found last. Undefined for WITHOUT ROWID. */
-  foundRowid: number | bigint | undefined;
+  foundRowid: Rowid | undefined;
   /** Its clocks; null when it has none. */
   foundClock: Uint8Array | null = null;
   foundHeld: Uint8Array | null = null;
@@ -53,7 +53,7 @@ export class QuickRows {
    * The row at a rowid: its value columns, ascending by name, its key columns unless that is the rowid, clock and
    * held. To be reset; undefined when there is none.
    */
-  standAt(rowid: number | bigint): SqlStatement | undefined {
+  standAt(rowid: Rowid): SqlStatement | undefined {
     if (this.#byPlace === undefined) {
       const { base, clocks } = this.#statements;
       const id = `t.${this.#plan.rowidName}`;
@@ -75,7 +75,7 @@ export class QuickRows {
    *
    * @param count One of {@link togetherCounts}.
    */
-  rowsAt(rowids: readonly (number | bigint)[], from: number, count: number): SqlStatement {
+  rowsAt(rowids: readonly Rowid[], from: number, count: number): SqlStatement {
     let statement = this.#together[count];
     if (statement === undefined) {
       const { base, clocks } = this.#statements;
@@ -89,7 +89,7 @@ export class QuickRows {
       );
       this.#together[count] = statement;
     }
-    for (let i = 0; i < count; i++) statement.bind(i + 1, rowids[from + i] as number | bigint);
+    for (let i = 0; i < count; i++) statement.bind(i + 1, rowids[from + i] as Rowid);
     return statement;
   }
 
@@ -98,7 +98,7 @@ export class QuickRows {
    *
    * @param column Where the statement has those of the clock table.
    */
-  clockAt(rowid: number | bigint, statement: SqlStatement, column: number): Uint8Array | null {
+  clockAt(rowid: Rowid, statement: SqlStatement, column: number): Uint8Array | null {
     return this.#late.get(rowid) ?? (statement.column(column) as Uint8Array | null);
   }
 
@@ -106,7 +106,7 @@ export class QuickRows {
    * The rows from one rowid to another, both included, to be stepped through: columns as of {@link standAt} but without
    * clocks, and the rowid.
    */
-  rowsFrom(first: number | bigint, last: number | bigint): SqlStatement {
+  rowsFrom(first: Rowid, last: Rowid): SqlStatement {
     if (this.#run === undefined) {
       const { rowidName } = this.#plan;
       this.#run = this.#statements.kept(
@@ -129,7 +129,7 @@ export class QuickRows {
   }
 
   /** Replaces the clocks of the row at a rowid, none of whose values are held. @param clock Not to be changed any more. */
-  putClocksAt(rowid: number | bigint, clock: Uint8Array): void {
+  putClocksAt(rowid: Rowid, clock: Uint8Array): void {
     if (this.#late.put(rowid, clock)) return;
     const statement = this.#statements.updateClocksAlone;
     statement.bind(1, clock);
@@ -146,7 +146,7 @@ export class QuickRows {
   }
 
   /** A row is known to stand there, and none of its values to be held. @param rowid Undefined for WITHOUT ROWID. */
-  foundAt(rowid: number | bigint | undefined): void {
+  foundAt(rowid: Rowid | undefined): void {
     this.foundRowid = rowid;
     this.foundClock = null;
     this.foundHeld = null;
@@ -159,7 +159,7 @@ export class QuickRows {
     const next = bindKey(statement, 1, key, keyBytes);
     if (withoutRowid) statement.bind(next, keyBytes);
     if (!statement.step()) return false;
-    this.foundRowid = withoutRowid ? undefined : (statement.column(0) as number | bigint);
+    this.foundRowid = withoutRowid ? undefined : (statement.column(0) as Rowid);
     this.foundClock = this.#late.get(this.foundRowid) ?? (statement.column(1) as Uint8Array | null);
     this.foundHeld = statement.column(2) as Uint8Array | null;
     statement.reset();
@@ -183,7 +183,7 @@ export class QuickRows {
     runBound(statement);
     if (this.#database.changes === 0) return false;
     if (withoutRowid) this.foundRowid = undefined;
-    else if (rowidAlias) this.foundRowid = key?.[0] as number | bigint;
+    else if (rowidAlias) this.foundRowid = key?.[0] as Rowid;
     else this.foundRowid = this.#database.lastInsertRowid;
     return true;
   }

@@ -23,6 +23,7 @@
  * @module
  */
 
+import type { Rowid } from "./database.ts";
 import { hashOfKey } from "./key-hash.ts";
 
 // A bad hash costs entries, not time.
@@ -81,7 +82,7 @@ export class RecentClocks {
   }
 
   /** A merge changed the row looked for last to these clocks, which are all there is of it beside its values. */
-  put(table: string, key: Uint8Array, rowid: number | bigint | undefined, clock: Uint8Array): void {
+  put(table: string, key: Uint8Array, rowid: Rowid | undefined, clock: Uint8Array): void {
     if (typeof rowid !== "number" || clock.length > clockBytesMax) this.#drop();
     else this.#put(table, key, rowid, clock);
   }

@@ -20,12 +20,10 @@ import { bytesToHex } from "../bytes/hex.ts";
 import { ByteReader } from "../bytes/reader.ts";
 import { canonicalKeyValue, encodeKey } from "../row/key.ts";
 import { readValue, type SqlValue } from "../row/value.ts";
-import type { Preupdate } from "./database.ts";
+import type { Preupdate, Rowid } from "./database.ts";
 import { NotedColumns } from "./noted-columns.ts";
 import type { StoredTable } from "./stored-table.ts";
 import { joinNames, type Touched } from "./touched.ts";
-
-export type Rowid = number | bigint;
 
 export class RowNotes {
   readonly table: StoredTable;

@@ -9,6 +9,7 @@
 import type { RowBlockWriter } from "../change/row-block.ts";
 import type { ClockState, IdWords, RowId } from "../row/digest.ts";
 import type { RowState } from "../row/row-state.ts";
+import type { Rowid } from "./database.ts";
 import type { RowColumns } from "./row-hasher.ts";
 
 export interface RowRef {
@@ -58,10 +59,13 @@ export interface ReclockedRow extends RowRef {
   readonly clocks: ClockState;
 }
 
+/** Where a row stands in its table: its rowid, or its key's bytes where the table has none. */
+export type TablePlace = Rowid | Uint8Array;
+
 /** Where a scan goes on. Plain data; only the store that made it reads it, and one that a peer made up does no harm. */
 export interface ScanPosition {
   readonly part: number;
-  readonly after: number | bigint | Uint8Array | null;
+  readonly after: TablePlace | null;
 }
 
 /** Rows that are to be merged in one transaction, worked on before it begins. See `prepared-merge.ts`. */

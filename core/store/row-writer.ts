@@ -17,7 +17,7 @@ import { compareRowClocks, isLive } from "../clock/row-clock.ts";
 import { decodeKey } from "../row/key.ts";
 import type { SqlValue } from "../row/value.ts";
 import type { Ordinals } from "./clock-blob.ts";
-import type { SqlDatabase, SqlStatement } from "./database.ts";
+import type { Rowid, SqlDatabase, SqlStatement } from "./database.ts";
 import { decodeHeldRow, encodeClocks, encodeHeld, type HeldRow } from "./held-row.ts";
 import type { Place, StoredTable } from "./stored-table.ts";
 
@@ -26,7 +26,7 @@ export interface Slot extends Place {
   readonly name: string;
   /** Where it stands if it is live; undefined when no table can show it. */
   readonly table: StoredTable | undefined;
-  rowid: number | bigint | undefined;
+  rowid: Rowid | undefined;
   hasBase: boolean;
   hasClocks: boolean;
   isAbsent: boolean;

@@ -27,7 +27,7 @@ import { problemToText } from "../schema/schema.ts";
 import { planSchema, type SchemaPlan } from "../schema/schema-plan.ts";
 import { AdoptingTables } from "./adopting-tables.ts";
 import type { NamedColumns } from "./capture.ts";
-import type { SqlDatabase } from "./database.ts";
+import { type SqlDatabase, uncaptured } from "./database.ts";
 import { createOwnTables, prepareFile, readFileHeader, writeState } from "./file-header.ts";
 import { rowStateOfSound } from "./held-row.ts";
 import { Intake } from "./intake.ts";
@@ -435,12 +435,8 @@ export class SqliteStore implements RowStore {
   readonly #preparationHost: PreparationHost = {
     decide: (rows, prepared) => {
       assert(!this.#isBusy, "nothing is decided inside a transaction");
-      this.#writer.mutePreupdate(true);
-      try {
-        this.#transaction.within(() => this.#merger.decide(rows, this.#adopting.names, prepared));
-      } finally {
-        this.#writer.mutePreupdate(false);
-      }
+      const decide = () => this.#merger.decide(rows, this.#adopting.names, prepared);
+      uncaptured(this.#writer, () => this.#transaction.within(decide));
     },
     ended: (prepared) => {
       if (this.#transaction.prepared === prepared) this.#transaction.prepared = undefined;
@@ -449,24 +445,15 @@ export class SqliteStore implements RowStore {
 
   readonly #mergeHost: MergeHost = {
     mergePiece: (rows, merged) => {
-      // What a merge writes is nobody's local change.
-      this.#writer.mutePreupdate(true);
-      try {
-        this.#merger.merge(rows, this.#adopting.names, merged);
-      } finally {
-        this.#writer.mutePreupdate(false);
-      }
+      uncaptured(this.#writer, () => this.#merger.merge(rows, this.#adopting.names, merged));
     },
     mergePrepared: (prepared, from, to, merged) => {
       assert(prepared === this.#transaction.prepared, "merge: the rows that were prepared last");
       this.#transaction.isOfPrepared = true;
-      this.#writer.mutePreupdate(true);
-      try {
-        const { names } = this.#adopting;
-        this.#merger.mergePrepared(prepared as PreparedMerge, from, to, names, merged);
-      } finally {
-        this.#writer.mutePreupdate(false);
-      }
+      const { names } = this.#adopting;
+      uncaptured(this.#writer, () =>
+        this.#merger.mergePrepared(prepared as PreparedMerge, from, to, names, merged),
+      );
     },
     commitMerge: (merged) => {
       // The clock follows what was merged as the replica judges it.

@@ -21,7 +21,7 @@ import { isKeptByAffinity, isKeyKept, shownKeyValue } from "../schema/affinity.t
 import type { PlannedColumn, PlannedTable } from "../schema/schema.ts";
 import { urgentSql } from "../schema/schema-reader.ts";
 import { quoteName } from "../schema/sql-token.ts";
-import type { SqlDatabase, SqlStatement } from "./database.ts";
+import type { Rowid, SqlDatabase, SqlStatement } from "./database.ts";
 import type { LateTable } from "./late-table.ts";
 import { QuickRows } from "./quick-rows.ts";
 import { TableScan } from "./table-scan.ts";
@@ -29,7 +29,7 @@ import { runBound, TableStatements } from "./table-statements.ts";
 
 export interface Place {
   /** Undefined for WITHOUT ROWID. */
-  readonly rowid: number | bigint | undefined;
+  readonly rowid: Rowid | undefined;
   /** Values of the key columns, canonical. */
   readonly key: readonly SqlValue[];
   /** The same as bytes, as of `row/key.ts`. */
@@ -38,14 +38,14 @@ export interface Place {
 
 /** Clocks as they stand beside a row. Null: the row has none. */
 export interface FoundRow {
-  readonly rowid: number | bigint | undefined;
+  readonly rowid: Rowid | undefined;
   readonly clock: Uint8Array | null;
   readonly held: Uint8Array | null;
 }
 
 /** A base row. */
 export interface BaseRow {
-  readonly rowid: number | bigint | undefined;
+  readonly rowid: Rowid | undefined;
   /** As stored; in the order of the primary key. */
   readonly key: readonly SqlValue[];
   /** In the order of `valueColumns`. */
@@ -165,7 +165,7 @@ export class StoredTable {
     bindAll(statement, key);
     if (withoutRowid) statement.bind(key.length + 1, keyBytes);
     if (!statement.step()) return undefined;
-    const rowid = withoutRowid ? undefined : (statement.column(0) as number | bigint);
+    const rowid = withoutRowid ? undefined : (statement.column(0) as Rowid);
     const found = {
       rowid,
       clock: this.#late.get(rowid) ?? (statement.column(1) as Uint8Array | null),
@@ -192,7 +192,7 @@ export class StoredTable {
     return { clock, held };
   }
 
-  readByRowid(rowid: number | bigint): BaseRow | undefined {
+  readByRowid(rowid: Rowid): BaseRow | undefined {
     return this.#readBase("row", [rowid]);
   }
 
@@ -234,7 +234,7 @@ export class StoredTable {
   }
 
   /** Inserts a row, all columns given. @returns its rowid. */
-  insert(key: readonly SqlValue[], values: readonly SqlValue[]): number | bigint | undefined {
+  insert(key: readonly SqlValue[], values: readonly SqlValue[]): Rowid | undefined {
     const { withoutRowid, rowidAlias } = this.plan;
     const statement = this.#statements.insert;
     bindAll(statement, key);
@@ -243,7 +243,7 @@ export class StoredTable {
     }
     runBound(statement);
     if (withoutRowid) return undefined;
-    return rowidAlias ? (key[0] as number | bigint) : this.#database.lastInsertRowid;
+    return rowidAlias ? (key[0] as Rowid) : this.#database.lastInsertRowid;
   }
 
   /** @param columns Indexes in `valueColumns`, ascending, at least one. */
@@ -426,7 +426,7 @@ function baseRowOf(
   const columns: SqlValue[] = [];
   for (let i = 0; i < keys; i++) key.push(statement.column(i));
   for (let i = 0; i < values; i++) columns.push(statement.column(keys + i));
-  const rowid = hasRowid ? (statement.column(keys + values) as number | bigint) : undefined;
+  const rowid = hasRowid ? (statement.column(keys + values) as Rowid) : undefined;
   return { rowid, key, values: columns };
 }
 

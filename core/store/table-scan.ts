@@ -7,13 +7,14 @@
 import type { SqlValue } from "../row/value.ts";
 import type { PlannedTable } from "../schema/schema.ts";
 import { quoteName } from "../schema/sql-token.ts";
-import type { SqlStatement } from "./database.ts";
+import type { Rowid, SqlStatement } from "./database.ts";
 import type { LateTable } from "./late-table.ts";
+import type { TablePlace } from "./row-store.ts";
 import type { TableStatements } from "./table-statements.ts";
 
 export interface ClockedRow {
   /** The rowid, or the key's bytes: where a scan goes on. */
-  readonly after: number | bigint | Uint8Array;
+  readonly after: TablePlace;
   /** As stored. Undefined where `after` is the key. */
   readonly key: readonly SqlValue[] | undefined;
   readonly clock: Uint8Array;
@@ -48,7 +49,7 @@ export class TableScan {
   }
 
   /** Rows with clocks, after a place, in its order. */
-  page(after: number | bigint | Uint8Array | null, rowsMax: number): ClockedRow[] {
+  page(after: TablePlace | null, rowsMax: number): ClockedRow[] {
     const statement = this.#scanStatement(after);
     statement.bind(1, rowsMax);
     if (after !== null) statement.bind(2, after);
@@ -65,10 +66,10 @@ export class TableScan {
    * @returns as {@link clocks}.
    */
   each(
-    after: number | bigint | Uint8Array | null,
+    after: TablePlace | null,
     rowsMax: number,
     visit: (statement: SqlStatement, late: Uint8Array | undefined, row: () => ClockedRow) => void,
-  ): { readonly after: number | bigint | Uint8Array | null; readonly count: number } {
+  ): { readonly after: TablePlace | null; readonly count: number } {
     const statement = this.#scanStatement(after);
     statement.bind(1, rowsMax);
     if (after !== null) statement.bind(2, after);
@@ -92,14 +93,14 @@ export class TableScan {
    * @param visit Says whether the row behind is wanted too.
    */
   eachWithValues(
-    after: number | bigint | null,
+    after: Rowid | null,
     rowsMax: number,
     visit: (
       statement: SqlStatement,
       late: Uint8Array | undefined,
       row: () => ClockedRow,
     ) => boolean,
-  ): { readonly after: number | bigint | null; readonly isEnd: boolean } {
+  ): { readonly after: Rowid | null; readonly isEnd: boolean } {
     const isFirst = after === null;
     const statement = this.#statements.kept(isFirst ? "scanValues" : "scanValuesAfter", () =>
       this.#scanSql(isFirst ? "" : `WHERE c.${this.#statements.clockId} > ?2`, this.#valueNames),
@@ -113,7 +114,7 @@ export class TableScan {
     try {
       while (isMoreWanted && statement.step()) {
         isMoreWanted = visit(statement, this.#lateAt(statement, 2), row);
-        last = statement.column(2) as number | bigint;
+        last = statement.column(2) as Rowid;
         count++;
       }
     } finally {
@@ -128,7 +129,7 @@ export class TableScan {
   }
 
   /** The row that stands at a place of {@link page}. */
-  rowAt(place: number | bigint | Uint8Array): ClockedRow | undefined {
+  rowAt(place: TablePlace): ClockedRow | undefined {
     const { clockId } = this.#statements;
     const statement = this.#statements.kept("scanAt", () =>
       this.#scanSql(`WHERE c.${clockId} = ?2`),
@@ -140,7 +141,7 @@ export class TableScan {
     return row;
   }
 
-  #scanStatement(after: number | bigint | Uint8Array | null): SqlStatement {
+  #scanStatement(after: TablePlace | null): SqlStatement {
     const { clockId } = this.#statements;
     return this.#statements.kept(after === null ? "scan" : "scanAfter", () =>
       this.#scanSql(after === null ? "" : `WHERE c.${clockId} > ?2`),
@@ -169,7 +170,7 @@ export class TableScan {
     return {
       clock: this.#lateAt(statement, 2) ?? (statement.column(0) as Uint8Array),
       held: statement.column(1) as Uint8Array | null,
-      after: statement.column(2) as number | bigint | Uint8Array,
+      after: statement.column(2) as TablePlace,
       key: withoutRowid ? undefined : key,
     };
   }
@@ -178,7 +179,7 @@ export class TableScan {
   #lateAt(statement: SqlStatement, column: number): Uint8Array | undefined {
     // Keys are no places of late clocks, and reading one copies it.
     if (this.#late.isEmpty) return undefined;
-    return this.#late.get(statement.column(column) as number | bigint);
+    return this.#late.get(statement.column(column) as Rowid);
   }
 
   /**
@@ -188,10 +189,10 @@ export class TableScan {
    * @returns where the scan stands, and how many there were.
    */
   clocks(
-    after: number | bigint | Uint8Array | null,
+    after: TablePlace | null,
     rowsMax: number,
     visit: (statement: SqlStatement, late: Uint8Array | undefined) => void,
-  ): { readonly after: number | bigint | Uint8Array | null; readonly count: number } {
+  ): { readonly after: TablePlace | null; readonly count: number } {
     const { clockId: id, clocks } = this.#statements;
     const statement = this.#statements.kept(
       after === null ? "scanClocks" : "scanClocksAfter",
@@ -207,7 +208,7 @@ export class TableScan {
     try {
       while (statement.step()) {
         visit(statement, this.#lateAt(statement, 1));
-        if (++count === rowsMax) last = statement.column(1) as number | bigint | Uint8Array;
+        if (++count === rowsMax) last = statement.column(1) as TablePlace;
       }
     } finally {
       statement.reset();

@@ -5,6 +5,7 @@
  */
 
 import type { SqlValue } from "../row/value.ts";
+import type { Rowid } from "./database.ts";
 import type { HeldRow } from "./held-row.ts";
 import type { BaseRow, StoredTable } from "./stored-table.ts";
 
@@ -16,7 +17,7 @@ export interface Touched {
   /** Values when the transaction began, in the order of `valueColumns`; undefined: there was no row. */
   readonly before: readonly SqlValue[] | undefined;
   /** Rowid when the transaction began, of a row that was there; undefined for WITHOUT ROWID. */
-  readonly rowidBefore: number | bigint | undefined;
+  readonly rowidBefore: Rowid | undefined;
   /** Its row now. */
   row: BaseRow | undefined;
   /** The touched key whose row, of those that were there at first, this one has now. */

@@ -9,6 +9,7 @@
  */
 
 import { valueTagText } from "../row/value.ts";
+import type { Rowid } from "./database.ts";
 import type { AnyWrite, DecidedRow, QuickWrite } from "./decided-row.ts";
 import type { RowRef } from "./row-store.ts";
 
@@ -45,7 +46,7 @@ export class WriteOrder {
     else this.#addWrite(row, decided.placed, rowidOf(decided.write));
   }
 
-  #addWrite(row: number, { table, key }: RowRef, rowid: number | bigint | undefined): void {
+  #addWrite(row: number, { table, key }: RowRef, rowid: Rowid | undefined): void {
     let parts = this.#parts.get(table);
     if (parts === undefined) {
       parts = { byRowid: new Part(), byKey: new Part() };
@@ -77,10 +78,10 @@ export class WriteOrder {
 }
 
 /** Undefined: it has none yet, or never has. */
-function rowidOf(write: QuickWrite | AnyWrite): number | bigint | undefined {
+function rowidOf(write: QuickWrite | AnyWrite): Rowid | undefined {
   if (write.kind === "any") return write.slot.rowid;
   const { table, isNew, rowid, key } = write;
-  return isNew && table.plan.rowidAlias ? (key?.[0] as number | bigint) : rowid;
+  return isNew && table.plan.rowidAlias ? (key?.[0] as Rowid) : rowid;
 }
 
 /** Some bytes of a key, as one number. */
