@@ -68,12 +68,10 @@ export class Intake {
   #removeKnown(names: readonly string[]): void {
     for (const name of names) {
       const table = this.#parts.tables.get(name) as StoredTable;
-      const found = this.#parts.database.all("SELECT key FROM patina_absent WHERE tbl = ?", name);
-      for (const [bytes] of found) {
-        const keyBytes = bytes as Uint8Array;
+      for (const keyBytes of this.#parts.absent.keysOf(name)) {
         const key = decodeKey(keyBytes) ?? [];
         const row = table.isKey(key) ? table.readByKey(key) : undefined;
-        const isHeld = this.#parts.rows.findAbsent(name, keyBytes)?.held !== undefined;
+        const isHeld = this.#parts.absent.find(name, keyBytes)?.held !== undefined;
         if (row !== undefined && isHeld) table.remove({ rowid: row.rowid, key, keyBytes });
       }
     }
@@ -118,9 +116,8 @@ export class Intake {
   #surfaceRows(names: readonly string[]): number {
     let count = 0;
     for (const name of names) {
-      const found = this.#parts.database.all("SELECT key FROM patina_absent WHERE tbl = ?", name);
-      for (const [key] of found) {
-        const slot = this.#parts.rows.find(name, key as Uint8Array);
+      for (const key of this.#parts.absent.keysOf(name)) {
+        const slot = this.#parts.rows.find(name, key);
         if (slot.table === undefined || slot.held === undefined || slot.hasBase) continue;
         this.#parts.rows.write(slot, slot.held);
         if (!slot.isAbsent) count++;

@@ -14,10 +14,10 @@ import type { CellClock, Digester } from "../row/digest.ts";
 import { deleteRow, insertRow, updateRow } from "../row/local-write.ts";
 import { type Cell, type RowState, stampOfRow } from "../row/row-state.ts";
 import { equalValues, RawText, type SqlValue, valueBytesMax } from "../row/value.ts";
+import type { AbsentRows } from "./absent-rows.ts";
 import { adoptionStamp } from "./adoption.ts";
 import type { Ordinals } from "./clock-blob.ts";
 import { decodeHeldRow, type HeldCell, HeldRow } from "./held-row.ts";
-import type { RowWriter } from "./row-writer.ts";
 import { isSound } from "./scrub.ts";
 import type { BaseRow, StoredTable } from "./stored-table.ts";
 import type { Touched } from "./touched.ts";
@@ -58,7 +58,7 @@ export interface LocalRow {
 }
 
 export interface LocalReader {
-  readonly rows: RowWriter;
+  readonly absent: AbsentRows;
   readonly ordinals: Ordinals;
   readonly digester: Digester;
 }
@@ -72,7 +72,7 @@ export function collectChanges(keys: readonly Touched[], reader: LocalReader): L
       if (touched.before === undefined) continue;
       // Of a row without clocks peers may have another copy. What is held of its key besides isn't touched.
       const isHeld = clocksOfTouched(touched, reader) !== null;
-      if (isHeld || !reader.rows.hasAbsent(touched.table.name, touched.keyBytes)) {
+      if (isHeld || !reader.absent.has(touched.table.name, touched.keyBytes)) {
         changes.push({ kind: "delete", touched, row });
       }
       continue;
@@ -128,7 +128,7 @@ export function clocksOfTouched(touched: Touched, reader: LocalReader): HeldRow 
   if (touched.clocks !== undefined) return touched.clocks;
   const { table, key, keyBytes, rowidBefore, before } = touched;
   let clocks: HeldRow | undefined;
-  if (before === undefined) clocks = reader.rows.findAbsent(table.name, keyBytes)?.held;
+  if (before === undefined) clocks = reader.absent.find(table.name, keyBytes)?.held;
   else {
     const found = table.findClocks({ rowid: rowidBefore, key, keyBytes });
     if (found !== undefined) clocks = decodeHeldRow(found.clock, found.held, reader.ordinals);

@@ -52,12 +52,12 @@ export class LocalWriter {
     const clocks = clocksOfTouched(touched, this.#parts);
     const wasAbsent = touched.before === undefined;
     if (clocks !== null) this.#parts.rows.countUnshown(table.name, clocks, wasAbsent, -1);
-    if (kind === "delete") this.#parts.rows.putAbsent(table.name, keyBytes, held);
+    if (kind === "delete") this.#parts.absent.put(table.name, keyBytes, held);
     else {
       const place: Place = { rowid: row?.rowid, key, keyBytes };
       const isNew = wasAbsent || clocks === null || row?.rowid !== touched.rowidBefore;
       putClocks(this.#parts, place, table, held, isNew);
-      if (wasAbsent && clocks !== null) this.#parts.rows.removeAbsent(table.name, keyBytes);
+      if (wasAbsent && clocks !== null) this.#parts.absent.remove(table.name, keyBytes);
       if (!table.isKeyShown(key, row?.key ?? [])) table.updateKey(place);
     }
     this.#parts.rows.countUnshown(table.name, held, kind === "delete", 1);

@@ -168,7 +168,7 @@ export class Merger {
       })),
     );
     if (slot.isAbsent || table === undefined) {
-      this.#parts.rows.putAbsent(name, key, row);
+      this.#parts.absent.put(name, key, row);
       return !isLive(row.clock);
     }
     putClocks(this.#parts, slot, table, row, false);

@@ -1,24 +1,28 @@
 /**
  * Where rows stand in the order of a scan, and the scan.
  *
- * A scan goes through the tables, ascending by name, each by rowid or by key bytes, and then through
- * `patina_absent`. A position is the part (the table's number; that of `patina_absent` is after the
- * last) and the place in it after which the scan goes on. In `patina_absent` the place is: text table
- * name, then the key's bytes to the end.
+ * A scan goes through the tables, ascending by name, each by rowid or by key bytes, and then through the rows that
+ * stand in none (`absent-rows.ts`). A position is the part (the table's number; theirs is after the last)
+ * and the place in it after which the scan goes on.
  *
  * @module
  */
 
-import { ByteReader } from "../bytes/reader.ts";
-import { utf8Decode } from "../bytes/utf8.ts";
-import { ByteWriter } from "../bytes/writer.ts";
 import { type RowBlockWriter, writeRow } from "../change/row-block.ts";
 import type { Digester } from "../row/digest.ts";
 import { encodeKey } from "../row/key.ts";
 import type { RowState } from "../row/row-state.ts";
 import { compareBytes } from "../row/value.ts";
+import {
+  type AbsentRows,
+  absentColumns,
+  absentPlaceAt,
+  compareAbsentPlaces,
+  decodeAbsentPlace,
+  encodeAbsentPlace,
+} from "./absent-rows.ts";
 import { BlockWriter } from "./block-writer.ts";
-import type { Rowid, SqlDatabase, SqlStatement } from "./database.ts";
+import type { Rowid, SqlStatement } from "./database.ts";
 import { clocksOfHeld, decodeHeldRow, type HeldRow } from "./held-row.ts";
 import { newestMsOfClockBlob } from "./newest-stamp.ts";
 import type { StoredOrdinals } from "./ordinals.ts";
@@ -45,41 +49,30 @@ interface Page {
   readonly isEnd: boolean;
 }
 
-export class Places implements Disposable {
+export class Places {
   readonly #tables: readonly StoredTable[];
   readonly #partByTable: ReadonlyMap<StoredTable, number>;
   readonly #ordinals: StoredOrdinals;
   readonly #digester: Digester;
-  readonly #scanAbsent: SqlStatement;
-  readonly #findAbsent: SqlStatement;
+  readonly #absent: AbsentRows;
   readonly #hasher: RowHasher;
   readonly #blocks: BlockWriter;
   #columns = new RowColumns(0);
 
   /** @param tables Ascending by name. */
   constructor(
-    database: SqlDatabase,
     tables: readonly StoredTable[],
+    absent: AbsentRows,
     ordinals: StoredOrdinals,
     digester: Digester,
   ) {
     this.#tables = tables;
+    this.#absent = absent;
     this.#partByTable = new Map(tables.map((table, part) => [table, part]));
     this.#ordinals = ordinals;
     this.#digester = digester;
     this.#hasher = new RowHasher(digester, ordinals);
     this.#blocks = new BlockWriter(digester, ordinals);
-    this.#scanAbsent = database.prepare(
-      "SELECT tbl, key, clock, held FROM patina_absent WHERE (tbl, key) > (?1, ?2) ORDER BY tbl, key LIMIT ?3",
-    );
-    this.#findAbsent = database.prepare(
-      "SELECT tbl, key, clock, held FROM patina_absent WHERE tbl = ? AND key = ?",
-    );
-  }
-
-  [Symbol.dispose](): void {
-    this.#scanAbsent[Symbol.dispose]();
-    this.#findAbsent[Symbol.dispose]();
   }
 
   ofRow(table: StoredTable, { rowid, keyBytes }: Place): ScanPosition {
@@ -92,7 +85,7 @@ export class Places implements Disposable {
   }
 
   ofAbsent(table: string, key: Uint8Array): ScanPosition {
-    return { part: this.#tables.length, after: encodeAbsent(table, key) };
+    return { part: this.#tables.length, after: encodeAbsentPlace(table, key) };
   }
 
   /** Whether a scan that stands at `position` has gone by `place`. */
@@ -171,9 +164,9 @@ export class Places implements Disposable {
     return this.#pages(position, rowsMax, (table, after, pageRowsMax) => {
       const page =
         table === undefined
-          ? this.#stepAbsent(after as Uint8Array | null, pageRowsMax, (statement) => {
-              const ms = newestMsAt(statement, 2);
-              if (ms >= sinceMs) visit(this.#tables.length, absentPlaceOf(statement), ms);
+          ? this.#absent.each(after as Uint8Array | null, pageRowsMax, (statement) => {
+              const ms = newestMsAt(statement, absentColumns.clock);
+              if (ms >= sinceMs) visit(this.#tables.length, absentPlaceAt(statement), ms);
             })
           : this.#newerOf(table, after, pageRowsMax, sinceMs, visit);
       return { ...page, isEnd: page.count < pageRowsMax };
@@ -216,16 +209,17 @@ export class Places implements Disposable {
     const next = this.#pages(position, rowsMax, (table, after, pageRowsMax) => {
       const page =
         table === undefined
-          ? this.#stepAbsent(after as Uint8Array | null, pageRowsMax, (statement) => {
-              const name = statement.column(0) as string;
+          ? this.#absent.each(after as Uint8Array | null, pageRowsMax, (statement) => {
+              const { key } = absentColumns;
+              const name = statement.column(absentColumns.table) as string;
               const isAdded =
-                this.#readsEnough(statement, 2, undefined, isEnough) &&
+                this.#readsEnough(statement, absentColumns.clock, undefined, isEnough) &&
                 hasher.add(
                   columns,
                   name,
                   statement.memory,
-                  statement.bytesStart(1),
-                  statement.bytesLength(1),
+                  statement.bytesStart(key),
+                  statement.bytesLength(key),
                   false,
                 );
               if (isAdded) return;
@@ -332,53 +326,27 @@ export class Places implements Disposable {
 
   #absentPage(after: Uint8Array | null, rowsMax: number): Page {
     const rows: ScannedRow[] = [];
-    const page = this.#stepAbsent(after, rowsMax, (statement) => {
+    const page = this.#absent.each(after, rowsMax, (statement) => {
       const row = this.#absentOf(statement);
       if (row !== undefined) rows.push(row);
     });
     return { rows, ...page, isEnd: page.count < rowsMax };
   }
 
-  #stepAbsent(
-    after: Uint8Array | null,
-    rowsMax: number,
-    visit: (statement: SqlStatement) => void,
-  ): { readonly after: Uint8Array | null; readonly count: number } {
-    const statement = this.#scanAbsent;
-    // Before every name and key: no table is called "".
-    const from = after === null ? { table: "", key: new Uint8Array(0) } : decodeAbsent(after);
-    statement.bind(1, from.table);
-    statement.bind(2, from.key);
-    statement.bind(3, rowsMax);
-    let last = after;
-    let count = 0;
-    try {
-      while (statement.step()) {
-        visit(statement);
-        if (++count === rowsMax) last = absentPlaceOf(statement);
-      }
-    } finally {
-      statement.reset();
-    }
-    return { after: last, count };
-  }
-
   #absentAt(place: Uint8Array): ScannedRow | undefined {
-    const { table, key } = decodeAbsent(place);
-    const statement = this.#findAbsent;
-    statement.bind(1, table);
-    statement.bind(2, key);
-    const row = statement.step() ? this.#absentOf(statement) : undefined;
-    statement.reset();
-    return row;
+    const { table, key } = decodeAbsentPlace(place);
+    const held = this.#absent.find(table, key)?.held;
+    return held && this.#scanned(table, key, held);
   }
 
   /** Undefined where the clocks are damaged. */
   #absentOf(statement: SqlStatement): ScannedRow | undefined {
-    const clock = statement.column(2) as Uint8Array;
-    const held = statement.column(3) as Uint8Array | null;
+    const at = absentColumns;
+    const clock = statement.column(at.clock) as Uint8Array;
+    const held = statement.column(at.held) as Uint8Array | null;
     const row = decodeHeldRow(clock, held, this.#ordinals);
-    const [table, key] = [statement.column(0) as string, statement.column(1) as Uint8Array];
+    const table = statement.column(at.table) as string;
+    const key = statement.column(at.key) as Uint8Array;
     return row && this.#scanned(table, key, row);
   }
 
@@ -392,39 +360,14 @@ function newestMsAt(statement: SqlStatement, column: number): number {
   return newestMsOfClockBlob(statement.memory, start, start + statement.bytesLength(column));
 }
 
-function absentPlaceOf(statement: SqlStatement): Uint8Array {
-  return encodeAbsent(statement.column(0) as string, statement.column(1) as Uint8Array);
-}
-
-function encodeAbsent(table: string, key: Uint8Array): Uint8Array {
-  const writer = new ByteWriter(64);
-  writer.text(table);
-  writer.bytes(key);
-  return writer.finish();
-}
-
-function decodeAbsent(place: Uint8Array): { readonly table: string; readonly key: Uint8Array } {
-  const { name, key } = splitAbsent(place);
-  return { table: utf8Decode(name) ?? "", key };
-}
-
-function splitAbsent(place: Uint8Array): { readonly name: Uint8Array; readonly key: Uint8Array } {
-  const reader = new ByteReader(place);
-  const name = reader.blob("table", place.length);
-  return { name, key: reader.bytes(reader.left, "key") };
-}
-
-/** As SQLite orders them: numbers, bytes, and in `patina_absent` by name and then by key. */
+/** As SQLite orders them: numbers, bytes, absent rows. */
 function comparePlaces(
   a: ScanPosition["after"],
   b: ScanPosition["after"],
   isAbsent: boolean,
 ): number {
   if (a instanceof Uint8Array && b instanceof Uint8Array) {
-    if (!isAbsent) return compareBytes(a, b);
-    const left = splitAbsent(a);
-    const right = splitAbsent(b);
-    return compareBytes(left.name, right.name) || compareBytes(left.key, right.key);
+    return isAbsent ? compareAbsentPlaces(a, b) : compareBytes(a, b);
   }
   const left = a as Rowid;
   const right = b as Rowid;

@@ -302,12 +302,12 @@ export class QuickCommit {
   }
 
   #insert(known: QuickTable, statement: SqlStatement, shape: BlobShape): boolean {
-    const { digester, rows } = this.#parts;
+    const { digester, absent } = this.#parts;
     const { table, names, keyColumns } = known;
     const count = names.length;
     const rowid = statement.column(count + keyColumns) as Rowid;
     const keyBytes = this.#readKey(known, statement, rowid);
-    if (keyBytes === undefined || rows.hasAbsent(table.name, keyBytes)) return false;
+    if (keyBytes === undefined || absent.has(table.name, keyBytes)) return false;
     const { ms, count: counter, site } = this.#stamp;
     const block = this.#block;
     const { body } = block;

@@ -121,7 +121,7 @@ export class QuickMerge {
     }
     // Rows that are new come together: it is tried at once then, and SQLite looks the key up itself.
     if (this.#wasNew) {
-      if (this.#parts.rows.hasAbsent(row.table, keyBytes)) return undefined;
+      if (this.#parts.absent.has(row.table, keyBytes)) return undefined;
       const placed = this.#insert(known, key, row);
       if (placed !== undefined) return placed;
     }
@@ -136,7 +136,7 @@ export class QuickMerge {
     }
     const isFound = table.quick.find(key, keyBytes);
     if (!isFound) {
-      if (this.#parts.rows.hasAbsent(row.table, keyBytes)) return undefined;
+      if (this.#parts.absent.has(row.table, keyBytes)) return undefined;
       const placed = this.#insert(known, key, row);
       this.#wasNew = placed !== undefined;
       return placed;

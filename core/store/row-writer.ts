@@ -4,7 +4,7 @@
  * | a row that is                                            | stands in                              |
  * | -------------------------------------------------------- | -------------------------------------- |
  * | live, of a known table, with a key that its columns keep | its base table, clocks beside it       |
- * | anything else that was heard of                          | `patina_absent`, all its values held   |
+ * | anything else that was heard of                          | `patina_absent` (`absent-rows.ts`)      |
  *
  * The base row is a function of what is held and of the schema: a column shows the value of its cell
  * if it gives it back unchanged, and otherwise its default.
@@ -16,6 +16,7 @@ import { assert } from "../assert.ts";
 import { compareRowClocks, isLive } from "../clock/row-clock.ts";
 import { decodeKey } from "../row/key.ts";
 import type { SqlValue } from "../row/value.ts";
+import type { AbsentRows } from "./absent-rows.ts";
 import type { Ordinals } from "./clock-blob.ts";
 import type { Rowid, SqlDatabase, SqlStatement } from "./database.ts";
 import { decodeHeldRow, encodeClocks, encodeHeld, type HeldRow } from "./held-row.ts";
@@ -34,30 +35,22 @@ export interface Slot extends Place {
 }
 
 export class RowWriter implements Disposable {
-  readonly #database: SqlDatabase;
   readonly #tables: ReadonlyMap<string, StoredTable>;
+  readonly #absent: AbsentRows;
   readonly #ordinals: Ordinals;
-  /** Tables that may have rows in `patina_absent`. */
-  readonly #absentTables: Set<string>;
-  readonly #findAbsent: SqlStatement;
-  readonly #putAbsent: SqlStatement;
-  readonly #removeAbsent: SqlStatement;
   readonly #addUnshown: SqlStatement;
   /** Changes of `patina_unshown` in the transaction that is open: table, then column. */
   readonly #unshown = new Map<string, Map<string, number>>();
 
-  constructor(database: SqlDatabase, tables: ReadonlyMap<string, StoredTable>, ordinals: Ordinals) {
-    this.#database = database;
+  constructor(
+    database: SqlDatabase,
+    tables: ReadonlyMap<string, StoredTable>,
+    absent: AbsentRows,
+    ordinals: Ordinals,
+  ) {
     this.#tables = tables;
+    this.#absent = absent;
     this.#ordinals = ordinals;
-    this.#absentTables = this.#readAbsentTables();
-    this.#findAbsent = database.prepare(
-      "SELECT clock, held FROM patina_absent WHERE tbl = ? AND key = ?",
-    );
-    this.#putAbsent = database.prepare(
-      "INSERT OR REPLACE INTO patina_absent (tbl, key, clock, held) VALUES (?, ?, ?, ?)",
-    );
-    this.#removeAbsent = database.prepare("DELETE FROM patina_absent WHERE tbl = ? AND key = ?");
     this.#addUnshown = database.prepare(
       "INSERT INTO patina_unshown (tbl, col, cells) VALUES (?1, ?2, ?3) " +
         "ON CONFLICT (tbl, col) DO UPDATE SET cells = cells + ?3",
@@ -89,36 +82,12 @@ export class RowWriter implements Disposable {
       // A row of the table whose clocks are missing or damaged counts as one never heard of.
       return slot;
     }
-    const absent = this.findAbsent(name, keyBytes);
+    const absent = this.#absent.find(name, keyBytes);
     if (absent !== undefined) {
       slot.isAbsent = true;
       slot.held = absent.held;
     }
     return slot;
-  }
-
-  /** What is held of a row that stands in no table. `held` undefined: its clocks are damaged. */
-  findAbsent(name: string, key: Uint8Array): { readonly held: HeldRow | undefined } | undefined {
-    if (!this.#absentTables.has(name)) return undefined;
-    const statement = this.#findAbsent;
-    statement.bind(1, name);
-    statement.bind(2, key);
-    if (!statement.step()) return undefined;
-    const clock = statement.column(0) as Uint8Array;
-    const held = statement.column(1) as Uint8Array | null;
-    statement.reset();
-    return { held: decodeHeldRow(clock, held, this.#ordinals) };
-  }
-
-  /** Whether anything is kept of a row that stands in no table. */
-  hasAbsent(name: string, key: Uint8Array): boolean {
-    if (!this.#absentTables.has(name)) return false;
-    const statement = this.#findAbsent;
-    statement.bind(1, name);
-    statement.bind(2, key);
-    const has = statement.step();
-    if (has) statement.reset();
-    return has;
   }
 
   /** Reads the values of all cells of `row`, which are those that the slot's base row shows. */
@@ -187,7 +156,7 @@ export class RowWriter implements Disposable {
     const clock = encodeClocks(row, this.#ordinals);
     table.putClocks(slot, clock, encodeHeld(row), !slot.hasClocks, hadHeld);
     slot.hasClocks = true;
-    if (slot.isAbsent) this.removeAbsent(slot.name, slot.keyBytes);
+    if (slot.isAbsent) this.#absent.remove(slot.name, slot.keyBytes);
     slot.isAbsent = false;
   }
 
@@ -199,27 +168,8 @@ export class RowWriter implements Disposable {
     slot.hasBase = false;
     slot.hasClocks = false;
     slot.rowid = undefined;
-    this.putAbsent(slot.name, slot.keyBytes, row);
+    this.#absent.put(slot.name, slot.keyBytes, row);
     slot.isAbsent = true;
-  }
-
-  /** All cells of `row` must be held. */
-  putAbsent(name: string, key: Uint8Array, row: HeldRow): void {
-    const statement = this.#putAbsent;
-    statement.bind(1, name);
-    statement.bind(2, key);
-    statement.bind(3, encodeClocks(row, this.#ordinals));
-    statement.bind(4, encodeHeld(row));
-    statement.step();
-    statement.reset();
-    this.#absentTables.add(name);
-  }
-
-  removeAbsent(name: string, key: Uint8Array): void {
-    this.#removeAbsent.bind(1, name);
-    this.#removeAbsent.bind(2, key);
-    this.#removeAbsent.step();
-    this.#removeAbsent.reset();
   }
 
   /** Counts what of a live row isn't shown: cells, or the whole row under the column "". */
@@ -263,20 +213,6 @@ export class RowWriter implements Disposable {
   }
 
   [Symbol.dispose](): void {
-    this.#findAbsent[Symbol.dispose]();
-    this.#putAbsent[Symbol.dispose]();
-    this.#removeAbsent[Symbol.dispose]();
     this.#addUnshown[Symbol.dispose]();
-  }
-
-  /** Each name costs one look-up, however many tombstones there are. */
-  #readAbsentTables(): Set<string> {
-    const names = new Set<string>();
-    let name = this.#database.all("SELECT min(tbl) FROM patina_absent")[0]?.[0];
-    while (typeof name === "string") {
-      names.add(name);
-      name = this.#database.all("SELECT min(tbl) FROM patina_absent WHERE tbl > ?", name)[0]?.[0];
-    }
-    return names;
   }
 }

@@ -86,7 +86,7 @@ export class Scrubber {
     );
     this.#parts.rows.countUnshown(name, before, slot.isAbsent, -1);
     this.#parts.rows.countUnshown(name, row, slot.isAbsent, 1);
-    if (slot.isAbsent || slot.table === undefined) this.#parts.rows.putAbsent(name, key, row);
+    if (slot.isAbsent || slot.table === undefined) this.#parts.absent.put(name, key, row);
     else putClocks(this.#parts, slot, slot.table, row, false);
     for (const column of columns) {
       const insert = "INSERT OR IGNORE INTO patina_damaged (tbl, key, col, found_ms)";
@@ -145,7 +145,7 @@ export class Scrubber {
           hash: this.#parts.digester.valueHash(cell.value as SqlValue),
         }));
         const row = heldRowOf(held.clock, cells);
-        if (slot.isAbsent || slot.table === undefined) this.#parts.rows.putAbsent(table, key, row);
+        if (slot.isAbsent || slot.table === undefined) this.#parts.absent.put(table, key, row);
         else putClocks(this.#parts, slot, slot.table, row, false);
         count++;
       }

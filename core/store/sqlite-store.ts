@@ -25,6 +25,7 @@ import { type RowState, stampOfRow } from "../row/row-state.ts";
 import type { PlannedSchema, SchemaProblem } from "../schema/schema.ts";
 import { problemToText } from "../schema/schema.ts";
 import { planSchema, type SchemaPlan } from "../schema/schema-plan.ts";
+import { AbsentRows } from "./absent-rows.ts";
 import { AdoptingTables } from "./adopting-tables.ts";
 import type { NamedColumns } from "./capture.ts";
 import { type SqlDatabase, uncaptured } from "./database.ts";
@@ -115,14 +116,16 @@ export class SqliteStore implements RowStore {
     this.#schema = schema;
     const [database, ordinals, digester] = [this.#writer, this.#ordinals, this.#digester];
     const byName = new Map(tables.map((table) => [table.name, table]));
+    const absent = new AbsentRows(database, ordinals);
     const parts: StoreParts = {
       database,
       digester,
       clock: this.#clock,
       ordinals,
       tables: byName,
-      rows: new RowWriter(database, byName, ordinals),
-      places: new Places(database, tables, ordinals, digester),
+      absent,
+      rows: new RowWriter(database, byName, absent, ordinals),
+      places: new Places(tables, absent, ordinals, digester),
       recentClocks: new RecentClocks(),
     };
     this.#parts = parts;

@@ -13,6 +13,7 @@ import {
   wordsToId,
 } from "../row/digest.ts";
 import type { RowState } from "../row/row-state.ts";
+import type { AbsentRows } from "./absent-rows.ts";
 import type { SqlDatabase } from "./database.ts";
 import { encodeClocks, encodeHeld, type HeldRow } from "./held-row.ts";
 import type { StoredOrdinals } from "./ordinals.ts";
@@ -29,16 +30,17 @@ export interface StoreParts {
   readonly clock: HlcClock;
   readonly ordinals: StoredOrdinals;
   readonly tables: ReadonlyMap<string, StoredTable>;
+  readonly absent: AbsentRows;
   readonly rows: RowWriter;
   readonly places: Places;
   readonly recentClocks: RecentClocks;
 }
 
 /** Ends the statements of parts that others have taken the place of. */
-export function disposeParts({ tables, rows, places }: StoreParts): void {
+export function disposeParts({ tables, absent, rows }: StoreParts): void {
   for (const table of tables.values()) table.dispose();
+  absent[Symbol.dispose]();
   rows[Symbol.dispose]();
-  places[Symbol.dispose]();
 }
 
 /** Where a row stands in the order of a scan; undefined: nothing is held of it. */
