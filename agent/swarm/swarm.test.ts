@@ -1,7 +1,9 @@
 /// <reference path="./hyperswarm.d.ts" />
 
-import { afterAll, expect, test } from "bun:test";
+import { afterAll, expect, spyOn, test } from "bun:test";
+import { EventEmitter } from "node:events";
 import DHT from "hyperdht";
+import Hyperswarm from "hyperswarm";
 import { admissionBytes, writeAdmission } from "../../core/change/admission.ts";
 import type { PeerId } from "../../core/node/border.ts";
 import { until } from "../../test/until.ts";
@@ -335,4 +337,21 @@ test("what can't start says why and leaves nothing", async () => {
     kind: "failed",
     why: "peer: 64 hex digits, or those @host:port, got zz",
   });
+});
+
+test("a stream that comes while the node stops is closed, and told as no fault", async () => {
+  const listening = spyOn(Hyperswarm.prototype, "on");
+  const a = await node([]);
+  const [, onConnection] = listening.mock.calls.find(([event]) => event === "connection") ?? [];
+  listening.mockRestore();
+  await a.swarm.destroy();
+  let isDestroyed = false;
+  const stream = Object.assign(new EventEmitter(), {
+    remotePublicKey: new Uint8Array(32).fill(7),
+    destroy: () => {
+      isDestroyed = true;
+    },
+  });
+  (onConnection as (stream: unknown) => void)(stream);
+  expect([isDestroyed, a.log, [...a.swarm.refused]]).toEqual([true, [], []]);
 });

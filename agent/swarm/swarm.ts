@@ -323,8 +323,14 @@ export class Swarm {
       previous.stream.destroy("replaced by a newer connection");
       if (previous.isMember) this.#hooks.onDisconnected(peer, "replaced");
     }
+    if (this.#isClosed) {
+      // One that was under way when this node began to stop: nothing is wrong with it.
+      stream.on("error", () => {});
+      stream.destroy();
+      return;
+    }
     const isWanted = this.#only === undefined || this.#only.has(peer);
-    if (this.#isClosed || !isWanted || !this.#hasRoom(stream)) {
+    if (!isWanted || !this.#hasRoom(stream)) {
       stream.on("error", () => {});
       stream.destroy();
       this.#refuse(peer, isWanted ? "too many streams" : "not in `only`");
