@@ -79,6 +79,11 @@ export class ByteWriter {
     return this.#bytes;
   }
 
+  /** The same room for those who write whole words: as long good as that. */
+  get view(): DataView {
+    return this.#view;
+  }
+
   /** What was written in place ends at `length`. */
   advance(length: number): void {
     assert(
