@@ -22,15 +22,16 @@ const usualCapacityMin = 256;
 
 export class IdTable {
   #size = 0;
-  #placesUsed = 0;
   /** Places in use or free to be used again. */
   #places = 0;
   #capacity: number;
   readonly #recordWords: number;
-  /** Records by place. Words as signed numbers, which are compared as integers. The first chains the free places. */
+  /** Records by place. Words as signed numbers, which are compared as integers. */
   #words: Int32Array;
   #doubles: Float64Array;
-  #free: number = noPlace;
+  /** Places that are free to be used again, the next one last: a chain through them would wait for each one's line. */
+  #free: Int32Array;
+  #freeCount = 0;
   /** Place by hash; twice as long as there are places. */
   #slots: Int32Array;
 
@@ -47,6 +48,7 @@ export class IdTable {
     this.#recordWords = recordWords;
     this.#words = new Int32Array(capacityMin * recordWords);
     this.#doubles = new Float64Array(this.#words.buffer);
+    this.#free = new Int32Array(capacityMin);
     this.#slots = new Int32Array(2 * capacityMin).fill(noPlace);
   }
 
@@ -56,7 +58,7 @@ export class IdTable {
   }
 
   get placesUsed(): number {
-    return this.#placesUsed;
+    return this.#places - this.#freeCount;
   }
 
   /** Places are below this: the length that the owner's columns need. */
@@ -120,8 +122,8 @@ export class IdTable {
 
   /** A place for an id, which isn't found by it yet. {@link capacity} may have grown. */
   claim(id: IdWords): number {
-    let place = this.#free;
-    if (place !== noPlace) this.#free = this.#words[place * this.#recordWords] as number;
+    let place: number;
+    if (this.#freeCount > 0) place = this.#free[--this.#freeCount] as number;
     else {
       place = this.#places++;
       if (place === this.#capacity) this.#grow();
@@ -132,7 +134,6 @@ export class IdTable {
     words[at + 1] = id.second;
     words[at + 2] = id.third;
     words[at + 3] = id.fourth;
-    this.#placesUsed++;
     return place;
   }
 
@@ -158,9 +159,7 @@ export class IdTable {
       this.#removeSlot(slot);
       this.#size--;
     }
-    this.#words[place * this.#recordWords] = this.#free;
-    this.#free = place;
-    this.#placesUsed--;
+    this.#free[this.#freeCount++] = place;
     if (this.#lookedPlace === place) this.#looked = undefined;
   }
 
@@ -224,6 +223,8 @@ export class IdTable {
     this.#capacity *= 2;
     this.#words = grown(this.#words, new Int32Array(this.#capacity * this.#recordWords));
     this.#doubles = new Float64Array(this.#words.buffer);
+    // None is free.
+    this.#free = new Int32Array(this.#capacity);
     const slots = this.#slots;
     this.#slots = new Int32Array(2 * this.#capacity).fill(noPlace);
     // An iterator takes several times as long.

@@ -105,7 +105,7 @@ export class ImageShard {
    *
    * @param row `before`: the live state before; undefined for a row never counted here. `incoming`: the clocks
    * that came. `after`: the live state now, the join of both.
-   * @param beforeDigest Of `before`. @param afterDigest Of `after`.
+   * @param beforeDigest Of `before`. @param afterDigest Of `after`. The caller uses both again.
    */
   take(row: TakenRow, beforeDigest: Digest | undefined, afterDigest: Digest): void {
     const { words: id, before, after } = row;
@@ -174,7 +174,7 @@ export class ImageShard {
     const oldest = this.oldestCut;
     const images: RowImages =
       place === noPlace
-        ? { base: { clocks: before, digest: beforeDigest }, slots: [] }
+        ? { base: { clocks: before, digest: beforeDigest && { ...beforeDigest } }, slots: [] }
         : this.#touched.imagesAt(place, before ?? after);
     const { base, slots } = images;
     const digestsBefore = digestsByCut(images, oldest, this.#cut);
@@ -188,7 +188,7 @@ export class ImageShard {
     }
     const newest = slots.at(-1) as SlotImage;
     newest.clocks = after;
-    newest.digest = afterDigest;
+    newest.digest = { ...afterDigest };
     let last = base;
     for (const image of [base, ...slots]) {
       const { clocks } = image;

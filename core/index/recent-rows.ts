@@ -14,7 +14,15 @@
 
 import type { Entry } from "../change/frame.ts";
 import type { Site, Stamp } from "../clock/stamp.ts";
-import { type Digest, type IdWords, idToWords, type RowId } from "../row/digest.ts";
+import {
+  type Digest,
+  type IdWords,
+  idToWords,
+  type MutableDigest,
+  type RowId,
+  readDigestAt,
+  writeDigestAt,
+} from "../row/digest.ts";
 import type { RowRef } from "../store/row-store.ts";
 import { laneToHex } from "./fingerprint-tree.ts";
 import { grown, IdTable, noPlace } from "./id-table.ts";
@@ -51,30 +59,30 @@ export interface Recency {
 }
 
 /**
- * A row's record fills a line of the cache, since all of it is wanted at each change of the row:
+ * A row's record stands in the table of ids, since all of it is wanted at each change of the row:
  *
- * | word | what                                    |
- * | ---- | --------------------------------------- |
- * | 0    | ms of its stamp, a double               |
- * | 2    | when it was touched, ms, a double       |
- * | 4    | digest, four lanes                      |
- * | 8    | stamp: count, then number of the site   |
- * | 10   | places by time of touch: older, newer   |
- * | 12   | number of the table                     |
- * | 13   | 1 for the urgent lane                   |
- * | 14   | bytes of the key, if it isn't a long one |
+ * | word | what                                                     |
+ * | ---- | -------------------------------------------------------- |
+ * | 0    | id                                                       |
+ * | 4    | digest, four lanes                                       |
+ * | 8    | ms of its stamp, a double                                |
+ * | 10   | when it was touched, ms, a double                        |
+ * | 12   | stamp: count, then number of the site                    |
+ * | 14   | places by time of touch: older, newer                    |
+ * | 16   | number of the table                                      |
+ * | 17   | twice the bytes of the key, and one for the urgent lane  |
  */
-const recordWords = 16;
+const recordWords = 18;
 const recordDoubles = recordWords / 2;
-const touchedAt = 1;
 const digestAt = 4;
-const countAt = 8;
-const siteAt = 9;
-const olderAt = 10;
-const newerAt = 11;
-const tableAt = 12;
-const urgentAt = 13;
-const keyBytesAt = 14;
+const stampMsAt = 4;
+const touchedAt = 5;
+const countAt = 12;
+const siteAt = 13;
+const olderAt = 14;
+const newerAt = 15;
+const tableAt = 16;
+const keyAndLaneAt = 17;
 /** Rows forgotten in one go, some 0.3 ms. */
 const expiredMax = 1000;
 /** A UUID in text is a key of 39 bytes. */
@@ -82,12 +90,8 @@ const inlineKeyBytes = 40;
 
 export class RecentRows {
   readonly #options: RecentRowsOptions;
-  readonly #ids = new IdTable();
+  readonly #ids = new IdTable(undefined, recordWords);
   #capacity = 0;
-  /** Records by place, in three views of one buffer. */
-  #words = new Uint32Array(0);
-  #places = new Int32Array(0);
-  #doubles = new Float64Array(0);
   /** {@link inlineKeyBytes} a row. */
   #keys = new Uint8Array(0);
   /** Longer keys, by place. */
@@ -115,16 +119,18 @@ export class RecentRows {
     return place === noPlace ? undefined : this.#rowAt(place, id);
   }
 
-  /** The live digest of a row, without the rest. */
-  digestOf(id: IdWords): Digest | undefined {
+  /** The live digest of a row. False: the row isn't here. */
+  readDigest(id: IdWords, into: MutableDigest): boolean {
     const place = this.#ids.find(id);
-    return place === noPlace ? undefined : this.#digestAt(place);
+    if (place === noPlace) return false;
+    readDigestAt(this.#ids.words, place * recordWords + digestAt, into);
+    return true;
   }
 
   /** Reads a little of what is kept of a row, so that it is at hand. The number means nothing. */
   lookAhead(id: IdWords): number {
     const place = this.#ids.lookAhead(id);
-    return place === noPlace ? 0 : (this.#words[place * recordWords + digestAt] as number);
+    return place === noPlace ? 0 : (this.#ids.words[place * recordWords + digestAt] as number);
   }
 
   /**
@@ -147,11 +153,12 @@ export class RecentRows {
       place = this.#add(id, ref.key);
     } else this.#unlinkAge(place);
     this.#put(place, ref.table, stamp, digest, urgent, nowMs);
+    const { words } = this.#ids;
     const at = place * recordWords;
-    this.#places[at + olderAt] = this.#newest;
-    this.#places[at + newerAt] = noPlace;
+    words[at + olderAt] = this.#newest;
+    words[at + newerAt] = noPlace;
     if (this.#newest === noPlace) this.#oldest = place;
-    else this.#places[this.#newest * recordWords + newerAt] = place;
+    else words[this.#newest * recordWords + newerAt] = place;
     this.#newest = place;
   }
 
@@ -160,11 +167,12 @@ export class RecentRows {
     if (this.#ids.size >= this.#options.rowsMax || this.#ids.find(id) !== noPlace) return;
     const place = this.#add(id, ref.key);
     this.#put(place, ref.table, stamp, digest, false, touchedMs);
+    const { words } = this.#ids;
     const at = place * recordWords;
-    this.#places[at + newerAt] = this.#oldest;
-    this.#places[at + olderAt] = noPlace;
+    words[at + newerAt] = this.#oldest;
+    words[at + olderAt] = noPlace;
     if (this.#oldest === noPlace) this.#newest = place;
-    else this.#places[this.#oldest * recordWords + olderAt] = place;
+    else words[this.#oldest * recordWords + olderAt] = place;
     this.#oldest = place;
   }
 
@@ -197,21 +205,21 @@ export class RecentRows {
   ): RecentRow[] {
     const fromMs = Math.min(sinceMs, ownSinceMs) - aheadMsMax;
     const isOwnByNumber = this.#sites.values.map(isOwn);
+    const { words } = this.#ids;
     const urgent: number[] = [];
     const others: number[] = [];
     let place = this.#newest;
     for (; place !== noPlace && this.#touchedMsOf(place) >= fromMs; place = this.#olderOf(place)) {
       const at = place * recordWords;
-      const isItsOwn = isOwnByNumber[this.#words[at + siteAt] as number] === true;
+      const isItsOwn = isOwnByNumber[words[at + siteAt] as number] === true;
       if (this.#stampMsOf(place) < (isItsOwn ? Math.min(sinceMs, ownSinceMs) : sinceMs)) continue;
-      (this.#words[at + urgentAt] === 1 ? urgent : others).push(place);
+      (this.#isUrgent(place) ? urgent : others).push(place);
     }
     // Nearly in this order already: by time of touch.
     others.sort(
       (a, b) =>
         this.#stampMsOf(b) - this.#stampMsOf(a) ||
-        (this.#words[b * recordWords + countAt] as number) -
-          (this.#words[a * recordWords + countAt] as number),
+        (words[b * recordWords + countAt] as number) - (words[a * recordWords + countAt] as number),
     );
     return urgent
       .concat(others)
@@ -222,20 +230,26 @@ export class RecentRows {
   // ---- Rows -------------------------------------------------------------------------------------
 
   #stampMsOf(place: number): number {
-    return this.#doubles[place * recordDoubles] as number;
+    return this.#ids.doubles[place * recordDoubles + stampMsAt] as number;
   }
 
   #touchedMsOf(place: number): number {
-    return this.#doubles[place * recordDoubles + touchedAt] as number;
+    return this.#ids.doubles[place * recordDoubles + touchedAt] as number;
   }
 
   #olderOf(place: number): number {
-    return this.#places[place * recordWords + olderAt] as number;
+    return this.#ids.words[place * recordWords + olderAt] as number;
+  }
+
+  #isUrgent(place: number): boolean {
+    return ((this.#ids.words[place * recordWords + keyAndLaneAt] as number) & 1) === 1;
   }
 
   #rowAt(place: number, id: RowId): RecentRow {
     const at = place * recordWords;
-    const words = this.#words;
+    const { words } = this.#ids;
+    const digest = { a: 0, b: 0, c: 0, d: 0 };
+    readDigestAt(words, at + digestAt, digest);
     return {
       id,
       ref: {
@@ -247,8 +261,8 @@ export class RecentRows {
         count: words[at + countAt] as number,
         site: this.#sites.values[words[at + siteAt] as number] as Site,
       },
-      digest: this.#digestAt(place),
-      urgent: words[at + urgentAt] === 1,
+      digest,
+      urgent: this.#isUrgent(place),
     };
   }
 
@@ -261,34 +275,20 @@ export class RecentRows {
     touchedMs: number,
   ): void {
     const at = place * recordWords;
-    const words = this.#words;
-    words[at + digestAt] = digest.a;
-    words[at + digestAt + 1] = digest.b;
-    words[at + digestAt + 2] = digest.c;
-    words[at + digestAt + 3] = digest.d;
+    const { words, doubles } = this.#ids;
+    writeDigestAt(words, at + digestAt, digest);
     words[at + countAt] = stamp.count;
     words[at + siteAt] = this.#sites.of(stamp.site);
-    words[at + urgentAt] = urgent ? 1 : 0;
     words[at + tableAt] = this.#tableNames.of(table);
-    this.#doubles[place * recordDoubles] = stamp.ms;
-    this.#doubles[place * recordDoubles + touchedAt] = touchedMs;
+    words[at + keyAndLaneAt] = ((words[at + keyAndLaneAt] as number) & ~1) | (urgent ? 1 : 0);
+    doubles[place * recordDoubles + stampMsAt] = stamp.ms;
+    doubles[place * recordDoubles + touchedAt] = touchedMs;
   }
 
   #keyAt(place: number): Uint8Array {
     const at = place * inlineKeyBytes;
-    const length = this.#words[place * recordWords + keyBytesAt] as number;
+    const length = (this.#ids.words[place * recordWords + keyAndLaneAt] as number) >>> 1;
     return this.#longKeys.get(place) ?? this.#keys.slice(at, at + length);
-  }
-
-  #digestAt(place: number): Digest {
-    const at = place * recordWords + digestAt;
-    const words = this.#words;
-    return {
-      a: words[at] as number,
-      b: words[at + 1] as number,
-      c: words[at + 2] as number,
-      d: words[at + 3] as number,
-    };
   }
 
   /** A place for a row that has none, not yet linked by age. */
@@ -301,7 +301,7 @@ export class RecentRows {
       const keys = this.#keys;
       const at = place * inlineKeyBytes;
       for (let i = 0; i < key.length; i++) keys[at + i] = key[i] as number;
-      this.#words[place * recordWords + keyBytesAt] = key.length;
+      this.#ids.words[place * recordWords + keyAndLaneAt] = 2 * key.length;
     }
     return place;
   }
@@ -314,21 +314,18 @@ export class RecentRows {
 
   #unlinkAge(place: number): void {
     const at = place * recordWords;
-    const places = this.#places;
-    const older = places[at + olderAt] as number;
-    const newer = places[at + newerAt] as number;
-    if (older !== noPlace) places[older * recordWords + newerAt] = newer;
+    const { words } = this.#ids;
+    const older = words[at + olderAt] as number;
+    const newer = words[at + newerAt] as number;
+    if (older !== noPlace) words[older * recordWords + newerAt] = newer;
     else this.#oldest = newer;
-    if (newer !== noPlace) places[newer * recordWords + olderAt] = older;
+    if (newer !== noPlace) words[newer * recordWords + olderAt] = older;
     else this.#newest = older;
   }
 
   #grow(): void {
     const capacity = this.#ids.capacity;
     this.#capacity = capacity;
-    this.#words = grown(this.#words, new Uint32Array(capacity * recordWords));
-    this.#places = new Int32Array(this.#words.buffer);
-    this.#doubles = new Float64Array(this.#words.buffer);
     this.#keys = grown(this.#keys, new Uint8Array(capacity * inlineKeyBytes));
   }
 }

@@ -15,6 +15,7 @@ import {
   type Digester,
   type IdWords,
   idToWords,
+  type MutableDigest,
   type RowId,
   rangeOfWords,
 } from "../row/digest.ts";
@@ -36,6 +37,9 @@ export class RowIndex {
   /** Of no meaning: it keeps {@link #lookAhead} from being left out. */
   looked = 0;
   readonly #digester: Digester;
+  // Of the row at hand.
+  readonly #beforeDigest: MutableDigest = { a: 0, b: 0, c: 0, d: 0 };
+  readonly #afterDigest: MutableDigest = { a: 0, b: 0, c: 0, d: 0 };
   /** Rows that a change has counted; undefined once the index is built. */
   #countedByChange: Set<RowId> | undefined = new Set();
 
@@ -158,11 +162,17 @@ export class RowIndex {
       if (isSettled && (!this.image.mayKeepRows || !this.image.knows(row.words))) return;
     }
     const { words } = row;
-    const beforeDigest =
-      before && (this.recent.digestOf(words) ?? this.#digester.digestOf(words, before));
+    let beforeDigest: MutableDigest | undefined;
+    if (before !== undefined) {
+      beforeDigest = this.#beforeDigest;
+      if (!this.recent.readDigest(words, beforeDigest)) {
+        this.#digester.readDigest(words, before, beforeDigest);
+      }
+    }
     let afterDigest = beforeDigest;
     if (row.changed || afterDigest === undefined) {
-      afterDigest = this.#digester.digestOf(words, row.after);
+      afterDigest = this.#afterDigest;
+      this.#digester.readDigest(words, row.after, afterDigest);
       this.live.replace(rangeOfWords(words), beforeDigest, afterDigest);
       const stamp = row.after.largestStamp?.() ?? stampOfRow(row.after);
       this.recent.touch(words, row, stamp, afterDigest, urgent, nowMs);

@@ -93,7 +93,7 @@ export class SettledImage {
    *
    * @param row `before`: the live state before; undefined for a row never counted here. `incoming`: the clocks
    * that came. `after`: the live state now, the join of both.
-   * @param beforeDigest Of `before`. @param afterDigest Of `after`.
+   * @param beforeDigest Of `before`. @param afterDigest Of `after`. The caller uses both again.
    */
   take(row: TakenRow, beforeDigest: Digest | undefined, afterDigest: Digest): void {
     this.#mayKeepRows = true;

@@ -15,7 +15,7 @@
  */
 
 import { assert } from "../assert.ts";
-import type { Digest, IdWords } from "../row/digest.ts";
+import { type Digest, type IdWords, readDigestAt, writeDigestAt } from "../row/digest.ts";
 import type { ClockPart } from "./clock-part.ts";
 import { subtractSum, sumLanes } from "./fingerprint-tree.ts";
 import { IdTable, noPlace } from "./id-table.ts";
@@ -155,7 +155,7 @@ export class TouchedRows {
 
   /** More of the newest slot of a row came, and won: the live row is another. */
   grow(place: number, digest: Digest): void {
-    writeDigest(this.#ids.words, place * recordWords + digestAt, digest);
+    writeDigestAt(this.#ids.words, place * recordWords + digestAt, digest);
   }
 
   /** What is kept of a row. @param newest Its newest record. @param live The row as it is. */
@@ -249,9 +249,9 @@ export class TouchedRows {
     const { words } = this.#ids;
     const at = place * recordWords;
     words[at + olderAt] = older;
-    writeDigest(words, at + digestAt, digest);
+    writeDigestAt(words, at + digestAt, digest);
     this.#befores[place] = before;
-    if (beforeDigest !== undefined) writeDigest(words, at + beforeAt, beforeDigest);
+    if (beforeDigest !== undefined) writeDigestAt(words, at + beforeAt, beforeDigest);
   }
 
   #nextOf(place: number): number {
@@ -270,12 +270,16 @@ export class TouchedRows {
   }
 
   #digestAt(place: number): Digest {
-    return readDigest(this.#ids.words, place * recordWords + digestAt);
+    const digest = { a: 0, b: 0, c: 0, d: 0 };
+    readDigestAt(this.#ids.words, place * recordWords + digestAt, digest);
+    return digest;
   }
 
   #beforeDigestAt(place: number): Digest | undefined {
     if (this.#befores[place] === undefined) return undefined;
-    return readDigest(this.#ids.words, place * recordWords + beforeAt);
+    const digest = { a: 0, b: 0, c: 0, d: 0 };
+    readDigestAt(this.#ids.words, place * recordWords + beforeAt, digest);
+    return digest;
   }
 
   // ---- Slots ------------------------------------------------------------------------------------
@@ -294,20 +298,4 @@ export class TouchedRows {
     if (this.#lastFirst !== noPlace) this.#firstBySlot.set(this.#lastSlot, this.#lastFirst);
     else this.#firstBySlot.delete(this.#lastSlot);
   }
-}
-
-function writeDigest(into: Int32Array, at: number, { a, b, c, d }: Digest): void {
-  into[at] = a;
-  into[at + 1] = b;
-  into[at + 2] = c;
-  into[at + 3] = d;
-}
-
-function readDigest(from: Int32Array, at: number): Digest {
-  return {
-    a: (from[at] as number) >>> 0,
-    b: (from[at + 1] as number) >>> 0,
-    c: (from[at + 2] as number) >>> 0,
-    d: (from[at + 3] as number) >>> 0,
-  };
 }

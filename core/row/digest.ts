@@ -80,6 +80,9 @@ export interface Digest {
   readonly d: number;
 }
 
+/** One that is used again for the next row. */
+export type MutableDigest = { -readonly [Lane in keyof Digest]: number };
+
 /** Digests of one cluster. Not re-entrant; one per thread. */
 export class Digester {
   readonly #sha256: Sha256;
@@ -203,6 +206,13 @@ export class Digester {
 
   /** {@link rowDigest} by the id's words. */
   digestOf(id: IdWords, state: ClockState): Digest {
+    const digest = { a: 0, b: 0, c: 0, d: 0 };
+    this.readDigest(id, state, digest);
+    return digest;
+  }
+
+  /** {@link digestOf} without an object of its own. */
+  readDigest(id: IdWords, state: ClockState, into: MutableDigest): void {
     const writer = this.#rows;
     writer.truncate(inputStart);
     writer.u32(id.first);
@@ -226,7 +236,10 @@ export class Digester {
       }
     }
     const hash = this.#sha256(writer.peek());
-    return { d: u32At(hash, 0), c: u32At(hash, 4), b: u32At(hash, 8), a: u32At(hash, 12) };
+    into.d = u32At(hash, 0);
+    into.c = u32At(hash, 4);
+    into.b = u32At(hash, 8);
+    into.a = u32At(hash, 12);
   }
 
   /** Bytes that begin with the key and a domain, for inputs that are written in place and hashed many times. */
@@ -348,6 +361,22 @@ export function rangeOfRow(id: RowId): number {
 
 export function equalDigests(x: Digest, y: Digest): boolean {
   return x.a === y.a && x.b === y.b && x.c === y.c && x.d === y.d;
+}
+
+/** Four lanes, the lowest first. */
+export function writeDigestAt(into: Int32Array, at: number, { a, b, c, d }: Digest): void {
+  into[at] = a;
+  into[at + 1] = b;
+  into[at + 2] = c;
+  into[at + 3] = d;
+}
+
+/** What {@link writeDigestAt} wrote. */
+export function readDigestAt(from: Int32Array, at: number, into: MutableDigest): void {
+  into.a = (from[at] as number) >>> 0;
+  into.b = (from[at + 1] as number) >>> 0;
+  into.c = (from[at + 2] as number) >>> 0;
+  into.d = (from[at + 3] as number) >>> 0;
 }
 
 export function equalHashes(x: ValueHash, y: ValueHash): boolean {

@@ -18,6 +18,7 @@ import {
   type Digester,
   digestKeyBytes,
   type IdWords,
+  type MutableDigest,
   type RowId,
   siteToBytes,
 } from "../row/digest.ts";
@@ -67,7 +68,7 @@ export class RowColumns {
   }
 
   /** Writes the row's digest to `into`. */
-  readDigest(row: number, into: { a: number; b: number; c: number; d: number }): void {
+  readDigest(row: number, into: MutableDigest): void {
     into.a = this.digests[row * 4] as number;
     into.b = this.digests[row * 4 + 1] as number;
     into.c = this.digests[row * 4 + 2] as number;
