@@ -5,6 +5,8 @@
  * It prints what it learns and does, one JSON object a line with the time `at` in ms since 1970: `ready`, `news`
  * (an instance changed, in its view), `sent` (a request left for an instance) and `answer`.
  *
+ * It knows nothing new once its agent has ended: `agent/client/client.ts` comes back to it, and goes on where it was.
+ *
  * @module
  */
 
