@@ -107,6 +107,31 @@ test("a subscription comes back when the agent has room again, and leaves nobody
   }
 });
 
+// A row that was deleted meanwhile isn't among those that come anew: who keeps the old ones would keep it for ever.
+test("a subscription that breaks off before its first change comes anew, and says so", async () => {
+  const head = "HTTP/1.1 200 OK\r\ncorro-query-id: q\r\nconnection: close\r\n\r\n";
+  const answers = [
+    `${head}{"columns":["a"]}\n{"row":[1,[7]]}\n{"row":[2,[8]]}\n{"eoq":{"time":0.1,"change_id":0}}\n`,
+    `${head}{"columns":["a"]}\n{"row":[1,[7]]}\n{"eoq":{"time":0.1,"change_id":1}}\n`,
+  ];
+  const scripted = createServer((socket) => {
+    socket.on("error", () => {});
+    socket.once("data", () => socket.end(answers.shift() ?? ""));
+  });
+  const path = join(folder, "zero.sock");
+  await new Promise<void>((resolve) => scripted.listen(path, resolve));
+  const ended = new AbortController();
+  const { signal } = ended;
+  const seen: unknown[] = [];
+  for await (const event of new PatinaClient(path).subscribe("SELECT a FROM t", { signal })) {
+    if (event.kind === "resumed") seen.push(event);
+    if (event.kind === "end-of-rows") seen.push(event.changeId);
+    if (seen.at(-1) === 1) ended.abort();
+  }
+  scripted.close();
+  expect(seen).toEqual([0, { kind: "resumed", isComplete: false }, 1]);
+});
+
 test("a long line is looked through once, in however many pieces it comes", async () => {
   const cell = "x".repeat(2_000_000);
   const lines = `{"columns":["a"]}\n\n{"row":[1,["${cell}"]]}\n{"eoq":{"time":0.1,"change_id":0}}\n`;

@@ -170,7 +170,8 @@ export class PatinaClient {
         await wait(Math.min(1000, 50 * 2 ** attempt++), options.signal);
         continue;
       }
-      const isResumed = last !== undefined;
+      // After the 0th change means from the first row on, as if nothing had been asked for.
+      const isResumed = last !== undefined && last > 0;
       if (!isFirst) yield { kind: "resumed", isComplete: isResumed };
       isFirst = false;
       attempt = 0;
