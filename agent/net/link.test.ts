@@ -169,6 +169,17 @@ test("a reply to a request of the dead net thread doesn't reach the new one", as
   expect(requests.length).toBe(2);
 });
 
+test("a ticket that is answered while there is no net thread is kept no longer", async () => {
+  const { link, life, requests, untilLives } = createWorld();
+  life(0).hooks.onMessage(listens);
+  life(0).hooks.onMessage({ kind: "requests", requests: [apply(7)] });
+  const { ticket } = requests[0] as { ticket: number };
+  life(0).hooks.onEnd("boom");
+  link.post(applied(ticket));
+  await untilLives(2);
+  expect(() => link.post(applied(ticket))).toThrow("a ticket that is open");
+});
+
 test("a ticket stays open until the last rows", async () => {
   const { link, life, requests, replies } = createWorld();
   life(0).hooks.onMessage({ kind: "requests", requests: [{ kind: "rows", ticket: 9, ids: [] }] });

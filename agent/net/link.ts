@@ -141,10 +141,9 @@ class RestartingLink implements NetLink {
     if (this.#isEnded) return;
     if (reply.kind === "identity") this.#identity = reply;
     else if (reply.kind === "slot") this.#slot = reply;
-    // Without a net thread there is nobody to push a commit: the next one's recent exchange brings it.
-    if (this.#carrier === undefined) return;
     const renumbered = this.#renumber(reply);
-    if (renumbered === undefined) return;
+    // Without a net thread there is nobody to push a commit: the next one's recent exchange brings it.
+    if (renumbered === undefined || this.#carrier === undefined) return;
     if (reply.kind === "commit" && reply.lane === 0) {
       const transfer: ArrayBuffer[] = [];
       const replies = [detached(renumbered, transfer)];
