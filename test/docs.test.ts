@@ -12,6 +12,7 @@ import { knownRoutes } from "../agent/api/front.ts";
 import { openApi } from "../agent/api/openapi.ts";
 import { readConfig } from "../agent/config/config.ts";
 import { configValues } from "../agent/config/config-changes.ts";
+import { scenarios } from "./sim/scenarios.ts";
 
 const root = join(import.meta.dir, "..");
 const files = ["README.md", ...new Glob("{core,wasm,agent}/**/*.ts").scanSync({ cwd: root })]
@@ -101,6 +102,13 @@ test("every test that ARCHITECTURE names is there", () => {
   });
   expect(lost.map(([whole]) => whole)).toEqual([]);
   expect(named.length).toBeGreaterThan(20);
+});
+
+test("every scenario that ARCHITECTURE names is there", () => {
+  const text = readFileSync(join(root, "ARCHITECTURE.md"), "utf8");
+  const named = [...text.matchAll(/scenarios?\s+`([^`]+)`/g)].map((match) => match[1] as string);
+  expect(named.filter((name) => !Object.hasOwn(scenarios, name))).toEqual([]);
+  expect(named.length).toBeGreaterThan(5);
 });
 
 test("every link of the documents leads to a file, and a heading, that is there", () => {

@@ -67,6 +67,20 @@ describe("hello", () => {
     expect(a.closed()).toEqual([]);
   });
 
+  test("a name that is taken is told of once, whether the store or the peer said who it is first", () => {
+    const a = new PlayedNode("a");
+    const told = () => a.effects.flatMap((one) => (one.kind === "alarm" ? [one.text] : []));
+    a.do({ kind: "connected", peer: keyOf("b") });
+    a.receive(keyOf("b"), helloOf("a"));
+    expect(told()).toEqual(["two nodes are called a"]);
+    a.start(1);
+    expect(told()).toEqual([]);
+    a.do({ kind: "connected", peer: keyOf("c") });
+    a.receive(keyOf("c"), helloOf("a"));
+    // Nor is it counted as one that was not told.
+    expect(told()).toEqual(["two nodes are called a"]);
+  });
+
   test("schemas are judged again whenever one side has got another", () => {
     const a = new PlayedNode("a");
     a.start(1);

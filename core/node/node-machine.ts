@@ -27,7 +27,7 @@ import {
   farewellNeighbours,
   laneOfFrame,
 } from "../change/frame.ts";
-import { decodeHello, encodeHello, type Hello, type TableShape } from "../change/hello.ts";
+import { decodeHello, encodeHello, type Hello } from "../change/hello.ts";
 import { type Hlc, hlcZero, type Site, type Stamp } from "../clock/stamp.ts";
 import { AlarmLimit } from "./alarms.ts";
 import { Answers } from "./answers.ts";
@@ -36,11 +36,12 @@ import type { MemberRow, PeerId, SlotReport, StoreReply, StoreRequest, Ticket } 
 import { type BytesByKind, createCounters } from "./counters.ts";
 import { Fetches } from "./fetches.ts";
 import { type Identity, incompatibilityOf, ownHello, shapesTold } from "./greeting.ts";
-import { KeySharing } from "./key-sharing.ts";
+import { HelloJudge, isSameSchema } from "./hello-judge.ts";
 import { type MemberIdentity, Members } from "./members.ts";
 import type { Alarm, NodeEffect, NodeEvent, NodeSnapshot, PeerSnapshot } from "./node-events.ts";
 import { type NodeOptions, type NodeTuning, nodeDefaults } from "./options.ts";
 import { type Agreement, Peer } from "./peer.ts";
+import { PeerClocks } from "./peer-clocks.ts";
 import { type AnswerTaken, type QuestionAsked, Questions } from "./questions.ts";
 import { RecentExchange } from "./recent-exchange.ts";
 import { Repair } from "./repair.ts";
@@ -50,8 +51,6 @@ import type { World } from "./world.ts";
 
 /** The store's lag in steps, as heartbeats and `patina_members` carry it. */
 const lagStepsMs = [1000, 10_000, 60_000] as const;
-/** Between two reports of the peers' clocks to the store. */
-const clocksMs = 1000;
 
 export class NodeMachine {
   readonly #options: NodeOptions;
@@ -61,7 +60,8 @@ export class NodeMachine {
   readonly #bytesSent: BytesByKind = {};
   readonly #bytesReceived: BytesByKind = {};
   readonly #seen: SeenIds;
-  readonly #keySharing = new KeySharing();
+  readonly #helloJudge: HelloJudge;
+  readonly #clocks = new PeerClocks();
   readonly #members: Members;
   readonly #applies: Applies;
   readonly #questions = new Questions();
@@ -85,11 +85,6 @@ export class NodeMachine {
   /** Elapsed time: it stands still when the wall clock jumps back. */
   #elapsedMs = 0;
   #nextHeartbeatMs = 0;
-  #nextClocksMs = 0;
-  /** Of so many peers; undefined: another life of this machine may have told of some. */
-  #clocksTold: number | undefined;
-  /** Of the fleet's clock against the own, as far as the peers tell. */
-  #fleetOffsetMs = 0;
   #isStopping = false;
 
   constructor(options: NodeOptions) {
@@ -97,6 +92,10 @@ export class NodeMachine {
     this.#tuning = { ...nodeDefaults, ...options.tuning };
     const { seenMs, seenMax, members, apply } = this.#tuning;
     this.#seen = new SeenIds(seenMs, seenMax);
+    this.#helloJudge = new HelloJudge(options.name, {
+      raise: (...alarm) => this.#alarm(...alarm),
+      isOver: (alarm, peer) => this.#alarms.isOver(alarm, peer),
+    });
     this.#members = new Members(members, options.name);
     const recalled = options.recalled ?? [];
     this.#members.recall(
@@ -261,7 +260,8 @@ export class NodeMachine {
       this.#closeMute();
       if (this.#isStuck()) this.#applies.tellHeldBack();
       this.#heartbeats();
-      this.#tellClocks();
+      const clocks = this.#clocks.report(this.#readyPeers(), this.#elapsedMs);
+      if (clocks !== undefined) this.#toStore(clocks);
     }
     this.#fetches.check();
     this.#recent.check();
@@ -299,23 +299,6 @@ export class NodeMachine {
       // A stream that doesn't drain has enough to carry; what it carries shows that we live.
       if (!peer.lanes.isUrgentHeldUp) this.#sendBytes(peer, bytes, "heartbeat", 0);
     }
-  }
-
-  /** The clocks of the peers against the own, for the store's drift rule. */
-  #tellClocks(): void {
-    if (this.#elapsedMs < this.#nextClocksMs) return;
-    this.#nextClocksMs = this.#elapsedMs + clocksMs;
-    const offsetsMs: number[] = [];
-    const peers = this.#readyPeers();
-    for (const peer of peers) {
-      const offsetMs = peer.clockOffsetMs();
-      if (offsetMs !== undefined) offsetsMs.push(offsetMs);
-    }
-    const clocks = [0, ...offsetsMs].sort((a, b) => a - b);
-    this.#fleetOffsetMs = clocks[(clocks.length - 1) >> 1] as number;
-    if (offsetsMs.length === 0 && this.#clocksTold === 0) return;
-    this.#clocksTold = offsetsMs.length;
-    this.#toStore({ kind: "peers", offsetsMs, count: peers.length });
   }
 
   /** The net side's clock for frames: the wall clock, so that peers can compare clocks. */
@@ -357,7 +340,7 @@ export class NodeMachine {
     const incompatible = incompatibilityOf(hello);
     if (incompatible !== undefined) {
       const { why, isOfVersion } = incompatible;
-      if (isOfVersion) this.#alarm("no-common-version", peer, `${hello.name} ${why}`);
+      if (isOfVersion) this.#alarm("no-common-version", peer.id, `${hello.name} ${why}`);
       this.#close(peer, why);
       return;
     }
@@ -366,33 +349,19 @@ export class NodeMachine {
     peer.hello = hello;
     peer.clockSeen(hello.now.ms, this.#nowMs);
     this.#members.joined(identityOf(peer.id, hello), this.#elapsedMs, this.#nowMs);
-    if (before === undefined) this.#judgeHello(peer, hello);
-    else if (!isSameSchema(before.schema, hello.schema)) this.#judgeSchema(peer, hello);
+    if (before === undefined) this.#helloJudge.came(peer, hello, this.#peers.values());
+    if (before === undefined || !isSameSchema(before.schema, hello.schema)) {
+      this.#compareSchemas(peer, hello);
+    }
     if (!wasReady && peer.isReady) this.#ready(peer);
     // The peer's index is built now.
     else if (before?.starting === true && !hello.starting) this.#repair.peerReady();
   }
 
-  #judgeHello(peer: Peer, hello: Hello): void {
-    const sameName = (other: Peer) => other !== peer && other.hello?.name === hello.name;
-    if (hello.name === this.#options.name || [...this.#peers.values()].some(sameName)) {
-      this.#alarm("name-taken", peer, `two nodes are called ${hello.name}`);
-    }
-    if (this.#keySharing.heard(peer.id, hello.site)) {
-      const text = `two hosts have the key of ${hello.name}: give one of them a node.key of its own`;
-      this.#alarm("key-taken", peer, text);
-    }
-    this.#judgeSchema(peer, hello);
-  }
-
-  /** At the first hello, and whenever one of the two has got another schema. */
-  #judgeSchema(peer: Peer, hello: Hello): void {
-    if (this.#identity === undefined) return;
-    if (isSameSchema(hello.schema, this.#identity.schema)) {
-      this.#alarms.isOver("schema-differs", peer.id);
-      return;
-    }
-    this.#alarm("schema-differs", peer, `${hello.name} has another schema than this node`);
+  #compareSchemas(peer: Peer, hello: Hello): void {
+    const own = this.#identity?.schema;
+    // Judged only once the own one is known.
+    if (own !== undefined) this.#helloJudge.compareSchemas(peer.id, hello, own);
   }
 
   /** Both hellos are through. */
@@ -427,9 +396,9 @@ export class NodeMachine {
     this.#close(peer, why);
   }
 
-  #alarm(alarm: Alarm, peer: Peer, what: string): void {
-    const text = this.#alarms.text(alarm, peer.id, what, this.#elapsedMs);
-    if (text !== undefined) this.#effects.push({ kind: "alarm", alarm, peer: peer.id, text });
+  #alarm(alarm: Alarm, peer: PeerId, what: string): void {
+    const text = this.#alarms.text(alarm, peer, what, this.#elapsedMs);
+    if (text !== undefined) this.#effects.push({ kind: "alarm", alarm, peer, text });
   }
 
   #readyPeers(): Peer[] {
@@ -577,7 +546,7 @@ export class NodeMachine {
 
   /** It is older than what is remembered: it may have been here. Those who lack it get it by repair. */
   #mayBeForgotten({ ms }: Hlc): boolean {
-    const ageMs = this.#nowMs + this.#fleetOffsetMs - ms;
+    const ageMs = this.#nowMs + this.#clocks.fleetOffsetMs - ms;
     return this.#elapsedMs - ageMs < this.#seen.sinceMs;
   }
 
@@ -661,20 +630,15 @@ export class NodeMachine {
 
   #identified(identity: Identity): void {
     const before = this.#identity;
-    const isFirst = before === undefined;
-    this.#identity = { ...identity, schema: shapesTold(identity.schema) };
-    if (isFirst) {
+    const schema = shapesTold(identity.schema);
+    this.#identity = { ...identity, schema };
+    if (before === undefined) {
       this.#selfSinceMs = Math.floor(this.#nowMs);
       this.#toStore({ kind: "members", rows: [this.#selfRow() as MemberRow] });
     }
+    const isOtherSchema = before === undefined || !isSameSchema(before.schema, schema);
     for (const peer of this.#peers.values()) {
-      // Judged only now that the own schema is known.
-      if (peer.hello !== undefined) {
-        if (isFirst) this.#judgeHello(peer, peer.hello);
-        else if (!isSameSchema(before.schema, this.#identity.schema)) {
-          this.#judgeSchema(peer, peer.hello);
-        }
-      }
+      if (peer.hello !== undefined && isOtherSchema) this.#compareSchemas(peer, peer.hello);
       this.#greet(peer);
     }
     this.#recent.storeReported();
@@ -780,8 +744,4 @@ export class NodeMachine {
 function identityOf(key: PeerId, hello: Hello): MemberIdentity {
   const { name, region, zone, incarnation, site } = hello;
   return { key, name, region, zone, incarnation, site };
-}
-
-function isSameSchema(one: readonly TableShape[], other: readonly TableShape[]): boolean {
-  return JSON.stringify(one) === JSON.stringify(other);
 }
