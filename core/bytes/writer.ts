@@ -101,18 +101,22 @@ export class ByteWriter {
   u16(value: number): void {
     this.#room(2);
     const bytes = this.#bytes;
-    bytes[this.#length++] = value >>> 8;
-    bytes[this.#length++] = value;
+    const at = this.#length;
+    bytes[at] = value >>> 8;
+    bytes[at + 1] = value;
+    this.#length = at + 2;
   }
 
   u32(value: number): void {
     this.#room(4);
     // Byte by byte: of what is no signed integer a view's `setUint32` takes three times as long.
     const bytes = this.#bytes;
-    bytes[this.#length++] = value >>> 24;
-    bytes[this.#length++] = value >>> 16;
-    bytes[this.#length++] = value >>> 8;
-    bytes[this.#length++] = value;
+    const at = this.#length;
+    bytes[at] = value >>> 24;
+    bytes[at + 1] = value >>> 16;
+    bytes[at + 2] = value >>> 8;
+    bytes[at + 3] = value;
+    this.#length = at + 4;
   }
 
   /** An unsigned integer below 2**48. */
@@ -220,14 +224,23 @@ export class ByteWriter {
 
   /** The bytes of lower-case hex digits, an even number of them. */
   hex(digits: string): void {
+    // A commit names its site two or three times.
+    if (digits === lastHex) {
+      this.bytes(lastHexBytes);
+      return;
+    }
     const length = digits.length / 2;
     this.#room(length);
     const bytes = this.#bytes;
-    let at = this.#length;
+    const start = this.#length;
+    let at = start;
     for (let i = 0; i < digits.length; i += 2) {
       bytes[at++] = (hexDigit(digits.charCodeAt(i)) << 4) | hexDigit(digits.charCodeAt(i + 1));
     }
     this.#length = at;
+    if (length !== lastHexBytes.length) return;
+    for (let i = 0; i < length; i++) lastHexBytes[i] = bytes[start + i] as number;
+    lastHex = digits;
   }
 
   /** Overwrites four bytes written before, for lengths that are known only afterwards. */
@@ -237,8 +250,12 @@ export class ByteWriter {
   }
 
   #room(bytes: number): void {
+    if (this.#length + bytes > this.#bytes.length) this.#grow(bytes);
+  }
+
+  /** Apart, for what every field's writer has a copy of is better small. */
+  #grow(bytes: number): void {
     const wanted = this.#length + bytes;
-    if (wanted <= this.#bytes.length) return;
     const grown = new Uint8Array(Math.max(wanted, this.#bytes.length * 2));
     grown.set(this.peek());
     this.#bytes = grown;
@@ -246,6 +263,10 @@ export class ByteWriter {
     this.#keptViews = [];
   }
 }
+
+/** The site that was written last. */
+let lastHex = "";
+const lastHexBytes = new Uint8Array(16);
 
 /** Of a lower-case digit: "0" is 48, "a" is 97. */
 function hexDigit(code: number): number {
