@@ -47,6 +47,8 @@ export const columnsMax = 2000;
 const comparedMax = 8;
 /** Stamps that are looked through where the look-up leads: of those who make many that meet, one comes twice. */
 const chainMax = 64;
+/** Room for more is given up. */
+const keptStampsMax = 4096;
 
 interface WrittenTable {
   readonly name: string;
@@ -228,32 +230,38 @@ function varintBytes(value: number): number {
 
 /** The stamps of a block, and their sites, numbered in the order in which they come. */
 class StampTable {
-  readonly #ms: number[] = [];
-  readonly #counts: number[] = [];
-  readonly #sites: Site[] = [];
+  /** Of stamps that were added; what the arrays have behind them is of a block before. */
+  #size = 0;
+  #ms: number[] = [];
+  #counts: number[] = [];
+  #sites: Site[] = [];
+  #siteIndexes: number[] = [];
   readonly #distinctSites: Site[] = [];
-  readonly #siteIndexes: number[] = [];
-  #last = -1;
+  #last = 0;
   /** By {@link hlcKey} the stamp that came last, and for each the one of its key that came before; -1: none. */
   #newestByKey: Map<number, number> | undefined;
-  readonly #before: number[] = [];
+  #before: number[] = [];
   #indexBySite: Map<Site, number> | undefined;
 
+  /** Arrays are emptied only after many: for a block of one row that takes as long as all its stamps. */
   clear(): void {
-    this.#ms.length = 0;
-    this.#counts.length = 0;
-    this.#sites.length = 0;
+    if (this.#size > keptStampsMax) {
+      this.#ms = [];
+      this.#counts = [];
+      this.#sites = [];
+      this.#siteIndexes = [];
+      this.#before = [];
+    }
+    this.#size = 0;
     this.#distinctSites.length = 0;
-    this.#siteIndexes.length = 0;
-    this.#last = -1;
+    this.#last = 0;
     this.#newestByKey = undefined;
-    this.#before.length = 0;
     this.#indexBySite = undefined;
   }
 
   indexOf(ms: number, count: number, site: Site): number {
-    if (this.#isAt(this.#last, ms, count, site)) return this.#last;
-    const stamps = this.#ms.length;
+    const stamps = this.#size;
+    if (this.#last < stamps && this.#isAt(this.#last, ms, count, site)) return this.#last;
     if (stamps <= comparedMax) {
       for (let i = 0; i < stamps; i++) {
         if (this.#isAt(i, ms, count, site)) {
@@ -282,23 +290,23 @@ class StampTable {
 
   #chain(): Map<number, number> {
     const newest = new Map<number, number>();
-    this.#ms.forEach((ms, index) => {
-      const key = hlcKey(ms, this.#counts[index] as number);
+    for (let index = 0; index < this.#size; index++) {
+      const key = hlcKey(this.#ms[index] as number, this.#counts[index] as number);
       this.#before[index] = newest.get(key) ?? -1;
       newest.set(key, index);
-    });
+    }
     return newest;
   }
 
   #add(ms: number, count: number, site: Site): number {
-    const index = this.#ms.length;
+    const index = this.#size++;
     const isLastSite = index > 0 && this.#sites[index - 1] === site;
-    this.#ms.push(ms);
-    this.#counts.push(count);
-    this.#sites.push(site);
-    this.#siteIndexes.push(
-      isLastSite ? (this.#siteIndexes[index - 1] as number) : this.#siteIndex(site),
-    );
+    this.#ms[index] = ms;
+    this.#counts[index] = count;
+    this.#sites[index] = site;
+    this.#siteIndexes[index] = isLastSite
+      ? (this.#siteIndexes[index - 1] as number)
+      : this.#siteIndex(site);
     if (this.#newestByKey !== undefined) {
       const key = hlcKey(ms, count);
       this.#before[index] = this.#newestByKey.get(key) ?? -1;
@@ -326,8 +334,8 @@ class StampTable {
   write(writer: ByteWriter): void {
     writer.varint(this.#distinctSites.length);
     for (const site of this.#distinctSites) writer.hex(site);
-    writer.varint(this.#ms.length);
-    for (let i = 0; i < this.#ms.length; i++) {
+    writer.varint(this.#size);
+    for (let i = 0; i < this.#size; i++) {
       writer.u48(this.#ms[i] as number);
       writer.u16(this.#counts[i] as number);
       writer.varint(this.#siteIndexes[i] as number);
