@@ -16,7 +16,7 @@
  */
 
 import type { ByteWriter } from "../core/bytes/writer.ts";
-import { valueTags } from "../core/row/value.ts";
+import { Real, type SqlValue, valueTags } from "../core/row/value.ts";
 import { readColumnsMax } from "../core/store/database.ts";
 import { SQLITE_BLOB, SQLITE_FLOAT, SQLITE_INTEGER, SQLITE_TEXT } from "./constants.ts";
 import type { Heap } from "./heap.ts";
@@ -209,5 +209,24 @@ export function writeReadValue(
     }
     default:
       writer.u8(valueTags.null);
+  }
+}
+
+/** The value that was left at `at`; TEXT and BLOB are copies. @param exact As of {@link writeReadValue}. */
+export function leftValue(heap: Heap, at: number, exact: (at: number) => bigint): SqlValue {
+  const word = at >> 2;
+  switch (heap.i32[word]) {
+    case SQLITE_INTEGER: {
+      const value = heap.f64[(at >> 3) + 1] as number;
+      return Number.isSafeInteger(value) ? value : exact(at);
+    }
+    case SQLITE_FLOAT:
+      return new Real(heap.f64[(at >> 3) + 1] as number);
+    case SQLITE_TEXT:
+      return heap.text(heap.i32[word + 2] as number, heap.i32[word + 3] as number);
+    case SQLITE_BLOB:
+      return heap.bytes(heap.i32[word + 2] as number, heap.i32[word + 3] as number);
+    default:
+      return null;
   }
 }

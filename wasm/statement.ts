@@ -23,7 +23,7 @@ import {
 } from "./constants.ts";
 import type { SqliteError } from "./error.ts";
 import type { SqliteModule } from "./module.ts";
-import { readValueBytes, writeReadValue } from "./row-reads.ts";
+import { leftValue, readValueBytes, writeReadValue } from "./row-reads.ts";
 import type { SqliteCalls, SqliteExports } from "./running-sqlite.ts";
 import { writeBytes } from "./value.ts";
 
@@ -367,6 +367,11 @@ export class Statement implements SqlStatement, Disposable {
     const { heap, read } = this.#module;
     const at = read + (column - this.#readFrom) * readValueBytes;
     writeReadValue(heap, at, writer, this.#exact);
+  }
+
+  columnRead(column: number): SqlValue {
+    const { heap, read } = this.#module;
+    return leftValue(heap, read + (column - this.#readFrom) * readValueBytes, this.#exact);
   }
 
   /** The INTEGER whose column was left at `at`. */

@@ -24,3 +24,16 @@ test("any number of rows is written, over what is there at their rowids", () => 
     ).toEqual(written as never);
   }
 });
+
+test("the clocks of one row are replaced, and a row that has none gets none", () => {
+  using db = openMemory();
+  db.exec("CREATE TABLE patina_clock_t (id INTEGER PRIMARY KEY, clock BLOB NOT NULL, held BLOB)");
+  db.exec("INSERT INTO patina_clock_t VALUES (1, x'00', x'01'), (2, x'00', NULL)");
+  using rows = new ClockRows(db, "t");
+  rows.replace(1, Uint8Array.of(5));
+  rows.replace(3, Uint8Array.of(6));
+  expect(db.all("SELECT * FROM patina_clock_t ORDER BY id")).toEqual([
+    [1, Uint8Array.of(5), null],
+    [2, Uint8Array.of(0), null],
+  ]);
+});

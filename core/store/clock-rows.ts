@@ -23,6 +23,7 @@ export class ClockRows implements Disposable {
   readonly #database: SqlDatabase;
   readonly #table: string;
   readonly #statements: (SqlStatement | undefined)[] = [];
+  #update: SqlStatement | undefined;
 
   /** @param name The table's, whose rows have rowids. */
   constructor(database: SqlDatabase, name: string) {
@@ -36,6 +37,16 @@ export class ClockRows implements Disposable {
     for (const count of statementRows) {
       for (; to - at >= count; at += count) this.#put(rows, at, count);
     }
+  }
+
+  /** Writes the clocks of one row, whose values are all shown, over those that it has. */
+  replace(rowid: Rowid, clock: Uint8Array): void {
+    this.#update ??= this.#database.prepare(
+      `UPDATE ${this.#table} SET clock = ?, held = NULL WHERE id = ?`,
+    );
+    this.#update.bind(1, clock);
+    this.#update.bind(2, rowid);
+    this.#update.step();
   }
 
   #put(rows: readonly ClockRow[], from: number, count: number): void {
@@ -64,5 +75,7 @@ export class ClockRows implements Disposable {
   [Symbol.dispose](): void {
     for (const statement of this.#statements) statement?.[Symbol.dispose]();
     this.#statements.length = 0;
+    this.#update?.[Symbol.dispose]();
+    this.#update = undefined;
   }
 }

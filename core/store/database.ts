@@ -28,17 +28,19 @@ export interface SqlStatement extends Disposable {
   /** Appends column `index` to `writer` as `writeValue` of `row/value.ts` would, with no value in between. */
   writeColumn(index: number, writer: ByteWriter): void;
   /**
-   * Reads columns `from` to `from + count` of the current row at once, for {@link writeRead}.
+   * Reads columns `from` to `from + count` of the current row at once, for {@link writeRead} and {@link columnRead}.
    *
    * @param count At most {@link readColumnsMax}.
    */
   readColumns(from: number, count: number): void;
   /**
-   * {@link writeColumn} of what was read, before any other call of SQLite.
+   * {@link writeColumn} of what was read, before the next step and before columns of another statement are read so.
    *
    * @param column As of the statement.
    */
   writeRead(column: number, writer: ByteWriter): void;
+  /** {@link column} of what was read, as long as {@link writeRead}. */
+  columnRead(column: number): SqlValue;
   /** What {@link bytesStart} is in: never to be written, nor kept over a call. */
   readonly memory: Uint8Array;
   /** Where the bytes of a BLOB or TEXT begin, without a copy: good until the next step. */

@@ -80,8 +80,10 @@ export class FlatBlob {
       this.#hlc(ms, count);
       this.#varint(site);
     }
-    this.#u32(high);
-    this.#u32(low);
+    const hashAt = this.#at;
+    writeU32(bytes, hashAt, high);
+    writeU32(bytes, hashAt + 4, low);
+    this.#at = hashAt + valueHashBytes;
     this.#beforeMs = ms;
     this.#beforeCount = count;
     this.#beforeSite = site;
@@ -109,20 +111,13 @@ export class FlatBlob {
   #hlc(ms: number, count: number): void {
     const high = Math.floor(ms / 2 ** 32);
     const bytes = this.#bytes;
-    bytes[this.#at++] = high >>> 8;
-    bytes[this.#at++] = high;
-    this.#u32(ms);
-    bytes[this.#at++] = count >>> 8;
-    bytes[this.#at++] = count;
-  }
-
-  /** Of a larger one the lowest bits. */
-  #u32(value: number): void {
-    const bytes = this.#bytes;
-    bytes[this.#at++] = value >>> 24;
-    bytes[this.#at++] = value >>> 16;
-    bytes[this.#at++] = value >>> 8;
-    bytes[this.#at++] = value;
+    const at = this.#at;
+    bytes[at] = high >>> 8;
+    bytes[at + 1] = high;
+    writeU32(bytes, at + 2, ms);
+    bytes[at + 6] = count >>> 8;
+    bytes[at + 7] = count;
+    this.#at = at + hlcBytes;
   }
 
   #varint(value: number): void {
@@ -131,4 +126,12 @@ export class FlatBlob {
     for (; rest >= 0x80; rest = Math.floor(rest / 0x80)) bytes[this.#at++] = (rest % 0x80) | 0x80;
     bytes[this.#at++] = rest;
   }
+}
+
+/** Of a larger one the lowest bits. */
+function writeU32(bytes: Uint8Array, at: number, value: number): void {
+  bytes[at] = value >>> 24;
+  bytes[at + 1] = value >>> 16;
+  bytes[at + 2] = value >>> 8;
+  bytes[at + 3] = value;
 }

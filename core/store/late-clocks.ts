@@ -185,6 +185,15 @@ export class LateClocks {
   #writeFresh(): void {
     uncaptured(this.#database, () => {
       for (const table of this.#tables.values()) {
+        if (table.fresh.size < this.#limits.transactionRowsMin) {
+          const clockRows = this.#clockRowsOf(table);
+          for (const [rowid, clock] of table.fresh) {
+            if (clock === null) continue;
+            clockRows.replace(rowid, clock);
+            table.forget(rowid);
+          }
+          continue;
+        }
         const rows: ClockRow[] = [];
         for (const [rowid, clock] of table.fresh) if (clock !== null) rows.push({ rowid, clock });
         if (rows.length > 0) this.#clockRowsOf(table).put(rows, 0, rows.length);
@@ -369,7 +378,7 @@ function hasTable(database: SqlDatabase, name: string): boolean {
   );
 }
 
+/** Of a statement without rows: it is at rest when it is done. */
 function runOnce(statement: SqlStatement): void {
-  statement.step();
-  statement.reset();
+  if (statement.step()) statement.reset();
 }

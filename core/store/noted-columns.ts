@@ -43,6 +43,6 @@ export class NotedColumns {
 
   clear(): void {
     this.#writer.reuse();
-    this.#full.length = 0;
+    if (this.#full.length > 0) this.#full.length = 0;
   }
 }

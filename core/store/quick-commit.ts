@@ -25,7 +25,7 @@ import { type Rowid, readColumnsMax, type SqlStatement } from "./database.ts";
 import { EncodedClocks } from "./encoded-clocks.ts";
 import { type BlobShape, FlatBlob } from "./flat-blob.ts";
 import { FlatClocks, flatCellsMax } from "./flat-clocks.ts";
-import { togetherCounts } from "./quick-rows.ts";
+import { fewestTogether, togetherCounts } from "./quick-rows.ts";
 import type { RowNotes } from "./row-notes.ts";
 import type { QuickNews, ScanPosition } from "./row-store.ts";
 import { PlacedRow, type StoreParts } from "./store-parts.ts";
@@ -127,9 +127,12 @@ export class QuickCommit {
   /** Rows that were there, with their columns as they were. */
   #updateAll(known: QuickTable, notes: RowNotes): boolean {
     const { first } = notes;
-    if (first.size === 0) return true;
     const { quick } = known.table;
-    const rowidColumn = known.names.length + known.keyColumns + 2;
+    const rowidColumn = columnsOf(known);
+    if (first.size < fewestTogether) {
+      for (const rowid of first.keys()) if (!this.#updateOne(known, rowid, notes)) return false;
+      return true;
+    }
     const rowids = [...first.keys()];
     let at = 0;
     for (const count of togetherCounts) {
@@ -138,7 +141,9 @@ export class QuickCommit {
         try {
           for (const end = at + count; at < end; at++) {
             const rowid = rowids[at] as Rowid;
-            if (!statement.step() || statement.column(rowidColumn) !== rowid) return false;
+            if (!statement.step()) return false;
+            statement.readColumns(0, rowidColumn + 1);
+            if (statement.columnRead(rowidColumn) !== rowid) return false;
             if (!this.#update(known, rowid, notes, statement)) return false;
           }
         } finally {
@@ -148,19 +153,23 @@ export class QuickCommit {
       }
     }
     for (; at < rowids.length; at++) {
-      const rowid = rowids[at] as Rowid;
-      const statement = quick.standAt(rowid);
-      if (statement === undefined) return false;
-      try {
-        if (!this.#update(known, rowid, notes, statement)) return false;
-      } finally {
-        statement.reset();
-      }
+      if (!this.#updateOne(known, rowids[at] as Rowid, notes)) return false;
     }
     return true;
   }
 
-  /** @param statement Stands on the row. */
+  #updateOne(known: QuickTable, rowid: Rowid, notes: RowNotes): boolean {
+    const statement = known.table.quick.standAt(rowid);
+    if (statement === undefined) return false;
+    try {
+      statement.readColumns(0, columnsOf(known));
+      return this.#update(known, rowid, notes, statement);
+    } finally {
+      statement.reset();
+    }
+  }
+
+  /** @param statement Has read the row. */
   #update(known: QuickTable, rowid: Rowid, notes: RowNotes, statement: SqlStatement): boolean {
     const notedPlace = notes.first.get(rowid) as number;
     const before = notes.noted.bytesAt(notedPlace);
@@ -170,10 +179,10 @@ export class QuickCommit {
     const { table, names, keyColumns } = known;
     const count = names.length;
     const clock = table.quick.clockAt(rowid, statement, count + keyColumns);
-    const hasHeld = statement.column(count + keyColumns + 1) !== null;
+    const hasHeld = statement.columnRead(count + keyColumns + 1) !== null;
     this.#readNow(known, statement);
     const held = this.#held;
-    if (clock === null || hasHeld || !held.decode(clock, 0, clock.length, ordinals)) return false;
+    if (hasHeld || !held.decode(clock, 0, clock.length, ordinals)) return false;
     if (held.hasHeld || held.cl % 2 === 0 || !this.#isNewest()) return false;
 
     const now = this.#now.peek();
@@ -305,14 +314,14 @@ export class QuickCommit {
     const { digester, absent } = this.#parts;
     const { table, names, keyColumns } = known;
     const count = names.length;
-    const rowid = statement.column(count + keyColumns) as Rowid;
+    statement.readColumns(0, count + keyColumns + 1);
+    const rowid = statement.columnRead(count + keyColumns) as Rowid;
     const keyBytes = this.#readKey(known, statement, rowid);
     if (keyBytes === undefined || absent.has(table.name, keyBytes)) return false;
     const { ms, count: counter, site } = this.#stamp;
     const block = this.#block;
     const { body } = block;
     const clock = shape.bytes.slice();
-    statement.readColumns(0, count);
     block.row(table.name, keyBytes, this.#stamp, 1, count);
     const before = this.#lastInserted;
     for (let i = 0; i < count; i++) {
@@ -344,7 +353,7 @@ export class QuickCommit {
   }
 
   /**
-   * The key of the row that a statement stands on. Undefined: it isn't sent as it is stored, isn't UTF-8, or is too
+   * The key of the row that a statement has read. Undefined: it isn't sent as it is stored, isn't UTF-8, or is too
    * long.
    */
   #readKey(
@@ -358,7 +367,7 @@ export class QuickCommit {
     key.varint(keyColumns);
     for (let i = 0; i < keyColumns; i++) {
       const start = key.length;
-      statement.writeColumn(names.length + i, key);
+      statement.writeRead(names.length + i, key);
       const bytes = key.reserve(0);
       const tag = bytes[start];
       // A REAL may be a key that is an integer (`row/key.ts`).
@@ -405,11 +414,10 @@ export class QuickCommit {
     return this.#block.body.length <= bodyBytesMax;
   }
 
-  /** Reads values and key of the row that a statement stands on. */
+  /** Values and key of the row that a statement has read. */
   #readNow({ names, keyColumns }: QuickTable, statement: SqlStatement): void {
     const now = this.#now;
     now.reuse();
-    statement.readColumns(0, names.length + keyColumns);
     for (let i = 0; i < names.length + keyColumns; i++) {
       statement.writeRead(i, now);
       this.#ends[i] = now.length;
@@ -468,7 +476,7 @@ export class QuickCommit {
     if (known === undefined) {
       const { valueColumns, rowidAlias } = table.plan;
       if (valueColumns.length > flatCellsMax) return undefined;
-      if (valueColumns.length + table.keyPositions.length > readColumnsMax) return undefined;
+      if (valueColumns.length + table.keyPositions.length + 3 > readColumnsMax) return undefined;
       const names = table.valuesByName.map((index) => valueColumns[index]?.name as string);
       known = {
         table,
@@ -481,6 +489,11 @@ export class QuickCommit {
     }
     return known;
   }
+}
+
+/** Columns of a row that was there, without its rowid: values, key, clocks and what is held. */
+function columnsOf({ names, keyColumns }: QuickTable): number {
+  return names.length + keyColumns + 2;
 }
 
 /** Whether `bytes[at..]` begins with `other[start..end)`. */

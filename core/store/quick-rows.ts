@@ -17,6 +17,7 @@ import { runBound, type TableStatements } from "./table-statements.ts";
 
 /** Rows that are looked up together, the most first. */
 export const togetherCounts = [32, 4] as const;
+export const fewestTogether = 4;
 
 export class QuickRows {
   readonly #database: SqlDatabase;
@@ -51,7 +52,7 @@ export class QuickRows {
 
   /**
    * The row at a rowid: its value columns, ascending by name, its key columns unless that is the rowid, clock and
-   * held. To be reset; undefined when there is none.
+   * held. To be reset; undefined when there is none, or it has no clocks.
    */
   standAt(rowid: Rowid): SqlStatement | undefined {
     if (this.#byPlace === undefined) {
@@ -61,7 +62,7 @@ export class QuickRows {
         "standAt",
         () =>
           `SELECT ${[...this.#columns("t."), "c.clock", "c.held"].join(", ")} FROM ${base} t ` +
-          `LEFT JOIN ${clocks} c ON c.id = ${id} WHERE ${id} = ?`,
+          `CROSS JOIN ${clocks} c ON c.id = ${id} WHERE ${id} = ?`,
       );
     }
     const statement = this.#byPlace;
@@ -85,7 +86,7 @@ export class QuickRows {
         () =>
           `SELECT ${[...this.#columns("t."), "c.clock", "c.held", id].join(", ")} ` +
           `FROM (VALUES ${new Array(count).fill("(?)").join(", ")}) w ` +
-          `CROSS JOIN ${base} t ON ${id} = w.column1 LEFT JOIN ${clocks} c ON c.id = ${id}`,
+          `CROSS JOIN ${base} t ON ${id} = w.column1 CROSS JOIN ${clocks} c ON c.id = ${id}`,
       );
       this.#together[count] = statement;
     }
@@ -94,12 +95,12 @@ export class QuickRows {
   }
 
   /**
-   * Clocks of the row that a statement of {@link standAt} stands at; null when it has none.
+   * Clocks of the row whose columns a statement of {@link standAt} has read.
    *
    * @param column Where the statement has those of the clock table.
    */
-  clockAt(rowid: Rowid, statement: SqlStatement, column: number): Uint8Array | null {
-    return this.#late.get(rowid) ?? (statement.column(column) as Uint8Array | null);
+  clockAt(rowid: Rowid, statement: SqlStatement, column: number): Uint8Array {
+    return this.#late.get(rowid) ?? (statement.columnRead(column) as Uint8Array);
   }
 
   /**

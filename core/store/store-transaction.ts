@@ -160,7 +160,7 @@ export class StoreTransaction {
   }
 }
 
+/** Of a statement without rows: it is at rest when it is done. */
 function runOnce(statement: SqlStatement): void {
-  statement.step();
-  statement.reset();
+  if (statement.step()) statement.reset();
 }
