@@ -167,7 +167,7 @@ export function addRestore(program: Command): void {
       `
 The backup is checked first, and the database that is there is kept beside it under another name. The
 agent then takes a new site and gets from its peers what the backup lacks; no write of theirs is lost.
-Run it as the agent's user, so that the agent may open what it writes.
+What root restores is given to the owner of the data directory, so that the agent may open it.
 
 Example:
   systemctl stop patina

@@ -1,10 +1,20 @@
 import { afterAll, beforeAll, expect, test } from "bun:test";
-import { existsSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from "node:fs";
+import {
+  chownSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { readState, writeState } from "../../core/store/file-header.ts";
 import { schemaOf } from "../../test/generators/sqlite-store.ts";
 import { createStoreThread } from "../../test/generators/store-thread.ts";
+import { testIf } from "../../test/real.ts";
 import { type Database, openDatabase } from "../../wasm/database.ts";
 import { FileVfs } from "../../wasm/vfs/file.ts";
 import type { OpenedFile } from "../../wasm/vfs/vfs.ts";
@@ -244,6 +254,24 @@ test("after a restore the site is another, the starts go on counting, and what w
   expect(before.all("SELECT id FROM t ORDER BY 1")).toEqual([["a"], ["b"]]);
   expect(before.all("PRAGMA integrity_check")).toEqual([["ok"]]);
 });
+
+testIf(
+  process.getuid?.() === 0 ? undefined : "only root can give a file to another user",
+  "what root restores belongs to the user whose folder it is",
+  async () => {
+    const to = join(folder, "given.backup");
+    const store = openStore(join(folder, "given-source.db"));
+    const outcome = await store.service.operate({ kind: "backup", path: to });
+    if (outcome.kind === "started") for await (const _ of outcome.lines);
+    store.stop();
+    const data = join(folder, "data-of-another");
+    mkdirSync(data);
+    chownSync(data, 4711, 4712);
+    const path = join(data, "patina.db");
+    restore(to, path, vfs, 1000);
+    expect(statSync(path)).toMatchObject({ uid: 4711, gid: 4712, mode: 0o100600 });
+  },
+);
 
 test("where no database is, a restore keeps agents from starting one meanwhile, and leaves none when it fails", async () => {
   const to = join(folder, "fresh.backup");

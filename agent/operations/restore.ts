@@ -14,6 +14,7 @@
 
 import {
   chmodSync,
+  chownSync,
   closeSync,
   constants,
   copyFileSync,
@@ -128,6 +129,11 @@ function guardedCopy(from: string, to: string): void {
   try {
     copyFileSync(from, to, constants.COPYFILE_EXCL);
     chmodSync(to, 0o600);
+    // Root makes it for whoever has the folder: that user's agent is to open it.
+    if (process.getuid?.() === 0) {
+      const { uid, gid } = statSync(dirname(to));
+      chownSync(to, uid, gid);
+    }
   } catch (error) {
     throw new StartFailure(exitCodes.data, `${to}: ${(error as Error).message}`);
   }
