@@ -217,6 +217,23 @@ describe("exec from stdin", () => {
       ]);
     }
   });
+
+  test("refuses bytes that are no UTF-8, a folder, and what has no end", async () => {
+    const command = [...patinaCommand, "exec", "--socket", agent.socket];
+    const text = join(folder, "latin-1.json");
+    writeFileSync(text, Buffer.from(`["INSERT INTO t VALUES ('caf\xe9', 1)"]`, "latin1"));
+    for (const [from, why] of [
+      [text, "stdin: it is not UTF-8"],
+      [folder, "stdin: "],
+      ["/dev/zero", "a JSON list of statements"],
+    ] as const) {
+      const shell = ["sh", "-c", 'from=$1; shift; exec "$@" < "$from"', "sh", from, ...command];
+      const child = Bun.spawn(shell, { stdout: "ignore", stderr: "pipe" });
+      const stderr = await new Response(child.stderr).text();
+      expect([from, await child.exited, stderr]).toEqual([from, 2, expect.stringContaining(why)]);
+      expect(stderr).not.toMatch(/ at .*\.ts:/);
+    }
+  });
 });
 
 describe("before anything is made", () => {
