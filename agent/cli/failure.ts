@@ -42,6 +42,9 @@ function exitCodeOf(error: unknown): ExitCode {
 
 function messageOf(error: unknown): string {
   if (error instanceof Unreachable) {
+    if (error.mayBeDone) {
+      return `${error.message}\nIt may have been done all the same: look before you do it again.`;
+    }
     return `${error.message}\nIs the agent running? Its socket: --socket PATH, or -c FILE of its config.`;
   }
   // Of a database that was opened once already: too many open files, no memory, a disk that has just gone.

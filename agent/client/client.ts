@@ -15,9 +15,13 @@ import { type ClientResponse, createSend, type Send } from "./transport.ts";
 
 /** No agent answers on the socket, or it went away, or it took too long. */
 export class Unreachable extends Error {
-  constructor(socket: string, why: string) {
+  /** Of what changes something: it may have been asked for, and done. */
+  readonly mayBeDone: boolean;
+
+  constructor(socket: string, why: string, mayBeDone = false) {
     super(`no agent answers on ${socket}: ${why}`);
     this.name = "Unreachable";
+    this.mayBeDone = mayBeDone;
   }
 }
 
@@ -92,7 +96,7 @@ export class PatinaClient {
     this.#send = createSend(socket, token);
   }
 
-  /** All or nothing. @throws Unreachable (whether it was applied isn't known then), ApiFailure */
+  /** All or nothing. @throws Unreachable (whether it was applied isn't always known then), ApiFailure */
   async transact(...statements: readonly (string | Statement)[]): Promise<Transacted> {
     return this.transactJson(`[${statements.map(statementToJson).join(",")}]`);
   }
@@ -100,7 +104,7 @@ export class PatinaClient {
   /** The same, of a body as the API takes it. @throws Unreachable, ApiFailure */
   async transactJson(body: string): Promise<Transacted> {
     const response = await this.#request("POST", "/v1/transactions", body);
-    const answer = parseAnswer(response.status, await this.#text(response));
+    const answer = parseAnswer(response.status, await this.#text(response, true));
     const results = field(answer, "results") as readonly JsonValue[];
     const error = results.map((result) => field(result, "error")).find((one) => one !== undefined);
     if (response.status !== 200 || error !== undefined) {
@@ -233,13 +237,13 @@ export class PatinaClient {
   ): Promise<Record<string, unknown>> {
     const response = await this.#request("POST", path, body);
     if (response.status !== 200) throw await failureOf(response);
-    for await (const line of this.#lines(response)) {
+    for await (const line of this.#lines(response, true)) {
       const { progress, done, error } = JSON.parse(line);
       if (error !== undefined) throw new ApiFailure(200, String(error));
       if (done !== undefined) return done;
       if (progress !== undefined) onProgress(progress);
     }
-    throw new Unreachable(this.#socket, wentAway);
+    throw new Unreachable(this.#socket, wentAway, true);
   }
 
   /** @throws Unreachable */
@@ -268,21 +272,21 @@ export class PatinaClient {
     return response;
   }
 
-  async #text(response: ClientResponse): Promise<string> {
+  async #text(response: ClientResponse, changes = false): Promise<string> {
     try {
       return await response.text();
     } catch (error) {
-      throw new Unreachable(this.#socket, isTimeout(error) ? tooLate : wentAway);
+      throw new Unreachable(this.#socket, isTimeout(error) ? tooLate : wentAway, changes);
     }
   }
 
   /** @throws Unreachable when the stream breaks off */
-  async *#lines(response: ClientResponse): AsyncGenerator<string> {
+  async *#lines(response: ClientResponse, changes = false): AsyncGenerator<string> {
     try {
       yield* linesOf(response);
     } catch (error) {
       if ((error as Error).name === "AbortError") throw error;
-      throw new Unreachable(this.#socket, wentAway);
+      throw new Unreachable(this.#socket, wentAway, changes);
     }
   }
 
@@ -307,13 +311,15 @@ export class PatinaClient {
     path: string,
     body: string | undefined,
     signal?: AbortSignal,
-    mayRepeat = false,
+    isRead = false,
+    mayRepeat = isRead,
   ): Promise<ClientResponse> {
     try {
       return await this.#send({ method, path, body, signal });
     } catch (error) {
-      if (mayRepeat && isReset(error)) return this.#request(method, path, body, signal);
-      throw new Unreachable(this.#socket, reasonOf(error));
+      if (mayRepeat && isReset(error))
+        return this.#request(method, path, body, signal, true, false);
+      throw new Unreachable(this.#socket, reasonOf(error), !isRead && isReset(error));
     }
   }
 }

@@ -151,6 +151,7 @@ test("an agent that goes away in the middle of an answer: 3, and never a part of
   const first = {
     "/v1/queries": '{"columns":["x"]}\n{"row":[1,[1]]}\n',
     "/v1/backup": '{"progress":{"pages":1,"of":9}}\n',
+    "/v1/transactions": '{"results":[',
   };
   using _listener = Bun.listen({
     unix: path,
@@ -167,8 +168,11 @@ test("an agent that goes away in the middle of an answer: 3, and never a part of
   for (const args of [
     ["query", "SELECT 1"],
     ["backup", join(folder, "gone.db")],
+    ["exec", "DELETE FROM t"],
   ]) {
     const { code, stdout, stderr } = await runPatina([...args, "--socket", path]);
+    // Who is told that nobody answers would do it again.
+    expect(stderr.includes("It may have been done all the same")).toBe(args[0] !== "query");
     expect([code, stdout, stderr]).toEqual([
       3,
       "",
