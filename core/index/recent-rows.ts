@@ -6,7 +6,7 @@
  * go first, and a scan has to find them.
  *
  * A load of many rows fills it to its bound for ten minutes, so rows are kept in arrays of numbers: some
- * 130 bytes a row with its key, which are 4.5 MB at most. Looking for those of some ranges goes through all, which
+ * 125 bytes a row with its key, which are 4.1 MB at most. Looking for those of some ranges goes through all, which
  * takes up to a millisecond and is rare: chains by range would cost as much memory as the keys, and every change time.
  *
  * @module
