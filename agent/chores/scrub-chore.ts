@@ -29,8 +29,8 @@ const youngMs = 15_000;
 
 export class ScrubChore implements Chore {
   readonly name = "scrub";
-  readonly #store: SqliteStore;
-  readonly #replica: Replica;
+  readonly #store: Pick<SqliteStore, "scrub" | "damaged">;
+  readonly #replica: Pick<Replica, "settledMs">;
   readonly #rowsPerSecond: number;
   readonly #host: ScrubHost;
   #dueMs = 0;
@@ -42,7 +42,12 @@ export class ScrubChore implements Chore {
   #found = 0;
 
   /** @param rowsPerSecond 0 for no scrub */
-  constructor(store: SqliteStore, replica: Replica, rowsPerSecond: number, host: ScrubHost) {
+  constructor(
+    store: Pick<SqliteStore, "scrub" | "damaged">,
+    replica: Pick<Replica, "settledMs">,
+    rowsPerSecond: number,
+    host: ScrubHost,
+  ) {
     this.#store = store;
     this.#replica = replica;
     this.#rowsPerSecond = rowsPerSecond;

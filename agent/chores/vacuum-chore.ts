@@ -22,14 +22,14 @@ const pagesMin = 32;
 
 export class VacuumChore implements Chore {
   readonly name = "vacuum";
-  readonly #writer: Database;
+  readonly #writer: Pick<Database, "exec" | "pragma">;
   readonly #onWrote: () => void;
   #dueMs = 0;
   #isUnderWay = false;
   #pagesFreed = 0;
 
   /** @param onWrote The WAL has grown. */
-  constructor(writer: Database, onWrote: () => void) {
+  constructor(writer: Pick<Database, "exec" | "pragma">, onWrote: () => void) {
     this.#writer = writer;
     this.#onWrote = onWrote;
   }
