@@ -16,6 +16,8 @@ import { PatinaClient } from "../agent/client/client.ts";
 export interface ClusterOptions {
   /** The compiled executable. */
   readonly binary: string;
+  /** Each node's own, in place of it. */
+  readonly binaries?: readonly string[];
   readonly nodes: number;
   /** Files of CREATE TABLE and CREATE INDEX. */
   readonly schema: readonly string[];
@@ -31,7 +33,8 @@ export class ClusterNode {
   readonly configFile: string;
   readonly dataDirectory: string;
   readonly client: PatinaClient;
-  readonly #command: readonly string[];
+  /** What the next start runs. */
+  binary: string;
   readonly #env: Record<string, string>;
   readonly #logFile: string;
   #process: Subprocess | undefined;
@@ -48,7 +51,7 @@ export class ClusterNode {
     this.socket = join(options.folder, `${options.name}.sock`);
     this.configFile = join(options.folder, `${options.name}.toml`);
     this.#logFile = join(options.folder, `${options.name}.log`);
-    this.#command = [options.binary, "agent", "--config", this.configFile];
+    this.binary = options.binary;
     this.#env = options.env;
     mkdirSync(this.dataDirectory, { recursive: true, mode: 0o700 });
     writeFileSync(this.configFile, options.config);
@@ -61,7 +64,7 @@ export class ClusterNode {
 
   /** Starts the agent's process; returns at once. */
   spawn(): void {
-    this.#process = Bun.spawn([...this.#command], {
+    this.#process = Bun.spawn([this.binary, "agent", "--config", this.configFile], {
       env: { ...process.env, ...this.#env },
       stdin: "ignore",
       stdout: Bun.file(this.#logFile),
@@ -82,11 +85,11 @@ export class ClusterNode {
     await this.#process?.exited;
   }
 
-  /** The end of what the agent logged. */
-  log(): string {
+  /** The end of what the agent has logged since its last start. */
+  log(charactersMax = 4000): string {
     const read = (path: string) => {
       try {
-        return readFileSync(path, "utf8").slice(-4000);
+        return readFileSync(path, "utf8").slice(-charactersMax);
       } catch {
         return "";
       }
@@ -122,7 +125,8 @@ export class Cluster implements AsyncDisposable {
     }
   }
 
-  async #start({ binary, nodes, schema, config = "", loss = 0 }: ClusterOptions): Promise<void> {
+  async #start(options: ClusterOptions): Promise<void> {
+    const { binary, binaries = [], nodes, schema, config = "", loss = 0 } = options;
     const clusterFile = join(this.folder, "cluster.toml");
     const init = Bun.spawnSync([binary, "cluster", "init", clusterFile]);
     if (init.exitCode !== 0) throw new Error(`cluster init: ${init.stderr}`);
@@ -139,7 +143,7 @@ export class Cluster implements AsyncDisposable {
       const node = new ClusterNode({
         name,
         folder: this.folder,
-        binary,
+        binary: binaries[i] ?? binary,
         env,
         config: [
           `[node]\nname = "${name}"\nregion = "local"\nzone = "zone-${i + 1}"`,
