@@ -235,6 +235,7 @@ const reasons: Readonly<Record<string, string>> = {
   EACCES: "permission denied: it must belong to the user that runs the agent",
   EPERM: "permission denied: it must belong to the user that runs the agent",
   EROFS: "it is on a read-only file system",
+  EIO: "the disk fails to read or to write: the kernel's log says more (dmesg)",
   ENOSPC: "the disk is full",
   EDQUOT: "the disk quota is used up",
   ENOTDIR: "there is a file of that name, or in its path",
