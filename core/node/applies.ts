@@ -3,7 +3,7 @@
  *
  * Urgent ones are posted at once while the store has few of them. The others wait here, and take turns by whom they are of
  * (`fair-queue.ts`), for what was posted is applied in the order in which it was; one turn is posted when the store has
- * applied what it had. Both have a bound in bytes. Those that the store applies in slices have one of their own, so that
+ * answered what it had, or doesn't for a while. Both have a bound in bytes. Those that the store applies in slices have one of their own, so that
  * they don't take the room of the others. Of lanes 1 and 2 the store
  * has credit for one slice at a time; what waits for it (`apply-queue.ts`), and urgent ones beyond their bound with it, waits
  * here too. A changeset keeps the cut from passing its stamp until it is applied (`pending-cut.ts`).
@@ -48,6 +48,12 @@ interface Urgent {
 /** While the store has so many small urgent changesets, or so many bytes of them, the next ones wait: a millisecond of its work. */
 const urgentOpenMax = 32;
 const urgentOpenBytes = 64 * 1024;
+/**
+ * What it has applied it may answer late, while the index takes in what came before, and it has the next turn after so long
+ * without an answer. It never has more than this.
+ */
+const unansweredMs = 10;
+const unansweredMax = 256;
 /** What one source posts before it is another's turn: some ten rows of instances. */
 const urgentTurnBytes = 4 * 1024;
 /** A peer floods while more of it waits here. */
@@ -87,6 +93,8 @@ export class Applies {
   readonly #post: (request: ApplyRequest) => Ticket;
   readonly #queue: ApplyQueue;
   readonly #pendingCut = new PendingCut();
+  /** When the last of the small ones was posted. */
+  #urgentAtMs = Number.NEGATIVE_INFINITY;
   /** In the order in which they were posted. */
   readonly #open = new Map<Ticket, OpenApply>();
   /** Slices of lanes 1 and 2 that the store has: one at most. */
@@ -205,7 +213,7 @@ export class Applies {
 
   /** Posts what the store has credit for. */
   pump(nowMs: number): void {
-    if (this.#urgent.count === 0 && this.#urgentWaiting.length > 0) {
+    if (this.#urgentWaiting.length > 0 && this.#isUrgentDue(nowMs)) {
       this.#postUrgent(this.#urgentWaiting.shiftTurn(urgentOpenMax), this.#urgent, nowMs);
     }
     while (this.#slicesOpen === 0) {
@@ -227,12 +235,19 @@ export class Applies {
     return count < urgentOpenMax && bytes < urgentOpenBytes;
   }
 
+  /** The store has done what it had, or has been at it for a while. */
+  #isUrgentDue(nowMs: number): boolean {
+    const { count } = this.#urgent;
+    return count === 0 || (count < unansweredMax && nowMs - this.#urgentAtMs >= unansweredMs);
+  }
+
   /** Of one peer. */
   #postUrgent(waiting: readonly UrgentWaiting[], urgent: Urgent, nowMs: number): void {
     const bodies = waiting.map(({ body }) => body);
     const urgentBytes = bodies.reduce((sum, { length }) => sum + length, 0);
     urgent.count += waiting.length;
     urgent.bytes += urgentBytes;
+    if (urgent === this.#urgent) this.#urgentAtMs = nowMs;
     const { peer } = waiting[0] as UrgentWaiting;
     const ticket = this.#post({ kind: "apply", lane: 0, peer, what: "changesets", bodies });
     const seconds = waiting.map(({ second }) => second);

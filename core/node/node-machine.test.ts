@@ -533,6 +533,22 @@ describe("credit", () => {
     expect(frames).toBeGreaterThan(1500);
   });
 
+  test("a store that answers late has the next turns all the same, up to a bound", () => {
+    const { a, posted } = flooded(2000);
+    const before = posted.flatMap(({ bodies }) => bodies).length;
+    expect(before).toBeLessThanOrEqual(32);
+    const counts: number[] = [];
+    for (let turn = 0; turn < 100; turn++) {
+      a.nowMs += 10;
+      a.do({ kind: "timeout" });
+      posted.push(...(a.asked("apply") as typeof posted));
+      counts.push(posted.flatMap(({ bodies }) => bodies).length);
+    }
+    expect(counts[0]).toBeGreaterThan(before);
+    expect(counts[9]).toBeGreaterThan(before + 60);
+    expect(counts.at(-1)).toBeLessThan(256 + 32);
+  });
+
   test("a store that takes nothing holds back no flood", () => {
     const { a, b, c } = flooded(2000);
     const pushes = () => a.sent(c).filter(({ kind }) => kind === "push").length;

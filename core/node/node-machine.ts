@@ -51,6 +51,8 @@ import type { World } from "./world.ts";
 
 /** The store's lag in steps, as heartbeats and `patina_members` carry it. */
 const lagStepsMs = [1000, 10_000, 60_000] as const;
+/** A store that doesn't answer for so long holds back no changes that others could have. */
+const slowStoreMs = 250;
 
 export class NodeMachine {
   readonly #options: NodeOptions;
@@ -258,7 +260,7 @@ export class NodeMachine {
     if (this.#elapsedMs >= this.#nextHeartbeatMs) {
       this.#nextHeartbeatMs = this.#elapsedMs + this.#tuning.heartbeatMs;
       this.#closeMute();
-      if (this.#isStuck()) this.#applies.tellHeldBack();
+      if (this.#isStoreSlow()) this.#applies.tellHeldBack();
       this.#heartbeats();
       const clocks = this.#clocks.report(this.#readyPeers(), this.#elapsedMs);
       if (clocks !== undefined) this.#toStore(clocks);
@@ -529,7 +531,7 @@ export class NodeMachine {
     this.#counters.pushesReceived++;
     // What this host can't apply as fast as it comes, others can't either: they would have to line it up as well, and behind
     // it, where its sites are made up, what this host says. A store that takes nothing holds up nobody else, though.
-    const isHeldBack = lane === 0 && this.#applies.isFlooding(peer.id) && !this.#isStuck();
+    const isHeldBack = lane === 0 && this.#applies.isFlooding(peer.id) && !this.#isStoreSlow();
     if (!isHeldBack) this.#forward(peer, stamp, lane, bytes);
     const posted = isHeldBack ? () => this.#forward(peer, stamp, lane, bytes) : undefined;
     const { changeset: body } = frame;
@@ -679,6 +681,11 @@ export class NodeMachine {
     const askedMs = this.#questions.openSinceMs ?? Number.POSITIVE_INFINITY;
     const oldestMs = Math.min(askedMs, this.#applies.openSinceMs);
     return this.#elapsedMs - oldestMs > this.#tuning.stuckMs;
+  }
+
+  /** It hasn't answered for much longer than a flood takes it: something else holds it up. */
+  #isStoreSlow(): boolean {
+    return this.#elapsedMs - this.#applies.openSinceMs > slowStoreMs;
   }
 
   #storeLagMs(): number {
