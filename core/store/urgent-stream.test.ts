@@ -168,3 +168,50 @@ test("a really large urgent changeset is applied in slices, and a small one isn'
   }
   expect(count()).toBe(1203);
 });
+
+test("a really large urgent changeset waits for one slice of bulk at most, however much follows, and bulk goes on beside it", () => {
+  const schema = schemaOf("CREATE TABLE t (k INTEGER PRIMARY KEY, a TEXT)");
+  using node = new SqliteNode(schema, { site: 2, digester, nowMs: startMs });
+  const { store, clock } = node;
+  const replica = new Replica({ store, clock, digester, schema: [], options: { sliceRows: 64 } });
+  const replies: StoreReply[] = [];
+  let nowMs = startMs;
+  replica.start(nowMs, replies);
+  for (; !replica.isBuilt; nowMs += 10) replica.tick(nowMs, replies);
+  let ticket = 0;
+  const apply = (lane: 0 | 2, rowCount: number, value: string): number => {
+    const stamp = { ms: startMs, count: ++ticket, site };
+    const changed = Array.from({ length: rowCount }, (_, i) => ({
+      table: "t",
+      key: encodeKey([ticket * 10_000 + i]) as Uint8Array,
+      clock: { ...stamp, cl: 1 },
+      cells: [{ column: "a", stamp, value }],
+    }));
+    const bodies = [encodeChangeset({ stamp, lane, rows: changed })];
+    replica.handle(
+      { kind: "apply", what: "changesets", lane, peer, bodies, ticket },
+      nowMs,
+      replies,
+    );
+    return ticket;
+  };
+  const isAnswered = (of: number) =>
+    replies.some((reply) => reply.kind === "applied" && reply.ticket === of);
+  // The net side has credit for one slice of bulk: the next is there as soon as one is answered.
+  let bulk = apply(2, 200, "bulk");
+  const large = apply(0, 1200, "x".repeat(1000));
+  const isFirst = !isAnswered(bulk);
+  let [during, slices] = [0, 0];
+  for (; !isAnswered(large); slices++) {
+    expect(slices).toBeLessThan(2000);
+    replica.tick(++nowMs, replies);
+    if (!isAnswered(bulk)) continue;
+    bulk = apply(2, 200, "bulk");
+    during++;
+  }
+  expect([isFirst, during]).toEqual([true, 1]);
+  for (; !isAnswered(bulk); slices++) {
+    expect(slices).toBeLessThan(2000);
+    replica.tick(++nowMs, replies);
+  }
+});
