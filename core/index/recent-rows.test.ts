@@ -102,6 +102,22 @@ test("of the own rows those stamped earlier are named too, and of many the newes
   expect(named(0, 2)).toEqual([6, 5]);
 });
 
+test("a flood of urgent rows of one site leaves those of others among the ones that are named", () => {
+  const recent = new RecentRows();
+  touch(
+    recent,
+    { ...rowOf(1, 0), urgent: true, stamp: { ms: 5000, count: 0, site: siteOf(1) } },
+    5000,
+  );
+  for (let i = 2; i <= 50; i++) {
+    const stamp = { ms: 5000 + i, count: 0, site: siteOf(2) };
+    touch(recent, { ...rowOf(i, 0), urgent: true, stamp }, 5000 + i);
+  }
+  const recency = { sinceMs: 4000, ownSinceMs: 4000, rowsMax: 5 };
+  const named = recent.since(recency, () => false, 0).map(({ digest }) => digest.d);
+  expect(named).toEqual([50, 1, 49, 48, 47]);
+});
+
 test("recalled rows come before those touched, and never take their room", () => {
   const recent = new RecentRows({ keepMs: 100, rowsMax: 4 });
   touch(recent, rowOf(1, 50), 1000);

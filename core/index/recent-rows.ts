@@ -193,7 +193,7 @@ export class RecentRows {
   }
 
   /**
-   * Rows that were stamped lately: urgent ones first, then those stamped last.
+   * Rows that were stamped lately: urgent ones first, then those stamped last. Of too many urgent ones some of each site.
    *
    * @param aheadMsMax How far a stamp may have been ahead when it was applied: what was touched earlier than
    * that isn't looked at.
@@ -221,10 +221,31 @@ export class RecentRows {
         this.#stampMsOf(b) - this.#stampMsOf(a) ||
         (words[b * recordWords + countAt] as number) - (words[a * recordWords + countAt] as number),
     );
-    return urgent
+    const first = urgent.length > rowsMax ? this.#inTurns(urgent, rowsMax) : urgent;
+    return first
       .concat(others)
       .slice(0, rowsMax)
       .map((found) => this.#rowAt(found, this.#ids.idAt(found)));
+  }
+
+  /** The newest of each site, then the next of each: of a flood of one site there may be more than can be named. */
+  #inTurns(places: readonly number[], countMax: number): number[] {
+    const bySite = new Map<number, number[]>();
+    for (const place of places) {
+      const site = this.#ids.words[place * recordWords + siteAt] as number;
+      const ofSite = bySite.get(site);
+      if (ofSite === undefined) bySite.set(site, [place]);
+      else ofSite.push(place);
+    }
+    const taken: number[] = [];
+    for (let turn = 0; taken.length < countMax; turn++) {
+      for (const [site, ofSite] of bySite) {
+        const place = ofSite[turn];
+        if (place === undefined) bySite.delete(site);
+        else taken.push(place);
+      }
+    }
+    return taken;
   }
 
   // ---- Rows -------------------------------------------------------------------------------------
