@@ -115,11 +115,6 @@ class PreupdateCall implements Preupdate {
     return this.#module.exports.sqlite3_preupdate_count(this.#pointer);
   }
 
-  /** 0 for a change by the statement itself, 1 by a trigger of it, and so on. */
-  get depth(): number {
-    return this.#module.exports.sqlite3_preupdate_depth(this.#pointer);
-  }
-
   old(column: number): SqlValue {
     const { exports, scratch } = this.#module;
     return this.#read(exports.sqlite3_preupdate_old(this.#pointer, column, scratch));

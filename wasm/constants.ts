@@ -116,7 +116,6 @@ export const SQLITE_TRANSACTION = 22;
 export const SQLITE_UPDATE = 23;
 export const SQLITE_ATTACH = 24;
 export const SQLITE_DETACH = 25;
-export const SQLITE_ALTER_TABLE = 26;
 export const SQLITE_REINDEX = 27;
 export const SQLITE_ANALYZE = 28;
 export const SQLITE_CREATE_VTABLE = 29;

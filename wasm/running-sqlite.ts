@@ -37,7 +37,6 @@ export interface SqliteExports extends VfsExports {
   sqlite3_preupdate_old(db: number, column: number, ppValue: number): number;
   sqlite3_preupdate_new(db: number, column: number, ppValue: number): number;
   sqlite3_preupdate_count(db: number): number;
-  sqlite3_preupdate_depth(db: number): number;
   sqlite3_commit_hook(db: number, callback: number, data: number): number;
   sqlite3_rollback_hook(db: number, callback: number, data: number): number;
   sqlite3_create_function_v2(

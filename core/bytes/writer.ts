@@ -243,12 +243,6 @@ export class ByteWriter {
     lastHex = digits;
   }
 
-  /** Overwrites four bytes written before, for lengths that are known only afterwards. */
-  patchU32(offset: number, value: number): void {
-    assert(offset + 4 <= this.#length, `patchU32: inside what was written, got offset ${offset}`);
-    this.#view.setUint32(offset, value);
-  }
-
   #room(bytes: number): void {
     if (this.#length + bytes > this.#bytes.length) this.#grow(bytes);
   }

@@ -19,7 +19,7 @@ import {
   normalBytesMax,
   withLane,
 } from "../change/changeset.ts";
-import type { Stamp } from "../clock/stamp.ts";
+import { compareHlc, type Stamp } from "../clock/stamp.ts";
 import { Journal, type NamedColumns } from "./capture.ts";
 import { type Preupdate, uncaptured } from "./database.ts";
 import type { KeptClock } from "./kept-clock.ts";
@@ -131,12 +131,13 @@ export class LocalTransaction {
     const { clock } = this.#parts;
     const { plain } = this.#journal;
     if (plain !== undefined) {
-      const rows = this.#quick.collect(plain, clock.peek(nowMs));
+      const stamp = clock.peek(nowMs);
+      const rows = this.#quick.collect(plain, stamp);
       if (rows !== undefined) {
         const unheard = unsure.size === 0 ? undefined : this.#unheardQuick(rows, unsure);
         if (unheard !== undefined) return this.#refuseUnheard(unheard);
         this.#end();
-        return this.#commitQuick(rows, nowMs);
+        return this.#commitQuick(rows, stamp, nowMs);
       }
     }
     const refuse = (why: string): CommitResult => {
@@ -205,10 +206,15 @@ export class LocalTransaction {
     return { kind: "refused", why, isUnheard: true };
   }
 
-  #commitQuick(rows: readonly QuickRow[], nowMs: number): CommitResult {
+  /** @param stamp The clock's next one, which is in what was collected. */
+  #commitQuick(rows: readonly QuickRow[], stamp: Stamp, nowMs: number): CommitResult {
     const merged = rows.map((row) => row.merged);
     if (rows.length === 0) return this.#finish(undefined, merged);
-    const stamp = this.#parts.clock.next(nowMs);
+    const issued = this.#parts.clock.next(nowMs);
+    assert(
+      compareHlc(issued, stamp) === 0,
+      "quick commit: nothing was stamped since it was collected",
+    );
     uncaptured(this.#parts.database, () => this.#writer.writeQuick(rows));
     let lane: Lane = rows.some((row) => this.#writer.isUrgentQuick(row)) ? 0 : 1;
     let encoded = this.#quick.encode(lane);
