@@ -8,7 +8,7 @@
  */
 
 import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { constants, tmpdir } from "node:os";
 import { join } from "node:path";
 import type { Subprocess } from "bun";
 import { PatinaClient } from "../agent/client/client.ts";
@@ -104,13 +104,32 @@ export class ClusterNode {
   }
 }
 
+const endingSignals = ["SIGINT", "SIGTERM", "SIGHUP"] as const;
+
 export class Cluster implements AsyncDisposable {
   readonly folder: string;
   readonly nodes: ClusterNode[] = [];
   #bootstrap: Subprocess | undefined;
+  /** Whoever is interrupted (Ctrl-C, a terminal that is closed) leaves no agents behind, nor their folder. */
+  readonly #onSignal = (signal: NodeJS.Signals): void => {
+    process.exit(128 + constants.signals[signal]);
+  };
+  readonly #onExit = (): void => {
+    for (const node of this.nodes) void node.kill();
+    this.#bootstrap?.kill("SIGKILL");
+    // They may write for a moment still.
+    rmSync(this.folder, { recursive: true, force: true, maxRetries: 5 });
+  };
 
   private constructor(folder: string) {
     this.folder = folder;
+    process.on("exit", this.#onExit);
+    for (const signal of endingSignals) process.on(signal, this.#onSignal);
+  }
+
+  /** From now on signals are the caller's, who disposes of this. */
+  leaveSignals(): void {
+    for (const signal of endingSignals) process.off(signal, this.#onSignal);
   }
 
   /** Starts everything and returns when every agent answers; finding each other takes a little longer. */
@@ -175,6 +194,8 @@ export class Cluster implements AsyncDisposable {
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
+    this.leaveSignals();
+    process.off("exit", this.#onExit);
     await Promise.all(this.nodes.map((node) => node.kill()));
     this.#bootstrap?.kill("SIGKILL");
     await this.#bootstrap?.exited;

@@ -263,6 +263,7 @@ async function main(): Promise<number> {
     for (const subscriber of subscribers) subscriber.stop();
     for (const backend of backends) backend.server?.stop(true);
   };
+  process.once("exit", stopAll);
   try {
     await cluster.connected();
     for (const node of cluster.nodes) await printPeers(node);
@@ -532,6 +533,7 @@ async function keep(cluster: Cluster): Promise<void> {
   );
   progress(`  ${binary} members --socket ${socket}`);
   progress("Ctrl-C ends it.");
+  cluster.leaveSignals();
   await new Promise<void>((resolve) => {
     process.once("SIGINT", () => resolve());
     process.once("SIGTERM", () => resolve());
