@@ -50,6 +50,8 @@ export interface StoreStatusParts {
 }
 
 export class StoreStatus {
+  /** The clock of the host may be set meanwhile. */
+  readonly #madeMs = performance.now();
   readonly #parts: StoreStatusParts;
 
   constructor(parts: StoreStatusParts) {
@@ -87,7 +89,7 @@ export class StoreStatus {
       site: this.#parts.site,
       incarnation: this.#parts.incarnation,
       version: store.version,
-      uptime_ms: Date.now() - this.#parts.startedMs,
+      uptime_ms: Math.round(performance.now() - this.#madeMs),
       stands_alone: standsAlone,
       ready: readiness.isReady(),
       health: this.#healthText(status),

@@ -1,4 +1,4 @@
-import { expect, test } from "bun:test";
+import { expect, setSystemTime, test } from "bun:test";
 import { encodeChangeset, type Lane } from "../../core/change/changeset.ts";
 import { siteOfHex } from "../../core/clock/stamp.ts";
 import type { MemberRow, PeerId, StoreReply, StoreRequest } from "../../core/node/border.ts";
@@ -232,4 +232,19 @@ test("an agent that stops takes no more writes, of which nobody else would hear"
   );
   expect(told.filter(({ kind }) => kind === "commit")).toHaveLength(1);
   thread.stop();
+});
+
+test("how long it has run isn't told by the host's clock, which may be set meanwhile", async () => {
+  const thread = createStoreThread(true);
+  const uptimeMs = async () => JSON.parse(await thread.service.status()).uptime_ms;
+  try {
+    for (const jumpMs of [-3_600_000, 3_600_000]) {
+      setSystemTime(new Date(Date.now() + jumpMs));
+      const ms = await uptimeMs();
+      expect([jumpMs, ms >= 0 && ms < 600_000]).toEqual([jumpMs, true]);
+    }
+  } finally {
+    setSystemTime();
+    thread.stop();
+  }
 });
