@@ -111,8 +111,8 @@ export async function startAgent(
       log,
       swarm: async () => link?.ask({ kind: "swarm" }) ?? { kind: "stands-alone" },
       bodiesWaiting: async () => {
-        const answer = await link?.ask({ kind: "swarm" });
-        return answer !== undefined && "node" in answer ? answer.node.applyBodies : 0;
+        const answer = await link?.ask({ kind: "backlog" });
+        return answer !== undefined && "bodies" in answer ? answer.bodies : 0;
       },
     });
     logReport(store, log);

@@ -112,14 +112,27 @@ export interface SwarmStatus {
   readonly node: NodeSnapshot;
 }
 
+/** What of {@link SwarmStatus} a health check needs: the whole names every member, each time. */
+export interface NetBacklog {
+  readonly kind: "backlog";
+  /** Changesets and row blocks that wait to be applied. */
+  readonly bodies: number;
+}
+
+export interface NetUnavailable {
+  readonly kind: "unavailable";
+  readonly why: string;
+}
+
 export type NetQuestion =
   | { readonly kind: "swarm" }
+  | { readonly kind: "backlog" }
   /** Ends the net thread by an uncaught error; only with `testHooks`. */
   | { readonly kind: "crash" }
   /** Keeps the net thread busy for ever; only with `testHooks`. */
   | { readonly kind: "hang" };
 
-export type NetAnswer = SwarmStatus | { readonly kind: "unavailable"; readonly why: string };
+export type NetAnswer = SwarmStatus | NetBacklog | NetUnavailable;
 
 /** Link → net thread. */
 export type LinkMessage =

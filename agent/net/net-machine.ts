@@ -18,6 +18,8 @@ export interface Machine {
   /** When it next wants a `timeout`, ms on the clock of `nowMs`; Infinity for never. */
   pollTimeout(): number;
   snapshot(): NodeSnapshot;
+  /** As of the snapshot, without it. */
+  readonly applyBodies: number;
   /** Most of what there is has still to come; the thread has enough to do then. */
   readonly isCatchingUp?: boolean;
   /** The last time that any peer was found equal; a new object each time. */

@@ -18,6 +18,7 @@ async function stopWith(waiting: () => number): Promise<void> {
   const machine: Machine = {
     handle: () => {},
     pollTimeout: () => Number.POSITIVE_INFINITY,
+    applyBodies: 7,
     snapshot: () => {
       const bytes = isStopping ? waiting() : 0;
       return { peers: [{ waitingBytes: [0, bytes, 5] }], members: [] } as never;
@@ -36,4 +37,29 @@ test("a net side that stops waits for what was committed to leave, and not for e
   await stopWith(() => bytes.shift() ?? 0);
   expect(bytes).toEqual([]);
   await stopWith(() => 1);
+}, 60_000);
+
+// A health check asks for it every few seconds, and a snapshot names every member.
+test("what waits to be applied is told without a snapshot", async () => {
+  const messages: NetMessage[] = [];
+  let snapshots = 0;
+  const machine: Machine = {
+    handle: () => {},
+    pollTimeout: () => Number.POSITIVE_INFINITY,
+    applyBodies: 7,
+    snapshot: () => {
+      snapshots++;
+      return { peers: [], members: [] } as never;
+    },
+  };
+  const runner = createNetRunner({ post: (message) => messages.push(message) }, () => machine);
+  runner.onMessage({ kind: "start", options });
+  await until("it listens", () => messages.some(({ kind }) => kind === "report"));
+  const before = snapshots;
+  runner.onMessage({ kind: "ask", id: 1, question: { kind: "backlog" } });
+  const answer = { kind: "backlog", bodies: 7 };
+  expect(messages.at(-1)).toEqual({ kind: "answer", id: 1, answer } as NetMessage);
+  expect(snapshots).toBe(before);
+  runner.onMessage({ kind: "stop", untilMs: 0, reason: "test" });
+  await until("it has stopped", () => messages.some(({ kind }) => kind === "stopped"));
 }, 60_000);

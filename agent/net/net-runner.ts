@@ -328,6 +328,10 @@ class Running {
           node,
         };
       }
+      case "backlog": {
+        assert(this.#machine !== undefined, "a machine that has begun");
+        return { kind: "backlog", bodies: this.#machine.applyBodies };
+      }
       case "crash": {
         if (!this.#options.testHooks) return { kind: "unavailable", why: "test hooks are off" };
         setTimeout(() => {

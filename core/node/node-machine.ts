@@ -200,6 +200,11 @@ export class NodeMachine {
     return this.#verdicts.latest;
   }
 
+  /** As of {@link NodeSnapshot}. */
+  get applyBodies(): number {
+    return this.#applies.count;
+  }
+
   snapshot(): NodeSnapshot {
     const peers = [...this.#peers.values()].map(
       (peer): PeerSnapshot => ({
@@ -223,7 +228,7 @@ export class NodeMachine {
       counters: { ...this.#counters },
       bytesSent: { ...this.#bytesSent },
       bytesReceived: { ...this.#bytesReceived },
-      applyBodies: this.#applies.count,
+      applyBodies: this.applyBodies,
       applyBytes: { normal: this.#applies.normalBytes, bulk: this.#applies.bulkBytes },
       questionsWaiting: this.#questions.waiting,
       storeLagMs: this.#storeLagMs(),

@@ -54,7 +54,7 @@ class NetSide {
     const answered = new Promise<NetMessage>((resolve) => this.#waiting.push(resolve));
     this.#runner.onMessage({ kind: "ask", id: 1, question: { kind: "swarm" } });
     const { answer } = (await answered) as { answer: NetAnswer };
-    if (!("peers" in answer)) throw new Error(answer.why);
+    if (!("peers" in answer)) throw new Error(`no status: ${answer.kind}`);
     return answer;
   }
 
