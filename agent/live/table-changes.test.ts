@@ -1,7 +1,7 @@
 import { expect, test } from "bun:test";
 import { type Site, siteOfHex } from "../../core/clock/stamp.ts";
 import type { MergedRow } from "../../core/store/row-store.ts";
-import { concerns, tableChanges } from "./table-changes.ts";
+import { changedTables, concerns, tableChanges } from "./table-changes.ts";
 
 const [one, two] = ["01", "02"].map((hex) => siteOfHex(hex.repeat(16))) as [Site, Site];
 
@@ -97,4 +97,16 @@ test("a change concerns who reads a column of it", () => {
   expect(concerns(changed([]), reads("c"))).toBe(false);
   expect(concerns(changed(undefined), reads())).toBe(true);
   expect(concerns(changed([]), { columns: undefined })).toBe(true);
+});
+
+test("the tables alone are those of the changes", () => {
+  const of = (table: string, changed: boolean) => ({ ...merged(base, base, changed), table });
+  const rows = [of("a", true), of("b", false), of("a", true), of("c", true)];
+  const writes = { tables: new Set(["a", "local"]), moved: new Set(["b"]) };
+  const isReplicated = (table: string) => table !== "local";
+  for (const local of [undefined, nothing, writes]) {
+    expect([...changedTables(rows, local, isReplicated)]).toEqual([
+      ...tableChanges(rows, local, isReplicated).keys(),
+    ]);
+  }
 });

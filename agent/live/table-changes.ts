@@ -44,6 +44,20 @@ export function tableChanges(
   return changes;
 }
 
+/** The tables alone that {@link tableChanges} would name, without a look at what clocks became. */
+export function changedTables(
+  merged: readonly MergedRow[],
+  local: LocalWrites | undefined,
+  isReplicated: (table: string) => boolean,
+): Set<string> {
+  const tables = new Set<string>();
+  for (const { changed, table } of merged) {
+    if (changed || local !== undefined) tables.add(table);
+  }
+  for (const table of local?.tables ?? []) if (!isReplicated(table)) tables.add(table);
+  return tables;
+}
+
 /** Whether a change of the row can concern somebody who depends on its table so. */
 export function concerns({ columns }: ChangedRow, dependency: TableDependency): boolean {
   if (columns === undefined || dependency.columns === undefined) return true;

@@ -31,6 +31,13 @@ test("those that have waited for long become one, of which only the tables are k
     ["c", "unknown"],
   ]);
   expect(commits.size).toBe(0);
+  // What is merely named isn't found out.
+  const unasked = (): never => {
+    throw new Error("nobody wants to know the rows");
+  };
+  for (const table of ["e", "f"])
+    commits.add({ changes: unasked, tables: () => [table], rows: [] });
+  expect([...(commits.take()?.commit.changes().keys() ?? [])]).toEqual(["e", "f"]);
   // One alone is known as well as ever.
   const last = commit("d");
   commits.add(last);

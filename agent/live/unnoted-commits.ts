@@ -16,6 +16,8 @@ import type { TableChanges } from "./table-changes.ts";
 export interface Commit {
   /** Asked for when somebody may be concerned. */
   readonly changes: () => TableChanges;
+  /** Of these changes, the tables: asked for in place of them where many wait. */
+  readonly tables?: () => Iterable<string>;
   /** All that it merged or wrote. */
   readonly rows: readonly MergedRow[] | undefined;
 }
@@ -67,7 +69,8 @@ export class UnnotedCommits {
 function joined(waiting: readonly Waiting[]): Unnoted {
   const tables: [string, "unknown"][] = [];
   for (const { commit } of waiting) {
-    for (const table of commit.changes().keys()) tables.push([table, "unknown"]);
+    const changed = commit.tables?.() ?? commit.changes().keys();
+    for (const table of changed) tables.push([table, "unknown"]);
   }
   const changes: TableChanges = new Map(tables);
   const isUrgent = waiting.some((one) => one.isUrgent);

@@ -33,7 +33,12 @@ import { type LiveLimits, LiveQueries } from "../live/live-queries.ts";
 import type { RerunSource } from "../live/live-reruns.ts";
 import type { LiveStore } from "../live/live-store.ts";
 import type { KeyColumnsOf } from "../live/query-planner.ts";
-import { type ChangedRow, type TableChanges, tableChanges } from "../live/table-changes.ts";
+import {
+  type ChangedRow,
+  changedTables,
+  type TableChanges,
+  tableChanges,
+} from "../live/table-changes.ts";
 import { TableUpdates } from "../live/table-updates.ts";
 import type { Commit } from "../live/unnoted-commits.ts";
 import type { ReadJob } from "../readers/read-job.ts";
@@ -446,6 +451,9 @@ class Committed implements Commit {
     this.#changes ??= tableChanges(this.rows, this.#writes, this.#isReplicated);
     return this.#changes;
   };
+
+  readonly tables = (): Iterable<string> =>
+    changedTables(this.rows, this.#writes, this.#isReplicated);
 }
 
 async function* linesOf(head: Uint8Array, job: ReadJob): AsyncGenerator<Uint8Array> {
