@@ -98,6 +98,8 @@ interface Connection {
   readonly silence: SilenceWatch;
   readonly found: PeerStatus["found"];
   readonly sinceMs: number;
+  /** The same by a clock that nobody sets: how old it is decides whether it may make room. */
+  readonly steadySinceMs: number;
 }
 
 export type SwarmStarted =
@@ -342,6 +344,7 @@ export class Swarm {
       silence: new SilenceWatch(),
       found: this.#found(peer, stream),
       sinceMs: Date.now(),
+      steadySinceMs: performance.now(),
       stream: new PeerStream(
         stream,
         {
@@ -468,13 +471,13 @@ export class Swarm {
 
   #neighbours(): Omit<Neighbour, "region">[] {
     const neighbours: Omit<Neighbour, "region">[] = [];
-    for (const [peer, { stream, isMember, isParting, sinceMs }] of this.#connections) {
+    for (const [peer, { stream, isMember, isParting, steadySinceMs }] of this.#connections) {
       if (!isMember || isParting) continue;
       neighbours.push({
         peer,
         isPinned: this.#explicit.has(peer),
         rttMs: stream.transport?.rttMs ?? 0,
-        ageMs: Date.now() - sinceMs,
+        ageMs: performance.now() - steadySinceMs,
       });
     }
     return neighbours;
