@@ -15,6 +15,7 @@ import type { Release } from "./old-releases.ts";
 
 const ownRows = 30;
 const sharedRows = 10;
+const manyRows = 20;
 export const rowsSql = "SELECT id, status, weight FROM instances";
 /** As {@link rowsSql} gives it; undefined: there is no such row. */
 type Shown = string | undefined;
@@ -42,6 +43,8 @@ export class MixedHost {
   #writing: Promise<void> = Promise.resolve();
   #mayWrite = false;
   #version = 0;
+  /** How often {@link writeMany} was. */
+  #many = 0;
 
   constructor(node: ClusterNode, release: Release, random: () => number) {
     this.node = node;
@@ -144,6 +147,16 @@ export class MixedHost {
     this.#mayWrite = true;
     this.#writing = this.#write();
     this.#writing.catch(() => {});
+  }
+
+  /** Many rows of its own in one transaction, the second time and later as updates: their clocks then stand in the log. */
+  async writeMany(): Promise<void> {
+    const weight = ++this.#many;
+    const ids = Array.from({ length: manyRows }, (_, i) => `${this.node.name}-many-${i}`);
+    const sql = `INSERT INTO instances (id, status, weight) SELECT value, 'up', ?2 FROM json_each(?1) WHERE true
+                 ON CONFLICT (id) DO UPDATE SET status = 'up', weight = ?2`;
+    await this.node.client.transact({ sql, parameters: [JSON.stringify(ids), weight] });
+    for (const id of ids) this.model.set(id, JSON.stringify([id, "up", weight]));
   }
 
   /** @throws what kept it from writing */

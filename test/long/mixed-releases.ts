@@ -135,6 +135,7 @@ async function become(
   // It is away when another host says that it is down, and has an "up" of it.
   const row = await downs.up(host);
   const { site } = await host.status();
+  for (let i = 0; i < 2; i++) await host.writeMany();
   await host.end(signal);
   const [other] = downs.hosts.filter((one) => one !== host) as [MixedHost];
   await downs.down(row, other, [other]);
