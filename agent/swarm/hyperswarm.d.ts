@@ -26,6 +26,8 @@ interface RawStream {
   readonly bytesReceived: number;
   /** What is written until the end of this turn isn't kept to fill a packet. Of our UDX only. */
   hurry?(): void;
+  /** Asks the other end for an acknowledgement, whatever waits to be sent. Of our UDX only. */
+  askForAck?(): void;
 }
 
 /** An Ed25519 pair as libsodium has it: `secretKey` is seed ‖ public key. */
@@ -59,8 +61,6 @@ interface NoiseStream {
   write(bytes: Uint8Array): boolean;
   /** True when the peer has acknowledged all that was written before; false if the stream ends. */
   flush(): Promise<boolean>;
-  /** Sends an empty message, which the other end acknowledges. */
-  sendKeepAlive(): void;
   end(): void;
   destroy(error?: Error): void;
   on(event: "data", listener: (bytes: Uint8Array) => void): this;

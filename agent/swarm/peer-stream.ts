@@ -141,7 +141,7 @@ export class PeerStream {
 
   /** Sends what a live other end acknowledges. */
   ask(): void {
-    if (this.#state === "open" && !this.#stream.destroying) this.#stream.sendKeepAlive();
+    if (this.#state === "open" && !this.#stream.destroying) this.transport?.askForAck?.();
   }
 
   /** Calls back once the stream is closed, after `onClosed`. */

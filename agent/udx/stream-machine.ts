@@ -394,6 +394,11 @@ export class StreamMachine<P extends Path> {
     if (this.#state === "finishing") this.#close("ended");
   }
 
+  /** Asks for an acknowledgement, in a packet that waits for no window, nor for what was lost to be sent again. */
+  askForAck(send: SendDatagram<P>): void {
+    if (this.connected) this.#emitHeader(TYPE_HEARTBEAT, send);
+  }
+
   #sendAck(send: SendDatagram<P>): void {
     const blocks = this.#receiver.sackBlocks;
     if (blocks === 0) {

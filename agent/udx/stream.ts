@@ -344,6 +344,13 @@ export class UDXStream extends Duplex implements HubStream {
     if (!this._scheduled) this.#hub.schedule(this);
   }
 
+  /** Asks the peer for an acknowledgement at once, whatever waits to be sent, or sent again. */
+  askForAck(): void {
+    if (!this.connected) return;
+    this.#machine.askForAck(queuePacket);
+    this.#afterTransmit(this.#hub.now());
+  }
+
   override _writev(batch: Uint8Array[], callback: (error?: Error | null) => void): void {
     if (!this.connected) {
       // Not connected any more is an end like any other; not yet is a mistake.

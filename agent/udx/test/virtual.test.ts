@@ -376,6 +376,23 @@ test("an idle stream sends heartbeats and gets answers", () => {
   expect(types).toEqual([TYPE_HEARTBEAT, 0, TYPE_HEARTBEAT, 0, TYPE_HEARTBEAT, 0]);
 });
 
+test("who asks for an acknowledgement gets one, though all that was sent is lost and waits for its time", () => {
+  const path = new VirtualPath(1).connect();
+  path.a.machine.write(pattern(100_000));
+  path.run(2000);
+  // Both directions: what b sends would tell that it lives.
+  path.drops = (bytes) => (typeOf(bytes) & TYPE_DATA) !== 0;
+  const heard = (): number => path.a.machine.packetsReceived;
+  for (const side of [path.a, path.b]) side.machine.write(pattern(2_000_000));
+  path.run(5000);
+  const before = heard();
+  path.run(5500);
+  expect(heard()).toBe(before);
+  path.a.machine.askForAck((bytes) => path.send(bytes, path.a));
+  path.run(5600);
+  expect(heard()).toBe(before + 1);
+});
+
 test("an idle stream without keepalive does nothing at all", () => {
   const path = new VirtualPath(1).connect();
   path.a.machine.write(new Uint8Array(10));
