@@ -19,8 +19,8 @@ import {
   type RowId,
   rangeOfWords,
 } from "../row/digest.ts";
+import type { RowColumns } from "../row/row-columns.ts";
 import { stampOfRow } from "../row/row-state.ts";
-import type { RowColumns } from "../store/row-hasher.ts";
 import type { MergedRow, ScannedRow } from "../store/row-store.ts";
 import { slotMs, slotOfMs } from "./clock-part.ts";
 import { FingerprintTree } from "./fingerprint-tree.ts";

@@ -19,6 +19,7 @@
 
 import { assert } from "../assert.ts";
 import { bytesToHex, hexToBytes, pairByByte } from "../bytes/hex.ts";
+import { u32At } from "../bytes/u32.ts";
 import { ByteWriter } from "../bytes/writer.ts";
 import type { RowClock } from "../clock/row-clock.ts";
 import { type Site, type Stamp, writeHlc } from "../clock/stamp.ts";
@@ -381,14 +382,4 @@ export function readDigestAt(from: Int32Array, at: number, into: MutableDigest):
 
 export function equalHashes(x: ValueHash, y: ValueHash): boolean {
   return x.high === y.high && x.low === y.low;
-}
-
-function u32At(bytes: Uint8Array, at: number): number {
-  return (
-    (((bytes[at] as number) << 24) |
-      ((bytes[at + 1] as number) << 16) |
-      ((bytes[at + 2] as number) << 8) |
-      (bytes[at + 3] as number)) >>>
-    0
-  );
 }

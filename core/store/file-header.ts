@@ -18,7 +18,6 @@ import { type Hlc, hlcZero, readHlc, type Site, writeHlc } from "../clock/stamp.
 import { siteFromBytes } from "../row/digest.ts";
 import type { SqlValue } from "../row/value.ts";
 import type { SqlDatabase } from "./database.ts";
-import { damagedTable } from "./scrub.ts";
 
 export const applicationId = 0x5041544e;
 export const fileVersion = 1;
@@ -40,6 +39,12 @@ export const membersTable = `CREATE TABLE IF NOT EXISTS patina_members (
 /** Which node a site is or was, of those that this node has met: for people. */
 export const nodeSitesTable =
   "CREATE TABLE IF NOT EXISTS patina_node_site (site BLOB PRIMARY KEY NOT NULL, node TEXT NOT NULL) WITHOUT ROWID";
+
+/** Cells that were found damaged and have no clock again since. */
+const damagedTable = `CREATE TABLE IF NOT EXISTS patina_damaged (
+  tbl TEXT NOT NULL, key BLOB NOT NULL, col TEXT NOT NULL, found_ms INTEGER NOT NULL,
+  PRIMARY KEY (tbl, key, col)
+) WITHOUT ROWID`;
 
 const ownTables = [
   "CREATE TABLE IF NOT EXISTS patina_state (name TEXT PRIMARY KEY NOT NULL, value) WITHOUT ROWID",

@@ -4,6 +4,7 @@
  * @module
  */
 
+import { u32At } from "../bytes/u32.ts";
 import type { Site, Stamp } from "../clock/stamp.ts";
 import { clockBlobVersion } from "./clock-blob.ts";
 import type { StoredOrdinals } from "./ordinals.ts";
@@ -43,7 +44,7 @@ export class FlatClocks {
     // The shortest blob of no cells.
     if (end - start < 12 || bytes[start] !== clockBlobVersion) return false;
     this.#bytes = bytes;
-    this.ms = u16(bytes, start + 1) * 2 ** 32 + u32(bytes, start + 3);
+    this.ms = u16(bytes, start + 1) * 2 ** 32 + u32At(bytes, start + 3);
     this.clockCount = u16(bytes, start + 7);
     this.#at = start + 9;
     this.site = this.#varint();
@@ -65,7 +66,7 @@ export class FlatClocks {
         site = this.site;
       } else if (where === 2) {
         const at = this.#at;
-        ms = u16(bytes, at) * 2 ** 32 + u32(bytes, at + 2);
+        ms = u16(bytes, at) * 2 ** 32 + u32At(bytes, at + 2);
         stampCount = u16(bytes, at + 6);
         this.#at = at + 8;
         site = this.#varint();
@@ -76,8 +77,8 @@ export class FlatClocks {
       this.cellMs[i] = ms;
       this.cellCount[i] = stampCount;
       this.cellSite[i] = site;
-      this.high[i] = u32(bytes, at);
-      this.low[i] = u32(bytes, at + 4);
+      this.high[i] = u32At(bytes, at);
+      this.low[i] = u32At(bytes, at + 4);
       this.#at = at + 8;
     }
     return this.#at === end;
@@ -122,14 +123,4 @@ function compareSites(a: Site | undefined, b: Site): number {
 
 function u16(bytes: Uint8Array, at: number): number {
   return ((bytes[at] as number) << 8) | (bytes[at + 1] as number);
-}
-
-function u32(bytes: Uint8Array, at: number): number {
-  return (
-    (((bytes[at] as number) << 24) |
-      ((bytes[at + 1] as number) << 16) |
-      ((bytes[at + 2] as number) << 8) |
-      (bytes[at + 3] as number)) >>>
-    0
-  );
 }

@@ -11,6 +11,7 @@
 import { type RowBlockWriter, writeRow } from "../change/row-block.ts";
 import type { Digester } from "../row/digest.ts";
 import { encodeKey } from "../row/key.ts";
+import { RowColumns } from "../row/row-columns.ts";
 import type { RowState } from "../row/row-state.ts";
 import { compareBytes } from "../row/value.ts";
 import {
@@ -26,7 +27,7 @@ import type { Rowid, SqlStatement } from "./database.ts";
 import { clocksOfHeld, decodeHeldRow, type HeldRow } from "./held-row.ts";
 import { newestMsOfClockBlob } from "./newest-stamp.ts";
 import type { StoredOrdinals } from "./ordinals.ts";
-import { RowColumns, RowHasher } from "./row-hasher.ts";
+import { RowHasher } from "./row-hasher.ts";
 import type {
   DigestsEnough,
   NewerRowVisitor,

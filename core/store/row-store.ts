@@ -8,9 +8,9 @@
 
 import type { RowBlockWriter } from "../change/row-block.ts";
 import type { ClockState, IdWords, RowId } from "../row/digest.ts";
+import type { RowColumns } from "../row/row-columns.ts";
 import type { RowState } from "../row/row-state.ts";
 import type { Rowid } from "./database.ts";
-import type { RowColumns } from "./row-hasher.ts";
 
 export interface RowRef {
   /** In ASCII lower case. */

@@ -18,12 +18,6 @@ import { equalHashes } from "../row/digest.ts";
 import type { SqlValue } from "../row/value.ts";
 import type { MergedRow, ScanPosition } from "./row-store.ts";
 
-/** Cells that were found damaged and have no clock again since. */
-export const damagedTable = `CREATE TABLE IF NOT EXISTS patina_damaged (
-  tbl TEXT NOT NULL, key BLOB NOT NULL, col TEXT NOT NULL, found_ms INTEGER NOT NULL,
-  PRIMARY KEY (tbl, key, col)
-) WITHOUT ROWID`;
-
 export interface ScrubSlice {
   /** Rows gone through. */
   readonly rows: number;

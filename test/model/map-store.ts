@@ -21,9 +21,9 @@ import {
   wordsToId,
 } from "../../core/row/digest.ts";
 import { deleteRow, insertRow, updateRow } from "../../core/row/local-write.ts";
+import { RowColumns } from "../../core/row/row-columns.ts";
 import { type Cell, joinRows, type RowState, stampOfRow } from "../../core/row/row-state.ts";
 import { equalValues, type SqlValue } from "../../core/row/value.ts";
-import { RowColumns } from "../../core/store/row-hasher.ts";
 import type {
   MergedRow,
   MergePreparation,
