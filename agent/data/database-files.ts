@@ -24,6 +24,7 @@ import {
 } from "../../wasm/constants.ts";
 import { type Database, openDatabase } from "../../wasm/database.ts";
 import { SqliteError } from "../../wasm/error.ts";
+import { FileVfs } from "../../wasm/vfs/file.ts";
 import type { Vfs } from "../../wasm/vfs/vfs.ts";
 import { addPureFunctions } from "../sql/functions.ts";
 import { exitCodes, StartFailure } from "../start-failure.ts";
@@ -49,11 +50,13 @@ export function removeRestoring(databasePath: string): void {
 
 /** @throws StartFailure */
 export function openWriter(path: string, vfs: Vfs): OpenedWriter {
-  refuseOtherText(path);
+  // In another VFS (the warm-up's is in memory) the path says nothing about the disk, where the root may be read-only.
+  const isOnDisk = vfs instanceof FileVfs;
+  if (isOnDisk) refuseOtherText(path);
   return guarded(path, () => {
     const writer = openDatabase(path, { vfs });
     try {
-      removeRestoring(path);
+      if (isOnDisk) removeRestoring(path);
       addPureFunctions(writer);
       const header = readFileHeader(writer);
       if (header.kind === "refused") {
