@@ -101,7 +101,7 @@ export async function startAgent(
       vfs,
       databasePath: directory.databasePath,
       publicKey: key.publicKey,
-      digestKey: cluster?.digestKey ?? directory.ownDigestKey(),
+      digestKey: () => cluster?.digestKey ?? directory.ownDigestKey(),
       schema,
       nonce: directory.readNonce() ?? "",
       renewNonce: (atOnce) => directory.renewNonce(atOnce),

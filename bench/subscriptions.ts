@@ -174,7 +174,7 @@ function openThread(): Opened {
     databasePath: join(folder, "patina.db"),
     publicKey: "ef".repeat(32),
     node: { name: "n", region: "r", zone: "z" },
-    digestKey: new Uint8Array(32),
+    digestKey: () => new Uint8Array(32),
     schema: read.schema,
     durability: "normal",
     queryTimeoutMs: 10_000,

@@ -18,7 +18,7 @@ function open(vfs: MemoryVfs, boot = "b", restoreMsMax = 2000): StoreThread {
     databasePath: "/patina.db",
     publicKey: "ef".repeat(32),
     node: { name: "n", region: "r", zone: "z" },
-    digestKey: new Uint8Array(32),
+    digestKey: () => new Uint8Array(32),
     schema,
     durability: "normal",
     queryTimeoutMs: 2000,

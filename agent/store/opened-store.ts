@@ -75,7 +75,7 @@ export function openStore(options: StoreThreadOptions, wallClock: WallClock): Op
     const clock = new HlcClock(site, header.kind === "patina" ? header.hlc : hlcZero);
     const heardMs = "site" in previous ? clock.last.ms : Number.NEGATIVE_INFINITY;
     const awayMs = wallClock.nowMs() - heardMs;
-    const digester = new Digester(sha256, options.digestKey);
+    const digester = new Digester(sha256, options.digestKey());
     const parts = { writer, schema, digester, clock };
     const opened = guarded(databasePath, () => openWithRoomThereIs(parts));
     if (opened.kind === "refused") throw refusal(opened, databasePath);

@@ -20,7 +20,8 @@ export interface StoreThreadOptions {
   /** Of the node, 64 hex digits. */
   readonly publicKey: string;
   readonly node: { readonly name: string; readonly region: string; readonly zone: string };
-  readonly digestKey: Uint8Array;
+  /** Asked for once the database is locked: where there is none yet, only one agent makes one. @throws StartFailure */
+  readonly digestKey: () => Uint8Array;
   readonly schema: PlannedSchema;
   /** Reads configuration and schema files again, for a reload. @throws StartFailure */
   readonly readSchema?: () => PlannedSchema;

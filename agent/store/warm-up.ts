@@ -75,7 +75,7 @@ function createStore(): StoreThread {
     databasePath: "/warm-up.db",
     publicKey: "0".repeat(64),
     node: { name: "warm-up", region: "", zone: "" },
-    digestKey: new Uint8Array(32),
+    digestKey: () => new Uint8Array(32),
     schema: read.schema,
     durability: "normal",
     // On a busy machine, too.

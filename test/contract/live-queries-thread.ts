@@ -31,7 +31,7 @@ export function openThread(schema: () => PlannedSchema, disk: Disk, limits: Limi
     databasePath: disk.path,
     publicKey: "ef".repeat(32),
     node: { name: "n", region: "r", zone: "z" },
-    digestKey: new Uint8Array(32),
+    digestKey: () => new Uint8Array(32),
     schema: schema(),
     readSchema: schema,
     durability: "normal",

@@ -17,7 +17,7 @@ export function createStoreThread(
   return new StoreThread({
     publicKey: "ef".repeat(32),
     node: { name: "n", region: "r", zone: "z" },
-    digestKey: new Uint8Array(32),
+    digestKey: () => new Uint8Array(32),
     durability: "normal",
     queryTimeoutMs: 10_000,
     statementTimeoutMs: 10_000,
