@@ -70,7 +70,7 @@ export function* tableProblems(
 }
 
 function* keyProblems(
-  { keyColumns, indexes, rowidAlias, options }: TableFacts,
+  { keyColumns, indexes, rowidAlias, options, tokens }: TableFacts,
   scratch: ScratchTables,
 ): Generator<TableProblem, void, undefined> {
   if (keyColumns.length === 0) {
@@ -94,13 +94,23 @@ function* keyProblems(
   }
   const keyIndex = indexes.find(({ origin }) => origin === "pk");
   if (keyIndex === undefined) return;
-  for (const [column, collation] of scratch.collationsOf(keyIndex.name)) {
-    if (collation.toLowerCase() === "binary") continue;
+  const collations = scratch.collationsOf(keyIndex.name);
+  // The key may compare by another one than its column does in every WHERE.
+  if (tokens.some(isWord("collate"))) {
+    for (const { name, sqlName } of keyColumns) {
+      collations.push([name, scratch.collationOf(options.sqlName, sqlName)]);
+    }
+  }
+  for (const [column, collation] of new Map(collations.filter(isOtherCollation))) {
     yield {
       column,
       why: `COLLATE ${collation} in a PRIMARY KEY would hold different keys equal: only BINARY can be replicated`,
     };
   }
+}
+
+function isOtherCollation([, collation]: readonly [column: string, collation: string]): boolean {
+  return collation.toLowerCase() !== "binary";
 }
 
 function* constraintProblems(

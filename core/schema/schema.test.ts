@@ -110,6 +110,11 @@ const refusals: [what: string, sql: string, why: RegExp][] = [
     "CREATE TABLE t (k TEXT NOT NULL, PRIMARY KEY (k COLLATE NOCASE))",
     /COLLATE NOCASE/,
   ],
+  [
+    "a column of the key that compares otherwise than the key",
+    "CREATE TABLE t (k TEXT COLLATE NOCASE, PRIMARY KEY (k COLLATE BINARY)) WITHOUT ROWID",
+    /^1: t\.k: COLLATE NOCASE/,
+  ],
   ["AUTOINCREMENT", "CREATE TABLE t (k INTEGER PRIMARY KEY AUTOINCREMENT)", /AUTOINCREMENT/],
   ["UNIQUE", `CREATE TABLE t (${key}, u UNIQUE)`, /UNIQUE/],
   ["UNIQUE as a constraint", `CREATE TABLE t (${key}, u, UNIQUE (u, k))`, /UNIQUE/],

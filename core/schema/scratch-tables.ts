@@ -10,7 +10,7 @@ import type { SqlValue } from "../row/value.ts";
 import type { SqlDatabase } from "../store/database.ts";
 import type { Affinity } from "./affinity.ts";
 import { isLiteral } from "./expression.ts";
-import { tokenize } from "./sql-token.ts";
+import { quoteName, tokenize } from "./sql-token.ts";
 
 /** Row of `pragma table_list`. */
 export interface TableOptions {
@@ -101,6 +101,15 @@ export class ScratchTables {
       index,
     );
     return rows.map(([name, collation]) => [lowerAscii(String(name)), String(collation)]);
+  }
+
+  /** What a column compares by where nothing else is said. */
+  collationOf(sqlName: string, column: string): string {
+    const probe = "patina_probe";
+    this.#scratch.exec(`CREATE INDEX ${probe} ON ${quoteName(sqlName)} (${quoteName(column)})`);
+    const [found] = this.collationsOf(probe);
+    this.#scratch.exec(`DROP INDEX ${probe}`);
+    return found?.[1] ?? "BINARY";
   }
 
   foreignKeyCount(sqlName: string): number {
