@@ -149,19 +149,29 @@ export class DataDirectory {
   }
 
   #resolveDatabase(path: string): string {
-    const entry = fs.lstatSync(path, { throwIfNoEntry: false });
     let real = path;
     try {
+      const entry = this.#stat(path, fs.lstatSync);
       if (entry?.isSymbolicLink()) real = fs.realpathSync(path);
     } catch (error) {
+      if (error instanceof StartFailure) throw error;
       const why = `a link that leads to no file (${(error as NodeJS.ErrnoException).code}): remove it`;
       throw new StartFailure(exitCodes.data, `database ${path}: ${why}`);
     }
     for (const one of [real, `${real}-wal`]) {
-      if (fs.statSync(one, { throwIfNoEntry: false })?.isFile() !== false) continue;
+      if (this.#stat(one, fs.statSync)?.isFile() !== false) continue;
       throw new StartFailure(exitCodes.data, `database ${one}: it is no file: remove it`);
     }
     return real;
+  }
+
+  /** Undefined: there is no such file. @throws StartFailure */
+  #stat(path: string, ask: typeof fs.statSync): fs.Stats | undefined {
+    try {
+      return ask(path, { throwIfNoEntry: false });
+    } catch (error) {
+      throw this.#failure(error);
+    }
   }
 
   #read(name: string): string | undefined {

@@ -154,11 +154,14 @@ function harden(database: Database): void {
   database.limit(SQLITE_LIMIT_FUNCTION_ARG, functionArgumentsMax);
 }
 
-/** Turns SQLite's refusals into a reason and an exit code. */
+/** Turns refusals of SQLite's, and of the system, into a reason and an exit code. */
 export function guarded<T>(path: string, use: () => T): T {
   try {
     return use();
   } catch (error) {
+    if (isOfSystem(error)) {
+      throw new StartFailure(exitCodes.data, `database ${path}: ${error.message}`);
+    }
     if (!(error instanceof SqliteError)) throw error;
     const why = reasons[error.code] ?? error.message;
     // The path is said already, and of a lock there is nothing more to say.
@@ -166,6 +169,10 @@ export function guarded<T>(path: string, use: () => T): T {
     const detail = why === error.message || error.code === SQLITE_BUSY ? "" : ` (${more})`;
     throw new StartFailure(exitCodes.data, `database ${path}: ${why}${detail}`);
   }
+}
+
+function isOfSystem(error: unknown): error is NodeJS.ErrnoException {
+  return error instanceof Error && (error as NodeJS.ErrnoException).syscall !== undefined;
 }
 
 const reasons: Readonly<Record<number, string>> = {

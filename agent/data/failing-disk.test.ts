@@ -13,6 +13,7 @@ import { createSecretFile } from "../host/secret-file.ts";
 import { openNodeKey } from "../secrets/node-key.ts";
 import { StartFailure } from "../start-failure.ts";
 import { DataDirectory } from "./data-directory.ts";
+import { guarded } from "./database-files.ts";
 
 let folder: string;
 beforeEach(() => {
@@ -224,4 +225,29 @@ test.each(["EINVAL", "ENOTSUP"])("a file system that syncs no folders (%s) will 
   disk.fault = { call: "fsyncSync", after: 1, code };
   expect(createSecretFile(join(folder, "key"), "secret")).toBeUndefined();
   expect(fs.readFileSync(join(folder, "key"), "utf8")).toBe("secret");
+});
+
+test("a disk that fails to say what stands at the database's path is a reason, with the exit code of data", () => {
+  const path = join(folder, "data");
+  const { databasePath } = new DataDirectory(path);
+  const fail = (): never => {
+    const message = "EIO: i/o error, stat";
+    throw Object.assign(new Error(message), { code: "EIO", syscall: "stat" });
+  };
+  const failureOf = (act: () => unknown): unknown => {
+    try {
+      return act();
+    } catch (error) {
+      return error;
+    }
+  };
+  for (const call of ["lstatSync", "statSync"] as const) {
+    using _fails = spyOn(fs, call).mockImplementation(fail);
+    const failure = failureOf(() => new DataDirectory(path)) as StartFailure;
+    expect(failure).toBeInstanceOf(StartFailure);
+    expect(failure.message).toContain("the disk fails to read or to write");
+  }
+  const failure = failureOf(() => guarded(databasePath, fail)) as StartFailure;
+  expect(failure).toBeInstanceOf(StartFailure);
+  expect(failure.message).toBe(`database ${databasePath}: EIO: i/o error, stat`);
 });

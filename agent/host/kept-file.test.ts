@@ -1,4 +1,5 @@
-import { expect, test } from "bun:test";
+import { expect, spyOn, test } from "bun:test";
+import * as fs from "node:fs";
 import { mkdirSync, mkdtempSync, renameSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -57,4 +58,19 @@ test("a file in a folder that is gone, or is now a file, is deleted; a folder's 
   expect(await direct.look()).toBe("deleted");
   writeFileSync(at("a"), "");
   expect(await direct.look()).toBe("deleted");
+});
+
+test("a file of which the disk can't say anything at first is known from when it is first seen", async () => {
+  using folder = createFolder();
+  const path = join(folder.path, "file");
+  writeFileSync(path, "one");
+  const fail = (): never => {
+    throw Object.assign(new Error("EIO: i/o error, stat"), { code: "EIO" });
+  };
+  const fails = spyOn(fs, "statSync").mockImplementation(fail);
+  const file = new KeptFile(path);
+  fails.mockRestore();
+  expect(await file.look()).toBe("kept");
+  rmSync(path);
+  expect(await file.look()).toBe("deleted");
 });

@@ -5,10 +5,10 @@
  * @module
  */
 
-import { stat as statLater, statSync } from "node:fs";
+import * as fs from "node:fs";
 import { promisify } from "node:util";
 
-const stat = promisify(statLater);
+const stat = promisify(fs.stat);
 
 export type KeptState = "kept" | "deleted" | "replaced";
 
@@ -22,10 +22,15 @@ export class KeptFile {
     this.renew();
   }
 
-  /** What is there now is the one. */
+  /** What is there now is the one; where nobody can tell, what is seen next. */
   renew(): void {
-    const found = statSync(this.path, { throwIfNoEntry: false });
-    this.#identity = found === undefined ? undefined : `${found.dev}:${found.ino}`;
+    this.#identity = undefined;
+    try {
+      const { dev, ino } = fs.statSync(this.path);
+      this.#identity = `${dev}:${ino}`;
+    } catch {
+      // It isn't there yet, or the disk fails to say: whoever uses the file hears of that.
+    }
   }
 
   /** Where nobody can tell, it is taken for kept. The disk may be slow: another thread asks it. */
