@@ -9,7 +9,8 @@ import type { HeldRow, ReadRow } from "./rows/row.ts";
 
 /** In the order in which it is told. */
 export interface Change {
-  readonly type: "insert" | "update" | "delete";
+  /** Of a rename nobody is told: the row is as it was, and has another identity. */
+  readonly type: "insert" | "update" | "delete" | "rename";
   readonly rowId: number;
   /** Of a deleted row the last ones. */
   readonly cells: string;
@@ -18,7 +19,7 @@ export interface Change {
   readonly oldIdentity: string;
   /** Of one that was there: {@link HeldRow.place}. */
   readonly place?: number | undefined;
-  /** `{"change":…}` and a newline. */
+  /** `{"change":…}` and a newline; of a rename nothing. */
   readonly line: string;
 }
 
@@ -60,6 +61,35 @@ export function* pairUp(
   return { updates, inserts, deletes };
 }
 
+/** What is left of `gone` and `come` when rows that look the same are the same. May rest after each row. */
+export function* renamesOf(
+  gone: readonly HeldRow[],
+  come: readonly ReadRow[],
+): Generator<undefined, { readonly renames: Change[]; gone: HeldRow[]; come: ReadRow[] }> {
+  const goneByCells = new Map<string, HeldRow[]>();
+  for (const held of gone.toReversed()) {
+    yield undefined;
+    const same = goneByCells.get(held.row.cells);
+    if (same === undefined) goneByCells.set(held.row.cells, [held]);
+    else same.push(held);
+  }
+  const renames: Change[] = [];
+  const comeLeft: ReadRow[] = [];
+  for (const now of come) {
+    yield undefined;
+    const held = goneByCells.get(now.cells)?.pop();
+    if (held === undefined) comeLeft.push(now);
+    else renames.push(renamed(held, now));
+  }
+  const goneLeft: HeldRow[] = [];
+  for (const rows of goneByCells.values()) {
+    yield undefined;
+    goneLeft.push(...rows);
+  }
+  goneLeft.reverse();
+  return { renames, gone: goneLeft, come: comeLeft };
+}
+
 /** A result of one row without key columns (an aggregate, say): an update, not a delete and an insert. */
 export function asOneUpdate(difference: Difference): Difference {
   const { updates, inserts, deletes } = difference;
@@ -95,6 +125,16 @@ export function inserted(now: ReadRow, rowId: number, changeId: number): Change 
 
 export function deleted({ identity, row, place }: HeldRow, changeId: number): Change {
   return change("delete", row.rowId, { identity, cells: row.cells }, identity, changeId, place);
+}
+
+/** Those that anybody is told of. */
+export function toldOf(changes: readonly Change[]): readonly Change[] {
+  const isRename = ({ type }: Change): boolean => type === "rename";
+  return changes.some(isRename) ? changes.filter((change) => !isRename(change)) : changes;
+}
+
+function renamed({ identity: oldIdentity, row, place }: HeldRow, now: ReadRow): Change {
+  return { type: "rename", rowId: row.rowId, ...now, oldIdentity, place, line: "" };
 }
 
 function change(

@@ -52,6 +52,9 @@ export interface LookBudget {
 /** Of more rows that readers have it takes too long to find those that are gone. */
 const rowsMax = 2000;
 
+/** For one that is found in another way since the schema is another, where another thread could run it. */
+const renewMsMax = 50;
+
 /** For running the groups that a commit concerns. */
 const groupsMsMax = 2;
 /** After a group that took longer the whole query is run so many times elsewhere. */
@@ -87,7 +90,9 @@ export class Evaluation {
     entry.missed = undefined;
     entry.looked++;
     if (found.kind === "failed") return found;
-    return found.changes.length === 0 ? undefined : { ...found, rows: missed.rows };
+    if (found.changes.length > 0) return { ...found, rows: missed.rows };
+    subscription.named();
+    return undefined;
   }
 
   /** What has become of it since it was told last, whatever that takes. */
@@ -125,6 +130,13 @@ export class Evaluation {
       if (isOfGroups) entry.looksWithoutGroups = looksWithoutGroups;
     } else if (!isLookUp) entry.rerunMs = found.tookMs;
     return found;
+  }
+
+  /** What it comes to that it is found in another way now: rows that readers have, and all that there are, held together. */
+  ofRenewed(entry: Entry, find: () => readonly Change[]): Finding | LongFinding {
+    if (this.#budget === undefined) return this.of(entry, find, true);
+    if (entry.subscription.rowCount > rowsMax) return { kind: "long" };
+    return this.within(entry, find, renewMsMax);
   }
 
   /** Runs `find`, which runs the whole query, for an entry. */

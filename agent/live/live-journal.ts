@@ -7,6 +7,7 @@
  * @module
  */
 
+import { toldOf } from "./changes.ts";
 import type { Finding } from "./evaluation.ts";
 import type { Entry, LiveRegistry } from "./live-registry.ts";
 import {
@@ -129,13 +130,13 @@ export class LiveJournal {
       this.#store.within(() => {
         for (const finding of findings) {
           if (finding.kind === "failed") continue;
+          const changes = toldOf(finding.changes);
           const { entry } = finding;
           if (entry.savedChangeId === undefined) {
             this.#save(entry);
             saved.push(entry);
           }
           const { ord, subscription } = entry;
-          const { changes } = finding;
           parts.push({ ord, changes, lastChangeId: subscription.history.lastId + changes.length });
         }
         if (parts.length > 0) record = this.#store.append(parts);

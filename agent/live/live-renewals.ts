@@ -2,8 +2,12 @@
  * Live queries under another schema. Those whose tables are as they were (`plan/table-shapes.ts`) go on. The others
  * are *stale*: what was seen of them before is worth nothing, and they wait for their turn like those that missed a
  * commit of which it isn't known what it changed, urgent ones first. When it comes, the plan is made anew
- * before the rows are. A subscription whose columns are others now ends, with a line that says so: what it told doesn't
- * lead to what it would tell.
+ * before the rows are. Those that are run again stay what they are, also where the plan gives their rows other
+ * identities (an index makes groups of them, a view reads other tables): the next run, wherever it is, finds these.
+ *
+ * A subscription whose columns are others now ends, with a line that says so: what it told doesn't lead to what it
+ * would tell. So does one that is found by other keys now, or no more by keys (its table is another, or was a view),
+ * unless its rows can be held against a new run at once.
  *
  * @module
  */
@@ -18,6 +22,8 @@ import type { QueryPlanner } from "./query-planner.ts";
 import type { TableChanges } from "./table-changes.ts";
 
 const columnsChanged = "the schema changed, and with it this query's columns: subscribe again";
+const planChanged =
+  "the schema changed, and with it the keys that this query's rows are found by: subscribe again";
 
 export interface LiveRenewalsOptions {
   readonly shapes: TableShapes;
@@ -72,6 +78,8 @@ export class LiveRenewals {
     const { registry, planner, evaluation } = this.#options;
     const before = entry.subscription;
     entry.isStale = false;
+    // Its rows may get other identities.
+    entry.known = undefined;
     registry.removeTables(entry);
     if (planner.renew(before)) {
       registry.addTables(entry);
@@ -85,9 +93,13 @@ export class LiveRenewals {
       if (!("kind" in built)) planner.dispose(built);
       return { kind: "failed", entry, why: columnsChanged };
     }
+    const found = evaluation.ofRenewed(entry, () => rowsFrom(before, built));
+    if (found.kind === "long") {
+      planner.dispose(built);
+      return { kind: "failed", entry, why: planChanged };
+    }
     entry.subscription = built;
     registry.addTables(entry);
-    const found = evaluation.of(entry, () => rowsFrom(before, built), true);
     return found.kind === "changes" && found.changes.length === 0 ? undefined : found;
   }
 }

@@ -260,6 +260,7 @@ export class LiveReruns {
       entry.busyMs += performance.now() - begunMs;
       if (isOver()) return;
     } while (at < changes.length);
+    entry.subscription.named();
     entry.asOfMs = entry.lentMs;
     if (changes.length > keptChangesMax || entry.listeners.size === 0) entry.known = undefined;
     else known.take(gone, changes);

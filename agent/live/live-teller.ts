@@ -228,6 +228,7 @@ export class LiveTeller {
       if (finding.kind === "failed") this.#end(entry, finding.why);
       else {
         entry.subscription.take(finding.changes);
+        entry.subscription.named();
         this.#tell(entry, linesOf(finding.changes), finding.rows);
       }
     }
@@ -254,9 +255,10 @@ export class LiveTeller {
   }
 
   #tell(entry: Entry, bytes: Uint8Array, rows: readonly MergedRow[] | undefined): void {
-    entry.told++;
     const before = entry.rerun?.untold.splice(0) ?? [];
     const all = before.length === 0 ? bytes : Buffer.concat([...before, bytes]);
+    if (all.length === 0) return;
+    entry.told++;
     this.#toldRows = rows;
     for (const listener of entry.listeners.values()) {
       listener({ kind: "lines", bytes: all, isSnapshot: false });

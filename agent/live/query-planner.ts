@@ -81,7 +81,7 @@ export class QueryPlanner {
    * @returns false when it can't go on like that: it is to be built anew, and what it had is to be given back
    */
   renew(subscription: Subscription): boolean {
-    const { plan, sql, columnsJson, isSteep } = subscription;
+    const { plan, sql, columnsJson } = subscription;
     if (plan.kind === "keyed") {
       const { group } = plan;
       if (group.isStale) this.#renewGroup(group, sql);
@@ -90,12 +90,10 @@ export class QueryPlanner {
     }
     const built = this.build(sql, subscription.id);
     if ("kind" in built) return false;
-    const isSame =
-      built.columnsJson === columnsJson &&
-      built.isSteep === isSteep &&
-      subscription.takePlan(built.plan);
-    if (!isSame) this.dispose(built);
-    return isSame;
+    const isTaken =
+      built.columnsJson === columnsJson && subscription.takePlan(built.plan, built.isSteep);
+    if (!isTaken) this.dispose(built);
+    return isTaken;
   }
 
   #renewGroup(group: KeyedGroup<Subscription>, sql: string): void {

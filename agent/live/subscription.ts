@@ -23,6 +23,7 @@ import {
   deleted,
   inserted,
   pairUp,
+  renamesOf,
   updated,
 } from "./changes.ts";
 import type { GroupedPlan } from "./grouped-plan.ts";
@@ -91,9 +92,11 @@ export class Subscription {
   readonly columnsJson: string;
   readonly history: ChangeHistory;
   #plan: Plan;
-  /** It calls a function whose time is the product of two values' sizes. */
-  readonly isSteep: boolean;
-  readonly #shape: RowShape;
+  #isSteep: boolean;
+  readonly #columnCount: number;
+  #shape: RowShape;
+  /** Its rows have identities of a plan before this one, so they can't be looked up. */
+  #areNamesOld = false;
   /** Its rows, for others to read. */
   readonly held: PackedRows;
   readonly #member: number;
@@ -117,21 +120,10 @@ export class Subscription {
     this.sql = options.sql;
     this.columnsJson = JSON.stringify(options.columns);
     this.#plan = plan;
-    this.isSteep = options.isSteep;
+    this.#isSteep = options.isSteep;
     this.history = before?.history ?? new ChangeHistory(options.limits);
-    const columnCount = options.columns.length;
-    this.#shape =
-      plan.kind === "keyed"
-        ? {
-            columnCount,
-            keys: plan.group.sources.map(({ keyColumns }) => keyColumns),
-            identity: [],
-          }
-        : {
-            columnCount,
-            keys: plan.grouped === undefined ? [] : [plan.grouped.columns.length],
-            identity: plan.identity,
-          };
+    this.#columnCount = options.columns.length;
+    this.#shape = shapeOf(plan, this.#columnCount);
     this.#lastRowId = before?.lastRowId ?? 0;
     this.#member = plan.kind === "keyed" ? plan.group.join(this, plan.values) : 0;
     this.held = new PackedRows(
@@ -141,6 +133,11 @@ export class Subscription {
 
   get plan(): Plan {
     return this.#plan;
+  }
+
+  /** It calls a function whose time is the product of two values' sizes. */
+  get isSteep(): boolean {
+    return this.#isSteep;
   }
 
   get rowCount(): number {
@@ -163,21 +160,29 @@ export class Subscription {
   }
 
   /**
-   * It is run like that from now on, and what it ran before is given back. Its rows stay.
+   * It is run like that from now on, and what it ran before is given back. Its rows stay; where the plan gives them
+   * other identities, they get these when all of them have been found by it: {@link named}.
    *
-   * @returns false when these would have other identities: then nothing has happened
+   * @returns false where one of both plans finds rows by their keys: then nothing has happened
    */
-  takePlan(plan: Plan): boolean {
+  takePlan(plan: Plan, isSteep: boolean): boolean {
     const before = this.#plan;
     if (before.kind !== "rerun" || plan.kind !== "rerun") return false;
     const isSame =
       plan.identity.join() === before.identity.join() &&
       plan.grouped?.columns.join() === before.grouped?.columns.join();
-    if (!isSame) return false;
+    if (!isSame) this.#areNamesOld = true;
     before.all.finalize();
     before.grouped?.dispose();
     this.#plan = plan;
+    this.#isSteep = isSteep;
+    this.#shape = shapeOf(plan, this.#columnCount);
     return true;
+  }
+
+  /** All that a whole run of its plan has found is taken in. */
+  named(): void {
+    this.#areNamesOld = false;
   }
 
   /** Runs it for the first time. @throws SqliteError, NotUtf8Error */
@@ -235,7 +240,7 @@ export class Subscription {
   /** Whether {@link find} can look up what these changes concern, in place of running it again. */
   canLookUp(changes: TableChanges): boolean {
     const { plan } = this;
-    if (plan.kind === "rerun" && plan.grouped === undefined) return false;
+    if (plan.kind === "rerun" && (plan.grouped === undefined || this.#areNamesOld)) return false;
     let lookups = 0;
     for (const [table, rows] of changes) {
       if (rows === "unknown") return false;
@@ -273,7 +278,7 @@ export class Subscription {
         if (type !== "delete") this.held.add({ identity, row: { rowId, cells } });
       }
       if (rowId > this.#lastRowId) this.#lastRowId = rowId;
-      this.history.add(line);
+      if (type !== "rename") this.history.add(line);
     }
     this.held.trim();
   }
@@ -349,6 +354,7 @@ export class Subscription {
 
   /** What it comes to that some of its rows are gone and others there. */
   #told(gone: readonly HeldRow[], come: readonly ReadRow[]): readonly Change[] {
+    if (this.#areNamesOld) return this.#allChanges(gone, come);
     // What most commits come to: thousands may have one change each to tell.
     const [[held], [now]] = [gone, come];
     const changeId = this.history.lastId + 1;
@@ -359,6 +365,10 @@ export class Subscription {
     if (gone.length === 0 && come.length === 1) {
       return [inserted(now as ReadRow, this.#lastRowId + 1, changeId)];
     }
+    return this.#allChanges(gone, come);
+  }
+
+  #allChanges(gone: readonly HeldRow[], come: readonly ReadRow[]): readonly Change[] {
     const changes: Change[] = [];
     for (const change of this.changes(gone, come)) if (change !== undefined) changes.push(change);
     return changes;
@@ -374,9 +384,29 @@ export class Subscription {
     gone: readonly HeldRow[],
     come: readonly ReadRow[],
   ): Generator<Change | undefined, void, void> {
+    if (this.#areNamesOld) {
+      const { renames, ...left } = yield* renamesOf(gone, come);
+      yield* renames;
+      yield* this.#difference(left.gone, left.come);
+    } else yield* this.#difference(gone, come);
+  }
+
+  *#difference(
+    gone: readonly HeldRow[],
+    come: readonly ReadRow[],
+  ): Generator<Change | undefined, void, void> {
     const difference = yield* pairUp(gone, come);
     const isOne = this.plan.kind === "rerun" && this.rowCount === 1;
     const told = isOne ? asOneUpdate(difference) : difference;
     yield* changesOf(told, this.#lastRowId, this.history.lastId);
   }
+}
+
+function shapeOf(plan: Plan, columnCount: number): RowShape {
+  if (plan.kind === "keyed") {
+    const keys = plan.group.sources.map(({ keyColumns }) => keyColumns);
+    return { columnCount, keys, identity: [] };
+  }
+  const keys = plan.grouped === undefined ? [] : [plan.grouped.columns.length];
+  return { columnCount, keys, identity: plan.identity };
 }
