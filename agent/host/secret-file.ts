@@ -38,10 +38,17 @@ export function createSecretFile(path: string, text: string): string | undefined
   }
 }
 
-/** A file or a pipe that nobody else can read. @throws with the reason; with the system's code where it says why */
+/**
+ * A file or a pipe that nobody else can read. For an agent that isn't root's also one of root's that its group may read, but not
+ * write: root says who is in that group. So does systemd hand out credentials (`LoadCredential=`: 0440, the group's bits are
+ * the mask of an access list), and so is a secret given to a user that is to read it and not to change it.
+ *
+ * @throws with the reason; with the system's code where it says why
+ */
 export function readSecretText(path: string): string {
-  const check = (mode: number): void => {
+  const check = (mode: number, uid: number): void => {
     if ((mode & 0o077) === 0) return;
+    if (uid === 0 && process.geteuid?.() !== 0 && (mode & 0o037) === 0) return;
     throw new Error(`others can read it (mode 0${mode.toString(8)}): chmod 600 ${path}`);
   };
   return openTextFile(path, { check }).text;
