@@ -12,6 +12,7 @@ import {
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { readState, writeState } from "../../core/store/file-header.ts";
+import { missingHiding, unshareOptions } from "../../test/e2e/hidden-tree.ts";
 import { schemaOf } from "../../test/generators/sqlite-store.ts";
 import { createStoreThread } from "../../test/generators/store-thread.ts";
 import { testIf } from "../../test/real.ts";
@@ -85,6 +86,28 @@ test("a backup to where no file can be made says why", async () => {
   expect(said).toBe('{"error":"/dev/null: there is no such folder on the agent\'s host"}\n');
   store.stop();
 });
+
+testIf(
+  missingHiding(),
+  "a backup to a folder that is read-only for the agent says what to set",
+  () => {
+    const module = (file: string) => JSON.stringify(join(import.meta.dir, "../..", file));
+    // As under `ProtectSystem=strict`: not even what isn't there can be removed.
+    const program = `import { openDatabase } from ${module("wasm/database.ts")};
+      import { FileVfs } from ${module("wasm/vfs/file.ts")};
+      import { Backup } from ${module("agent/operations/backup.ts")};
+      const vfs = new FileVfs();
+      console.log(new Backup(openDatabase("/dev/shm/source.db", { vfs }), vfs, process.argv[1]).step().why);`;
+    const script = `mount -t tmpfs none /dev/shm && mount --bind "$1" "$1" && mount -o remount,bind,ro "$1" &&
+      exec "$2" -e "$3" "$1/b.db"`;
+    const command = ["sh", "-c", script, "sh", folder, process.execPath, program];
+    const ran = Bun.spawnSync(["unshare", unshareOptions, ...command]);
+    expect([ran.stdout.toString().trim(), ran.stderr.toString()]).toEqual([
+      `backup to ${folder}/b.db: ${folder} is read-only for the agent: its unit has to name it in ReadWritePaths=, and it has to be there when the agent starts`,
+      "",
+    ]);
+  },
+);
 
 test("a backup is the database as it is at its last step, rowids and clocks included", async () => {
   const path = join(folder, "busy.db");

@@ -64,7 +64,7 @@ export class Backup {
       this.#target.pragma("synchronous", "full");
       this.#copy = new OnlineBackup(source, this.#target);
     } catch (error) {
-      this.#fail(reasonOf(error));
+      this.#fail(reasonOf(error, path));
     }
   }
 
@@ -84,7 +84,7 @@ export class Backup {
       this.#end = this.#finish(pages);
       return this.#end;
     } catch (error) {
-      return this.#fail(reasonOf(error));
+      return this.#fail(reasonOf(error, this.#path));
     }
   }
 
@@ -159,7 +159,16 @@ function isFolder(path: string): boolean {
   return existsSync(path) && statSync(path).isDirectory();
 }
 
-function reasonOf(error: unknown): string {
-  if (error instanceof SqliteError && error.cause instanceof Error) return error.cause.message;
-  return error instanceof Error ? error.message : String(error);
+function reasonOf(error: unknown, path: string): string {
+  const cause = error instanceof SqliteError && error.cause instanceof Error ? error.cause : error;
+  if (!(cause instanceof Error)) return String(cause);
+  const why = whyNotThere[(cause as NodeJS.ErrnoException).code ?? ""];
+  return why === undefined ? cause.message : `${dirname(path)} ${why}`;
 }
+
+/** What whoever asks for the backup may write, the agent may not. */
+const whyNotThere: Readonly<Record<string, string>> = {
+  EACCES: "isn't writable for the agent's user",
+  EROFS:
+    "is read-only for the agent: its unit has to name it in ReadWritePaths=, and it has to be there when the agent starts",
+};

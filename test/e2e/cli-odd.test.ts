@@ -181,6 +181,21 @@ test("an agent that goes away in the middle of an answer: 3, and never a part of
   }
 });
 
+test("a backup that the agent made where this command can't see it is told", async () => {
+  // As an agent under `PrivateTmp=` answers, whose /tmp is another.
+  const path = join(folder, "private-tmp.sock");
+  const to = join(folder, "elsewhere.db");
+  using _server = Bun.serve({
+    unix: path,
+    fetch: () => new Response(`{"done":{"path":${JSON.stringify(to)},"bytes":4096}}\n`),
+  });
+  const { code, stdout, stderr } = await runPatina(["backup", to, "--socket", path]);
+  expect([code, stdout]).toEqual([0, `${to}: 4096 bytes\n`]);
+  expect(stderr).toContain(`warning: ${to} isn't there for this command`);
+  const seen = await runPatina(["backup", join(folder, "seen.db"), "--socket", agent.socket]);
+  expect([seen.code, seen.stderr]).toEqual([0, ""]);
+});
+
 describe("exec from stdin", () => {
   const exec = (stdin: string) => runPatina(["exec", "--socket", agent.socket], { stdin });
 
