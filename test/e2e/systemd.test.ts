@@ -19,7 +19,7 @@ import { unshareOptions } from "./hidden-tree.ts";
 
 const manager = "/lib/systemd/systemd";
 const ofTheSystem =
-  /^(After|Wants|WantedBy|User|Group|StateDirectory|StateDirectoryMode|RuntimeDirectory|RuntimeDirectoryMode|PrivateTmp|ProtectHome|ProtectSystem|ReadWritePaths|NoNewPrivileges)=/;
+  /^(After|Wants|WantedBy|User|Group|StateDirectory|StateDirectoryMode|RuntimeDirectory|RuntimeDirectoryMode|PrivateTmp|ReadWritePaths|NoNewPrivileges|CapabilityBoundingSet|LockPersonality|PrivateDevices|Protect\w+|Restrict(AddressFamilies|Namespaces|Realtime|SUIDSGID)|SystemCallArchitectures)=/;
 const watchdogSeconds = 4;
 
 /** Begins the manager in `$1`, and runs the rest with it. */
