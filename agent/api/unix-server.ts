@@ -4,6 +4,7 @@
  * @module
  */
 
+import { KeptFile } from "../host/kept-file.ts";
 import {
   type HttpServer,
   type HttpServerOptions,
@@ -38,11 +39,17 @@ export function serveUnix(options: HttpServerOptions & { readonly path: string }
       },
     });
   let listener = listen();
+  const file = new KeptFile(path);
   return {
     renew() {
       listener.stop();
       listener = listen();
+      file.renew();
     },
-    stop: () => connections.stop(listener),
+    async stop() {
+      // Bun removes whatever is at the path. What another program has put there isn't ours, nor does anybody reach us there.
+      const isReplaced = (await file.look()) === "replaced";
+      await connections.stop(isReplaced ? { stop: () => listener.unref() } : listener);
+    },
   };
 }

@@ -5,7 +5,7 @@
  */
 
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
-import { chmodSync, readFileSync, statSync } from "node:fs";
+import { chmodSync, existsSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { mkdir, mkdtemp, rm, writeFile } from "node:fs/promises";
 import { createServer } from "node:net";
 import { tmpdir } from "node:os";
@@ -470,6 +470,19 @@ describe("an agent", () => {
     process.umask(before);
     expect(statSync(path).mode & 0o077).toBe(0);
     await unix.stop();
+  });
+
+  test("removes its socket when it stops, and not what another program has put in its place", async () => {
+    const path = join(folder, "replaced.sock");
+    const front = new Front({ handle: agent.handle, room: new RouteRoom(), gate: undefined });
+    const serve = () => serveUnix({ path, front, bodyBytesMax: 1024, onFault: () => {} });
+    await serve().stop();
+    expect(existsSync(path)).toBe(false);
+    const unix = serve();
+    rmSync(path);
+    writeFileSync(path, "another's");
+    await unix.stop();
+    expect(readFileSync(path, "utf8")).toBe("another's");
   });
 
   testIf(
