@@ -16,7 +16,7 @@ export interface KnownFault {
 }
 
 /** Clocks run apart by some ms a minute, and a round trip is measured no better than that. */
-const sameMs = 2000;
+export const clocksSameMs = 2000;
 
 export class ClockFault {
   readonly #aheadMsMin: number;
@@ -43,11 +43,11 @@ export class ClockFault {
     const [first] = aheadMs;
     if (first === undefined || first <= this.#aheadMsMin) return;
     // Peers that don't agree can't be told apart.
-    if (aheadMs.some((ms) => Math.abs(ms - first) > sameMs)) return;
+    if (aheadMs.some((ms) => Math.abs(ms - first) > clocksSameMs)) return;
     // The clock was set just now, and the peers were heard before.
     if (hlc.ms > nowMs + this.#aheadMsMin) return;
     const known = this.#known?.aheadMs ?? first;
-    if (Math.abs(known - first) > sameMs) this.#isOneFault = false;
+    if (Math.abs(known - first) > clocksSameMs) this.#isOneFault = false;
     this.#known = { aheadMs: known, until: hlc };
   }
 

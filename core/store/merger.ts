@@ -13,7 +13,6 @@
 
 import { assert } from "../assert.ts";
 import { isLive } from "../clock/row-clock.ts";
-import type { ClockState } from "../row/digest.ts";
 import type { Cell, RowState } from "../row/row-state.ts";
 import type { SqlValue } from "../row/value.ts";
 import type { DecidedRow } from "./decided-row.ts";
@@ -155,18 +154,26 @@ export class Merger {
     return { placed, joined: join.row };
   }
 
-  /** Gives a row other clocks. The base row is untouched, and so is what of it is shown. */
+  /**
+   * Gives a row other clocks. The base row is untouched, and so is what of it is shown: also by a cell that has none any
+   * more, until a peer's takes its place.
+   */
   reclock({ table: name, key, clocks }: ReclockedRow): boolean {
     const slot = this.#parts.rows.find(name, key);
     const { held, table } = slot;
-    assert(held?.cells.length === clocks.cells.length, "reclock: the cells that are held");
+    assert(held !== undefined, "reclock: a row that is held");
+    const stamps = new Map(clocks.cells.map(({ column, stamp }) => [column, stamp]));
     const row = heldRowOf(
       clocks.clock,
-      held.cells.map((cell, i) => ({
-        ...cell,
-        stamp: (clocks.cells[i] as ClockState["cells"][number]).stamp,
-      })),
+      held.cells.flatMap((cell) => {
+        const stamp = stamps.get(cell.column);
+        return stamp === undefined ? [] : [{ ...cell, stamp }];
+      }),
     );
+    if (row.cells.length < held.cells.length) {
+      this.#parts.rows.countUnshown(name, held, slot.isAbsent, -1);
+      this.#parts.rows.countUnshown(name, row, slot.isAbsent, 1);
+    }
     if (slot.isAbsent || table === undefined) {
       this.#parts.absent.put(name, key, row);
       return !isLive(row.clock);

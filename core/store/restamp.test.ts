@@ -106,8 +106,9 @@ test("where it is known how far ahead the clock was, what it stamped gets its re
     row("all", said(9000), { a: said(9000), b: said(5000) }),
     row("below", at(nowMs - 9000, other), { a: said(5000), b: at(nowMs - 2000, other) }),
     row("deleted", at(far - 5000, former), {}, 2),
-    // As it seems, its own cell is older than the row: then nothing is known.
-    row("odd", at(nowMs - 4000, other), { a: said(5000) }),
+    // Its own cells were said of the life before this one, which somebody else's INSERT began: b just before, by clocks
+    // that nobody knows so exactly.
+    row("older", at(nowMs - 4000, other), { a: said(9000), b: said(5000) }),
     // Said after that, when the clock may have been right.
     row("later", said(5000), { a: said(5000), b: at(far) }),
     row("somebody else's cell", said(5000), { a: at(far + 9, other), b: said(4000) }),
@@ -123,13 +124,40 @@ test("where it is known how far ahead the clock was, what it stamped gets its re
       row("all", meant(9000), { a: meant(9000), b: meant(5000) }),
       row("below", at(nowMs - 9000, other), { a: meant(5000), b: at(nowMs - 2000, other) }),
       row("deleted", at(nowMs - 5000, former), {}, 2),
-      row("odd", at(nowMs - 4000, other), { a: fresh }),
+      row("older", at(nowMs - 4000, other), { b: { ...at(nowMs - 4000), count: 1 } }),
       row("later", fresh, { a: fresh, b: fresh }),
       row("somebody else's cell", together(-5000), { a: together(9, other), b: together(-4000) }),
     ].map(({ clock: rowClock, cells }) => [rowClock, cells]),
   );
   expect(clock.last).toEqual({ ms: nowMs, count: 1 });
   expect(told.map(({ rows: sent }) => sent.length)).toEqual([6]);
+});
+
+test("what was said of an earlier life of a row while the clock was ahead is no newer than the life that somebody else began", () => {
+  using node = new SqliteNode("CREATE TABLE t (k TEXT PRIMARY KEY NOT NULL, a)", { digester });
+  const up = row("x", at(nowMs - 90_000), { a: at(far - 9000), unknown: at(far - 9000) });
+  const begun = at(nowMs - 4000, other);
+  const [cell] = row("x", begun, { a: begun }, 3).cells;
+  const down = { ...row("x", begun, {}, 3), cells: [{ ...cell, value: "down" } as never] };
+  node.clock.observe(at(far));
+  node.store.merge([up]);
+  // The "up" is stamped far ahead, and wins for now.
+  node.store.merge([down]);
+  expect(node.table("t")).toEqual([["x", "up"]]);
+  const fault = { aheadMs: far - nowMs, until: at(far) };
+  const options = { nowMs, isOwn, fault };
+  const restamping = new Restamping(node.store, node.clock, digester, options);
+  const pace = new RowPace(1000);
+  const told: Changeset[] = [];
+  do pace.begin();
+  while (!restamping.slice(nowMs, pace, told));
+  expect(node.store.read([down])).toEqual([{ ...down, cells: [] }]);
+  expect(told.flatMap(({ rows: sent }) => sent)).toEqual([{ ...down, cells: [] }]);
+  expect(node.store.unshown()).toEqual([]);
+  // Repair brings what lost.
+  node.store.merge([down]);
+  expect(node.table("t")).toEqual([["x", "down"]]);
+  expect(node.strays()).toEqual([]);
 });
 
 test("in slices: until the last one the clock stays ahead, here and in the file", () => {

@@ -13,7 +13,8 @@
  * here until now. Where it isn't known (the clock was set while the agent was down, or twice) the last that was said counts
  * as said now, and the rest as long before as it was; so does what was said when the clock was right again and the HLC
  * still stood where it had been. A row gets one such stamp for all of its clocks beyond the limit. That is larger than
- * every stamp kept below the limit, so the order inside the row stays.
+ * every stamp kept below the limit, so the order inside the row stays. A cell whose real time lies before a life of the
+ * row that somebody else has begun since has no place there: its clock goes, and any peer's wins.
  *
  * Where several clocks were ahead together (a wrong NTP server), their hosts have taken what each other stamped. Left as
  * it is, an "up" of those would win over every "down" until its time comes. So a row that somebody else
@@ -42,9 +43,9 @@ import {
   normalBytesMax,
 } from "../change/changeset.ts";
 import { HlcClock } from "../clock/hlc-clock.ts";
-import { compareHlc, type Hlc, type Site, type Stamp } from "../clock/stamp.ts";
+import { compareHlc, type Hlc, hlcCountMax, type Site, type Stamp } from "../clock/stamp.ts";
 import type { ClockState, Digester, RowId } from "../row/digest.ts";
-import type { KnownFault } from "./clock-fault.ts";
+import { clocksSameMs, type KnownFault } from "./clock-fault.ts";
 import type { Pace } from "./pace.ts";
 import type { ReclockedRow, RowRef, RowStore, ScannedRow, ScanPosition } from "./row-store.ts";
 
@@ -261,21 +262,29 @@ export class Restamping {
     const isOfFault = isOwn && ahead.every((old) => this.#isOfFault(old));
     const guessedMs = isOwn ? this.#stoodMs - this.#begunMs : this.#sharedMs;
     const aheadMs = isOfFault ? (this.#fault as KnownFault).aheadMs : guessedMs;
-    // A row clock that is kept is one below the limit, and what was said of the row was said after it.
     const lowerMs = clock.ms > this.#limitMs ? 0 : clock.ms;
     const isKnown = ahead.every((old) => {
+      if (old.ms - aheadMs >= now.ms) return false;
+      if (isOfFault) return true;
       // What was said with the clock right again: the HLC stood still, and now is nearer than what it shows.
-      if (isOwn && !isOfFault && old.ms >= this.#stoodMs) return false;
-      return old.ms - aheadMs > lowerMs && old.ms - aheadMs < now.ms;
+      if (isOwn && old.ms >= this.#stoodMs) return false;
+      // By a guess it would be older than the row, and it may be what was said of it last.
+      return old.ms - aheadMs > lowerMs;
     });
-    const stampOf = (old: Stamp): Stamp => {
+    const stampOf = (old: Stamp): Stamp | undefined => {
       if (old.ms <= this.#limitMs) return old;
-      if (isKnown) return { ...old, ms: old.ms - aheadMs };
-      return { ...now, site: isOwn ? now.site : old.site };
+      if (!isKnown) return { ...now, site: isOwn ? now.site : old.site };
+      const ms = old.ms - aheadMs;
+      if (ms > lowerMs) return { ...old, ms };
+      // It was said of a life before this one, and has won over what somebody else said in this one.
+      return ms < lowerMs - clocksSameMs ? undefined : { ...nextHlc(clock), site: old.site };
     };
     return {
-      clock: { ...clock, ...stampOf(clock) },
-      cells: cells.map((cell) => ({ ...cell, stamp: stampOf(cell.stamp) })),
+      clock: { ...clock, ...(stampOf(clock) as Stamp) },
+      cells: cells.flatMap((cell) => {
+        const stamp = stampOf(cell.stamp);
+        return stamp === undefined ? [] : [{ ...cell, stamp }];
+      }),
     };
   }
 
@@ -283,6 +292,11 @@ export class Restamping {
   #isOfFault(stamp: Stamp): boolean {
     return this.#fault !== undefined && compareHlc(stamp, this.#fault.until) <= 0;
   }
+}
+
+/** The first after this one. */
+function nextHlc({ ms, count }: Hlc): Hlc {
+  return count < hlcCountMax ? { ms, count: count + 1 } : { ms: ms + 1, count: 0 };
 }
 
 function stampsOf({ clock, cells }: ClockState): Stamp[] {

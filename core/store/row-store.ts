@@ -55,7 +55,7 @@ export interface ScannedRow extends RowRef {
 
 /** A row whose clocks become others, while its values stay. */
 export interface ReclockedRow extends RowRef {
-  /** Of the same columns as before. */
+  /** Of the same columns as before. A cell that is left out counts for nothing from then on: any peer's wins. */
   readonly clocks: ClockState;
 }
 

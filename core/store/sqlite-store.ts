@@ -472,6 +472,7 @@ export class SqliteStore implements RowStore {
     let urgent: boolean[];
     try {
       urgent = rows.map((row) => this.#merger.reclock(row));
+      this.#parts.rows.flush();
       this.#keptClock.write(this.#clock.last);
       this.#transaction.commit();
     } catch (error) {

@@ -214,10 +214,10 @@ export class MapStore implements RowStore {
       held.state = {
         ...held.state,
         clock,
-        cells: held.state.cells.map((cell, i) => ({
-          ...cell,
-          stamp: (cells[i] as CellClock).stamp,
-        })),
+        cells: held.state.cells.flatMap((cell) => {
+          const now = cells.find(({ column }) => column === cell.column);
+          return now === undefined ? [] : [{ ...cell, stamp: now.stamp }];
+        }),
       };
       return !isLive(clock);
     });
