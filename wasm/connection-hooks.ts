@@ -7,13 +7,13 @@
  */
 
 import type { ByteWriter } from "../core/bytes/writer.ts";
-import type { SqlValue } from "../core/row/value.ts";
+import { type SqlValue, writeValue } from "../core/row/value.ts";
 import type { Preupdate } from "../core/store/database.ts";
 import { SQLITE_DELETE, SQLITE_INSERT, SQLITE_OK } from "./constants.ts";
 import { errorOf } from "./error.ts";
 import type { HookTarget } from "./hooks.ts";
 import type { SqliteModule } from "./module.ts";
-import { readValueBytes, readValuesMax, writeReadValue } from "./row-reads.ts";
+import { readValuesMax } from "./row-reads.ts";
 import { readValueAt } from "./value.ts";
 
 /** Action code, its two arguments, database, innermost trigger or view. Answers OK, DENY, IGNORE. */
@@ -126,25 +126,19 @@ class PreupdateCall implements Preupdate {
   }
 
   writeOld(columns: readonly number[], writer: ByteWriter): void {
-    const { heap, rowReads, read } = this.#module;
-    const values = read + 4 * readValuesMax;
-    for (let from = 0; from < columns.length; from += readValuesMax) {
-      const count = Math.min(columns.length - from, readValuesMax);
+    const { heap, rowReads, read, scratch } = this.#module;
+    const count = columns.length;
+    let end = 0;
+    if (count <= readValuesMax) {
+      const { numbers, values, limit } = read;
       const { i32 } = heap;
-      for (let i = 0; i < count; i++) i32[(read >> 2) + i] = columns[from + i] as number;
-      const code = rowReads.oldValues(this.#pointer, read, count, values);
-      if (code !== SQLITE_OK) throw errorOf(this.#module, this.#pointer, code);
-      for (let i = 0; i < count; i++) {
-        writeReadValue(heap, values + i * readValueBytes, writer, this.#exact);
-      }
+      for (let i = 0; i < count; i++) i32[(numbers >> 2) + i] = columns[i] as number;
+      end = rowReads.oldValues(this.#pointer, numbers, count, values, limit, scratch);
+      if (end < 0) throw errorOf(this.#module, this.#pointer, -end);
     }
+    if (end > 0) writer.copy(heap.u8, read.values, end);
+    else for (const column of columns) writeValue(writer, this.old(column));
   }
-
-  /** The INTEGER whose value was left at `at`. */
-  readonly #exact = (at: number): bigint => {
-    const { exports, heap } = this.#module;
-    return exports.sqlite3_value_int64(heap.i32[(at >> 2) + 1] as number);
-  };
 
   #read(code: number): SqlValue {
     return readValueAt(this.#module, this.#valueAt(code));

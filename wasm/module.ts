@@ -19,7 +19,13 @@ import { SqliteError } from "./error.ts";
 import { Heap } from "./heap.ts";
 import { HookGlue } from "./hooks.ts";
 import { createImports } from "./imports.ts";
-import { createRowReads, type RowReads, rowReadsBytes } from "./row-reads.ts";
+import {
+  createRowReads,
+  placesAt,
+  type RowReads,
+  type RowReadsPlaces,
+  rowReadsBytes,
+} from "./row-reads.ts";
 import type { RunningSqlite, SqliteCalls, SqliteExports } from "./running-sqlite.ts";
 import { createTrampolines } from "./trampoline.ts";
 import { VfsGlue } from "./vfs/glue.ts";
@@ -44,8 +50,8 @@ export class SqliteModule implements RunningSqlite {
   readonly tables: VirtualTableGlue;
   /** For results that SQLite writes through a pointer, and for short strings during one call. */
   readonly scratch: number;
-  /** For what {@link rowReads} leaves, until the next reading of it. */
-  readonly read: number;
+  /** For what {@link rowReads} writes, until the next reading of it. */
+  readonly read: RowReadsPlaces;
   readonly #pointers: ReadonlyMap<string, number>;
   /** Told once, when {@link trap} is set: only a new process has a sound heap again. */
   onTrap: ((trap: SqliteError) => void) | undefined;
@@ -93,7 +99,7 @@ export class SqliteModule implements RunningSqlite {
       own = this.exports.sqlite3_vfs_find(0);
     }
     this.scratch = this.allocate(scratchBytes);
-    this.read = this.allocate(rowReadsBytes);
+    this.read = placesAt(this.allocate(rowReadsBytes));
   }
 
   /** Version of the library, such as "3.54.1". */

@@ -1,57 +1,80 @@
 /**
- * A WebAssembly module made at start-up: many values of a row by one call.
+ * A WebAssembly module made at start-up: many values of a row by one call, each as `core/row/value.ts` writes it.
  *
  * A value takes up to four calls of SQLite (its type, where it is, how long it is), and a call from JavaScript costs more than what it
- * does: 20 to 60 ns against 5. Here they are made from WebAssembly, which leaves for each value 16 bytes in the heap:
- *
- * | offset | bytes | what                                                             |
- * | ------ | ----- | ---------------------------------------------------------------- |
- * | 0      | 4     | its type: `SQLITE_INTEGER` to `SQLITE_NULL`                       |
- * | 4      | 4     | of {@link RowReads.oldValues} its `sqlite3_value`, else unused    |
- * | 8      | 8     | INTEGER and FLOAT: as a double                                   |
- * | 8      | 4     | TEXT and BLOB: the address of its bytes, good until the next call |
- * | 12     | 4     | TEXT and BLOB: how many                                          |
+ * does: 20 to 60 ns against 5. Here they are made from WebAssembly, which writes the values one behind the other into the heap, so
+ * that whoever wants them as bytes has no more to do for a value than to know where it ends.
  *
  * @module
  */
 
-import type { ByteWriter } from "../core/bytes/writer.ts";
-import { Real, type SqlValue, valueTags } from "../core/row/value.ts";
+import { valueTags } from "../core/row/value.ts";
 import { readColumnsMax } from "../core/store/database.ts";
-import { SQLITE_BLOB, SQLITE_FLOAT, SQLITE_INTEGER, SQLITE_TEXT } from "./constants.ts";
-import type { Heap } from "./heap.ts";
-import { F64, I32, section, text, unsigned } from "./trampoline.ts";
+import { SQLITE_FLOAT, SQLITE_INTEGER, SQLITE_NULL } from "./constants.ts";
+import { F64, I32, I64, section, text, unsigned } from "./trampoline.ts";
 
-/** Bytes left for a value. */
-export const readValueBytes = 16;
 /** Values that are read at once at most. */
 export const readValuesMax: number = readColumnsMax;
-/** Of heap that is kept for them: their numbers, then what is left of them. */
-export const rowReadsBytes: number = readValuesMax * (4 + readValueBytes);
+/** Room for their encodings: longer rows are read value by value. */
+const encodedBytesMax = 64 * 1024;
+/** Of heap that is kept for them: their numbers, where each ends, and the values themselves. */
+export const rowReadsBytes: number = 2 * 4 * readValuesMax + encodedBytesMax;
+
+/** Where in that heap what is. */
+export interface RowReadsPlaces {
+  readonly numbers: number;
+  readonly ends: number;
+  readonly values: number;
+  /** Where the room for values ends. */
+  readonly limit: number;
+}
+
+export function placesAt(heap: number): RowReadsPlaces {
+  const ends = heap + 4 * readValuesMax;
+  const values = ends + 4 * readValuesMax;
+  return { numbers: heap, ends, values, limit: values + encodedBytesMax };
+}
 
 export interface RowReads {
-  /** Columns `from` to `from + count` of the row that a statement stands on, to `out`. */
-  columns(statement: number, from: number, count: number, out: number): void;
+  /**
+   * Writes columns `from` to `from + count` of the row that a statement stands on to `out`, and where each ends to the words at `ends`.
+   *
+   * @returns where the last one ends; 0: they don't fit before `limit`.
+   */
+  columns(
+    statement: number,
+    from: number,
+    count: number,
+    out: number,
+    limit: number,
+    ends: number,
+  ): number;
   /**
    * Columns before the change, in a preupdate hook: those whose numbers are the `count` words at `numbers`.
    *
-   * @returns SQLite's code; if it isn't `SQLITE_OK` nothing is to be read.
+   * @param pointer A word of the heap that it may write to.
+   * @returns as {@link columns}; below 0: SQLite's code, negated.
    */
-  oldValues(database: number, numbers: number, count: number, out: number): number;
+  oldValues(
+    database: number,
+    numbers: number,
+    count: number,
+    out: number,
+    limit: number,
+    pointer: number,
+  ): number;
 }
 
 /** What of SQLite's exports it calls. */
 type Call =
-  | `sqlite3_${"column" | "value"}_${"type" | "double" | "blob" | "bytes"}`
-  | "sqlite3_preupdate_old";
+  | `sqlite3_value_${"type" | "int64" | "double" | "blob" | "bytes"}`
+  | `sqlite3_${"column_value" | "preupdate_old"}`;
 
 const calls: Readonly<Record<Call, { readonly params: number; readonly result: number }>> = {
-  sqlite3_column_type: { params: 2, result: I32 },
-  sqlite3_column_double: { params: 2, result: F64 },
-  sqlite3_column_blob: { params: 2, result: I32 },
-  sqlite3_column_bytes: { params: 2, result: I32 },
+  sqlite3_column_value: { params: 2, result: I32 },
   sqlite3_preupdate_old: { params: 3, result: I32 },
   sqlite3_value_type: { params: 1, result: I32 },
+  sqlite3_value_int64: { params: 1, result: I64 },
   sqlite3_value_double: { params: 1, result: F64 },
   sqlite3_value_blob: { params: 1, result: I32 },
   sqlite3_value_bytes: { params: 1, result: I32 },
@@ -62,84 +85,156 @@ const names = Object.keys(calls) as Call[];
 const none = 0x40;
 const end = 0x0b;
 const eqz = 0x45;
-const lessThan = 0x49;
+const equal = 0x46;
+const lessUnsigned = 0x49;
 const add = 0x6a;
 const subtract = 0x6b;
-const otherwise = 0x05;
 const returns = 0x0f;
 const block = [0x02, none];
 const loop = [0x03, none];
 const when = [0x04, none];
+const again = [0x0c, 0];
+const leaveIf = [0x0d, 1];
 const get = (local: number): number[] => [0x20, local];
 const set = (local: number): number[] => [0x21, local];
 const tee = (local: number): number[] => [0x22, local];
+/** Of less than 64, as a signed LEB128 of one byte has it. */
 const number = (value: number): number[] => [0x41, value];
-const load = [0x28, 2, 0];
-const store = (offset: number): number[] => [0x36, 2, offset];
-const storeDouble = (offset: number): number[] => [0x39, 3, offset];
+const long = (value: number): number[] => [0x42, value];
+const loadWord = [0x28, 2, 0];
+const storeWord = [0x36, 2, 0];
+const loadByte = [0x2d, 0, 0];
+const storeByte = [0x3a, 0, 0];
+const loadLong = [0x29, 0, 0];
+const storeLong = [0x37, 0, 0];
+/** The lowest byte of a long. */
+const storeLongByte = [0x3c, 0, 0];
+const copy = [0xfc, 0x0a, 0, 0];
 const call = (name: Call): number[] => [0x10, names.indexOf(name)];
+const varintFunction = names.length;
+const valueFunction = names.length + 1;
 const advance = (local: number, by: number): number[] => [
   ...get(local),
   ...number(by),
   add,
   ...set(local),
 ];
+const giveUp = [...number(0), returns];
 
 /** Repeats `body` until the local `count` is 0. */
 function repeat(count: number, body: readonly number[]): number[] {
   return [
     ...block,
     ...loop,
-    ...[...get(count), eqz, 0x0d, 1],
+    ...[...get(count), eqz, ...leaveIf],
     ...body,
     ...[...get(count), ...number(1), subtract, ...set(count)],
-    ...[0x0c, 0, end, end],
+    ...[...again, end, end],
   ];
 }
 
-/** Leaves what is to be known of a value whose type is in the local `type`. @param value Pushes what the calls want. */
-function leave(
-  kind: "column" | "value",
-  value: readonly number[],
-  type: number,
-  out: number,
-): number[] {
-  const of = (what: "double" | "blob" | "bytes") => [...value, ...call(`sqlite3_${kind}_${what}`)];
-  return [
-    ...[...get(type), ...number(3), lessThan, ...when],
-    ...[...get(out), ...of("double"), ...storeDouble(8)],
-    otherwise,
-    ...[...get(type), ...number(5), lessThan, ...when],
-    ...[...get(out), ...of("blob"), ...store(8)],
-    ...[...get(out), ...of("bytes"), ...store(12)],
-    ...[end, end],
-  ];
-}
-
-/** Locals: statement, from, count, out; type. */
-const columnsBody = [
-  ...repeat(2, [
-    ...[...get(3), ...get(0), ...get(1), ...call("sqlite3_column_type"), ...tee(4), ...store(0)],
-    ...leave("column", [...get(0), ...get(1)], 4, 3),
-    ...advance(1, 1),
-    ...advance(3, readValueBytes),
-  ]),
-  end,
+/** Locals: out, value (a long); leaves where the varint ends. */
+const varintBody = [
+  ...block,
+  ...loop,
+  // value < 128.
+  ...[...get(1), ...[0x42, 0x80, 0x01], 0x54, ...leaveIf],
+  ...[...get(0), ...get(1), ...[0x42, 0x80, 0x01], 0x84, ...storeLongByte],
+  ...[...get(1), ...long(7), 0x88, ...set(1)],
+  ...advance(0, 1),
+  ...[...again, end, end],
+  ...[...get(0), ...get(1), ...storeLongByte],
+  ...[...get(0), ...number(1), add, end],
 ];
 
-/** Locals: database, numbers, count, out; type, value, code. */
+/** Locals: value, out, limit; type, pointer, length; bits (a long). Leaves where it ends, 0 if there is no room. */
+const valueBody = [
+  // Room for whatever isn't TEXT or BLOB, and for the length of those.
+  ...[...get(2), ...get(1), subtract, ...number(16), lessUnsigned, ...when, ...giveUp, end],
+  ...[...get(0), ...call("sqlite3_value_type"), ...tee(3)],
+  ...[...number(SQLITE_INTEGER), equal, ...when],
+  ...[...get(1), ...number(valueTags.integer), ...storeByte],
+  ...[...get(1), ...number(1), add],
+  // Zigzag: (bits << 1) ^ (bits >> 63).
+  ...[...get(0), ...call("sqlite3_value_int64"), ...tee(6), ...long(1), 0x86],
+  ...[...get(6), ...long(63), 0x87, 0x85],
+  ...[0x10, varintFunction, returns, end],
+  ...[...get(3), ...number(SQLITE_FLOAT), equal, ...when],
+  ...[...get(1), ...number(valueTags.real), ...storeByte],
+  ...[...get(0), ...call("sqlite3_value_double"), 0xbd, ...set(6)],
+  // Its bytes, the highest first.
+  ...[...number(8), ...set(5)],
+  ...repeat(5, [
+    ...advance(1, 1),
+    ...[...get(1), ...get(6), ...long(56), 0x88, ...storeLongByte],
+    ...[...get(6), ...long(8), 0x86, ...set(6)],
+  ]),
+  ...[...get(1), ...number(1), add, returns, end],
+  ...[...get(3), ...number(SQLITE_NULL), equal, ...when],
+  ...[...get(1), ...number(valueTags.null), ...storeByte],
+  ...[...get(1), ...number(1), add, returns, end],
+  // TEXT and BLOB, whose tags are SQLite's types.
+  ...[...get(0), ...call("sqlite3_value_blob"), ...set(4)],
+  ...[...get(0), ...call("sqlite3_value_bytes"), ...set(5)],
+  ...[...get(2), ...get(1), subtract, ...number(16), subtract, ...get(5), lessUnsigned],
+  ...[...when, ...giveUp, end],
+  ...[...get(1), ...get(3), ...storeByte],
+  ...[...get(1), ...number(1), add, ...get(5), 0xad, 0x10, varintFunction, ...set(1)],
+  // A loop for the short ones: `memory.copy` is a call.
+  ...[...number(63), ...get(5), lessUnsigned, ...when],
+  ...[...get(1), ...get(4), ...get(5), ...copy],
+  ...[...get(1), ...get(5), add, returns, end],
+  ...block,
+  ...loop,
+  ...[...get(5), ...number(8), lessUnsigned, ...leaveIf],
+  ...[...get(1), ...get(4), ...loadLong, ...storeLong],
+  ...advance(1, 8),
+  ...advance(4, 8),
+  ...[...get(5), ...number(8), subtract, ...set(5)],
+  ...[...again, end, end],
+  ...repeat(5, [
+    ...[...get(1), ...get(4), ...loadByte, ...storeByte],
+    ...advance(1, 1),
+    ...advance(4, 1),
+  ]),
+  ...[...get(1), end],
+];
+
+/** Locals: statement, from, count, out, limit, ends. */
+const columnsBody = [
+  ...repeat(2, [
+    ...[...get(0), ...get(1), ...call("sqlite3_column_value")],
+    ...[...get(3), ...get(4), 0x10, valueFunction, ...tee(3), eqz, ...when, ...giveUp, end],
+    ...[...get(5), ...get(3), ...storeWord],
+    ...advance(1, 1),
+    ...advance(5, 4),
+  ]),
+  ...[...get(3), end],
+];
+
+/** Locals: database, numbers, count, out, limit, pointer; code. */
 const oldValuesBody = [
   ...repeat(2, [
-    ...[...get(0), ...get(1), ...load, ...get(3), ...call("sqlite3_preupdate_old")],
-    ...[...tee(6), ...when, ...get(6), returns, end],
-    ...[...get(3), ...get(3), ...load, ...tee(5), ...store(4)],
-    ...[...get(3), ...get(5), ...call("sqlite3_value_type"), ...tee(4), ...store(0)],
-    ...leave("value", get(5), 4, 3),
+    ...[...get(0), ...get(1), ...loadWord, ...get(5), ...call("sqlite3_preupdate_old")],
+    ...[...tee(6), ...when, ...number(0), ...get(6), subtract, returns, end],
+    ...[...get(5), ...loadWord, ...get(3), ...get(4), 0x10, valueFunction],
+    ...[...tee(3), eqz, ...when, ...giveUp, end],
     ...advance(1, 4),
-    ...advance(3, readValueBytes),
   ]),
-  ...number(0),
-  end,
+  ...[...get(3), end],
+];
+
+interface Defined {
+  readonly params: readonly number[];
+  readonly locals: readonly number[];
+  readonly body: readonly number[];
+}
+
+const defined: readonly Defined[] = [
+  { params: [I32, I64], locals: [], body: varintBody },
+  { params: [I32, I32, I32], locals: [I32, I32, I32, I64], body: valueBody },
+  { params: new Array(6).fill(I32), locals: [], body: columnsBody },
+  { params: new Array(6).fill(I32), locals: [I32], body: oldValuesBody },
 ];
 
 /** @param exports SQLite's. */
@@ -147,86 +242,38 @@ export function createRowReads(
   memory: WebAssembly.Memory,
   exports: Readonly<Record<Call, CallableFunction>>,
 ): RowReads {
-  const typeOf = (params: number, result: readonly number[]) => [
-    ...[0x60, ...unsigned(params), ...new Array(params).fill(I32)],
-    ...[...unsigned(result.length), ...result],
+  const typeOf = (params: readonly number[], result: number) => [
+    ...[0x60, ...unsigned(params.length), ...params],
+    ...[1, result],
   ];
-  const types = names.map((name) => typeOf(calls[name].params, [calls[name].result]));
-  types.push(typeOf(4, []), typeOf(4, [I32]));
+  const types = names.map((name) =>
+    typeOf(new Array(calls[name].params).fill(I32), calls[name].result),
+  );
+  types.push(...defined.map(({ params }) => typeOf(params, I32)));
   const imports = names.map((name, i) => [...text("s"), ...text(name), 0x00, ...unsigned(i)]);
   imports.push([...text("m"), ...text("memory"), 0x02, 0x00, 0x00]);
-  const functions = [names.length, names.length + 1];
-  const body = (locals: number, code: readonly number[]) => {
-    const bytes = [0x01, ...unsigned(locals), I32, ...code];
+  const bodies = defined.map(({ locals, body }) => {
+    const groups = locals.flatMap((type) => [1, type]);
+    const bytes = [...unsigned(locals.length), ...groups, ...body];
     return [...unsigned(bytes.length), ...bytes];
-  };
+  });
   const bytes = new Uint8Array([
     ...[0x00, 0x61, 0x73, 0x6d, 0x01, 0x00, 0x00, 0x00],
     ...section(1, types),
     ...section(2, imports),
-    ...section(3, functions.map(unsigned)),
+    ...section(
+      3,
+      defined.map((_, i) => unsigned(names.length + i)),
+    ),
     ...section(7, [
-      [...text("columns"), 0x00, ...unsigned(names.length)],
-      [...text("oldValues"), 0x00, ...unsigned(names.length + 1)],
+      [...text("columns"), 0x00, ...unsigned(names.length + 2)],
+      [...text("oldValues"), 0x00, ...unsigned(names.length + 3)],
     ]),
-    ...section(10, [body(1, columnsBody), body(3, oldValuesBody)]),
+    ...section(10, bodies),
   ]);
   const instance = new WebAssembly.Instance(new WebAssembly.Module(bytes), {
     m: { memory },
     s: exports as unknown as Bun.WebAssembly.ModuleImports,
   });
   return instance.exports as unknown as RowReads;
-}
-
-/** Appends the value that was left at `at` to `writer`, as `writeValue` of `core/row/value.ts` would. @param exact An INTEGER that is no safe one. */
-export function writeReadValue(
-  heap: Heap,
-  at: number,
-  writer: ByteWriter,
-  exact: (at: number) => bigint,
-): void {
-  const word = at >> 2;
-  switch (heap.i32[word]) {
-    case SQLITE_INTEGER: {
-      // An int64 converts to a double below 2**53 if and only if it is itself below, and then exactly.
-      const value = heap.f64[(at >> 3) + 1] as number;
-      writer.u8(valueTags.integer);
-      writer.zigzag(Number.isSafeInteger(value) ? value : exact(at));
-      return;
-    }
-    case SQLITE_FLOAT:
-      writer.u8(valueTags.real);
-      writer.f64(heap.f64[(at >> 3) + 1] as number);
-      return;
-    case SQLITE_TEXT:
-    case SQLITE_BLOB: {
-      const pointer = heap.i32[word + 2] as number;
-      const bytes = heap.i32[word + 3] as number;
-      writer.u8(heap.i32[word] === SQLITE_TEXT ? valueTags.text : valueTags.blob);
-      writer.varint(bytes);
-      writer.copy(heap.u8, pointer, pointer + bytes);
-      return;
-    }
-    default:
-      writer.u8(valueTags.null);
-  }
-}
-
-/** The value that was left at `at`; TEXT and BLOB are copies. @param exact As of {@link writeReadValue}. */
-export function leftValue(heap: Heap, at: number, exact: (at: number) => bigint): SqlValue {
-  const word = at >> 2;
-  switch (heap.i32[word]) {
-    case SQLITE_INTEGER: {
-      const value = heap.f64[(at >> 3) + 1] as number;
-      return Number.isSafeInteger(value) ? value : exact(at);
-    }
-    case SQLITE_FLOAT:
-      return new Real(heap.f64[(at >> 3) + 1] as number);
-    case SQLITE_TEXT:
-      return heap.text(heap.i32[word + 2] as number, heap.i32[word + 3] as number);
-    case SQLITE_BLOB:
-      return heap.bytes(heap.i32[word + 2] as number, heap.i32[word + 3] as number);
-    default:
-      return null;
-  }
 }

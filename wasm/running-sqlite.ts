@@ -99,6 +99,7 @@ export interface SqliteExports extends VfsExports {
   sqlite3_column_text(statement: number, column: number): number;
   sqlite3_column_blob(statement: number, column: number): number;
   sqlite3_column_bytes(statement: number, column: number): number;
+  sqlite3_column_value(statement: number, column: number): number;
 
   sqlite3_value_type(value: number): number;
   sqlite3_value_int64(value: number): bigint;

@@ -23,7 +23,6 @@ import {
 } from "./constants.ts";
 import type { SqliteError } from "./error.ts";
 import type { SqliteModule } from "./module.ts";
-import { leftValue, readValueBytes, writeReadValue } from "./row-reads.ts";
 import type { SqliteCalls, SqliteExports } from "./running-sqlite.ts";
 import { writeBytes } from "./value.ts";
 
@@ -64,7 +63,6 @@ export class Statement implements SqlStatement, Disposable {
   #hasLargeValue = false;
   #columnCount: number;
   #columnNames: string[] | null = null;
-  #readFrom = 0;
 
   /** Made by `Database.prepare`. */
   constructor(owner: StatementOwner, pointer: number, sql: string, tail: string) {
@@ -357,28 +355,20 @@ export class Statement implements SqlStatement, Disposable {
     }
   }
 
-  readColumns(from: number, count: number): void {
+  encodeColumns(from: number, count: number): boolean {
     const { rowReads, read } = this.#module;
-    this.#readFrom = from;
-    rowReads.columns(this.#pointer, from, count, read);
+    const { values, limit, ends } = read;
+    return rowReads.columns(this.#pointer, from, count, values, limit, ends) > 0;
   }
 
-  writeRead(column: number, writer: ByteWriter): void {
+  encodedStart(index: number): number {
+    return index === 0 ? this.#module.read.values : this.encodedEnd(index - 1);
+  }
+
+  encodedEnd(index: number): number {
     const { heap, read } = this.#module;
-    const at = read + (column - this.#readFrom) * readValueBytes;
-    writeReadValue(heap, at, writer, this.#exact);
+    return heap.i32[(read.ends >> 2) + index] as number;
   }
-
-  columnRead(column: number): SqlValue {
-    const { heap, read } = this.#module;
-    return leftValue(heap, read + (column - this.#readFrom) * readValueBytes, this.#exact);
-  }
-
-  /** The INTEGER whose column was left at `at`. */
-  readonly #exact = (at: number): bigint => {
-    const column = this.#readFrom + (at - this.#module.read) / readValueBytes;
-    return this.#exports.sqlite3_column_int64(this.#pointer, column);
-  };
 
   #writeBytes(column: number, writer: ByteWriter, tag: number): void {
     const pointer = this.#exports.sqlite3_column_blob(this.#pointer, column);

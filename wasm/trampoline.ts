@@ -34,7 +34,7 @@ export interface Trampolines {
 }
 
 export const I32: number = 0x7f;
-const I64 = 0x7e;
+export const I64: number = 0x7e;
 export const F64: number = 0x7c;
 
 // Opcodes.

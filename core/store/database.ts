@@ -28,20 +28,18 @@ export interface SqlStatement extends Disposable {
   /** Appends column `index` to `writer` as `writeValue` of `row/value.ts` would, with no value in between. */
   writeColumn(index: number, writer: ByteWriter): void;
   /**
-   * Reads columns `from` to `from + count` of the current row at once, for {@link writeRead} and {@link columnRead}.
+   * Writes columns `from` to `from + count` of the current row to {@link memory}, one behind the other, each as
+   * {@link writeColumn} would. They stand there until columns are written so again, or a hook reads a row's.
    *
    * @param count At most {@link readColumnsMax}.
+   * @returns false: they are too long for it, 64 KB together.
    */
-  readColumns(from: number, count: number): void;
-  /**
-   * {@link writeColumn} of what was read, before the next step and before columns of another statement are read so.
-   *
-   * @param column As of the statement.
-   */
-  writeRead(column: number, writer: ByteWriter): void;
-  /** {@link column} of what was read, as long as {@link writeRead}. */
-  columnRead(column: number): SqlValue;
-  /** What {@link bytesStart} is in: never to be written, nor kept over a call. */
+  encodeColumns(from: number, count: number): boolean;
+  /** Where of what was written last the one at `index` begins: 0 is the first. */
+  encodedStart(index: number): number;
+  /** And where it ends. */
+  encodedEnd(index: number): number;
+  /** What {@link bytesStart} and {@link encodeColumns} are in: never to be written, nor kept over a call. */
   readonly memory: Uint8Array;
   /** Where the bytes of a BLOB or TEXT begin, without a copy: good until the next step. */
   bytesStart(index: number): number;

@@ -142,8 +142,8 @@ export class QuickCommit {
           for (const end = at + count; at < end; at++) {
             const rowid = rowids[at] as Rowid;
             if (!statement.step()) return false;
-            statement.readColumns(0, rowidColumn + 1);
-            if (statement.columnRead(rowidColumn) !== rowid) return false;
+            if (!statement.encodeColumns(0, rowidColumn + 1)) return false;
+            if (rowidAt(statement, rowidColumn) !== rowid) return false;
             if (!this.#update(known, rowid, notes, statement)) return false;
           }
         } finally {
@@ -162,14 +162,14 @@ export class QuickCommit {
     const statement = known.table.quick.standAt(rowid);
     if (statement === undefined) return false;
     try {
-      statement.readColumns(0, columnsOf(known));
+      if (!statement.encodeColumns(0, columnsOf(known))) return false;
       return this.#update(known, rowid, notes, statement);
     } finally {
       statement.reset();
     }
   }
 
-  /** @param statement Has read the row. */
+  /** @param statement Has encoded the row. */
   #update(known: QuickTable, rowid: Rowid, notes: RowNotes, statement: SqlStatement): boolean {
     const notedPlace = notes.first.get(rowid) as number;
     const before = notes.noted.bytesAt(notedPlace);
@@ -178,9 +178,10 @@ export class QuickCommit {
     const { digester, ordinals } = this.#parts;
     const { table, names, keyColumns } = known;
     const count = names.length;
-    const clock = table.quick.clockAt(rowid, statement, count + keyColumns);
-    const hasHeld = statement.columnRead(count + keyColumns + 1) !== null;
     this.#readNow(known, statement);
+    const clock = table.quick.clockAt(rowid, statement, count + keyColumns);
+    const heldAt = statement.encodedStart(count + keyColumns + 1);
+    const hasHeld = statement.memory[heldAt] !== valueTags.null;
     const held = this.#held;
     if (hasHeld || !held.decode(clock, 0, clock.length, ordinals)) return false;
     if (held.hasHeld || held.cl % 2 === 0 || !this.#isNewest()) return false;
@@ -192,35 +193,35 @@ export class QuickCommit {
     let cells = 0;
     let changed = 0;
     let saidAgain = 0;
-    let start = 0;
+    let from = 0;
     for (let i = 0; i < count; i++) {
       const end = ends[i] as number;
-      const isSame = isAt(before, noted, now, start, end);
+      const isSame = isAt(before, noted, now, from, end);
       const isSaid = named !== undefined && isSame && named.includes(names[i] as string);
       const hasCell = held.column[cells] === known.ordinals[i] && cells < held.count;
       this.#isChanged[i] = !isSame;
-      if (isSame) noted += end - start;
+      if (isSame) noted += end - from;
       else {
         noted = endOfValue(before, noted);
-        if (!this.#maySend(table, i, now, start, end)) return false;
+        if (!this.#maySend(table, i, now, from, end)) return false;
         changed++;
       }
       if (isSaid) {
-        if (!this.#maySend(table, i, now, start, end)) return false;
+        if (!this.#maySend(table, i, now, from, end)) return false;
         saidAgain++;
       }
       if (hasCell || !isSame || isSaid) {
-        digester.hashEncoded(now, start, end);
+        digester.hashEncoded(now, from, end);
         // Damaged: never told to anybody.
         if (hasCell && isSame && !this.#isHashOf(cells)) return false;
         this.#hashHigh[i] = digester.hashHigh;
         this.#hashLow[i] = digester.hashLow;
       }
       if (hasCell) cells++;
-      start = end;
+      from = end;
     }
     // Cells of columns that the table doesn't have, and another key.
-    if (cells < held.count || !isAt(before, noted, now, start, now.length)) return false;
+    if (cells < held.count || !isAt(before, noted, now, from, now.length)) return false;
     if (saidAgain > 0 && table.isUrgent({ rowid, key: [], keyBytes: noBytes })) {
       changed += saidAgain;
       for (let i = 0; i < count; i++) {
@@ -314,8 +315,8 @@ export class QuickCommit {
     const { digester, absent } = this.#parts;
     const { table, names, keyColumns } = known;
     const count = names.length;
-    statement.readColumns(0, count + keyColumns + 1);
-    const rowid = statement.columnRead(count + keyColumns) as Rowid;
+    if (!statement.encodeColumns(0, count + keyColumns + 1)) return false;
+    const rowid = rowidAt(statement, count + keyColumns);
     const keyBytes = this.#readKey(known, statement, rowid);
     if (keyBytes === undefined || absent.has(table.name, keyBytes)) return false;
     const { ms, count: counter, site } = this.#stamp;
@@ -323,37 +324,39 @@ export class QuickCommit {
     const { body } = block;
     const clock = shape.bytes.slice();
     block.row(table.name, keyBytes, this.#stamp, 1, count);
+    const now = statement.memory;
     const before = this.#lastInserted;
+    const hashBefore = before.clock;
+    let start = statement.encodedStart(0);
     for (let i = 0; i < count; i++) {
-      block.cell(names[i] as string, ms, counter, site);
-      const start = body.length;
-      statement.writeRead(i, body);
-      const end = body.length;
-      // No view is made of it.
-      const bytes = body.reserve(0);
+      const end = statement.encodedEnd(i);
+      const startBefore = before.starts[i] as number;
       const hashAt = shape.hashesAt[i] as number;
-      const [startBefore, endBefore] = [before.starts[i] as number, before.ends[i] as number];
+      block.cell(names[i] as string, ms, counter, site);
+      const at = body.length;
+      body.copy(now, start, end);
       if (
-        before.clock !== undefined &&
-        end - start === endBefore - startBefore &&
-        isAt(bytes, start, bytes, startBefore, endBefore)
+        hashBefore !== undefined &&
+        end - start === (before.ends[i] as number) - startBefore &&
+        isAt(body.reserve(0), startBefore, now, start, end)
       ) {
         // Of many columns the values are the same in all rows.
-        for (let at = hashAt; at < hashAt + valueHashBytes; at++)
-          clock[at] = before.clock[at] as number;
+        for (let byte = hashAt; byte < hashAt + valueHashBytes; byte++)
+          clock[byte] = hashBefore[byte] as number;
       } else {
-        if (!this.#maySend(table, i, bytes, start, end)) return false;
-        digester.hashEncodedTo(bytes, start, end, clock, hashAt);
+        if (!this.#maySend(table, i, now, start, end)) return false;
+        digester.hashEncodedTo(now, start, end, clock, hashAt);
       }
-      before.starts[i] = start;
-      before.ends[i] = end;
+      before.starts[i] = at;
+      before.ends[i] = body.length;
+      start = end;
     }
     before.clock = clock;
     return this.#push(table, rowid, keyBytes, undefined, clock, undefined);
   }
 
   /**
-   * The key of the row that a statement has read. Undefined: it isn't sent as it is stored, isn't UTF-8, or is too
+   * The key of the row that a statement has encoded. Undefined: it isn't sent as it is stored, isn't UTF-8, or is too
    * long.
    */
   #readKey(
@@ -362,17 +365,20 @@ export class QuickCommit {
     rowid: Rowid,
   ): Uint8Array | undefined {
     if (keyColumns === 0) return this.#rowidKey(rowid);
+    const count = names.length;
+    const now = statement.memory;
+    let from = statement.encodedStart(count);
     const key = this.#key;
     key.clear();
     key.varint(keyColumns);
     for (let i = 0; i < keyColumns; i++) {
-      const start = key.length;
-      statement.writeRead(names.length + i, key);
-      const bytes = key.reserve(0);
-      const tag = bytes[start];
+      const end = statement.encodedEnd(count + i);
+      const tag = now[from];
       // A REAL may be a key that is an integer (`row/key.ts`).
       if (tag === valueTags.null || tag === valueTags.real) return undefined;
-      if (!isUtf8(bytes, start, key.length)) return undefined;
+      if (!isUtf8(now, from, end)) return undefined;
+      key.copy(now, from, end);
+      from = end;
     }
     return key.length <= keyBytesMax ? key.finish() : undefined;
   }
@@ -414,14 +420,14 @@ export class QuickCommit {
     return this.#block.body.length <= bodyBytesMax;
   }
 
-  /** Values and key of the row that a statement has read. */
+  /** Values and key of the row that a statement has encoded. */
   #readNow({ names, keyColumns }: QuickTable, statement: SqlStatement): void {
     const now = this.#now;
+    const columns = names.length + keyColumns;
+    const start = statement.encodedStart(0);
     now.reuse();
-    for (let i = 0; i < names.length + keyColumns; i++) {
-      statement.writeRead(i, now);
-      this.#ends[i] = now.length;
-    }
+    for (let i = 0; i < columns; i++) this.#ends[i] = statement.encodedEnd(i) - start;
+    now.copy(statement.memory, start, statement.encodedStart(columns));
   }
 
   /** Undefined: it isn't sent as it is stored, or is too long. */
@@ -494,6 +500,17 @@ export class QuickCommit {
 /** Columns of a row that was there, without its rowid: values, key, clocks and what is held. */
 function columnsOf({ names, keyColumns }: QuickTable): number {
   return names.length + keyColumns + 2;
+}
+
+/** The rowid that a statement has encoded as a column. */
+function rowidAt(statement: SqlStatement, column: number): Rowid {
+  const { memory } = statement;
+  const start = statement.encodedStart(column) + 1;
+  const end = statement.encodedEnd(column);
+  if (end - start > 4) return new ByteReader(memory, start, end).zigzag("rowid");
+  let bits = 0;
+  for (let at = end - 1; at >= start; at--) bits = (bits << 7) | ((memory[at] as number) & 0x7f);
+  return (bits >>> 1) ^ -(bits & 1);
 }
 
 /** Whether `bytes[at..]` begins with `other[start..end)`. */

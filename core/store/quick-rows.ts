@@ -95,12 +95,12 @@ export class QuickRows {
   }
 
   /**
-   * Clocks of the row whose columns a statement of {@link standAt} has read.
+   * Clocks of the row whose columns a statement of {@link standAt} has encoded.
    *
    * @param column Where the statement has those of the clock table.
    */
   clockAt(rowid: Rowid, statement: SqlStatement, column: number): Uint8Array {
-    return this.#late.get(rowid) ?? (statement.columnRead(column) as Uint8Array);
+    return this.#late.get(rowid) ?? blobOf(statement, column);
   }
 
   /**
@@ -224,6 +224,15 @@ export class QuickRows {
     statement.bind(3, this.foundRowid ?? keyBytes);
     runBound(statement);
   }
+}
+
+/** The BLOB that a statement has encoded as a column. */
+function blobOf(statement: SqlStatement, column: number): Uint8Array {
+  const { memory } = statement;
+  let from = statement.encodedStart(column) + 1;
+  // Its length.
+  while ((memory[from++] as number) >= 0x80);
+  return memory.slice(from, statement.encodedEnd(column));
 }
 
 /** @returns the next parameter */
