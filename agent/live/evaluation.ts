@@ -95,15 +95,16 @@ export class Evaluation {
     return undefined;
   }
 
-  /** What has become of it since it was told last, whatever that takes. */
-  ofUntold(entry: Entry): Finding | undefined {
+  /** What has become of it since it was told last, in one run here; undefined: nothing, or that isn't found out in time. */
+  ofUntold(entry: Entry, budgetMs: number): Finding | undefined {
     const { missed, rerun, subscription } = entry;
     if (missed === undefined && rerun === undefined) return undefined;
-    entry.missed = undefined;
     // What a run that is under way has taken off isn't known here.
     const changes = rerun === undefined ? missed?.changes : undefined;
-    const found = this.of(entry, () => subscription.find(changes), false);
-    return found.kind === "changes" && found.changes.length === 0 ? undefined : found;
+    const found = this.within(entry, () => subscription.find(changes), budgetMs);
+    if (found.kind !== "changes" || found.changes.length === 0) return undefined;
+    entry.missed = undefined;
+    return found;
   }
 
   #looked(entry: Entry, find: () => readonly Change[], isLookUp: boolean): Finding | LongFinding {

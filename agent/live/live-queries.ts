@@ -316,10 +316,13 @@ export class LiveQueries {
     for (const entry of [...this.#registry.entries()]) {
       if (this.#restorer?.isRestoring(entry) === true) continue;
       // Whose first rows are still being read was told nothing that it could go on from.
-      if (entry.starting !== undefined) this.#drop(entry);
-      else if (this.#journal === undefined) continue;
-      // What isn't found out now, the next start does.
-      else if (performance.now() < untilMs) this.#teller.freshenAtEnd(entry);
+      if (entry.starting !== undefined) {
+        this.#drop(entry);
+        continue;
+      }
+      if (this.#journal === undefined) continue;
+      const leftMs = untilMs - performance.now();
+      if (leftMs > 0) this.#teller.freshenAtEnd(entry, leftMs);
     }
     this.#journal?.close();
   }

@@ -125,6 +125,32 @@ test("those for which there is no time at the start come while the agent serves,
   second.stop();
 }, 120_000);
 
+test("what takes too long to find out at a stop is found out by the next start, and nobody loses it", async () => {
+  const vfs = new MemoryVfs();
+  const first = open(vfs);
+  await run(first, "INSERT INTO t VALUES (1, 30000)");
+  const sql =
+    "WITH RECURSIVE c(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM c WHERE x < (SELECT max(v + 0) FROM t)) SELECT count(*) FROM c";
+  const id = await subscribe(first, sql);
+  await run(first, "UPDATE t SET v = 20000");
+  const [live] = first.service.live.describe();
+  expect(live?.rerun_ms).toBeGreaterThan(1);
+  // It is slow, so it has a turn of its own, which doesn't come any more.
+  await first.service.transact(
+    [{ sql: "UPDATE t SET v = 1000000000", parameters: undefined }],
+    undefined,
+  );
+  expect(first.service.live.isBehind).toBe(true);
+  first.stop();
+  using database = openDatabase("/patina.db", { vfs });
+  expect(database.all("SELECT id FROM patina_live")).toEqual([[id]]);
+  database.exec("UPDATE t SET v = 3");
+  database.close();
+  const second = open(vfs);
+  expect(await resume(second, id, 1)).toEqual(['{"change":["update",1,[3],2]}']);
+  second.stop();
+}, 60_000);
+
 test("a sweep while the agent is stopping forgets nothing", async () => {
   const vfs = new MemoryVfs();
   const first = open(vfs);

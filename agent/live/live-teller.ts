@@ -333,11 +333,11 @@ export class LiveTeller {
     return entry.missed === undefined ? undefined : this.#reruns?.settled(entry);
   }
 
-  /** The last look, without another thread. */
-  freshenAtEnd(entry: Entry): void {
-    // Under this schema it hasn't been run. The next start does that.
+  /** The last look, without another thread. What isn't found out now, the next start does. */
+  freshenAtEnd(entry: Entry, budgetMs: number): void {
+    // Under this schema it hasn't been run.
     if (entry.isStale) return;
-    const finding = this.#evaluation.ofUntold(entry);
+    const finding = this.#evaluation.ofUntold(entry, budgetMs);
     if (finding !== undefined) this.take([finding]);
   }
 
