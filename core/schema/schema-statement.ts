@@ -55,8 +55,9 @@ export function* readStatements(file: SchemaFile): Generator<StatementRead, void
 }
 
 function problemOfName(name: string): string | undefined {
-  if (/^(patina|sqlite)_/.test(name)) {
-    return `${name}: names that start with patina_ or sqlite_ are kept for Patina and SQLite`;
+  // One of `pragma_` would stand before SQLite's own functions of that name, by which tables are looked into.
+  if (/^(patina|sqlite|pragma)_/.test(name)) {
+    return `${name}: names that start with patina_, sqlite_ or pragma_ are kept for Patina and SQLite`;
   }
   if (name === "" || utf8Length(name) > nameBytesMax) {
     return `a name of 1 to ${nameBytesMax} bytes is wanted`;
