@@ -1,8 +1,11 @@
 import { expect, test } from "bun:test";
 import { siteOfHex } from "../../core/clock/stamp.ts";
 import type { MemberRow, PeerId } from "../../core/node/border.ts";
-import type { Database } from "../../wasm/database.ts";
-import { MembersTable } from "./members-table.ts";
+import { siteToBytes } from "../../core/row/digest.ts";
+import { membersTable, nodeSitesTable } from "../../core/store/file-header.ts";
+import { type Database, openDatabase } from "../../wasm/database.ts";
+import { MemoryVfs } from "../../wasm/vfs/memory.ts";
+import { MembersTable, nodeSitesMax } from "./members-table.ts";
 
 const row = (node: string): MemberRow => ({
   ...{ node, key: node.repeat(64) as PeerId, region: "r", zone: "z", state: "ALIVE" },
@@ -34,4 +37,35 @@ test("what a full disk keeps from the table is written once there is room, as it
     ["INSERT", "c"],
   ]);
   expect([table.isBehind, [...table.nodeByKey().values()]]).toEqual([false, ["c"]]);
+});
+
+test("of too many sites of nodes those go that have no rows here, and are nobody's now", () => {
+  const writer = openDatabase("members.db", { vfs: new MemoryVfs() });
+  writer.run(membersTable);
+  writer.run(nodeSitesTable);
+  writer.run("CREATE TABLE patina_site (ord INTEGER PRIMARY KEY, site BLOB NOT NULL UNIQUE)");
+  const site = (n: number) => siteOfHex(n.toString(16).padStart(32, "0"));
+  writer.run("INSERT INTO patina_site (ord, site) VALUES (0, ?)", siteToBytes(site(7)));
+  const table = new MembersTable({
+    ...{ writer, publicKey: "f".repeat(64), site: site(0xff_ffff) },
+    writeLocalTable: (_table, _keys, write) => write(),
+  });
+  table.writeSelf({ name: "a", region: "r", zone: "z" }, 1, 1);
+  table.write([{ ...row("c"), site: site(0xcc_cccc) }]);
+  const count = () => writer.all("SELECT count(*) FROM patina_node_site")[0]?.[0] as number;
+  // They say that they are others, again and again.
+  const sites = nodeSitesMax + 1004;
+  for (let first = 0; first < sites; first += 100) {
+    const rows = Array.from({ length: 100 }, (_, i) => {
+      return { ...row("b"), node: `b${i}`, site: site(first + i) };
+    });
+    table.write(rows);
+    expect(count()).toBeLessThan(nodeSitesMax + 400);
+  }
+  expect(count()).toBeLessThan(1500);
+  const has = (n: number) =>
+    writer.all("SELECT node FROM patina_node_site WHERE site = ?", siteToBytes(site(n)))[0]?.[0];
+  // The last of one of them, one that has written, the other's, and this node's.
+  expect([sites - 97, 7, 0xcc_cccc, 0xff_ffff].map(has)).toEqual(["b3", "b7", "c", "a"]);
+  writer.close();
 });

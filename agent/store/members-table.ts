@@ -7,9 +7,14 @@
 
 import type { Site } from "../../core/clock/stamp.ts";
 import type { MemberRow, PeerId } from "../../core/node/border.ts";
-import { siteToBytes } from "../../core/row/digest.ts";
+import { siteFromBytes, siteToBytes } from "../../core/row/digest.ts";
 import type { SqlValue } from "../../core/row/value.ts";
 import type { Database } from "../../wasm/database.ts";
+
+/** Sites of nodes that were met: of more, those go that have written nothing here, and are nobody's now. */
+export const nodeSitesMax = 4096;
+/** Between two looks at how many there are, in sites. */
+const sitesPerLook = 256;
 
 export interface MembersTableParts {
   readonly writer: Database;
@@ -28,7 +33,9 @@ export interface MembersTableParts {
 export class MembersTable {
   readonly #parts: MembersTableParts;
   /** As the table has it, or is to. */
-  readonly #rows = new Map<string, Pick<MemberRow, "key" | "state">>();
+  readonly #rows = new Map<string, Pick<MemberRow, "key" | "state" | "site">>();
+  /** Written since there was a look at how many there are. */
+  #sitesWritten = 0;
   /** What isn't written yet, which a full disk may keep it from. */
   #isForgetting = false;
   readonly #partedWaiting = new Set<PeerId>();
@@ -90,6 +97,7 @@ export class MembersTable {
       if (this.#isForgetting) writer.run("DELETE FROM patina_members");
       for (const key of parted) writer.run("DELETE FROM patina_members WHERE key = ?", key);
       for (const row of rows) this.#put(row);
+      if (this.#isForgetting || this.#sitesWritten >= sitesPerLook) this.#boundSites();
     });
   }
 
@@ -113,6 +121,23 @@ export class MembersTable {
       siteToBytes(site),
       row.node,
     );
+    this.#sitesWritten++;
+  }
+
+  /** A host has a new site after each crash of its machine, and whoever means ill has one as often as it likes. */
+  #boundSites(): void {
+    const { writer, site: ownSite } = this.#parts;
+    this.#sitesWritten = 0;
+    const [[count] = []] = writer.all("SELECT count(*) FROM patina_node_site");
+    if (Number(count) <= nodeSitesMax) return;
+    const current = new Set([ownSite, ...[...this.#rows.values()].map(({ site }) => site)]);
+    const unused = writer.all(
+      "SELECT site FROM patina_node_site WHERE site NOT IN (SELECT site FROM patina_site)",
+    );
+    for (const [site] of unused) {
+      if (current.has(siteFromBytes(site as Uint8Array))) continue;
+      writer.run("DELETE FROM patina_node_site WHERE site = ?", site as Uint8Array);
+    }
   }
 
   /** This node itself, where no net thread says it. @param sinceMs when it started, ms since 1970 */

@@ -1,5 +1,5 @@
 import { describe, expect, test } from "bun:test";
-import { helloOf, keyOf, PlayedNode } from "../../test/played-node.ts";
+import { helloOf, keyOf, PlayedNode, site } from "../../test/played-node.ts";
 import type { Frame } from "../change/frame.ts";
 import { hlcZero } from "../clock/stamp.ts";
 import type { PeerId } from "./border.ts";
@@ -53,6 +53,26 @@ describe("members", () => {
     }
     a.pass(200);
     expect(states(a)).toEqual(["b ALIVE"]);
+  });
+
+  test("a peer that says in every frame that it is another has the store write it a few times a second", () => {
+    const a = new PlayedNode("a");
+    a.start(1);
+    const b = a.meet("b");
+    const before = a.requests.length;
+    for (let i = 1; i <= 2000; i++) {
+      a.receive(b, helloOf(`b${i % 3}`, { incarnation: i, site: site(i) }));
+      a.receive(b, { ...heartbeat, storeLag: (i % 4) as 0 | 1 | 2 | 3 });
+      a.pass(1);
+    }
+    const writes = a.requests.slice(before).filter(({ kind }) => kind === "members").length;
+    // In two seconds: with each heartbeat of this node, and the first hellos.
+    expect(writes).toBeLessThan(25);
+    expect(a.closed()).toEqual([]);
+    // The last that it said is what it is.
+    a.pass(400);
+    const [, row] = a.machine.snapshot().members;
+    expect(row).toMatchObject({ node: "b2", incarnation: 2000, site: site(2000) });
   });
 
   test("a machine that follows another in its process answers for the rows that the other told", () => {

@@ -265,6 +265,7 @@ export class NodeMachine {
     if (this.#elapsedMs >= this.#nextHeartbeatMs) {
       this.#nextHeartbeatMs = this.#elapsedMs + this.#tuning.heartbeatMs;
       this.#closeMute();
+      this.#hearWhatWaits();
       if (this.#isStoreSlow()) this.#applies.tellHeldBack();
       this.#heartbeats();
       const clocks = this.#clocks.report(this.#readyPeers(), this.#elapsedMs);
@@ -284,6 +285,15 @@ export class NodeMachine {
     for (const peer of [...this.#peers.values()]) {
       const isLate = this.#elapsedMs - peer.connectedMs >= this.#tuning.helloMs;
       if (peer.hello === undefined && isLate) this.#close(peer, "it says no hello");
+    }
+  }
+
+  /** What ends in the store's tables is heard as often as this node speaks itself, however often a peer says it. */
+  #hearWhatWaits(): void {
+    for (const peer of this.#readyPeers()) {
+      const hello = peer.takeHello();
+      if (hello !== undefined) this.#helloCame(peer, hello);
+      this.#members.lag(peer.id, peer.storeLag);
     }
   }
 
@@ -462,7 +472,7 @@ export class NodeMachine {
   #dispatch(peer: Peer, frame: Exclude<Frame, { kind: "part" }>, bytes: Uint8Array): void {
     switch (frame.kind) {
       case "hello":
-        this.#helloCame(peer, frame.body);
+        if (peer.mayHearHello(frame.body)) this.#helloCame(peer, frame.body);
         return;
       case "push":
         this.#pushCame(peer, frame, bytes);
@@ -493,7 +503,7 @@ export class NodeMachine {
         return;
       case "heartbeat":
         peer.clockSeen(frame.hlc.ms, this.#nowMs);
-        this.#members.lag(peer.id, frame.storeLag);
+        peer.storeLag = frame.storeLag;
         return;
       case "busy":
         if (!this.#fetches.busyCame(peer, frame.exchange)) this.#repair.busy(peer, frame.exchange);

@@ -18,6 +18,8 @@ export interface Agreement {
 
 /** How many clock samples are looked back on: the one that travelled fastest tells the offset best. */
 const clockSamplesMax = 16;
+/** Hellos that are taken as they come: one at first, and one more after each reload of a schema. */
+const hellosAtOnce = 8;
 
 export class Peer {
   readonly id: PeerId;
@@ -27,6 +29,11 @@ export class Peer {
   helloSent = false;
   /** Undefined until the peer's hello: nothing else is taken before. */
   hello: Hello | undefined;
+  /** Of more hellos the last: a member that says nothing else would keep the store writing who it is. */
+  #heldHello: Uint8Array | undefined;
+  #helloCredit = hellosAtOnce;
+  /** Of its last heartbeat, in steps as of the frame format. */
+  storeLag: 0 | 1 | 2 | 3 = 0;
   agreement: Agreement | undefined;
   /** Elapsed time before which it is not asked again: it answered `busy`. */
   busyUntilMs = 0;
@@ -45,6 +52,24 @@ export class Peer {
   /** Both hellos are through. */
   get isReady(): boolean {
     return this.helloSent && this.hello !== undefined;
+  }
+
+  /** False: too many came lately, and it waits for {@link takeHello}. */
+  mayHearHello(body: Uint8Array): boolean {
+    if (this.#helloCredit === 0) {
+      this.#heldHello = body;
+      return false;
+    }
+    this.#helloCredit--;
+    return true;
+  }
+
+  /** With each heartbeat of this node: a hello that had to wait. */
+  takeHello(): Uint8Array | undefined {
+    const held = this.#heldHello;
+    this.#heldHello = undefined;
+    if (held === undefined) this.#helloCredit = Math.min(hellosAtOnce, this.#helloCredit + 1);
+    return held;
   }
 
   /** Its hello named the feature. */
