@@ -69,3 +69,15 @@ test("a length that is too large or too small ends the stream for good", () => {
     expect(frames).toEqual([]);
   }
 });
+
+test("no more frames are read than are wanted, and it is told where to go on", () => {
+  const stream = framed(...Array.from({ length: 5 }, (_, i) => new Uint8Array(3 + i).fill(i)));
+  const reader = new FrameReader();
+  const lengths: number[][] = [];
+  for (let left = stream.length; left > 0; left = reader.bytesLeft) {
+    const frames: Uint8Array[] = [];
+    reader.push(stream.subarray(stream.length - left), frames, 2);
+    lengths.push(frames.map(({ length }) => length));
+  }
+  expect(lengths).toEqual([[3, 4], [5, 6], [7]]);
+});

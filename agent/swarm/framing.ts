@@ -34,16 +34,23 @@ export class FrameReader {
   #pieces: Uint8Array[] = [];
   #piecesLength = 0;
   #malformed: Framing | undefined;
+  /** Of the last {@link push}: bytes that weren't read, for so many frames weren't wanted. */
+  bytesLeft = 0;
 
   /**
    * Takes the next bytes of the stream and appends the frames that they complete. A frame within
    * `bytes` is a view of it, so the caller must not write there again. After `malformed` nothing more
-   * is read.
+   * is read. No more is read once there are `framesMax` frames either.
    */
-  push(bytes: Uint8Array, frames: Uint8Array[]): Framing {
+  push(bytes: Uint8Array, frames: Uint8Array[], framesMax = Number.POSITIVE_INFINITY): Framing {
+    this.bytesLeft = 0;
     if (this.#malformed !== undefined) return this.#malformed;
     let offset = 0;
     while (offset < bytes.length) {
+      if (frames.length >= framesMax) {
+        this.bytesLeft = bytes.length - offset;
+        return ok;
+      }
       if (this.#length === 0) {
         offset = this.#readLength(bytes, offset);
         if (this.#malformed !== undefined) return this.#malformed;

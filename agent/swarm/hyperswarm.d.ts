@@ -62,6 +62,9 @@ interface NoiseStream {
   /** True when the peer has acknowledged all that was written before; false if the stream ends. */
   flush(): Promise<boolean>;
   end(): void;
+  /** No more data until `resume`; what comes meanwhile is kept, within the transport's window. */
+  pause(): void;
+  resume(): void;
   destroy(error?: Error): void;
   on(event: "data", listener: (bytes: Uint8Array) => void): this;
   on(event: "drain" | "end" | "close", listener: () => void): this;

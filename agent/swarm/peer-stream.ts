@@ -10,6 +10,10 @@
  *    which hands over only as much as an urgent frame may wait for. Those of one task are written
  *    together when it ends.
  *
+ * Frames are handed over as they come, and each costs the net thread some time, however small it is. So a stream that
+ * keeps the thread busy rests, until whatever else waits for the thread has been done: the packets of the other
+ * streams, timers, the store's messages. Meanwhile the transport's window closes, and its peer has to wait.
+ *
  * How full the pipe is: `bytesLeft` counts what was handed over and isn't sent yet, from
  * acknowledgements and what the transport has in flight. It is told through `onDrained` as it falls.
  *
@@ -56,6 +60,10 @@ const markBytes = 32 * 1024;
 const lookMs = 2;
 /** The secret stream takes 16 MiB - 1 in one write. */
 const writeBytesMax = 8 * 1024 * 1024;
+/** What its frames may take of the thread before it rests, beyond the time that it left to others since the last. */
+const turnMs = 2;
+/** Frames between two looks at the clock. A message of the secret stream may hold millions. */
+const framesPerLook = 32;
 
 const refusals = {
   "not-patina": "it isn't an agent",
@@ -85,6 +93,13 @@ export class PeerStream {
   #markedBytes = 0;
   #marks = 0;
   #lookTimer: ReturnType<typeof setTimeout> | undefined;
+  /** What came and wasn't read: only while it rests. */
+  #unread: Uint8Array[] = [];
+  /** Of its turn, and when it last read. */
+  #usedMs = 0;
+  #readMs = 0;
+  #isResting = false;
+  #hasEnded = false;
   framesSent = 0;
   framesReceived = 0;
   bytesSent = 0;
@@ -102,7 +117,10 @@ export class PeerStream {
     stream.on("data", (bytes) => this.#onData(bytes));
     stream.on("drain", () => this.#onDrain());
     // A peer that ends its half has nothing more to say.
-    stream.on("end", () => stream.end());
+    stream.on("end", () => {
+      this.#hasEnded = true;
+      this.#endIfRead();
+    });
     this.#deadline = setTimeout(
       () => this.destroy("admission: no proof in time"),
       options.admissionMs,
@@ -171,15 +189,61 @@ export class PeerStream {
     this.bytesReceived += bytes.length;
     const rest = this.#state === "proving" ? this.#judge(bytes) : bytes;
     if (this.#state !== "open" || rest.length === 0) return;
-    const frames: Uint8Array[] = [];
-    const framing = this.#reader.push(rest, frames);
-    for (const frame of frames) {
-      // A frame before it may have made the machine close this peer.
-      if (this.#state !== "open" || this.#stream.destroying) return;
-      this.framesReceived++;
-      this.#hooks.onFrame(frame);
+    this.#unread.push(rest);
+    if (!this.#isResting) this.#read();
+  }
+
+  /** Hands over what came, or as much of it as its turn has time for. */
+  #read(): void {
+    const startMs = performance.now();
+    // Others had the time since.
+    this.#usedMs = Math.max(0, this.#usedMs - (startMs - this.#readMs));
+    const untilMs = startMs + turnMs - this.#usedMs;
+    let nowMs = startMs;
+    for (;;) {
+      const bytes = this.#unread[0];
+      if (bytes === undefined) break;
+      if (nowMs >= untilMs) {
+        this.#rest();
+        break;
+      }
+      const frames: Uint8Array[] = [];
+      const framing = this.#reader.push(bytes, frames, framesPerLook);
+      const { bytesLeft } = this.#reader;
+      if (bytesLeft > 0) this.#unread[0] = bytes.subarray(bytes.length - bytesLeft);
+      else this.#unread.shift();
+      for (const frame of frames) {
+        // A frame before it may have made the machine close this peer.
+        if (this.#state !== "open" || this.#stream.destroying) return;
+        this.framesReceived++;
+        this.#hooks.onFrame(frame);
+      }
+      if (framing.kind === "malformed") {
+        this.destroy(framing.why);
+        return;
+      }
+      nowMs = performance.now();
     }
-    if (framing.kind === "malformed") this.destroy(framing.why);
+    this.#usedMs += nowMs - startMs;
+    this.#readMs = nowMs;
+  }
+
+  #rest(): void {
+    if (!this.#isResting) this.#stream.pause();
+    this.#isResting = true;
+    setImmediate(() => {
+      if (this.#state !== "open" || this.#stream.destroying) return;
+      this.#usedMs = 0;
+      this.#isResting = false;
+      this.#read();
+      if (this.#isResting) return;
+      this.#stream.resume();
+      this.#endIfRead();
+    });
+  }
+
+  #endIfRead(): void {
+    if (this.#hasEnded && this.#unread.length === 0) this.#stream.end();
   }
 
   #prove(): void {
@@ -303,6 +367,7 @@ export class PeerStream {
     clearTimeout(this.#lookTimer);
     this.#waiting = [];
     this.#waitingBytes = 0;
+    this.#unread = [];
     if (!admitted && this.#why === "closed by peer") this.#why = "closed before admission";
     this.#hooks.onClosed(this.#why);
   }
