@@ -22,6 +22,21 @@ test("merge is a join", () => {
   );
 });
 
+test("a conflict is told exactly where one stamp says two things: of the row, or of a cell", () => {
+  const cell = (ms: number, value: string) => ({ column: "a", stamp: at(ms), value });
+  const row = (ms: number, cl: number, cells: ReturnType<typeof cell>[]): RowState => {
+    return { table: "t", key, clock: { ...at(ms), cl }, cells };
+  };
+  const isConflict = (a: RowState, b: RowState) =>
+    [joinRows(a, b), joinRows(b, a)].map((one) => one.conflict);
+  const one = row(1, 1, [cell(1, "x")]);
+  expect(isConflict(one, { ...one })).toEqual([false, false]);
+  expect(isConflict(one, row(1, 1, [cell(2, "y")]))).toEqual([false, false]);
+  expect(isConflict(one, row(1, 1, [cell(1, "y")]))).toEqual([true, true]);
+  expect(isConflict(one, row(1, 2, []))).toEqual([true, true]);
+  expect(isConflict(one, row(2, 2, []))).toEqual([false, false]);
+});
+
 test("the stamp of a join is the larger of the two stamps", () => {
   fc.assert(
     fc.property(oneRow(), oneRow(), (a, b) => {

@@ -36,6 +36,24 @@ describe("a host goes on writing", () => {
   });
 });
 
+test("before anybody has told of a clock, no clock is known to be right", () => {
+  const drift = new Drift();
+  expect([drift.agrees, drift.peers, drift.localWrites().kind]).toEqual([false, 0, "allowed"]);
+});
+
+test("clocks agree that are 5 s apart, and no more; a stamp warns that is half a second ahead", () => {
+  const drift = new Drift();
+  drift.setOffsets([5000, 5000, 5000]);
+  expect([drift.agrees, drift.localWrites().kind]).toEqual([true, "allowed"]);
+  // Half of the clocks that are known agree with the median, and the own one beside them.
+  drift.setOffsets([-5000, 0, 5000]);
+  expect([drift.agrees, drift.medianOffsetMs]).toEqual([true, 0]);
+  drift.setOffsets([5001, 5001, 5001]);
+  expect([drift.agrees, drift.localWrites().kind]).toEqual([false, "refused"]);
+  drift.setOffsets([10, 10, 10]);
+  expect([510, 511].map((ms) => drift.isWarning(ms, 0))).toEqual([false, true]);
+});
+
 test("one of three peers that is wrong doesn't hide the fleet's time", () => {
   const drift = new Drift();
   drift.setOffsets([10, 20, hourMs]);
