@@ -1,10 +1,11 @@
 /**
  * Random queries for live queries: joins, what is kept by key, by value, by group, and what few ask
- * (`live-queries-rare.ts`, `live-queries-odd.ts`).
+ * (`live-queries-rare.ts`, `live-queries-odd.ts`, `live-queries-far.ts`, `live-queries-deep.ts`).
  *
  * @module
  */
 
+import { deepQuery } from "./live-queries-deep.ts";
 import { farQuery } from "./live-queries-far.ts";
 import { type Draw, oddQuery } from "./live-queries-odd.ts";
 import { rareQuery } from "./live-queries-rare.ts";
@@ -37,6 +38,7 @@ export class Queries {
     }
     if (chance(0.2))
       return farQuery(this.#draw, pick(this.#keyed()).name, pick(this.#keyed()).name);
+    if (chance(0.2)) return deepQuery(this.#draw, this.#keyed());
     if (chance(0.3)) return this.#other();
     const { from, aliases } = this.#join();
     const where = terms.conditions(aliases);
