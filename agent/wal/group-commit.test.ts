@@ -1,11 +1,11 @@
 import { expect, test } from "bun:test";
 import type { SqlValue } from "../../core/row/value.ts";
 import type { SqliteStore } from "../../core/store/sqlite-store.ts";
+import { FaultyDisk } from "../../test/disk/faulty-disk.ts";
 import { schemaOf } from "../../test/generators/sqlite-store.ts";
 import { createStoreThread } from "../../test/generators/store-thread.ts";
 import { until } from "../../test/until.ts";
 import { openDatabase } from "../../wasm/database.ts";
-import { FaultyDisk } from "../../wasm/vfs/faulty-disk.ts";
 import { FileVfs } from "../../wasm/vfs/file.ts";
 import type { TransactOutcome } from "../api/store-service.ts";
 import type { StoreThread } from "../store/store-thread.ts";

@@ -9,8 +9,8 @@ import { SQLITE_IOERR } from "../../wasm/constants.ts";
 import { type Database, openDatabase } from "../../wasm/database.ts";
 import { SqliteError } from "../../wasm/error.ts";
 import type { CopyAhead } from "../../wasm/vfs/copy-ahead.ts";
-import type { FaultyVfs } from "../../wasm/vfs/faulty.ts";
 import type { CheckpointSync } from "../../wasm/vfs/vfs.ts";
+import type { FaultyVfs } from "../disk/faulty-vfs.ts";
 
 /** The history. */
 export interface RoundHost {

@@ -4,9 +4,9 @@ import { seededRandom } from "../../bench/seeded-random.ts";
 import { SQLITE_FULL, SQLITE_IOERR } from "../../wasm/constants.ts";
 import { type Database, openDatabase } from "../../wasm/database.ts";
 import { SqliteError } from "../../wasm/error.ts";
-import { FaultyVfs } from "../../wasm/vfs/faulty.ts";
-import { FaultyDisk, type FaultyDiskOptions } from "../../wasm/vfs/faulty-disk.ts";
 import { FileVfs } from "../../wasm/vfs/file.ts";
+import { FaultyDisk, type FaultyDiskOptions } from "../disk/faulty-disk.ts";
+import { FaultyVfs } from "../disk/faulty-vfs.ts";
 import { testVfs } from "./vfs.ts";
 
 // Without faults it is a disk like any other; also one that does everything in small pieces.

@@ -3,7 +3,7 @@
  *
  * They are named as in POSIX and behave so: a read or write may do less than it was asked to, and
  * failures are thrown as `Error` with `code` ("ENOSPC") and `errno` (negative, as Node has it). The
- * agent uses {@link systemFiles}; tests put a disk in their place that loses power (faulty-disk.ts).
+ * agent uses {@link systemFiles}; tests put a disk in their place that loses power (`test/disk/`).
  *
  * @module
  */

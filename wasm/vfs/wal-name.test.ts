@@ -7,8 +7,8 @@
 
 import { expect, test } from "bun:test";
 import { seededRandom } from "../../bench/seeded-random.ts";
+import { FaultyDisk } from "../../test/disk/faulty-disk.ts";
 import { type Database, openDatabase } from "../database.ts";
-import { FaultyDisk } from "./faulty-disk.ts";
 import { FileVfs } from "./file.ts";
 
 const path = "/d/t.db";

@@ -1,8 +1,8 @@
 import { expect, setDefaultTimeout, test } from "bun:test";
 import { seededRandom } from "../../bench/seeded-random.ts";
+import { FaultyDisk } from "../../test/disk/faulty-disk.ts";
 import { until } from "../../test/until.ts";
 import { type Database, openDatabase } from "../database.ts";
-import { FaultyDisk } from "./faulty-disk.ts";
 import { FileVfs } from "./file.ts";
 import type { CheckpointSync } from "./vfs.ts";
 

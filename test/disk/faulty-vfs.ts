@@ -6,9 +6,9 @@
  * @module
  */
 
+import { FileVfs } from "../../wasm/vfs/file.ts";
+import type { CheckpointSync, OpenedFile, Vfs } from "../../wasm/vfs/vfs.ts";
 import type { FaultyDisk } from "./faulty-disk.ts";
-import { FileVfs } from "./file.ts";
-import type { CheckpointSync, OpenedFile, Vfs } from "./vfs.ts";
 
 export interface FaultyVfsOptions {
   /** Fills with random bytes. Default: the system's. */

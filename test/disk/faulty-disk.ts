@@ -30,9 +30,9 @@
 
 import { constants } from "node:fs";
 import * as path from "node:path";
+import type { FileSystem } from "../../wasm/vfs/file-system.ts";
+import type { LockAttempt } from "../../wasm/vfs/ofd-lock.ts";
 import { FaultyInode, type PowerCut, pageBytes } from "./faulty-inode.ts";
-import type { FileSystem } from "./file-system.ts";
-import type { LockAttempt } from "./ofd-lock.ts";
 
 export type DiskCall =
   | "open"
