@@ -8,10 +8,11 @@
 
 import type { ByteWriter } from "../core/bytes/writer.ts";
 import { type SqlValue, writeValue } from "../core/row/value.ts";
-import type { Preupdate } from "../core/store/database.ts";
+import type { Preupdate, PreupdateListener } from "../core/store/database.ts";
 import { SQLITE_DELETE, SQLITE_INSERT, SQLITE_OK } from "./constants.ts";
 import { errorOf } from "./error.ts";
 import type { HookTarget } from "./hooks.ts";
+import type { InsertRun } from "./insert-runs.ts";
 import type { SqliteModule } from "./module.ts";
 import { readValuesMax } from "./row-reads.ts";
 import { readValueAt } from "./value.ts";
@@ -27,7 +28,7 @@ export type Authorizer = (
 
 /** The listeners of one connection, null where there is none. */
 export class ConnectionHooks implements HookTarget {
-  onPreupdate: ((change: Preupdate) => void) | null = null;
+  onPreupdate: PreupdateListener | null = null;
   onCommit: (() => boolean) | null = null;
   onRollback: (() => void) | null = null;
   onAuthorize: Authorizer | null = null;
@@ -36,6 +37,8 @@ export class ConnectionHooks implements HookTarget {
   readonly #pointer: number;
   readonly #change: PreupdateCall;
   readonly #onFailure: (thrown: unknown) => void;
+  /** Of inserts that the listener isn't told of one by one. */
+  run: InsertRun | undefined;
   /** A preupdate listener threw: the transaction must not commit. Until it is rolled back. */
   #failed = false;
 
@@ -57,13 +60,15 @@ export class ConnectionHooks implements HookTarget {
   ): void {
     if (this.#failed) return;
     const change = this.#change;
+    change.followers = this.takeFollowers();
     change.operation =
       operation === SQLITE_INSERT ? "insert" : operation === SQLITE_DELETE ? "delete" : "update";
     change.table = this.#module.heap.cachedText(zTable);
     change.oldRowid = fromWords(oldLow, oldHigh);
     change.newRowid = fromWords(newLow, newHigh);
     try {
-      this.onPreupdate?.(change);
+      const mayCount = this.onPreupdate?.(change) === true;
+      if (mayCount && operation === SQLITE_INSERT) this.run?.begin(zTable, change.newRowid);
     } catch (thrown) {
       // This hook can't say no. The interrupt stops the statement at its next row, if it has one;
       // the commit hook stops the transaction.
@@ -71,6 +76,10 @@ export class ConnectionHooks implements HookTarget {
       this.#module.exports.sqlite3_interrupt(this.#pointer);
       throw thrown;
     }
+  }
+
+  takeFollowers(): number {
+    return this.run?.end() ?? 0;
   }
 
   authorize(action: number, z1: number, z2: number, zDatabase: number, zTrigger: number): number {
@@ -103,6 +112,7 @@ class PreupdateCall implements Preupdate {
   table = "";
   oldRowid: number | bigint = 0;
   newRowid: number | bigint = 0;
+  followers = 0;
   readonly #module: SqliteModule;
   readonly #pointer: number;
 

@@ -10,7 +10,7 @@
  */
 
 import type { SqlValue } from "../core/row/value.ts";
-import type { Preupdate, SqlDatabase } from "../core/store/database.ts";
+import type { PreupdateListener, SqlDatabase } from "../core/store/database.ts";
 import { type Authorizer, ConnectionHooks } from "./connection-hooks.ts";
 import {
   SQLITE_ABORT,
@@ -31,6 +31,7 @@ import {
   SQLITE_UTF8,
 } from "./constants.ts";
 import { errorOf, SqliteError } from "./error.ts";
+import { InsertRun, insertRunBytes } from "./insert-runs.ts";
 import { loadSqlite, type SqliteModule } from "./module.ts";
 import { Statement, type StatementOwner } from "./statement.ts";
 import { readValueAt, writeResult, writeResultError } from "./value.ts";
@@ -349,13 +350,29 @@ export class Database implements SqlDatabase, StatementOwner, Disposable {
    * is the same each time and only valid during the call, in which no statement of this connection
    * may run.
    */
-  onPreupdate(listener: ((change: Preupdate) => void) | null): void {
+  onPreupdate(listener: PreupdateListener | null): void {
     const pointer = this.#live();
     this.#dropCache();
+    this.takeFollowers();
     this.#hooks.onPreupdate = listener;
-    const callback = listener === null ? 0 : this.module.pointer("preupdate");
-    this.module.exports.sqlite3_preupdate_hook(pointer, callback, this.#hookId);
+    if (listener !== null) {
+      this.#hooks.run ??= new InsertRun(
+        this.module.heap,
+        this.module.allocate(insertRunBytes),
+        this.#hookId,
+      );
+    }
+    this.#setPreupdate(pointer, listener !== null);
     this.#updateEndHooks();
+  }
+
+  #setPreupdate(pointer: number, isHeard: boolean): void {
+    const callback = isHeard ? this.module.pointer("preupdate") : 0;
+    this.module.exports.sqlite3_preupdate_hook(pointer, callback, this.#hooks.run?.address ?? 0);
+  }
+
+  takeFollowers(): number {
+    return this.#hooks.takeFollowers();
   }
 
   /**
@@ -364,8 +381,7 @@ export class Database implements SqlDatabase, StatementOwner, Disposable {
    */
   mutePreupdate(isMuted: boolean): void {
     if (this.#hooks.onPreupdate === null) return;
-    const callback = isMuted ? 0 : this.module.pointer("preupdate");
-    this.module.exports.sqlite3_preupdate_hook(this.#live(), callback, this.#hookId);
+    this.#setPreupdate(this.#live(), !isMuted);
   }
 
   /** Asked whether a transaction may commit; false rolls it back. */
@@ -505,6 +521,7 @@ export class Database implements SqlDatabase, StatementOwner, Disposable {
     this.module.exports.sqlite3_rollback_hook(pointer, 0, 0);
     this.module.exports.sqlite3_close_v2(pointer);
     this.module.hooks.remove(this.#hookId);
+    if (this.#hooks.run !== undefined) this.module.free(this.#hooks.run.address);
     this.module.vfs.release(this.#vfs);
   }
 

@@ -19,6 +19,7 @@ import { SqliteError } from "./error.ts";
 import { Heap } from "./heap.ts";
 import { HookGlue } from "./hooks.ts";
 import { createImports } from "./imports.ts";
+import { createInsertGate } from "./insert-runs.ts";
 import {
   createRowReads,
   placesAt,
@@ -82,7 +83,8 @@ export class SqliteModule implements RunningSqlite {
     const pointers = new Map<string, number>();
     let next = table.grow(trampolines.callbacks.size);
     for (const [name, callable] of trampolines.callbacks) {
-      table.set(next, callable);
+      const isCounted = name === "preupdate";
+      table.set(next, isCounted ? createInsertGate(this.heap.memory, callable) : callable);
       pointers.set(name, next);
       next += 1;
     }

@@ -106,15 +106,16 @@ export class Journal {
     this.#naming.named = columns;
   }
 
-  /** Notes one change of one row, before it happens. */
-  note(change: Preupdate): void {
+  /** Notes one change of one row, before it happens. @returns as `PreupdateListener`. */
+  note(change: Preupdate): boolean {
+    if (change.followers > 0) this.follow(change.followers);
     let notes = this.#last;
     if (change.table !== this.#lastName) {
       notes = this.#notesOf(change.table);
       this.#last = notes;
       this.#lastName = change.table;
     }
-    if (notes === undefined) return;
+    if (notes === undefined) return false;
     const sizeBefore = notes.size;
     notes.note(change);
     this.#size += notes.size - sizeBefore;
@@ -122,6 +123,13 @@ export class Journal {
     if (this.#size > touchedMax) {
       throw new Error(`a transaction may touch ${touchedMax} rows: split it`);
     }
+    return notes instanceof RowNotes && typeof change.newRowid === "number";
+  }
+
+  /** Notes rows that came behind the one that was noted last. */
+  follow(rows: number): void {
+    (this.#last as RowNotes).follow(rows);
+    this.#size += rows;
   }
 
   #notesOf(name: string): RowNotes | KeyNotes | undefined {

@@ -57,6 +57,8 @@ export interface Preupdate {
   /** Rowid before (update, delete) and after (insert, update); meaningless for WITHOUT ROWID. */
   readonly oldRowid: Rowid;
   readonly newRowid: Rowid;
+  /** Rows that came since the last call without one of their own: see {@link PreupdateListener}. */
+  readonly followers: number;
   readonly columnCount: number;
   /** Column `index` before the change; only for update and delete. */
   old(index: number): SqlValue;
@@ -65,6 +67,13 @@ export interface Preupdate {
   /** Column `index` after the change; only for insert and update. */
   readonly new: (index: number) => SqlValue;
 }
+
+/**
+ * Where it returns true for an insert, it isn't called for those that come right after into the same table, each at the rowid after
+ * the one before: the next call says how many came, or {@link SqlDatabase.takeFollowers}. No table may be dropped meanwhile, whose
+ * place another could take.
+ */
+export type PreupdateListener = (change: Preupdate) => unknown;
 
 export interface SqlDatabase {
   /** Compiles one statement, meant to be kept. */
@@ -83,7 +92,9 @@ export interface SqlDatabase {
   readonly changes: number;
   readonly lastInsertRowid: Rowid;
   /** Installs the preupdate hook, before the statements that it is to see are prepared; null removes it. */
-  onPreupdate(listener: ((change: Preupdate) => void) | null): void;
+  onPreupdate(listener: PreupdateListener | null): void;
+  /** Rows that came since the last call of the preupdate hook without one of their own. The next one has a call. */
+  takeFollowers(): number;
   /** Whether the preupdate hook is told nothing for now. Nothing may be prepared meanwhile that it is to see. */
   mutePreupdate(isMuted: boolean): void;
 }

@@ -73,9 +73,9 @@ export class LocalTransaction {
     return this.#isBegun;
   }
 
-  /** What SQLite's preupdate hook tells. */
-  note(change: Preupdate): void {
-    if (this.#isBegun) this.#journal.note(change);
+  /** What SQLite's preupdate hook tells. @returns as `PreupdateListener`. */
+  note(change: Preupdate): boolean {
+    return this.#isBegun && this.#journal.note(change);
   }
 
   /** What the statement of a client that runs next names: see `capture.ts`. */
@@ -107,6 +107,8 @@ export class LocalTransaction {
    */
   commit(nowMs: number, unsure: ReadonlySet<string> = noTables): CommitResult {
     assert(this.#isBegun, "commit without begin");
+    const followers = this.#parts.database.takeFollowers();
+    if (followers > 0) this.#journal.follow(followers);
     if (this.#parts.database.autocommit) {
       this.#end();
       return { kind: "refused", why: "the transaction was rolled back by one of its statements" };
@@ -123,6 +125,7 @@ export class LocalTransaction {
   /** Ends a local transaction; nothing of it is applied. */
   rollback(): void {
     assert(this.#isBegun, "rollback without begin");
+    this.#parts.database.takeFollowers();
     this.#end();
     this.#transaction.rollback();
   }

@@ -112,7 +112,7 @@ export class QuickCommit {
       const known = this.#tableOf(notes.table);
       if (known === undefined) return undefined;
       if (!this.#updateAll(known, notes)) return undefined;
-      if (notes.arrived.size > 0 && !this.#insertAll(known, notes.arrived)) return undefined;
+      if (!this.#insertAll(known, notes)) return undefined;
     }
     return this.#rows.length > rowsMax ? undefined : this.#rows;
   }
@@ -281,22 +281,16 @@ export class QuickCommit {
   }
 
   /** Rows that came, in runs of rowids. */
-  #insertAll(known: QuickTable, arrived: ReadonlySet<Rowid>): boolean {
-    const { ms, count } = this.#stamp;
-    const shape = this.#blob.shapeOf(ms, count, this.#site, known.ordinals);
-    this.#lastInserted.clock = undefined;
-    let first: Rowid | undefined;
-    let last: Rowid = 0;
-    for (const rowid of arrived) {
-      if (first !== undefined && typeof rowid === "number" && rowid - 1 === last) {
-        last = rowid;
-        continue;
+  #insertAll(known: QuickTable, notes: RowNotes): boolean {
+    let shape: BlobShape | undefined;
+    return notes.eachRun((first, last) => {
+      if (shape === undefined) {
+        const { ms, count } = this.#stamp;
+        shape = this.#blob.shapeOf(ms, count, this.#site, known.ordinals);
+        this.#lastInserted.clock = undefined;
       }
-      if (first !== undefined && !this.#insertRun(known, first, last, shape)) return false;
-      first = rowid;
-      last = rowid;
-    }
-    return first === undefined || this.#insertRun(known, first, last, shape);
+      return this.#insertRun(known, first, last, shape);
+    });
   }
 
   #insertRun(known: QuickTable, first: Rowid, last: Rowid, shape: BlobShape): boolean {

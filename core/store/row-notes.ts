@@ -30,8 +30,11 @@ export class RowNotes {
   /** Rows that were there, by rowid: the place in {@link noted} of their columns, as of `StoredTable.notedPositions`. */
   readonly first: Map<Rowid, number> = new Map();
   readonly noted: NotedColumns = new NotedColumns();
-  /** Rowids to which a row came. Those of {@link first} are among them if another row left them. */
-  readonly arrived: Set<Rowid> = new Set();
+  /** Rowids to which a row came, but for those of the run. Those of {@link first} are among them if another row left them. */
+  readonly #arrived = new Set<Rowid>();
+  /** The rowids to which rows came last, one after the other: nearly always those of all rows that came. */
+  #runFirst = 0;
+  #runLast = -1;
   /** Of rowids that aren't held by the row that was there at first: whose row it is; undefined: a new one. */
   readonly #owners = new Map<Rowid, Rowid | undefined>();
   #isPlain = true;
@@ -50,7 +53,7 @@ export class RowNotes {
   }
 
   get size(): number {
-    return this.first.size + this.arrived.size;
+    return this.first.size + this.#arrived.size + this.#runLength;
   }
 
   clear(): void {
@@ -59,7 +62,9 @@ export class RowNotes {
       this.first.clear();
       this.noted.clear();
     }
-    if (this.arrived.size > 0) this.arrived.clear();
+    if (this.#arrived.size > 0) this.#arrived.clear();
+    this.#runFirst = 0;
+    this.#runLast = -1;
     if (this.#named.size > 0) this.#named.clear();
     if (this.#isPlain) return;
     this.#owners.clear();
@@ -92,19 +97,66 @@ export class RowNotes {
     }
   }
 
+  /** Notes that rows came at the `count` rowids behind that of the insert that was noted last. */
+  follow(count: number): void {
+    const last = this.#runLast + count;
+    if (this.#isPlain) this.#runLast = last;
+    else while (this.#runLast < last) this.#arrive(this.#runLast + 1, undefined);
+  }
+
   #noteFirst(change: Preupdate): void {
     const { oldRowid } = change;
     // A row that came in this transaction wasn't there.
     if (this.first.has(oldRowid)) return;
-    if (this.arrived.size > 0 && this.arrived.has(oldRowid)) return;
+    if (this.#hasArrived(oldRowid)) return;
     const place = this.noted.begin();
     change.writeOld(this.table.notedPositions, this.noted.writer);
     this.first.set(oldRowid, place);
   }
 
   #arrive(rowid: Rowid, owner: Rowid | undefined): void {
-    this.arrived.add(rowid);
+    if (typeof rowid === "bigint") this.#arrived.add(rowid);
+    else if (this.#runLength > 0 && rowid - 1 === this.#runLast) this.#runLast = rowid;
+    else {
+      this.#endRun();
+      this.#runFirst = rowid;
+      this.#runLast = rowid;
+    }
     if (!this.#isPlain) this.#owners.set(rowid, owner);
+  }
+
+  get #runLength(): number {
+    return this.#runLast - this.#runFirst + 1;
+  }
+
+  #endRun(): void {
+    for (let rowid = this.#runFirst; rowid <= this.#runLast; rowid++) this.#arrived.add(rowid);
+    this.#runFirst = 0;
+    this.#runLast = -1;
+  }
+
+  #hasArrived(rowid: Rowid): boolean {
+    if (rowid >= this.#runFirst && rowid <= this.#runLast) return true;
+    return this.#arrived.size > 0 && this.#arrived.has(rowid);
+  }
+
+  /** Calls `each` with the first and the last of each run of rowids to which rows came, as long as it returns true. */
+  eachRun(each: (first: Rowid, last: Rowid) => boolean): boolean {
+    // After what a savepoint took back, some may have come more than once.
+    if (this.#arrived.size > 0) this.#endRun();
+    else return this.#runLength === 0 || each(this.#runFirst, this.#runLast);
+    let first: Rowid | undefined;
+    let last: Rowid = 0;
+    for (const rowid of this.#arrived) {
+      if (first !== undefined && typeof rowid === "number" && rowid - 1 === last) {
+        last = rowid;
+        continue;
+      }
+      if (first !== undefined && !each(first, last)) return false;
+      first = rowid;
+      last = rowid;
+    }
+    return first === undefined || each(first, last);
   }
 
   #name(rowid: Rowid, before: readonly string[] | undefined): void {
@@ -148,7 +200,8 @@ export class RowNotes {
       byKey.set(bytesToHex(keyBytes), touched);
       byFirst.set(rowid, touched);
     }
-    for (const rowid of new Set([...first.keys(), ...this.arrived])) {
+    this.#endRun();
+    for (const rowid of new Set([...first.keys(), ...this.#arrived])) {
       const row = table.readByRowid(rowid);
       if (row === undefined) continue;
       const key = row.key.map(canonicalKeyValue);
