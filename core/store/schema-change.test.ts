@@ -155,6 +155,30 @@ test("no statement is left behind by a change of schema, be it done or failed", 
   expect(node.strays()).toEqual([]);
 });
 
+// What a failing disk breaks off is broken off again where it has to read for the way back.
+test("a change that a disk breaks off, which fails for a while, leaves a store that works", () => {
+  using node = new SqliteNode(one);
+  node.write("INSERT INTO t VALUES ('x', 1), ('y', 2)");
+  node.write("DELETE FROM t WHERE k = 'y'");
+  const { db } = node;
+  const all = db.all.bind(db);
+  let isFailing = false;
+  db.all = (sql, ...values) => {
+    isFailing ||= sql.includes("FROM patina_absent WHERE tbl = ?");
+    if (isFailing) throw new Error("the disk");
+    return all(sql, ...values);
+  };
+  const two = `${one}; CREATE TABLE u (k TEXT PRIMARY KEY NOT NULL)`;
+  expect(() => change(node, two)).toThrow("the disk");
+  db.all = all;
+  expect(heldRows(node).size).toBe(2);
+  expect(node.write("UPDATE t SET a = 3").changeset?.rows.length).toBe(1);
+  node.store.merge([...heldRows(node).values()]);
+  expect(node.table("t")).toEqual([["x", 3]]);
+  change(node, two);
+  expect(node.strays()).toEqual([]);
+});
+
 test("held rows and cells are shown when the running store gets their table and column", () => {
   using node = new SqliteNode(one);
   const stamp = { ms: 5000, count: 0, site: siteOf(3) };

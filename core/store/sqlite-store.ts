@@ -76,6 +76,16 @@ export type StoreOpened =
   /** The file is as it was. `problems` are the schema's, if it was that. */
   | { readonly kind: "refused"; readonly why: string; readonly problems: readonly SchemaProblem[] };
 
+/** What follows from a schema. */
+interface OfSchema {
+  readonly schema: PlannedSchema;
+  readonly parts: StoreParts;
+  readonly local: LocalTransaction;
+  readonly intake: Intake;
+  readonly merger: Merger;
+  readonly scrubber: Scrubber;
+}
+
 export class SqliteStore implements RowStore {
   readonly #writer: SqlDatabase;
   readonly #digester: Digester;
@@ -85,12 +95,7 @@ export class SqliteStore implements RowStore {
   readonly #late: LateClocks;
   readonly #transaction: StoreTransaction;
   readonly #adopting: AdoptingTables;
-  #schema!: PlannedSchema;
-  #parts!: StoreParts;
-  #local!: LocalTransaction;
-  #intake!: Intake;
-  #merger!: Merger;
-  #scrubber!: Scrubber;
+  #ofSchema!: OfSchema;
   /** Of an open that couldn't write: the site becomes another. Undefined: nothing is owed. */
   #owed: { readonly isNewSite: boolean } | undefined;
 
@@ -109,15 +114,28 @@ export class SqliteStore implements RowStore {
 
   /** Everything that follows from the schema, which the open database has by now. */
   #useSchema(schema: PlannedSchema): void {
+    const parts = this.#createParts(schema);
+    const localWriter = new LocalWriter(parts);
+    const intake = new Intake(parts, localWriter);
+    this.#goBy({
+      schema,
+      parts,
+      local: new LocalTransaction(parts, localWriter, this.#transaction, this.#keptClock),
+      intake,
+      merger: new Merger(parts, intake),
+      scrubber: new Scrubber(parts),
+    });
+  }
+
+  #createParts(schema: PlannedSchema): StoreParts {
     const replicated = [...schema.tables.values()].filter((table) => table.replicated);
     const tables = replicated
       .map((table) => new StoredTable(this.#writer, table, this.#late.of(table.name)))
       .sort((a, b) => (a.name < b.name ? -1 : 1));
-    this.#schema = schema;
     const [database, ordinals, digester] = [this.#writer, this.#ordinals, this.#digester];
     const byName = new Map(tables.map((table) => [table.name, table]));
     const absent = new AbsentRows(database, ordinals);
-    const parts: StoreParts = {
+    return {
       database,
       digester,
       clock: this.#clock,
@@ -128,20 +146,35 @@ export class SqliteStore implements RowStore {
       places: new Places(tables, absent, ordinals, digester),
       recentClocks: new RecentClocks(),
     };
-    this.#parts = parts;
-    const [transaction, keptClock] = [this.#transaction, this.#keptClock];
+  }
+
+  #goBy(made: OfSchema): void {
+    this.#ofSchema = made;
+    const { tables, rows, recentClocks } = made.parts;
     // Its statements are of the schema before.
-    transaction.prepared?.forgetAll();
-    transaction.useSchema(
-      parts.rows,
-      parts.recentClocks,
-      replicated.some((table) => table.hasCheck),
-    );
-    const localWriter = new LocalWriter(parts);
-    this.#local = new LocalTransaction(parts, localWriter, transaction, keptClock);
-    this.#intake = new Intake(parts, localWriter);
-    this.#merger = new Merger(parts, this.#intake);
-    this.#scrubber = new Scrubber(parts);
+    this.#transaction.prepared?.forgetAll();
+    const hasChecks = [...tables.values()].some(({ plan }) => plan.hasCheck);
+    this.#transaction.useSchema(rows, recentClocks, hasChecks);
+  }
+
+  get #parts(): StoreParts {
+    return this.#ofSchema.parts;
+  }
+
+  get #local(): LocalTransaction {
+    return this.#ofSchema.local;
+  }
+
+  get #intake(): Intake {
+    return this.#ofSchema.intake;
+  }
+
+  get #merger(): Merger {
+    return this.#ofSchema.merger;
+  }
+
+  get #scrubber(): Scrubber {
+    return this.#ofSchema.scrubber;
   }
 
   /**
@@ -280,7 +313,7 @@ export class SqliteStore implements RowStore {
   }
 
   get schema(): PlannedSchema {
-    return this.#schema;
+    return this.#ofSchema.schema;
   }
 
   /** Tables whose rows are still to be taken in (`adoption.ts`). */
@@ -301,7 +334,7 @@ export class SqliteStore implements RowStore {
     assert(!this.#isBusy, "no change of schema inside another transaction");
     const plan = planSchema(this.#writer, schema);
     if (plan.kind === "refused") return plan;
-    const [before, parts] = [this.#schema, this.#parts];
+    const before = this.#ofSchema;
     const { adopting } = this;
     this.#transaction.ignoreChecksOfAll();
     this.#transaction.beginImmediate();
@@ -316,13 +349,14 @@ export class SqliteStore implements RowStore {
       this.#parts.rows.flush();
       this.#keptClock.write(this.#clock.last);
       this.#transaction.commit();
-      disposeParts(parts);
+      disposeParts(before.parts);
       const { statements, grown, warnings } = plan;
       return { kind: "changed", statements, grown, warnings, ...changed };
     } catch (error) {
       this.#transaction.rollback();
-      for (const one of new Set([parts, this.#parts])) disposeParts(one);
-      this.#useSchema(before);
+      // Nothing is read for the way back: a disk that fails may go on failing.
+      if (this.#ofSchema !== before) disposeParts(this.#parts);
+      this.#goBy(before);
       this.#adopting.names = adopting;
       throw error;
     }
