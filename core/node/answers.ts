@@ -8,6 +8,7 @@
 import { type Frame, featureZstd } from "../change/frame.ts";
 import type { RowId } from "../row/digest.ts";
 import type { Moment, PeerId, TreeNodes, Unavailable } from "./border.ts";
+import type { CatchingUp } from "./catching-up.ts";
 import { unasked } from "./fetches.ts";
 import { Fifo } from "./fifo.ts";
 import type { Peer } from "./peer.ts";
@@ -45,19 +46,17 @@ const questionsMax = 4;
 export class Answers {
   readonly #world: World;
   readonly #verdicts: Verdicts;
+  readonly #catchingUp: CatchingUp;
   readonly #serves = new Map<PeerId, Fifo<Serve>>();
   /** Peers for which a question is open. */
   readonly #serving = new Set<PeerId>();
   /** About how many a row has, as last seen. */
   #rowBytes = rowBytesFirst;
-  /** Set by the repair part while this node fetches most of what it should have. */
-  isCatchingUp = false;
-  /** Elapsed time until which nothing is compared for others meanwhile: set by the repair part. */
-  catchesUpUntilMs: number = Number.NEGATIVE_INFINITY;
 
-  constructor(world: World, verdicts: Verdicts) {
+  constructor(world: World, verdicts: Verdicts, catchingUp: CatchingUp) {
     this.#world = world;
     this.#verdicts = verdicts;
+    this.#catchingUp = catchingUp;
   }
 
   peerGone(peer: PeerId): void {
@@ -385,8 +384,8 @@ export class Answers {
   }
 
   #isBusy(peer: Peer): boolean {
-    const isCatchingUp = this.isCatchingUp && this.#world.elapsedMs < this.catchesUpUntilMs;
-    return this.#world.isStuck() || isCatchingUp || this.#world.waitingFor(peer.id) >= questionsMax;
+    const isHeldOff = this.#catchingUp.isHeldOff(this.#world.elapsedMs);
+    return this.#world.isStuck() || isHeldOff || this.#world.waitingFor(peer.id) >= questionsMax;
   }
 
   #unavailable(peer: Peer, exchange: number, why: Unavailable): void {

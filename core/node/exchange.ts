@@ -39,8 +39,6 @@ export interface Exchange {
   hasRanges: boolean;
   /** They changed something: go on soon. */
   goOn: boolean;
-  /** Most rows are missing here, and come from this peer. */
-  isCatchingUp: boolean;
   isStreaming: boolean;
   /** Elapsed time after which the peer counts as silent. */
   silentAtMs: number;
@@ -70,7 +68,6 @@ export function openExchange(
     skipsRecent: false,
     hasRanges: false,
     goOn: false,
-    isCatchingUp: false,
     isStreaming: false,
     changedMs: begun.startedMs,
   };

@@ -33,6 +33,7 @@ import { AlarmLimit } from "./alarms.ts";
 import { Answers } from "./answers.ts";
 import { Applies } from "./applies.ts";
 import type { MemberRow, PeerId, SlotReport, StoreReply, StoreRequest, Ticket } from "./border.ts";
+import { CatchingUp } from "./catching-up.ts";
 import { type BytesByKind, createCounters } from "./counters.ts";
 import { Fetches } from "./fetches.ts";
 import { type Identity, incompatibilityOf, ownHello, shapesTold } from "./greeting.ts";
@@ -68,6 +69,7 @@ export class NodeMachine {
   readonly #applies: Applies;
   readonly #questions = new Questions();
   readonly #alarms = new AlarmLimit();
+  readonly #catchingUp = new CatchingUp();
   readonly #answers: Answers;
   readonly #fetches: Fetches;
   readonly #verdicts: Verdicts;
@@ -115,9 +117,12 @@ export class NodeMachine {
     const world = this.#world();
     this.#verdicts = new Verdicts(world);
     this.#fetches = new Fetches(world);
-    this.#answers = new Answers(world, this.#verdicts);
+    this.#answers = new Answers(world, this.#verdicts, this.#catchingUp);
     this.#recent = new RecentExchange(world, this.#fetches, this.#verdicts);
-    this.#repair = new Repair(world, this.#answers, this.#fetches, this.#verdicts);
+    this.#repair = new Repair(world, {
+      ...{ answers: this.#answers, fetches: this.#fetches },
+      ...{ verdicts: this.#verdicts, catchingUp: this.#catchingUp },
+    });
   }
 
   /**
@@ -192,7 +197,7 @@ export class NodeMachine {
 
   /** It fetches most of what it should have. */
   get isCatchingUp(): boolean {
-    return this.#answers.isCatchingUp;
+    return this.#catchingUp.isUnderWay;
   }
 
   /** The last time that any peer was found equal; a new object each time. */

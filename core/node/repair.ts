@@ -20,54 +20,44 @@
  * @module
  */
 
-import { unreachable } from "../assert.ts";
-import { type Frame, featureStream, nodesMax } from "../change/frame.ts";
+import { type Frame, featureStream } from "../change/frame.ts";
 import type { RowId } from "../row/digest.ts";
 import type { Answers } from "./answers.ts";
 import type { Moment, PeerId, TreeNodes } from "./border.ts";
 import { BrokenOffStreams } from "./broken-off.ts";
+import type { CatchingUp } from "./catching-up.ts";
 import { type Exchange, openExchange } from "./exchange.ts";
 import type { Fetches } from "./fetches.ts";
 import type { Peer } from "./peer.ts";
-import { actOnRoots, actOnWalk } from "./repair-plan.ts";
-import {
-  equalNodes,
-  fetchAll,
-  nodeOfRow,
-  nodesOf,
-  pushParts,
-  streamAll,
-  type Task,
-  walkRoot,
-} from "./repair-task.ts";
+import { RepairPeers } from "./repair-peers.ts";
+import { actOnRoots, actOnWalk, planRoots, planWalked, scanOf } from "./repair-plan.ts";
+import { equalNodes, nodeOfRow, type Task } from "./repair-task.ts";
 import type { Verdicts } from "./verdicts.ts";
 import type { Applied, World } from "./world.ts";
 
 type FrameOf<K extends Frame["kind"]> = Extract<Frame, { kind: K }>;
 
-/** Nodes in one walk: its answer is 32 KiB. */
-const nodesPerWalk = 256;
-const nodesPerList = 1024;
-/** Entries that one list is meant to bring. */
-const entriesPerList = 4000;
 const idsPerFetch = 512;
-const entriesPerScan = 50_000;
 /** Entries of one list that are kept: twice what a peer lists at most, for rows come while it does. */
 const entriesMax = 400_000;
 /** Streams of everything at once: one goes on, and another may have what that doesn't bring. */
 const streamsMax = 2;
-/** How long others are kept from comparing with a node that lacks nearly all. */
-const catchUpMs = 30_000;
 /** How long the store is waited for to tell what it holds, after much came: it does so every second. */
 const slotWaitMs = 1500;
-/** Of so many exchanges in a row that differ one looks at all rows, not only at recent ones. */
-const differingPerScan = 4;
+
+export interface RepairParts {
+  readonly answers: Answers;
+  readonly fetches: Fetches;
+  readonly verdicts: Verdicts;
+  readonly catchingUp: CatchingUp;
+}
 
 export class Repair {
   readonly #world: World;
   readonly #answers: Answers;
   readonly #fetches: Fetches;
   readonly #verdicts: Verdicts;
+  readonly #catchingUp: CatchingUp;
   /** Open ones, the eldest first: one with a peer. */
   readonly #exchanges = new Map<PeerId, Exchange>();
   #nextMs: number;
@@ -77,26 +67,15 @@ export class Repair {
    */
   #awaitsSlot = false;
   #liveWalksLeft: number;
-  /** Peers whose live state was walked already. */
-  readonly #livePeers = new Set<PeerId>();
-  /** Peers whose cut was too far from the own: walk their live state next time. */
-  readonly #behindPeers = new Set<PeerId>();
-  /**
-   * Peers from which the last exchange differed, and brought nothing: what changed lately doesn't explain it. A row
-   * that only one side keeps as recent looks as if the other lacked it, and hides what differs beside it.
-   */
-  readonly #unexplainedPeers = new Set<PeerId>();
+  readonly #peers = new RepairPeers();
   readonly #brokenOff = new BrokenOffStreams();
-  /** Since it had no peer: it agreed with one, or has begun to fetch most of what it should have. */
-  #hasCaughtUp = false;
-  /** How many exchanges in a row differed, by peer. */
-  readonly #differing = new Map<PeerId, number>();
 
-  constructor(world: World, answers: Answers, fetches: Fetches, verdicts: Verdicts) {
+  constructor(world: World, { answers, fetches, verdicts, catchingUp }: RepairParts) {
     this.#world = world;
     this.#answers = answers;
     this.#fetches = fetches;
     this.#verdicts = verdicts;
+    this.#catchingUp = catchingUp;
     this.#nextMs = world.tuning.exchangeMs;
     this.#liveWalksLeft = world.tuning.liveWalks;
   }
@@ -121,17 +100,15 @@ export class Repair {
   }
 
   peerGone(peer: PeerId): void {
-    this.#behindPeers.delete(peer);
-    this.#unexplainedPeers.delete(peer);
-    this.#differing.delete(peer);
+    this.#peers.gone(peer);
     this.#end(this.#exchanges.get(peer), true);
   }
 
   /** The node has no peer any more: whatever comes next may find it late. */
   alone(): void {
     this.#liveWalksLeft = this.#world.tuning.liveWalks;
-    this.#livePeers.clear();
-    this.#hasCaughtUp = false;
+    this.#peers.alone();
+    this.#catchingUp.alone();
   }
 
   check(): void {
@@ -174,22 +151,15 @@ export class Repair {
     const isEqual = frame.rows === own.rows && frame.fingerprint === own.fingerprint;
     if (!moment.live) this.#verdicts.compared(peer, frame.cut, isEqual);
     if (isEqual) {
-      this.#differing.delete(peer.id);
+      this.#peers.equal(peer.id);
       this.#brokenOff.forget(peer.id);
       this.#end(exchange, false);
-      // What others still stream is more than this peer has: nothing to be waited for.
-      this.#answers.catchesUpUntilMs = Number.NEGATIVE_INFINITY;
-      this.#hasCaughtUp = true;
-      for (const other of this.#exchanges.values()) other.isCatchingUp = false;
-      this.#noteCatchingUp();
+      this.#catchingUp.agreed();
       return;
     }
     if (!moment.live) {
-      const inARow = (this.#differing.get(peer.id) ?? 0) + 1;
-      this.#differing.set(peer.id, inARow);
       exchange.differs = true;
-      exchange.skipsRecent =
-        this.#unexplainedPeers.delete(peer.id) || inARow % differingPerScan === 0;
+      exchange.skipsRecent = this.#peers.differs(peer.id);
     }
     exchange.rowsOwn = own.rows;
     exchange.rowsPeer = frame.rows;
@@ -266,13 +236,13 @@ export class Repair {
       .readyPeers()
       .filter((peer) => peer.hello?.starting === false && elapsedMs >= peer.busyUntilMs)
       .filter(({ id }) => !this.#exchanges.has(id));
-    const fresh = peers.filter((peer) => !this.#livePeers.has(peer.id));
+    const fresh = peers.filter((peer) => !this.#peers.hasWalkedLive(peer.id));
     if (!mayJudge && fresh.length > 0) peers = fresh;
     const brokenOff = peers.filter((peer) => this.#cursorOf(peer.id) !== undefined);
     if (brokenOff.length > 0) peers = brokenOff;
     const peer = peers[Math.floor(this.#world.random() * peers.length)];
     if (peer === undefined) return;
-    const live = !mayJudge || this.#behindPeers.delete(peer.id);
+    const live = !mayJudge || this.#peers.takeBehind(peer.id);
     const { rows, fingerprint } = live || root === undefined ? slot.live : root;
     const moment: Moment = live ? { live, cut: 0 } : { live, cut: newest };
     const id = this.#world.nextExchange();
@@ -320,30 +290,16 @@ export class Repair {
 
   /** Roots differ: what to do first. */
   #plan(exchange: Exchange): void {
-    const { rowsPeer, tasks, peer } = exchange;
+    const { peer } = exchange;
     const isBrokenOff = this.#cursorOf(peer) !== undefined;
     const act = actOnRoots(exchange, isBrokenOff, this.#mayStream(exchange));
     if (act !== "stream") this.#brokenOff.forget(peer);
-    switch (act) {
-      case "stream":
-        this.#catchUp(exchange);
-        tasks.push(streamAll);
-        return;
-      case "fetch": {
-        this.#catchUp(exchange);
-        const { rangeRowsMax } = this.#world.tuning;
-        const fetch = fetchAll(rowsPeer, rangeRowsMax);
-        pushParts(tasks, fetch, nodesOf(rangeRowsMax, rowsPeer, fetch.level));
-        return;
-      }
-      case "walk":
-        tasks.push(walkRoot);
-        return;
-      case undefined:
-        return;
-      default:
-        unreachable(act);
-    }
+    if (act === "stream" || act === "fetch") this.#catchUp(exchange);
+    if (act !== undefined) planRoots(exchange, act, this.#world.tuning);
+  }
+
+  #catchUp({ peer }: Exchange): void {
+    this.#catchingUp.begin(peer, this.#world.elapsedMs);
   }
 
   /** Begins tasks while it may: one walk or list at a time, a few fetches. */
@@ -359,11 +315,7 @@ export class Repair {
       if (exchange.unexplained.length > 0 && !exchange.isScanned) {
         exchange.isScanned = true;
         counters.scansAsked++;
-        const { unexplained, unexplainedLevel: level, rowsOwn, rowsPeer } = exchange;
-        const count = nodesOf(entriesPerScan, Math.max(rowsOwn, rowsPeer), level);
-        // Each list in full is a scan on both sides: as much as possible in one, the rest next time.
-        const nodes = unexplained.splice(0).slice(0, Math.min(nodesMax, count));
-        this.#do(peer, exchange, { act: "list", level, nodes, recentOnly: false });
+        this.#do(peer, exchange, scanOf(exchange));
         continue;
       }
       if (exchange.fetches === 0) this.#end(exchange, false);
@@ -421,7 +373,7 @@ export class Repair {
   }
 
   #walked(peer: Peer, exchange: Exchange): void {
-    const { walkOwn, walkPeer, rowsOwn, rowsPeer, tasks } = exchange;
+    const { walkOwn, walkPeer } = exchange;
     if (walkOwn === undefined || walkPeer === undefined) return;
     const task = exchange.step as Task;
     exchange.step = undefined;
@@ -431,37 +383,11 @@ export class Repair {
       if (fingerprint === walkPeer[i]) continue;
       nodes.push((task.nodes[i >> 4] as number) * 16 + (i % 16));
     }
-    const { listRowsMax, rangeRowsMax } = this.#world.tuning;
+    const { tuning } = this.#world;
     const mayStream = this.#mayStream(exchange);
-    const act = actOnWalk(exchange, task, nodes.length, mayStream, listRowsMax);
-    switch (act) {
-      case "stream":
-        tasks.length = 0;
-        tasks.push(streamAll);
-        this.#catchUp(exchange);
-        break;
-      case "walk":
-        pushParts(tasks, { act, level, nodes, recentOnly: false }, nodesPerWalk);
-        break;
-      case "fetch": {
-        const nodesPerTask = nodesOf(rangeRowsMax, rowsPeer, level);
-        pushParts(tasks, { act, level, nodes, recentOnly: false }, nodesPerTask);
-        break;
-      }
-      case "list": {
-        if (exchange.skipsRecent) {
-          exchange.unexplainedLevel = level;
-          for (const node of nodes) exchange.unexplained.push(node);
-          break;
-        }
-        const nodesPerTask = nodesOf(entriesPerList, Math.max(rowsOwn, rowsPeer), level);
-        const list: Task = { act, level, nodes, recentOnly: true };
-        pushParts(tasks, list, Math.min(nodesPerList, nodesPerTask));
-        break;
-      }
-      default:
-        unreachable(act);
-    }
+    const act = actOnWalk(exchange, task, nodes.length, mayStream, tuning.listRowsMax);
+    if (act === "stream") this.#catchUp(exchange);
+    planWalked(exchange, act, { level, nodes }, tuning);
     this.#go(peer, exchange);
   }
 
@@ -559,40 +485,24 @@ export class Repair {
 
   #behind(exchange: Exchange): void {
     this.#world.counters.exchangesBehind++;
-    this.#behindPeers.add(exchange.peer);
+    this.#peers.behind(exchange.peer);
     this.#end(exchange, true);
-  }
-
-  #catchUp(exchange: Exchange): void {
-    exchange.isCatchingUp = true;
-    // Once, or peers that only say that they have so much would keep the others from comparing with each other.
-    if (!this.#hasCaughtUp) {
-      this.#hasCaughtUp = true;
-      this.#answers.catchesUpUntilMs = this.#world.elapsedMs + catchUpMs;
-    }
-    this.#noteCatchingUp();
-  }
-
-  #noteCatchingUp(): void {
-    let isCatchingUp = false;
-    for (const exchange of this.#exchanges.values()) isCatchingUp ||= exchange.isCatchingUp;
-    this.#answers.isCatchingUp = isCatchingUp;
   }
 
   #end(exchange: Exchange | undefined, isFailed: boolean): void {
     if (exchange === undefined) return;
     this.#exchanges.delete(exchange.peer);
-    this.#noteCatchingUp();
+    this.#catchingUp.end(exchange.peer);
     // One that scanned for everything and found nothing has been in vain for another reason.
     if (!isFailed && exchange.differs && exchange.changed === 0 && !exchange.skipsRecent) {
-      this.#unexplainedPeers.add(exchange.peer);
+      this.#peers.unexplained(exchange.peer);
     }
     if (exchange.goOn) this.#soonAfter(exchange);
     else if (exchange.moment.live && !isFailed && this.#liveWalksLeft > 0) {
       this.#liveWalksLeft--;
       // The next peer at once, the same one again only after a while.
-      this.#livePeers.add(exchange.peer);
-      if (this.#world.readyPeers().some(({ id }) => !this.#livePeers.has(id))) {
+      this.#peers.walkedLive(exchange.peer);
+      if (this.#world.readyPeers().some(({ id }) => !this.#peers.hasWalkedLive(id))) {
         this.#soonAfter(exchange);
       }
     }
