@@ -8,8 +8,8 @@
  *
  * - A new peer is greeted (`hello`); only a hello is taken before the peer's own. Then both name
  *   their recent rows (`recent-exchange.ts`), and may begin exchanges (`repair.ts`, `answers.ts`).
- * - A changeset goes once to every other peer, in its lane (`lanes.ts`), and to the store with credit:
- *   urgent at once, otherwise one slice at a time (`applies.ts`).
+ * - A changeset goes once to every other peer (`pushes.ts`), in its lane (`outgoing.ts`, `lanes.ts`), and to the store with
+ *   credit: urgent at once, otherwise one slice at a time (`applies.ts`).
  * - What is malformed drops the peer; what is unknown is skipped; both are counted.
  *
  * Sources: the shape is quinn-proto's `Connection` (one `handle`, one timeout); the members follow
@@ -19,16 +19,9 @@
  */
 
 import { unreachable } from "../assert.ts";
-import { decodeChangesetHeader, type Lane } from "../change/changeset.ts";
-import {
-  decodeFrame,
-  encodeFrame,
-  type Frame,
-  farewellNeighbours,
-  laneOfFrame,
-} from "../change/frame.ts";
+import { decodeFrame, encodeFrame, type Frame, farewellNeighbours } from "../change/frame.ts";
 import { decodeHello, encodeHello, type Hello } from "../change/hello.ts";
-import { type Hlc, hlcZero, type Site, type Stamp } from "../clock/stamp.ts";
+import { type Hlc, hlcZero } from "../clock/stamp.ts";
 import { AlarmLimit } from "./alarms.ts";
 import { Answers } from "./answers.ts";
 import { Applies } from "./applies.ts";
@@ -41,32 +34,31 @@ import { HelloJudge, isSameSchema } from "./hello-judge.ts";
 import { type MemberIdentity, Members } from "./members.ts";
 import type { Alarm, NodeEffect, NodeEvent, NodeSnapshot, PeerSnapshot } from "./node-events.ts";
 import { type NodeOptions, type NodeTuning, nodeDefaults } from "./options.ts";
+import { Outgoing } from "./outgoing.ts";
 import { type Agreement, Peer } from "./peer.ts";
 import { PeerClocks } from "./peer-clocks.ts";
+import { Pushes } from "./pushes.ts";
 import { type AnswerTaken, type QuestionAsked, Questions } from "./questions.ts";
 import { RecentExchange } from "./recent-exchange.ts";
 import { Repair } from "./repair.ts";
-import { SeenIds } from "./seen.ts";
 import { Verdicts } from "./verdicts.ts";
 import type { World } from "./world.ts";
 
 /** The store's lag in steps, as heartbeats and `patina_members` carry it. */
 const lagStepsMs = [1000, 10_000, 60_000] as const;
-/** A store that doesn't answer for so long holds back no changes that others could have. */
-const slowStoreMs = 250;
 
 export class NodeMachine {
   readonly #options: NodeOptions;
   readonly #tuning: NodeTuning;
   readonly #peers = new Map<PeerId, Peer>();
   readonly #counters = createCounters();
-  readonly #bytesSent: BytesByKind = {};
   readonly #bytesReceived: BytesByKind = {};
-  readonly #seen: SeenIds;
   readonly #helloJudge: HelloJudge;
   readonly #clocks = new PeerClocks();
   readonly #members: Members;
+  readonly #outgoing: Outgoing;
   readonly #applies: Applies;
+  readonly #pushes: Pushes;
   readonly #questions = new Questions();
   readonly #alarms = new AlarmLimit();
   readonly #catchingUp = new CatchingUp();
@@ -94,8 +86,7 @@ export class NodeMachine {
   constructor(options: NodeOptions) {
     this.#options = options;
     this.#tuning = { ...nodeDefaults, ...options.tuning };
-    const { seenMs, seenMax, members, apply } = this.#tuning;
-    this.#seen = new SeenIds(seenMs, seenMax);
+    const { members, apply } = this.#tuning;
     this.#helloJudge = new HelloJudge(options.name, {
       raise: (...alarm) => this.#alarm(...alarm),
       isOver: (alarm, peer) => this.#alarms.isOver(alarm, peer),
@@ -114,7 +105,16 @@ export class NodeMachine {
     // Answers to an earlier life of this machine must not look like answers to this one.
     this.#nextTicket = 1 + Math.floor(options.random() * 2 ** 48);
     this.#nextExchange = Math.floor(options.random() * 2 ** 32);
+    this.#outgoing = new Outgoing(this.#counters, {
+      isConnected: (peer) => this.#peers.get(peer.id) === peer,
+      emit: (effect) => this.#effects.push(effect),
+      close: (peer, why) => this.#close(peer, why),
+    });
     const world = this.#world();
+    this.#pushes = new Pushes(world, {
+      ...{ key: options.key, hash: options.hash, clocks: this.#clocks },
+      ...{ applies: this.#applies, outgoing: this.#outgoing },
+    });
     this.#verdicts = new Verdicts(world);
     this.#fetches = new Fetches(world);
     this.#answers = new Answers(world, this.#verdicts, this.#catchingUp);
@@ -150,7 +150,7 @@ export class NodeMachine {
         const peer = this.#peers.get(event.peer);
         if (peer === undefined) break;
         peer.lanes.drained(event.bytesLeft ?? 0);
-        this.#flush(peer);
+        this.#outgoing.flush(peer);
         this.#answers.drained(peer);
         break;
       }
@@ -160,16 +160,14 @@ export class NodeMachine {
       case "stopping":
         this.#isStopping = true;
         for (const peer of this.#readyPeers()) {
-          this.#send(peer, { kind: "stop", untilMs: event.untilMs, reason: event.reason });
+          this.#outgoing.send(peer, { kind: "stop", untilMs: event.untilMs, reason: event.reason });
         }
         break;
       case "parting": {
         const peer = this.#peers.get(event.peer);
         if (peer === undefined) break;
-        this.#send(peer, { kind: "farewell", why: farewellNeighbours });
-        for (const piece of peer.lanes.lastWords()) {
-          this.#effects.push({ kind: "send", peer: peer.id, ...piece });
-        }
+        this.#outgoing.send(peer, { kind: "farewell", why: farewellNeighbours });
+        this.#outgoing.flushLast(peer);
         this.#members.parted(peer.id);
         this.#forget(peer.id);
         break;
@@ -231,7 +229,7 @@ export class NodeMachine {
       peers,
       members: self === undefined ? this.#members.rows() : [self, ...this.#members.rows()],
       counters: { ...this.#counters },
-      bytesSent: { ...this.#bytesSent },
+      bytesSent: { ...this.#outgoing.bytes },
       bytesReceived: { ...this.#bytesReceived },
       applyBodies: this.applyBodies,
       applyBytes: { normal: this.#applies.normalBytes, bulk: this.#applies.bulkBytes },
@@ -271,7 +269,7 @@ export class NodeMachine {
       this.#nextHeartbeatMs = this.#elapsedMs + this.#tuning.heartbeatMs;
       this.#closeMute();
       this.#hearWhatWaits();
-      if (this.#isStoreSlow()) this.#applies.tellHeldBack();
+      if (this.#pushes.isStoreSlow) this.#applies.tellHeldBack();
       this.#heartbeats();
       const clocks = this.#clocks.report(this.#readyPeers(), this.#elapsedMs);
       if (clocks !== undefined) this.#toStore(clocks);
@@ -319,7 +317,7 @@ export class NodeMachine {
     const bytes = encodeFrame(frame);
     for (const peer of this.#readyPeers()) {
       // A stream that doesn't drain has enough to carry; what it carries shows that we live.
-      if (!peer.lanes.isUrgentHeldUp) this.#sendBytes(peer, bytes, "heartbeat", 0);
+      if (!peer.lanes.isUrgentHeldUp) this.#outgoing.sendBytes(peer, bytes, "heartbeat", 0);
     }
   }
 
@@ -348,7 +346,7 @@ export class NodeMachine {
     const moment = { horizon: this.#slot?.horizon ?? hlcZero, now: this.#frameClock() };
     const hello = ownHello(this.#identity, this.#options, moment);
     peer.helloSent = true;
-    this.#send(peer, { kind: "hello", body: encodeHello(hello) });
+    this.#outgoing.send(peer, { kind: "hello", body: encodeHello(hello) });
     if (!wasReady && peer.isReady) this.#ready(peer);
   }
 
@@ -480,7 +478,7 @@ export class NodeMachine {
         if (peer.mayHearHello(frame.body)) this.#helloCame(peer, frame.body);
         return;
       case "push":
-        this.#pushCame(peer, frame, bytes);
+        this.#pushes.cameFrom(peer, frame, bytes);
         return;
       case "rows":
         this.#fetches.rowsCame(peer, frame);
@@ -533,80 +531,6 @@ export class NodeMachine {
     }
   }
 
-  #pushCame(peer: Peer, frame: Extract<Frame, { kind: "push" }>, bytes: Uint8Array): void {
-    const header = decodeChangesetHeader(frame.changeset);
-    if (header === undefined) {
-      this.#malformed(peer, "push: no changeset");
-      return;
-    }
-    const { stamp, lane } = header;
-    if (lane !== frame.lane) {
-      this.#malformed(peer, `push: lane ${frame.lane}, not ${lane}`);
-      return;
-    }
-    if (!this.#seen.add(this.#options.hash(frame.changeset), this.#elapsedMs)) {
-      this.#counters.pushesRepeated++;
-      return;
-    }
-    this.#counters.pushesReceived++;
-    // What this host can't apply as fast as it comes, others can't either: they would have to line it up as well, and behind
-    // it, where its sites are made up, what this host says. A store that takes nothing holds up nobody else, though.
-    const isHeldBack = lane === 0 && this.#applies.isFlooding(peer.id) && !this.#isStoreSlow();
-    if (!isHeldBack) this.#forward(peer, stamp, lane, bytes);
-    const posted = isHeldBack ? () => this.#forward(peer, stamp, lane, bytes) : undefined;
-    const { changeset: body } = frame;
-    const pushed = { peer: peer.id, origin: stamp.site, lane, stampMs: stamp.ms, body, posted };
-    this.#applies.changesetCame(pushed, this.#slot?.cut ?? 0, this.#elapsedMs);
-  }
-
-  #forward(from: Peer, stamp: Stamp, lane: Lane, bytes: Uint8Array): void {
-    if (this.#mayBeForgotten(stamp)) return;
-    for (const other of this.#readyPeers()) {
-      if (other.id !== from.id) this.#sendPush(other, bytes, lane, from.id, stamp.site);
-    }
-  }
-
-  /** It is older than what is remembered: it may have been here. Those who lack it get it by repair. */
-  #mayBeForgotten({ ms }: Hlc): boolean {
-    const ageMs = this.#nowMs + this.#clocks.fleetOffsetMs - ms;
-    return this.#elapsedMs - ageMs < this.#seen.sinceMs;
-  }
-
-  // Frames out.
-
-  #send(peer: Peer, frame: Frame): boolean {
-    return this.#sendBytes(peer, encodeFrame(frame), frame.kind, laneOfFrame(frame));
-  }
-
-  #sendPush(peer: Peer, bytes: Uint8Array, lane: Lane, source: PeerId, origin: Site): void {
-    this.#sendBytes(peer, bytes, "push", lane, source, origin);
-  }
-
-  #sendBytes(
-    peer: Peer,
-    bytes: Uint8Array,
-    kind: Frame["kind"],
-    lane: Lane,
-    source?: PeerId,
-    origin?: Site,
-  ): boolean {
-    if (this.#peers.get(peer.id) !== peer) return false;
-    const isTaken = peer.lanes.push(bytes, lane, source, origin);
-    if (isTaken) {
-      this.#bytesSent[kind] = (this.#bytesSent[kind] ?? 0) + bytes.length;
-      this.#flush(peer);
-    } else this.#counters.sendDropped++;
-    if (peer.lanes.isTooSlow) this.#close(peer, "takes urgent frames too slowly");
-    return isTaken;
-  }
-
-  #flush(peer: Peer): void {
-    for (let piece = peer.lanes.next(); piece !== undefined; piece = peer.lanes.next()) {
-      peer.bytesSent += piece.bytes.length;
-      this.#effects.push({ kind: "send", peer: peer.id, ...piece });
-    }
-  }
-
   // The store.
 
   #storeReplied(reply: StoreReply): void {
@@ -614,17 +538,9 @@ export class NodeMachine {
       case "applied":
         this.#applies.applied(reply);
         return;
-      case "commit": {
-        this.#counters.commits++;
-        const { lane, changeset, stamp } = reply;
-        const { key } = this.#options;
-        this.#seen.add(this.#options.hash(changeset), this.#elapsedMs);
-        const bytes = encodeFrame({ kind: "push", lane, changeset });
-        for (const peer of this.#readyPeers()) {
-          this.#sendPush(peer, bytes, lane, key, stamp.site);
-        }
+      case "commit":
+        this.#pushes.committed(reply);
         return;
-      }
       case "slot":
         this.#slot = reply;
         this.#slotAtMs = this.#elapsedMs;
@@ -703,11 +619,6 @@ export class NodeMachine {
     return this.#elapsedMs - oldestMs > this.#tuning.stuckMs;
   }
 
-  /** It hasn't answered for much longer than a flood takes it: something else holds it up. */
-  #isStoreSlow(): boolean {
-    return this.#elapsedMs - this.#applies.openSinceMs > slowStoreMs;
-  }
-
   #storeLagMs(): number {
     return Math.max(0, this.#elapsedMs - this.#applies.oldestMs);
   }
@@ -758,7 +669,7 @@ export class NodeMachine {
       newestCut: () => this.#newestCut(),
       waitingFor: (peer) => this.#questions.waitingFor(peer),
       isStuck: () => this.#isStuck(),
-      send: (peer, frame) => this.#send(peer, frame),
+      send: (peer, frame) => this.#outgoing.send(peer, frame),
       malformed: (peer, why) => this.#malformed(peer, why),
       ask: (question: QuestionAsked, taken: AnswerTaken, forPeer?: PeerId) =>
         this.#questions.add(question, taken, forPeer),
