@@ -113,6 +113,13 @@ test("who has filled it keeps out nobody who has little waiting, and it stays bo
   expect(push(createQueue({ bytesMax }), "p", "one", 2 * bytesMax)).toBe(true);
 });
 
+test("what else counts against the bound leaves less room", () => {
+  const item = { source: "p", origin: "one", bytes: 200, n: 0 };
+  const takes = (besidesBytes: number) =>
+    createQueue({ bytesMax: 1000 }).push(item, "p", "one", besidesBytes);
+  expect([0, 800, 801, 5000].map(takes)).toEqual([true, true, false, false]);
+});
+
 test("a turn is of one source, and no longer than its share", () => {
   const queue = createQueue();
   for (let n = 0; n < 100; n++) {
@@ -128,6 +135,10 @@ test("a turn is of one source, and no longer than its share", () => {
   }
   // Three or four of 300 bytes are a turn of 1,000, and ten of 100.
   expect(turns.slice(0, 6)).toEqual(["p 4", "q 10", "p 3", "q 10", "p 3", "q 10"]);
+  // Nor is it longer where nobody else waits.
+  for (let n = 0; n < 30; n++) push(queue, "p", "one", 100, n);
+  expect([queue.shiftTurn(20).length, queue.shiftTurn(20).length]).toEqual([10, 10]);
+  while (queue.shift() !== undefined);
   for (let n = 0; n < 9; n++) push(queue, "p", "one", 0, n);
   expect([queue.shiftTurn(4).length, queue.shiftTurn(20).length]).toEqual([4, 5]);
   expect(queue.shiftTurn(4)).toEqual([]);

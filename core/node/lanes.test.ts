@@ -67,6 +67,40 @@ describe("lanes", () => {
     expect(lanes.isTooSlow).toBe(true);
   });
 
+  test("what waits is told by lane, and of any lane but the urgent one no more waits than its bound", () => {
+    const lanes = new LaneQueues({ windowBytes: [0, 1, 0], queueBytesMax: [1e6, 1000, 1000] });
+    const pushed = (bytes: number, lane: 0 | 1 | 2, source?: string) =>
+      lanes.push(new Uint8Array(bytes), lane, source);
+    expect([pushed(600, 2), pushed(401, 2), pushed(400, 2), pushed(1, 2)]).toEqual([
+      ...[true, false, true, false],
+    ]);
+    expect([pushed(300, 1), pushed(10, 0), pushed(20, 0, "b")]).toEqual([true, true, true]);
+    expect([lanes.bytes(0), lanes.bytes(1), lanes.bytes(2)]).toEqual([30, 300, 1000]);
+    expect(lanes.isUrgentHeldUp).toBe(true);
+    const large = 2 * partBytesMax;
+    expect([pushed(large, 0, "b"), pushed(large, 0, "b")]).toEqual([true, true]);
+    expect(lanes.bytes(0)).toBe(30 + 2 * large);
+    // The first part of the first one.
+    const sent = lanes.next()?.bytes.length ?? 0;
+    expect(lanes.next()).toBeUndefined();
+    const left = lanes.bytes(0) - 30 - large;
+    expect([left > large - sent - 1, left < large - sent + 100]).toEqual([true, true]);
+  });
+
+  test("large urgent frames take turns by who sent them", () => {
+    const lanes = new LaneQueues({ windowBytes: [1, 1, 1], queueBytesMax: [1e7, 1e6, 1e6] });
+    const large = (of: number) => new Uint8Array(2_000_000).fill(of);
+    for (const of of [1, 2, 3]) expect(lanes.push(large(of), 0, "flooding", "one")).toBe(true);
+    expect(lanes.push(large(4), 0, "quiet", "other")).toBe(true);
+    const order: number[] = [];
+    for (let piece = lanes.next(); piece !== undefined; piece = lanes.next()) {
+      const of = piece.bytes.at(-1) as number;
+      if (order.at(-1) !== of) order.push(of);
+      lanes.drained(0);
+    }
+    expect(order).toEqual([1, 4, 2, 3]);
+  });
+
   test("large urgent commits in a row close nobody: what is above the bound is left to repair", () => {
     const windowBytes = [1e6, 1e5, 1e5] as const;
     const a = new PlayedNode("a", { lanes: { windowBytes, queueBytesMax: [300_000, 1e6, 1e6] } });
