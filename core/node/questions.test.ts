@@ -58,3 +58,20 @@ test("rows that the store has to scan for are asked for again among scans, and o
   questions.reply({ kind: "rows", ticket: 3 as Ticket, block: new Uint8Array(0), last: true });
   expect(answered).toEqual(["missing", "rows rows"]);
 });
+
+test("that there is no answer now is told to whoever asked", () => {
+  const questions = new Questions();
+  const answered: string[] = [];
+  const told = (what: string) => (answer: { readonly kind: string; readonly why?: string }) =>
+    answered.push(`${what}: ${answer.why ?? answer.kind}`);
+  questions.add({ kind: "missing", entries: [] }, told("missing"));
+  questions.add({ kind: "range-rows", level: 0, nodes: [0] }, told("range"));
+  questions.add({ kind: "rows", ids: [] }, told("rows"));
+  expect(questions.waiting).toBe(3);
+  for (const ticket of [1, 2] as Ticket[]) questions.next(ticket, 0);
+  expect(questions.waiting).toBe(1);
+  questions.reply({ kind: "unavailable", ticket: 1 as Ticket, why: "starting" });
+  questions.reply({ kind: "unavailable", ticket: 2 as Ticket, why: "busy" });
+  expect(questions.next(3 as Ticket, 0)?.kind).toBe("rows");
+  expect(answered).toEqual(["missing: starting", "range: busy"]);
+});

@@ -27,6 +27,11 @@ test("where nodes differ, large ones are walked on and small ones listed, or tak
   expect(act(100_000, 100_000, 3)).toBe("walk");
   expect(act(10_000, 10_000, 3)).toBe("list");
   expect([act(4000, 10_000, 16), act(4000, 10_000, 17)]).toEqual(["list", "fetch"]);
+  // The larger side counts.
+  expect([act(10_000, 20_000, 3), act(20_000, 10_000, 3)]).toEqual(["walk", "walk"]);
+  // There is nothing below a range, however many rows it has.
+  const walkedRanges = { level: 3, nodes: [0] };
+  expect(actOnWalk(rows(1e8, 1e8), walkedRanges, 3, false, 64)).toBe("list");
 });
 
 test("where most of many small nodes differ everything is streamed, if it can be and nothing was named yet", () => {
@@ -36,4 +41,17 @@ test("where most of many small nodes differ everything is streamed, if it can be
   // Nearly all of the 1,024 children hold a row.
   expect([act(600, true, false), act(620, true, false)]).toEqual(["list", "stream"]);
   expect([act(620, false, false), act(620, true, true)]).toEqual(["list", "list"]);
+});
+
+test("a few nodes, or nodes of many rows, tell nothing of all the others; of nodes that are mostly empty few can differ", () => {
+  const act = (all: number, level: number, parents: number, differing: number) => {
+    const nodes = Array.from({ length: parents }, (_, node) => node);
+    return actOnWalk(rows(all, all), { level, nodes }, differing, true, 64);
+  };
+  // Of 16**3 nodes with 4.9 rows each.
+  expect([act(20_000, 2, 63, 1008), act(20_000, 2, 64, 1024)]).toEqual(["list", "stream"]);
+  // With 9.8 rows each.
+  expect(act(40_000, 2, 64, 1024)).toBe("list");
+  // Every second one of 16**4 ranges has a row: some 400 of 1,024.
+  expect([act(32_768, 3, 64, 230), act(32_768, 3, 64, 250)]).toEqual(["list", "stream"]);
 });

@@ -26,6 +26,35 @@ test("whoever asks now and then comes before those who always ask, and the node 
   expect(next[5]).toBe("new");
 });
 
+test("the turns of so many are remembered that ask nothing now, and no more", () => {
+  const line = new ScanLine<ReturnType<typeof asked>>();
+  const serve = (peer: string) => {
+    line.push(asked(peer));
+    expect(line.shift()?.forPeer as string).toBe(peer);
+  };
+  const nextTwo = () => [line.shift(), line.shift()].map((one) => one?.forPeer as string);
+  for (let peer = 0; peer < 63; peer++) serve(`${peer}`);
+  line.push(asked("new"));
+  line.push(asked("0"));
+  expect(nextTwo()).toEqual(["0", "new"]);
+  // With the next one they are too many; the eldest turn is that of 1.
+  for (const peer of ["newer", "1", "2"]) line.push(asked(peer));
+  expect([line.shift(), line.shift(), line.shift()].map((one) => one?.forPeer as string)).toEqual([
+    ...["2", "newer", "1"],
+  ]);
+});
+
+test("whose turn is forgotten has nothing waiting", () => {
+  const line = new ScanLine<ReturnType<typeof asked>>();
+  const many = Array.from({ length: 70 }, (_, peer) => `${peer}`);
+  for (const peer of many) line.push(asked(peer));
+  for (const peer of many) expect(line.shift()?.forPeer as string).toBe(peer);
+  // Too many rest, and the eldest doesn't.
+  line.push(asked("0"));
+  line.push(asked("new"));
+  expect([line.shift()?.forPeer as string, line.shift()?.forPeer as string]).toEqual(["0", "new"]);
+});
+
 test("all that was put comes out, of each peer in its order", () => {
   const line = new ScanLine<ReturnType<typeof asked>>();
   for (let what = 0; what < 300; what++) line.push(asked(`${what % 100}`, what));
