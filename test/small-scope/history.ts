@@ -7,7 +7,7 @@
  * @module
  */
 
-import { compareStamps } from "../../core/clock/stamp.ts";
+import { compareStamps, type Stamp } from "../../core/clock/stamp.ts";
 import { type RowState, stampOfRow } from "../../core/row/row-state.ts";
 import { restampMs } from "../../core/store/restamp.ts";
 import { type Commit, type ScopeHost, textOfStamp } from "./hosts.ts";
@@ -196,26 +196,46 @@ export class History {
 
   /** What it said while its clock was far ahead counts from when it was said. What lost to it meanwhile it knows no more. */
   #restamped(index: number, pushed: readonly Commit[]): void {
-    const known = new Set<number>();
-    for (const row of this.#rows.keys()) {
-      const state = rowOf(row, this.#known[index] as Known, this.#said);
-      if (state === undefined) continue;
-      const held = [state.clock, ...state.cells.map(({ stamp }) => stamp)].map(textOfStamp);
-      for (const i of this.#knownOf(index, row)) {
-        if (held.includes(textOfStamp((this.#said[i] as Said).stamp))) known.add(i);
-      }
-    }
+    const kept = this.#kept(index);
     const host = this.#world.hosts[index] as ScopeHost;
     const limitMs = this.#wallMs(index) + restampMs;
     for (const said of this.#said) {
       if (said.stamp.site !== host.site || said.stamp.ms <= limitMs) continue;
       said.stamp = { ...said.stamp, ms: said.stamp.ms - (this.#faultMs[index] as number) };
     }
+    const known = new Set<number>();
+    for (const [i, values] of kept) {
+      const said = this.#said[i] as Said;
+      if (values.size === said.values.size) known.add(i);
+      // Of an INSERT some columns have lost.
+      else known.add(this.#said.push({ ...said, values }) - 1);
+    }
     for (const message of this.#messages) message.isVoid ||= message.newestMs > limitMs;
     this.#known[index] = known;
     for (const { changeset, stamp } of pushed) {
-      this.#messages.push({ origin: index, known, newestMs: stamp.ms, changeset, isVoid: false });
+      this.#messages.push({
+        ...{ origin: index, known, newestMs: stamp.ms, changeset, isVoid: false },
+      });
     }
+  }
+
+  /** What a host holds, by what was said, and of that the columns that haven't lost. */
+  #kept(index: number): Map<number, Said["values"]> {
+    const kept = new Map<number, Said["values"]>();
+    for (const row of this.#rows.keys()) {
+      const state = rowOf(row, this.#known[index] as Known, this.#said);
+      if (state === undefined) continue;
+      for (const i of this.#knownOf(index, row)) {
+        const { stamp, values } = this.#said[i] as Said;
+        const isOfIt = (one: Stamp) => compareStamps(one, stamp) === 0;
+        const columns = state.cells
+          .filter((cell) => isOfIt(cell.stamp))
+          .map(({ column }) => column);
+        if (columns.length === 0 && !isOfIt(state.clock)) continue;
+        kept.set(i, new Map([...values].filter(([column]) => columns.includes(column))));
+      }
+    }
+    return kept;
   }
 
   #learn(host: number, more: Iterable<number>): void {
