@@ -75,6 +75,7 @@ export class RowBlockWriter {
   /** Of the row at hand: where it begins in the body, and where the count of its cells stands. */
   #rowAt = 0;
   #cellsAt = 0;
+  #rowStamp = 0;
   #cells = 0;
   #cellsLeft = 0;
   /** Where the next cell's column is if this row has the cells that others had. */
@@ -103,13 +104,25 @@ export class RowBlockWriter {
     body.varint(table.index);
     body.u8(0);
     body.blob(key);
-    body.varint(this.#stamps.indexOf(stamp.ms, stamp.count, stamp.site));
+    this.#rowStamp = this.#stamps.indexOf(stamp.ms, stamp.count, stamp.site);
+    body.varint(this.#rowStamp);
     body.varint(cl);
     this.#beginCells(cells);
   }
 
   /** A cell of the row at hand, without its value. */
   cell(column: string, ms: number, count: number, site: Site): void {
+    this.#column(column);
+    this.body.varint(this.#stamps.indexOf(ms, count, site));
+  }
+
+  /** {@link cell} of the row's own stamp. */
+  ownCell(column: string): void {
+    this.#column(column);
+    this.body.varint(this.#rowStamp);
+  }
+
+  #column(column: string): void {
     let index = columnIndex(this.#table as WrittenTable, column, this.#expected);
     if (index === noRoom) {
       this.#goOn();
@@ -118,7 +131,6 @@ export class RowBlockWriter {
     this.#expected = index + 1;
     this.#cellsLeft--;
     this.body.varint(index);
-    this.body.varint(this.#stamps.indexOf(ms, count, site));
   }
 
   #addTable(name: string): WrittenTable {

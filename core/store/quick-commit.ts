@@ -313,10 +313,11 @@ export class QuickCommit {
     const rowid = rowidAt(statement, count + keyColumns);
     const keyBytes = this.#readKey(known, statement, rowid);
     if (keyBytes === undefined || absent.has(table.name, keyBytes)) return false;
-    const { ms, count: counter, site } = this.#stamp;
     const block = this.#block;
     const { body } = block;
-    const clock = shape.bytes.slice();
+    const clock = new Uint8Array(shape.bytes.length);
+    /** So many bytes of it are written. */
+    let written = 0;
     block.row(table.name, keyBytes, this.#stamp, 1, count);
     const now = statement.memory;
     const before = this.#lastInserted;
@@ -326,7 +327,9 @@ export class QuickCommit {
       const end = statement.encodedEnd(i);
       const startBefore = before.starts[i] as number;
       const hashAt = shape.hashesAt[i] as number;
-      block.cell(names[i] as string, ms, counter, site);
+      for (; written < hashAt; written++) clock[written] = shape.bytes[written] as number;
+      written += valueHashBytes;
+      block.ownCell(names[i] as string);
       const at = body.length;
       body.copy(now, start, end);
       if (
@@ -345,6 +348,7 @@ export class QuickCommit {
       before.ends[i] = body.length;
       start = end;
     }
+    for (; written < clock.length; written++) clock[written] = shape.bytes[written] as number;
     before.clock = clock;
     return this.#push(table, rowid, keyBytes, undefined, clock, undefined);
   }

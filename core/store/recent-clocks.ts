@@ -89,6 +89,7 @@ export class RecentClocks {
 
   /** The row was written in another way. */
   forget(table: string, key: Uint8Array): void {
+    if (this.#count === 0) return;
     this.#find(table, key);
     this.#drop();
   }
