@@ -179,6 +179,19 @@ test("a change that a disk breaks off, which fails for a while, leaves a store t
   expect(node.strays()).toEqual([]);
 });
 
+test("a change of rules alone writes nothing, so that it can be made on a full disk", () => {
+  using node = new SqliteNode("CREATE TABLE t (k TEXT PRIMARY KEY NOT NULL, a)");
+  node.write("INSERT INTO t VALUES ('x', 'up')");
+  let isFull = true;
+  node.store.holdBack(() => {
+    if (isFull) throw new Error("the disk is full");
+  });
+  change(node, one, { t: { urgent: "a IS NOT 'up'" } });
+  expect(() => change(node, `${one}; CREATE INDEX i ON t (a)`)).toThrow("the disk is full");
+  isFull = false;
+  expect(node.write("UPDATE t SET a = 'down'").changeset?.lane).toBe(0);
+});
+
 test("held rows and cells are shown when the running store gets their table and column", () => {
   using node = new SqliteNode(one);
   const stamp = { ms: 5000, count: 0, site: siteOf(3) };

@@ -336,6 +336,13 @@ export class SqliteStore implements RowStore {
     if (plan.kind === "refused") return plan;
     const before = this.#ofSchema;
     const { adopting } = this;
+    const { statements, grown, warnings } = plan;
+    if (statements.length + plan.adopted.length === 0) {
+      // Of rules and tokens nothing is written, and a full disk is no reason not to go by them.
+      this.#useSchema(schema);
+      disposeParts(before.parts);
+      return { kind: "changed", statements, grown, warnings, adoptedRows: 0, surfacedRows: 0 };
+    }
     this.#transaction.ignoreChecksOfAll();
     this.#transaction.beginImmediate();
     try {
@@ -350,7 +357,6 @@ export class SqliteStore implements RowStore {
       this.#keptClock.write(this.#clock.last);
       this.#transaction.commit();
       disposeParts(before.parts);
-      const { statements, grown, warnings } = plan;
       return { kind: "changed", statements, grown, warnings, ...changed };
     } catch (error) {
       this.#transaction.rollback();
