@@ -153,6 +153,7 @@ test("where it can't be found out whom a row concerns, everyone looks", () => {
     sources: [{ table: "t" }],
     dependencies: new Map([["t", { columns: undefined }]]),
     affected: failing,
+    filterColumn: () => undefined,
   };
   const planner = { groupsOf: () => [group] } as unknown as QueryPlanner;
   const steps = affectedBy(new Map([["t", [rowOf(1)]]]), registry, planner);
@@ -173,7 +174,7 @@ test("of one that is kept group by group all rows are looked at, or all of it wh
     const dependencies = new Map([["t", { columns: undefined }]]);
     return createEntry({ id: `${i}`, plan, dependencies } as unknown as Subscription, i);
   });
-  const registry = { filters: { forRow() {} }, unsettled: [], rerunsOf: () => entries };
+  const registry = { filters: { forRow: () => [] }, unsettled: [], rerunsOf: () => entries };
   const steps = affectedBy(
     new Map([["t", rows]]),
     registry as unknown as LiveRegistry,

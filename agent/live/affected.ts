@@ -60,10 +60,13 @@ export function* affectedBy(
   };
   for (const [table, rows] of changes) {
     for (const entry of registry.rerunsOf(table)) noteRerun(entry, table, rows, note);
-    yield* noteFiltering(table, rows, registry, note);
+    const told = yield* noteFiltering(table, rows, registry, note);
     for (const group of planner.groupsOf(table)) {
+      const column = group.filterColumn(table);
+      const done = column === undefined ? undefined : told.get(column);
+      if (rows !== "unknown" && rows.length === done?.size) continue;
       if (isConcerned(rows, table, group.dependencies)) {
-        yield* findMembers(group, table, rows, registry, note);
+        yield* findMembers(group, table, rows, registry, note, done);
       }
     }
   }
@@ -115,44 +118,58 @@ function noteRerun(
   } else if (isConcerned(rows, table, dependencies)) note(entry, table, "unknown");
 }
 
-/** The row where it tells what may have become another: of which group it was, and is. */
+/** The row where it tells what may have become another: by its key, or of which group it was, and is. */
 function knownOf({ subscription: { plan } }: Entry, row: ChangedRow): ChangedRow | "unknown" {
+  if (plan.kind === "keyed") return row;
   return plan.kind === "rerun" && plan.grouped?.isKnown(row) === true ? row : "unknown";
 }
 
-/** Those that see only rows with one value. */
+/** Of which rows it is known what a column held and holds, by column: who filters by it is noted where they concern them. */
+type Told = ReadonlyMap<string, ReadonlySet<ChangedRow>>;
+
+/** Those that see only rows with one value, or one of some. */
 function* noteFiltering(
   table: string,
   rows: readonly ChangedRow[] | "unknown",
   { filters }: LiveRegistry,
   note: Note,
-): Generator<void, void> {
+): Generator<void, Told> {
   const all = () => filters.forAll(table, (entry) => note(entry, table, "unknown"));
   if (rows === "unknown" || rows.length > rowsMax) {
     all();
-    return;
+    return new Map();
   }
+  const told = new Map<string, Set<ChangedRow>>();
   try {
     for (const row of rows) {
-      filters.forRow(row, (entry) => {
+      const columns = filters.forRow(row, (entry) => {
         const dependency = entry.subscription.dependencies.get(table);
         if (dependency !== undefined && !concerns(row, dependency)) return;
         note(entry, table, knownOf(entry, row));
       });
+      for (const column of columns) {
+        const rowsOf = told.get(column);
+        if (rowsOf === undefined) told.set(column, new Set([row]));
+        else rowsOf.add(row);
+      }
       yield;
     }
   } catch {
     // Interrupted.
     all();
+    return new Map();
   }
+  return told;
 }
 
+/** @param done rows that filters have told all members of */
 function* findMembers(
   group: KeyedGroup<Subscription>,
   table: string,
   rows: readonly ChangedRow[] | "unknown",
   registry: LiveRegistry,
   note: Note,
+  done: ReadonlySet<ChangedRow> | undefined,
 ): Generator<void, void> {
   const all = (row: ChangedRow | "unknown"): void => {
     for (const member of group.members.values()) note(registry.byId(member.id), table, row);
@@ -165,7 +182,7 @@ function* findMembers(
   }
   try {
     for (const row of rows) {
-      if (!concerns(row, dependency)) continue;
+      if (done?.has(row) === true || !concerns(row, dependency)) continue;
       const values = decodeKey(row.key) ?? [];
       const members = group.affected(source, keyText(values), values);
       if (members === undefined) all(row);

@@ -209,7 +209,13 @@ export class LiveRegistry {
   /** Its subscription is another one now, of the same id and text. */
   addTables(entry: Entry): void {
     const { plan, dependencies } = entry.subscription;
-    if (plan.kind === "keyed") return;
+    if (plan.kind === "keyed") {
+      for (const filter of plan.filters) {
+        this.filters.add(entry, filter, true);
+        plan.group.addFilter(filter);
+      }
+      return;
+    }
     for (const table of dependencies.keys()) {
       const filter = plan.filters.find((one) => one.table === table);
       if (filter === undefined) addTo(this.#rerunsByTable, table, entry);
@@ -219,7 +225,13 @@ export class LiveRegistry {
 
   removeTables(entry: Entry): void {
     const { plan, dependencies } = entry.subscription;
-    if (plan.kind === "keyed") return;
+    if (plan.kind === "keyed") {
+      for (const filter of plan.filters) {
+        this.filters.remove(entry, filter);
+        plan.group.removeFilter(filter);
+      }
+      return;
+    }
     for (const table of dependencies.keys()) {
       const filter = plan.filters.find((one) => one.table === table);
       if (filter === undefined) removeFrom(this.#rerunsByTable, table, entry);
@@ -262,9 +274,10 @@ function reportOf(entry: Entry): SubscriptionReport {
   const { subscription, listeners, looked, told, busyMs, readerMs, rerunMs, isLong } = entry;
   const { plan, history, dependencies } = subscription;
   const isByValue =
-    plan.kind === "rerun"
-      ? plan.filters.length > 0
-      : plan.values.length > 0 && plan.group.sources.some(({ affected }) => affected !== undefined);
+    plan.filters.length > 0 ||
+    (plan.kind === "keyed" &&
+      plan.values.length > 0 &&
+      plan.group.sources.some(({ affected }) => affected !== undefined));
   const isByColumn = [...dependencies.values()].some(({ columns }) => columns !== undefined);
   return {
     id: subscription.id,

@@ -6,6 +6,7 @@
  */
 
 import { lowerAscii } from "../../core/row/row-state.ts";
+import { tokenize } from "../../core/schema/sql-token.ts";
 import type { Database } from "../../wasm/database.ts";
 import type { Statement } from "../../wasm/statement.ts";
 import type { Refused } from "../api/store-service.ts";
@@ -15,7 +16,8 @@ import type { HistoryLimits } from "./change-history.ts";
 import type { ChangedCells } from "./changed-cells.ts";
 import { GroupedPlan } from "./grouped-plan.ts";
 import { changesUntold, changingFunctionOf } from "./plan/changing-functions.ts";
-import { constantFilters } from "./plan/constant-filter.ts";
+import { isWordOf } from "./plan/clauses.ts";
+import { type ConstantFilter, constantFilters } from "./plan/constant-filter.ts";
 import {
   type Dependencies,
   dependenciesOf,
@@ -86,7 +88,9 @@ export class QueryPlanner {
       const { group } = plan;
       if (group.isStale) this.#renewGroup(group, sql);
       // Where that failed the next of its members is told so, too.
-      return !group.isStale && group.columnsJson === columnsJson;
+      if (group.isStale || group.columnsJson !== columnsJson) return false;
+      if (plan.filters.length > 0) subscription.takeFilters(this.#listFilters(sql));
+      return true;
     }
     const built = this.build(sql, subscription.id);
     if ("kind" in built) return false;
@@ -165,7 +169,7 @@ export class QueryPlanner {
       const group = this.#groupOf(query, sql, plain, notes);
       if (group === undefined) continue;
       plain.finalize();
-      return { kind: "keyed", group, values: query.values };
+      return { kind: "keyed", group, values: query.values, filters: this.#listFilters(sql) };
     }
     const dependencies = dependenciesOf(this.#database, sql, notes, true);
     if (dependencies.size === 0) {
@@ -180,6 +184,13 @@ export class QueryPlanner {
     }
     const identity = this.#identityColumns(plain);
     return { kind: "rerun", all: plain, grouped: undefined, dependencies, identity, filters };
+  }
+
+  /** Of a keyed query: where SQLite would go through the values of all who ask, as it does for IN and IS. By `=` it has an index. */
+  #listFilters(sql: string): ConstantFilter[] {
+    const filters = constantFilters(sql, (table) => this.#plainColumnsOf(table));
+    const asksIs = tokenize(sql).some((token) => isWordOf(token, "is"));
+    return filters.filter(({ values }) => asksIs || values.length > 1);
   }
 
   /** Undefined where finding a group's rows takes as long as running the query again. */

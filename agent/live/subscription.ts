@@ -45,6 +45,8 @@ export type Plan =
       readonly group: KeyedGroup<Subscription>;
       /** Of the group's parameters. */
       readonly values: readonly (string | number)[];
+      /** Rows of some of its tables that it can't see, where SQLite has no index for its values. */
+      readonly filters: readonly ConstantFilter[];
     }
   | {
       readonly kind: "rerun";
@@ -178,6 +180,11 @@ export class Subscription {
     this.#isSteep = isSteep;
     this.#shape = shapeOf(plan, this.#columnCount);
     return true;
+  }
+
+  /** Of a keyed one, under another schema. */
+  takeFilters(filters: readonly ConstantFilter[]): void {
+    if (this.#plan.kind === "keyed") this.#plan = { ...this.#plan, filters };
   }
 
   /** All that a whole run of its plan has found is taken in. */

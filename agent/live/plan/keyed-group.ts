@@ -5,7 +5,8 @@
  * A changed row concerns a member that holds a result of it, which {@link KeyedGroup} knows by the row's
  * key (`key-holders.ts`), and a member that gets one now, which SQLite finds: it runs the query itself over a table of all
  * members' parameters, restricted to the one row. With an index over the parameters this costs the same
- * for ten members and for ten thousand.
+ * for ten members and for ten thousand. Members that ask by IN or IS, for which the index is none, are found by a
+ * filter where that is possible (`filter-index.ts`).
  *
  * SQLite compares a column of that table as it compares the literal that stood there, but for two
  * things. A TEXT column turns a number literal into text, and no value of a column: so numbers are
@@ -21,6 +22,7 @@ import type { Statement } from "../../../wasm/statement.ts";
 import { KeyHolders } from "../rows/key-holders.ts";
 import { textHash } from "../rows/key-text.ts";
 import { stepUnclocked } from "./changing-functions.ts";
+import type { ConstantFilter } from "./constant-filter.ts";
 import type { Dependencies } from "./dependencies.ts";
 import { type KeyedQuery, parameterTable, valuesMax } from "./keyed-query.ts";
 
@@ -129,6 +131,8 @@ export class KeyedGroup<M> {
   readonly holders: readonly KeyHolders[];
   /** The schema is another since it was compiled. */
   isStale = false;
+  /** By table: the column that members filter by, and how many do. */
+  readonly #filters = new Map<string, { readonly column: string; count: number }>();
   #compiled: CompiledKeyedQuery;
   #lastMember = 0;
 
@@ -179,6 +183,25 @@ export class KeyedGroup<M> {
   leave(number: number): void {
     this.members.delete(number);
     this.#parameters.remove(this.number, number);
+  }
+
+  /** A member is found by the filter. */
+  addFilter({ table, column }: ConstantFilter): void {
+    const filter = this.#filters.get(table);
+    if (filter === undefined) this.#filters.set(table, { column, count: 1 });
+    else if (filter.column === column) filter.count++;
+  }
+
+  /** Of one that was added. */
+  removeFilter({ table, column }: ConstantFilter): void {
+    const filter = this.#filters.get(table);
+    if (filter?.column === column && --filter.count === 0) this.#filters.delete(table);
+  }
+
+  /** The column by which all members filter the table; undefined: not all of them by one. */
+  filterColumn(table: string): string | undefined {
+    const filter = this.#filters.get(table);
+    return filter?.count === this.members.size ? filter.column : undefined;
   }
 
   /** Who has, had or gets results of a row; undefined: anyone may. @throws SqliteError */
