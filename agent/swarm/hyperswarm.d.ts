@@ -176,11 +176,20 @@ declare module "hyperswarm" {
     maxPeers: number;
     /** Private, but what makes `joinPeer` dial at once a peer that is queued already. */
     _attemptClientConnections(): void;
+    /** Private: what is called for each connection that another node has dialled. `crossed-dials.ts` says why. */
+    _handleServerConnection(stream: NoiseStream): void;
+    /** Private: dialled but not yet open, and open. */
+    readonly _allConnections: {
+      get(publicKey: Uint8Array): NoiseStream | undefined;
+      add(stream: NoiseStream): void;
+      delete(stream: NoiseStream): void;
+    };
     /** Resolves when the server answers for its key. */
     listen(): Promise<void>;
     /** Unannounces, closes all, and the DHT too. */
     destroy(options?: { readonly force?: boolean }): Promise<void>;
     on(event: "connection", listener: (stream: NoiseStream, peer: PeerInfo) => void): this;
+    emit(event: "connection", stream: NoiseStream, peer: PeerInfo): boolean;
     /** Dialled but not yet open, and open. */
     readonly connecting: number;
     readonly connections: ReadonlySet<NoiseStream>;

@@ -342,7 +342,8 @@ test("what can't start says why and leaves nothing", async () => {
 test("a stream that comes while the node stops is closed, and told as no fault", async () => {
   const listening = spyOn(Hyperswarm.prototype, "on");
   const a = await node([]);
-  const [, onConnection] = listening.mock.calls.find(([event]) => event === "connection") ?? [];
+  // The first listener is `crossed-dials.ts`'s.
+  const [, onConnection] = listening.mock.calls.findLast(([event]) => event === "connection") ?? [];
   listening.mockRestore();
   await a.swarm.destroy();
   let isDestroyed = false;

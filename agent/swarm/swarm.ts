@@ -15,6 +15,7 @@
  * - It waits for a stream to time out, 13 s, before it dials again. A neighbour that was killed and started
  *   again is found out sooner (`silence.ts`) and dialled where it was; and a node that starts dials the
  *   neighbours of its last life where they were (`recall.ts`), whatever the DHT knows.
+ * - Where two nodes dialled each other both connections could be closed (`crossed-dials.ts`).
  * - It would join the public DHT if it were given none. It is always given one, with the configured
  *   bootstrap nodes or none at all.
  *
@@ -22,7 +23,7 @@
  */
 
 import DHT from "hyperdht";
-import Hyperswarm from "hyperswarm";
+import type Hyperswarm from "hyperswarm";
 import { assert } from "../../core/assert.ts";
 import { bytesToHex } from "../../core/bytes/hex.ts";
 import type { Sha256 } from "../../core/hash.ts";
@@ -30,6 +31,7 @@ import type { PeerId } from "../../core/node/border.ts";
 import { Balancer } from "./balancer.ts";
 import { bindFailureText } from "./bind-failure.ts";
 import { ClusterDht } from "./cluster-dht.ts";
+import { CrossedDialSwarm } from "./crossed-dials.ts";
 import type { KnownMember, Neighbour } from "./neighbourhood.ts";
 import { type PeerAddress, parsePeerAddress } from "./peer-address.ts";
 import type { PeerStatus } from "./peer-status.ts";
@@ -182,7 +184,7 @@ export class Swarm {
     this.#only = only && new Set(explicit.map(({ peer }) => peer));
     this.#explicit = new Set(explicit.map(({ peer }) => peer));
     this.#peersWanted = Math.max(1, Math.ceil((options.peersMax * 2) / 3));
-    this.#swarm = new Hyperswarm({
+    this.#swarm = new CrossedDialSwarm({
       dht,
       keyPair,
       maxPeers: this.#peersWanted,
