@@ -6,30 +6,40 @@
  * @module
  */
 
-import { existsSync } from "node:fs";
 import { type Config, readConfig } from "../config/config.ts";
 import { readTextFile } from "../host/text-file.ts";
 import { exitCodes, StartFailure } from "../start-failure.ts";
 
 const systemFile = "/etc/patina/patina.toml";
 
-/** @throws StartFailure */
+/**
+ * @param system Read when `file` isn't given. One that is there and can't be read is no missing one: without it an agent would
+ *   start with the defaults, and stand alone.
+ * @throws StartFailure
+ */
 export function loadConfig(
   file: string | undefined,
   flags: Readonly<Record<string, string | undefined>> = {},
+  system: string = systemFile,
 ): Config {
-  const path = file ?? (existsSync(systemFile) ? systemFile : undefined);
+  const path = file ?? system;
   let text: string | undefined;
-  if (path !== undefined) {
-    try {
-      text = readTextFile(path);
-    } catch (error) {
-      const { code, message } = error as NodeJS.ErrnoException;
-      const why = code === "ENOENT" ? "there is no such file" : message;
+  try {
+    text = readTextFile(path);
+  } catch (error) {
+    const { code, message } = error as NodeJS.ErrnoException;
+    const isMissing = code === "ENOENT";
+    if (!isMissing || file !== undefined) {
+      const why = isMissing ? "there is no such file" : message;
       throw new StartFailure(exitCodes.usage, `configuration: ${path}: ${why}`);
     }
   }
-  const read = readConfig({ file: path, text, environment: process.env, flags });
+  const read = readConfig({
+    file: text === undefined ? undefined : path,
+    text,
+    environment: process.env,
+    flags,
+  });
   if (read.kind === "refused") {
     throw new StartFailure(exitCodes.usage, `configuration:\n${read.problems.join("\n")}`);
   }
