@@ -73,7 +73,14 @@ export async function startNetwork(options: NetworkOptions): Promise<StartedNetw
       }
       logNetReport(report, log);
       if (report.kind === "listening") {
-        if (!swarm.actAsBootstrap) void directory.writePort(report.port);
+        if (!swarm.actAsBootstrap) {
+          void directory.writePort(report.port);
+          // It goes on: who is here can read. But a firewall, and others' `swarm.peers`, may know the configured one only.
+          if (swarm.port !== 0 && report.port !== swarm.port) {
+            const { port } = report;
+            log.warn("swarm.port is taken, and another port is used", { wanted: swarm.port, port });
+          }
+        }
         resolve(report.port);
       } else if (report.kind === "failed") {
         const failure = new StartFailure(exitCodes.network, `network: ${report.why}`);

@@ -105,7 +105,7 @@ export function addStatus(program: Command): void {
       "after",
       `
 Look first at these:
-  ready          it has agreed with a peer since its start, or stands alone
+  ready          it has agreed with a peer since its start, or found nobody for 10 s, or stands alone
   agreed_ms      how long ago it last agreed with a peer
   clock.outlier  its clock is off: its writes are refused until the clock is set right
   store_error    why its store last failed (a full disk, say)
@@ -132,7 +132,7 @@ The copy shows the database as it is at the copy's end; the agent goes on meanwh
 rows and not the node's key: keep that apart.
 
 Example:
-  patina backup /var/backups/patina-2026-11-25.db
+  patina backup /var/backups/patina/2026-11-25.db
 `,
     )
     .action(async (file: string, options: GlobalOptions) => {
@@ -154,7 +154,7 @@ same and logs what came of it.
 
 Examples:
   patina reload --dry-run
-  kill -HUP $(pidof patina)
+  systemctl reload patina
 `,
     )
     .action(async (options: GlobalOptions & { dryRun?: boolean }) => {

@@ -16,7 +16,7 @@ Exit codes:
   3  no agent answers on the socket
   4  the data directory or the database can't be used (read-only, full, locked, damaged)
   5  the socket or an address of api.listen can't be used (taken, path too long)
-  6  the network can't be used (not an address of this host, a port that is taken)
+  6  the network can't be used (not an address of this host, a bootstrap port that is taken)
 `;
 
 export function addKeygen(program: Command): void {
@@ -171,7 +171,7 @@ What root restores is given to the owner of the data directory, so that the agen
 
 Example:
   systemctl stop patina
-  sudo -u patina patina restore /var/backups/patina-2026-11-25.db
+  runuser -u patina -- patina restore /var/backups/patina/2026-11-25.db
   systemctl start patina
 `,
     )

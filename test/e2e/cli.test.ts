@@ -486,6 +486,19 @@ describe("an agent that starts and stops", () => {
     await agent.stop();
   });
 
+  test("says that a configured UDP port is taken, and serves by another", async () => {
+    const cluster = join(folder, "cluster.toml");
+    await runPatina(["cluster", "init", cluster]);
+    const other = await Bun.udpSocket({ hostname: "127.0.0.1", port: 0 });
+    const args = ["--cluster", cluster, "--host", "127.0.0.1", "--port", String(other.port)];
+    const agent = await startTestAgent({ folder, arguments: args });
+    other.close();
+    await agent.stop();
+    expect(agent.log()).toContain(
+      `swarm.port is taken, and another port is used wanted=${other.port} port=`,
+    );
+  });
+
   test("--check reads configuration and schema, and starts nothing", async () => {
     const { code, stdout } = await start("--check");
     expect([code, stdout]).toEqual([0, "configuration and schema are sound: 1 tables\n"]);
