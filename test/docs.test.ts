@@ -54,7 +54,7 @@ test("ARCHITECTURE's map has every folder, and no other", () => {
   const drawn: string[] = [];
   for (const line of map.split("\n")) {
     place = /^(\w+)\//.exec(line)?.[1] ?? place;
-    const rooms = /^ {2}([\w, ]+?) {2}/.exec(line)?.[1]?.split(", ") ?? [];
+    const rooms = /^ {2}([\w, -]+?) {2}/.exec(line)?.[1]?.split(", ") ?? [];
     for (const room of rooms) drawn.push(`${place}/${room}`);
   }
   const sources = [...new Glob("{core,wasm,agent,test}/*/*.ts").scanSync({ cwd: root })];
