@@ -3,6 +3,7 @@ import { chmodSync, chownSync, mkdtempSync, rmSync, writeFileSync } from "node:f
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { testIf } from "../../test/real.ts";
+import { readSecretText } from "./secret-file.ts";
 
 const missingRoot =
   process.getuid?.() === 0 ? undefined : "only root can make files of others and become another";
@@ -16,12 +17,17 @@ beforeAll(() => {
 });
 afterAll(() => rmSync(folder, { recursive: true }));
 
-/** What an agent of a user of its own, whose group the file has, reads: the text, or why not. */
-function readAsAgent(owner: number, mode: number): string {
+function secretOf(owner: number, mode: number): string {
   const path = join(folder, "secret.toml");
   writeFileSync(path, "text");
   chmodSync(path, mode);
   chownSync(path, owner, agentsUser);
+  return path;
+}
+
+/** What an agent of a user of its own, whose group the file has, reads: the text, or why not. */
+function readAsAgent(owner: number, mode: number): string {
+  const path = secretOf(owner, mode);
   const module = JSON.stringify(join(import.meta.dir, "secret-file.ts"));
   const program = `const { readSecretText } = await import(${module});
     process.setgroups([]);
@@ -39,6 +45,9 @@ testIf(
   () => {
     for (const mode of [0o440, 0o640]) expect([mode, readAsAgent(0, mode)]).toEqual([mode, "text"]);
     expect(readAsAgent(agentsUser, 0o600)).toBe("text");
+    // Root restores, and checks, with what the agent is given.
+    expect(readSecretText(secretOf(0, 0o640))).toBe("text");
+    expect(() => readSecretText(secretOf(anotherUser, 0o640))).toThrow("others can read it");
     // That user could have made anybody a reader, or a group with write permission could change it.
     for (const [owner, mode] of [
       [agentsUser, 0o640],

@@ -39,16 +39,18 @@ export function createSecretFile(path: string, text: string): string | undefined
 }
 
 /**
- * A file or a pipe that nobody else can read. For an agent that isn't root's also one of root's that its group may read, but not
- * write: root says who is in that group. So does systemd hand out credentials (`LoadCredential=`: 0440, the group's bits are
- * the mask of an access list), and so is a secret given to a user that is to read it and not to change it.
+ * A file or a pipe that nobody else can read; or one of root's that its group may read, but not write, where that is meant: root
+ * says who is in that group. So does systemd hand out credentials (`LoadCredential=`: 0440, the group's bits are the mask of an
+ * access list), and so is a secret given to a user that is to read it and not to change it. Where root itself reads, to check or to
+ * restore, a group other than root's says that it is meant.
  *
  * @throws with the reason; with the system's code where it says why
  */
 export function readSecretText(path: string): string {
-  const check = (mode: number, uid: number): void => {
+  const check = (mode: number, uid: number, gid: number): void => {
     if ((mode & 0o077) === 0) return;
-    if (uid === 0 && process.geteuid?.() !== 0 && (mode & 0o037) === 0) return;
+    const isMeant = process.geteuid?.() !== 0 || gid !== 0;
+    if (uid === 0 && (mode & 0o037) === 0 && isMeant) return;
     throw new Error(`others can read it (mode 0${mode.toString(8)}): chmod 600 ${path}`);
   };
   return openTextFile(path, { check }).text;

@@ -21,8 +21,8 @@ const againMsMax = 100;
 
 export interface TextFileOptions {
   readonly isPlain?: boolean;
-  /** Looks at the permissions, as in `chmod`, and the owner before anything is read, and throws. */
-  readonly check?: (mode: number, uid: number) => void;
+  /** Looks at the permissions, as in `chmod`, and the owners before anything is read, and throws. */
+  readonly check?: (mode: number, uid: number, gid: number) => void;
   /** How long a pipe may say nothing. */
   readonly silenceMsMax?: number;
 }
@@ -54,7 +54,7 @@ export function openTextFile(
     const stat = fstatSync(fd);
     const mode = stat.mode & 0o777;
     if (isPlain && !stat.isFile()) throw new Error(`${path} is no file: remove it`);
-    check?.(mode, stat.uid);
+    check?.(mode, stat.uid, stat.gid);
     const whole = readAll(fd, stat.isFIFO() ? pipeSilenceMs(stat, silenceMsMax) : undefined);
     if (!isPlain && !isUtf8(whole)) throw new Error("it is not UTF-8");
     return { text: whole.toString(), mode };
