@@ -155,7 +155,10 @@ export class History {
     const statement = statements[number] as (typeof statements)[number];
     const known = this.#known[step.host] as Known;
     const state = rowOf(row, known, this.#said);
-    const said = saidBy(statement, shownOf(state, host.columns), host.columns);
+    const meant = saidBy(statement, shownOf(state, host.columns), host.columns);
+    const isNew = state === undefined && meant?.row !== undefined;
+    const isRefused = host.isUnsure && isNew && !isUrgent(meant.row);
+    const said = isRefused ? undefined : meant;
     const commit = host.write(statement, this.#rows[row] as string, nowMs);
     if ((commit === undefined) !== (said === undefined)) {
       throw new Error(`it ${said ? "says something" : "says nothing"}, and ${Bun.inspect(commit)}`);

@@ -39,6 +39,9 @@ export interface ScopeHost extends Disposable {
   readonly site: Site;
   /** That its schema has. */
   readonly columns: readonly Column[];
+  /** It hasn't agreed with anybody yet, and may lack rows: one that is new here has to be urgent. */
+  readonly isUnsure: boolean;
+  /** Undefined: it changed nothing, or was refused. */
   write(statement: Statement, key: string, nowMs: number): Commit | undefined;
   hear(changeset: Uint8Array, nowMs: number): void;
   /** Another host's row, as repair brings it. */
@@ -108,10 +111,12 @@ export class SqliteHost implements ScopeHost {
   readonly #told = new Told();
   #node: SqliteNode;
   columns: readonly Column[];
+  readonly isUnsure: boolean;
 
-  constructor(index: number, has: readonly Column[]) {
+  constructor(index: number, has: readonly Column[], isUnsure = false) {
     this.#index = index;
     this.columns = has;
+    this.isUnsure = isUnsure;
     this.#node = this.#open();
   }
 
@@ -133,8 +138,11 @@ export class SqliteHost implements ScopeHost {
       store.beginStatement(named);
       db.run(one, key);
     }
-    const result = store.commit(nowMs);
-    if (result.kind === "refused") throw new Error(result.why);
+    const result = store.commit(nowMs, new Set(this.isUnsure ? [table] : []));
+    if (result.kind === "refused") {
+      if (result.isUnheard) return undefined;
+      throw new Error(result.why);
+    }
     this.#told.take(result.merged);
     const { changeset } = result;
     if (changeset === undefined) return undefined;

@@ -28,6 +28,7 @@ interface Sum {
 
 export class ReplicaHost implements ScopeHost {
   readonly columns = columns;
+  readonly isUnsure = false;
   readonly site: Site;
   readonly #store = new MapStore(digester);
   #clock: HlcClock;

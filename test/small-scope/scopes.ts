@@ -38,11 +38,25 @@ const inserted = write(0, "insert up if absent");
 const hears = (host: number, message: number): Step => ({ kind: "hear", host, message });
 const clock = (host: number, aheadMs: number): Step => ({ kind: "clock", host, aheadMs });
 
-/** Of a row that nobody knows, that two hosts know as up, and that they know to be gone. */
+/**
+ * Of a row that nobody knows, that two hosts know as up, that they know to be gone, and that has gone and come back while
+ * one of them heard nothing of it.
+ */
+const known = [inserted, hears(1, 0)];
+const comeBack = [...known, write(1, "delete"), write(1, "upsert down")];
 const starts: readonly (readonly Step[])[] = [
   [],
-  [inserted, hears(1, 0)],
-  [inserted, hears(1, 0), write(1, "delete"), hears(0, 1)],
+  known,
+  [...known, write(0, "delete"), write(1, "weight")],
+  comeBack,
+];
+
+const farFirst = [...known, clock(0, farMs), write(0, "down")];
+/** What a host says far ahead of the time, and what another one says meanwhile, in a life of the row and after it. */
+const farStarts: readonly (readonly Step[])[] = [
+  farFirst,
+  [...farFirst, write(1, "delete")],
+  [...farFirst, write(1, "delete"), write(1, "upsert down")],
 ];
 
 export function worldOf(hosts: number, create: (index: number) => ScopeHost): Scope["createWorld"] {
@@ -86,13 +100,14 @@ export function scopes(deeper: number): readonly Scope[] {
       ...sqliteScope,
       name: "SQLite: two rows",
       rows: 2,
-      starts: [[inserted, hears(1, 0)]],
+      starts: [known],
       steps: writes([0, 1], ["insert up if absent", "down", "delete"], [0, 1]),
     },
     {
       ...sqliteScope,
       name: "SQLite: a host that lacks a column until it reloads, and hosts that are killed",
-      starts: starts.slice(1),
+      // As the others, and a row that came from the host that lacks a column, in which it has a value since.
+      starts: [known, comeBack, [write(1, "upsert down"), hears(0, 0), write(0, "weight")]],
       steps: [
         ...writes([1], ["up", "down", "delete", "upsert down", "replace by down"]),
         ...writes([0], ["weight", "upsert weight, up if absent"]),
@@ -103,11 +118,18 @@ export function scopes(deeper: number): readonly Scope[] {
       histories: 50,
       createWorld: worldOf(2, (i) => new SqliteHost(i, i === 0 ? columns : ["status"])),
     },
+    {
+      ...sqliteScope,
+      name: "SQLite: a host that has just joined, and lacks rows",
+      starts: [[inserted], [inserted, write(0, "down")], [inserted, write(0, "delete")]],
+      steps: writes([1], all),
+      createWorld: worldOf(2, (index) => new SqliteHost(index, columns, index === 1)),
+    },
     replica,
     {
       ...replica,
       name: "replica: three hosts, that are killed",
-      starts: [[inserted, hears(1, 0), hears(2, 0)]],
+      starts: [[...known, hears(2, 0)]],
       steps: [
         ...writes([0, 1, 2], ["down", "delete"]),
         write(0, "insert up if absent"),
@@ -120,13 +142,12 @@ export function scopes(deeper: number): readonly Scope[] {
       name: "replica: a host whose clock is far ahead, and set right again",
       // Further apart than it is known by how much a clock was ahead.
       stepMs: 2100,
-      starts: [[inserted, hears(1, 0), clock(0, farMs), write(0, "down")]],
+      starts: farStarts,
       steps: [
         ...writes([0], ["up", "down", "delete"]),
         ...writes([1], ["down", "delete", "upsert down"]),
         clock(0, 0),
       ],
-      depth: 3,
       // What a host stamps anew it looks for among all rows.
       histories: 20,
     },
