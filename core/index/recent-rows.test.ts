@@ -118,6 +118,26 @@ test("a flood of urgent rows of one site leaves those of others among the ones t
   expect(named).toEqual([50, 1, 49, 48, 47]);
 });
 
+test("of those that were stamped in one millisecond the last comes first", () => {
+  const recent = new RecentRows();
+  for (const count of [3, 1, 2]) {
+    const stamp = { ms: 5000, count, site: siteOf(0) };
+    touch(recent, { ...rowOf(count, 0), stamp }, 5000);
+  }
+  expect(allOf(recent).map(({ stamp }) => stamp.count)).toEqual([3, 2, 1]);
+});
+
+test("sites take turns also where their rows came by turns", () => {
+  const recent = new RecentRows();
+  for (let i = 1; i <= 60; i++) {
+    const stamp = { ms: 5000 + i, count: 0, site: siteOf(i === 1 ? 1 : 2 + (i % 2)) };
+    touch(recent, { ...rowOf(i, 0), urgent: true, stamp }, 5000 + i);
+  }
+  const recency = { sinceMs: 4000, ownSinceMs: 4000, rowsMax: 5 };
+  const named = recent.since(recency, () => false, 0).map(({ digest }) => digest.d);
+  expect(named).toEqual([60, 59, 1, 58, 57]);
+});
+
 test("recalled rows come before those touched, and never take their room", () => {
   const recent = new RecentRows({ keepMs: 100, rowsMax: 4 });
   touch(recent, rowOf(1, 50), 1000);

@@ -62,3 +62,18 @@ test("no list is larger than it may be, but for one cell alone, and a large row 
   }
   expect(valueBytesOf(row(a, [4000]))).toBe(a.length + 16 + 4008);
 });
+
+test("rows that are small go together as far as there is room", () => {
+  const stamp = { ms: 1, count: 0, site: "0".repeat(32) as RowState["clock"]["site"] };
+  const rows = keys.map((key): RowState => {
+    const cell = { column: "a", stamp, value: "x".repeat(40) };
+    return { table: "t", key, clock: { ...stamp, cl: 1 }, cells: [cell] };
+  });
+  const bytes = valueBytesOf(rows[0] as RowState);
+  const lengths = (bytesMax: number) => piecesOf(rows, bytesMax, 0).map(({ length }) => length);
+  expect([lengths(3 * bytes), lengths(3 * bytes - 1), lengths(bytes)]).toEqual([
+    [3, 1],
+    [2, 2],
+    [1, 1, 1, 1],
+  ]);
+});

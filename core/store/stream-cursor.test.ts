@@ -24,6 +24,16 @@ test("a cursor comes back as the position it was made of, in its life only", () 
   }
 });
 
+test("bytes that are no cursor are none, nor is a place that no store has", () => {
+  const cursor = bytesOf(7, 3, 5);
+  expect(decodeCursor(cursor, 7)).toEqual({ part: 3, after: 5 });
+  expect(decodeCursor(new Uint8Array([...cursor, 0]), 7)).toBeUndefined();
+  expect(decodeCursor(cursor.subarray(0, -1), 7)).toBeUndefined();
+  for (const after of ["5", new Real(5), new RawText(new Uint8Array([0xff]))]) {
+    expect(decodeCursor(bytesOf(7, 3, after), 7)).toBeUndefined();
+  }
+});
+
 test("no cursor that a member makes up is held against the store", () => {
   using node = new SqliteNode(
     `CREATE TABLE t (k TEXT PRIMARY KEY NOT NULL, v);
