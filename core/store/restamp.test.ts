@@ -125,12 +125,28 @@ test("where it is known how far ahead the clock was, what it stamped gets its re
       row("below", at(nowMs - 9000, other), { a: meant(5000), b: at(nowMs - 2000, other) }),
       row("deleted", at(nowMs - 5000, former), {}, 2),
       row("older", at(nowMs - 4000, other), { b: { ...at(nowMs - 4000), count: 1 } }),
-      row("later", fresh, { a: fresh, b: fresh }),
+      row("later", meant(5000), { a: meant(5000), b: fresh }),
       row("somebody else's cell", together(-5000), { a: together(9, other), b: together(-4000) }),
     ].map(({ clock: rowClock, cells }) => [rowClock, cells]),
   );
   expect(clock.last).toEqual({ ms: nowMs, count: 1 });
   expect(told.map(({ rows: sent }) => sent.length)).toEqual([6]);
+});
+
+test("what is said before the peers tell that the clock is right makes nothing newer that was said before it", () => {
+  const store = new MapStore(digester);
+  const clock = new HlcClock(own, at(far));
+  // The "up" was said a minute ago, and somebody else's "down" half a minute ago. The weight was set just now.
+  store.merge([row("x", at(nowMs - 90_000, other), { status: at(far - 60_000), weight: at(far) })]);
+  const fault = { aheadMs: far - nowMs, until: at(far - 30_000) };
+  const restamping = new Restamping(store, clock, digester, { nowMs, isOwn, fault });
+  const pace = new RowPace(1000);
+  do pace.begin();
+  while (!restamping.slice(nowMs, pace, []));
+  const since = at(nowMs - 30_000, other);
+  store.merge([row("x", at(nowMs - 90_000, other), { status: since, weight: since })]);
+  const [state] = store.read([{ table: "t", key: keyOf("x") }]);
+  expect(state?.cells.map(({ stamp }) => stamp)).toEqual([since, { ...at(nowMs), count: 1 }]);
 });
 
 test("what was said of an earlier life of a row while the clock was ahead is no newer than the life that somebody else began", () => {

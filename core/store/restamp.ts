@@ -12,8 +12,8 @@
  * was (`clock-fault.ts`). So a "down" that another host said after this one's "up" wins as it should, although it lost
  * here until now. Where it isn't known (the clock was set while the agent was down, or twice) the last that was said counts
  * as said now, and the rest as long before as it was; so does what was said when the clock was right again and the HLC
- * still stood where it had been. A row gets one such stamp for all of its clocks beyond the limit. That is larger than
- * every stamp kept below the limit, so the order inside the row stays. A cell whose real time lies before a life of the
+ * still stood where it had been. A row gets one such stamp for all of its clocks beyond the limit of which nothing is known.
+ * That is larger than every stamp kept below the limit, so the order inside the row stays. A cell whose real time lies before a life of the
  * row that somebody else has begun since has no place there: its clock goes, and any peer's wins.
  *
  * Where several clocks were ahead together (a wrong NTP server), their hosts have taken what each other stamped. Left as
@@ -259,25 +259,27 @@ export class Restamping {
   #reclocked({ clock, cells }: ClockState, now: Stamp): ClockState {
     const ahead = stampsOf({ clock, cells }).filter(({ ms }) => ms > this.#limitMs);
     const isOwn = ahead.every(({ site }) => this.#isOwn(site));
-    const isOfFault = isOwn && ahead.every((old) => this.#isOfFault(old));
-    const guessedMs = isOwn ? this.#stoodMs - this.#begunMs : this.#sharedMs;
-    const aheadMs = isOfFault ? (this.#fault as KnownFault).aheadMs : guessedMs;
     const lowerMs = clock.ms > this.#limitMs ? 0 : clock.ms;
-    const isKnown = ahead.every((old) => {
-      if (old.ms - aheadMs >= now.ms) return false;
-      if (isOfFault) return true;
+    const realMsOf = (old: Stamp) => (isOwn ? this.#realMs(old) : undefined);
+    // What is known and what is guessed isn't told to the ms: of the row the clock stays the eldest.
+    const guessedMsMin = clock.ms > this.#limitMs ? (realMsOf(clock) ?? 0) : clock.ms;
+    const guessedMs = isOwn ? this.#stoodMs - this.#begunMs : this.#sharedMs;
+    const isGuessed = ahead.every((old) => {
+      if (realMsOf(old) !== undefined) return true;
       // What was said with the clock right again: the HLC stood still, and now is nearer than what it shows.
       if (isOwn && old.ms >= this.#stoodMs) return false;
-      // By a guess it would be older than the row, and it may be what was said of it last.
-      return old.ms - aheadMs > lowerMs;
+      // What would be older than the row may be what was said of it last.
+      return old.ms - guessedMs > guessedMsMin && old.ms - guessedMs < now.ms;
     });
     const stampOf = (old: Stamp): Stamp | undefined => {
       if (old.ms <= this.#limitMs) return old;
-      if (!isKnown) return { ...now, site: isOwn ? now.site : old.site };
-      const ms = old.ms - aheadMs;
-      if (ms > lowerMs) return { ...old, ms };
+      const realMs = realMsOf(old);
+      if (realMs === undefined && isGuessed) return { ...old, ms: old.ms - guessedMs };
+      if (realMs === undefined || realMs >= now.ms)
+        return { ...now, site: isOwn ? now.site : old.site };
+      if (realMs > lowerMs) return { ...old, ms: realMs };
       // It was said of a life before this one, and has won over what somebody else said in this one.
-      return ms < lowerMs - clocksSameMs ? undefined : { ...nextHlc(clock), site: old.site };
+      return realMs < lowerMs - clocksSameMs ? undefined : { ...nextHlc(clock), site: old.site };
     };
     return {
       clock: { ...clock, ...(stampOf(clock) as Stamp) },
@@ -288,9 +290,10 @@ export class Restamping {
     };
   }
 
-  /** Whether it is known when a stamp of the own was really given. */
-  #isOfFault(stamp: Stamp): boolean {
-    return this.#fault !== undefined && compareHlc(stamp, this.#fault.until) <= 0;
+  /** When a stamp of the own was really given, if that is known. */
+  #realMs(stamp: Stamp): number | undefined {
+    if (this.#fault === undefined || compareHlc(stamp, this.#fault.until) > 0) return undefined;
+    return stamp.ms - this.#fault.aheadMs;
   }
 }
 

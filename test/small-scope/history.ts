@@ -26,8 +26,13 @@ export type Step =
   /** A host gets a row as another one holds it. */
   | { readonly kind: "repair"; readonly host: number; readonly from: number; readonly row: number }
   | { readonly kind: "restart" | "reload"; readonly host: number }
-  /** A host's clock is set: so far ahead of the time. */
-  | { readonly kind: "clock"; readonly host: number; readonly aheadMs: number };
+  /** A host's clock is set: so far ahead of the time. In some of its next steps its peers tell it nothing of theirs. */
+  | {
+      readonly kind: "clock";
+      readonly host: number;
+      readonly aheadMs: number;
+      readonly quietSteps?: number;
+    };
 
 export function textOfStep(step: Step): string {
   const host = `h${step.host}`;
@@ -39,7 +44,7 @@ export function textOfStep(step: Step): string {
     case "repair":
       return `${host} gets row ${step.row} of h${step.from}`;
     case "clock":
-      return `${host}'s clock is ${step.aheadMs} ms ahead`;
+      return `${host}'s clock is ${step.aheadMs} ms ahead${step.quietSteps ? ", unheard" : ""}`;
     default:
       return `${host}: ${step.kind}`;
   }
@@ -78,6 +83,7 @@ export class History {
   /** How far ahead it was last, of those that can't be right. */
   readonly #faultMs: number[];
   readonly #restarts: number[];
+  readonly #quietSteps: number[];
   readonly #texts: string[] = [];
 
   constructor(world: ScopeWorld, rows: number, stepMs: number) {
@@ -93,6 +99,7 @@ export class History {
     this.#aheadMs = world.hosts.map(() => 0);
     this.#faultMs = world.hosts.map(() => 0);
     this.#restarts = world.hosts.map(() => 0);
+    this.#quietSteps = world.hosts.map(() => 0);
     for (const host of world.hosts) host.begin(world.nowMs);
   }
 
@@ -101,7 +108,9 @@ export class History {
     this.#texts.push(textOfStep(step));
     try {
       this.#tellClocks(step.host);
+      const isQuiet = (this.#quietSteps[step.host] as number) > 0;
       this.#do(step);
+      if (isQuiet) this.#quietSteps[step.host] = (this.#quietSteps[step.host] as number) - 1;
       this.#tellClocks(step.host);
       this.#check(step.host);
     } catch (error) {
@@ -143,6 +152,7 @@ export class History {
         return;
       case "clock":
         this.#aheadMs[step.host] = step.aheadMs;
+        this.#quietSteps[step.host] = step.quietSteps ?? 0;
         if (step.aheadMs > restampMs) this.#faultMs[step.host] = step.aheadMs;
         return;
       default:
@@ -177,7 +187,8 @@ export class History {
     const isOdd = before % 2 === 1;
     const [toOdd, toEven] = isOdd ? [2, 1] : [1, 2];
     const cl = before + (said.life === undefined ? 0 : said.life === "insert" ? toOdd : toEven);
-    this.#said.push({ stamp, row, life: said.life, cl, values: said.values });
+    const isLate = stamp.ms > nowMs + restampMs;
+    this.#said.push({ stamp, row, life: said.life, cl, values: said.values, isLate });
     this.#learn(step.host, [this.#said.length - 1]);
     const told = this.#knownOf(step.host, row);
     this.#messages.push({
@@ -190,6 +201,7 @@ export class History {
   }
 
   #tellClocks(index: number): void {
+    if ((this.#quietSteps[index] as number) > 0) return;
     const others = this.#aheadMs.filter((_, i) => i !== index);
     const offsetsMs = others.map((ms) => ms - (this.#aheadMs[index] as number));
     const host = this.#world.hosts[index] as ScopeHost;
@@ -204,7 +216,9 @@ export class History {
     const limitMs = this.#wallMs(index) + restampMs;
     for (const said of this.#said) {
       if (said.stamp.site !== host.site || said.stamp.ms <= limitMs) continue;
-      said.stamp = { ...said.stamp, ms: said.stamp.ms - (this.#faultMs[index] as number) };
+      said.stamp = said.isLate
+        ? { ...said.stamp, ms: this.#wallMs(index), count: 1 }
+        : { ...said.stamp, ms: said.stamp.ms - (this.#faultMs[index] as number) };
     }
     const known = new Set<number>();
     for (const [i, values] of kept) {
@@ -306,7 +320,7 @@ export class History {
     };
     const hosts = this.#known.map((known, i) => {
       const { columns } = this.#world.hosts[i] as ScopeHost;
-      return `${text(known)} ${this.#aheadMs[i]} ${this.#restarts[i]} ${columns.length}`;
+      return `${text(known)} ${this.#aheadMs[i]} ${this.#restarts[i]} ${columns.length} ${this.#quietSteps[i]}`;
     });
     const all = [...this.#known];
     const messages = this.#messages.flatMap(({ known, isVoid }) => {

@@ -27,6 +27,8 @@ export interface Said {
   /** After it. */
   readonly cl: number;
   readonly values: ReadonlyMap<Column, SqlValue>;
+  /** The clock was right, and still stamped what it had stamped when it was far ahead. */
+  readonly isLate: boolean;
 }
 
 /** Some of what was said, by its number. */

@@ -144,9 +144,11 @@ export function scopes(deeper: number): readonly Scope[] {
       stepMs: 2100,
       starts: farStarts,
       steps: [
-        ...writes([0], ["up", "down", "delete"]),
+        ...writes([0], ["up", "down", "weight", "delete"]),
         ...writes([1], ["down", "delete", "upsert down"]),
         clock(0, 0),
+        // What it says next it says before it hears that its clock is right.
+        { kind: "clock", host: 0, aheadMs: 0, quietSteps: 1 },
       ],
       // What a host stamps anew it looks for among all rows.
       histories: 20,
