@@ -52,11 +52,26 @@ const keptStampsMax = 4096;
 
 interface WrittenTable {
   readonly name: string;
-  readonly index: number;
+  /** The block that it is in, and where. */
+  block: number;
+  index: number;
   readonly columns: string[];
+  /**
+   * Of them so many are in the block. The others were in the block before, and are taken for those that come next, which
+   * they nearly always are: to compare names and to write them anew takes longer than a row.
+   */
+  used: number;
   /** By name; made for tables whose rows don't all have the same cells. */
   indexByColumn: Map<string, number> | undefined;
+  /** Name and columns as they were written last, and how many columns that were. */
+  front: Uint8Array;
+  frontColumns: number;
 }
+
+/** Tables that are kept for the next block, if they have no more columns than this. */
+const keptTablesMax = 64;
+const keptColumnsMax = 100;
+const noFront = new Uint8Array();
 
 /**
  * Writes a block row by row: {@link RowBlockWriter.row}, then each of its cells by
@@ -67,8 +82,9 @@ export class RowBlockWriter {
   readonly body: ByteWriter = new ByteWriter(4096);
   readonly #stamps = new StampTable();
   readonly #tables: WrittenTable[] = [];
-  /** The last of each name. */
+  /** The last of each name, also of blocks before. */
   readonly #tableByName = new Map<string, WrittenTable>();
+  #block = 0;
   #table: WrittenTable | undefined;
   #tableName = "";
   #rows = 0;
@@ -85,8 +101,12 @@ export class RowBlockWriter {
   clear(): void {
     this.body.reuse();
     this.#stamps.clear();
+    for (const { name, columns } of this.#tables) {
+      if (columns.length > keptColumnsMax) this.#tableByName.delete(name);
+    }
     this.#tables.length = 0;
-    this.#tableByName.clear();
+    if (this.#tableByName.size > keptTablesMax) this.#tableByName.clear();
+    this.#block++;
     this.#table = undefined;
     this.#tableName = "";
     this.#rows = 0;
@@ -96,7 +116,7 @@ export class RowBlockWriter {
     let table = this.#table;
     if (table === undefined || tableName !== this.#tableName) {
       this.#tableName = tableName;
-      table = this.#tableByName.get(tableName) ?? this.#addTable(tableName);
+      table = this.#tableOf(tableName);
       this.#table = table;
     }
     const { body } = this;
@@ -133,8 +153,23 @@ export class RowBlockWriter {
     this.body.varint(index);
   }
 
+  #tableOf(name: string): WrittenTable {
+    const table = this.#tableByName.get(name);
+    if (table === undefined) return this.#addTable(name);
+    if (table.block === this.#block) return table;
+    table.block = this.#block;
+    table.index = this.#tables.length;
+    table.used = 0;
+    table.indexByColumn = undefined;
+    this.#tables.push(table);
+    return table;
+  }
+
   #addTable(name: string): WrittenTable {
-    const table = { name, index: this.#tables.length, columns: [], indexByColumn: undefined };
+    const table: WrittenTable = {
+      ...{ name, block: this.#block, index: this.#tables.length, columns: [], used: 0 },
+      ...{ indexByColumn: undefined, front: noFront, frontColumns: 0 },
+    };
     this.#tables.push(table);
     this.#tableByName.set(name, table);
     return table;
@@ -177,14 +212,24 @@ export class RowBlockWriter {
     writer.u8(rowBlockVersion);
     this.#stamps.write(writer);
     writer.varint(this.#tables.length);
-    for (const { name, columns } of this.#tables) {
-      writer.text(name);
-      writer.varint(columns.length);
-      for (const column of columns) writer.text(column);
-    }
+    for (const table of this.#tables) writeFront(writer, table);
     writer.varint(this.#rows);
     writer.bytes(this.body.peek());
   }
+}
+
+function writeFront(writer: ByteWriter, table: WrittenTable): void {
+  const { name, columns, used } = table;
+  if (used === table.frontColumns && used > 0) {
+    writer.bytes(table.front);
+    return;
+  }
+  const start = writer.length;
+  writer.text(name);
+  writer.varint(used);
+  for (let i = 0; i < used; i++) writer.text(columns[i] as string);
+  table.front = writer.peek().slice(start);
+  table.frontColumns = used;
 }
 
 /** Appends `rows` to `writer`. */
@@ -212,13 +257,23 @@ const noColumns: readonly string[] = [];
  */
 function columnIndex(table: WrittenTable, column: string, expected: number): number {
   const { columns } = table;
-  if (columns[expected] === column) return expected;
+  if (columns[expected] === column) {
+    if (expected < table.used) return expected;
+    if (expected === table.used) {
+      table.used++;
+      return expected;
+    }
+  }
+  if (table.used < columns.length) {
+    columns.length = table.used;
+    table.frontColumns = 0;
+  }
   if (table.indexByColumn === undefined) {
     // The first row names its columns one after the other: they ascend, and what is larger than all is new.
     const last = columns[columns.length - 1];
     if (expected === columns.length && (last === undefined || last < column)) {
       if (expected === columnsMax) return noRoom;
-      columns.push(column);
+      table.used = columns.push(column);
       return expected;
     }
     table.indexByColumn = new Map(columns.map((name, index) => [name, index]));
@@ -227,7 +282,7 @@ function columnIndex(table: WrittenTable, column: string, expected: number): num
   if (index === undefined) {
     index = columns.length;
     if (index === columnsMax) return noRoom;
-    columns.push(column);
+    table.used = columns.push(column);
     table.indexByColumn.set(column, index);
   }
   return index;
