@@ -79,6 +79,12 @@ export async function startAgent(
   const schema = readSchemaFiles(config.schema.paths, config.tables);
   for (const { file, line, why } of schema.warnings) log.warn("schema", { file, line, why });
   const directory = new DataDirectory(config.node.dataDir);
+  if (directory.otherNames > 0) {
+    log.warn(
+      "the database's file has other names (hard links): opened by one of those, it lacks what is in the WAL, and may be damaged. Remove them",
+      { database: directory.databasePath, other_names: directory.otherNames },
+    );
+  }
   const key = openKey(config.node.keyFile, log);
   const tokenList = config.api.token ? readTokens(config) : undefined;
   for (const why of tokenWarnings(tokenList ?? [], schema)) log.warn("tokens", { why });

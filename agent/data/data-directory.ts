@@ -29,6 +29,11 @@ export class DataDirectory {
    * own name, or by another link, must find that WAL.
    */
   readonly databasePath: string;
+  /**
+   * Names of the database's file that are not this one: hard links. The WAL has this one's. Whoever opens the file by another
+   * one after a crash lacks what is in the WAL, and damages the database if he writes.
+   */
+  readonly otherNames: number;
   /** There is a database, and no room for anything else. */
   readonly isFull: boolean = false;
   /** Of the nonce; what went wrong. */
@@ -54,6 +59,7 @@ export class DataDirectory {
       this.isFull = true;
     }
     this.databasePath = this.#resolveDatabase(join(path, "patina.db"));
+    this.otherNames = (this.#stat(this.databasePath, fs.statSync)?.nlink ?? 1) - 1;
   }
 
   /** Of the last start; undefined when there was none. */

@@ -1,5 +1,13 @@
 import { afterEach, beforeEach, expect, test } from "bun:test";
-import { cpSync, mkdtempSync, renameSync, rmSync, statSync, writeFileSync } from "node:fs";
+import {
+  cpSync,
+  linkSync,
+  mkdtempSync,
+  renameSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { PatinaClient } from "../../agent/client/client.ts";
@@ -63,6 +71,21 @@ test("what is put in the socket's place is told, and when it is gone the socket 
   await new PatinaClient(socket).transact("INSERT INTO t VALUES ('x')");
   expect(log().split(told)).toHaveLength(2);
 }, 90_000);
+
+test("a second name of the database's file is told at each start, until it is gone", async () => {
+  const told = "the database's file has other names (hard links)";
+  const logOf = async () => {
+    const { log } = await start();
+    await agent?.stop();
+    return log();
+  };
+  expect(await logOf()).not.toContain(told);
+  const other = join(folder, "other.db");
+  linkSync(join(folder, "data", "patina.db"), other);
+  expect(await logOf()).toContain(told);
+  rmSync(other);
+  expect(await logOf()).not.toContain(told);
+}, 60_000);
 
 test.each([
   ["moved away", false, "it was deleted or moved while the agent ran"],
