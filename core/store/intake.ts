@@ -13,7 +13,7 @@ import type { SchemaPlan } from "../schema/schema-plan.ts";
 import type { AdoptingTables } from "./adopting-tables.ts";
 import { adoptedAtOnceMax, adoptionStamp } from "./adoption.ts";
 import { decodeHeldRow } from "./held-row.ts";
-import { type LocalChange, problemOfSize, stampChanges } from "./local-commit.ts";
+import { type LocalChange, problemOfSize, problemOfText, stampChanges } from "./local-commit.ts";
 import type { LocalWriter } from "./local-writer.ts";
 import type { MergedRow, TablePlace } from "./row-store.ts";
 import type { Slot } from "./row-writer.ts";
@@ -77,7 +77,7 @@ export class Intake {
     }
   }
 
-  /** Undefined for what is too large to be sent: it stays as it is, and counts among rows without clocks. */
+  /** Undefined for what no commit may say (too large, or TEXT that isn't UTF-8): it stays as it is, and counts among rows without clocks. */
   #adoptRow(table: StoredTable, row: BaseRow): MergedRow | undefined {
     const key = row.key.map(canonicalKeyValue);
     const keyBytes = encodeKey(key);
@@ -97,6 +97,7 @@ export class Intake {
         clocks: undefined,
       },
     };
+    if (problemOfText([change]) !== undefined) return undefined;
     const rows = stampChanges([change], adoptionStamp(this.#parts.clock.site), this.#parts);
     if (problemOfSize(rows) !== undefined) return undefined;
     return this.#localWriter.write([change], rows)[0];

@@ -368,6 +368,24 @@ test("a row that a merge has left breaking a CHECK doesn't keep the others from 
   expect(() => node.write("UPDATE t SET a = 100000 WHERE k = 'r1'")).toThrow("CHECK");
 }, 120_000);
 
+// Said to others, it would end each live query that shows it, on all hosts.
+test.each([1, 10_001])(
+  "TEXT that isn't UTF-8 isn't taken in with its table, of %d rows more",
+  (rows) => {
+    using node = new SqliteNode(one, { rules: { t: local.t } });
+    node.db.exec(`INSERT INTO t SELECT 'r' || i, i FROM (${nMore(rows)} SELECT i FROM n)`);
+    node.db.exec("INSERT INTO t VALUES ('value', CAST(x'ff' AS TEXT)), (CAST(x'fe' AS TEXT), 1)");
+    change(node, one);
+    adoptAll(node);
+    expect(heldRows(node).size).toBe(rows);
+    expect(node.db.all("SELECT count(*) FROM t")).toEqual([[rows + 2]]);
+    // Written again it is one row as any other.
+    node.write("UPDATE t SET a = 'text' WHERE k = 'value'");
+    expect(heldRows(node).size).toBe(rows + 1);
+  },
+  120_000,
+);
+
 test("a key column may be called what reads as two", () => {
   const sql = 'CREATE TABLE t ("a, b" TEXT NOT NULL, v, PRIMARY KEY ("a, b")) WITHOUT ROWID';
   using node = new SqliteNode(sql, { rules: { t: local.t } });
