@@ -81,10 +81,12 @@ export function wideWrite({ int, pick }: Draw, tables: readonly WorldTable[]): s
   const [a, b] = [into.name, from.name];
   const isPair = into.keys.length === 2;
   const columns = `${isPair ? "k, part" : "k"}, n, s`;
+  // No other value can be one.
+  const isRowid = into.keyType === "INTEGER";
   const part = (text: string) => (isPair ? `, ${text}` : "");
   return pick<() => string>([
     () =>
-      `INSERT OR REPLACE INTO ${a} (${columns}) SELECT k${part("1")}, n, s FROM ${b} WHERE n = ${int(3)}`,
+      `INSERT OR REPLACE INTO ${a} (${columns}) SELECT k${part("1")}, n, s FROM ${b} WHERE n = ${int(3)}${isRowid ? " AND typeof(k) = 'integer'" : ""}`,
     () =>
       `INSERT OR REPLACE INTO ${a} (${columns}) WITH RECURSIVE c(i) AS (SELECT ${int(9)} UNION ALL SELECT i + 1 FROM c WHERE i < ${int(50)}) SELECT i${part("i % 2")}, i % 5, char(97 + i % 3) FROM c`,
     () =>
