@@ -56,12 +56,14 @@ const unansweredMs = 10;
 const unansweredMax = 256;
 /** What one source posts before it is another's turn: some ten rows of instances. */
 const urgentTurnBytes = 4 * 1024;
-/** A peer floods while more of it waits here. */
+/** A source floods while more of it waits here. */
 const floodBytes = 64 * 1024;
 
 /** A changeset that a peer pushed. */
 export interface PushedChangeset {
   readonly peer: PeerId;
+  /** Whose turn it takes among urgent ones, as of `outgoing.ts`. */
+  readonly source: string;
   /** The site that made it, as the peer says. */
   readonly origin: Site;
   readonly lane: Lane;
@@ -142,9 +144,9 @@ export class Applies {
     return this.#pendingCut.limit(cut);
   }
 
-  /** More urgent ones come from this peer than the store can take, though it takes some. */
-  isFlooding(peer: PeerId): boolean {
-    return this.#urgentWaiting.bytesOfSource(peer) > floodBytes;
+  /** More urgent ones come from there than the store can take, though it takes some. */
+  isFlooding(source: string): boolean {
+    return this.#urgentWaiting.bytesOfSource(source) > floodBytes;
   }
 
   /** As if those that wait had been posted: nobody knows when they will be. */
@@ -158,7 +160,7 @@ export class Applies {
 
   /** @param cut of the store's last report */
   changesetCame(
-    { peer, origin, lane, stampMs, body, posted }: PushedChangeset,
+    { peer, source, origin, lane, stampMs, body, posted }: PushedChangeset,
     cut: number,
     nowMs: number,
   ): void {
@@ -172,7 +174,7 @@ export class Applies {
         this.#postUrgent([waiting], urgent, nowMs);
         return;
       }
-      if (!isLarge && this.#urgentWaiting.push(waiting, peer, origin, urgent.bytes)) return;
+      if (!isLarge && this.#urgentWaiting.push(waiting, source, origin, urgent.bytes)) return;
     }
     // What is large goes in bulk: it would leave normal ones no room.
     const urgentWaits = isLarge ? 2 : 1;

@@ -4,7 +4,8 @@
  * An item has a *source*, the stream that it came over, and an *origin*, the site that is said to have made it. Sources
  * take turns, by bytes, and within each its origins; what one origin sent over one stream keeps its order. Changesets
  * aren't signed: a member may make up origins, and a thousand of them have a thousand turns. But its stream is one, and
- * has one turn. (Whoever hears of them from a third host can't tell them from that one's, as long as they wait there.)
+ * has one turn. (Whoever hears of them from a third host tells them from what that one says by whether the sites are known:
+ * `known-sites.ts`. So a stream is two sources.)
  *
  * A turn goes on until its bytes are used up, and what the last item took beyond them is taken off the next ones
  * (surplus round robin). So the cost of an item is constant but for its bytes, and none of it arises while only one origin

@@ -386,6 +386,7 @@ export class NodeMachine {
 
   /** Both hellos are through. */
   #ready(peer: Peer): void {
+    this.#pushes.peerReady(peer);
     this.#recent.peerReady(peer);
     this.#repair.peerReady();
   }

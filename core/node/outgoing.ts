@@ -12,10 +12,19 @@ import type { BytesByKind, Counters } from "./counters.ts";
 import type { NodeEffect } from "./node-events.ts";
 import type { Peer } from "./peer.ts";
 
-/** Who sent a changeset here, and the site that made it: they take turns in the urgent lane. */
+/** Whence a changeset came, and the site that made it: they take turns in the urgent lane. */
 export interface PushedBy {
-  readonly source: PeerId;
+  /** As of {@link sourceOf}; this node's key, if it made it. */
+  readonly source: string;
   readonly origin: Site;
+}
+
+/**
+ * What comes over one stream is of two sources: of the peer and of sites that are known (`known-sites.ts`), and of others, which
+ * may be a flood that somebody made up and the peer only passes on.
+ */
+export function sourceOf(peer: PeerId, isKnown: boolean): string {
+  return isKnown ? `${peer} known` : peer;
 }
 
 export interface OutgoingHooks {

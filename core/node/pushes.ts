@@ -13,9 +13,11 @@ import { encodeFrame, type Frame } from "../change/frame.ts";
 import type { Hlc, Stamp } from "../clock/stamp.ts";
 import type { Applies } from "./applies.ts";
 import type { PeerId, StoreReply } from "./border.ts";
-import type { Outgoing } from "./outgoing.ts";
+import { KnownSites } from "./known-sites.ts";
+import { type Outgoing, type PushedBy, sourceOf } from "./outgoing.ts";
 import type { Peer } from "./peer.ts";
 import type { PeerClocks } from "./peer-clocks.ts";
+import { RecentUrgent } from "./recent-urgent.ts";
 import { SeenIds } from "./seen.ts";
 import type { World } from "./world.ts";
 
@@ -37,6 +39,8 @@ export class Pushes {
   readonly #world: World;
   readonly #parts: PushesParts;
   readonly #seen: SeenIds;
+  readonly #knownSites = new KnownSites();
+  readonly #recentUrgent = new RecentUrgent();
 
   constructor(world: World, parts: PushesParts) {
     this.#world = world;
@@ -55,7 +59,15 @@ export class Pushes {
     this.#world.counters.commits++;
     this.#seen.add(hash(changeset), this.#world.elapsedMs);
     const frame: Push = { kind: "push", lane, changeset };
-    this.#send(this.#world.readyPeers(), frame, encodeFrame(frame), { source: key, stamp });
+    const by = { source: key, origin: stamp.site };
+    this.#send(this.#world.readyPeers(), frame, encodeFrame(frame), by, key);
+  }
+
+  /** Both hellos are through: it is pushed what was urgent lately. */
+  peerReady(peer: Peer): void {
+    for (const { frame, by, from } of this.#recentUrgent.since(this.#world.elapsedMs)) {
+      if (from !== peer.id) this.#parts.outgoing.sendBytes(peer, frame, "push", 0, by);
+    }
   }
 
   /** @param bytes The frame as it came, which is sent on. */
@@ -77,28 +89,32 @@ export class Pushes {
       return;
     }
     counters.pushesReceived++;
-    const forward = () => this.#forward(peer.id, frame, bytes, stamp);
-    const isHeldBack = lane === 0 && applies.isFlooding(peer.id) && !this.isStoreSlow;
+    const isKnown = this.#knownSites.heard(stamp.site, elapsedMs);
+    const source = sourceOf(peer.id, isKnown || stamp.site === peer.hello?.site);
+    const by = { source, origin: stamp.site };
+    const forward = () => this.#forward(peer.id, frame, bytes, stamp, by);
+    const isHeldBack = lane === 0 && applies.isFlooding(source) && !this.isStoreSlow;
     if (!isHeldBack) forward();
     const posted = isHeldBack ? forward : undefined;
     const { changeset: body } = frame;
-    const pushed = { peer: peer.id, origin: stamp.site, lane, stampMs: stamp.ms, body, posted };
+    const pushed = { peer: peer.id, ...by, lane, stampMs: stamp.ms, body, posted };
     applies.changesetCame(pushed, slot?.cut ?? 0, elapsedMs);
   }
 
-  #forward(source: PeerId, frame: Push, bytes: Uint8Array, stamp: Stamp): void {
+  #forward(from: PeerId, frame: Push, bytes: Uint8Array, stamp: Stamp, by: PushedBy): void {
     if (this.#mayBeForgotten(stamp)) return;
-    const others = this.#world.readyPeers().filter(({ id }) => id !== source);
-    this.#send(others, frame, bytes, { source, stamp });
+    const others = this.#world.readyPeers().filter(({ id }) => id !== from);
+    this.#send(others, frame, bytes, by, from);
   }
 
   #send(
     peers: readonly Peer[],
     { lane }: Push,
     bytes: Uint8Array,
-    { source, stamp }: { readonly source: PeerId; readonly stamp: Stamp },
+    by: PushedBy,
+    from: PeerId,
   ): void {
-    const by = { source, origin: stamp.site };
+    if (lane === 0) this.#recentUrgent.add(bytes, by, from, this.#world.elapsedMs);
     for (const peer of peers) this.#parts.outgoing.sendBytes(peer, bytes, "push", lane, by);
   }
 

@@ -16,6 +16,7 @@ import {
   restart,
 } from "./scenarios/catch-up.ts";
 import { mixed, sqlite } from "./scenarios/drawn-faults.ts";
+import { fleet } from "./scenarios/fleet.ts";
 import { hostile, mangled } from "./scenarios/hostile.ts";
 import { plannedStop } from "./scenarios/members.ts";
 import { backlog, credit, echo, flood, urgentFlood } from "./scenarios/overload.ts";
@@ -50,6 +51,7 @@ export const scenarios: Readonly<Record<string, Scenario>> = {
   "urgent-flood": urgentFlood,
   hostile,
   mangled,
+  fleet,
 };
 
 /** Runs a scenario; a failure says how to run it again. */

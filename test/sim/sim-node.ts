@@ -90,6 +90,8 @@ export class SimNode implements Endpoint {
   knowledge = new Knowledge();
   /** Its settled image is compared with what follows from its knowledge. */
   isWatched = false;
+  /** Of this node's store; those of all at first. */
+  costs: StoreCosts;
   machine!: NodeMachine;
   replica!: Replica;
   readonly #o: SimNodeOptions;
@@ -116,6 +118,7 @@ export class SimNode implements Endpoint {
 
   constructor(options: SimNodeOptions) {
     this.#o = options;
+    this.costs = options.costs;
     this.index = options.index;
     this.key = (options.index + 1).toString(16).padStart(64, "0") as PeerId;
     const { store, digester, schema } = options;
@@ -275,7 +278,7 @@ export class SimNode implements Endpoint {
   /** A local transaction. Nothing happens while the node is down or its clock is out of bounds. */
   write(commands: readonly Command[], lane: Lane): void {
     if (!this.isUp || this.#isStopping) return;
-    this.#inStore(this.#o.costs.changesetMs, (replies) => {
+    this.#inStore(this.costs.changesetMs, (replies) => {
       if (this.replica.localWrites().kind === "refused") return;
       // An agent waits; here a merge begins again.
       this.replica.abandon();
@@ -363,7 +366,8 @@ export class SimNode implements Endpoint {
   // The store thread.
 
   #toStore(request: StoreRequest): void {
-    const { timeline, costs } = this.#o;
+    const { timeline } = this.#o;
+    const { costs } = this;
     const life = this.#netLife;
     timeline.after(hopMs, () => {
       // What a dead net thread had still to say counts no longer.
@@ -429,9 +433,7 @@ export class SimNode implements Endpoint {
     timeline.at(dueMs, () => {
       if (life !== this.#life || !this.isUp || this.#tickMs !== dueMs) return;
       this.#tickMs = Number.POSITIVE_INFINITY;
-      this.#inStore(this.#o.costs.requestMs, (replies) =>
-        this.replica.tick(this.wallMs(), replies),
-      );
+      this.#inStore(this.costs.requestMs, (replies) => this.replica.tick(this.wallMs(), replies));
     });
   }
 
