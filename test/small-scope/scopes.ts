@@ -39,8 +39,8 @@ const hears = (host: number, message: number): Step => ({ kind: "hear", host, me
 const clock = (host: number, aheadMs: number): Step => ({ kind: "clock", host, aheadMs });
 
 /**
- * Of a row that nobody knows, that two hosts know as up, that they know to be gone, and that has gone and come back while
- * one of them heard nothing of it.
+ * Of a row that nobody knows, that two hosts know as up, that is gone for one while the other has changed it, and that has
+ * gone and come back while one of them heard nothing of it.
  */
 const known = [inserted, hears(1, 0)];
 const comeBack = [...known, write(1, "delete"), write(1, "upsert down")];
