@@ -4,7 +4,7 @@
  * @module
  */
 
-import { unsetText } from "../core/store/drift.ts";
+import { unsetText } from "../core/replica/drift.ts";
 import type { Config } from "./config/config.ts";
 import type { DataDirectory } from "./data/data-directory.ts";
 import { Neighbours } from "./data/neighbours.ts";

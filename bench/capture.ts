@@ -7,7 +7,7 @@
  * replica does with the commit: fingerprints, settled image, recent rows. Rows are updated in random
  * order, two columns each.
  *
- * Clocks that are late (`core/store/late-clocks.ts`) are brought home inside what is measured: during the workload as
+ * Clocks that are late (`core/store/clocks/late-clocks.ts`) are brought home inside what is measured: during the workload as
  * the store does it, and the rest at its end.
  *
  * `plain + blob` is what a layout that writes clocks at once beside the rows can't go below: plain SQLite that also writes, in the same

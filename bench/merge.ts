@@ -26,7 +26,7 @@
  * to 16,000 frames and syncs on another thread; none of that is used here.) After each phase the tables must be
  * equal, or the bench fails.
  *
- * Clocks that are late (`core/store/late-clocks.ts`) are brought home inside what is measured: during the phase as the
+ * Clocks that are late (`core/store/clocks/late-clocks.ts`) are brought home inside what is measured: during the phase as the
  * store does it, and the rest at its end.
  *
  * *Index upkeep* is the part of ours that comes after COMMIT, and the cuts, by row.

@@ -8,10 +8,10 @@
 import { sha256 } from "../agent/host/sha256.ts";
 import { type Stamp, siteOfHex } from "../core/clock/stamp.ts";
 import type { StoreReply } from "../core/node/border.ts";
+import { Replica } from "../core/replica/replica.ts";
 import { Digester } from "../core/row/digest.ts";
 import { encodeKey } from "../core/row/key.ts";
 import type { RowState } from "../core/row/row-state.ts";
-import { Replica } from "../core/store/replica.ts";
 import { median } from "./harness.ts";
 import { digestKey, OwnStore, schemaOf } from "./own-store.ts";
 

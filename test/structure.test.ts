@@ -47,32 +47,36 @@ test("the agent doesn't import tests or benches", () => {
   expect(foreign).toEqual([]);
 });
 
-/** The agent's folders, and the files at its root, each after all that it may import. */
-const agentRooms = [
-  ...["version.ts", "start-failure.ts", "host", "api", "sql", "data", "udx", "swarm"],
-  ...["config", "log.ts", "secrets", "live", "readers", "net", "wal", "chores", "operations"],
-  ...[
-    "metrics",
-    "store",
-    "client",
-    "agent-store.ts",
-    "agent-network.ts",
-    "agent-servers.ts",
-    "agent.ts",
+/** Folders, and files at a root, each after all that it may import. */
+const roomsOf = {
+  core: [
+    ...["assert.ts", "hash.ts", "bytes", "clock", "row", "change", "database.ts", "row-store.ts"],
+    ...["schema", "index", "node", "store", "replica"],
   ],
-  ...["cli", "main.ts", "build.ts"],
-];
+  "core/store": [
+    ...["file", "clocks", "tables", "scrub", "store-outcomes.ts", "local", "merge"],
+    ...["store-transaction.ts", "local-transaction.ts", "sqlite-store.ts"],
+  ],
+  agent: [
+    ...["version.ts", "start-failure.ts", "host", "api", "sql", "data", "udx", "swarm"],
+    ...["config", "log.ts", "secrets", "live", "readers", "net", "wal", "chores", "operations"],
+    ...["metrics", "store", "client", "agent-store.ts", "agent-network.ts", "agent-servers.ts"],
+    ...["agent.ts", "cli", "main.ts", "build.ts"],
+  ],
+};
 
-test("each room of the agent imports only rooms that come before it", () => {
-  const roomOf = (path: string) => path.split("/")[1] as string;
-  const imports = importsOf("agent").filter(({ from }) => from.startsWith("agent/"));
-  const rooms = new Set(imports.flatMap(({ file, from }) => [roomOf(file), roomOf(from)]));
-  expect([...rooms].filter((room) => !agentRooms.includes(room))).toEqual([]);
-  const backward = imports.filter(
-    ({ file, from }) => agentRooms.indexOf(roomOf(from)) > agentRooms.indexOf(roomOf(file)),
-  );
-  expect(backward).toEqual([]);
-});
+for (const [folder, rooms] of Object.entries(roomsOf)) {
+  test(`each room of ${folder} imports only rooms that come before it`, () => {
+    const roomOf = (path: string) => path.slice(folder.length + 1).split("/")[0] as string;
+    const imports = importsOf(folder).filter(({ from }) => from.startsWith(`${folder}/`));
+    const met = new Set(imports.flatMap(({ file, from }) => [roomOf(file), roomOf(from)]));
+    expect([...met].filter((room) => !rooms.includes(room))).toEqual([]);
+    const backward = imports.filter(
+      ({ file, from }) => rooms.indexOf(roomOf(from)) > rooms.indexOf(roomOf(file)),
+    );
+    expect(backward).toEqual([]);
+  });
+}
 
 test("of live queries, rows know no queries, and what a query's text says knows no more than rows", () => {
   const outside = (folder: string, allowed: readonly string[]) =>

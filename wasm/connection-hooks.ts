@@ -7,8 +7,8 @@
  */
 
 import type { ByteWriter } from "../core/bytes/writer.ts";
+import type { Preupdate, PreupdateListener } from "../core/database.ts";
 import { type SqlValue, writeValue } from "../core/row/value.ts";
-import type { Preupdate, PreupdateListener } from "../core/store/database.ts";
 import { SQLITE_DELETE, SQLITE_INSERT, SQLITE_OK } from "./constants.ts";
 import { errorOf } from "./error.ts";
 import type { HookTarget } from "./hooks.ts";

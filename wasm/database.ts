@@ -9,8 +9,8 @@
  * @module
  */
 
+import type { PreupdateListener, SqlDatabase } from "../core/database.ts";
 import type { SqlValue } from "../core/row/value.ts";
-import type { PreupdateListener, SqlDatabase } from "../core/store/database.ts";
 import { type Authorizer, ConnectionHooks } from "./connection-hooks.ts";
 import {
   SQLITE_ABORT,

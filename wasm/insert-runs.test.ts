@@ -1,5 +1,5 @@
 import { expect, test } from "bun:test";
-import type { Preupdate } from "../core/store/database.ts";
+import type { Preupdate } from "../core/database.ts";
 import { openMemory } from "../test/generators/sqlite-store.ts";
 import type { Database } from "./database.ts";
 

@@ -3,7 +3,7 @@
  * to be told of one costs more than all else that is done with it until the commit.
  *
  * A run is what comes into one table at one rowid after the other. Its first row is told, and the listener says whether the
- * rest may be counted (`Preupdate` of `core/store/database.ts`). Whatever else happens is told, with the rows that
+ * rest may be counted (`Preupdate` of `core/database.ts`). Whatever else happens is told, with the rows that
  * were counted before it.
  *
  * A connection's state, whose address SQLite hands to the hook:

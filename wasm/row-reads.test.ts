@@ -1,9 +1,9 @@
 import { expect, test } from "bun:test";
 import { bytesToHex } from "../core/bytes/hex.ts";
 import { ByteWriter } from "../core/bytes/writer.ts";
+import { readColumnsMax } from "../core/database.ts";
 import type { SqlValue } from "../core/row/value.ts";
 import { writeValue } from "../core/row/value.ts";
-import { readColumnsMax } from "../core/store/database.ts";
 import { openMemory } from "../test/generators/sqlite-store.ts";
 
 // Of every length up to where another way of copying begins, and of varints of one byte and more.

@@ -8,8 +8,8 @@
  * @module
  */
 
+import { readColumnsMax } from "../core/database.ts";
 import { valueTags } from "../core/row/value.ts";
-import { readColumnsMax } from "../core/store/database.ts";
 import { SQLITE_FLOAT, SQLITE_INTEGER, SQLITE_NULL } from "./constants.ts";
 import { F64, I32, I64, section, text, unsigned } from "./trampoline.ts";
 

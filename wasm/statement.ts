@@ -10,8 +10,8 @@
  */
 
 import type { ByteWriter } from "../core/bytes/writer.ts";
+import type { SqlStatement } from "../core/database.ts";
 import { RawText, Real, type SqlValue, valueTags } from "../core/row/value.ts";
-import type { SqlStatement } from "../core/store/database.ts";
 import {
   SQLITE_BLOB,
   SQLITE_DONE,

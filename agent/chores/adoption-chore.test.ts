@@ -1,5 +1,5 @@
 import { expect, test } from "bun:test";
-import { adoptedAtOnceMax } from "../../core/store/adoption.ts";
+import { adoptedAtOnceMax } from "../../core/store/local/adoption.ts";
 import { openMemory, SqliteNode, schemaOf } from "../../test/generators/sqlite-store.ts";
 import { MemoryVfs } from "../../wasm/vfs/memory.ts";
 import { AdoptionChore } from "./adoption-chore.ts";

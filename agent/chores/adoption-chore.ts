@@ -1,10 +1,10 @@
 /**
- * Takes in the rows of tables that became replicated, a slice at a time (`core/store/adoption.ts`).
+ * Takes in the rows of tables that became replicated, a slice at a time (`core/store/local/adoption.ts`).
  *
  * @module
  */
 
-import { Adoption, type AdoptionProgress } from "../../core/store/adoption.ts";
+import { Adoption, type AdoptionProgress } from "../../core/store/local/adoption.ts";
 import type { SqliteStore } from "../../core/store/sqlite-store.ts";
 import type { CommitResult } from "../../core/store/store-outcomes.ts";
 import type { Database } from "../../wasm/database.ts";

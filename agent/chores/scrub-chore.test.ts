@@ -1,6 +1,6 @@
 import { expect, test } from "bun:test";
-import type { MergedRow, ScanPosition } from "../../core/store/row-store.ts";
-import type { DamagedCell, ScrubSlice } from "../../core/store/scrub.ts";
+import type { MergedRow, ScanPosition } from "../../core/row-store.ts";
+import type { DamagedCell, ScrubSlice } from "../../core/store/scrub/scrub.ts";
 import { ScrubChore } from "./scrub-chore.ts";
 
 const never = Number.POSITIVE_INFINITY;

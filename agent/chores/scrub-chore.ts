@@ -1,6 +1,6 @@
 /**
  * Goes through all rows again and again, slowly, and holds values against their hashes
- * (`core/store/scrub.ts`).
+ * (`core/store/scrub/scrub.ts`).
  *
  * The first pass begins once the index is built: what was changed while the agent was down is found soon
  * after its start.
@@ -8,9 +8,9 @@
  * @module
  */
 
-import type { Replica } from "../../core/store/replica.ts";
-import type { MergedRow, ScanPosition } from "../../core/store/row-store.ts";
-import type { ScrubSlice } from "../../core/store/scrub.ts";
+import type { Replica } from "../../core/replica/replica.ts";
+import type { MergedRow, ScanPosition } from "../../core/row-store.ts";
+import type { ScrubSlice } from "../../core/store/scrub/scrub.ts";
 import type { SqliteStore } from "../../core/store/sqlite-store.ts";
 import type { Chore } from "./chores.ts";
 

@@ -133,7 +133,7 @@ export interface TableConfig {
   readonly replicated: boolean;
   /**
    * A predicate over the new row, for example `status <> 'up'`: such rows, and deletes, go first, and a column
-   * that it reads counts as written where a statement sets it, although the value is the same (`core/store/capture.ts`):
+   * that it reads counts as written where a statement sets it, although the value is the same (`core/store/local/capture.ts`):
    * each time is a changeset, so whoever repeats a "down" every second sends one every second.
    */
   readonly urgent: string | undefined;

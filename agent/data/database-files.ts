@@ -7,7 +7,7 @@
 
 import { closeSync, openSync, readSync, rmSync } from "node:fs";
 import type { Site } from "../../core/clock/stamp.ts";
-import { type FileHeader, readFileHeader } from "../../core/store/file-header.ts";
+import { type FileHeader, readFileHeader } from "../../core/store/file/file-header.ts";
 import {
   SQLITE_BUSY,
   SQLITE_CANTOPEN,

@@ -4,7 +4,7 @@ import { chmodSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync }
 import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { createOwnTables, writeState } from "../../core/store/file-header.ts";
+import { createOwnTables, writeState } from "../../core/store/file/file-header.ts";
 import { openDatabase } from "../../wasm/database.ts";
 import { MemoryVfs } from "../../wasm/vfs/memory.ts";
 import { claimSocketPath } from "../api/socket-path.ts";

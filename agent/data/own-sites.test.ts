@@ -1,6 +1,6 @@
 import { expect, test } from "bun:test";
 import { type Site, siteOfHex } from "../../core/clock/stamp.ts";
-import { createOwnTables } from "../../core/store/file-header.ts";
+import { createOwnTables } from "../../core/store/file/file-header.ts";
 import { openDatabase } from "../../wasm/database.ts";
 import { MemoryVfs } from "../../wasm/vfs/memory.ts";
 import { ownSitesOf, recordOwnSites } from "./own-sites.ts";

@@ -1,6 +1,6 @@
 /**
  * All sites that this node has written as in this database: whose stamps it may replace, should its clock
- * have been far ahead (`core/store/restamp.ts`).
+ * have been far ahead (`core/replica/restamp.ts`).
  *
  * They are kept in `patina_state`: `own_node` (32 bytes, the node's public key) and `own_sites` (16 bytes
  * each, the latest last). In a file that came from another node they are that node's, and are forgotten.
@@ -9,9 +9,9 @@
  */
 
 import type { Site } from "../../core/clock/stamp.ts";
+import type { SqlDatabase } from "../../core/database.ts";
 import { siteFromBytes, siteToBytes } from "../../core/row/digest.ts";
-import type { SqlDatabase } from "../../core/store/database.ts";
-import { readState, writeState } from "../../core/store/file-header.ts";
+import { readState, writeState } from "../../core/store/file/file-header.ts";
 
 /** A site is taken at each restore, copy or unclean boot; clocks of older ones are long accepted. */
 const sitesMax = 256;

@@ -21,8 +21,8 @@
 import { createHash, randomBytes } from "node:crypto";
 import { readFileSync, statSync } from "node:fs";
 import { type Site, siteOfHex } from "../../core/clock/stamp.ts";
-import type { SqlDatabase } from "../../core/store/database.ts";
-import { readState, writeState } from "../../core/store/file-header.ts";
+import type { SqlDatabase } from "../../core/database.ts";
+import { readState, writeState } from "../../core/store/file/file-header.ts";
 
 /** What tells two lives of a file apart. */
 export interface FileCircumstances {

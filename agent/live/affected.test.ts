@@ -1,5 +1,5 @@
 import { expect, test } from "bun:test";
-import type { MergedRow } from "../../core/store/row-store.ts";
+import type { MergedRow } from "../../core/row-store.ts";
 import { inserted, nextTurn, openLive, rowOf } from "../../test/contract/live-bare.ts";
 import { affectedBy, joinMissed } from "./affected.ts";
 import { createEntry, type Entry, type LiveRegistry } from "./live-registry.ts";

@@ -6,7 +6,7 @@
  * @module
  */
 
-import type { MergedRow } from "../../core/store/row-store.ts";
+import type { MergedRow } from "../../core/row-store.ts";
 import type { Database } from "../../wasm/database.ts";
 import { NotUtf8Error } from "../api/json-writer.ts";
 import type { Deadline } from "../sql/deadline.ts";

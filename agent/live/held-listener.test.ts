@@ -1,5 +1,5 @@
 import { expect, test } from "bun:test";
-import type { MergedRow } from "../../core/store/row-store.ts";
+import type { MergedRow } from "../../core/row-store.ts";
 import type { StreamEvent } from "../api/store-service.ts";
 import { HeldListener } from "./held-listener.ts";
 

@@ -4,7 +4,7 @@
  * @module
  */
 
-import type { MergedRow } from "../../core/store/row-store.ts";
+import type { MergedRow } from "../../core/row-store.ts";
 import type { StreamEvent, StreamListener } from "../api/store-service.ts";
 
 /** What it is told later, with all rows of the commit where it was one. */

@@ -9,7 +9,7 @@
  * @module
  */
 
-import type { MergedRow } from "../../core/store/row-store.ts";
+import type { MergedRow } from "../../core/row-store.ts";
 import { errorJson } from "../api/http.ts";
 import type { SqlText } from "../api/statement.ts";
 import type { StreamListener, SubscribeOptions, SubscribeOutcome } from "../api/store-service.ts";

@@ -5,7 +5,7 @@
  * @module
  */
 
-import type { MergedRow } from "../../core/store/row-store.ts";
+import type { MergedRow } from "../../core/row-store.ts";
 import type { StreamListener } from "../api/store-service.ts";
 import type { FilterIndex } from "./filter-index.ts";
 import type { KnownResult } from "./known-result.ts";

@@ -20,7 +20,7 @@
  * @module
  */
 
-import type { MergedRow } from "../../core/store/row-store.ts";
+import type { MergedRow } from "../../core/row-store.ts";
 import { utf8 } from "../api/http.ts";
 import type { StreamEvent, StreamListener } from "../api/store-service.ts";
 import { affectedBy, joinMissed } from "./affected.ts";

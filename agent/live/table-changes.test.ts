@@ -1,6 +1,6 @@
 import { expect, test } from "bun:test";
 import { type Site, siteOfHex } from "../../core/clock/stamp.ts";
-import type { MergedRow } from "../../core/store/row-store.ts";
+import type { MergedRow } from "../../core/row-store.ts";
 import { changedTables, concerns, tableChanges } from "./table-changes.ts";
 
 const [one, two] = ["01", "02"].map((hex) => siteOfHex(hex.repeat(16))) as [Site, Site];

@@ -5,7 +5,7 @@
  */
 
 import { compareStamps } from "../../core/clock/stamp.ts";
-import type { MergedRow, RowRef } from "../../core/store/row-store.ts";
+import type { MergedRow, RowRef } from "../../core/row-store.ts";
 import type { LocalWrites } from "../sql/transaction-runner.ts";
 import { rowidName, type TableDependency } from "./plan/dependencies.ts";
 

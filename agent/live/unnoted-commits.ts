@@ -9,7 +9,7 @@
  * @module
  */
 
-import type { MergedRow } from "../../core/store/row-store.ts";
+import type { MergedRow } from "../../core/row-store.ts";
 import type { TableChanges } from "./table-changes.ts";
 
 /** A transaction of which only the COMMIT has been seen to. */

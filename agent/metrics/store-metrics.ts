@@ -5,7 +5,7 @@
  * @module
  */
 
-import type { ReplicaStatus } from "../../core/store/replica-status.ts";
+import type { ReplicaStatus } from "../../core/replica/replica-status.ts";
 import { counter, counters, gauge, gauges, type Metric } from "../api/exposition.ts";
 
 export interface StoreFacts {

@@ -11,7 +11,7 @@ import {
 } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { readState, writeState } from "../../core/store/file-header.ts";
+import { readState, writeState } from "../../core/store/file/file-header.ts";
 import { missingHiding, unshareOptions } from "../../test/e2e/hidden-tree.ts";
 import { schemaOf } from "../../test/generators/sqlite-store.ts";
 import { createStoreThread } from "../../test/generators/store-thread.ts";

@@ -7,7 +7,7 @@
 
 import { type PlannedSchema, problemToText, type SchemaProblem } from "../../core/schema/schema.ts";
 import type { SchemaPlan } from "../../core/schema/schema-plan.ts";
-import type { AdoptionProgress } from "../../core/store/adoption.ts";
+import type { AdoptionProgress } from "../../core/store/local/adoption.ts";
 import type { SchemaChanged } from "../../core/store/store-outcomes.ts";
 import type { TokensChange } from "../api/token-set.ts";
 import type { Log } from "../log.ts";

@@ -28,8 +28,8 @@ import {
 } from "node:fs";
 import { dirname } from "node:path";
 import { Digester } from "../../core/row/digest.ts";
-import { readFileHeader, readState, writeState } from "../../core/store/file-header.ts";
-import { digestKeyName } from "../../core/store/scrubber.ts";
+import { readFileHeader, readState, writeState } from "../../core/store/file/file-header.ts";
+import { digestKeyName } from "../../core/store/scrub/scrubber.ts";
 import { type Database, openDatabase } from "../../wasm/database.ts";
 import type { Vfs } from "../../wasm/vfs/vfs.ts";
 import { guarded, removeRestoring, restoringPath } from "../data/database-files.ts";

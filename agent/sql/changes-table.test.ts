@@ -1,5 +1,5 @@
 import { expect, test } from "bun:test";
-import { lateLimits } from "../../core/store/late-clocks.ts";
+import { lateLimits } from "../../core/store/clocks/late-clocks.ts";
 import { SqliteNode } from "../../test/generators/sqlite-store.ts";
 import { siteOf } from "../../test/model/history.ts";
 import { SQLITE_DBCONFIG_TRUSTED_SCHEMA } from "../../wasm/constants.ts";

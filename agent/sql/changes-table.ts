@@ -27,9 +27,13 @@ import { decodeKey, encodeKey } from "../../core/row/key.ts";
 import { lowerAscii } from "../../core/row/row-state.ts";
 import type { SqlValue } from "../../core/row/value.ts";
 import { quoteName } from "../../core/schema/sql-token.ts";
-import { decodeClockBlob, type Ordinals } from "../../core/store/clock-blob.ts";
-import { type LoggedClocks, type ReadClockLog, readClockLog } from "../../core/store/clock-log.ts";
-import { loggedSql } from "../../core/store/late-clocks.ts";
+import { decodeClockBlob, type Ordinals } from "../../core/store/clocks/clock-blob.ts";
+import {
+  type LoggedClocks,
+  type ReadClockLog,
+  readClockLog,
+} from "../../core/store/clocks/clock-log.ts";
+import { loggedSql } from "../../core/store/clocks/late-clocks.ts";
 import type { Database } from "../../wasm/database.ts";
 import type { VirtualTable } from "../../wasm/virtual-table.ts";
 import { type JsonValue, parseJson } from "../api/json-reader.ts";

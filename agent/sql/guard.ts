@@ -20,7 +20,7 @@
  */
 
 import { lowerAscii } from "../../core/row/row-state.ts";
-import type { NamedColumns } from "../../core/store/capture.ts";
+import type { NamedColumns } from "../../core/store/local/capture.ts";
 import {
   SQLITE_ANALYZE,
   SQLITE_ATTACH,

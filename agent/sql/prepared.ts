@@ -5,7 +5,7 @@
  */
 
 import type { SqlValue } from "../../core/row/value.ts";
-import type { NamedColumns } from "../../core/store/capture.ts";
+import type { NamedColumns } from "../../core/store/local/capture.ts";
 import { SQLITE_ABORT, SQLITE_ERROR } from "../../wasm/constants.ts";
 import type { Database } from "../../wasm/database.ts";
 import { SqliteError } from "../../wasm/error.ts";

@@ -9,8 +9,8 @@
  */
 
 import { valueBytesMax } from "../../core/row/value.ts";
-import type { NamedColumns } from "../../core/store/capture.ts";
-import type { MergedRow } from "../../core/store/row-store.ts";
+import type { MergedRow } from "../../core/row-store.ts";
+import type { NamedColumns } from "../../core/store/local/capture.ts";
 import type { Database } from "../../wasm/database.ts";
 import { type Access, foreignTable, fullAccess } from "../api/access.ts";
 import type { SqlText } from "../api/statement.ts";

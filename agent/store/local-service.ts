@@ -8,8 +8,8 @@
 import { encodeKey } from "../../core/row/key.ts";
 import { lowerAscii } from "../../core/row/row-state.ts";
 import type { SqlValue } from "../../core/row/value.ts";
+import type { MergedRow } from "../../core/row-store.ts";
 import { quoteName } from "../../core/schema/sql-token.ts";
-import type { MergedRow } from "../../core/store/row-store.ts";
 import { type Access, foreignTable, fullAccess } from "../api/access.ts";
 import type { Metric } from "../api/exposition.ts";
 import { errorJson, utf8 } from "../api/http.ts";

@@ -2,7 +2,7 @@ import { expect, test } from "bun:test";
 import { siteOfHex } from "../../core/clock/stamp.ts";
 import type { MemberRow, PeerId } from "../../core/node/border.ts";
 import { siteToBytes } from "../../core/row/digest.ts";
-import { membersTable, nodeSitesTable } from "../../core/store/file-header.ts";
+import { membersTable, nodeSitesTable } from "../../core/store/file/file-header.ts";
 import { type Database, openDatabase } from "../../wasm/database.ts";
 import { MemoryVfs } from "../../wasm/vfs/memory.ts";
 import { MembersTable, nodeSitesMax } from "./members-table.ts";

@@ -4,8 +4,8 @@
  * @module
  */
 
+import type { Replica } from "../../core/replica/replica.ts";
 import type { PlannedSchema } from "../../core/schema/schema.ts";
-import type { Replica } from "../../core/store/replica.ts";
 import type { SqliteStore } from "../../core/store/sqlite-store.ts";
 import type { SchemaChanged } from "../../core/store/store-outcomes.ts";
 import type { Database } from "../../wasm/database.ts";

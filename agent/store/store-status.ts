@@ -6,8 +6,8 @@
 
 import type { Site } from "../../core/clock/stamp.ts";
 import { hlcToText } from "../../core/clock/stamp.ts";
-import type { Replica } from "../../core/store/replica.ts";
-import type { ReplicaStatus } from "../../core/store/replica-status.ts";
+import type { Replica } from "../../core/replica/replica.ts";
+import type { ReplicaStatus } from "../../core/replica/replica-status.ts";
 import type { SqliteStore } from "../../core/store/sqlite-store.ts";
 import type { Database } from "../../wasm/database.ts";
 import type { Metric } from "../api/exposition.ts";

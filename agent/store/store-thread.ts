@@ -6,7 +6,7 @@
  * module of its own:
  *
  * 1. `opened-store.ts`: the database, and the site that this start writes as;
- * 2. `wal-upkeep.ts` and the replica (`core/store/replica.ts`);
+ * 2. `wal-upkeep.ts` and the replica (`core/replica/replica.ts`);
  * 3. `members-table.ts`, `readiness.ts`, and the chores, for when nobody waits;
  * 4. `store-turns.ts`: requests of the net thread, and whose turn it is;
  * 5. `store-operations.ts`, `store-status.ts` and the service, for those who ask.
@@ -20,7 +20,7 @@ import { edenGC } from "bun:jsc";
 import type { Lane } from "../../core/change/changeset.ts";
 import type { Site } from "../../core/clock/stamp.ts";
 import type { StoreRequest } from "../../core/node/border.ts";
-import { Replica } from "../../core/store/replica.ts";
+import { Replica } from "../../core/replica/replica.ts";
 import type { CommitResult, OpenReport } from "../../core/store/store-outcomes.ts";
 import { FileVfs } from "../../wasm/vfs/file.ts";
 import { AdoptionChore } from "../chores/adoption-chore.ts";

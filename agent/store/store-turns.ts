@@ -1,6 +1,6 @@
 /**
  * Whose turn it is on the store thread. Everything ends within its turn of the event loop, but for one thing:
- * a changeset too large for one turn is a transaction that stays open over some (`core/store/apply-work.ts`).
+ * a changeset too large for one turn is a transaction that stays open over some (`core/replica/apply-work.ts`).
  * Nobody else may use the connection that writes meanwhile: see {@link StoreTurns.whenFree}.
  *
  * What comes from the net side is done in this order:
@@ -16,7 +16,7 @@
  */
 
 import { isAppliedAtOnce, type StoreReply, type StoreRequest } from "../../core/node/border.ts";
-import type { Replica } from "../../core/store/replica.ts";
+import type { Replica } from "../../core/replica/replica.ts";
 import type { Chores } from "../chores/chores.ts";
 import type { WallClock } from "../host/wall-clock.ts";
 import type { WalUpkeep } from "../wal/wal-upkeep.ts";

@@ -18,7 +18,7 @@
  */
 
 import { compareStamps, hlcToText, type Stamp } from "../../core/clock/stamp.ts";
-import type { MergedRow } from "../../core/store/row-store.ts";
+import type { MergedRow } from "../../core/row-store.ts";
 import { utf8 } from "../api/http.ts";
 import type { StreamListener } from "../api/store-service.ts";
 

@@ -2,7 +2,7 @@ import { afterEach, beforeEach, expect, test } from "bun:test";
 import { mkdtempSync, readFileSync, rmSync, statSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { type Pace, untilTheEnd } from "../../core/store/pace.ts";
+import { type Pace, untilTheEnd } from "../../core/replica/pace.ts";
 import { until } from "../../test/until.ts";
 import { type Database, openDatabase } from "../../wasm/database.ts";
 import { FileVfs } from "../../wasm/vfs/file.ts";

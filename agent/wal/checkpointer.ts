@@ -28,7 +28,7 @@
  */
 
 import { assert } from "../../core/assert.ts";
-import { type Pace, untilTheEnd } from "../../core/store/pace.ts";
+import { type Pace, untilTheEnd } from "../../core/replica/pace.ts";
 import { type Database, openDatabase } from "../../wasm/database.ts";
 import type { Statement } from "../../wasm/statement.ts";
 import type { CopyAhead } from "../../wasm/vfs/copy-ahead.ts";

@@ -19,7 +19,7 @@
  * @module
  */
 
-import type { NamedColumns } from "../../core/store/capture.ts";
+import type { NamedColumns } from "../../core/store/local/capture.ts";
 import type { SqliteStore } from "../../core/store/sqlite-store.ts";
 import type { CommitResult } from "../../core/store/store-outcomes.ts";
 import type { Database } from "../../wasm/database.ts";

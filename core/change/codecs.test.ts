@@ -14,7 +14,7 @@ import {
   decodeClockBlob,
   type Ordinals,
   writeClockBlob,
-} from "../store/clock-blob.ts";
+} from "../store/clocks/clock-blob.ts";
 import { judgeAdmission, writeAdmission } from "./admission.ts";
 import { decodeChangeset, decodeChangesetHeader, encodeChangeset, type Lane } from "./changeset.ts";
 import { decodeFrame, encodeFrame, type Frame } from "./frame.ts";

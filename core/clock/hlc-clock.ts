@@ -4,7 +4,7 @@
  *
  * Only the store thread owns one for commits, so that a remote stamp enters when its change is applied.
  *
- * It doesn't follow a stamp that is far ahead of the time (`store/drift.ts`), as a host gave it whose clock was wrong for a
+ * It doesn't follow a stamp that is far ahead of the time (`replica/drift.ts`), as a host gave it whose clock was wrong for a
  * moment: what is written here from then on would be as far ahead, and peers would refuse it until its time has come.
  * Only what is written over such a row must come after it ({@link HlcClock.nextAfter}).
  *
@@ -105,7 +105,7 @@ export class HlcClock {
 
   /**
    * Goes back to an earlier reading: the clock had followed a wall clock that was far ahead, and nobody
-   * took what it stamped then (`store/restamp.ts`).
+   * took what it stamped then (`replica/restamp.ts`).
    */
   setBack(hlc: Hlc): void {
     assert(compareHlc(hlc, this.#last) <= 0, "hlc: set back to an earlier reading");

@@ -26,7 +26,7 @@ import {
   type IdWords,
   rangeOfWords,
 } from "../row/digest.ts";
-import type { QuickNews } from "../store/row-store.ts";
+import type { QuickNews } from "../row-store.ts";
 import {
   type ClockPart,
   firstSlotOf,

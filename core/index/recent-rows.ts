@@ -23,7 +23,7 @@ import {
   readDigestAt,
   writeDigestAt,
 } from "../row/digest.ts";
-import type { RowRef } from "../store/row-store.ts";
+import type { RowRef } from "../row-store.ts";
 import { laneToHex } from "./fingerprint-tree.ts";
 import { grown, IdTable, noPlace } from "./id-table.ts";
 

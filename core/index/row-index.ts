@@ -5,7 +5,7 @@
  *
  * During a rebuild a row is *counted* once the scan has met it or a change has touched it. A change of a row
  * not counted yet counts it at once, and the scan skips it when it gets there. What was changed lately
- * is recalled before (`store/recent-pass.ts`): rows can be named long before all are counted.
+ * is recalled before (`replica/recent-pass.ts`): rows can be named long before all are counted.
  *
  * @module
  */
@@ -21,7 +21,7 @@ import {
 } from "../row/digest.ts";
 import type { RowColumns } from "../row/row-columns.ts";
 import { stampOfRow } from "../row/row-state.ts";
-import type { MergedRow, ScannedRow } from "../store/row-store.ts";
+import type { MergedRow, ScannedRow } from "../row-store.ts";
 import { slotMs, slotOfMs } from "./clock-part.ts";
 import { FingerprintTree } from "./fingerprint-tree.ts";
 import { RecentRows, type RecentRowsOptions, recentRowsDefaults } from "./recent-rows.ts";

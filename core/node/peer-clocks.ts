@@ -1,5 +1,5 @@
 /**
- * The peers' clocks against the own, for the store's drift rule (`store/drift.ts`): told it about once a second.
+ * The peers' clocks against the own, for the store's drift rule (`replica/drift.ts`): told it about once a second.
  *
  * @module
  */

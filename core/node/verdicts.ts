@@ -41,7 +41,7 @@ export class Verdicts {
 
   /** Whether a comparison at this cut says anything. */
   mayJudge(cut: number): boolean {
-    // The HLC was far ahead and has been set back (`store/restamp.ts`): no cut would lie above where it was, for years.
+    // The HLC was far ahead and has been set back (`replica/restamp.ts`): no cut would lie above where it was, for years.
     const { hlcMs } = this.#world;
     const isSetBack =
       this.#fromMs < Number.POSITIVE_INFINITY && hlcMs < this.#fromMs - setBackMsMin;

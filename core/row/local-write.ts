@@ -3,7 +3,7 @@
  *
  * - INSERT gives every column a clock, and the row its next life.
  * - UPDATE gives a clock to the columns whose stored value differs; a cell set to the value it has
- *   leaves no trace, unless it is one of those that count when they are said again (`store/capture.ts`).
+ *   leaves no trace, unless it is one of those that count when they are said again (`store/local/capture.ts`).
  * - DELETE ends the life and drops every cell, all of which are older.
  *
  * @module

@@ -8,8 +8,8 @@
  * @module
  */
 
+import type { SqlDatabase } from "../database.ts";
 import { lowerAscii } from "../row/row-state.ts";
-import type { SqlDatabase } from "../store/database.ts";
 import { parseTable } from "./definition.ts";
 import type { PlannedSchema, PlannedTable, SchemaProblem } from "./schema.ts";
 import { isWord, quoteName, type SqlToken, tokenize, tokensToText } from "./sql-token.ts";

@@ -8,8 +8,8 @@
 import { utf8Length } from "../bytes/utf8.ts";
 import type { TableShape } from "../change/hello.ts";
 import { nameBytesMax } from "../change/row-block.ts";
+import type { SqlDatabase } from "../database.ts";
 import { lowerAscii } from "../row/row-state.ts";
-import type { SqlDatabase } from "../store/database.ts";
 import { affinityOfType } from "./affinity.ts";
 import { parseTable, type TableDefinition } from "./definition.ts";
 import { indexProblems, type TableFacts, tableProblems } from "./replicated-table.ts";

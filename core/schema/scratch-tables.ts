@@ -5,9 +5,9 @@
  */
 
 import { assert } from "../assert.ts";
+import type { SqlDatabase } from "../database.ts";
 import { lowerAscii } from "../row/row-state.ts";
 import type { SqlValue } from "../row/value.ts";
-import type { SqlDatabase } from "../store/database.ts";
 import type { Affinity } from "./affinity.ts";
 import { isLiteral } from "./expression.ts";
 import { quoteName, tokenize } from "./sql-token.ts";

@@ -20,9 +20,10 @@ import {
   withLane,
 } from "../change/changeset.ts";
 import { compareHlc, type Stamp } from "../clock/stamp.ts";
-import { Journal, type NamedColumns } from "./capture.ts";
-import { type Preupdate, uncaptured } from "./database.ts";
-import type { KeptClock } from "./kept-clock.ts";
+import { type Preupdate, uncaptured } from "../database.ts";
+import type { MergedRow } from "../row-store.ts";
+import type { KeptClock } from "./file/kept-clock.ts";
+import { Journal, type NamedColumns } from "./local/capture.ts";
 import {
   clocksOfTouched,
   collectChanges,
@@ -34,13 +35,12 @@ import {
   problemOfSize,
   problemOfText,
   stampChanges,
-} from "./local-commit.ts";
-import type { LocalWriter } from "./local-writer.ts";
-import { QuickCommit, type QuickRow } from "./quick-commit.ts";
-import type { MergedRow } from "./row-store.ts";
+} from "./local/local-commit.ts";
+import type { LocalWriter } from "./local/local-writer.ts";
+import { QuickCommit, type QuickRow } from "./local/quick-commit.ts";
 import type { CommitResult } from "./store-outcomes.ts";
-import type { StoreParts } from "./store-parts.ts";
 import type { StoreTransaction } from "./store-transaction.ts";
+import type { StoreParts } from "./tables/store-parts.ts";
 
 const noTables: ReadonlySet<string> = new Set();
 

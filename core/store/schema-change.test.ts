@@ -4,10 +4,10 @@ import { createDigester, siteOf } from "../../test/model/history.ts";
 import { MemoryVfs } from "../../wasm/vfs/memory.ts";
 import { decodeChangeset, encodeChangeset } from "../change/changeset.ts";
 import type { StoreReply } from "../node/border.ts";
+import { Replica } from "../replica/replica.ts";
 import { encodeKey } from "../row/key.ts";
 import type { RowState } from "../row/row-state.ts";
-import { Adoption } from "./adoption.ts";
-import { Replica } from "./replica.ts";
+import { Adoption } from "./local/adoption.ts";
 import type { SchemaChanged } from "./store-outcomes.ts";
 
 const digester = createDigester();

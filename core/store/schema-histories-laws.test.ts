@@ -8,8 +8,8 @@ import { MemoryVfs } from "../../wasm/vfs/memory.ts";
 import type { ClockState, RowId } from "../row/digest.ts";
 import type { RowState } from "../row/row-state.ts";
 import { RawText, Real, type SqlValue } from "../row/value.ts";
+import type { MergedRow } from "../row-store.ts";
 import type { PlannedSchema } from "../schema/schema.ts";
-import type { MergedRow } from "./row-store.ts";
 
 const digester = createDigester();
 const columnNames = ["a", "b", "c", "d"] as const;

@@ -13,7 +13,7 @@ import type { ClockState, RowId } from "../row/digest.ts";
 import { encodeKey } from "../row/key.ts";
 import type { RowState } from "../row/row-state.ts";
 import { Real, type SqlValue } from "../row/value.ts";
-import type { MergedRow } from "./row-store.ts";
+import type { MergedRow } from "../row-store.ts";
 
 const digester = createDigester();
 /** For a machine that is busy with everything else. */

@@ -7,7 +7,7 @@ import { hlcZero, type Stamp } from "../clock/stamp.ts";
 import { encodeKey } from "../row/key.ts";
 import type { RowState } from "../row/row-state.ts";
 import { RawText, Real, type SqlValue } from "../row/value.ts";
-import { lateFileVersion, readState, writeState } from "./file-header.ts";
+import { lateFileVersion, readState, writeState } from "./file/file-header.ts";
 import { SqliteStore } from "./sqlite-store.ts";
 
 const at = (ms: number, site = 5): Stamp => ({ ms, count: 0, site: siteOf(site) });

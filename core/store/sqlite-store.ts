@@ -19,28 +19,10 @@ import { assert } from "../assert.ts";
 import type { RowBlockWriter } from "../change/row-block.ts";
 import type { HlcClock } from "../clock/hlc-clock.ts";
 import { type Hlc, hlcZero } from "../clock/stamp.ts";
+import { type SqlDatabase, uncaptured } from "../database.ts";
 import type { Digester } from "../row/digest.ts";
 import { siteToBytes } from "../row/digest.ts";
 import { type RowState, stampOfRow } from "../row/row-state.ts";
-import type { PlannedSchema, SchemaProblem } from "../schema/schema.ts";
-import { problemToText } from "../schema/schema.ts";
-import { planSchema, type SchemaPlan } from "../schema/schema-plan.ts";
-import { AbsentRows } from "./absent-rows.ts";
-import { AdoptingTables } from "./adopting-tables.ts";
-import type { NamedColumns } from "./capture.ts";
-import { type SqlDatabase, uncaptured } from "./database.ts";
-import { createOwnTables, prepareFile, readFileHeader, writeState } from "./file-header.ts";
-import { rowStateOfSound } from "./held-row.ts";
-import { Intake } from "./intake.ts";
-import { KeptClock } from "./kept-clock.ts";
-import { bringLoggedClocksHome, LateClocks, type LateLimits, lateLimits } from "./late-clocks.ts";
-import { LocalTransaction } from "./local-transaction.ts";
-import { LocalWriter } from "./local-writer.ts";
-import { type MergeHost, Merger, OpenMerge } from "./merger.ts";
-import { StoredOrdinals } from "./ordinals.ts";
-import { Places } from "./places.ts";
-import { type PreparationHost, PreparedMerge } from "./prepared-merge.ts";
-import { RecentClocks } from "./recent-clocks.ts";
 import type {
   DigestsEnough,
   MergedRow,
@@ -50,15 +32,38 @@ import type {
   RowStore,
   ScannedRow,
   ScanPosition,
-} from "./row-store.ts";
-import { RowWriter } from "./row-writer.ts";
-import { runPlan } from "./schema-run.ts";
-import { type DamagedCell, isSound, type ScrubSlice } from "./scrub.ts";
-import { Scrubber } from "./scrubber.ts";
+} from "../row-store.ts";
+import type { PlannedSchema, SchemaProblem } from "../schema/schema.ts";
+import { problemToText } from "../schema/schema.ts";
+import { planSchema, type SchemaPlan } from "../schema/schema-plan.ts";
+import {
+  bringLoggedClocksHome,
+  LateClocks,
+  type LateLimits,
+  lateLimits,
+} from "./clocks/late-clocks.ts";
+import { StoredOrdinals } from "./clocks/ordinals.ts";
+import { RecentClocks } from "./clocks/recent-clocks.ts";
+import { AdoptingTables } from "./file/adopting-tables.ts";
+import { createOwnTables, prepareFile, readFileHeader, writeState } from "./file/file-header.ts";
+import { KeptClock } from "./file/kept-clock.ts";
+import { runPlan } from "./file/schema-run.ts";
+import type { NamedColumns } from "./local/capture.ts";
+import { Intake } from "./local/intake.ts";
+import { LocalWriter } from "./local/local-writer.ts";
+import { LocalTransaction } from "./local-transaction.ts";
+import { type MergeHost, Merger, OpenMerge } from "./merge/merger.ts";
+import { type PreparationHost, PreparedMerge } from "./merge/prepared-merge.ts";
+import { type DamagedCell, isSound, type ScrubSlice } from "./scrub/scrub.ts";
+import { Scrubber } from "./scrub/scrubber.ts";
 import type { CommitResult, OpenReport, SchemaChanged } from "./store-outcomes.ts";
-import { disposeParts, PlacedRow, positionOfSlot, type StoreParts } from "./store-parts.ts";
 import { type CommitWatcher, StoreTransaction } from "./store-transaction.ts";
-import { StoredTable } from "./stored-table.ts";
+import { AbsentRows } from "./tables/absent-rows.ts";
+import { rowStateOfSound } from "./tables/held-row.ts";
+import { Places } from "./tables/places.ts";
+import { RowWriter } from "./tables/row-writer.ts";
+import { disposeParts, PlacedRow, positionOfSlot, type StoreParts } from "./tables/store-parts.ts";
+import { StoredTable } from "./tables/stored-table.ts";
 
 export interface SqliteStoreOptions {
   /** The one connection that writes. The store installs its preupdate hook. */

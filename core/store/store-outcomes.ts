@@ -5,8 +5,8 @@
  */
 
 import type { Changeset } from "../change/changeset.ts";
+import type { MergedRow } from "../row-store.ts";
 import type { SchemaProblem } from "../schema/schema.ts";
-import type { MergedRow } from "./row-store.ts";
 
 export interface OpenReport {
   /** The file was new. */

@@ -5,14 +5,14 @@
  * @module
  */
 
-import type { SqlDatabase, SqlStatement } from "./database.ts";
-import type { KeptClock } from "./kept-clock.ts";
-import type { LateClocks } from "./late-clocks.ts";
-import type { StoredOrdinals } from "./ordinals.ts";
-import type { PreparedMerge } from "./prepared-merge.ts";
-import type { RecentClocks } from "./recent-clocks.ts";
-import type { MergedRow } from "./row-store.ts";
-import type { RowWriter } from "./row-writer.ts";
+import type { SqlDatabase, SqlStatement } from "../database.ts";
+import type { MergedRow } from "../row-store.ts";
+import type { LateClocks } from "./clocks/late-clocks.ts";
+import type { StoredOrdinals } from "./clocks/ordinals.ts";
+import type { RecentClocks } from "./clocks/recent-clocks.ts";
+import type { KeptClock } from "./file/kept-clock.ts";
+import type { PreparedMerge } from "./merge/prepared-merge.ts";
+import type { RowWriter } from "./tables/row-writer.ts";
 
 /** Told of transactions that write rows, for what is to be written with them. */
 export interface CommitWatcher {

@@ -5,8 +5,8 @@ import type { Database } from "../../wasm/database.ts";
 import { MemoryVfs } from "../../wasm/vfs/memory.ts";
 import { HlcClock } from "../clock/hlc-clock.ts";
 import { hlcZero } from "../clock/stamp.ts";
-import { readFileHeader } from "./file-header.ts";
-import { lateLimits } from "./late-clocks.ts";
+import { lateLimits } from "./clocks/late-clocks.ts";
+import { readFileHeader } from "./file/file-header.ts";
 import { SqliteStore } from "./sqlite-store.ts";
 
 const schema = "CREATE TABLE t (k TEXT PRIMARY KEY NOT NULL, a, b)";

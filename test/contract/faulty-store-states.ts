@@ -11,7 +11,7 @@ import { isLive } from "../../core/clock/row-clock.ts";
 import { decodeKey } from "../../core/row/key.ts";
 import type { RowState } from "../../core/row/row-state.ts";
 import type { SqlValue } from "../../core/row/value.ts";
-import type { ScanPosition } from "../../core/store/row-store.ts";
+import type { ScanPosition } from "../../core/row-store.ts";
 import type { SqliteStore } from "../../core/store/sqlite-store.ts";
 import type { Database } from "../../wasm/database.ts";
 import { MapStore } from "../model/map-store.ts";

@@ -12,7 +12,7 @@ import { Deadline } from "../../agent/sql/deadline.ts";
 import { SqlGuard } from "../../agent/sql/guard.ts";
 import { QueryRunner } from "../../agent/sql/query-runner.ts";
 import { encodeKey } from "../../core/row/key.ts";
-import type { MergedRow } from "../../core/store/row-store.ts";
+import type { MergedRow } from "../../core/row-store.ts";
 import { openDatabase } from "../../wasm/database.ts";
 import { MemoryVfs } from "../../wasm/vfs/memory.ts";
 

@@ -18,7 +18,7 @@ import { TransactionRunner, type WriteCommit } from "../../agent/sql/transaction
 import { LocalService } from "../../agent/store/local-service.ts";
 import { encodeKey } from "../../core/row/key.ts";
 import type { SqlValue } from "../../core/row/value.ts";
-import type { MergedRow } from "../../core/store/row-store.ts";
+import type { MergedRow } from "../../core/row-store.ts";
 import { openDatabase } from "../../wasm/database.ts";
 import { MemoryVfs } from "../../wasm/vfs/memory.ts";
 

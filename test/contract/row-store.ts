@@ -22,7 +22,7 @@ import type {
   RowStore,
   ScannedRow,
   ScanPosition,
-} from "../../core/store/row-store.ts";
+} from "../../core/row-store.ts";
 import { rowState, sites } from "../generators/rows.ts";
 import { createDigester } from "../model/history.ts";
 

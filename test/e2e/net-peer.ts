@@ -11,8 +11,8 @@ import type { NetOptions } from "../../agent/net/messages.ts";
 import { HlcClock } from "../../core/clock/hlc-clock.ts";
 import { hlcZero, siteOfHex } from "../../core/clock/stamp.ts";
 import type { StoreReply, StoreRequest } from "../../core/node/border.ts";
+import { Replica } from "../../core/replica/replica.ts";
 import { encodeKey } from "../../core/row/key.ts";
-import { Replica } from "../../core/store/replica.ts";
 import { createDigester } from "../model/history.ts";
 import { MapStore } from "../model/map-store.ts";
 

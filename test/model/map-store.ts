@@ -34,7 +34,7 @@ import type {
   RowStore,
   ScannedRow,
   ScanPosition,
-} from "../../core/store/row-store.ts";
+} from "../../core/row-store.ts";
 
 const noColumns = new RowColumns(0);
 

@@ -6,7 +6,7 @@
  */
 
 import { expect, test } from "bun:test";
-import { restampMs } from "../../core/store/restamp.ts";
+import { restampMs } from "../../core/replica/restamp.ts";
 import { Cluster, epochMs } from "./cluster.ts";
 import type { SimNode } from "./sim-node.ts";
 

@@ -19,9 +19,9 @@ import type {
 import type { NodeEffect, NodeEvent } from "../../core/node/node-events.ts";
 import { NodeMachine } from "../../core/node/node-machine.ts";
 import type { NodeTuning, ZstdCodec } from "../../core/node/options.ts";
+import { Replica, type ReplicaOptions } from "../../core/replica/replica.ts";
 import type { Digester } from "../../core/row/digest.ts";
-import { Replica, type ReplicaOptions } from "../../core/store/replica.ts";
-import type { MergedRow, ScannedRow, ScanPosition } from "../../core/store/row-store.ts";
+import type { MergedRow, ScannedRow, ScanPosition } from "../../core/row-store.ts";
 import type { HostilePeer } from "./hostile-peer.ts";
 import { Knowledge } from "./knowledge.ts";
 import { type Model, nameOfRow, type RowName } from "./model.ts";

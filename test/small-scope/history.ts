@@ -8,8 +8,8 @@
  */
 
 import { compareStamps, type Stamp } from "../../core/clock/stamp.ts";
+import { restampMs } from "../../core/replica/restamp.ts";
 import { type RowState, stampOfRow } from "../../core/row/row-state.ts";
-import { restampMs } from "../../core/store/restamp.ts";
 import { type Commit, type ScopeHost, textOfStamp } from "./hosts.ts";
 import { type Known, rowOf, type Said, type Shown, shownOf } from "./said.ts";
 import { isUrgent, saidBy, statements } from "./statements.ts";

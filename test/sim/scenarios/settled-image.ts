@@ -5,7 +5,7 @@
  * @module
  */
 
-import { replicaDefaults } from "../../../core/store/replica.ts";
+import { replicaDefaults } from "../../../core/replica/replica.ts";
 import { Cluster } from "../cluster.ts";
 import { ExchangeBytes } from "../exchange-bytes.ts";
 import { load, startClients } from "./clients.ts";

@@ -1,0 +1,213 @@
+import { expect, test } from "bun:test";
+import { SqliteNode } from "../../../test/generators/sqlite-store.ts";
+import { createDigester, siteOf } from "../../../test/model/history.ts";
+import { MemoryVfs } from "../../../wasm/vfs/memory.ts";
+import { decodeRowBlock } from "../../change/row-block.ts";
+import type { StoreReply, Ticket } from "../../node/border.ts";
+import { Replica } from "../../replica/replica.ts";
+import { Digester } from "../../row/digest.ts";
+import { encodeKey } from "../../row/key.ts";
+import type { RowState } from "../../row/row-state.ts";
+import { RawText } from "../../row/value.ts";
+import type { ScrubSlice } from "./scrub.ts";
+
+const digester = createDigester();
+const schema = "CREATE TABLE t (k TEXT PRIMARY KEY NOT NULL, a TEXT, b INTEGER)";
+
+function replicaOf(node: SqliteNode): Replica {
+  const { store, clock } = node;
+  const replica = new Replica({ store, clock, digester, schema: store.schema.shapes });
+  replica.start(node.nowMs, []);
+  while (replica.status().starting) replica.tick(node.nowMs, []);
+  return replica;
+}
+
+function pass(node: SqliteNode, replica?: Replica): ScrubSlice {
+  const settledMs = replica?.settledMs ?? node.nowMs;
+  const slice = node.store.scrub(undefined, 1000, settledMs, node.nowMs);
+  expect(slice.next).toBeUndefined();
+  replica?.scrubbed(slice.merged, node.nowMs, []);
+  return slice;
+}
+
+/** Behind the store's back, as a `sqlite3` shell would. */
+function edit(node: SqliteNode, sql: string): void {
+  node.db.onPreupdate(null);
+  node.db.exec(sql);
+}
+
+const stateOf = (node: SqliteNode, key: string): RowState | undefined =>
+  node.store.read([{ table: "t", key: encodeKey([key]) as Uint8Array }])[0];
+
+const fingerprintOf = (replica: Replica) => replica.status().roots.map((root) => root.fingerprint);
+
+test("sound rows pass a scrub, whatever stands in them", () => {
+  using node = new SqliteNode(
+    "CREATE TABLE t (k PRIMARY KEY NOT NULL, a, b REAL, c TEXT NOT NULL DEFAULT 'd'); CREATE TABLE w (k BLOB PRIMARY KEY, v) WITHOUT ROWID".replace(
+      "k PRIMARY",
+      "k BLOB PRIMARY",
+    ),
+  );
+  node.write(
+    "INSERT INTO t VALUES (1, 1.0, 2, 'x'), ('two', x'00', -0.0, ''), (x'03', NULL, NULL, '\u{1F600}'), (4, 9007199254740993, 1e300, 'ü' || char(0))",
+    "INSERT INTO w VALUES (1.0, 1), ('y', 'z')",
+  );
+  const stamp = { ms: 5000, count: 0, site: siteOf(3) };
+  const held = (table: string, key: string, cl = 1): RowState => ({
+    ...{ table, key: encodeKey([key]) as Uint8Array, clock: { ...stamp, cl } },
+    cells:
+      cl % 2 === 0
+        ? []
+        : [
+            { column: "c", stamp, value: null },
+            { column: "zz", stamp, value: 1 },
+          ],
+  });
+  const raw = new RawText(new Uint8Array([0xff, 0]));
+  const notText = { ...held("t", "raw"), cells: [{ column: "c", stamp, value: raw }] };
+  node.store.merge([held("t", "q"), held("unknown", "r"), held("t", "gone", 2), notText]);
+  expect(pass(node)).toMatchObject({ rows: 10, damaged: 0, merged: [] });
+  expect(node.store.damaged()).toEqual([]);
+});
+
+test("values changed upward and downward are found, not sent, and healed by any peer's copy at the same stamp", () => {
+  const vfs = new MemoryVfs();
+  using peer = new SqliteNode(schema, { site: 1 });
+  {
+    using node = new SqliteNode(schema, { vfs });
+    const { changeset } = node.write(
+      "INSERT INTO t VALUES ('x', 'mmm', 1), ('y', 'mmm', 2), ('z', 'mmm', 3)",
+    );
+    peer.store.merge(changeset?.rows ?? []);
+  }
+  {
+    using node = new SqliteNode(schema, { vfs });
+    edit(node, "UPDATE t SET a = 'zzz' WHERE k = 'x'");
+    edit(node, "UPDATE t SET a = 'aaa' WHERE k = 'y'");
+  }
+  using node = new SqliteNode(schema, { vfs, nowMs: 100_000 });
+  const [replica, other] = [replicaOf(node), replicaOf(peer)];
+  // Not even before a scrub has met them.
+  expect(stateOf(node, "x")?.cells.map(({ column }) => column)).toEqual(["b"]);
+  const replies: StoreReply[] = [];
+  const ask = { kind: "range-rows", ticket: 1 as Ticket, level: 0, nodes: [0] } as const;
+  replica.handle(ask, node.nowMs, replies);
+  for (let i = 0; i < 20; i++) replica.tick(node.nowMs + 20 * i, replies);
+  const sent = replies.flatMap((reply) => {
+    const decoded = reply.kind === "rows" ? decodeRowBlock(reply.block) : undefined;
+    return decoded?.kind === "rows" ? decoded.rows : [];
+  });
+  expect(sent.length).toBe(3);
+  expect(peer.store.merge(sent).map(({ changed, conflict }) => changed || conflict)).toEqual([
+    false,
+    false,
+    false,
+  ]);
+
+  // Until now both think that they are the same.
+  for (const one of [replica, other]) one.tick(150_000, []);
+  expect(fingerprintOf(replica)).toEqual(fingerprintOf(other));
+  expect(pass(node, replica)).toMatchObject({ rows: 3, damaged: 2, postponed: 0 });
+  expect(fingerprintOf(replica)).not.toEqual(fingerprintOf(other));
+  expect(node.store.damaged().map(({ column }) => column)).toEqual(["a", "a"]);
+  // Found once; what is there goes on being shown, and is still not sent.
+  expect(pass(node, replica)).toMatchObject({ damaged: 0 });
+  expect(node.table("t")).toEqual([
+    ["x", "zzz", 1],
+    ["y", "aaa", 2],
+    ["z", "mmm", 3],
+  ]);
+  expect(stateOf(node, "y")?.cells.length).toBe(1);
+
+  // Repair brings the peer's copies.
+  const copies = ["x", "y", "z"].map((key) => stateOf(peer, key) as RowState);
+  const merged = node.store.merge(copies);
+  expect(merged.map(({ changed, conflict }) => [changed, conflict])).toEqual([
+    [true, false],
+    [true, false],
+    [false, false],
+  ]);
+  replica.scrubbed(merged, node.nowMs, []);
+  expect(node.table("t")).toEqual(peer.table("t"));
+  expect(fingerprintOf(replica)).toEqual(fingerprintOf(other));
+  expect(replica.status().rows).toBe(3);
+  expect(node.store.damaged()).toEqual([]);
+  expect(pass(node, replica)).toMatchObject({ damaged: 0 });
+});
+
+test("a damaged cell of a row that a client writes isn't told with it", () => {
+  using node = new SqliteNode(schema);
+  node.write("INSERT INTO t VALUES ('x', 'mmm', 1)");
+  node.db.exec("UPDATE t SET a = 'zzz'");
+  const { changeset } = node.write("UPDATE t SET b = 2");
+  expect(changeset?.rows[0]?.cells.map(({ column, value }) => [column, value])).toEqual([["b", 2]]);
+  // Written, it is a value as any other.
+  const { changeset: again } = node.write("UPDATE t SET a = 'mine'");
+  expect(again?.rows[0]?.cells.map(({ value }) => value)).toEqual(["mine", 2]);
+  expect(pass(node)).toMatchObject({ damaged: 0 });
+});
+
+test("a damaged cell isn't streamed, the rest of its row and the rows beside it are", () => {
+  using node = new SqliteNode(schema);
+  node.write("INSERT INTO t VALUES ('x', 'mmm', 1), ('y', 'mmm', 2), ('z', 'mmm', 3)");
+  edit(node, "UPDATE t SET a = 'zzz' WHERE k = 'y'");
+  const replica = replicaOf(node);
+  const replies: StoreReply[] = [];
+  const question = { kind: "stream-rows", ticket: 1, level: 0, nodes: [0] } as const;
+  replica.handle({ ...question, cursor: new Uint8Array(0) }, node.nowMs, replies);
+  const [reply] = replies;
+  const decoded = decodeRowBlock(reply?.kind === "streamed" ? reply.block : new Uint8Array(0));
+  const rows = decoded.kind === "rows" ? decoded.rows : [];
+  expect(rows.map(({ cells }) => cells.map(({ value }) => value))).toEqual([
+    ["mmm", 1],
+    [2],
+    ["mmm", 3],
+  ]);
+});
+
+test("where nobody has a copy it stays reported until somebody writes the cell, or the row goes", () => {
+  using node = new SqliteNode(schema);
+  node.write("INSERT INTO t VALUES ('x', 'mmm', 1), ('y', 'mmm', 1)");
+  node.db.exec("UPDATE t SET a = a || '!'");
+  node.nowMs = 50_000;
+  expect(pass(node)).toMatchObject({ damaged: 2 });
+  const found = { table: "t", column: "a", foundMs: 50_000 };
+  expect(node.store.damaged()).toMatchObject([found, found]);
+  node.write("UPDATE t SET a = 'new' WHERE k = 'x'");
+  expect(node.store.damaged()).toMatchObject([found]);
+  node.write("DELETE FROM t WHERE k = 'y'");
+  expect(node.store.damaged()).toEqual([]);
+});
+
+test("rows that are too young wait for another pass", () => {
+  using node = new SqliteNode(schema);
+  const { merged, changeset } = node.write("INSERT INTO t VALUES ('x', 'mmm', 1)");
+  const replica = replicaOf(node);
+  replica.committed({ merged, changeset }, node.nowMs, []);
+  node.db.exec("UPDATE t SET a = 'zzz'");
+  expect(pass(node, replica)).toMatchObject({ rows: 1, postponed: 1, damaged: 0 });
+  node.nowMs += 20_000;
+  replica.tick(node.nowMs, []);
+  expect(pass(node, replica)).toMatchObject({ postponed: 0, damaged: 1 });
+});
+
+test("a file whose hashes are of another key has them made anew, and nothing seems damaged", () => {
+  const vfs = new MemoryVfs();
+  {
+    using node = new SqliteNode(schema, { vfs });
+    node.write(
+      "INSERT INTO t VALUES ('x', 'mmm', 1), ('y', 'mmm', 1)",
+      "DELETE FROM t WHERE k = 'y'",
+    );
+  }
+  const other = new Digester(
+    (input) => Bun.SHA256.hash(input) as unknown as Uint8Array,
+    new Uint8Array(32).fill(9),
+  );
+  using node = new SqliteNode(schema, { vfs, digester: other });
+  expect(node.report.rehashedRows).toBe(1);
+  expect(pass(node)).toMatchObject({ damaged: 0, rows: 1 });
+  expect(stateOf(node, "x")?.cells.length).toBe(2);
+  using again = new SqliteNode(schema, { vfs, digester: other });
+  expect(again.report.rehashedRows).toBe(0);
+});
