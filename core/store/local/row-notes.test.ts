@@ -63,3 +63,18 @@ test("what is sent of runs of inserts, whatever else is done to them, is what th
     { numRuns: 40 },
   );
 });
+
+test("a row that is counted where another had moved, which was taken back, has nothing of that one", () => {
+  using wide = new SqliteNode("CREATE TABLE i (id INTEGER PRIMARY KEY, v, later)", { site: 1 });
+  using node = new SqliteNode(schema);
+  wide.store.begin();
+  wide.db.exec("INSERT INTO i VALUES (1, 'a', 'held here')");
+  const said = wide.store.commit(1000);
+  node.store.merge((said.kind === "committed" && said.changeset?.rows) || []);
+  node.store.begin();
+  node.db.exec("SAVEPOINT s; UPDATE i SET id = 5 WHERE id = 1; ROLLBACK TO s");
+  node.db.exec("INSERT INTO i VALUES (4, 'b'), (5, 'a'), (6, 'c')");
+  const result = node.store.commit(2000);
+  const rows = (result.kind === "committed" && result.changeset?.rows) || [];
+  expect(rows.map(({ cells }) => cells.map(({ column }) => column))).toEqual([["v"], ["v"], ["v"]]);
+});
