@@ -11,7 +11,7 @@ import type { StoreThread } from "../../agent/store/store-thread.ts";
 import type { PeerId, StoreReply } from "../../core/node/border.ts";
 import { SqliteNode, schemaOf } from "../generators/sqlite-store.ts";
 import { Folded } from "./live-queries-folded.ts";
-import { mayEnd } from "./live-queries-odd.ts";
+import { type Draw, mayEnd } from "./live-queries-odd.ts";
 import { type Disk, type Limits, openThread } from "./live-queries-thread.ts";
 import type { Asked } from "./live-queries-wide.ts";
 
@@ -200,4 +200,43 @@ export class Follower implements Disposable {
     for (const thread of [this.#thread, ...this.#crashed]) thread.stop();
     this.#peer[Symbol.dispose]();
   }
+}
+
+/** What happens in a round of a law. */
+export interface Round {
+  /** How many of these a round has: fewer than so many. */
+  readonly stepsEnd: number;
+  /** Of how many rounds there is a reload, as a fraction. */
+  readonly reloads: number;
+  readonly step: () => Promise<void>;
+  readonly subscribe: () => Promise<void>;
+  readonly reload: () => Promise<void>;
+}
+
+/**
+ * Asks and writes, and changes the schema or ends the agent or neither, while the first rows of what was asked may still be
+ * under way; then holds what all readers have against a fresh run.
+ *
+ * @param told What happened so far, for who reads a failure.
+ */
+export async function goRound(
+  agent: Follower,
+  { chance, int }: Draw,
+  told: string[],
+  { stepsEnd, reloads, step, subscribe, reload }: Round,
+): Promise<void> {
+  const asking = Array.from({ length: int(3) }, subscribe);
+  for (let left = int(stepsEnd); left > 0; left--) await step();
+  if (chance(reloads)) {
+    told.push("a reload");
+    await reload();
+  } else if (chance(0.4)) {
+    await Promise.all(asking.splice(0));
+    const [isOrderly, isAnother] = [chance(0.5), chance(0.5)];
+    told.push(`${isOrderly ? "a restart" : "a crash"}${isAnother ? ", another schema" : ""}`);
+    await agent.restart(isOrderly, isAnother);
+  }
+  if (chance(0.5)) await step();
+  await Promise.all(asking);
+  await agent.check(told);
 }

@@ -8,7 +8,7 @@ import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { seededRandom } from "../../bench/seeded-random.ts";
-import { Follower, type Stage } from "./live-queries-follower.ts";
+import { Follower, goRound, type Stage } from "./live-queries-follower.ts";
 import type { Draw } from "./live-queries-odd.ts";
 import { drawnLimits, fileDisk, inReaderThread, type Limits } from "./live-queries-thread.ts";
 import { drawOf } from "./live-queries-world.ts";
@@ -97,22 +97,12 @@ async function run(seed: number, folder: string, limits: Limits): Promise<void> 
   const subscribe = () => agent.subscribe({ sql: pick(queries), parameters: undefined });
   for (let i = 0; i < 3; i++) await step();
   for (let i = 0; i < 8; i++) await subscribe();
+  const reload = async () => {
+    await agent.reload();
+    if (chance(0.3)) await agent.reload();
+  };
   for (let i = 0; i < 6; i++) {
-    const asking = Array.from({ length: int(3) }, subscribe);
-    for (let n = int(3); n > 0; n--) await step();
-    if (chance(0.6)) {
-      told.push("a reload");
-      await agent.reload();
-      if (chance(0.3)) await agent.reload();
-    } else if (chance(0.4)) {
-      await Promise.all(asking.splice(0));
-      const [isOrderly, isAnother] = [chance(0.5), chance(0.5)];
-      told.push(`${isOrderly ? "a restart" : "a crash"}${isAnother ? ", another schema" : ""}`);
-      await agent.restart(isOrderly, isAnother);
-    }
-    if (chance(0.5)) await step();
-    await Promise.all(asking);
-    await agent.check(told);
+    await goRound(agent, draw, told, { stepsEnd: 3, reloads: 0.6, step, subscribe, reload });
   }
 }
 

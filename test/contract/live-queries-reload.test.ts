@@ -3,7 +3,7 @@ import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { seededRandom } from "../../bench/seeded-random.ts";
-import { Follower, type Stage } from "./live-queries-follower.ts";
+import { Follower, goRound, type Stage } from "./live-queries-follower.ts";
 import type { Draw } from "./live-queries-odd.ts";
 import {
   type Disk,
@@ -72,22 +72,11 @@ async function run(seed: number, disk: Disk, limits: Limits): Promise<void> {
   const question = (): Asked =>
     chance(0.6) ? wideQuery(draw, drawn) : { sql: world.query(), parameters: undefined };
   for (let i = 0; i < 4; i++) await step();
-  for (let i = 0; i < 14; i++) await agent.subscribe(question());
+  const subscribe = () => agent.subscribe(question());
+  const reload = () => agent.reload();
+  for (let i = 0; i < 14; i++) await subscribe();
   for (let i = 0; i < 9; i++) {
-    const asking = Array.from({ length: int(3) }, () => agent.subscribe(question()));
-    for (let left = int(4); left > 0; left--) await step();
-    if (chance(0.5)) {
-      told.push("a reload");
-      await agent.reload();
-    } else if (chance(0.4)) {
-      await Promise.all(asking.splice(0));
-      const [isOrderly, isAnother] = [chance(0.5), chance(0.5)];
-      told.push(`${isOrderly ? "a restart" : "a crash"}${isAnother ? ", another schema" : ""}`);
-      await agent.restart(isOrderly, isAnother);
-    }
-    if (chance(0.5)) await step();
-    await Promise.all(asking);
-    await agent.check(told);
+    await goRound(agent, draw, told, { stepsEnd: 4, reloads: 0.5, step, subscribe, reload });
   }
 }
 
