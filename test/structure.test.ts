@@ -53,6 +53,10 @@ const roomsOf = {
     ...["assert.ts", "hash.ts", "bytes", "clock", "row", "change", "database.ts", "row-store.ts"],
     ...["schema", "index", "node", "store", "replica"],
   ],
+  "core/node": [
+    ...["border.ts", "counters.ts", "queues", "members", "options.ts", "peer.ts", "node-events.ts"],
+    ...["world.ts", "hello", "push", "repair", "node-machine.ts"],
+  ],
   "core/store": [
     ...["file", "clocks", "tables", "scrub", "store-outcomes.ts", "local", "merge"],
     ...["store-transaction.ts", "local-transaction.ts", "sqlite-store.ts"],

@@ -1,9 +1,9 @@
 import { expect, test } from "bun:test";
 import { keyOf, site } from "../../test/played-node.ts";
-import { Fifo } from "./fifo.ts";
-import { KeySharing, keysMax } from "./key-sharing.ts";
-import { PendingCut } from "./pending-cut.ts";
-import { SeenIds } from "./seen.ts";
+import { KeySharing, keysMax } from "./members/key-sharing.ts";
+import { PendingCut } from "./push/pending-cut.ts";
+import { SeenIds } from "./push/seen.ts";
+import { Fifo } from "./queues/fifo.ts";
 
 test("a cut doesn't pass a stamp that waits, and isn't held by one that came too late", () => {
   const pending = new PendingCut();

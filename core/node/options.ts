@@ -4,10 +4,10 @@
  * @module
  */
 
-import type { ApplyLimits } from "./apply-queue.ts";
 import type { MemberRow, PeerId } from "./border.ts";
-import type { LaneLimits } from "./lanes.ts";
-import type { MemberTimings } from "./members.ts";
+import type { MemberTimings } from "./members/members.ts";
+import type { ApplyLimits } from "./queues/apply-queue.ts";
+import type { LaneLimits } from "./queues/lanes.ts";
 
 export interface NodeOptions {
   /** The node's key. */

@@ -6,8 +6,8 @@
 
 import type { Hello } from "../change/hello.ts";
 import type { PeerId } from "./border.ts";
-import { type LaneLimits, LaneQueues } from "./lanes.ts";
-import { Reassembly } from "./parts.ts";
+import { type LaneLimits, LaneQueues } from "./queues/lanes.ts";
+import { Reassembly } from "./queues/parts.ts";
 
 export interface Agreement {
   /** The cut at which both settled images were equal. */

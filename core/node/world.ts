@@ -10,7 +10,7 @@ import type { PeerId, SlotReport } from "./border.ts";
 import type { Counters } from "./counters.ts";
 import type { NodeTuning, ZstdCodec } from "./options.ts";
 import type { Peer } from "./peer.ts";
-import type { AnswerTaken, QuestionAsked } from "./questions.ts";
+import type { AnswerTaken, QuestionAsked } from "./queues/questions.ts";
 
 export interface Applied {
   readonly rows: number;

@@ -1,6 +1,6 @@
 /**
  * Which cut the settled image is to be at: the one that is {@link settleMs} behind the store's HLC, but none past a stamp
- * that is here and not applied yet. (What still waits in the net thread is that one's business: `node/pending-cut.ts`.)
+ * that is here and not applied yet. (What still waits in the net thread is that one's business: `node/push/pending-cut.ts`.)
  *
  * @module
  */

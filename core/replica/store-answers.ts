@@ -16,7 +16,7 @@ import { ByteWriter } from "../bytes/writer.ts";
 import { RowBlockWriter } from "../change/row-block.ts";
 import type { RowIndex } from "../index/row-index.ts";
 import type { StoreReply } from "../node/border.ts";
-import type { Question } from "../node/questions.ts";
+import type { Question } from "../node/queues/questions.ts";
 import type { Digester } from "../row/digest.ts";
 import { type RowState, stampOfRow } from "../row/row-state.ts";
 import type { RowRef, RowStore } from "../row-store.ts";
