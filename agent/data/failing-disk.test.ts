@@ -27,6 +27,7 @@ const calls = [
   "writeSync",
   "fsyncSync",
   "fdatasyncSync",
+  "linkSync",
   "renameSync",
 ] as const;
 type Call = (typeof calls)[number];
@@ -37,6 +38,7 @@ class Disk implements Disposable {
   readonly done: string[] = [];
   /** Of bytes that are written at a time. */
   bytesMax = Number.POSITIVE_INFINITY;
+  beforeWrite: (() => void) | undefined;
   /** The next calls of this kind: how many succeed, and then one fails so. */
   fault: { call: Call; after: number; code: string } | undefined;
   readonly #paths = new Map<number, string>();
@@ -55,7 +57,8 @@ class Disk implements Disposable {
       };
       this.#spies.push(spyOn(fs, call).mockImplementation(tried as never));
     };
-    const name = (path: string): string => path.slice(folder.length + 1);
+    const name = (path: string): string =>
+      path.slice(folder.length + 1).replace(/[.][0-9a-f]{8}[.]new$/, ".new");
     on("mkdirSync", (path: string, options: object) => {
       const made = real.mkdirSync(path, options as { recursive: true });
       if (made !== undefined) this.done.push(`mkdir ${name(path)}`);
@@ -67,6 +70,7 @@ class Disk implements Disposable {
       return fd;
     });
     on("writeSync", (fd: number, bytes: Uint8Array, at: number, length: number, to: number) => {
+      this.beforeWrite?.();
       this.#note("write", fd);
       return real.writeSync(fd, bytes, at, Math.min(length, this.bytesMax), to);
     });
@@ -77,6 +81,10 @@ class Disk implements Disposable {
     on("fdatasyncSync", (fd: number) => {
       this.#note("sync", fd);
       real.fdatasyncSync(fd);
+    });
+    on("linkSync", (from: string, to: string) => {
+      real.linkSync(from, to);
+      this.done.push(`link ${name(from)} ${name(to)}`);
     });
     on("renameSync", (from: string, to: string) => {
       real.renameSync(from, to);
@@ -122,8 +130,9 @@ test("after a first start all that it made is on the disk, with its names", asyn
     "mkdir lib/data",
     "sync lib",
     "sync .",
-    "write lib/data/node.key",
-    "sync lib/data/node.key",
+    "write lib/data/node.key.new",
+    "sync lib/data/node.key.new",
+    "link lib/data/node.key.new lib/data/node.key",
     "sync lib/data",
     "write lib/data/secrets.new",
     "sync lib/data/secrets.new",
@@ -193,6 +202,36 @@ for (const call of calls) {
   }
 }
 
+// The loser read what was there of it, and said that it were to be removed; or was told to choose another name.
+test.each([0, 1])(
+  "of two first starts at once both have one key, whole (%i bytes written)",
+  (bytes) => {
+    const path = join(folder, "node.key");
+    using disk = new Disk();
+    disk.bytesMax = 1;
+    let other: ReturnType<typeof openNodeKey> | undefined;
+    let left = bytes;
+    disk.beforeWrite = () => {
+      if (left-- === 0) other = openNodeKey(path);
+    };
+    const first = openNodeKey(path);
+    expect(other).toMatchObject({ kind: "key", isNew: true });
+    expect(first).toEqual({ ...other, isNew: false } as never);
+    expect(fs.readdirSync(folder)).toEqual(["node.key"]);
+  },
+);
+
+test.each(["EPERM", "ENOTSUP"])("a file system without links (%s) will do", (code) => {
+  using disk = new Disk();
+  const path = join(folder, "key");
+  disk.fault = { call: "linkSync", after: 0, code };
+  expect(createSecretFile(path, "secret")).toBeUndefined();
+  disk.fault = { call: "linkSync", after: 0, code };
+  expect(createSecretFile(path, "other")).toContain("never overwritten");
+  expect(fs.readFileSync(path, "utf8")).toBe("secret");
+  expect(fs.readdirSync(folder)).toEqual(["key"]);
+});
+
 test("a key or a secret that is torn is never made anew by itself, and it is said what to do", async () => {
   const { nodeKey, digestKey } = await start();
   for (const name of ["node.key", "secrets"]) {
@@ -217,7 +256,7 @@ test.each(["EACCES", "EPERM"])("a folder that can't be opened (%s) isn't synced"
   using disk = new Disk();
   disk.fault = { call: "openSync", after: 1, code };
   expect(createSecretFile(join(folder, "key"), "secret")).toBeUndefined();
-  expect(disk.done).toEqual(["write key", "sync key"]);
+  expect(disk.done).toEqual(["write key.new", "sync key.new", "link key.new key"]);
 });
 
 test.each(["EINVAL", "ENOTSUP"])("a file system that syncs no folders (%s) will do", (code) => {

@@ -4,6 +4,7 @@
  * @module
  */
 
+import { randomBytes } from "node:crypto";
 import * as fs from "node:fs";
 import { parse, TomlError } from "smol-toml";
 import { syncFolderOf, writeWhole } from "./durable-file.ts";
@@ -15,26 +16,50 @@ export type SecretFileRead =
   /** Others can read it, it can't be read, or it is no TOML. */
   | { readonly kind: "refused"; readonly why: string };
 
-/** Makes a file for its owner alone, on the disk when this returns, or none. @returns why not */
+/**
+ * Makes a file for its owner alone, whole and on the disk when this returns, or none. It has its name only once it is whole:
+ * who starts at the same time reads all of it, or finds none.
+ *
+ * @returns why not
+ */
 export function createSecretFile(path: string, text: string): string | undefined {
-  let fd: number;
+  // A name of its own: another start may be at the same.
+  const draft = `${path}.${randomBytes(4).toString("hex")}.new`;
   try {
-    fd = fs.openSync(path, "wx", 0o600);
+    const fd = fs.openSync(draft, "wx", 0o600);
+    try {
+      writeWhole(fd, text);
+      fs.fsyncSync(fd);
+    } finally {
+      fs.closeSync(fd);
+    }
+    nameDraft(draft, path);
   } catch (error) {
     const { code, message } = error as NodeJS.ErrnoException;
     return code === "EEXIST" ? "it exists, and is never overwritten: choose another name" : message;
+  } finally {
+    fs.rmSync(draft, { force: true });
   }
   try {
-    writeWhole(fd, text);
-    fs.fsyncSync(fd);
     syncFolderOf(path);
     return undefined;
   } catch (error) {
-    // A part of one would be in the way of the next try.
+    // One that may be gone after a power cut isn't to be gone by.
     fs.rmSync(path, { force: true });
     return (error as Error).message;
-  } finally {
-    fs.closeSync(fd);
+  }
+}
+
+/** Gives a file the name `path`, unless something has it. @throws what the system says */
+function nameDraft(draft: string, path: string): void {
+  try {
+    fs.linkSync(draft, path);
+  } catch (error) {
+    const { code } = error as NodeJS.ErrnoException;
+    if (!["EPERM", "ENOTSUP", "ENOSYS"].includes(code ?? "")) throw error;
+    // A file system without links (FAT): the name is taken first.
+    fs.closeSync(fs.openSync(path, "wx", 0o600));
+    fs.renameSync(draft, path);
   }
 }
 

@@ -6,6 +6,7 @@
  */
 
 import { createPrivateKey, createPublicKey, randomBytes } from "node:crypto";
+import { existsSync } from "node:fs";
 import { createSecretFile, readSecretText } from "../host/secret-file.ts";
 
 export interface NodeKey {
@@ -34,8 +35,11 @@ export function openNodeKey(path: string): NodeKeyRead {
   try {
     text = readSecretText(path).trim();
   } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === "ENOENT") return createNodeKey(path);
-    return refused((error as Error).message);
+    if ((error as NodeJS.ErrnoException).code !== "ENOENT")
+      return refused((error as Error).message);
+    const made = createNodeKey(path);
+    // Another start has made one meanwhile.
+    return made.kind === "refused" && existsSync(path) ? openNodeKey(path) : made;
   }
   if (!/^[0-9a-f]{64}$/.test(text)) {
     const then = "a new one is made at the next start, and this node is another one to its peers";
