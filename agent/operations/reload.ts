@@ -29,9 +29,14 @@ export interface ReloadHost {
   readonly plan: (schema: PlannedSchema) => SchemaPlan;
   /** @throws what SQLite throws; nothing was changed then */
   readonly change: (schema: PlannedSchema) => SchemaChanged;
+  /** All who go by the schema hear that it was changed. @throws what one of them throws; it is another all the same then */
+  readonly tell: (schema: PlannedSchema, changed: SchemaOfStore) => void;
   /** Of tables whose rows are being taken in; undefined when there are none. */
   readonly adoption: () => AdoptionProgress | undefined;
 }
+
+/** What became of the schema, where it wasn't refused. */
+export type SchemaOfStore = Exclude<SchemaChanged, { readonly kind: "refused" }>;
 
 const lookAgainMs = 100;
 
@@ -76,12 +81,19 @@ export async function* reload(host: ReloadHost, dryRun: boolean): AsyncGenerator
     yield refused(changed.problems);
     return;
   }
+  // In the same turn: nobody meets the new schema who hasn't heard of it.
+  const untold = failureOf(() => host.tell(schema, changed));
   const tokens = read?.take();
   for (;;) {
     const progress = host.adoption();
     if (progress === undefined) break;
     yield { progress: { ...progress } };
     await new Promise((resolve) => setTimeout(resolve, lookAgainMs));
+  }
+  if (untold !== undefined) {
+    const what = "but this agent fails to go by it until it is restarted";
+    yield { error: `the database is as the schema files say, ${what}: ${untold}` };
+    return;
   }
   yield {
     done: {
@@ -93,6 +105,15 @@ export async function* reload(host: ReloadHost, dryRun: boolean): AsyncGenerator
       ...(tokens === undefined ? {} : { tokens }),
     },
   };
+}
+
+function failureOf(work: () => void): string | undefined {
+  try {
+    work();
+    return undefined;
+  } catch (error) {
+    return (error as Error).message;
+  }
 }
 
 function refused(problems: readonly SchemaProblem[]): OperationLine {

@@ -14,7 +14,7 @@ import type { AdoptionChore } from "../chores/adoption-chore.ts";
 import type { WallClock } from "../host/wall-clock.ts";
 import { Backup, type BackupEvent, backupEvents } from "../operations/backup.ts";
 import { backupLines, type OperationLine, toLines } from "../operations/operations.ts";
-import { logReload, type ReloadHost, reload } from "../operations/reload.ts";
+import { logReload, type ReloadHost, reload, type SchemaOfStore } from "../operations/reload.ts";
 import type { StoreThreadOptions } from "./store-thread-options.ts";
 import type { StoreTurns } from "./store-turns.ts";
 
@@ -90,6 +90,7 @@ export class StoreOperations {
       readTokens: options.readTokens,
       plan: (schema) => store.planSchema(schema),
       change: (schema) => this.#changeSchema(schema),
+      tell: (schema, changed) => this.#tell(schema, changed),
       adoption: () => {
         const [table] = turns.isStopped ? [] : adoption.tables;
         return table === undefined
@@ -109,17 +110,23 @@ export class StoreOperations {
   }
 
   #changeSchema(schema: PlannedSchema): SchemaChanged {
-    const { options, store, replica, clock, turns, onSchemaChanged } = this.#parts;
+    const { options, store, replica, turns } = this.#parts;
     if (turns.isStopped) throw new Error("the agent is stopping");
     replica.abandon();
-    const nowMs = clock.nowMs();
     const changed = store.changeSchema(schema);
     if (changed.kind === "refused") return changed;
     for (const statement of changed.statements) options.log.info("schema applied", { statement });
-    onSchemaChanged(schema);
-    turns.run((replies) =>
-      replica.changeSchema(schema.shapes, changed.adoptedRows > 0, nowMs, replies),
-    );
     return changed;
+  }
+
+  #tell(schema: PlannedSchema, { adoptedRows }: SchemaOfStore): void {
+    const { replica, clock, turns, onSchemaChanged } = this.#parts;
+    const nowMs = clock.nowMs();
+    try {
+      onSchemaChanged(schema);
+    } finally {
+      // Whatever became of readers here: positions of scans are good no more, and peers are to know.
+      turns.run((replies) => replica.changeSchema(schema.shapes, adoptedRows > 0, nowMs, replies));
+    }
   }
 }
