@@ -191,32 +191,43 @@ const subtrahend = new Int32Array(sumLanes).fill(1);
 // Lanes are unsigned and stand in arrays of signed numbers, which the engine adds as integers. A sum that is less than
 // what was added to it has overflowed; `>>> 0` in a comparison makes it an unsigned one and costs nothing.
 
-/** `target[at…] += sum[from…]`, mod 2^128, and the count mod 2^32. */
+/** `target[at…] += sum[from…]`, mod 2^128, and the count mod 2^32. Lane by lane: a loop takes twice as long. */
 export function addSum(target: Int32Array, at: number, sum: Int32Array, from: number): void {
-  let addend = sum[from] as number;
-  let lane = ((target[at] as number) + addend) | 0;
-  target[at] = lane;
-  let carry = lane >>> 0 < addend >>> 0 ? 1 : 0;
-  for (let i = 1; i < 4; i++) {
-    addend = sum[from + i] as number;
-    const added = ((target[at + i] as number) + addend) | 0;
-    lane = (added + carry) | 0;
-    target[at + i] = lane;
-    carry = added >>> 0 < addend >>> 0 || lane >>> 0 < added >>> 0 ? 1 : 0;
-  }
-  target[at + 4] = ((target[at + 4] as number) + (sum[from + 4] as number)) | 0;
+  const a = sum[from] as number;
+  const b = sum[from + 1] as number;
+  const c = sum[from + 2] as number;
+  const d = sum[from + 3] as number;
+  let added = ((target[at] as number) + a) | 0;
+  target[at] = added;
+  let carry = added >>> 0 < a >>> 0 ? 1 : 0;
+  added = ((target[at + 1] as number) + b) | 0;
+  let lane = (added + carry) | 0;
+  target[at + 1] = lane;
+  carry = added >>> 0 < b >>> 0 || lane >>> 0 < added >>> 0 ? 1 : 0;
+  added = ((target[at + 2] as number) + c) | 0;
+  lane = (added + carry) | 0;
+  target[at + 2] = lane;
+  carry = added >>> 0 < c >>> 0 || lane >>> 0 < added >>> 0 ? 1 : 0;
+  target[at + 3] = (target[at + 3] as number) + d + carry;
+  target[at + 4] = (target[at + 4] as number) + (sum[from + 4] as number);
 }
 
 /** `target[at…] -= sum[from…]`, mod 2^128, and the count mod 2^32. */
 export function subtractSum(target: Int32Array, at: number, sum: Int32Array, from: number): void {
-  let borrow = 0;
-  for (let i = 0; i < 4; i++) {
-    const minuend = target[at + i] as number;
-    const rest = (minuend - (sum[from + i] as number)) | 0;
-    target[at + i] = rest - borrow;
-    borrow = rest >>> 0 > minuend >>> 0 || rest >>> 0 < borrow ? 1 : 0;
-  }
-  target[at + 4] = ((target[at + 4] as number) - (sum[from + 4] as number)) | 0;
+  let minuend = target[at] as number;
+  let rest = (minuend - (sum[from] as number)) | 0;
+  target[at] = rest;
+  let borrow = rest >>> 0 > minuend >>> 0 ? 1 : 0;
+  minuend = target[at + 1] as number;
+  rest = (minuend - (sum[from + 1] as number)) | 0;
+  target[at + 1] = rest - borrow;
+  borrow = rest >>> 0 > minuend >>> 0 || rest >>> 0 < borrow ? 1 : 0;
+  minuend = target[at + 2] as number;
+  rest = (minuend - (sum[from + 2] as number)) | 0;
+  target[at + 2] = rest - borrow;
+  borrow = rest >>> 0 > minuend >>> 0 || rest >>> 0 < borrow ? 1 : 0;
+  target[at + 3] = (target[at + 3] as number) - (sum[from + 3] as number) - borrow;
+  target[at + 4] = (target[at + 4] as number) - (sum[from + 4] as number);
 }
 
 /** A sum as 32 hex digits, highest lane first. */

@@ -26,7 +26,7 @@ export class IdTable {
   #places = 0;
   #capacity: number;
   readonly #recordWords: number;
-  /** Records by place. Words as signed numbers, which are compared as integers. */
+  /** Records by place. */
   #words: Int32Array;
   #doubles: Float64Array;
   /** Places that are free to be used again, the next one last: a chain through them would wait for each one's line. */
@@ -80,10 +80,7 @@ export class IdTable {
   find(id: IdWords): number {
     if (id === this.#looked) return this.#lookedPlace;
     if (this.#size === 0) return noPlace;
-    const first = id.first | 0;
-    const second = id.second | 0;
-    const third = id.third | 0;
-    const fourth = id.fourth | 0;
+    const { first, second, third, fourth } = id;
     const ids = this.#words;
     const stride = this.#recordWords;
     const slots = this.#slots;
@@ -171,10 +168,10 @@ export class IdTable {
     const at = place * this.#recordWords;
     const words = this.#words;
     return {
-      first: (words[at] as number) >>> 0,
-      second: (words[at + 1] as number) >>> 0,
-      third: (words[at + 2] as number) >>> 0,
-      fourth: (words[at + 3] as number) >>> 0,
+      first: words[at] as number,
+      second: words[at + 1] as number,
+      third: words[at + 2] as number,
+      fourth: words[at + 3] as number,
     };
   }
 

@@ -19,7 +19,7 @@
 
 import { assert } from "../assert.ts";
 import { bytesToHex, hexToBytes, pairByByte } from "../bytes/hex.ts";
-import { u32At } from "../bytes/u32.ts";
+import { i32At, u32At } from "../bytes/u32.ts";
 import { ByteWriter } from "../bytes/writer.ts";
 import type { RowClock } from "../clock/row-clock.ts";
 import { type Site, type Stamp, writeHlc } from "../clock/stamp.ts";
@@ -37,7 +37,10 @@ export type RowId = string & { readonly brand: "RowId" };
 /** Where an input goes on after the key and the domain. */
 const inputStart = digestKeyBytes + 1;
 
-/** A row id as four unsigned 32-bit numbers, in the order of its digits: what many rows are told apart by. */
+/**
+ * A row id as four 32-bit numbers, in the order of its digits: what many rows are told apart by. They are signed, since
+ * the engine has a number of 2^31 and more as a double, and takes as long to make it an integer as to add two sums.
+ */
 export interface IdWords {
   readonly first: number;
   readonly second: number;
@@ -73,7 +76,7 @@ export interface ClockState {
   largestStamp?(): Stamp;
 }
 
-/** 128 bits as four unsigned 32-bit lanes, lane 0 lowest (little-endian lanes of a big number). */
+/** 128 bits as four signed 32-bit lanes, as of {@link IdWords}; lane 0 lowest (little-endian lanes of a big number). */
 export interface Digest {
   readonly a: number;
   readonly b: number;
@@ -142,10 +145,10 @@ export class Digester {
     writer.blob(key);
     const hash = this.#sha256(writer.peek());
     return {
-      first: u32At(hash, 0),
-      second: u32At(hash, 4),
-      third: u32At(hash, 8),
-      fourth: u32At(hash, 12),
+      first: i32At(hash, 0),
+      second: i32At(hash, 4),
+      third: i32At(hash, 8),
+      fourth: i32At(hash, 12),
     };
   }
 
@@ -237,10 +240,10 @@ export class Digester {
       }
     }
     const hash = this.#sha256(writer.peek());
-    into.d = u32At(hash, 0);
-    into.c = u32At(hash, 4);
-    into.b = u32At(hash, 8);
-    into.a = u32At(hash, 12);
+    into.d = i32At(hash, 0);
+    into.c = i32At(hash, 4);
+    into.b = i32At(hash, 8);
+    into.a = i32At(hash, 12);
   }
 
   /** Bytes that begin with the key and a domain, for inputs that are written in place and hashed many times. */
@@ -341,7 +344,7 @@ function wordAt(id: RowId, from: number): number {
     // '0'..'9' are 48..57 and 'a'..'f' 97..102.
     word = (word << 4) | (code < 58 ? code - 48 : code - 87);
   }
-  return word >>> 0;
+  return word;
 }
 
 /** The range of {@link rangeOfRow}, by the id's words. */
@@ -374,10 +377,10 @@ export function writeDigestAt(into: Int32Array, at: number, { a, b, c, d }: Dige
 
 /** What {@link writeDigestAt} wrote. */
 export function readDigestAt(from: Int32Array, at: number, into: MutableDigest): void {
-  into.a = (from[at] as number) >>> 0;
-  into.b = (from[at + 1] as number) >>> 0;
-  into.c = (from[at + 2] as number) >>> 0;
-  into.d = (from[at + 3] as number) >>> 0;
+  into.a = from[at] as number;
+  into.b = from[at + 1] as number;
+  into.c = from[at + 2] as number;
+  into.d = from[at + 3] as number;
 }
 
 export function equalHashes(x: ValueHash, y: ValueHash): boolean {

@@ -6,7 +6,7 @@
  */
 
 import { bytesToHex } from "../bytes/hex.ts";
-import { u32At } from "../bytes/u32.ts";
+import { i32At } from "../bytes/u32.ts";
 import type { IdWords, MutableDigest, RowId } from "./digest.ts";
 
 const idBytes = 16;
@@ -17,14 +17,14 @@ export class RowColumns {
   /** 16 bytes a row. */
   readonly ids: Uint8Array;
   /** Four lanes a row, as of `Digest`, the lowest first. */
-  readonly digests: Uint32Array;
+  readonly digests: Int32Array;
   /** The largest stamp in the row. */
   readonly stampMs: Float64Array;
   readonly stampCount: Uint16Array;
 
   constructor(rowsMax: number) {
     this.ids = new Uint8Array(rowsMax * idBytes);
-    this.digests = new Uint32Array(rowsMax * 4);
+    this.digests = new Int32Array(rowsMax * 4);
     this.stampMs = new Float64Array(rowsMax);
     this.stampCount = new Uint16Array(rowsMax);
   }
@@ -41,10 +41,10 @@ export class RowColumns {
   wordsAt(row: number): IdWords {
     const at = row * idBytes;
     return {
-      first: u32At(this.ids, at),
-      second: u32At(this.ids, at + 4),
-      third: u32At(this.ids, at + 8),
-      fourth: u32At(this.ids, at + 12),
+      first: i32At(this.ids, at),
+      second: i32At(this.ids, at + 4),
+      third: i32At(this.ids, at + 8),
+      fourth: i32At(this.ids, at + 12),
     };
   }
 

@@ -67,7 +67,7 @@ export class Knowledge {
       cells.sort((a, b) => (a.column < b.column ? -1 : 1));
       const { a, b, c, d } = digester.rowDigest(id, { clock, cells });
       rows++;
-      sum += (BigInt(d) << 96n) | (BigInt(c) << 64n) | (BigInt(b) << 32n) | BigInt(a);
+      sum += [d, c, b, a].reduce((high, lane) => (high << 32n) | BigInt(lane >>> 0), 0n);
     }
     const fingerprint = (sum % 2n ** 128n).toString(16).padStart(32, "0");
     return { rows, fingerprint };

@@ -11,7 +11,7 @@
  * @module
  */
 
-import { u32At } from "../../bytes/u32.ts";
+import { i32At, u32At } from "../../bytes/u32.ts";
 import { ByteWriter } from "../../bytes/writer.ts";
 import type { Site } from "../../clock/stamp.ts";
 import { type Digester, digestKeyBytes, siteToBytes } from "../../row/digest.ts";
@@ -100,7 +100,7 @@ export class RowHasher {
       input[digestKeyBytes + 1 + i] = byte;
     }
     const hash = this.#digester.hashInput(viewOf(input, this.#clockViews, this.#clockEnd));
-    for (let lane = 0; lane < 4; lane++) digests[at * 4 + lane] = u32At(hash, 12 - 4 * lane);
+    for (let lane = 0; lane < 4; lane++) digests[at * 4 + lane] = i32At(hash, 12 - 4 * lane);
     rows.stampMs[at] = this.#stampMs;
     rows.stampCount[at] = this.#stampCount;
     return true;
