@@ -165,8 +165,9 @@ export function addRestore(program: Command): void {
     .addHelpText(
       "after",
       `
-The backup is checked first, and the database that is there is kept beside it under another name. The
-agent then takes a new site and gets from its peers what the backup lacks; no write of theirs is lost.
+The backup is checked first, also that the schema files of the configuration fit it; the database that is
+there is kept beside it under another name. The agent then takes a new site and gets from its peers what the
+backup lacks; no write of theirs is lost.
 What root restores is given to the owner of the data directory, so that the agent may open it.
 
 Example:

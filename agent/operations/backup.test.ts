@@ -5,6 +5,7 @@ import {
   mkdirSync,
   mkdtempSync,
   readdirSync,
+  readFileSync,
   rmSync,
   statSync,
   writeFileSync,
@@ -242,9 +243,36 @@ test("restore refuses what isn't a sound backup", async () => {
   writeFileSync(torn, bytes);
   expect(() => restore(torn, path, vfs, 1000)).toThrow(StartFailure);
   const other32 = new Uint8Array(32).fill(9);
-  expect(() => restore(good, path, vfs, 1000, other32)).toThrow("a backup of another cluster");
+  expect(() => restore(good, path, vfs, 1000, { digestKey: other32 })).toThrow(
+    "a backup of another cluster",
+  );
   expect(existsSync(`${path}.restoring`)).toBe(false);
   expect(restore(good, path, vfs, 1000)).toMatchObject({ kept: `${path}.before-restore-1000` });
+});
+
+// The next start was refused, with the old database replaced by then.
+test("restore refuses a backup that the schema files don't fit, before anything is replaced", async () => {
+  const path = join(folder, "older.db");
+  const backup = join(folder, "newer.backup");
+  const store = openStore(path);
+  await write(store, "INSERT INTO t VALUES ('a', '1')");
+  store.stop();
+  {
+    using source = openDatabase(path, { vfs });
+    const taken = new Backup(source, vfs, backup);
+    while (taken.step().kind === "progress");
+  }
+  const before = readFileSync(path);
+  const older = schemaOf("CREATE TABLE t (id TEXT PRIMARY KEY NOT NULL)");
+  const tried = () => restore(backup, path, vfs, 1000, { schema: older });
+  expect(tried).toThrow(
+    "don't fit it:\ntest.sql:1: table t: column v can't be dropped: put it back",
+  );
+  expect(tried).toThrow("Nothing was replaced: put the schema files of its time there");
+  expect(readFileSync(path)).toEqual(before);
+  // What the files add the next start adds.
+  const newer = schemaOf("CREATE TABLE t (id TEXT PRIMARY KEY NOT NULL, v TEXT, w TEXT)");
+  expect(restore(backup, path, vfs, 1000, { schema: newer })).toHaveProperty("bytes");
 });
 
 test("after a restore the site is another, the starts go on counting, and what was there is kept", async () => {

@@ -28,6 +28,8 @@ import {
 } from "node:fs";
 import { dirname } from "node:path";
 import { Digester } from "../../core/row/digest.ts";
+import { type PlannedSchema, problemToText } from "../../core/schema/schema.ts";
+import { planSchema } from "../../core/schema/schema-plan.ts";
 import { readFileHeader, readState, writeState } from "../../core/store/file/file-header.ts";
 import { digestKeyName } from "../../core/store/scrub/scrubber.ts";
 import { type Database, openDatabase } from "../../wasm/database.ts";
@@ -43,9 +45,16 @@ export interface Restored {
   readonly kept: string | undefined;
 }
 
+/** What the backup has to fit, beside being sound. */
+export interface RestoreChecks {
+  /** Of the agent's cluster: a backup of another one is refused, for its rows would go to all hosts. Undefined: any. */
+  readonly digestKey?: Uint8Array | undefined;
+  /** Of the agent's schema files: with a backup that has more than these the next start would be refused. Undefined: any. */
+  readonly schema?: PlannedSchema | undefined;
+}
+
 /**
  * @param databasePath Of an agent that doesn't run.
- * @param digestKey Of its cluster: a backup of another one is refused, for its rows would go to all hosts. Undefined: any.
  * @throws StartFailure; all is then as it was
  */
 export function restore(
@@ -53,7 +62,7 @@ export function restore(
   databasePath: string,
   vfs: Vfs,
   nowMs: number,
-  digestKey?: Uint8Array,
+  { digestKey, schema }: RestoreChecks = {},
 ): Restored {
   const found = statSync(backupPath, { throwIfNoEntry: false });
   if (found?.isFile() !== true) {
@@ -79,6 +88,7 @@ export function restore(
     using database = openLocked(incoming, vfs);
     checkBackup(database, backupPath);
     if (digestKey !== undefined) checkCluster(database, backupPath, digestKey);
+    if (schema !== undefined) checkSchema(database, backupPath, schema);
     const incarnation = Math.max(
       Number(readState(database, "incarnation") ?? 0),
       wasThere ? incarnationOf(old, nowMs) : 0,
@@ -162,6 +172,17 @@ function checkCluster(database: Database, path: string, digestKey: Uint8Array): 
     exitCodes.usage,
     `${path}: it is a backup of another cluster, or of an agent that stood alone: all hosts of this cluster would ` +
       "get its rows. If you mean that: --other-cluster",
+  );
+}
+
+function checkSchema(database: Database, path: string, schema: PlannedSchema): void {
+  const plan = guarded(path, () => planSchema(database, schema));
+  if (plan.kind === "plan") return;
+  const problems = plan.problems.map(problemToText).join("\n");
+  throw new StartFailure(
+    exitCodes.usage,
+    `${path}: with this backup the agent wouldn't start, for the schema files (schema.paths) don't fit it:\n${problems}\n` +
+      "Nothing was replaced: put the schema files of its time there, or newer ones, and restore then",
   );
 }
 
