@@ -581,7 +581,9 @@ export class NodeMachine {
       this.#greet(peer);
     }
     this.#recent.storeReported();
-    if (!identity.starting) this.#repair.peerReady();
+    if (identity.starting) return;
+    if (before?.starting === false) this.#repair.peerReady();
+    else this.#repair.storeReady();
   }
 
   #selfRow(): MemberRow | undefined {

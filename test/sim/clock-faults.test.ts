@@ -155,6 +155,12 @@ for (const kind of kinds) {
       30_000,
       () => "nothing was stamped anew",
     );
+    // What had won here alone isn't left to the first cut after that, seconds later.
+    cluster.runUntil(
+      () => statusOf(host, "web-1") === "down" && statusOf(host, "web-2") === "up",
+      1500,
+      () => `the host still shows ${statusOf(host, "web-1")} and ${statusOf(host, "web-2")}`,
+    );
     for (const [row, status] of [
       ["web-1", "down"],
       ["web-2", "up"],

@@ -25,8 +25,8 @@ export class RepairPeers {
     this.#differing.delete(peer);
   }
 
-  /** The node has no peer any more. */
-  alone(): void {
+  /** Whatever was walked, the own store is another since. */
+  walkLiveAnew(): void {
     this.#walkedLive.clear();
   }
 

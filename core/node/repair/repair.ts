@@ -92,6 +92,15 @@ export class Repair {
     if (this.#liveWalksLeft > 0) this.#soon();
   }
 
+  /**
+   * The store has gone through all of its rows anew: some may have lost to what peers hold, unheard (they were stamped anew
+   * after a clock fault, or taken in). No cut that is made says so yet.
+   */
+  storeReady(): void {
+    this.#walkLiveAnew();
+    this.#soon();
+  }
+
   /** The store told what it holds. */
   slotCame(): void {
     if (!this.#awaitsSlot) return;
@@ -106,9 +115,13 @@ export class Repair {
 
   /** The node has no peer any more: whatever comes next may find it late. */
   alone(): void {
-    this.#liveWalksLeft = this.#world.tuning.liveWalks;
-    this.#peers.alone();
+    this.#walkLiveAnew();
     this.#catchingUp.alone();
+  }
+
+  #walkLiveAnew(): void {
+    this.#liveWalksLeft = this.#world.tuning.liveWalks;
+    this.#peers.walkLiveAnew();
   }
 
   check(): void {
