@@ -8,6 +8,7 @@
  * @module
  */
 
+import { availableParallelism } from "node:os";
 import { FileVfs } from "../wasm/vfs/file.ts";
 import { startNetwork } from "./agent-network.ts";
 import { type AgentServers, socketOwnerOf, startServers } from "./agent-servers.ts";
@@ -26,6 +27,7 @@ import { readSchemaFiles } from "./config/schema-files.ts";
 import { DataDirectory } from "./data/data-directory.ts";
 import { descriptorsMax, descriptorsMin } from "./host/descriptors.ts";
 import { HelperThreads } from "./host/helper-threads.ts";
+import { tightestTaskLimit, tooFewTasksText } from "./host/task-limit.ts";
 import { askForSlice, storeSliceMs } from "./host/time-slice.ts";
 import { faultText, type Log } from "./log.ts";
 import { Agreements } from "./net/agreements.ts";
@@ -70,6 +72,7 @@ export async function startAgent(
 ): Promise<RunningAgent> {
   process.umask(0o077);
   refuseFewFiles();
+  refuseFewTasks();
   const cluster = openCluster(config);
   if (cluster !== undefined) {
     const { name, id } = cluster;
@@ -175,6 +178,14 @@ function refuseFewFiles(): void {
   if (max === undefined || max >= descriptorsMin) return;
   const why = `only ${max} files may be open at once (EMFILE), and an agent needs ${descriptorsMin} at least`;
   throw new StartFailure(exitCodes.data, `${why}: raise LimitNOFILE= (ulimit -n)`);
+}
+
+/** The engine would abort without a word, at the start or when it first needs one more. @throws StartFailure */
+function refuseFewTasks(): void {
+  const limit = tightestTaskLimit();
+  if (limit === undefined) return;
+  const why = tooFewTasksText(limit, availableParallelism());
+  if (why !== undefined) throw new StartFailure(exitCodes.data, why);
 }
 
 /** Whoever stands alone tells nobody. */
