@@ -110,6 +110,11 @@ export class IdTable {
     return this.#slots[second & (this.#slots.length - 1)] as number;
   }
 
+  /** The same of an id that has a place: the slot that it is taken away from. */
+  lookAheadAt(place: number): number {
+    return this.#slots[this.#homeOf(place)] as number;
+  }
+
   /** Gives a place to an id that has none. {@link capacity} may have grown. */
   add(id: IdWords): number {
     const place = this.claim(id);

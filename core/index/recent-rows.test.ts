@@ -34,7 +34,7 @@ function recall(recent: RecentRows, row: RecentRow, touchedMs: number): void {
   recent.recall(idToWords(row.id), row.ref, row.stamp, row.digest, touchedMs);
 }
 
-// The linked lists against a plain array of what was touched.
+// The ring against a plain array of what was touched.
 test("what is kept is what was touched last, by age, by number and by range", () => {
   const options = { keepMs: 100, rowsMax: 8 };
   const step = fc.record({ row: fc.nat(20), laterMs: fc.nat(30), look: fc.boolean() });
@@ -73,6 +73,39 @@ test("what is kept is what was touched last, by age, by number and by range", ()
     { seed: 6 },
   );
 }, 120_000);
+
+// Most touches are of rows that are there: the log is full again and again of entries that don't count.
+test("rows that are touched again and again push nobody out", () => {
+  const draws = fc.infiniteStream(fc.nat(19));
+  fc.assert(
+    fc.property(draws, draws, (numbers, turns) => {
+      const recent = new RecentRows({ keepMs: 1e9, rowsMax: 8 });
+      let model: RecentRow[] = [];
+      for (let i = 0; i < 2000; i++) {
+        const number = numbers.next().value as number;
+        const turn = turns.next().value as number;
+        const row = rowOf(turn === 0 ? number : number % 8, i, turn % 2 === 0);
+        const isThere = model.some(({ id }) => id === row.id);
+        if (turn < 3) {
+          recall(recent, row, 0);
+          if (!isThere && model.length < 8) model.unshift({ ...row, urgent: false });
+        } else {
+          touch(recent, row, i);
+          model = model.filter(({ id }) => id !== row.id).concat(row);
+          model = model.slice(-8);
+        }
+        expect(recent.size).toBe(model.length);
+        const found: RecentRow[] = [];
+        recent.forEachIn(
+          () => true,
+          (one) => found.push(one),
+        );
+        expect(found).toEqual(model);
+      }
+    }),
+    { seed: 7, numRuns: 3 },
+  );
+});
 
 test("rows stamped since a time: urgent first, stamps ahead of their arrival included", () => {
   const recent = new RecentRows();

@@ -9,6 +9,10 @@
  * 125 bytes a row with its key, which are 4.1 MB at most. Looking for those of some ranges goes through all, which
  * takes up to a millisecond and is rare: chains by range would cost as much memory as the keys, and every change time.
  *
+ * The order stands in a *log* of its own, a ring of places with an entry a touch. The entry of a row's last touch
+ * counts, and its record says which that is; once the ring is full, those that don't count go. Chained records would
+ * make each touch wait for the lines of the neighbours, and each row that goes for the next one's.
+ *
  * @module
  */
 
@@ -59,45 +63,48 @@ export interface Recency {
 }
 
 /**
- * A row's record stands in the table of ids, since all of it is wanted at each change of the row:
+ * A row's record stands in the table of ids, since all of it is wanted at each change of the row, and fills a line of
+ * the cache:
  *
- * | word | what                                                     |
- * | ---- | -------------------------------------------------------- |
- * | 0    | id                                                       |
- * | 4    | digest, four lanes                                       |
- * | 8    | ms of its stamp, a double                                |
- * | 10   | when it was touched, ms, a double                        |
- * | 12   | stamp: count, then number of the site                    |
- * | 14   | places by time of touch: older, newer                    |
- * | 16   | number of the table                                      |
- * | 17   | twice the bytes of the key, and one for the urgent lane  |
+ * | word | what                               |
+ * | ---- | ---------------------------------- |
+ * | 0    | id                                 |
+ * | 4    | digest, four lanes                 |
+ * | 8    | ms of its stamp, a double          |
+ * | 10   | when it was touched, ms, a double  |
+ * | 12   | stamp: count, then number of the site |
+ * | 14   | number of the table                |
+ * | 15   | position of its entry in the log   |
  */
-const recordWords = 18;
+const recordWords = 16;
 const recordDoubles = recordWords / 2;
 const digestAt = 4;
 const stampMsAt = 4;
 const touchedAt = 5;
 const countAt = 12;
 const siteAt = 13;
-const olderAt = 14;
-const newerAt = 15;
-const tableAt = 16;
-const keyAndLaneAt = 17;
+const tableAt = 14;
+const positionAt = 15;
 /** Rows forgotten in one go, some 0.3 ms. */
 const expiredMax = 1000;
 /** A UUID in text is a key of 39 bytes. */
 const inlineKeyBytes = 40;
+/** Its length comes first. */
+const keyRoomBytes = 1 + inlineKeyBytes;
 
 export class RecentRows {
   readonly #options: RecentRowsOptions;
   readonly #ids = new IdTable(undefined, recordWords);
   #capacity = 0;
-  /** {@link inlineKeyBytes} a row. */
+  /** {@link keyRoomBytes} a row. */
   #keys = new Uint8Array(0);
   /** Longer keys, by place. */
   readonly #longKeys = new Map<number, Uint8Array>();
-  #oldest: number = noPlace;
-  #newest: number = noPlace;
+  /** The log, twice as long as there are places: twice a row's place, and one for the urgent lane. */
+  #log = new Int32Array(0);
+  /** Position of the first entry, and the one after the last; they wrap at 2^32, and the ring's length divides that. */
+  #begin = 0;
+  #end = 0;
 
   readonly #sites = new Numbers<Site>();
   readonly #tableNames = new Numbers<string>();
@@ -133,6 +140,18 @@ export class RecentRows {
     return place === noPlace ? 0 : (this.#ids.words[place * recordWords + digestAt] as number);
   }
 
+  /** The same for those rows that so many new ones may push out, which lie anywhere, too. */
+  lookAheadOldest(count: number): number {
+    if (this.#ids.size + count <= this.#options.rowsMax) return 0;
+    const log = this.#log;
+    let sum = 0;
+    for (let i = 0; i < count; i++) {
+      const place = (log[(this.#begin + i) & (log.length - 1)] as number) >> 1;
+      sum += this.#ids.lookAheadAt(place);
+    }
+    return sum;
+  }
+
   /**
    * Notes that a row changed: see {@link RecentRow}.
    *
@@ -149,46 +168,40 @@ export class RecentRows {
     let place = this.#ids.find(id);
     if (place === noPlace) {
       // Before it is added: the columns needn't be longer than they are full.
-      if (this.#ids.size >= this.#options.rowsMax) this.#forget(this.#oldest);
+      if (this.#ids.size >= this.#options.rowsMax) this.#forgetOldest();
       place = this.#add(id, ref.key);
-    } else this.#unlinkAge(place);
-    this.#put(place, ref.table, stamp, digest, urgent, nowMs);
-    const { words } = this.#ids;
-    const at = place * recordWords;
-    words[at + olderAt] = this.#newest;
-    words[at + newerAt] = noPlace;
-    if (this.#newest === noPlace) this.#oldest = place;
-    else words[this.#newest * recordWords + newerAt] = place;
-    this.#newest = place;
+    }
+    if (((this.#end - this.#begin) | 0) === this.#log.length) this.#sweepLog();
+    this.#put(place, ref.table, stamp, digest, nowMs);
+    this.#enter(this.#end, place, urgent);
+    this.#end = (this.#end + 1) | 0;
   }
 
   /** Notes a row that changed before all that are here, if there is room and it isn't here itself. */
   recall(id: IdWords, ref: RowRef, stamp: Stamp, digest: Digest, touchedMs: number): void {
     if (this.#ids.size >= this.#options.rowsMax || this.#ids.find(id) !== noPlace) return;
     const place = this.#add(id, ref.key);
-    this.#put(place, ref.table, stamp, digest, false, touchedMs);
-    const { words } = this.#ids;
-    const at = place * recordWords;
-    words[at + newerAt] = this.#oldest;
-    words[at + olderAt] = noPlace;
-    if (this.#oldest === noPlace) this.#newest = place;
-    else words[this.#oldest * recordWords + olderAt] = place;
-    this.#oldest = place;
+    if (((this.#end - this.#begin) | 0) === this.#log.length) this.#sweepLog();
+    this.#put(place, ref.table, stamp, digest, touchedMs);
+    this.#begin = (this.#begin - 1) | 0;
+    this.#enter(this.#begin, place, false);
   }
 
   /** Forgets rows touched longer ago than is kept: not all that a load has left at once, the next call goes on. */
   expire(nowMs: number): void {
     const sinceMs = nowMs - this.#options.keepMs;
-    for (let count = 0; count < expiredMax && this.#oldest !== noPlace; count++) {
-      if (this.#touchedMsOf(this.#oldest) >= sinceMs) return;
-      this.#forget(this.#oldest);
+    for (let count = 0; count < expiredMax && this.#ids.size > 0; count++) {
+      if (this.#touchedMsOf(this.#oldest()) >= sinceMs) return;
+      this.#forgetOldest();
     }
   }
 
   /** Calls `visit` for the rows of some ranges, in no order. */
   forEachIn(isWanted: (range: number) => boolean, visit: (row: RecentRow) => void): void {
-    for (let place = this.#newest; place !== noPlace; place = this.#olderOf(place)) {
-      if (isWanted(this.#ids.rangeAt(place))) visit(this.#rowAt(place, this.#ids.idAt(place)));
+    for (let at = this.#begin; at !== this.#end; at = (at + 1) | 0) {
+      const place = this.#placeAt(at);
+      if (place === noPlace || !isWanted(this.#ids.rangeAt(place))) continue;
+      visit(this.#rowAt(place, this.#ids.idAt(place)));
     }
   }
 
@@ -208,8 +221,11 @@ export class RecentRows {
     const { words } = this.#ids;
     const urgent: number[] = [];
     const others: number[] = [];
-    let place = this.#newest;
-    for (; place !== noPlace && this.#touchedMsOf(place) >= fromMs; place = this.#olderOf(place)) {
+    for (let entry = this.#end; entry !== this.#begin; ) {
+      entry = (entry - 1) | 0;
+      const place = this.#placeAt(entry);
+      if (place === noPlace) continue;
+      if (this.#touchedMsOf(place) < fromMs) break;
       const at = place * recordWords;
       const isItsOwn = isOwnByNumber[words[at + siteAt] as number] === true;
       if (this.#stampMsOf(place) < (isItsOwn ? Math.min(sinceMs, ownSinceMs) : sinceMs)) continue;
@@ -258,12 +274,9 @@ export class RecentRows {
     return this.#ids.doubles[place * recordDoubles + touchedAt] as number;
   }
 
-  #olderOf(place: number): number {
-    return this.#ids.words[place * recordWords + olderAt] as number;
-  }
-
   #isUrgent(place: number): boolean {
-    return ((this.#ids.words[place * recordWords + keyAndLaneAt] as number) & 1) === 1;
+    const position = this.#ids.words[place * recordWords + positionAt] as number;
+    return ((this.#log[position & (this.#log.length - 1)] as number) & 1) === 1;
   }
 
   #rowAt(place: number, id: RowId): RecentRow {
@@ -287,32 +300,24 @@ export class RecentRows {
     };
   }
 
-  #put(
-    place: number,
-    table: string,
-    stamp: Stamp,
-    digest: Digest,
-    urgent: boolean,
-    touchedMs: number,
-  ): void {
+  #put(place: number, table: string, stamp: Stamp, digest: Digest, touchedMs: number): void {
     const at = place * recordWords;
     const { words, doubles } = this.#ids;
     writeDigestAt(words, at + digestAt, digest);
     words[at + countAt] = stamp.count;
     words[at + siteAt] = this.#sites.of(stamp.site);
     words[at + tableAt] = this.#tableNames.of(table);
-    words[at + keyAndLaneAt] = ((words[at + keyAndLaneAt] as number) & ~1) | (urgent ? 1 : 0);
     doubles[place * recordDoubles + stampMsAt] = stamp.ms;
     doubles[place * recordDoubles + touchedAt] = touchedMs;
   }
 
   #keyAt(place: number): Uint8Array {
-    const at = place * inlineKeyBytes;
-    const length = (this.#ids.words[place * recordWords + keyAndLaneAt] as number) >>> 1;
-    return this.#longKeys.get(place) ?? this.#keys.slice(at, at + length);
+    const at = place * keyRoomBytes;
+    const end = at + 1 + (this.#keys[at] as number);
+    return this.#longKeys.get(place) ?? this.#keys.slice(at + 1, end);
   }
 
-  /** A place for a row that has none, not yet linked by age. */
+  /** A place for a row that has none, without an entry in the log yet. */
   #add(id: IdWords, key: Uint8Array): number {
     const place = this.#ids.add(id);
     if (this.#ids.capacity > this.#capacity) this.#grow();
@@ -320,34 +325,66 @@ export class RecentRows {
     else {
       // A call of `set` takes longer.
       const keys = this.#keys;
-      const at = place * inlineKeyBytes;
-      for (let i = 0; i < key.length; i++) keys[at + i] = key[i] as number;
-      this.#ids.words[place * recordWords + keyAndLaneAt] = 2 * key.length;
+      const at = place * keyRoomBytes;
+      keys[at] = key.length;
+      for (let i = 0; i < key.length; i++) keys[at + 1 + i] = key[i] as number;
     }
     return place;
   }
 
-  #forget(place: number): void {
-    this.#unlinkAge(place);
+  #forgetOldest(): void {
+    const place = this.#oldest();
+    this.#begin = (this.#begin + 1) | 0;
     this.#ids.remove(place);
-    this.#longKeys.delete(place);
-  }
-
-  #unlinkAge(place: number): void {
-    const at = place * recordWords;
-    const { words } = this.#ids;
-    const older = words[at + olderAt] as number;
-    const newer = words[at + newerAt] as number;
-    if (older !== noPlace) words[older * recordWords + newerAt] = newer;
-    else this.#oldest = newer;
-    if (newer !== noPlace) words[newer * recordWords + olderAt] = older;
-    else this.#newest = older;
+    if (this.#longKeys.size > 0) this.#longKeys.delete(place);
   }
 
   #grow(): void {
     const capacity = this.#ids.capacity;
     this.#capacity = capacity;
-    this.#keys = grown(this.#keys, new Uint8Array(capacity * inlineKeyBytes));
+    this.#keys = grown(this.#keys, new Uint8Array(capacity * keyRoomBytes));
+    const log = new Int32Array(2 * capacity);
+    for (let at = this.#begin; at !== this.#end; at = (at + 1) | 0) {
+      log[at & (log.length - 1)] = this.#log[at & (this.#log.length - 1)] as number;
+    }
+    this.#log = log;
+  }
+
+  // ---- Log --------------------------------------------------------------------------------------
+
+  /** The row whose entry is at a position; {@link noPlace} where it has been touched since. */
+  #placeAt(position: number): number {
+    const place = (this.#log[position & (this.#log.length - 1)] as number) >> 1;
+    return this.#ids.words[place * recordWords + positionAt] === position ? place : noPlace;
+  }
+
+  /** Of rows that there are, the one that was touched longest ago: the log begins with it then. */
+  #oldest(): number {
+    for (; ; this.#begin = (this.#begin + 1) | 0) {
+      const place = this.#placeAt(this.#begin);
+      if (place !== noPlace) return place;
+    }
+  }
+
+  #enter(position: number, place: number, urgent: boolean): void {
+    this.#log[position & (this.#log.length - 1)] = 2 * place + (urgent ? 1 : 0);
+    this.#ids.words[place * recordWords + positionAt] = position;
+  }
+
+  /** Moves the entries that count together, which are half of them at most. */
+  #sweepLog(): void {
+    const log = this.#log;
+    const { words } = this.#ids;
+    let end = this.#begin;
+    for (let at = this.#begin; at !== this.#end; at = (at + 1) | 0) {
+      const entry = log[at & (log.length - 1)] as number;
+      const position = (entry >> 1) * recordWords + positionAt;
+      if (words[position] !== at) continue;
+      words[position] = end;
+      log[end & (log.length - 1)] = entry;
+      end = (end + 1) | 0;
+    }
+    this.#end = end;
   }
 }
 

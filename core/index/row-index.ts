@@ -129,7 +129,7 @@ export class RowIndex {
    * fetches many at a time.
    */
   #lookAhead(rows: readonly MergedRow[], from: number, to: number): number {
-    let sum = 0;
+    let sum = this.recent.lookAheadOldest(rowsAhead);
     for (let at = from; at < from + rowsAhead && at < to; at++) {
       const row = rows[at] as MergedRow;
       if (!row.changed) continue;
