@@ -24,6 +24,7 @@ import {
   type Digester,
   equalDigests,
   type IdWords,
+  type MutableDigest,
   rangeOfWords,
 } from "../row/digest.ts";
 import type { QuickNews } from "../row-store.ts";
@@ -154,6 +155,14 @@ export class ImageShard {
   /** Reads a little of what is kept of a row, so that it is at hand. The number means nothing. */
   lookAhead(id: IdWords): number {
     return this.#touched.lookAhead(id);
+  }
+
+  /** The live digest of a row that it keeps something of. False: it doesn't. */
+  readLiveDigest(id: IdWords, into: MutableDigest): boolean {
+    const place = this.#touched.find(id);
+    if (place === noPlace) return false;
+    this.#touched.readDigest(place, into);
+    return true;
   }
 
   /** Whether it keeps anything of a row: if not, its image at all cuts is the live row. */

@@ -165,7 +165,11 @@ export class RowIndex {
     let beforeDigest: MutableDigest | undefined;
     if (before !== undefined) {
       beforeDigest = this.#beforeDigest;
-      if (!this.recent.readDigest(words, beforeDigest)) {
+      // Of more rows than are recent, most were touched within seconds.
+      const isKept =
+        this.recent.readDigest(words, beforeDigest) ||
+        this.image.readLiveDigest(words, beforeDigest);
+      if (!isKept) {
         this.#digester.readDigest(words, before, beforeDigest);
       }
     }

@@ -28,7 +28,8 @@ class Observer {
   readonly known = new Map<RowId, ClockState[]>();
 
   constructor(cut: number) {
-    this.index = new RowIndex(digester, cut);
+    // Of most rows the digest before a change is found in the image, or is computed.
+    this.index = new RowIndex(digester, cut, { keepMs: 600_000, rowsMax: 2 });
     this.index.finishRebuild();
   }
 

@@ -19,7 +19,13 @@
  */
 
 import type { FingerprintHex } from "../change/frame.ts";
-import { type Digest, type Digester, type IdWords, rangeOfWords } from "../row/digest.ts";
+import {
+  type Digest,
+  type Digester,
+  type IdWords,
+  type MutableDigest,
+  rangeOfWords,
+} from "../row/digest.ts";
 import { slotMs } from "./clock-part.ts";
 import {
   FingerprintTree,
@@ -105,6 +111,11 @@ export class SettledImage {
   /** Reads a little of what is kept of a row, so that it is at hand. The number means nothing. */
   lookAhead(id: IdWords): number {
     return this.#shardOf(rangeOfWords(id)).lookAhead(id);
+  }
+
+  /** The live digest of a row that it keeps something of, where its newest image is the live row. False: it doesn't. */
+  readLiveDigest(id: IdWords, into: MutableDigest): boolean {
+    return this.#shardOf(rangeOfWords(id)).readLiveDigest(id, into);
   }
 
   /** False where {@link knows} knows of no row at all. Costs nothing, where that costs a row's id. */

@@ -15,7 +15,13 @@
  */
 
 import { assert } from "../assert.ts";
-import { type Digest, type IdWords, readDigestAt, writeDigestAt } from "../row/digest.ts";
+import {
+  type Digest,
+  type IdWords,
+  type MutableDigest,
+  readDigestAt,
+  writeDigestAt,
+} from "../row/digest.ts";
 import type { ClockPart } from "./clock-part.ts";
 import { subtractSum, sumLanes } from "./fingerprint-tree.ts";
 import { IdTable, noPlace } from "./id-table.ts";
@@ -128,6 +134,11 @@ export class TouchedRows {
   /** The newest record of a row, or {@link noPlace}. */
   find(id: IdWords): number {
     return this.#ids.find(id);
+  }
+
+  /** What the row's image is from the record's slot on. */
+  readDigest(place: number, into: MutableDigest): void {
+    readDigestAt(this.#ids.words, place * recordWords + digestAt, into);
   }
 
   slotOf(place: number): number {
