@@ -36,6 +36,8 @@ export type RowId = string & { readonly brand: "RowId" };
 
 /** Where an input goes on after the key and the domain. */
 const inputStart = digestKeyBytes + 1;
+/** A power of two. */
+const rowInputs = 8;
 
 /**
  * A row id as four 32-bit numbers, in the order of its digits: what many rows are told apart by. They are signed, since
@@ -66,6 +68,8 @@ export interface ClockState {
   readonly clock: RowClock;
   /** Ascending by column name. */
   readonly cells: readonly CellClock[];
+  /** The same for most rows that have the same columns and sites. */
+  readonly digestShape?: number;
   /**
    * Appends the clocks as a row digest has them, where they needn't become objects for that.
    *
@@ -90,10 +94,11 @@ export type MutableDigest = { -readonly [Lane in keyof Digest]: number };
 /** Digests of one cluster. Not re-entrant; one per thread. */
 export class Digester {
   readonly #sha256: Sha256;
-  // One a domain, which begins with the key and the domain, always.
-  readonly #rows = new ByteWriter(1024);
-  /** What {@link #rows} had last, if it wrote that itself. */
-  #lastInput: ClockState | undefined;
+  // Of each domain, which begin with the key and the domain, always.
+  /** By shape: rows come by turns that differ in columns and sites, a row as it was and as it is among them. */
+  readonly #rows: readonly ByteWriter[];
+  /** What each of {@link #rows} had last, if it wrote that itself. */
+  readonly #lastInputs: (ClockState | undefined)[] = new Array(rowInputs).fill(undefined);
   readonly #ids = new ByteWriter(1024);
   readonly #values = new ByteWriter(1024);
   /** As {@link #values}, for short ones. */
@@ -113,8 +118,9 @@ export class Digester {
   constructor(sha256: Sha256, digestKey: Uint8Array) {
     assert(digestKey.length === digestKeyBytes, `digest key: 32 bytes, got ${digestKey.length}`);
     this.#sha256 = sha256;
+    this.#rows = Array.from({ length: rowInputs }, () => new ByteWriter(1024));
     for (const [writer, domain] of [
-      [this.#rows, 0x01],
+      ...this.#rows.map((rows) => [rows, 0x01] as const),
       [this.#ids, 0x02],
       [this.#values, 0x03],
     ] as const) {
@@ -217,17 +223,20 @@ export class Digester {
 
   /** {@link digestOf} without an object of its own. */
   readDigest(id: IdWords, state: ClockState, into: MutableDigest): void {
-    const writer = this.#rows;
+    const at = (state.digestShape ?? 0) & (rowInputs - 1);
+    const writer = this.#rows[at] as ByteWriter;
+    const { view } = writer;
+    view.setInt32(inputStart, id.first);
+    view.setInt32(inputStart + 4, id.second);
+    view.setInt32(inputStart + 8, id.third);
+    view.setInt32(inputStart + 12, id.fourth);
     writer.truncate(inputStart);
-    writer.u32(id.first);
-    writer.u32(id.second);
-    writer.u32(id.third);
-    writer.u32(id.fourth);
-    const last = this.#lastInput;
-    this.#lastInput = undefined;
+    writer.advance(inputStart + 16);
+    const last = this.#lastInputs[at];
+    this.#lastInputs[at] = undefined;
     if (state.writeDigestInput !== undefined) {
       state.writeDigestInput(writer, last);
-      this.#lastInput = state;
+      this.#lastInputs[at] = state;
     } else {
       this.#stamp(writer, state.clock);
       writer.varint(state.clock.cl);
@@ -249,10 +258,10 @@ export class Digester {
   /** Bytes that begin with the key and a domain, for inputs that are written in place and hashed many times. */
   newInput(domain: number, bytes: number): Uint8Array {
     const input = new Uint8Array(bytes);
-    this.#rows.truncate(digestKeyBytes);
-    input.set(this.#rows.peek());
+    const values = this.#values;
+    values.truncate(inputStart);
+    input.set(values.peek());
     input[digestKeyBytes] = domain;
-    this.#rows.u8(0x01);
     return input;
   }
 

@@ -53,6 +53,11 @@ export class EncodedClocks implements ClockState {
     return this.#stamp;
   }
 
+  /** Length and site. */
+  get digestShape(): number {
+    return this.#bytes.length ^ (this.#bytes[9] as number);
+  }
+
   /** From blob to digest without a stop: both name the same things in the same order. */
   writeDigestInput(writer: ByteWriter, last: ClockState | undefined): void {
     if (last instanceof EncodedClocks && this.#overwrite(writer, last)) return;
