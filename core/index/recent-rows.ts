@@ -9,10 +9,6 @@
  * 125 bytes a row with its key, which are 4.1 MB at most. Looking for those of some ranges goes through all, which
  * takes up to a millisecond and is rare: chains by range would cost as much memory as the keys, and every change time.
  *
- * The order stands in a *log* of its own, a ring of places with an entry a touch. The entry of a row's last touch
- * counts, and its record says which that is; once the ring is full, those that don't count go. Chained records would
- * make each touch wait for the lines of the neighbours, and each row that goes for the next one's.
- *
  * @module
  */
 
@@ -30,6 +26,7 @@ import {
 import type { RowRef } from "../row-store.ts";
 import { laneToHex } from "./fingerprint-tree.ts";
 import { grown, IdTable, noPlace } from "./id-table.ts";
+import { TouchLog } from "./touch-log.ts";
 
 export interface RecentRowsOptions {
   /** A row is forgotten this long after it was touched. */
@@ -74,7 +71,7 @@ export interface Recency {
  * | 10   | when it was touched, ms, a double  |
  * | 12   | stamp: count, then number of the site |
  * | 14   | number of the table                |
- * | 15   | position of its entry in the log   |
+ * | 15   | position of its entry, `touch-log.ts` |
  */
 const recordWords = 16;
 const recordDoubles = recordWords / 2;
@@ -95,17 +92,12 @@ const keyRoomBytes = 1 + inlineKeyBytes;
 export class RecentRows {
   readonly #options: RecentRowsOptions;
   readonly #ids = new IdTable(undefined, recordWords);
+  readonly #log = new TouchLog(this.#ids, recordWords, positionAt);
   #capacity = 0;
   /** {@link keyRoomBytes} a row. */
   #keys = new Uint8Array(0);
   /** Longer keys, by place. */
   readonly #longKeys = new Map<number, Uint8Array>();
-  /** The log, twice as long as there are places: twice a row's place, and one for the urgent lane. */
-  #log = new Int32Array(0);
-  /** Position of the first entry, and the one after the last; they wrap at 2^32, and the ring's length divides that. */
-  #begin = 0;
-  #end = 0;
-
   readonly #sites = new Numbers<Site>();
   readonly #tableNames = new Numbers<string>();
 
@@ -143,11 +135,9 @@ export class RecentRows {
   /** The same for those rows that so many new ones may push out, which lie anywhere, too. */
   lookAheadOldest(count: number): number {
     if (this.#ids.size + count <= this.#options.rowsMax) return 0;
-    const log = this.#log;
     let sum = 0;
     for (let i = 0; i < count; i++) {
-      const place = (log[(this.#begin + i) & (log.length - 1)] as number) >> 1;
-      sum += this.#ids.lookAheadAt(place);
+      sum += this.#ids.lookAheadAt(this.#log.lookAheadAt(this.#log.begin + i));
     }
     return sum;
   }
@@ -171,35 +161,32 @@ export class RecentRows {
       if (this.#ids.size >= this.#options.rowsMax) this.#forgetOldest();
       place = this.#add(id, ref.key);
     }
-    if (((this.#end - this.#begin) | 0) === this.#log.length) this.#sweepLog();
     this.#put(place, ref.table, stamp, digest, nowMs);
-    this.#enter(this.#end, place, urgent);
-    this.#end = (this.#end + 1) | 0;
+    this.#log.add(place, urgent);
   }
 
   /** Notes a row that changed before all that are here, if there is room and it isn't here itself. */
   recall(id: IdWords, ref: RowRef, stamp: Stamp, digest: Digest, touchedMs: number): void {
     if (this.#ids.size >= this.#options.rowsMax || this.#ids.find(id) !== noPlace) return;
     const place = this.#add(id, ref.key);
-    if (((this.#end - this.#begin) | 0) === this.#log.length) this.#sweepLog();
     this.#put(place, ref.table, stamp, digest, touchedMs);
-    this.#begin = (this.#begin - 1) | 0;
-    this.#enter(this.#begin, place, false);
+    this.#log.addFirst(place);
   }
 
   /** Forgets rows touched longer ago than is kept: not all that a load has left at once, the next call goes on. */
   expire(nowMs: number): void {
     const sinceMs = nowMs - this.#options.keepMs;
     for (let count = 0; count < expiredMax && this.#ids.size > 0; count++) {
-      if (this.#touchedMsOf(this.#oldest()) >= sinceMs) return;
+      if (this.#touchedMsOf(this.#log.oldest()) >= sinceMs) return;
       this.#forgetOldest();
     }
   }
 
   /** Calls `visit` for the rows of some ranges, in no order. */
   forEachIn(isWanted: (range: number) => boolean, visit: (row: RecentRow) => void): void {
-    for (let at = this.#begin; at !== this.#end; at = (at + 1) | 0) {
-      const place = this.#placeAt(at);
+    const { begin, end } = this.#log;
+    for (let position = begin; position !== end; position = (position + 1) | 0) {
+      const place = this.#log.placeAt(position);
       if (place === noPlace || !isWanted(this.#ids.rangeAt(place))) continue;
       visit(this.#rowAt(place, this.#ids.idAt(place)));
     }
@@ -221,15 +208,15 @@ export class RecentRows {
     const { words } = this.#ids;
     const urgent: number[] = [];
     const others: number[] = [];
-    for (let entry = this.#end; entry !== this.#begin; ) {
-      entry = (entry - 1) | 0;
-      const place = this.#placeAt(entry);
+    for (let position = this.#log.end; position !== this.#log.begin; ) {
+      position = (position - 1) | 0;
+      const place = this.#log.placeAt(position);
       if (place === noPlace) continue;
       if (this.#touchedMsOf(place) < fromMs) break;
       const at = place * recordWords;
       const isItsOwn = isOwnByNumber[words[at + siteAt] as number] === true;
       if (this.#stampMsOf(place) < (isItsOwn ? Math.min(sinceMs, ownSinceMs) : sinceMs)) continue;
-      (this.#isUrgent(place) ? urgent : others).push(place);
+      (this.#log.isUrgent(place) ? urgent : others).push(place);
     }
     // Nearly in this order already: by time of touch.
     others.sort(
@@ -274,11 +261,6 @@ export class RecentRows {
     return this.#ids.doubles[place * recordDoubles + touchedAt] as number;
   }
 
-  #isUrgent(place: number): boolean {
-    const position = this.#ids.words[place * recordWords + positionAt] as number;
-    return ((this.#log[position & (this.#log.length - 1)] as number) & 1) === 1;
-  }
-
   #rowAt(place: number, id: RowId): RecentRow {
     const at = place * recordWords;
     const { words } = this.#ids;
@@ -296,7 +278,7 @@ export class RecentRows {
         site: this.#sites.values[words[at + siteAt] as number] as Site,
       },
       digest,
-      urgent: this.#isUrgent(place),
+      urgent: this.#log.isUrgent(place),
     };
   }
 
@@ -333,8 +315,8 @@ export class RecentRows {
   }
 
   #forgetOldest(): void {
-    const place = this.#oldest();
-    this.#begin = (this.#begin + 1) | 0;
+    const place = this.#log.oldest();
+    this.#log.removeOldest();
     this.#ids.remove(place);
     if (this.#longKeys.size > 0) this.#longKeys.delete(place);
   }
@@ -343,48 +325,7 @@ export class RecentRows {
     const capacity = this.#ids.capacity;
     this.#capacity = capacity;
     this.#keys = grown(this.#keys, new Uint8Array(capacity * keyRoomBytes));
-    const log = new Int32Array(2 * capacity);
-    for (let at = this.#begin; at !== this.#end; at = (at + 1) | 0) {
-      log[at & (log.length - 1)] = this.#log[at & (this.#log.length - 1)] as number;
-    }
-    this.#log = log;
-  }
-
-  // ---- Log --------------------------------------------------------------------------------------
-
-  /** The row whose entry is at a position; {@link noPlace} where it has been touched since. */
-  #placeAt(position: number): number {
-    const place = (this.#log[position & (this.#log.length - 1)] as number) >> 1;
-    return this.#ids.words[place * recordWords + positionAt] === position ? place : noPlace;
-  }
-
-  /** Of rows that there are, the one that was touched longest ago: the log begins with it then. */
-  #oldest(): number {
-    for (; ; this.#begin = (this.#begin + 1) | 0) {
-      const place = this.#placeAt(this.#begin);
-      if (place !== noPlace) return place;
-    }
-  }
-
-  #enter(position: number, place: number, urgent: boolean): void {
-    this.#log[position & (this.#log.length - 1)] = 2 * place + (urgent ? 1 : 0);
-    this.#ids.words[place * recordWords + positionAt] = position;
-  }
-
-  /** Moves the entries that count together, which are half of them at most. */
-  #sweepLog(): void {
-    const log = this.#log;
-    const { words } = this.#ids;
-    let end = this.#begin;
-    for (let at = this.#begin; at !== this.#end; at = (at + 1) | 0) {
-      const entry = log[at & (log.length - 1)] as number;
-      const position = (entry >> 1) * recordWords + positionAt;
-      if (words[position] !== at) continue;
-      words[position] = end;
-      log[end & (log.length - 1)] = entry;
-      end = (end + 1) | 0;
-    }
-    this.#end = end;
+    this.#log.grow();
   }
 }
 
