@@ -168,25 +168,22 @@ export function differenceOf(
   after: Digest | undefined,
   into: Int32Array,
 ): void {
-  if (after === undefined) into.fill(0);
-  else {
-    into[0] = after.a;
-    into[1] = after.b;
-    into[2] = after.c;
-    into[3] = after.d;
-    into[4] = 1;
-  }
-  if (before === undefined) return;
-  const sum = subtrahend;
-  sum[0] = before.a;
-  sum[1] = before.b;
-  sum[2] = before.c;
-  sum[3] = before.d;
-  subtractSum(into, 0, sum, 0);
+  const is = after ?? nothing;
+  const was = before ?? nothing;
+  into[0] = is.a - was.a;
+  let borrow = is.a >>> 0 < was.a >>> 0 ? 1 : 0;
+  let rest = (is.b - was.b) | 0;
+  into[1] = rest - borrow;
+  borrow = is.b >>> 0 < was.b >>> 0 || rest >>> 0 < borrow ? 1 : 0;
+  rest = (is.c - was.c) | 0;
+  into[2] = rest - borrow;
+  borrow = is.c >>> 0 < was.c >>> 0 || rest >>> 0 < borrow ? 1 : 0;
+  into[3] = is.d - was.d - borrow;
+  into[4] = (after === undefined ? 0 : 1) - (before === undefined ? 0 : 1);
 }
 
-/** Of {@link differenceOf}. */
-const subtrahend = new Int32Array(sumLanes).fill(1);
+/** What a row that isn't there adds to a sum. */
+const nothing: Digest = { a: 0, b: 0, c: 0, d: 0 };
 
 // Lanes are unsigned and stand in arrays of signed numbers, which the engine adds as integers. A sum that is less than
 // what was added to it has overflowed; `>>> 0` in a comparison makes it an unsigned one and costs nothing.

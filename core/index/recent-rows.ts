@@ -287,8 +287,8 @@ export class RecentRows {
     const { words, doubles } = this.#ids;
     writeDigestAt(words, at + digestAt, digest);
     words[at + countAt] = stamp.count;
-    words[at + siteAt] = this.#sites.of(stamp.site);
-    words[at + tableAt] = this.#tableNames.of(table);
+    words[at + siteAt] = this.#sites.of(stamp.site, words[at + siteAt] as number);
+    words[at + tableAt] = this.#tableNames.of(table, words[at + tableAt] as number);
     doubles[place * recordDoubles + stampMsAt] = stamp.ms;
     doubles[place * recordDoubles + touchedAt] = touchedMs;
   }
@@ -333,18 +333,18 @@ export class RecentRows {
 class Numbers<Value> {
   readonly values: Value[] = [];
   readonly #numbers = new Map<Value, number>();
-  #last: Value | undefined;
-  #lastNumber = -1;
+  #lastNumber = 0;
 
-  of(value: Value): number {
-    // Most rows come from where the one before came.
-    if (value === this.#last) return this.#lastNumber;
+  /** @param likely Its number, if it is any: most rows come again from where they came. */
+  of(value: Value, likely: number): number {
+    if (this.values[likely] === value) return likely;
+    // Or from where the one before came.
+    if (this.values[this.#lastNumber] === value) return this.#lastNumber;
     let number = this.#numbers.get(value);
     if (number === undefined) {
       number = this.values.push(value) - 1;
       this.#numbers.set(value, number);
     }
-    this.#last = value;
     this.#lastNumber = number;
     return number;
   }

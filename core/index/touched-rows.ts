@@ -79,7 +79,6 @@ export class TouchedRows {
   /** First of {@link #lastSlot}: a load is stamped in one slot or few. */
   #lastFirst: number = noPlace;
 
-  readonly #before = new Int32Array(sumLanes).fill(1);
   readonly #difference = new Int32Array(sumLanes);
 
   /** @param capacityMin Room to begin with, a power of two. */
@@ -204,20 +203,16 @@ export class TouchedRows {
   /** The rows of a slot: their range, and what the slot adds to it, which is good inside the call. */
   forEachIn(slot: number, visit: (range: number, difference: Int32Array) => void): void {
     const difference = this.#difference;
-    const before = this.#before;
     const { words } = this.#ids;
     for (let place = this.#firstOf(slot); place !== noPlace; place = this.#nextOf(place)) {
       const at = place * recordWords;
       for (let lane = 0; lane < lanes; lane++) {
         difference[lane] = words[at + digestAt + lane] as number;
       }
-      difference[lanes] = 1;
-      if (this.#befores[place] !== undefined) {
-        for (let lane = 0; lane < lanes; lane++) {
-          before[lane] = words[at + beforeAt + lane] as number;
-        }
-        subtractSum(difference, 0, before, 0);
-      }
+      const isNew = this.#befores[place] === undefined;
+      if (!isNew) subtractSum(difference, 0, words, at + beforeAt);
+      // Behind a digest there is no count.
+      difference[lanes] = isNew ? 1 : 0;
       visit(this.#ids.rangeAt(place), difference);
     }
   }
