@@ -149,7 +149,7 @@ export class LocalTransaction {
     };
     const touched = this.#journal.touched();
     if (typeof touched === "string") return refuse(touched);
-    const changes = collectChanges(touched, this.#parts);
+    const changes = collectChanges(touched, this.#parts, nowMs);
     const tooMany = problemOfCount(changes);
     if (tooMany !== undefined) return refuse(tooMany);
     const notText = problemOfText(changes);

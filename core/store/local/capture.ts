@@ -10,7 +10,9 @@
  * stamped anew although its value is the same. This host may not have heard of an "up" in between. An UPDATE,
  * and an upsert that updates, name the columns of their SET; a row that came by INSERT over one that was there
  * (REPLACE, DELETE and INSERT), or from another key, is named as a whole. A DELETE of a row that isn't there names no key, so one
- * that is said again changes nothing.
+ * that is said again changes nothing. And with another one: a cell that lost its clock because it was damaged
+ * (`scrub/scrub.ts`) is stamped when a statement names it, whatever its value is, once no peer has brought another for a minute: that is how a
+ * person says that it is right.
  *
  * A change of the primary key is a delete and an insert. For the sake of cells that are held and not
  * shown, which no column can carry over, the new key remembers whose row it got.
@@ -100,7 +102,11 @@ export class Journal {
     if (named === undefined) return;
     const table = this.#tablesByName.get(named.table);
     if (table === undefined) return;
-    const columns = table.plan.urgentColumns.filter((column) => named.columns.has(column));
+    const { plan, damagedColumns } = table;
+    if (plan.urgentColumns.length + damagedColumns.size === 0) return;
+    const counts = (column: string) =>
+      plan.urgentColumns.includes(column) || damagedColumns.has(column);
+    const columns = [...named.columns].filter(counts);
     if (columns.length === 0) return;
     this.#naming = this.#notesOfTable(table);
     this.#naming.named = columns;

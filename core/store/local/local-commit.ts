@@ -63,8 +63,18 @@ export interface LocalReader {
   readonly digester: Digester;
 }
 
+/**
+ * After this nobody has a sound copy of a damaged cell. Until then what is written as it is shown may be what a client
+ * has read here, and would win over that copy.
+ */
+const healingMs = 60_000;
+
 /** The net difference, in the order of the keys. Empty: nothing changed. */
-export function collectChanges(keys: readonly Touched[], reader: LocalReader): LocalChange[] {
+export function collectChanges(
+  keys: readonly Touched[],
+  reader: LocalReader,
+  nowMs: number,
+): LocalChange[] {
   const changes: LocalChange[] = [];
   for (const touched of keys) {
     const { row } = touched;
@@ -83,7 +93,7 @@ export function collectChanges(keys: readonly Touched[], reader: LocalReader): L
       changes.push({ kind: "insert", touched, row });
     } else {
       let values = differingValues(touched, row, reader);
-      const renewed = renewedColumns(touched, row, values);
+      const renewed = renewedColumns(touched, row, values, reader, nowMs);
       if (renewed.length > 0)
         values = new Map([...values, ...valuesOf(touched.table, row, renewed)]);
       if (!hasClocks) changes.push({ kind: "adopt", touched, row, values, renewed });
@@ -104,12 +114,27 @@ function renewedColumns(
   touched: Touched,
   row: BaseRow,
   differing: ReadonlyMap<string, SqlValue>,
+  reader: LocalReader,
+  nowMs: number,
 ): readonly string[] {
   const { table, key, keyBytes, source, named } = touched;
-  const said = source === touched ? named : table.plan.urgentColumns;
+  const { urgentColumns } = table.plan;
+  const said =
+    source === touched ? named : [...new Set([...urgentColumns, ...table.damagedColumns.keys()])];
   const renewed = said?.filter((column) => !differing.has(column)) ?? [];
   if (renewed.length === 0) return renewed;
-  return table.isUrgent({ rowid: row.rowid, key, keyBytes }) ? renewed : [];
+  const isUrgent = table.isUrgent({ rowid: row.rowid, key, keyBytes });
+  return renewed.filter((column) =>
+    isUrgent && urgentColumns.includes(column) ? true : isGivenUp(touched, column, reader, nowMs),
+  );
+}
+
+/** Whether a cell has lost its clock to a scrub, or will at the next, and peers have had time to bring another. */
+function isGivenUp(touched: Touched, column: string, reader: LocalReader, nowMs: number): boolean {
+  const foundMs = touched.table.damagedColumns.get(column);
+  if (foundMs === undefined || nowMs < foundMs + healingMs) return false;
+  const cell = clocksOfTouched(touched, reader)?.cells.find((one) => one.column === column);
+  return cell === undefined || !isSound(cell, reader.digester);
 }
 
 function valuesOf(

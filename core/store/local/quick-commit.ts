@@ -173,10 +173,11 @@ export class QuickCommit {
   #update(known: QuickTable, rowid: Rowid, notes: RowNotes, statement: SqlStatement): boolean {
     const notedPlace = notes.first.get(rowid) as number;
     const before = notes.noted.bytesAt(notedPlace);
-    // By statements, of the columns that the urgent rule reads: see `capture.ts`.
+    // By statements, of the columns that count when they are said again: see `capture.ts`.
     const named = notes.namedAt(rowid);
     const { digester, ordinals } = this.#parts;
     const { table, names, keyColumns } = known;
+    if (named !== undefined && table.damagedColumns.size > 0) return false;
     const count = names.length;
     this.#readNow(known, statement);
     const clock = table.quick.clockAt(rowid, statement, count + keyColumns);

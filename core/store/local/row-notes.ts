@@ -164,7 +164,7 @@ export class RowNotes {
     if (named !== undefined) this.#named.set(rowid, named);
   }
 
-  /** What statements have named of a row that they updated, of the columns that the urgent rule reads. */
+  /** What statements have named of a row that they updated, of the columns that count when they are said again. */
   namedAt(rowid: Rowid): readonly string[] | undefined {
     return this.#named.size === 0 ? undefined : this.#named.get(rowid);
   }

@@ -22,7 +22,7 @@ export interface Touched {
   row: BaseRow | undefined;
   /** The touched key whose row, of those that were there at first, this one has now. */
   source: Touched | undefined;
-  /** Of a row that stayed under its key: the columns that statements named, of those that the urgent rule reads. */
+  /** Of a row that stayed under its key: the columns that statements named, of those that count when they are said again (`capture.ts`). */
   named: readonly string[] | undefined;
   /** Clocks before the transaction, once they were read: null when there are none. */
   clocks: HeldRow | null | undefined;

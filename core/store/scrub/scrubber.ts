@@ -18,6 +18,16 @@ export class Scrubber {
 
   constructor(parts: StoreParts) {
     this.#parts = parts;
+    const known = parts.database.all(
+      "SELECT tbl, col, max(found_ms) FROM patina_damaged GROUP BY tbl, col",
+    );
+    for (const [table, column, foundMs] of known) {
+      this.#noteDamaged(String(table), String(column), Number(foundMs));
+    }
+  }
+
+  #noteDamaged(table: string, column: string, foundMs: number): void {
+    this.#parts.tables.get(table)?.damagedColumns.set(column, foundMs);
   }
 
   /** Whether a value of the row isn't the one that was hashed. */
@@ -89,6 +99,7 @@ export class Scrubber {
     if (slot.isAbsent || slot.table === undefined) this.#parts.absent.put(name, key, row);
     else putClocks(this.#parts, slot, slot.table, row, false);
     for (const column of columns) {
+      this.#noteDamaged(name, column, nowMs);
       const insert = "INSERT OR IGNORE INTO patina_damaged (tbl, key, col, found_ms)";
       this.#parts.database.run(
         `${insert} VALUES (?, ?, ?, ?)`,

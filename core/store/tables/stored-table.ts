@@ -66,6 +66,8 @@ export class StoredTable {
   readonly valuesByName: readonly number[];
   /** Positions of what is noted of a row: the value columns, ascending by name, and the key unless that is the rowid. */
   readonly notedPositions: readonly number[];
+  /** Columns in which a scrub has found damage, and when last: a cell of theirs may have no clock (`scrub/scrub.ts`). */
+  readonly damagedColumns: Map<string, number> = new Map();
   readonly scan: TableScan;
   /** For merges that make no objects. */
   readonly quick: QuickRows;
