@@ -9,6 +9,8 @@ import type { PeerId, StoreReply } from "../node/border.ts";
 import { Digester } from "../row/digest.ts";
 import { encodeKey } from "../row/key.ts";
 import type { RowState } from "../row/row-state.ts";
+import { compareBytes } from "../row/value.ts";
+import type { MergedRow } from "../row-store.ts";
 import { Replica } from "./replica.ts";
 
 const digester = new Digester(
@@ -18,6 +20,8 @@ const digester = new Digester(
 const site = "11".repeat(16) as Site;
 const peer = "22".repeat(32) as PeerId;
 const startMs = 1_700_000_000_000;
+
+type AppliedReply = Extract<StoreReply, { kind: "applied" }>;
 
 /** Rows `from` up to `from + count`, with one cell, stamped at `ms`. */
 function rows(from: number, count: number, ms: number): RowState[] {
@@ -35,8 +39,23 @@ function changeset(lane: Lane, from: number, count: number, ms = startMs): Uint8
   return encodeChangeset(made);
 }
 
+/** Its disk is full for the rows of one body. */
+class FailingStore extends MapStore {
+  failsAt: Uint8Array | undefined;
+
+  override merge(merged: readonly RowState[]): MergedRow[] {
+    const { failsAt } = this;
+    const isFull = merged.some(
+      ({ key }) => failsAt !== undefined && compareBytes(key, failsAt) === 0,
+    );
+    if (isFull) throw new Error("disk full");
+    return super.merge(merged);
+  }
+}
+
 class World {
-  readonly store = new MapStore(digester);
+  readonly store = new FailingStore(digester);
+  readonly clock = new HlcClock("33".repeat(16) as Site, hlcZero);
   readonly replies: StoreReply[] = [];
   /** Rows of each transaction, as listeners heard of them. */
   readonly told: number[] = [];
@@ -49,7 +68,7 @@ class World {
   constructor(sliceRows: number, preparedBytesMin = Number.POSITIVE_INFINITY) {
     this.replica = new Replica({
       store: this.store,
-      clock: new HlcClock("33".repeat(16) as Site, hlcZero),
+      clock: this.clock,
       digester,
       schema: [],
       isTelling: () => this.isTelling,
@@ -71,8 +90,10 @@ class World {
     this.replica.tick(this.nowMs, this.replies);
   }
 
-  applied(ticket: number) {
-    return this.replies.find((reply) => reply.kind === "applied" && reply.ticket === ticket);
+  applied(ticket: number): AppliedReply | undefined {
+    const isIt = (reply: StoreReply): reply is AppliedReply =>
+      reply.kind === "applied" && reply.ticket === ticket;
+    return this.replies.find(isIt);
   }
 
   drain(): void {
@@ -288,6 +309,63 @@ test("a large changeset of which a row is stamped too far ahead leaves nothing",
   expect(world.held).toBe(0);
   expect(world.applied(ticket)).toMatchObject({ rows: 0, refused: [{ body: 0 }] });
 });
+
+test("a large changeset that leaves nothing takes nothing with it that came before", () => {
+  const world = new World(Number.POSITIVE_INFINITY);
+  const bytes = changeset(1, 0, 2000);
+  const ticket = world.apply(1, [changeset(1, 5000, 5), bytes.subarray(0, bytes.length - 1)]);
+  world.drain();
+  expect(world.held).toBe(5);
+  expect(world.applied(ticket)).toMatchObject({ rows: 5, changed: 5, refused: [{ body: 1 }] });
+});
+
+test("all that was in a transaction that failed is refused, and nothing else", () => {
+  const world = new World(Number.POSITIVE_INFINITY);
+  world.store.failsAt = encodeKey([22]) as Uint8Array;
+  const ticket = world.apply(
+    1,
+    [10, 20, 30].map((from) => changeset(1, from, 5)),
+  );
+  world.drain();
+  expect(world.held).toBe(5);
+  const why = "store: disk full";
+  const refused = [0, 1].map((body) => ({ body, why }));
+  expect(world.applied(ticket)).toMatchObject({ rows: 5, changed: 5, refused });
+  expect(world.replica.status().refused).toMatchObject({ storeFailed: 2 });
+});
+
+test("a body that is refused once more after a rollback is told and counted once", () => {
+  const world = new World(16);
+  const bodies = [changeset(1, 0, 5), new Uint8Array(1), changeset(1, 100, 60)];
+  const ticket = world.apply(1, bodies);
+  expect(world.replica.claim()).toBe(true);
+  expect(world.held).toBe(0);
+  world.drain();
+  expect(world.applied(ticket)).toMatchObject({ rows: 65 });
+  expect(world.applied(ticket)?.refused).toHaveLength(1);
+  expect(world.replica.status().refused).toMatchObject({ malformed: 1 });
+});
+
+// Or what is written over them here would be older than they are: an older "up" would win over a newer "down".
+for (const [what, preparedBytesMin] of [
+  ["rows", Number.POSITIVE_INFINITY],
+  ["changesets", Number.POSITIVE_INFINITY],
+  ["changesets", 0],
+] as const) {
+  const how = preparedBytesMin === 0 ? "prepared" : "written as they are read";
+  test(`the clock follows ${what} whose stamps are ahead of it, ${how}, in slices`, () => {
+    const world = new World(64, preparedBytesMin);
+    const aheadMs = startMs + 3000;
+    const made = [...rows(0, 100, aheadMs), ...rows(100, 100, startMs)];
+    const stamp = { ms: startMs, count: 0, site };
+    const body =
+      what === "rows" ? encodeRowBlock(made) : encodeChangeset({ stamp, lane: 2, rows: made });
+    world.apply(2, [body], what);
+    world.drain();
+    expect(world.held).toBe(200);
+    expect(world.clock.next(startMs).ms).toBe(aheadMs);
+  });
+}
 
 // However it is sliced and interrupted: the same rows, the same answer for each request, the same index.
 test("slices change nothing of what a merge comes to", () => {
