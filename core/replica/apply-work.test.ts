@@ -1,6 +1,8 @@
 import { expect, test } from "bun:test";
 import fc from "fast-check";
+import { SqliteNode } from "../../test/generators/sqlite-store.ts";
 import { MapStore } from "../../test/model/map-store.ts";
+import { SQLITE_LIMIT_LENGTH } from "../../wasm/constants.ts";
 import { type Changeset, encodeChangeset, type Lane } from "../change/changeset.ts";
 import { encodeRowBlock } from "../change/row-block.ts";
 import { HlcClock } from "../clock/hlc-clock.ts";
@@ -10,7 +12,7 @@ import { Digester } from "../row/digest.ts";
 import { encodeKey } from "../row/key.ts";
 import type { RowState } from "../row/row-state.ts";
 import { compareBytes } from "../row/value.ts";
-import type { MergedRow } from "../row-store.ts";
+import type { MergedRow, MergeTransaction } from "../row-store.ts";
 import { Replica } from "./replica.ts";
 
 const digester = new Digester(
@@ -39,16 +41,29 @@ function changeset(lane: Lane, from: number, count: number, ms = startMs): Uint8
   return encodeChangeset(made);
 }
 
-/** Its disk is full for the rows of one body. */
+/** Its disk is full: for one row, or for all. */
 class FailingStore extends MapStore {
   failsAt: Uint8Array | undefined;
+  isFull = false;
+  isFullAtCommit = false;
+  transactions = 0;
+
+  override beginMerge(): MergeTransaction {
+    this.transactions++;
+    const transaction = super.beginMerge();
+    const commit = (): MergedRow[] => {
+      if (this.isFullAtCommit) throw new Error("disk full");
+      return transaction.commit();
+    };
+    return { ...transaction, commit };
+  }
 
   override merge(merged: readonly RowState[]): MergedRow[] {
     const { failsAt } = this;
-    const isFull = merged.some(
+    const isIn = merged.some(
       ({ key }) => failsAt !== undefined && compareBytes(key, failsAt) === 0,
     );
-    if (isFull) throw new Error("disk full");
+    if (this.isFull || isIn) throw new Error("disk full");
     return super.merge(merged);
   }
 }
@@ -319,19 +334,73 @@ test("a large changeset that leaves nothing takes nothing with it that came befo
   expect(world.applied(ticket)).toMatchObject({ rows: 5, changed: 5, refused: [{ body: 1 }] });
 });
 
-test("all that was in a transaction that failed is refused, and nothing else", () => {
-  const world = new World(Number.POSITIVE_INFINITY);
-  world.store.failsAt = encodeKey([22]) as Uint8Array;
-  const ticket = world.apply(
-    1,
-    [10, 20, 30].map((from) => changeset(1, from, 5)),
+test("of a transaction that fails only what can't be written is refused", () => {
+  for (const slice of [16, Number.POSITIVE_INFINITY]) {
+    const world = new World(slice);
+    world.store.failsAt = encodeKey([22]) as Uint8Array;
+    const changesets = world.apply(
+      1,
+      [10, 20, 30].map((from) => changeset(1, from, 5)),
+    );
+    world.drain();
+    expect(world.held).toBe(10);
+    const why = "store: disk full";
+    expect(world.applied(changesets)).toMatchObject({ rows: 10, refused: [{ body: 1, why }] });
+    expect(world.replica.status().refused).toMatchObject({ storeFailed: 1 });
+    const repaired = world.apply(2, [encodeRowBlock(rows(0, 200, startMs))], "rows");
+    world.drain();
+    expect(world.held).toBe(199);
+    expect(world.applied(repaired)).toMatchObject({ rows: 199, refused: [{ body: 0, why }] });
+  }
+});
+
+// What a host without the column takes gladly: other hosts of the fleet can't, and go on comparing and fetching.
+test("a row that a generated column makes too long keeps no other row of repair's away", () => {
+  const made =
+    "CREATE TABLE t (k INTEGER PRIMARY KEY NOT NULL, a TEXT, g TEXT AS (a || a || a) STORED)";
+  using node = new SqliteNode(made, { digester });
+  node.db.limit(SQLITE_LIMIT_LENGTH, 4096);
+  const { store, clock } = node;
+  const replica = new Replica({ store, clock, digester, schema: [] });
+  const replies: StoreReply[] = [];
+  const stamp = { ms: startMs, count: 0, site };
+  const block = ["x", "x", "x".repeat(2000), "x", "x"].map((value, k): RowState => {
+    const key = encodeKey([k]) as Uint8Array;
+    return { table: "t", key, clock: { ...stamp, cl: 1 }, cells: [{ column: "a", stamp, value }] };
+  });
+  const bodies = [encodeRowBlock(block)];
+  replica.handle(
+    { kind: "apply", ticket: 1, lane: 2, peer, what: "rows", bodies },
+    startMs,
+    replies,
   );
+  while (replica.isBusy) replica.tick(startMs, replies);
+  expect(node.db.all("SELECT k FROM t ORDER BY k")).toEqual([0, 1, 3, 4].map((k) => [k]));
+  expect(replies).toMatchObject([
+    { rows: 4, refused: [{ body: 0, why: expect.stringContaining("too big") }] },
+  ]);
+});
+
+test("where nothing can be written not every part is tried by itself", () => {
+  const world = new World(Number.POSITIVE_INFINITY);
+  world.store.isFull = true;
+  const repaired = world.apply(2, [encodeRowBlock(rows(0, 1000, startMs))], "rows");
   world.drain();
-  expect(world.held).toBe(5);
-  const why = "store: disk full";
-  const refused = [0, 1].map((body) => ({ body, why }));
-  expect(world.applied(ticket)).toMatchObject({ rows: 5, changed: 5, refused });
-  expect(world.replica.status().refused).toMatchObject({ storeFailed: 2 });
+  expect(world.applied(repaired)).toMatchObject({ rows: 0, refused: [{ body: 0 }] });
+  world.store.isFull = false;
+  world.store.isFullAtCommit = true;
+  const changesets = Array.from({ length: 100 }, (_, i) => changeset(1, i * 10, 10));
+  const pushed = world.apply(1, changesets);
+  world.drain();
+  expect(world.applied(pushed)).toMatchObject({ rows: 0 });
+  expect(world.applied(pushed)?.refused.map(({ body }) => body)).toEqual(
+    changesets.map((_, i) => i),
+  );
+  expect(world.store.transactions).toBeLessThan(40);
+  world.store.isFullAtCommit = false;
+  world.apply(1, changesets);
+  world.drain();
+  expect(world.held).toBe(1000);
 });
 
 test("a body that is refused once more after a rollback is told and counted once", () => {
@@ -387,9 +456,14 @@ test("slices change nothing of what a merge comes to", () => {
       fc.array(step, { maxLength: 12 }),
       fc.integer({ min: 16, max: 60 }),
       fc.boolean(),
-      (steps, slice, isPrepared) => {
+      fc.option(fc.nat(100), { nil: undefined }),
+      (steps, slice, isPrepared, unwritable) => {
         const sliced = new World(slice, isPrepared ? 0 : Number.POSITIVE_INFINITY);
         const whole = new World(Number.POSITIVE_INFINITY);
+        if (unwritable !== undefined) {
+          for (const { store } of [sliced, whole])
+            store.failsAt = encodeKey([unwritable]) as Uint8Array;
+        }
         const tickets: number[] = [];
         for (const one of steps) {
           if (one.kind === "tick") for (let i = 0; i < one.times; i++) sliced.tick();
@@ -434,6 +508,7 @@ test("slices change nothing of what a merge comes to", () => {
           ],
           16,
           false,
+          undefined,
         ],
       ],
     },

@@ -18,6 +18,9 @@
  * An urgent changeset is one slice: see {@link ApplyWork.now}. A really large one is worked as what isn't urgent, or it would
  * keep the small ones of others from being applied.
  *
+ * Of a transaction that fails each changeset, and each row of repair, is tried by itself: what can't be written (a row that
+ * a generated column makes too long, a page that is damaged) takes nothing else with it, again and again.
+ *
  * A body is read in slices as well. That it is malformed, or stamped too far ahead, may show after some of
  * its rows were merged: then they are rolled back. (Row blocks have a thousand rows at most, and are read at once.)
  *
@@ -93,8 +96,24 @@ class Job {
   }
 }
 
+/** Rows of one body. */
+interface Part {
+  readonly body: OpenBody;
+  readonly rows: readonly RowState[];
+}
+
+/** What became of a transaction that failed. */
+interface Failed {
+  error: unknown;
+  /** All of which something can't be written. */
+  readonly bodies: Set<number>;
+  parts: number;
+}
+
 interface OpenTransaction {
   readonly transaction: MergeTransaction;
+  /** All that is in it, unless that was prepared. */
+  readonly parts: Part[];
   /** Bodies that are in it, the one at hand too. */
   readonly bodies: number[];
   readonly stamps: Stamp[];
@@ -130,6 +149,8 @@ const nearlyWrittenShare = 1 / 8;
 const takenAtOnceMax = 128;
 /** Transactions that may wait for the index. */
 const takingsMax = 1000;
+/** Of the parts of a transaction that failed: where more of them fail it isn't they that can't be written. */
+const failedPartsMax = 3;
 /** What a transaction may lose to others, by its rows. */
 const lostTimesMax = 2;
 
@@ -342,14 +363,20 @@ export class ApplyWork {
     const rows = this.#read(job, body, pieceRows);
     if (rows.length === 0) return 0;
     try {
-      const open = this.#begin(body);
-      open.transaction.add(rows);
-      open.rows += rows.length;
-      open.latest = latestOf(rows, open.latest);
+      this.#addTo(this.#begin(body), { body, rows });
     } catch (error) {
-      this.#failed(job, error, body.body);
+      this.#failed(job, error, body);
     }
     return rows.length;
+  }
+
+  /** Throws what the store throws. */
+  #addTo(open: OpenTransaction, part: Part): void {
+    const { rows } = part;
+    open.parts.push(part);
+    open.transaction.add(rows);
+    open.rows += rows.length;
+    open.latest = latestOf(rows, open.latest);
   }
 
   /** The next rows of a large changeset: first they are prepared and then, when all are, written. @returns how many */
@@ -364,7 +391,7 @@ export class ApplyWork {
       job.latest = latestOf(rows, job.latest);
       if (body.left === 0) prepared.finish();
     } catch (error) {
-      this.#failed(job, error, body.body);
+      this.#failed(job, error, body);
     }
     return rows.length;
   }
@@ -380,7 +407,7 @@ export class ApplyWork {
       open.latest = job.latest;
       job.written = to;
     } catch (error) {
-      this.#failed(job, error, body.body);
+      this.#failed(job, error, body);
     }
     return to - from;
   }
@@ -390,8 +417,7 @@ export class ApplyWork {
     const rows = body.read(count);
     if (!("kind" in rows)) return rows;
     // Only of large ones, which are alone in their transaction.
-    this.#open?.transaction.rollback();
-    this.#open = undefined;
+    this.#end();
     job.refused.push({ ...rows, body: body.body });
     this.#leaveBody(job);
     return [];
@@ -401,6 +427,7 @@ export class ApplyWork {
   #begin(body: OpenBody): OpenTransaction {
     this.#open ??= {
       transaction: this.#host.begin(),
+      parts: [],
       bodies: [],
       stamps: [],
       latest: hlcZero,
@@ -430,15 +457,19 @@ export class ApplyWork {
   #commit(job: Job | undefined): void {
     const open = this.#open;
     if (open === undefined || job === undefined) return;
-    const { transaction, rows, latest, stamps } = open;
-    const { request, oldestMs } = job;
     let merged: readonly MergedRow[];
     try {
-      merged = transaction.commit();
+      merged = open.transaction.commit();
     } catch (error) {
       this.#failed(job, error);
       return;
     }
+    this.#committed(job, open, merged);
+  }
+
+  #committed(job: Job, open: OpenTransaction, merged: readonly MergedRow[]): void {
+    const { rows, latest, stamps } = open;
+    const { request, oldestMs } = job;
     this.#open = undefined;
     job.lostRows = 0;
     job.rows += rows;
@@ -467,15 +498,60 @@ export class ApplyWork {
     return !this.isTaking;
   }
 
-  /** The transaction is over, and nothing of it is applied. @param body The one at hand, which is left. */
-  #failed(job: Job, error: unknown, body?: number): void {
-    const why = this.#host.failed(error);
-    const bodies = new Set(this.#open?.bodies);
-    if (body !== undefined) {
-      bodies.add(body);
-      this.#leaveBody(job);
+  /** The transaction is over; what of it can be written is, after all. @param atHand The body that is being read. */
+  #failed(job: Job, error: unknown, atHand?: OpenBody): void {
+    const open = this.#open;
+    this.#end();
+    const parts = open === undefined ? [] : partsOf(open.parts, atHand);
+    const failed: Failed = { error, bodies: new Set(), parts: 1 };
+    if (parts.length > 1) {
+      failed.parts = 0;
+      this.#tryHalves(job, parts, failed);
+    } else {
+      for (const body of open?.bodies ?? []) failed.bodies.add(body);
+      if (atHand !== undefined) failed.bodies.add(atHand.body);
     }
-    for (const one of bodies) job.refused.push({ body: one, why, kind: "store" });
+    // Repair's rows after these may be as good as any.
+    const isLeft = parts.length === 0 || failed.parts >= failedPartsMax;
+    if (atHand !== undefined && (isLeft || atHand.stamp !== undefined)) this.#leaveBody(job);
+    if (failed.bodies.size === 0) return;
+    const why = this.#host.failed(failed.error);
+    for (const body of failed.bodies) job.refused.push({ body, why, kind: "store" });
+  }
+
+  #tryHalves(job: Job, parts: readonly Part[], failed: Failed): void {
+    const half = parts.length >> 1;
+    this.#tryAgain(job, parts.slice(0, half), failed);
+    this.#tryAgain(job, parts.slice(half), failed);
+  }
+
+  /** Applies parts of a transaction that failed, but for those that can't be written. */
+  #tryAgain(job: Job, parts: readonly Part[], failed: Failed): void {
+    let open: OpenTransaction | undefined;
+    let merged: readonly MergedRow[];
+    try {
+      if (failed.parts >= failedPartsMax) throw failed.error;
+      for (const part of parts) {
+        open = this.#begin(part.body);
+        this.#addTo(open, part);
+      }
+      merged = (open as OpenTransaction).transaction.commit();
+    } catch (error) {
+      this.#end();
+      failed.error = error;
+      if (parts.length > 1 && failed.parts < failedPartsMax) {
+        this.#tryHalves(job, parts, failed);
+        return;
+      }
+      failed.parts++;
+      for (const { body } of parts) failed.bodies.add(body.body);
+      return;
+    }
+    this.#committed(job, open as OpenTransaction, merged);
+  }
+
+  /** Nothing is open, and nothing of what was is written. */
+  #end(): void {
     this.#open?.transaction.rollback();
     this.#open = undefined;
   }
@@ -483,8 +559,7 @@ export class ApplyWork {
   /** What was prepared stays so. */
   #rollback(job: Job): void {
     const open = this.#open as OpenTransaction;
-    open.transaction.rollback();
-    this.#open = undefined;
+    this.#end();
     if (job.prepared !== undefined) {
       job.written = 0;
       return;
@@ -525,6 +600,27 @@ export class ApplyWork {
 
 function isNearlyWritten(rows: number, written: number): boolean {
   return rows - written <= Math.min(nearlyWrittenRows, nearlyWrittenShare * rows);
+}
+
+/** A transaction's changesets, and each row of repair in it. @param atHand The body that is being read. */
+function partsOf(pieces: readonly Part[], atHand: OpenBody | undefined): readonly Part[] {
+  const rowsByBody = new Map<OpenBody, RowState[]>();
+  const parts: Part[] = [];
+  for (const { body, rows } of pieces) {
+    if (body.stamp === undefined) {
+      for (const row of rows) parts.push({ body, rows: [row] });
+      continue;
+    }
+    const known = rowsByBody.get(body);
+    if (known !== undefined) known.push(...rows);
+    else rowsByBody.set(body, [...rows]);
+  }
+  for (const [body, rows] of rowsByBody) {
+    // One that isn't whole is small, or alone.
+    const left = body === atHand && rowsByBody.size > 1 ? body.read(body.left) : [];
+    parts.push({ body, rows: "kind" in left ? rows : [...rows, ...left] });
+  }
+  return parts;
 }
 
 function oldestStampMs(bodies: readonly Uint8Array[]): number {
