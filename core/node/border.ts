@@ -7,8 +7,8 @@
  * behind the same node machine.
  *
  * Credit: the net side posts urgent `apply` requests at once, up to a bound, and keeps at most one `apply` of lane 1 or
- * 2 and one other request (a *question*) outstanding; the next goes out when its answer is in. So a P0
- * waits for one slice at most. A really large P0 is worked in slices itself ({@link isAppliedAtOnce}). Every request but `members` and `peers` has a ticket, and exactly one
+ * 2 (two of row blocks, so that the store needn't wait for the next) and one other request (a *question*) outstanding; the
+ * next goes out when its answer is in. So a P0 waits for one slice at most. A really large P0 is worked in slices itself ({@link isAppliedAtOnce}). Every request but `members` and `peers` has a ticket, and exactly one
  * reply ends it (`rows` with `last`).
  *
  * @module

@@ -497,6 +497,39 @@ describe("credit", () => {
     expect(slices).toBe(1 + Math.ceil(1999 / 64));
   });
 
+  test("of blocks of rows the store has two, so that it needn't wait for the next one", () => {
+    const a = new PlayedNode("a");
+    a.start(1);
+    const b = a.meet("b");
+    type Apply = Extract<StoreRequest, { kind: "apply" }>;
+    const block = { kind: "rows", exchange: 0, last: false, horizon: hlcZero } as const;
+    const applies: Apply[] = [];
+    const note = () => applies.push(...(a.asked("apply") as Apply[]));
+    const answer = ({ ticket }: Apply) =>
+      a.reply({ kind: "applied", ticket, rows: 1, changed: 1, refused: [] });
+    for (let i = 0; i < 5; i++) {
+      a.receive(b, { ...block, block: encodeRowBlock([]) });
+      note();
+    }
+    expect(applies.map(({ what }) => what)).toEqual(["rows", "rows"]);
+    // What isn't a block goes alone, and before those that wait in bulk.
+    a.receive(b, push(2, 1, 1));
+    a.receive(b, push(2, 2, 1));
+    note();
+    expect(applies.length).toBe(2);
+    for (const at of [0, 1]) {
+      answer(applies[at] as Apply);
+      note();
+    }
+    expect(applies.slice(2).map(({ what }) => what)).toEqual(["changesets"]);
+    answer(applies[2] as Apply);
+    note();
+    expect(applies.slice(3).map(({ what }) => what)).toEqual(["rows", "rows"]);
+    answer(applies[3] as Apply);
+    note();
+    expect(applies.length).toBe(6);
+  });
+
   test("in a flood of urgent changes the store has few, and others' go in between", () => {
     const { a, b, c, posted, answer } = flooded(2000);
     expect(posted.length).toBeLessThanOrEqual(32);

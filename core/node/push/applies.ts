@@ -5,7 +5,7 @@
  * (`fair-queue.ts`), for what was posted is applied in the order in which it was; one turn is posted when the store has
  * answered what it had, or doesn't for a while. Both have a bound in bytes. Those that the store applies in slices have one of their own, so that
  * they don't take the room of the others. Of lanes 1 and 2 the store
- * has credit for one slice at a time; what waits for it (`apply-queue.ts`), and urgent ones beyond their bound with it, waits
+ * has credit for one slice at a time, or two blocks of rows; what waits for it (`apply-queue.ts`), and urgent ones beyond their bound with it, waits
  * here too. A changeset keeps the cut from passing its stamp until it is applied (`pending-cut.ts`).
  *
  * @module
@@ -59,6 +59,8 @@ const urgentTurnBytes = 4 * 1024;
 /** A source floods while more of it waits here. */
 const floodBytes = 64 * 1024;
 
+const slicesOpenMax = 2;
+
 /** A changeset that a peer pushed. */
 export interface PushedChangeset {
   readonly peer: PeerId;
@@ -99,7 +101,7 @@ export class Applies {
   #urgentAtMs = Number.NEGATIVE_INFINITY;
   /** In the order in which they were posted. */
   readonly #open = new Map<Ticket, OpenApply>();
-  /** Slices of lanes 1 and 2 that the store has: one at most. */
+  /** Slices of lanes 1 and 2 that the store has: one, or two blocks of rows. */
   #slicesOpen = 0;
 
   constructor(limits: ApplyLimits, counters: Counters, post: (request: ApplyRequest) => Ticket) {
@@ -218,7 +220,7 @@ export class Applies {
     if (this.#urgentWaiting.length > 0 && this.#isUrgentDue(nowMs)) {
       this.#postUrgent(this.#urgentWaiting.shiftTurn(urgentOpenMax), this.#urgent, nowMs);
     }
-    while (this.#slicesOpen === 0) {
+    while (this.#slicesOpen === 0 || this.#mayAddBlock) {
       const items = this.#queue.nextSlice();
       const first = items[0];
       if (first === undefined) return;
@@ -229,6 +231,18 @@ export class Applies {
       this.#open.set(ticket, { ...open, sinceMs: nowMs });
       this.#slicesOpen++;
     }
+  }
+
+  /**
+   * A block of rows is some milliseconds of work, and between the answer to one and the next two threads have to wake up: so
+   * the store has the next one while it works on the one before.
+   */
+  get #mayAddBlock(): boolean {
+    if (this.#slicesOpen >= slicesOpenMax || !this.#queue.isBlockNext) return false;
+    for (const { items } of this.#open.values()) {
+      if (items.some(({ what }) => what !== "rows")) return false;
+    }
+    return true;
   }
 
   get #isUrgentFree(): boolean {

@@ -113,6 +113,15 @@ export class ApplyQueue {
     return true;
   }
 
+  /** The next slice is a block of rows that isn't large. */
+  get isBlockNext(): boolean {
+    const waiting = this.#normal.byPeer.size > 0 ? this.#normal : this.#bulk;
+    for (const { first } of waiting.byPeer.values()) {
+      return first?.what === "rows" && first.body.length <= this.#limits.sliceBytesMax;
+    }
+    return false;
+  }
+
   /** The next slice, of one peer, lane and kind; empty when nothing waits. */
   nextSlice(): readonly ApplyItem[] {
     this.#turn = (this.#turn + 1) % bulkTurn;
