@@ -8,7 +8,8 @@
  *
  * The WAL begins anew only when a commit finds all of it copied, and while commits follow each other none
  * does: the round has left behind what came meanwhile. So when the WAL has grown long, bulk merges
- * are held back for a round ({@link Checkpointer.holdsBack}), and clients' writes for its last passes, which have the
+ * are held back for a round, but for its first pass, which has the most to copy and lasts as long as the disk takes
+ * ({@link Checkpointer.holdsBack}), and clients' writes for its last passes, which have the
  * little that came during the one before ({@link Checkpointer.holdsBackWrites}). If there was something all the
  * same, urgent changes are for the very last ({@link Checkpointer.holdsBackUrgent}). Reads never are. What came in spite of
  * that, on a slow disk, is copied by an ordinary checkpoint, which syncs on this thread.
@@ -76,6 +77,8 @@ export interface WalState {
 
 /** Of a round that holds merges back: each leaves less than the one before. */
 const passesMax = 4;
+/** Bulk merges wait from this one on. */
+const bulkHeldPass = 2;
 /** Clients' writes wait from this one on, which is three short syncs, at most for so long. */
 const heldPass = 3;
 const holdMsMax = 1000;
@@ -138,7 +141,7 @@ export class Checkpointer {
     this.#state = this.#copier.prepare("PRAGMA wal_checkpoint(NOOP)");
   }
 
-  /** A round is under way in which bulk merges had better wait. */
+  /** A round is under way, and bulk merges had better wait for its end. */
   get holdsBack(): boolean {
     return this.#holdsBack;
   }
@@ -196,7 +199,6 @@ export class Checkpointer {
       this.#now("PASSIVE");
       return true;
     }
-    this.#holdsBack = isLong;
     void this.#round(isLong);
     return false;
   }
@@ -231,6 +233,7 @@ export class Checkpointer {
     this.#look();
     try {
       for (let pass = 1; pass <= passesMax; pass++) {
+        if (isLong && pass === bulkHeldPass) this.#holdsBack = true;
         if (isLong && pass === heldPass) this.#hold();
         if (isLong && pass === passesMax) this.#holdUrgent();
         const { frames: mark, waiting } = this.state as WalState;
