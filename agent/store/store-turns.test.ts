@@ -15,12 +15,14 @@ function createWorld(isBusy: boolean) {
     noteWork: () => {},
     checkpointWhenDue: () => {},
     idleAtMs: never,
+    holdsBack: false,
     holdsBackUrgent: false,
   };
   const replica = {
     isBusy: false,
     isBuilt: true,
     hasOwnWork: false,
+    writes: false,
     keepsMany: false,
     pollTimeout: () => due.ms,
     handle: ({ kind }: StoreRequest) => {
@@ -156,4 +158,25 @@ test("once it has stopped nothing more is done: not what waits, not what comes, 
   await nextTurn();
   expect([armed.handled, armed.turns.isStopped]).toEqual([[], true]);
   expect(timers).toHaveBeenCalledTimes(1);
+});
+
+test("bulk that waits for the disk, or was begun, is still to come, however long ago it came", async () => {
+  const { turns, handled, replica, wal } = createWorld(false);
+  const bulk = { kind: "apply", lane: 2, bodies: [] } as unknown as StoreRequest;
+  wal.holdsBack = true;
+  turns.request(bulk);
+  const now = spyOn(performance, "now").mockReturnValue(performance.now() + 60_000);
+  try {
+    await nextTurn();
+    expect([handled, turns.isCatchingUp]).toEqual([[], true]);
+    wal.holdsBack = false;
+    turns.askTurn();
+    await nextTurn();
+    expect([handled, turns.isCatchingUp]).toEqual([["apply"], false]);
+    replica.writes = true;
+    expect(turns.isCatchingUp).toBe(true);
+  } finally {
+    now.mockRestore();
+    turns.stop();
+  }
 });

@@ -175,7 +175,10 @@ export class StoreTurns {
 
   /** The index is being built, or rows come in bulk. */
   get isCatchingUp(): boolean {
-    return !this.#replica.isBuilt || performance.now() - this.#bulkAtMs < bulkPauseMs;
+    if (!this.#replica.isBuilt || performance.now() - this.#bulkAtMs < bulkPauseMs) return true;
+    // What has come may wait, too: for the disk.
+    const isBulk = (request: StoreRequest) => request.kind === "apply" && request.lane === 2;
+    return this.#replica.writes || this.#waiting.some(isBulk);
   }
 
   /** Changesets of others that wait here to be applied. */
