@@ -2,7 +2,8 @@
  * How the index comes to be after a start, in slices: what is recent first (`recent-pass.ts`), then all rows.
  *
  * Between the two, and after each question about what is recent, it waits a little: the peers ask for that as soon as
- * it is known, and on a small host the index would share a processor with their answers and the compiler.
+ * it is known, and on a small host the index would share a processor with their answers and the compiler. Not with few
+ * rows: a node that was away for long lacks most, and can't ask for them before.
  *
  * @module
  */
@@ -77,6 +78,7 @@ export class IndexRebuild {
 
   /** Leaves the next moments to who asks for what is recent. */
   putOff(nowMs: number): void {
+    if (this.#pass.isOfFew) return;
     const untilMs = Math.min(nowMs + recentFirstMs, this.#recentFirstUntilMs);
     this.#dueMs = Math.max(this.#dueMs, untilMs);
   }

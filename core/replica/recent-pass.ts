@@ -26,6 +26,8 @@ export const recentPassDefaults: RecentPassOptions = {
 
 /** So many of the newest rows are enough to begin with: an exchange names no more. */
 const knownMin = 4096;
+/** The index of rows that were looked through in so many slices takes a tenth of a second. */
+const fewSlicesMax = 2;
 /** Of more the newest are recalled: those before explain no difference that a restart makes. */
 const recalledMax = 8192;
 
@@ -35,6 +37,8 @@ export class RecentPass {
   readonly #options: RecentPassOptions;
   #sinceMs: number;
   #position: ScanPosition | undefined;
+  /** Of the quick scan. */
+  #slices = 0;
   // What was found, in columns: in no order until all is.
   #count = 0;
   readonly #ms = new Float64Array(2 * recalledMax);
@@ -58,6 +62,11 @@ export class RecentPass {
     return this.isDone || this.#recalled >= knownMin;
   }
 
+  /** The store has few rows. */
+  get isOfFew(): boolean {
+    return this.#slices <= fewSlicesMax;
+  }
+
   get isDone(): boolean {
     return this.#order !== undefined && this.#recalled === this.#order.length;
   }
@@ -75,6 +84,7 @@ export class RecentPass {
       this.#sinceMs,
       (part, after, ms) => this.#note(part, after, ms),
     );
+    this.#slices++;
     if (this.#position !== undefined) return undefined;
     const order = Array.from({ length: this.#count }, (_, i) => i);
     return order

@@ -561,6 +561,16 @@ test("what is recent is named, compared and sent before the index is built, in s
   expect(node.lastSlot().live).toEqual(new Node(1, store).start().lastSlot().live);
 });
 
+test("the index of few rows is built without waiting for those who ask for what is recent", () => {
+  const store = new MapStore(digester);
+  for (let row = 0; row < 5; row++) store.merge([rowAt(startMs - 1000, row)]);
+  const node = new Node(0, store, { rebuildRowsPerTick: 2 }).start();
+  expect(node.one("recent", recentSince(startMs - 10_000)).entries.length).toBe(5);
+  expect(node.replica.isBuilt).toBe(false);
+  for (let tick = 0; tick < 3; tick++) node.replica.tick(startMs, node.replies);
+  expect(node.replica.isBuilt).toBe(true);
+});
+
 test("of many recent rows the newest are kept, wherever they stand", () => {
   const store = new MapStore(digester);
   const order = [3, 9, 1, 7, 0, 8, 5, 2, 6, 4];
