@@ -221,3 +221,18 @@ test("places are used again, and the columns grow", () => {
     1,
   ]);
 });
+
+// A member can make sites and tables up, and each look at what is recent goes through all sites.
+test("of sites and tables of which no row is left nothing is kept", () => {
+  const recent = new RecentRows({ keepMs: 1e9, rowsMax: 8 });
+  const all: RecentRow[] = [];
+  for (let i = 0; i < 200; i++) {
+    const row = rowOf(i, 1000 + i);
+    const [table, site] = [i % 3 === 0 ? "usual" : `t${i}`, siteOf(i % 5 === 0 ? 0 : i)];
+    const changed = { ...row, ref: { ...row.ref, table }, stamp: { ...row.stamp, site } };
+    touch(recent, changed, 1000 + i);
+    all.push(changed);
+    expect(recent.numbered).toBeLessThanOrEqual(2 * (2 * 8 + 1));
+    expect(allOf(recent)).toEqual(all.slice(-8).reverse());
+  }
+});

@@ -98,8 +98,8 @@ export class RecentRows {
   #keys = new Uint8Array(0);
   /** Longer keys, by place. */
   readonly #longKeys = new Map<number, Uint8Array>();
-  readonly #sites = new Numbers<Site>();
-  readonly #tableNames = new Numbers<string>();
+  #sites = new Numbers<Site>();
+  #tableNames = new Numbers<string>();
 
   constructor(options: RecentRowsOptions = recentRowsDefaults) {
     this.#options = options;
@@ -107,6 +107,11 @@ export class RecentRows {
 
   get size(): number {
     return this.#ids.size;
+  }
+
+  /** Sites and tables that have a number; of some there may be no row any more. */
+  get numbered(): number {
+    return this.#sites.values.length + this.#tableNames.values.length;
   }
 
   has(id: RowId): boolean {
@@ -155,6 +160,10 @@ export class RecentRows {
     urgent: boolean,
     nowMs: number,
   ): void {
+    const numberedMax = 2 * this.#options.rowsMax;
+    if (this.#sites.values.length > numberedMax || this.#tableNames.values.length > numberedMax) {
+      this.#renumber();
+    }
     let place = this.#ids.find(id);
     if (place === noPlace) {
       // Before it is added: the columns needn't be longer than they are full.
@@ -291,6 +300,22 @@ export class RecentRows {
     words[at + tableAt] = this.#tableNames.of(table, words[at + tableAt] as number);
     doubles[place * recordDoubles + stampMsAt] = stamp.ms;
     doubles[place * recordDoubles + touchedAt] = touchedMs;
+  }
+
+  /** Sites and tables without rows lose their numbers: some ms, after as many new ones as there may be rows. */
+  #renumber(): void {
+    const [sites, tableNames] = [this.#sites, this.#tableNames];
+    this.#sites = new Numbers();
+    this.#tableNames = new Numbers();
+    const { words } = this.#ids;
+    const { begin, end } = this.#log;
+    for (let position = begin; position !== end; position = (position + 1) | 0) {
+      const place = this.#log.placeAt(position);
+      if (place === noPlace) continue;
+      const [site, table] = [place * recordWords + siteAt, place * recordWords + tableAt];
+      words[site] = this.#sites.of(sites.values[words[site] as number] as Site, 0);
+      words[table] = this.#tableNames.of(tableNames.values[words[table] as number] as string, 0);
+    }
   }
 
   #keyAt(place: number): Uint8Array {
