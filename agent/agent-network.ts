@@ -42,13 +42,21 @@ export interface NetworkOptions {
 /** Starts the net thread, and the store's side of it. Undefined for an agent that stands alone. */
 export async function startNetwork(options: NetworkOptions): Promise<StartedNetwork | undefined> {
   const { config, cluster, directory, store, agreements, log } = options;
+  const isUnset = Date.now() < clockFloorMs;
   if (cluster === undefined) {
+    if (isUnset) {
+      const meanwhile =
+        "what is written is stamped so, and loses to all others if this host joins a cluster";
+      log.warn("clock-unset", { why: `${unsetText(Date.now())}; ${meanwhile}` });
+    }
     log.warn("standing alone: no cluster.file is configured, or swarm.enabled is false");
     await directory.nonceWritten();
     store.start(undefined);
     return undefined;
   }
-  if (Date.now() < clockFloorMs) log.warn("clock-unset", { why: unsetText(Date.now()) });
+  if (isUnset) {
+    log.warn("clock-unset", { why: `${unsetText(Date.now())}; writes are refused until it is` });
+  }
   // Only now: an agent that stands alone doesn't load it.
   const { startNet } = await import("./net/link.ts");
   const { swarm } = config;

@@ -108,6 +108,7 @@ Look first at these:
   ready          it has agreed with a peer since its start, or found nobody for 10 s, or stands alone
   agreed_ms      how long ago it last agreed with a peer
   clock.outlier  its clock is off: its writes are refused until the clock is set right
+  clock.unset    its clock shows a time before 2024: alone it takes writes all the same, in a cluster it doesn't
   store_error    why its store last failed (a full disk, say)
   conflicts      more than 0: a database or a key was copied to another host
   scrub          damaged_now: values changed behind Patina's back that no peer could replace

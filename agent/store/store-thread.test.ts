@@ -248,3 +248,23 @@ test("how long it has run isn't told by the host's clock, which may be set meanw
     thread.stop();
   }
 });
+
+// It took them without a word.
+test("alone, before its clock is set, an agent takes writes, says so, and goes on when it is", async () => {
+  setSystemTime(7000);
+  try {
+    const thread = createStoreThread(true);
+    thread.start(undefined);
+    const { service } = thread;
+    const write = (sql: string) => service.transact([{ sql, parameters: undefined }], undefined);
+    const status = async () => JSON.parse(await service.status());
+    expect(await write("INSERT INTO t VALUES (1, '1970')")).toMatchObject({ kind: "committed" });
+    expect(await status()).toMatchObject({ clock: { unset: true, outlier: false } });
+    setSystemTime(Date.UTC(2026, 10, 27));
+    expect(await write("UPDATE t SET v = 'now'")).toMatchObject({ kind: "committed" });
+    expect(await status()).toMatchObject({ clock: { unset: false, outlier: false } });
+    thread.stop();
+  } finally {
+    setSystemTime();
+  }
+});

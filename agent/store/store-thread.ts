@@ -241,8 +241,7 @@ export class StoreThread {
       onMembers: (rows, parted) => this.#members.write(rows, parted),
       isTelling: () => this.service.live.isBehind,
       pace: this.#pace,
-      // Whoever stands alone compares with nobody.
-      options: { clockFloorMs: this.#options.standsAlone ? 0 : clockFloorMs },
+      options: { clockFloorMs, standsAlone: this.#options.standsAlone },
     });
   }
 

@@ -110,3 +110,11 @@ test("more is taken than is followed while the fleet's time isn't known, unless 
   drift.setOffsets([-20, 10, 30_000, 20]);
   expect([drift.limitMs(0), drift.followedMsMax(0)]).toEqual([5015, 5015]);
 });
+
+test("a host that stands alone writes by a clock that was never set: nobody's writes could lose to its own", () => {
+  const floorMs = Date.UTC(2024, 0, 1);
+  const drift = new Drift(floorMs, true);
+  drift.setOffsets([], 0, 7);
+  expect(drift.localWrites(7)).toEqual({ kind: "allowed" });
+  expect([drift.isUnset(7), drift.agrees]).toEqual([true, false]);
+});

@@ -10,7 +10,7 @@
  * A clock that shows a time long before this release has never been set: the machine has none of its own, booted in
  * 1970, and NTP hasn't answered yet. Several such clocks agree with each other (a rack that lost power), so they have no
  * vote. A host with one of them goes by the clocks that are set, even by a single one. It refuses local writes, for older
- * ones of others would win over them, and moves nothing back that seems to be ahead of it.
+ * ones of others would win over them, and moves nothing back that seems to be ahead of it. Who stands alone has nobody whose writes his could win or lose over, and goes on writing: his HLC never goes back.
  *
  * @module
  */
@@ -33,6 +33,7 @@ export type LocalWrites =
 
 export class Drift {
   readonly #clockFloorMs: number;
+  readonly #standsAlone: boolean;
   #peers = 0;
   #medianOffsetMs: number | undefined;
   /** Of the clock that is furthest ahead, the own among them. */
@@ -40,9 +41,13 @@ export class Drift {
   #agrees = false;
   #isUnset = false;
 
-  /** @param clockFloorMs A clock that shows less has never been set, ms since 1970. 0: whatever it shows. */
-  constructor(clockFloorMs = 0) {
+  /**
+   * @param clockFloorMs A clock that shows less has never been set, ms since 1970. 0: whatever it shows.
+   * @param standsAlone By configuration: there are no peers, and never will be.
+   */
+  constructor(clockFloorMs = 0, standsAlone = false) {
     this.#clockFloorMs = clockFloorMs;
+    this.#standsAlone = standsAlone;
   }
 
   /**
@@ -130,7 +135,9 @@ export class Drift {
 
   /** @param nowMs the own wall clock */
   localWrites(nowMs: number = Number.POSITIVE_INFINITY): LocalWrites {
-    if (this.isUnset(nowMs)) return { kind: "refused", why: unsetText(nowMs) };
+    if (this.isUnset(nowMs) && !this.#standsAlone) {
+      return { kind: "refused", why: `${unsetText(nowMs)}; writes are refused until it is` };
+    }
     const offsetMs = this.#medianOffsetMs;
     if (offsetMs === undefined || Math.abs(offsetMs) <= driftMsMax) return { kind: "allowed" };
     const seconds = (Math.abs(offsetMs) / 1000).toFixed(1);
@@ -150,7 +157,7 @@ export class Drift {
 
 export function unsetText(nowMs: number): string {
   const shown = new Date(nowMs).toISOString();
-  return `clock: this host's shows ${shown}, so it has never been set; writes are refused until it is`;
+  return `clock: this host's shows ${shown}, so it has never been set`;
 }
 
 function anyMedian(values: readonly number[]): number | undefined {

@@ -40,6 +40,8 @@ export interface ReplicaStatus {
     readonly medianOffsetMs: number | undefined;
     /** This host's clock is off; local writes are refused. */
     readonly outlier: boolean;
+    /** It shows a time long before this release: it has never been set. */
+    readonly unset: boolean;
     /** Rows of this host's that were stamped anew, since the agent started: its clock had been far ahead. */
     readonly restampedRows: number;
   };

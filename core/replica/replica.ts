@@ -47,8 +47,9 @@ import { StampsAhead } from "./stamps-ahead.ts";
 import { StoreAnswers } from "./store-answers.ts";
 
 export interface ReplicaOptions extends RowAnswersOptions, IndexRebuildOptions {
-  /** As of {@link Drift}. */
+  /** These two as of {@link Drift}. */
   readonly clockFloorMs: number;
+  readonly standsAlone: boolean;
   /** Rows of one slice of a merge, where nothing else says how long one is. */
   readonly sliceRows: number;
   /** A changeset from this size on is worked on before its transaction begins (`prepared-merge.ts`). */
@@ -58,6 +59,7 @@ export interface ReplicaOptions extends RowAnswersOptions, IndexRebuildOptions {
 
 export const replicaDefaults: ReplicaOptions = {
   clockFloorMs: 0,
+  standsAlone: false,
   ...rowAnswersDefaults,
   ...indexRebuildDefaults,
   sliceRows: 1000,
@@ -141,7 +143,7 @@ export class Replica {
     this.#isTelling = parts.isTelling;
     this.#isOwnSite = parts.isOwnSite ?? ((site) => site === parts.clock.site);
     this.#options = { ...replicaDefaults, ...parts.options };
-    this.#drift = new Drift(this.#options.clockFloorMs);
+    this.#drift = new Drift(this.#options.clockFloorMs, this.#options.standsAlone);
     this.#pace = parts.pace ?? new RowPace(this.#options.sliceRows);
     this.#ahead = new StampsAhead({
       ...{ store: this.#store, clock: this.#clock, digester: this.#digester },
@@ -427,6 +429,7 @@ export class Replica {
         peers: this.#drift.peers,
         medianOffsetMs: this.#drift.medianOffsetMs,
         outlier: this.localWrites().kind === "refused",
+        unset: this.#drift.isUnset(this.#nowMs),
         restampedRows: this.#ahead.restampedRows,
       },
       storeError: this.#storeError,
