@@ -49,6 +49,9 @@ export class DataDirectory {
       try {
         fs.rmSync(probe, { force: true, recursive: true });
         fs.writeFileSync(probe, "patina", { flag: "wx" });
+      } catch (error) {
+        // Another start has made it since, so it can be made: who of the two goes on the database's lock decides.
+        if ((error as NodeJS.ErrnoException).code !== "EEXIST") throw error;
       } finally {
         fs.rmSync(probe, { force: true, recursive: true });
       }

@@ -221,6 +221,17 @@ test.each([0, 1])(
   },
 );
 
+test("another start's trial of the data directory is in nobody's way", () => {
+  const path = join(folder, "data");
+  const { writeFileSync } = fs;
+  using _spy = spyOn(fs, "writeFileSync").mockImplementationOnce((...args) => {
+    // Between this one's removing what was left of an older one, and its own.
+    writeFileSync(join(path, ".probe"), "patina");
+    writeFileSync(...args);
+  });
+  expect(new DataDirectory(path).isFull).toBe(false);
+});
+
 test.each(["EPERM", "ENOTSUP"])("a file system without links (%s) will do", (code) => {
   using disk = new Disk();
   const path = join(folder, "key");
