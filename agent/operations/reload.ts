@@ -91,8 +91,8 @@ export async function* reload(host: ReloadHost, dryRun: boolean): AsyncGenerator
     await new Promise((resolve) => setTimeout(resolve, lookAgainMs));
   }
   if (untold !== undefined) {
-    const what = "but this agent fails to go by it until it is restarted";
-    yield { error: `the database is as the schema files say, ${what}: ${untold}` };
+    const what = `but this agent fails to go by it (${untold}): reload again, or restart it`;
+    yield { error: `the database is as the schema files say, ${what}` };
     return;
   }
   yield {

@@ -22,10 +22,15 @@ test("a reload whose news fail says that the schema was changed, and peers hear 
   expect(lines).toEqual([
     {
       error:
-        "the database is as the schema files say, but this agent fails to go by it until it is restarted: disk I/O error",
+        "the database is as the schema files say, but this agent fails to go by it (disk I/O error): reload again, or restart it",
     },
   ]);
   const shapes = posted.flatMap((reply) => (reply.kind === "identity" ? [reply.schema] : []));
   expect(shapes).toEqual([schemaOf(text).shapes]);
+  // What could have helped: all of it is told again.
+  const told = spyOn(thread.service, "schemaChanged");
+  const again = await Array.fromAsync(thread.reload());
+  expect(again).toMatchObject([{ done: { statements: [] } }]);
+  expect(told).toHaveBeenCalledTimes(1);
   thread.stop();
 });
