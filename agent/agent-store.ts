@@ -4,6 +4,7 @@
  * @module
  */
 
+import { restampMs } from "../core/replica/restamp.ts";
 import { loadSqlite } from "../wasm/module.ts";
 import type { FileVfs } from "../wasm/vfs/file.ts";
 import type { TokenSet } from "./api/token-set.ts";
@@ -124,7 +125,14 @@ const lostTexts: Readonly<Record<Exclude<KeptState, "kept">, string>> = {
 };
 
 /** What the start found in the database, and did with it. */
-export function logReport({ report }: StoreThread, log: Log): void {
+export function logReport(store: StoreThread, log: Log): void {
+  const { report, clockBehindMs } = store;
+  if (clockBehindMs > restampMs) {
+    const seconds = Math.round(clockBehindMs / 1000);
+    log.warn("clock-behind", {
+      why: `this host's clock is ${seconds} s behind what the database holds, so one of them is wrong; what is written here is sent to nobody until it is set, or peers say that it is right`,
+    });
+  }
   for (const statement of report.statements) log.info("schema applied", { statement });
   for (const { file, line, why } of report.warnings) log.warn("schema", { file, line, why });
   if (report.adoptedRows > 0) log.info("rows taken in", { rows: report.adoptedRows });

@@ -109,6 +109,7 @@ Look first at these:
   agreed_ms      how long ago it last agreed with a peer
   clock.outlier  its clock is off: its writes are refused until the clock is set right
   clock.unset    its clock shows a time before 2024: alone it takes writes all the same, in a cluster it doesn't
+  clock.held_back_ms  more than 0: its clock is behind what it holds, and what is written here is sent to nobody
   store_error    why its store last failed (a full disk, say)
   conflicts      more than 0: a database or a key was copied to another host
   scrub          damaged_now: values changed behind Patina's back that no peer could replace

@@ -8,10 +8,20 @@ import { schemaOf } from "../../test/generators/sqlite-store.ts";
 import { createStoreThread as createTestThread } from "../../test/generators/store-thread.ts";
 import { until } from "../../test/until.ts";
 import { MemoryVfs } from "../../wasm/vfs/memory.ts";
+import { logReport } from "../agent-store.ts";
 import type { StoreThread } from "./store-thread.ts";
 
 const peer = "ab".repeat(32) as PeerId;
 const other = siteOfHex("cd".repeat(16));
+
+const circumstances = {
+  machine: "m",
+  file: "f",
+  born: "",
+  isBornKnown: false,
+  nonce: "",
+  boot: "b",
+};
 
 function createStoreThread(standsAlone = false): StoreThread {
   const sql = "CREATE TABLE t (id INTEGER NOT NULL PRIMARY KEY, v TEXT); CREATE TABLE l (a);";
@@ -21,7 +31,7 @@ function createStoreThread(standsAlone = false): StoreThread {
     schema: schemaOf(sql, { l: { replicated: false } }),
     queryTimeoutMs: 2000,
     standsAlone,
-    circumstances: { machine: "m", file: "f", born: "", isBornKnown: false, nonce: "", boot: "b" },
+    circumstances,
   });
 }
 
@@ -264,6 +274,47 @@ test("alone, before its clock is set, an agent takes writes, says so, and goes o
     expect(await write("UPDATE t SET v = 'now'")).toMatchObject({ kind: "committed" });
     expect(await status()).toMatchObject({ clock: { unset: false, outlier: false } });
     thread.stop();
+  } finally {
+    setSystemTime();
+  }
+});
+
+// What it wrote went to nobody, what others sent was refused, and nothing said why.
+test("a clock that is set back behind what the database holds is told at the start and in the status", async () => {
+  const vfs = new MemoryVfs();
+  const nowMs = Date.now();
+  const open = () => {
+    const schema = schemaOf("CREATE TABLE t (id INTEGER NOT NULL PRIMARY KEY, v TEXT)");
+    const thread = createTestThread({
+      vfs,
+      databasePath: "/back.db",
+      schema,
+      circumstances,
+      standsAlone: false,
+    });
+    thread.start(undefined);
+    const lines: [string, unknown][] = [];
+    const warn = (what: string, more: unknown) => void lines.push([what, more]);
+    const log = { info() {}, warn };
+    logReport(thread, log as never);
+    return { thread, lines };
+  };
+  const clockOf = async ({ service }: StoreThread) => JSON.parse(await service.status()).clock;
+  const first = open();
+  const write = [{ sql: "INSERT INTO t VALUES (1, 'x')", parameters: undefined }];
+  expect((await first.thread.service.transact(write, undefined)).kind).toBe("committed");
+  expect(first.lines).toEqual([]);
+  expect(await clockOf(first.thread)).toMatchObject({ held_back_ms: 0 });
+  first.thread.stop();
+  setSystemTime(nowMs - 3_600_000);
+  try {
+    const second = open();
+    expect(second.lines).toEqual([
+      ["clock-behind", { why: expect.stringMatching(/^this host's clock is 36\d\d s behind/) }],
+    ]);
+    const isBuilt = async () => (await clockOf(second.thread)).held_back_ms > 3_590_000;
+    await until("the rows are known", isBuilt);
+    second.thread.stop();
   } finally {
     setSystemTime();
   }

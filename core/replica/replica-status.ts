@@ -44,6 +44,11 @@ export interface ReplicaStatus {
     readonly unset: boolean;
     /** Rows of this host's that were stamped anew, since the agent started: its clock had been far ahead. */
     readonly restampedRows: number;
+    /**
+     * How far the clock is behind the newest stamp that is held, if that is so far that nothing stamped so is sent: 0 while
+     * all is. Then what is written here stays here, for it is stamped still later.
+     */
+    readonly heldBackMs: number;
   };
   /** Why the store last failed; undefined again once others' rows were merged. */
   readonly storeError: string | undefined;

@@ -431,6 +431,7 @@ export class Replica {
         outlier: this.localWrites().kind === "refused",
         unset: this.#drift.isUnset(this.#nowMs),
         restampedRows: this.#ahead.restampedRows,
+        heldBackMs: Math.floor(this.#ahead.heldBackMs(this.#nowMs)),
       },
       storeError: this.#storeError,
       recentRows: index?.recent.size ?? 0,

@@ -55,6 +55,11 @@ export class StampsAhead {
     return this.#newestMs <= this.sentMsMax(nowMs);
   }
 
+  /** How far this host's clock is behind the newest stamp that is held; 0 while what is stamped so late is sent. */
+  heldBackMs(nowMs: number): number {
+    return this.isNone(nowMs) ? 0 : this.#newestMs - this.#parts.drift.fleetMs(nowMs);
+  }
+
   /** A row that is held has such a stamp, ms. */
   met(ms: number): void {
     if (ms > this.#largestMs) this.#largestMs = ms;
