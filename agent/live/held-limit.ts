@@ -16,6 +16,8 @@ export class HeldLimit {
   readonly #forget: (entry: Entry) => void;
   /** Of all entries at the last count, and what has come since; what has gone since is still in it. */
   #countedBytes = 0;
+  /** Of those that the next count has come by, and what has come since it began, some of it twice. */
+  #countingBytes = 0;
 
   /** @param forget takes an entry out of the registry */
   constructor(registry: LiveRegistry, bytesMax: number, forget: (entry: Entry) => void) {
@@ -24,8 +26,20 @@ export class HeldLimit {
     this.#forget = forget;
   }
 
-  /** Counts anew, and forgets what must be forgotten. To be called now and then. */
-  sweep(): void {
+  /** The next one of a count of all. They may be many, and their rows change: this goes on all the time, some a turn. */
+  count({ subscription }: Entry): void {
+    this.#countingBytes += subscription.heldBytes;
+  }
+
+  /** The count has come by all: forgets what must be forgotten, and another one begins. */
+  allCounted(): void {
+    this.#countedBytes = this.#countingBytes;
+    this.#countingBytes = 0;
+    if (this.#countedBytes > this.#bytesMax) this.#makeRoom();
+  }
+
+  /** Counts all at once, and forgets what must be forgotten. */
+  #makeRoom(): void {
     this.#countedBytes = 0;
     for (const { subscription } of this.#registry.entries()) {
       this.#countedBytes += subscription.heldBytes;
@@ -44,8 +58,9 @@ export class HeldLimit {
   /** An entry of the registry has that many bytes more than when this was last asked. @returns why there is no room for them */
   grown(bytes: number): string | undefined {
     this.#countedBytes += bytes;
+    this.#countingBytes += bytes;
     if (this.#countedBytes <= this.#bytesMax) return undefined;
-    this.sweep();
+    this.#makeRoom();
     if (this.#countedBytes <= this.#bytesMax) return undefined;
     const [held, max] = [this.#countedBytes, this.#bytesMax].map((n) => (n / 2 ** 20).toFixed(1));
     return `the rows of all live queries take ${held} MiB, and may take ${max} (store.subscribed_bytes): end some, or ask for less`;

@@ -517,6 +517,21 @@ test("who was idle for ten minutes is kept, and no longer", async () => {
   expect(live.count).toBe(1);
 });
 
+test("many that are wanted no more are forgotten some at a time", async () => {
+  const { live, subscribe } = openLive();
+  const all = [];
+  for (let n = 0; n < 500; n++) all.push(await subscribe(`SELECT id FROM t WHERE n = ${n}`));
+  for (const { subscriber } of all) live.unsubscribe(subscriber, 0);
+  const counts = [live.count];
+  // One of them has come back.
+  await live.attach(all[450]?.id as string, { from: undefined, skipRows: true }, () => {});
+  for (let sweeps = 0; sweeps < 4; sweeps++) {
+    live.sweep(1e9);
+    counts.push(live.count);
+  }
+  expect(counts).toEqual([500, 300, 100, 1, 1]);
+});
+
 test("many rows are handed to a reader in turns, and none to one that has gone", async () => {
   const { database, live, subscribe, told } = openLive();
   database.exec(

@@ -81,6 +81,9 @@ export const liveLimits: LiveLimits = {
 
 const keptWithoutListenersMs = 10 * 60 * 1000;
 
+/** Of one {@link LiveQueries.sweep}: a microsecond each, for what they keep is in no cache. */
+const sweptMax = 200;
+
 /** At a stop, for finding out what subscriptions missed. */
 const closeMsMax = 2000;
 
@@ -94,6 +97,8 @@ export class LiveQueries {
   readonly #renewals: LiveRenewals;
   readonly #heldLimit: HeldLimit;
   readonly #readers: LiveReaders;
+  /** Where {@link sweep} goes on. */
+  #sweeping: Iterator<Entry, undefined> | undefined;
 
   constructor(options: LiveQueriesOptions) {
     const { reader, writer, keyColumnsOf, store, limits = liveLimits } = options;
@@ -293,13 +298,21 @@ export class LiveQueries {
     }
   }
 
-  /** Forgets what nobody has listened to for long. */
+  /** Forgets what nobody has listened to for long. Goes through all of them in some calls, where they are many. */
   sweep(nowMs: number): void {
-    for (const entry of this.#registry.entries()) {
-      if (entry.idleSinceMs === undefined) continue;
-      if (nowMs - entry.idleSinceMs > keptWithoutListenersMs) this.#drop(entry);
+    this.#sweeping ??= this.#registry.entries();
+    for (let left = sweptMax; left > 0; left--) {
+      const { done, value: entry } = this.#sweeping.next();
+      if (done === true) {
+        this.#sweeping = undefined;
+        this.#heldLimit.allCounted();
+        return;
+      }
+      const { idleSinceMs } = entry;
+      if (idleSinceMs !== undefined && nowMs - idleSinceMs > keptWithoutListenersMs) {
+        this.#drop(entry);
+      } else this.#heldLimit.count(entry);
     }
-    this.#heldLimit.sweep();
   }
 
   /** Cuts every stream. Who comes back after a restart finds its subscription again. */
