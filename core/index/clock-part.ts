@@ -92,6 +92,17 @@ export function isHeld(news: ClockPart | undefined, after: ClockState): boolean 
   return true;
 }
 
+/** What is left of a part when those cells go that a row had `before` and hasn't `after`; itself if that is all. */
+export function withoutLost(part: ClockPart, before: ClockState, after: ClockState): ClockPart {
+  const lost = before.cells.filter(
+    ({ column }) => !after.cells.some((cell) => cell.column === column),
+  );
+  const cells = part.cells.filter(
+    (cell) => !lost.some((one) => one.column === cell.column && isSameCell(one, cell)),
+  );
+  return cells.length === part.cells.length ? part : { clock: part.clock, cells };
+}
+
 function isSameCell(a: CellClock, b: CellClock): boolean {
   return a === b || (compareHashes(a.hash, b.hash) === 0 && compareStamps(a.stamp, b.stamp) === 0);
 }

@@ -38,6 +38,7 @@ import {
   noClocks,
   slotOfMs,
   takeApart,
+  withoutLost,
 } from "./clock-part.ts";
 import type { FingerprintTree } from "./fingerprint-tree.ts";
 import { noPlace } from "./id-table.ts";
@@ -130,7 +131,12 @@ export class ImageShard {
         this.#replaceAtAllCuts(rangeOfWords(id), beforeDigest, afterDigest);
         return;
       }
-    } else if (lastSlot === Number.NEGATIVE_INFINITY) return;
+    } else if (lastSlot === Number.NEGATIVE_INFINITY) {
+      if (before !== undefined && beforeDigest !== undefined) {
+        this.#lose(id, place, before, beforeDigest, after, afterDigest);
+      }
+      return;
+    }
     if (firstSlot === lastSlot && !row.conflict) {
       if (place === noPlace && before === undefined) {
         this.addOneSlot(id, lastSlot, afterDigest);
@@ -195,6 +201,40 @@ export class ImageShard {
       }
       for (const image of slots) if (image.slot >= slot) joinInto(image, part, after);
     }
+    this.#setImages(id, place, images, digestsBefore, after, afterDigest);
+  }
+
+  /** Takes clocks that a row has lost, for a scrub found their cells damaged, out of its images. */
+  #lose(
+    id: IdWords,
+    place: number,
+    before: ClockState,
+    beforeDigest: Digest,
+    after: ClockState,
+    afterDigest: Digest,
+  ): void {
+    if (equalDigests(beforeDigest, afterDigest)) return;
+    const images = this.#touched.imagesAt(place, before);
+    const digestsBefore = digestsByCut(images, this.oldestCut, this.#cut);
+    for (const image of [images.base, ...images.slots]) {
+      const { clocks } = image;
+      if (clocks === undefined) continue;
+      image.clocks = withoutLost(clocks, before, after);
+      if (image.clocks !== clocks) image.digest = undefined;
+    }
+    this.#setImages(id, place, images, digestsBefore, after, afterDigest);
+  }
+
+  /** A row's images have become others. @param digestsBefore Theirs, of all cuts. */
+  #setImages(
+    id: IdWords,
+    place: number,
+    images: RowImages,
+    digestsBefore: readonly (Digest | undefined)[],
+    after: ClockState,
+    afterDigest: Digest,
+  ): void {
+    const { base, slots } = images;
     const newest = slots.at(-1) as SlotImage;
     newest.clocks = after;
     newest.digest = { ...afterDigest };
@@ -208,7 +248,7 @@ export class ImageShard {
       last = image;
     }
     this.#touched.setImages(id, place, images);
-    const digests = digestsByCut(images, oldest, this.#cut);
+    const digests = digestsByCut(images, this.oldestCut, this.#cut);
     this.#changeChain(rangeOfWords(id), digestsBefore, digests);
   }
 

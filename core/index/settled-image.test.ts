@@ -13,7 +13,13 @@ import { MapStore } from "../../test/model/map-store.ts";
 import type { Changeset } from "../change/changeset.ts";
 import { compareRowClocks, type RowClock } from "../clock/row-clock.ts";
 import { compareStamps } from "../clock/stamp.ts";
-import { type CellClock, type ClockState, type RowId, rangeOfRow } from "../row/digest.ts";
+import {
+  type CellClock,
+  type ClockState,
+  idToWords,
+  type RowId,
+  rangeOfRow,
+} from "../row/digest.ts";
 import { FingerprintTree } from "./fingerprint-tree.ts";
 import { shardCount } from "./range-sums.ts";
 import { RowIndex } from "./row-index.ts";
@@ -296,6 +302,41 @@ test("a clock older than every cut enters them all, and those to come", () => {
   for (let i = 0; i < 20; i++) {
     observer.expectNaive();
     observer.index.image.advance(observer.index.image.cut + 1);
+  }
+});
+
+test("clocks that a scrub takes away leave the images, at cuts that are made and at those to come", () => {
+  for (const sinceMs of [0, 3000, 8000]) {
+    const observer = new Observer(cutAt(startMs));
+    const id = digester.rowId("t", keyOf(0));
+    const at = (laterMs: number) => ({ ms: startMs + laterMs, count: 0, site: siteOf(0) });
+    const cell = (column: string, laterMs: number): CellClock => {
+      return { column, stamp: at(laterMs), hash: digester.valueHash(column) };
+    };
+    const clock = { ...at(0), cl: 1 };
+    const whole: ClockState = { clock, cells: [cell("x", 500), cell("y", 0)] };
+    const damaged: ClockState = { clock, cells: [cell("y", 0)] };
+    const become = (before: ClockState | undefined, after: ClockState, nowMs: number) => {
+      const ref = { table: "t", key: keyOf(0), id, words: idToWords(id) };
+      const news = { incoming: after, conflict: false, quickNews: undefined, changed: true };
+      observer.index.merged({ ...ref, ...news, before, after }, false, false, nowMs);
+    };
+    become(undefined, { clock, cells: [cell("y", 0)] }, startMs);
+    become({ clock, cells: [cell("y", 0)] }, whole, startMs + 500);
+    observer.index.image.advance(cutAt(startMs + sinceMs));
+    become(whole, damaged, startMs + sinceMs);
+    const { live, image } = observer.index;
+    image.advance(cutAt(startMs + 10_000));
+    expect(image.roots()[0]?.fingerprint).toBe(live.fingerprint(0, 0));
+    // A peer's copy comes, and is older than every cut by then.
+    image.advance(cutAt(startMs + 30_000));
+    become(damaged, whole, startMs + 30_000);
+    expect(image.roots().map(({ fingerprint }) => fingerprint)).toEqual(
+      new Array(askableCuts).fill(live.fingerprint(0, 0)),
+    );
+    const built = new FingerprintTree();
+    built.add(rangeOfRow(id), digester.rowDigest(id, whole));
+    expect(live.fingerprint(0, 0)).toBe(built.fingerprint(0, 0));
   }
 });
 
