@@ -325,6 +325,24 @@ test("a large changeset of which a row is stamped too far ahead leaves nothing",
   expect(world.applied(ticket)).toMatchObject({ rows: 0, refused: [{ body: 0 }] });
 });
 
+// It would win over all that is said until then.
+test("a row of which one cell is stamped too far ahead isn't taken, however old its life is", () => {
+  const world = new World(Number.POSITIVE_INFINITY);
+  const [row] = rows(0, 1, startMs) as [RowState];
+  const aheadMs = startMs + 3_600_000;
+  const cells = row.cells.map((cell) => ({ ...cell, stamp: { ...cell.stamp, ms: aheadMs } }));
+  const made = [{ ...row, cells }];
+  const stamp = { ms: startMs, count: 0, site };
+  const pushed = world.apply(0, [encodeChangeset({ stamp, lane: 0, rows: made })]);
+  const repaired = world.apply(1, [encodeRowBlock(made)], "rows");
+  world.drain();
+  expect(world.held).toBe(0);
+  for (const ticket of [pushed, repaired]) {
+    expect(world.applied(ticket)).toMatchObject({ rows: 0, refused: [{ body: 0 }] });
+  }
+  expect(world.replica.status().refused).toEqual({ malformed: 0, ahead: 2, storeFailed: 0 });
+});
+
 test("a large changeset that leaves nothing takes nothing with it that came before", () => {
   const world = new World(Number.POSITIVE_INFINITY);
   const bytes = changeset(1, 0, 2000);
