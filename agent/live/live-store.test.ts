@@ -1,11 +1,12 @@
 import { expect, test } from "bun:test";
-import { schemaOf } from "../../test/generators/sqlite-store.ts";
+import { openMemory, schemaOf } from "../../test/generators/sqlite-store.ts";
 import { openDatabase } from "../../wasm/database.ts";
 import { MemoryVfs } from "../../wasm/vfs/memory.ts";
 import type { StreamEvent } from "../api/store-service.ts";
 import { createLog } from "../log.ts";
 import { StoreThread } from "../store/store-thread.ts";
 import { liveLimits } from "./live-queries.ts";
+import { LiveStore } from "./live-store.ts";
 
 const charsMax = 1024 * 1024;
 const schema = schemaOf(
@@ -179,6 +180,34 @@ test("the log is bounded; what it loses stands in the rows that are kept", async
   second.stop();
 }, 120_000);
 
+// Else no commit that a client was told of would be synced any more.
+test("where each COMMIT is synced it is the store's own that isn't, also when it fails", () => {
+  using database = openMemory();
+  const synchronous = () => Number(database.all("PRAGMA synchronous")[0]?.[0]);
+  database.exec("PRAGMA synchronous = FULL");
+  const store = new LiveStore(database);
+  const seen: number[] = [];
+  store.within(() => seen.push(synchronous()));
+  expect([...seen, synchronous()]).toEqual([1, 2]);
+  const failing = () => {
+    throw new Error("disk full");
+  };
+  expect(() => store.within(failing)).toThrow("disk full");
+  expect([synchronous(), database.autocommit]).toEqual([2, true]);
+});
+
+test("what another file's store has counts for nothing until it can be cleared", () => {
+  using database = openMemory();
+  const store = new LiveStore(database);
+  store.within(() => store.append([{ ord: 1, changes: [], lastChangeId: 0 }]));
+  database.exec("INSERT INTO patina_live VALUES (1, 'id', 'SELECT 1', '[]', 0, 0, x'', NULL)");
+  expect(store.load().stored.length).toBe(1);
+  store.disown();
+  expect(store.load()).toEqual({ stored: [], log: [] });
+  store.clear();
+  expect(store.load()).toEqual({ stored: [], log: [] });
+});
+
 test("row ids that 32 bits don't hold stand in the rows that are kept", async () => {
   const vfs = new MemoryVfs();
   const first = open(vfs);
@@ -189,7 +218,11 @@ test("row ids that 32 bits don't hold stand in the rows that are kept", async ()
   database.close();
   const second = open(vfs);
   // More than the log holds.
-  for (let n = 1; n <= 60; n++) await run(second, `INSERT INTO t VALUES (${n}, 'v')`);
+  for (let n = 1; n <= 60; n++) {
+    await run(second, `INSERT INTO t VALUES (${n}, 'v')`);
+    await new Promise((resolve) => setImmediate(resolve));
+  }
+  expect(second.service.live.summary().log_chars).toBeLessThanOrEqual(2000);
   second.stop();
   const third = open(vfs);
   const { lines, take } = listen();
