@@ -21,10 +21,14 @@ import { MemoryVfs } from "../wasm/vfs/memory.ts";
 export const cacheKb = 65_536;
 export const checkpointFrames = 1000;
 
-/** @param path ":memory:", or a file: then in WAL mode, NORMAL. */
-export function openPlain(path: string): Database {
+/**
+ * @param path ":memory:", or a file: then in WAL mode, NORMAL.
+ * @param autoVacuum "incremental" as a store's file has it: then SQLite also keeps a map of its pages.
+ */
+export function openPlain(path: string, autoVacuum: "none" | "incremental" = "none"): Database {
   const db = openDatabase(path, { vfs: path === ":memory:" ? new MemoryVfs() : new FileVfs() });
   db.pragma("page_size", 4096);
+  db.pragma("auto_vacuum", autoVacuum);
   settle(db, path);
   return db;
 }
