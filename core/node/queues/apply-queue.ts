@@ -115,8 +115,9 @@ export class ApplyQueue {
 
   /** The next slice is a block of rows that isn't large. */
   get isBlockNext(): boolean {
-    const waiting = this.#normal.byPeer.size > 0 ? this.#normal : this.#bulk;
-    for (const { first } of waiting.byPeer.values()) {
+    const order = this.#order((this.#turn + 1) % bulkTurn);
+    const waiting = order.find(({ byPeer }) => byPeer.size > 0);
+    for (const { first } of waiting?.byPeer.values() ?? []) {
       return first?.what === "rows" && first.body.length <= this.#limits.sliceBytesMax;
     }
     return false;
@@ -125,13 +126,15 @@ export class ApplyQueue {
   /** The next slice, of one peer, lane and kind; empty when nothing waits. */
   nextSlice(): readonly ApplyItem[] {
     this.#turn = (this.#turn + 1) % bulkTurn;
-    const bulkFirst = this.#turn === 0;
-    const order = bulkFirst ? [this.#bulk, this.#normal] : [this.#normal, this.#bulk];
-    for (const waiting of order) {
+    for (const waiting of this.#order(this.#turn)) {
       const slice = waiting.take(this.#limits.sliceBodiesMax, this.#limits.sliceBytesMax);
       if (slice.length > 0) return slice;
     }
     return [];
+  }
+
+  #order(turn: number): readonly Waiting[] {
+    return turn === 0 ? [this.#bulk, this.#normal] : [this.#normal, this.#bulk];
   }
 
   /** When the oldest item came; undefined when nothing waits. Costs one look at each peer. */
