@@ -5,6 +5,7 @@
  * @module
  */
 
+import { sha256 } from "../agent/host/sha256.ts";
 import { seededRandom } from "../bench/seeded-random.ts";
 import { encodeChangeset, type Lane } from "../core/change/changeset.ts";
 import { decodeFrame, encodeFrame, type Frame } from "../core/change/frame.ts";
@@ -46,6 +47,7 @@ export class PlayedNode {
       tuning,
       random: seededRandom(1),
       hash: (bytes) => Bun.hash(bytes) as bigint,
+      sha256,
       recalled,
     });
   }

@@ -8,6 +8,7 @@ import type { PeerId } from "../../core/node/border.ts";
 import type { NodeEffect, NodeEvent, NodeSnapshot } from "../../core/node/node-events.ts";
 import { NodeMachine } from "../../core/node/node-machine.ts";
 import { type NodeTuning, nodeDefaults } from "../../core/node/options.ts";
+import { sha256 } from "../host/sha256.ts";
 import { zstd } from "../host/zstd.ts";
 import type { Agreed } from "./agreements.ts";
 import type { NetOptions } from "./messages.ts";
@@ -41,6 +42,7 @@ export function createMachine(options: NetOptions, key: PeerId): NodeMachine {
     random: Math.random,
     // Wyhash: 0.2 µs for a short changeset, 0.4 ns a byte of a long one.
     hash: (bytes) => Bun.hash(bytes, hashKey) as bigint,
+    sha256,
     tuning: tuningOf(options.heartbeatMs),
     zstd,
     recalled: options.recalled,

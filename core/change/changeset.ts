@@ -14,9 +14,11 @@
  */
 
 import { assert } from "../assert.ts";
+import { bytesToHex } from "../bytes/hex.ts";
 import { ByteReader } from "../bytes/reader.ts";
 import { ByteWriter } from "../bytes/writer.ts";
 import { readHlc, type Site, type Stamp, writeHlc } from "../clock/stamp.ts";
+import type { Sha256 } from "../hash.ts";
 import { siteFromBytes } from "../row/digest.ts";
 import type { RowState } from "../row/row-state.ts";
 import { RowBlockReader, type RowBlockWriter, readRowBlock, writeRowBlock } from "./row-block.ts";
@@ -26,6 +28,9 @@ export const changesetVersion = 1;
 export const changesetBytesMax: number = 64 * 1024 * 1024;
 /** Changesets above this go in the bulk lane, unless urgent. */
 export const normalBytesMax: number = 256 * 1024;
+
+/** The first 8 bytes of the SHA-256 of a changeset as it is encoded, 16 hex digits: the same on all nodes. */
+export type ChangesetId = string & { readonly brand: "ChangesetId" };
 
 /** P0 urgent, P1 normal, P2 bulk. */
 export type Lane = 0 | 1 | 2;
@@ -44,6 +49,10 @@ export type ChangesetDecoded =
 
 /** Behind version, site and hlc. */
 const laneOffset = 25;
+
+export function changesetId(sha256: Sha256, encoded: Uint8Array): ChangesetId {
+  return bytesToHex(sha256(encoded).subarray(0, 8)) as ChangesetId;
+}
 
 export function encodeChangeset(changeset: Changeset): Uint8Array {
   writeHeader(changeset.stamp, changeset.lane);

@@ -105,6 +105,13 @@ function frame(): fc.Arbitrary<Frame> {
       storeLag: fc.constantFrom(0 as const, 1 as const, 2 as const, 3 as const),
     }),
     fc.record({ kind: kind("farewell"), why: fc.nat({ max: 255 }) }),
+    fc.record({
+      kind: kind("ihave"),
+      isForAsking: fc.boolean(),
+      ids: fc.array(hex(16), { maxLength: 4 }),
+    }),
+    fc.record({ kind: kind("graft"), ids: fc.array(hex(16), { maxLength: 4 }) }),
+    fc.record({ kind: kind("prune"), sites: fc.array(hex(32), { maxLength: 4 }) }),
     fc
       .record({
         exchange: fc.nat(),

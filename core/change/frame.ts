@@ -26,6 +26,9 @@
  * | 12   | stop      | u48 restarting until (ms since 1970; 0: not coming back soon), text reason          |
  * | 13   | part      | u32 transfer, varint bytes in all, bytes: a piece of a frame larger than a part; the whole, put together, is a frame from `kind` on |
  * | 16   | farewell  | u8 why (1: the sender makes room among its neighbours): the stream ends, both nodes live |
+ * | 17   | ihave     | u8 flags (1: not pushed to anybody who doesn't ask), varint count, changeset id 8 each |
+ * | 18   | graft     | varint count, changeset id 8 each                                                   |
+ * | 19   | prune     | varint count, site 16 each                                                          |
  * | 32   | stream    | u32 exchange, horizon 8, u8 level, varint nodes, u16 node each, varint credit, then the cursor |
  * | 33   | streamed  | u32 exchange, u8 flags (1: credit used up, 2: no rows are left, 4: zstd), horizon 8, varint length and cursor, varint bytes, then the block |
  *
@@ -43,7 +46,11 @@
  * `busy`. A block is a row block of that many bytes; with flag 4, only sent to a peer with the feature `zstd`,
  * a Zstandard frame (RFC 8878) of one.
  *
- * Kinds 14 and 15 are kept for acknowledgements and owner records, 17 to 31 for lanes; 34 and up are free.
+ * *ihave* names changesets that the sender has (`changesetId`); *graft* asks for some of these, each of which comes as a
+ * `push`, and for whatever their sites make from now on; *prune* says that what these sites make comes another way, and that
+ * its ids are enough. They go only to a peer whose hello has the feature `plumtree` (`core/node/push/plumtree.ts`).
+ *
+ * Kinds 14 and 15 are kept for acknowledgements and owner records, 20 to 31 for lanes; 34 and up are free.
  *
  * @module
  */
@@ -60,7 +67,7 @@ import {
   siteFromBytes,
   siteToBytes,
 } from "../row/digest.ts";
-import type { Lane } from "./changeset.ts";
+import type { ChangesetId, Lane } from "./changeset.ts";
 import { readMany } from "./row-block.ts";
 
 export const scopeGlobal = 0;
@@ -74,6 +81,10 @@ export const nodesMax = 4096;
 export const entriesMax = 20_000;
 /** Row ids in one fetch. */
 export const fetchIdsMax = 4096;
+/** Changesets in one ihave or graft. */
+export const changesetIdsMax = 4096;
+/** Sites in one prune. */
+export const prunedSitesMax = 2048;
 /** Of a cursor: a table's name and a key, and a little more. */
 export const cursorBytesMax: number = 72 * 1024;
 /** Of one block of a stream, before compression. */
@@ -82,6 +93,7 @@ export const streamedBytesMax: number = 64 * 1024 * 1024;
 /** What is spoken beyond version 1, as hellos name it. */
 export const featureStream = "stream";
 export const featureZstd = "zstd";
+export const featurePlumtree = "plumtree";
 
 export const frameKind = {
   hello: 1,
@@ -98,6 +110,9 @@ export const frameKind = {
   stop: 12,
   part: 13,
   farewell: 16,
+  ihave: 17,
+  graft: 18,
+  prune: 19,
   stream: 32,
   streamed: 33,
 } as const;
@@ -210,6 +225,14 @@ export type Frame =
   /** Of the values of `why` only 1 has a meaning yet; a reader takes any. */
   | { readonly kind: "farewell"; readonly why: number }
   | {
+      readonly kind: "ihave";
+      /** They come to nobody who doesn't ask. Otherwise most who are told have them by then, and others wait a little. */
+      readonly isForAsking: boolean;
+      readonly ids: readonly ChangesetId[];
+    }
+  | { readonly kind: "graft"; readonly ids: readonly ChangesetId[] }
+  | { readonly kind: "prune"; readonly sites: readonly Site[] }
+  | {
       readonly kind: "part";
       readonly lane: Lane;
       readonly transfer: number;
@@ -244,6 +267,9 @@ export function laneOfFrame(frame: Frame): Lane {
     case "stream":
     case "busy":
     case "behind":
+    case "ihave":
+    case "graft":
+    case "prune":
       return 1;
     case "rows":
     case "streamed":
@@ -327,6 +353,17 @@ function writeBody(writer: ByteWriter, frame: Frame): void {
       return;
     case "farewell":
       writer.u8(frame.why);
+      return;
+    case "ihave":
+      writer.u8(frame.isForAsking ? 1 : 0);
+      writeIds(writer, frame.ids);
+      return;
+    case "graft":
+      writeIds(writer, frame.ids);
+      return;
+    case "prune":
+      writer.varint(frame.sites.length);
+      for (const site of frame.sites) writer.bytes(siteToBytes(site));
       return;
     case "stream":
       writer.u32(frame.exchange);
@@ -446,6 +483,16 @@ function readBody(reader: ByteReader, code: number, lane: Lane): Frame | undefin
     }
     case frameKind.farewell:
       return { kind: "farewell", why: reader.u8("why") };
+    case frameKind.ihave: {
+      const isForAsking = readFlags(reader, 1) !== 0;
+      return { kind: "ihave", isForAsking, ids: readIds(reader) };
+    }
+    case frameKind.graft:
+      return { kind: "graft", ids: readIds(reader) };
+    case frameKind.prune: {
+      const sites = readMany(reader, "sites", 16, () => readSite(reader), prunedSitesMax);
+      return { kind: "prune", sites };
+    }
     case frameKind.stream: {
       const exchange = reader.u32("exchange");
       const horizon = readHlc(reader, "horizon");
@@ -541,6 +588,21 @@ function readNodes(reader: ByteReader, above: 0 | 1): { level: number; nodes: nu
   return { level, nodes };
 }
 
+function writeIds(writer: ByteWriter, ids: readonly ChangesetId[]): void {
+  writer.varint(ids.length);
+  for (const id of ids) writeHex(writer, id);
+}
+
+function readIds(reader: ByteReader): ChangesetId[] {
+  return readMany(
+    reader,
+    "changeset ids",
+    8,
+    () => readHex(reader, 8) as ChangesetId,
+    changesetIdsMax,
+  );
+}
+
 function writeEntries(writer: ByteWriter, entries: readonly Entry[]): void {
   const sites = new Map<Site, number>();
   for (const { stamp } of entries) if (!sites.has(stamp.site)) sites.set(stamp.site, sites.size);
@@ -556,10 +618,7 @@ function writeEntries(writer: ByteWriter, entries: readonly Entry[]): void {
 }
 
 function readEntries(reader: ByteReader): Entry[] {
-  const sites = readMany(reader, "sites", 16, () => {
-    const bytes = reader.bytes(16, "site");
-    return reader.ok ? siteFromBytes(bytes) : ("" as Site);
-  });
+  const sites = readMany(reader, "sites", 16, () => readSite(reader));
   return readMany(
     reader,
     "entries",
@@ -573,6 +632,11 @@ function readEntries(reader: ByteReader): Entry[] {
     },
     entriesMax,
   );
+}
+
+function readSite(reader: ByteReader): Site {
+  const bytes = reader.bytes(16, "site");
+  return reader.ok ? siteFromBytes(bytes) : ("" as Site);
 }
 
 function readRowId(reader: ByteReader): RowId {

@@ -8,7 +8,7 @@
  * | ------------ | ------------------------------------------------------------------------------- |
  * | `protocol`   | [lowest, highest] frame version spoken; the pair uses the highest both have     |
  * | `digests`    | digest versions computed; no exchange without a common one                      |
- * | `features`   | names of what is spoken beyond version 1: `stream`, `zstd` (`frame.ts`)         |
+ * | `features`   | names of what is spoken beyond version 1: `stream`, `zstd`, `plumtree` (`frame.ts`) |
  * | `scopes`     | scope ids; [0] for now                                                          |
  * | `name`       | the node's name                                                                 |
  * | `region`, `zone` | from its config; a failure domain is a zone                                 |

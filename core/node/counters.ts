@@ -16,6 +16,9 @@ export interface Counters {
   commits: number;
   pushesReceived: number;
   pushesRepeated: number;
+  /** Changesets that had to be asked for, and requests that were answered too late or not at all. */
+  grafts: number;
+  graftsInVain: number;
   /** Frames refused by a full lane on the way out, by a full queue on the way in: left to repair. */
   sendDropped: number;
   applyDropped: number;
@@ -47,6 +50,8 @@ export function createCounters(): Counters {
     commits: 0,
     pushesReceived: 0,
     pushesRepeated: 0,
+    grafts: 0,
+    graftsInVain: 0,
     sendDropped: 0,
     applyDropped: 0,
     bodiesRefused: 0,

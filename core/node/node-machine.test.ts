@@ -1,7 +1,8 @@
 import { describe, expect, test } from "bun:test";
+import { sha256 } from "../../agent/host/sha256.ts";
 import { seededRandom } from "../../bench/seeded-random.ts";
 import { changeset, helloOf, keyOf, PlayedNode, push, site } from "../../test/played-node.ts";
-import type { Lane } from "../change/changeset.ts";
+import { changesetId, type Lane } from "../change/changeset.ts";
 import type { Frame } from "../change/frame.ts";
 import { decodeHello } from "../change/hello.ts";
 import { encodeRowBlock } from "../change/row-block.ts";
@@ -234,6 +235,7 @@ function anyFrame(random: () => number): Frame {
   const fingerprints = Array.from({ length: nodes.length * 16 }, () => hex(8));
   const block = Uint8Array.from({ length: upTo(9) }, () => upTo(256));
   const [ids, horizon] = [entries.map(({ id }) => id), hlcZero];
+  const changesetIdOf = () => changesetId(sha256, changeset(upTo(3), upTo(50), 1));
   const frames: Frame[] = [
     helloOf("b", { starting: flag() }),
     { kind: "push", lane: upTo(3) as Lane, changeset: changeset(upTo(3), upTo(50), 1) },
@@ -271,6 +273,9 @@ function anyFrame(random: () => number): Frame {
       incarnation: upTo(3),
       storeLag: upTo(4) as 0 | 1 | 2 | 3,
     },
+    { kind: "ihave", isForAsking: flag(), ids: [changesetIdOf(), changesetIdOf()] },
+    { kind: "graft", ids: [changesetIdOf()] },
+    { kind: "prune", sites: [site(upTo(3)), site(upTo(3))] },
     { kind: "busy", exchange: upTo(4) },
     { kind: "behind", exchange: upTo(4), cut: upTo(2 ** 32) },
     { kind: "stop", untilMs: upTo(2 ** 48), reason: "any" },

@@ -8,7 +8,7 @@
  *
  * - A new peer is greeted (`hello`); only a hello is taken before the peer's own. Then both name
  *   their recent rows (`recent-exchange.ts`), and may begin exchanges (`repair.ts`, `answers.ts`).
- * - A changeset goes once to every other peer (`pushes.ts`), in its lane (`outgoing.ts`, `lanes.ts`), and to the store with
+ * - A changeset goes once to every other peer, or its id does (`pushes.ts`, `plumtree.ts`), in its lane (`outgoing.ts`, `lanes.ts`), and to the store with
  *   credit: urgent at once, otherwise one slice at a time (`applies.ts`).
  * - What is malformed drops the peer; what is unknown is skipped; both are counted.
  *
@@ -34,6 +34,7 @@ import { type NodeOptions, type NodeTuning, nodeDefaults } from "./options.ts";
 import { type Agreement, Peer } from "./peer.ts";
 import { Applies } from "./push/applies.ts";
 import { Outgoing } from "./push/outgoing.ts";
+import { Plumtree } from "./push/plumtree.ts";
 import { Pushes } from "./push/pushes.ts";
 import { type AnswerTaken, type QuestionAsked, Questions } from "./queues/questions.ts";
 import { Answers } from "./repair/answers.ts";
@@ -58,6 +59,7 @@ export class NodeMachine {
   readonly #members: Members;
   readonly #outgoing: Outgoing;
   readonly #applies: Applies;
+  readonly #plumtree: Plumtree;
   readonly #pushes: Pushes;
   readonly #questions = new Questions();
   readonly #alarms = new AlarmLimit();
@@ -111,9 +113,10 @@ export class NodeMachine {
       close: (peer, why) => this.#close(peer, why),
     });
     const world = this.#world();
+    this.#plumtree = new Plumtree(options.key, world, this.#outgoing, options.sha256);
     this.#pushes = new Pushes(world, {
       ...{ key: options.key, hash: options.hash, clocks: this.#clocks },
-      ...{ applies: this.#applies, outgoing: this.#outgoing },
+      ...{ applies: this.#applies, outgoing: this.#outgoing, plumtree: this.#plumtree },
     });
     this.#verdicts = new Verdicts(world);
     this.#fetches = new Fetches(world);
@@ -259,6 +262,7 @@ export class NodeMachine {
       this.#members.deadlineMs,
       // A node that stops begins nothing any more.
       this.#isStopping ? Number.POSITIVE_INFINITY : this.#repair.deadlineMs(),
+      this.#plumtree.deadlineMs(),
       this.#fetches.deadlineMs(),
       this.#recent.deadlineMs(),
     );
@@ -274,6 +278,7 @@ export class NodeMachine {
       const clocks = this.#clocks.report(this.#readyPeers(), this.#elapsedMs);
       if (clocks !== undefined) this.#toStore(clocks);
     }
+    this.#plumtree.check();
     this.#fetches.check();
     this.#recent.check();
     if (!this.#isStopping) this.#repair.check();
@@ -386,6 +391,7 @@ export class NodeMachine {
 
   /** Both hellos are through. */
   #ready(peer: Peer): void {
+    this.#plumtree.peerReady(peer);
     this.#pushes.peerReady(peer);
     this.#recent.peerReady(peer);
     this.#repair.peerReady();
@@ -396,6 +402,7 @@ export class NodeMachine {
     if (peer === undefined) return;
     this.#peers.delete(id);
     this.#members.closed(id, this.#elapsedMs);
+    this.#plumtree.peerGone(id);
     this.#answers.peerGone(id);
     this.#recent.peerGone(id);
     this.#fetches.peerGone(id);
@@ -460,6 +467,7 @@ export class NodeMachine {
         this.#malformed(peer, "part before hello");
         return;
       }
+      peer.partMs = this.#elapsedMs;
       const taken = peer.parts.take(frame);
       if (taken.kind === "malformed") this.#malformed(peer, taken.why);
       else if (taken.kind === "whole") this.#received(peer, taken.frame, true);
@@ -480,6 +488,15 @@ export class NodeMachine {
         return;
       case "push":
         this.#pushes.cameFrom(peer, frame, bytes);
+        return;
+      case "ihave":
+        this.#plumtree.ihaveCame(peer, frame);
+        return;
+      case "graft":
+        this.#plumtree.graftCame(peer, frame);
+        return;
+      case "prune":
+        this.#plumtree.pruneCame(peer, frame);
         return;
       case "rows":
         this.#fetches.rowsCame(peer, frame);

@@ -4,6 +4,7 @@
  * @module
  */
 
+import type { Sha256 } from "../hash.ts";
 import type { MemberRow, PeerId } from "./border.ts";
 import type { MemberTimings } from "./members/members.ts";
 import type { ApplyLimits } from "./queues/apply-queue.ts";
@@ -22,6 +23,8 @@ export interface NodeOptions {
   readonly random: () => number;
   /** 64 bits of a hash with a secret key: nobody else can make two changesets that have one in common. */
   readonly hash: (bytes: Uint8Array) => bigint;
+  /** Of the ids by which nodes tell each other what they have. Without it this one floods, as older releases do. */
+  readonly sha256?: Sha256 | undefined;
   readonly tuning?: Partial<NodeTuning>;
   /** Compresses streams of rows, where the peer can read it; without it they go as they are. */
   readonly zstd?: ZstdCodec | undefined;
@@ -88,9 +91,33 @@ export interface NodeTuning {
   /** How long the id of a changeset is remembered at least, and how many at most in that time. */
   readonly seenMs: number;
   readonly seenMax: number;
+  readonly plumtree: PlumtreeLimits;
   readonly members: MemberTimings;
   readonly lanes: LaneLimits;
   readonly apply: ApplyLimits;
+}
+
+/** Of `push/missing-pushes.ts`. */
+export interface MissingLimits {
+  /** For so long one is waited for that others push, after it was told of. Longer than most are late by. */
+  readonly graftAfterMs: number;
+  /** So long after a request another peer is asked; of a large one, after its last part came. */
+  readonly graftMs: number;
+  /** Ids that one peer was the first to tell of. Of more the rest is left to repair. */
+  readonly idsPerPeerMax: number;
+}
+
+/** Of `push/plumtree.ts`. */
+export interface PlumtreeLimits extends MissingLimits {
+  /** A node with no more peers has all of them send it everything. */
+  readonly floodPeersMax: number;
+  /** Ids and prunes are told so often: what a lost changeset is late by grows with it, and the number of frames falls. */
+  readonly tellMs: number;
+  /** Sites of which one peer wants only ids; those of which that was said longest ago are forgotten. */
+  readonly sitesPerPeerMax: number;
+  /** For how long and up to how many bytes changesets are kept for those who ask. */
+  readonly keptMs: number;
+  readonly keptBytesMax: number;
 }
 
 const kib = 1024;
@@ -122,6 +149,16 @@ export const nodeDefaults: NodeTuning = {
   serveBytesLow: 512 * kib,
   seenMs: 60_000,
   seenMax: 65_536,
+  plumtree: {
+    floodPeersMax: 4,
+    tellMs: 50,
+    graftAfterMs: 150,
+    graftMs: 1000,
+    idsPerPeerMax: 4096,
+    sitesPerPeerMax: 8192,
+    keptMs: 10_000,
+    keptBytesMax: 32 * mib,
+  },
   members: { suspectMs: 800, downMs: 5000, flipMs: 2000 },
   lanes: {
     windowBytes: [256 * kib, 128 * kib, 64 * kib],

@@ -39,6 +39,8 @@ export class Peer {
   busyUntilMs = 0;
   /** Half a round trip is taken off the clock offset. */
   rttMs: number | undefined;
+  /** Elapsed time at which a part of a large frame came last. */
+  partMs = 0;
   readonly #clockSamples: number[] = [];
   bytesSent = 0;
   bytesReceived = 0;

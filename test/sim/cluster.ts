@@ -31,6 +31,8 @@ export interface ClusterOptions {
   readonly schemaOf?: (index: number) => string;
   /** What the node with this index compresses with; nothing when left out. */
   readonly zstdOf?: (index: number) => ZstdCodec | undefined;
+  /** Whether the node with this index is of a release that floods everything; none when left out. */
+  readonly isOlder?: (index: number) => boolean;
   readonly network?: Partial<NetworkSettings>;
   readonly costs?: Partial<StoreCosts>;
   readonly tuning?: Partial<NodeTuning>;
@@ -77,6 +79,7 @@ export class Cluster implements Disposable {
           store: options.store ?? "map",
           schema: options.schemaOf?.(index) ?? wholeSchema,
           zstd: options.zstdOf?.(index),
+          isOlder: options.isOlder?.(index) ?? false,
           random: this.random(`node ${index}`),
           costs: { ...storeCosts, ...options.costs },
           tuning: options.tuning ?? {},

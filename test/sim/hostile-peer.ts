@@ -5,7 +5,13 @@
  * @module
  */
 
-import { encodeChangeset, type Lane } from "../../core/change/changeset.ts";
+import { sha256 } from "../../agent/host/sha256.ts";
+import {
+  type ChangesetId,
+  changesetId,
+  encodeChangeset,
+  type Lane,
+} from "../../core/change/changeset.ts";
 import { decodeFrame, encodeFrame, type Frame } from "../../core/change/frame.ts";
 import { encodeHello } from "../../core/change/hello.ts";
 import { encodeRowBlock } from "../../core/change/row-block.ts";
@@ -24,9 +30,17 @@ import type { Timeline } from "./timeline.ts";
  * - `differing`: never has what others have, and takes its time to say so.
  * - `naming`: names rows that nobody has, and sends none of them.
  * - `mangler`: passes on at once what it hears, damaged, as a host with broken memory.
+ * - `teller`: tells at once of whatever it hears of, and of much that there isn't, and sends none of it.
  * - `flooder`: says more that is urgent than anybody can take, when it is told to ({@link HostilePeer.flood}).
  */
-export type Malice = "writer" | "streamer" | "differing" | "naming" | "mangler" | "flooder";
+export type Malice =
+  | "writer"
+  | "streamer"
+  | "differing"
+  | "naming"
+  | "mangler"
+  | "teller"
+  | "flooder";
 export const malices: readonly Malice[] = ["writer", "streamer", "differing", "naming"];
 
 interface Surroundings {
@@ -76,7 +90,7 @@ export class HostilePeer implements Endpoint {
     const body = encodeHello({
       protocol: [1, 1],
       digests: [1],
-      features: ["stream"],
+      features: this.#malice === "teller" ? ["stream", "plumtree"] : ["stream"],
       scopes: [0],
       name: `evil${this.index}`,
       region: "",
@@ -107,6 +121,10 @@ export class HostilePeer implements Endpoint {
       for (const other of this.#peers) {
         if (other !== peer) this.#say(other, { ...frame, changeset });
       }
+      return;
+    }
+    if (this.#malice === "teller") {
+      this.#tellOf(peer, frame);
       return;
     }
     const { random } = this.#o;
@@ -204,6 +222,10 @@ export class HostilePeer implements Endpoint {
     if (this.#malice === "naming" && random.chance(0.5)) {
       return { kind: "recent", horizon, more: random.chance(0.9), entries: this.#entries(30) };
     }
+    if (this.#malice === "teller") {
+      const ids = Array.from({ length: 50 }, () => this.#hex(16) as ChangesetId);
+      return { kind: "ihave", isForAsking: random.chance(0.5), ids };
+    }
     if (this.#malice !== "writer") return alive;
     const asks: readonly (() => Frame)[] = [
       () => alive,
@@ -245,6 +267,16 @@ export class HostilePeer implements Endpoint {
     const { ms, count, site } = latest;
     const stamp = { ms, count: random.chance(0.5) ? count : random.integer(0, 65_536), site };
     return { kind: "push", lane, changeset: encodeChangeset({ stamp, lane, rows }) };
+  }
+
+  #tellOf(peer: Endpoint, frame: Frame): void {
+    if (frame.kind !== "push" && frame.kind !== "ihave") return;
+    const ids = frame.kind === "ihave" ? frame.ids : [changesetId(sha256, frame.changeset)];
+    const isForAsking = frame.kind === "ihave" ? frame.isForAsking : frame.lane === 2;
+    for (const other of this.#peers) {
+      if (other !== peer) this.#say(other, { kind: "ihave", isForAsking, ids });
+    }
+    if (frame.kind === "ihave") this.#say(peer, { kind: "graft", ids });
   }
 
   /** With its header as it was, and so that no value in it is another one: that would be a change of its own. */

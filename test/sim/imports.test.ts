@@ -29,6 +29,7 @@ const allowed: Record<string, readonly string[]> = {
   "core/store/clocks/late-clocks.ts": ["lateLimits"],
   // The agent's codec: streams of rows are compressed where both ends can read it.
   "agent/host/zstd.ts": ["zstd"],
+  "agent/host/sha256.ts": ["sha256"],
   "core/node/counters.ts": ["Counters", "createCounters", "repairBytes"],
   "core/row-store.ts": ["MergedRow", "RowRef", "RowStore", "ScannedRow", "ScanPosition"],
   "core/schema/schema.ts": ["PlannedSchema"],
@@ -47,7 +48,7 @@ const allowed: Record<string, readonly string[]> = {
 
 /** Beside these, for a peer that means ill: it makes frames of its own, and judges nothing. */
 const allowedToHostile: Record<string, readonly string[]> = {
-  "core/change/changeset.ts": ["encodeChangeset"],
+  "core/change/changeset.ts": ["ChangesetId", "changesetId", "encodeChangeset"],
   "core/change/frame.ts": ["decodeFrame", "encodeFrame", "Frame"],
   "core/change/hello.ts": ["encodeHello"],
   "core/change/row-block.ts": ["encodeRowBlock"],

@@ -29,6 +29,7 @@ const cases: readonly (readonly [name: string, seeds: readonly number[]])[] = [
   ["cut-noise", [1]],
   ["hostile", [2, 4, 5]],
   ["mangled", [1, 2]],
+  ["trees", [1, 2, 3]],
 ];
 
 for (const [name, seeds] of cases) {

@@ -25,6 +25,7 @@ import { hiddenDifference, repairBytesScenario, twoWriters } from "./scenarios/r
 import type { Measured, Scenario } from "./scenarios/scenario.ts";
 import { schemaVersions } from "./scenarios/schema-versions.ts";
 import { cutNoise, settledBytes } from "./scenarios/settled-image.ts";
+import { trees } from "./scenarios/trees.ts";
 
 export const scenarios: Readonly<Record<string, Scenario>> = {
   mixed,
@@ -52,6 +53,7 @@ export const scenarios: Readonly<Record<string, Scenario>> = {
   hostile,
   mangled,
   fleet,
+  trees,
 };
 
 /** Runs a scenario; a failure says how to run it again. */

@@ -7,6 +7,7 @@
  * @module
  */
 
+import { sha256 } from "../../agent/host/sha256.ts";
 import type { Changeset, Lane } from "../../core/change/changeset.ts";
 import { compareStamps, type Site, type Stamp } from "../../core/clock/stamp.ts";
 import type {
@@ -50,6 +51,8 @@ export interface SimNodeOptions {
   /** Of an SQLite store; of the map store nothing depends on it. */
   readonly schema: string;
   readonly zstd: ZstdCodec | undefined;
+  /** Of a release that floods everything. */
+  readonly isOlder: boolean;
   readonly epochMs: number;
   readonly costs: StoreCosts;
   readonly tuning: Partial<NodeTuning>;
@@ -199,6 +202,7 @@ export class SimNode implements Endpoint {
       incarnation: this.incarnation,
       random: () => random.next(),
       hash: (bytes) => Bun.hash(bytes) as bigint,
+      sha256: this.#o.isOlder ? undefined : sha256,
       tuning,
       zstd,
       recalled: [...this.#membersTold.values()],

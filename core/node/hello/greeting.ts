@@ -5,7 +5,7 @@
  */
 
 import { utf8Length } from "../../bytes/utf8.ts";
-import { featureStream, featureZstd } from "../../change/frame.ts";
+import { featurePlumtree, featureStream, featureZstd } from "../../change/frame.ts";
 import { type Hello, protocolVersion, type TableShape } from "../../change/hello.ts";
 import { type Hlc, siteOfHex } from "../../clock/stamp.ts";
 import { digestVersion } from "../../row/digest.ts";
@@ -14,16 +14,20 @@ import type { NodeOptions } from "../options.ts";
 
 export type Identity = Extract<StoreReply, { kind: "identity" }>;
 
+function featuresOf(hasZstd: boolean, hasIds: boolean): string[] {
+  return [featureStream, ...(hasZstd ? [featureZstd] : []), ...(hasIds ? [featurePlumtree] : [])];
+}
+
 /** @param identity With {@link shapesTold} of its schema. */
 export function ownHello(
   identity: Identity,
-  { name, region, zone, incarnation, zstd }: NodeOptions,
+  { name, region, zone, incarnation, zstd, sha256 }: NodeOptions,
   { horizon, now }: { readonly horizon: Hlc; readonly now: Hlc },
 ): Hello {
   return {
     protocol: [protocolVersion, protocolVersion],
     digests: [digestVersion],
-    features: zstd === undefined ? [featureStream] : [featureStream, featureZstd],
+    features: featuresOf(zstd !== undefined, sha256 !== undefined),
     scopes: [0],
     name,
     region,

@@ -1,5 +1,6 @@
 /**
- * Changesets on their way: each goes once to every other peer, and to the own store.
+ * Changesets on their way: each goes once to every other peer (what isn't urgent often as an id: `plumtree.ts`), and to the
+ * own store.
  *
  * It is sent on before it is applied, and whatever the store does, unless it is of a flood: what this host can't apply as
  * fast as it comes, others can't either. They would have to line it up as well, and behind it, where its sites are made
@@ -18,6 +19,7 @@ import type { World } from "../world.ts";
 import type { Applies } from "./applies.ts";
 import { KnownSites } from "./known-sites.ts";
 import { type Outgoing, type PushedBy, sourceOf } from "./outgoing.ts";
+import type { Plumtree } from "./plumtree.ts";
 import { RecentUrgent } from "./recent-urgent.ts";
 import { SeenIds } from "./seen.ts";
 
@@ -32,6 +34,7 @@ export interface PushesParts {
   readonly hash: (bytes: Uint8Array) => bigint;
   readonly applies: Applies;
   readonly outgoing: Outgoing;
+  readonly plumtree: Plumtree;
   readonly clocks: PeerClocks;
 }
 
@@ -86,6 +89,7 @@ export class Pushes {
     }
     if (!this.#seen.add(hash(frame.changeset), elapsedMs)) {
       counters.pushesRepeated++;
+      this.#parts.plumtree.repeated(peer, frame, stamp.site);
       return;
     }
     counters.pushesReceived++;
@@ -102,19 +106,19 @@ export class Pushes {
   }
 
   #forward(from: PeerId, frame: Push, bytes: Uint8Array, stamp: Stamp, by: PushedBy): void {
-    if (this.#mayBeForgotten(stamp)) return;
-    const others = this.#world.readyPeers().filter(({ id }) => id !== from);
+    const isOld = this.#mayBeForgotten(stamp);
+    if (isOld && frame.lane === 0) return;
+    const others = isOld ? [] : this.#world.readyPeers().filter(({ id }) => id !== from);
     this.#send(others, frame, bytes, by, from);
   }
 
-  #send(
-    peers: readonly Peer[],
-    { lane }: Push,
-    bytes: Uint8Array,
-    by: PushedBy,
-    from: PeerId,
-  ): void {
-    if (lane === 0) this.#recentUrgent.add(bytes, by, from, this.#world.elapsedMs);
+  #send(peers: readonly Peer[], push: Push, bytes: Uint8Array, by: PushedBy, from: PeerId): void {
+    const { lane, changeset } = push;
+    if (lane !== 0) {
+      this.#parts.plumtree.came({ lane, changeset, frame: bytes, by, from }, peers);
+      return;
+    }
+    this.#recentUrgent.add(bytes, by, from, this.#world.elapsedMs);
     for (const peer of peers) this.#parts.outgoing.sendBytes(peer, bytes, "push", lane, by);
   }
 

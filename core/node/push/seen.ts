@@ -12,11 +12,11 @@
  * @module
  */
 
-export class SeenIds {
+export class SeenIds<Id = bigint> {
   readonly #generationMs: number;
   readonly #idsMax: number;
-  #young = new Set<bigint>();
-  #old = new Set<bigint>();
+  #young = new Set<Id>();
+  #old = new Set<Id>();
   #turnedMs = 0;
   #sinceMs = Number.NEGATIVE_INFINITY;
 
@@ -35,8 +35,12 @@ export class SeenIds {
     return this.#sinceMs;
   }
 
+  has(id: Id): boolean {
+    return this.#young.has(id) || this.#old.has(id);
+  }
+
   /** True the first time. @param id Of all its bytes (`options.ts`). @param elapsedMs The node's own elapsed time. */
-  add(id: bigint, elapsedMs: number): boolean {
+  add(id: Id, elapsedMs: number): boolean {
     if (elapsedMs - this.#turnedMs >= this.#generationMs || this.#young.size >= this.#idsMax) {
       if (this.#old.size > 0) this.#sinceMs = this.#turnedMs;
       this.#old = this.#young;

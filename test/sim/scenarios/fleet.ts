@@ -7,13 +7,14 @@
 
 import { frameKind } from "../../../core/change/frame.ts";
 import { Cluster } from "../cluster.ts";
-import { nameOfRow } from "../model.ts";
 import type { SimNode } from "../sim-node.ts";
+import { Arrivals } from "./arrivals.ts";
 import { fetched, finish, measured, type Scenario, slowHeartbeats } from "./scenario.ts";
 
 /** Streams of a node, about: an agent keeps 8 to 12. */
 const degree = 10;
 const delayMsMax = 120;
+const urgent = { lane: 0, everyMs: 50 } as const;
 
 export const fleet: Scenario = {
   about:
@@ -29,12 +30,12 @@ export const fleet: Scenario = {
       network: { delayMsMin: 1, delayMsMax },
     });
     const random = cluster.random("fleet");
-    const downs = new Downs(cluster);
+    const arrivals = new Arrivals(cluster);
     const traffic = new Traffic(cluster);
     for (const node of cluster.nodes) {
       cluster.timeline.after(random.between(0, 1000), () => {
         node.start();
-        downs.listenAt(node);
+        arrivals.listenAt(node);
       });
     }
     cluster.run(8000);
@@ -49,13 +50,29 @@ export const fleet: Scenario = {
     if (idle.bytes / 4 > 200) cluster.fail(`${idle.bytes / 4} B/s a node, and nothing changes`);
 
     traffic.begin();
-    downs.say(10, "calm");
+    arrivals.say(10, { what: "calm", ...urgent });
     cluster.run(2000);
-    const calm = downs.heard();
+    const calm = arrivals.heard();
     const copies = traffic.perNode().pushes / 10;
     if (calm.missing > 0) cluster.fail(`${calm.missing} downs didn't come`);
     if (calm.slowestMs > 4 * delayMsMax) cluster.fail(`a down took ${calm.slowestMs} ms`);
     if (copies > degree) cluster.fail(`a node is sent a change ${copies} times`);
+
+    // Of a few hosts, whose trees have grown.
+    const writers = random.some(cluster.nodes, 5 / nodes).slice(0, 5);
+    const at = () => (writers.length > 0 ? writers : cluster.nodes.slice(0, 1));
+    const normal = { lane: 1, everyMs: 100, at } as const;
+    arrivals.say(20, { what: "before", ...normal });
+    cluster.run(2000);
+    traffic.begin();
+    arrivals.say(20, { what: "normal", ...normal });
+    cluster.run(2000);
+    const trees = arrivals.heard();
+    const normalTraffic = traffic.perNode();
+    const normalCopies = normalTraffic.pushes / 20;
+    if (trees.missing > 0) cluster.fail(`${trees.missing} normal changes didn't come`);
+    if (trees.slowestMs > 4 * delayMsMax) cluster.fail(`a change took ${trees.slowestMs} ms`);
+    if (normalCopies > 1.1) cluster.fail(`a node is sent a normal change ${normalCopies} times`);
 
     const half = cluster.nodes.slice(0, nodes >> 1);
     const others = cluster.nodes.slice(nodes >> 1);
@@ -88,13 +105,14 @@ export const fleet: Scenario = {
       cluster.timeline.after(ms + 1500, () => {
         away.delete(node);
         node.start();
-        downs.listenAt(node);
+        arrivals.listenAt(node);
       });
     }
     cluster.run(3000);
-    downs.say(10, "rolling", away);
+    const here = () => cluster.nodes.filter((node) => !away.has(node));
+    arrivals.say(10, { what: "rolling", ...urgent, at: here });
     cluster.run(9500);
-    const rolling = downs.heard();
+    const rolling = arrivals.heard();
     if (rolling.missing > 0) cluster.fail(`${rolling.missing} downs didn't come in the restart`);
     // A node is away for a second, and takes up to 0.6 s to find a first peer.
     if (rolling.slowestMs > 2500)
@@ -111,6 +129,10 @@ export const fleet: Scenario = {
       copies,
       medianMs: calm.medianMs,
       slowestMs: calm.slowestMs,
+      normalCopies,
+      normalBytes: Math.round(normalTraffic.bytes / 20),
+      normalMedianMs: trees.medianMs,
+      normalSlowestMs: trees.slowestMs,
       rollingMedianMs: rolling.medianMs,
       rollingSlowestMs: rolling.slowestMs,
       healedMs,
@@ -120,53 +142,6 @@ export const fleet: Scenario = {
     });
   },
 };
-
-/** Rows that are said to be down, and when each node had them. */
-class Downs {
-  readonly #cluster: Cluster;
-  readonly #saidMs = new Map<string, number>();
-  readonly #tookMs = new Map<string, number>();
-
-  constructor(cluster: Cluster) {
-    this.#cluster = cluster;
-  }
-
-  /** After each of its starts. */
-  listenAt(node: SimNode): void {
-    node.replica.onMerged((rows) => {
-      for (const { key } of rows) {
-        const name = nameOfRow(key);
-        const saidMs = this.#saidMs.get(name);
-        const heard = `${name} ${node.name}`;
-        if (saidMs === undefined || this.#tookMs.has(heard)) continue;
-        this.#tookMs.set(heard, this.#cluster.timeline.nowMs - saidMs);
-      }
-    });
-  }
-
-  /** One every 50 ms, anywhere but at those that are away; what was said before is over. */
-  say(count: number, what: string, away: ReadonlySet<SimNode> = new Set()): void {
-    this.#saidMs.clear();
-    this.#tookMs.clear();
-    const random = this.#cluster.random(what);
-    for (let i = 0; i < count; i++) {
-      const name = `${what} ${i}`;
-      this.#saidMs.set(name, this.#cluster.timeline.nowMs);
-      const here = this.#cluster.nodes.filter((node) => !away.has(node));
-      this.#cluster.put(random.pick(here), name, { status: "down" }, 0);
-      this.#cluster.run(50);
-    }
-  }
-
-  heard(): { readonly medianMs: number; readonly slowestMs: number; readonly missing: number } {
-    const ms = [...this.#tookMs.values()].sort((a, b) => a - b);
-    return {
-      medianMs: Math.round(ms[ms.length >> 1] ?? 0),
-      slowestMs: Math.round(ms.at(-1) ?? 0),
-      missing: this.#saidMs.size * this.#cluster.nodes.length - ms.length,
-    };
-  }
-}
 
 /** What a node sends, but for heartbeats, whose number is set. */
 class Traffic {
