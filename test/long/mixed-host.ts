@@ -179,7 +179,9 @@ export class MixedHost {
       const after = write.makes(before);
       const shared = this.#nextWrite(`shared-${this.#int(sharedRows)}`, undefined);
       try {
-        await this.node.client.transact(write, shared);
+        const { rowsAffected } = await this.node.client.transact(write, shared);
+        if (before !== undefined && rowsAffected[0] === 0)
+          throw new Error(`${this.name}: ${write.sql} changed nothing; ${id} was ${before}`);
         this.model.set(id, after);
         this.writes++;
       } catch (error) {

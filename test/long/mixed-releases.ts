@@ -173,6 +173,8 @@ async function loseAll(
   host.loseDatabase();
   host.spawnAs(release);
   await host.ready(deadlineMs);
+  // The oldest releases say that they are ready before that, and take an UPDATE of a row that they lack.
+  await same(hosts);
   for (const one of hosts) one.startWriting();
 }
 
