@@ -282,7 +282,7 @@ export class SettledImage {
     for (const { firstSlot } of this.#shards) next = Math.min(next, firstSlot);
     const target = Math.min(cut, next - 1);
     // A clock that is kept keeps what it did in a step, too.
-    if (next <= this.#cut || target - this.#cut < askableCuts) return;
+    if (target - this.#cut < askableCuts) return;
     for (const shard of this.#shards) shard.skip(target);
     this.#cut = target;
     this.#changed = true;

@@ -1,0 +1,47 @@
+import { expect, test } from "bun:test";
+import type { Digest, IdWords } from "../row/digest.ts";
+import { noPlace } from "./id-table.ts";
+import { TouchedRows } from "./touched-rows.ts";
+
+const digestOf = (n: number): Digest => ({ a: n, b: 0, c: 0, d: 0 });
+const part = { clock: undefined, cells: [] };
+
+test("a row that heard of an older slot late is found by its newest record, in less room too", () => {
+  const rows = new TouchedRows(32);
+  const id: IdWords = { first: 1, second: 2, third: 3, fourth: 4 };
+  rows.add(id, noPlace, 5, part, digestOf(1), digestOf(5));
+  const newest = rows.find(id);
+  const { base, slots } = rows.imagesAt(newest, part);
+  const late = { slot: 3, place: noPlace, clocks: part, digest: digestOf(3) };
+  rows.setImages(id, newest, { base, slots: [late, ...slots] });
+
+  const compacted = rows.compacted();
+  for (const some of [rows, compacted]) {
+    expect(some.size).toBe(1);
+    expect(some.slotOf(some.find(id))).toBe(5);
+    const images = some.imagesAt(some.find(id), part);
+    expect(images.base.digest).toEqual(digestOf(1));
+    expect(images.slots.map(({ slot, digest }) => [slot, digest])).toEqual([
+      [3, digestOf(3)],
+      [5, digestOf(5)],
+    ]);
+  }
+});
+
+test("after a load that has settled there is room for all of it, which is given back", () => {
+  const rows = new TouchedRows(32);
+  for (let i = 0; i < 2000; i++) {
+    rows.add(
+      { first: i, second: i, third: i, fourth: i },
+      noPlace,
+      7,
+      undefined,
+      undefined,
+      digestOf(i),
+    );
+  }
+  expect(rows.isSparse).toBe(false);
+  expect(rows.forget(7)).toBe(2000);
+  expect(rows.isSparse).toBe(true);
+  expect(rows.compacted().isSparse).toBe(false);
+});
