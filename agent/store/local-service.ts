@@ -47,6 +47,7 @@ import { openedTables } from "../sql/opened-tables.ts";
 import { SqlRefused } from "../sql/prepared.ts";
 import { columnsLine, type QueryRunner } from "../sql/query-runner.ts";
 import type { LocalWrites, TransactionRunner, WriteCommit } from "../sql/transaction-runner.ts";
+import { AllowedListener } from "./allowed-listener.ts";
 import { withTransactionLines } from "./transaction-lines.ts";
 
 /** What the thread around it knows better. */
@@ -216,7 +217,9 @@ export class LocalService<C extends WriteCommit = WriteCommit> implements StoreS
   ): Promise<SubscribeOutcome> {
     const refusal = this.#mayNotRead(statement, access);
     if (refusal !== undefined) return refusal;
-    return this.#open(options, listener, (told) => this.live.subscribe(statement, options, told));
+    return this.#open(access, options, listener, (told) =>
+      this.live.subscribe(statement, options, told),
+    );
   }
 
   async attach(
@@ -230,7 +233,7 @@ export class LocalService<C extends WriteCommit = WriteCommit> implements StoreS
     // Another's subscription is as unknown as none: ids are no secrets, and tell nothing.
     const foreign = foreignTable(access, this.live.tablesOf(id) ?? []);
     return foreign === undefined
-      ? this.#open(options, listener, (told) => this.live.attach(id, options, told))
+      ? this.#open(access, options, listener, (told) => this.live.attach(id, options, told))
       : { kind: "refused", status: 404, why: `could not find subscription with id ${id}` };
   }
 
@@ -380,7 +383,25 @@ export class LocalService<C extends WriteCommit = WriteCommit> implements StoreS
     this.tell(true);
   }
 
-  #open(
+  async #open(
+    access: Access,
+    options: SubscribeOptions,
+    listener: StreamListener,
+    open: (listener: StreamListener) => SubscribeOutcome | Promise<SubscribeOutcome>,
+  ): Promise<SubscribeOutcome> {
+    if (access.tables === undefined) return this.#openTold(options, listener, open);
+    const allowed = new AllowedListener({
+      listener,
+      access,
+      tablesOf: (id) => this.live.tablesOf(id),
+      refusal: (table) => `${errorJson(mayNotRead(table).why)}\n`,
+    });
+    const outcome = await this.#openTold(options, allowed.take, open);
+    if (outcome.kind === "subscribed") allowed.opened(outcome.id);
+    return outcome;
+  }
+
+  #openTold(
     options: SubscribeOptions,
     listener: StreamListener,
     open: (listener: StreamListener) => SubscribeOutcome | Promise<SubscribeOutcome>,

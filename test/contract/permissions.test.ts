@@ -31,6 +31,7 @@ const tokens = [
   token("reader", false),
   token("limited", true, ["mine"]),
   token("limited-reader", false, ["mine"]),
+  token("limited-viewer", false, ["mine", "changing"]),
 ];
 
 let agent: PlainAgent;
@@ -42,6 +43,7 @@ beforeAll(async () => {
     CREATE TABLE other (id INTEGER NOT NULL PRIMARY KEY, v TEXT);
     CREATE VIEW both AS SELECT mine.id, other.v FROM mine LEFT JOIN other USING (id);
     CREATE VIEW my_view AS SELECT id FROM mine;
+    CREATE VIEW changing AS SELECT id, v FROM mine;
     INSERT INTO mine VALUES (1, 'm');
     INSERT INTO other VALUES (1, 'o');
   `);
@@ -220,6 +222,35 @@ describe("a bearer token", () => {
     await as("full").transact('["INSERT INTO mine VALUES (101, NULL)"]');
     expect(await own.next()).toBe('{"change":["insert",1,[101],1]}');
   });
+});
+
+test("a stream for some tables ends when a change of schema has it read another", async () => {
+  const sql = '"SELECT id, v FROM changing"';
+  await using full = await as("full").subscribe(sql);
+  const path = `/v1/subscriptions/${full.headers.get("corro-query-id")}`;
+  const limited = await Promise.all([
+    as("limited-viewer").subscribe(sql),
+    as("limited-viewer").subscribe(sql, "?tx=1"),
+    as("limited-viewer").subscribe('"SELECT count(*) FROM changing"'),
+    as("limited-viewer").stream("GET", path),
+  ]);
+  await using untouched = await as("limited-viewer").subscribe('"SELECT id FROM mine"');
+  for (const stream of [...limited, full, untouched])
+    await stream.until(() => stream.lines.some((line) => line.includes("eoq")));
+  const told = limited.map(({ lines }) => lines.length);
+
+  agent.changeSchema("DROP VIEW changing; CREATE VIEW changing AS SELECT id, v FROM other");
+  await as("full").transact("[\"INSERT INTO other VALUES (2, 'secret'), (3, 'secret')\"]");
+  await full.until(() => full.lines.some((line) => line.includes("secret")));
+  for (const [i, stream] of limited.entries()) {
+    await stream.end();
+    expect(stream.lines.slice(told[i])).toEqual(['{"error":"this token may not read other"}']);
+    expect(stream.isBroken).toBe(false);
+  }
+  expect((await as("limited-viewer").ask("GET", path)).status).toBe(404);
+  expect((await as("limited-viewer").ask("POST", "/v1/subscriptions", sql)).status).toBe(403);
+  await as("full").transact('["INSERT INTO mine VALUES (50, NULL)"]');
+  await untouched.until(() => untouched.lines.some((line) => line.includes("[50]")));
 });
 
 test("a client that names another endpoint is misdirected", async () => {
