@@ -3,7 +3,7 @@ import { mkdtempSync, rmSync } from "node:fs";
 import { createServer, type Server } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { PatinaClient, Unreachable } from "./client.ts";
+import { ApiFailure, type LiveEvent, PatinaClient, Unreachable } from "./client.ts";
 
 const rows = '{"columns":["a"]}\n{"row":[1,[7]]}\n{"eoq":{"time":0.1}}\n';
 const transacted =
@@ -134,6 +134,98 @@ test("a subscription that breaks off before its first change comes anew, and say
   }
   scripted.close();
   expect(seen).toEqual([0, { kind: "resumed", isComplete: false }, 1]);
+});
+
+/** One answer for each connection; each ends its connection. */
+async function scripted(
+  name: string,
+  answers: string[],
+): Promise<AsyncDisposable & { readonly asked: string[]; readonly client: PatinaClient }> {
+  const asked: string[] = [];
+  const server = createServer((socket) => {
+    socket.on("error", () => {});
+    socket.once("data", (bytes) => {
+      asked.push(bytes.toString().split(" HTTP")[0] as string);
+      socket.end(answers.shift() ?? "");
+    });
+  });
+  const path = join(folder, `${name}.sock`);
+  await new Promise<void>((resolve) => server.listen(path, resolve));
+  return {
+    asked,
+    client: new PatinaClient(path),
+    async [Symbol.asyncDispose]() {
+      server.close();
+    },
+  };
+}
+
+const streamHead = "HTTP/1.1 200 OK\r\ncorro-query-id: q\r\nconnection: close\r\n\r\n";
+const firstRows = `${streamHead}{"columns":["a"]}\n{"eoq":{"time":0.1,"change_id":3}}\n`;
+const change = (id: number): string => `{"change":["insert",1,[7],${id}]}\n`;
+const tooLate = '{"error":"subscription already deleted older changes, min change id: 9"}\n';
+
+async function untilChange(
+  events: AsyncGenerator<LiveEvent>,
+  changeId: number,
+): Promise<unknown[]> {
+  const seen: unknown[] = [];
+  for await (const event of events) {
+    const { kind } = event;
+    if (kind === "change") seen.push(event.changeId);
+    else seen.push(kind === "resumed" ? event.isComplete : kind);
+    if (kind === "change" && event.changeId === changeId) break;
+  }
+  return seen;
+}
+
+test("a subscription that was let go for being too slow goes on where it was", async () => {
+  const slow =
+    '{"error":"too slow: over 9 bytes of events were waiting to be read; go on with from=4"}\n';
+  const stalled = '{"error":"too slow: nothing was read for 10000 ms, and others wait"}\n';
+  await using agent = await scripted("slow", [
+    firstRows + change(4) + slow,
+    streamHead + change(5) + stalled,
+    streamHead + change(6),
+  ]);
+  const seen = await untilChange(agent.client.subscribe("SELECT a FROM t"), 6);
+  expect(seen).toEqual(["columns", "end-of-rows", 4, true, 5, true, 6]);
+  const again = "GET /v1/subscriptions/q?from=";
+  expect(agent.asked).toEqual(["POST /v1/subscriptions", `${again}4`, `${again}5`]);
+});
+
+test("one that doesn't come back says why it ends", async () => {
+  for (const line of [tooLate, '{"error":"too slow: of whatever"}\n']) {
+    await using agent = await scripted("once", [streamHead + line]);
+    const events = agent.client.subscribe("SELECT a FROM t", { id: "q", from: 2, once: true });
+    const ended = await Array.fromAsync(events).catch((error) => error);
+    expect([ended instanceof ApiFailure, ended.message]).toEqual([true, JSON.parse(line).error]);
+  }
+});
+
+test("a refusal that breaks off is none: nobody answered", async () => {
+  const cutOff = (status: number): string =>
+    `HTTP/1.1 ${status} No\r\ncontent-length: 90\r\nconnection: close\r\n\r\n{"err`;
+  await using agent = await scripted("cut", [
+    cutOff(500),
+    cutOff(503),
+    cutOff(503),
+    firstRows,
+    cutOff(503),
+    cutOff(404),
+    streamHead + change(4),
+  ]);
+  const { client } = agent;
+  for (const ask of [
+    () => client.query("SELECT 1"),
+    () => client.health(),
+    () => client.subscribe("SELECT a FROM t").next(),
+  ]) {
+    const refused = await ask().catch((error) => error);
+    expect(refused instanceof Unreachable).toBe(true);
+  }
+  const seen = await untilChange(client.subscribe("SELECT a FROM t"), 4);
+  expect(seen).toEqual(["columns", "end-of-rows", true, 4]);
 });
 
 test("a long line is looked through once, in however many pieces it comes", async () => {

@@ -127,7 +127,7 @@ export class PatinaClient {
     const path = `/v1/queries${seconds}`;
     const signal = timeoutMs === undefined ? undefined : deadline(timeoutMs + graceMs);
     const response = await this.#read("POST", path, body, signal);
-    if (response.status !== 200) throw await failureOf(response);
+    if (response.status !== 200) throw await this.#failureOf(response);
     let columns: readonly string[] = [];
     let isComplete = false;
     const rows: SqlValue[][] = [];
@@ -147,7 +147,8 @@ export class PatinaClient {
   /**
    * A live query. Ends when the signal aborts, or with an {@link ApiFailure} when the agent refuses.
    * When the agent goes away it waits for it, and goes on without a gap if the agent still knows the
-   * subscription; otherwise the rows come anew, after `resumed` with `isComplete` false.
+   * subscription; otherwise the rows come anew, after `resumed` with `isComplete` false. So it does when it was let go
+   * because whoever iterates is too slow.
    */
   async *subscribe(
     statement: string | Statement,
@@ -184,11 +185,13 @@ export class PatinaClient {
         for await (const line of linesOf(response)) {
           const event = parseLiveEvent(line);
           if (event.kind === "error") {
-            if (event.message.startsWith("subscription already deleted older changes")) {
-              last = undefined;
-              break;
+            const isTooLate = event.message.startsWith(tooLateText);
+            const isTooSlow = event.message.startsWith(tooSlowText);
+            if (options.once || !(isTooLate || isTooSlow)) {
+              throw new ApiFailure(200, event.message);
             }
-            throw new ApiFailure(200, event.message);
+            if (isTooLate) last = undefined;
+            break;
           }
           if (event.kind === "change" || event.kind === "end-of-rows") last = event.changeId;
           yield event;
@@ -209,7 +212,7 @@ export class PatinaClient {
   ): AsyncGenerator<{ readonly type: "update" | "delete"; readonly key: readonly SqlValue[] }> {
     const path = `/v1/updates/${encodeURIComponent(table)}`;
     const response = await this.#read("POST", path, "", signal);
-    if (response.status !== 200) throw await failureOf(response);
+    if (response.status !== 200) throw await this.#failureOf(response);
     for await (const line of this.#lines(response)) {
       const event = parseJson(line) as ReadonlyMap<string, JsonValue>;
       const notify = event.get("notify") as readonly JsonValue[] | undefined;
@@ -221,7 +224,7 @@ export class PatinaClient {
   /** A GET whose answer is JSON, as text. @throws Unreachable, ApiFailure */
   async get(path: "/v1/status" | "/v1/swarm" | "/v1/subs", timeoutMs?: number): Promise<string> {
     const response = await this.#read("GET", path, undefined, deadline(timeoutMs));
-    if (response.status !== 200) throw await failureOf(response);
+    if (response.status !== 200) throw await this.#failureOf(response);
     return this.#text(response);
   }
 
@@ -236,7 +239,7 @@ export class PatinaClient {
     onProgress: (progress: Record<string, unknown>) => void,
   ): Promise<Record<string, unknown>> {
     const response = await this.#request("POST", path, body);
-    if (response.status !== 200) throw await failureOf(response);
+    if (response.status !== 200) throw await this.#failureOf(response);
     for await (const line of this.#lines(response, true)) {
       const { progress, done, error } = JSON.parse(line);
       if (error !== undefined) throw new ApiFailure(200, String(error));
@@ -249,7 +252,7 @@ export class PatinaClient {
   /** @throws Unreachable */
   async health(): Promise<{ readonly status: number; readonly body: string }> {
     const response = await this.#read("GET", "/v1/health", undefined);
-    return { status: response.status, body: await response.text() };
+    return { status: response.status, body: await this.#text(response) };
   }
 
   async #openStream(
@@ -268,10 +271,23 @@ export class PatinaClient {
       id === undefined
         ? await this.#read("POST", `/v1/subscriptions${query}`, statementToJson(statement), signal)
         : await this.#read("GET", `/v1/subscriptions/${id}${query}`, undefined, signal);
-    if (response.status !== 200) throw await failureOf(response);
+    if (response.status !== 200) throw await this.#failureOf(response);
     return response;
   }
 
+  /** @throws Unreachable when it can't be read */
+  async #failureOf(response: ClientResponse): Promise<ApiFailure> {
+    const text = await this.#text(response);
+    try {
+      const error = field(parseJson(text), "error");
+      if (typeof error === "string") return new ApiFailure(response.status, error);
+    } catch {
+      // Not JSON: the text says it.
+    }
+    return new ApiFailure(response.status, text || `HTTP status ${response.status}`);
+  }
+
+  /** @throws Unreachable */
   async #text(response: ClientResponse, changes = false): Promise<string> {
     try {
       return await response.text();
@@ -326,6 +342,9 @@ export class PatinaClient {
 
 /** In which the agent's own answer that it took too long may come: it says more. */
 const graceMs = 2000;
+/** How the lines begin that end a stream which can be taken up again: with its rows, or where it was. */
+const tooLateText = "subscription already deleted older changes";
+const tooSlowText = "too slow: ";
 const wentAway = "it went away in the middle";
 const tooLate = "it took longer than was asked for";
 
@@ -362,17 +381,6 @@ function statementToJson(statement: string | Statement): string {
   if (typeof statement === "string") return JSON.stringify(statement);
   const { sql, parameters } = statement;
   return `[${JSON.stringify(sql)},${sqlValuesToJson(parameters ?? [])}]`;
-}
-
-async function failureOf(response: ClientResponse): Promise<ApiFailure> {
-  const text = await response.text();
-  try {
-    const error = field(parseJson(text), "error");
-    if (typeof error === "string") return new ApiFailure(response.status, error);
-  } catch {
-    // Not JSON: the text says it.
-  }
-  return new ApiFailure(response.status, text || `HTTP status ${response.status}`);
 }
 
 function parseAnswer(status: number, text: string): JsonValue {

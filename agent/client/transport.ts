@@ -89,14 +89,30 @@ function byNodeHttp(at: string, always: Readonly<Record<string, string>>): Send 
             },
             async text() {
               const chunks: Uint8Array[] = [];
-              for await (const chunk of response) chunks.push(chunk);
+              for await (const chunk of chunksOf(response, signal)) chunks.push(chunk);
               return Buffer.concat(chunks).toString();
             },
-            chunks: () => response,
+            chunks: () => chunksOf(response, signal),
           });
         },
       );
-      request.on("error", reject);
+      request.on("error", (error) => reject(causeOf(error, signal)));
       request.end(body);
     });
+}
+
+async function* chunksOf(
+  response: AsyncIterable<Uint8Array>,
+  signal: AbortSignal | undefined,
+): AsyncGenerator<Uint8Array> {
+  try {
+    yield* response;
+  } catch (error) {
+    throw causeOf(error, signal);
+  }
+}
+
+/** As `fetch` has it: Node says of a deadline what it says of a connection that broke. */
+function causeOf(error: unknown, signal: AbortSignal | undefined): unknown {
+  return signal?.aborted === true ? signal.reason : error;
 }

@@ -14,6 +14,7 @@ import { contractSchema } from "./http.ts";
 
 const program = `
 import { strict as assert } from "node:assert";
+import { createServer } from "node:net";
 import { ApiFailure, PatinaClient, Real, Unreachable } from "./client.mjs";
 
 const [at, token] = process.argv.slice(2);
@@ -49,6 +50,15 @@ for await (const event of live) {
 }
 assert.deepEqual(seen, ["columns", "row", "row", "end-of-rows", "change"]);
 assert.match((await client.health()).body, /./);
+
+// One that doesn't answer, and one that stops in the middle: what a deadline ends isn't taken for an agent that went away.
+for (const answer of ["", "HTTP/1.1 200 OK\\r\\ncontent-length: 9\\r\\n\\r\\n{"]) {
+  const silent = createServer((socket) => socket.once("data", () => socket.write(answer)));
+  await new Promise((resolve) => silent.listen(0, "127.0.0.1", resolve));
+  const slow = new PatinaClient("http://127.0.0.1:" + silent.address().port);
+  await assert.rejects(slow.get("/v1/status", 100), /it took longer than was asked for/);
+  silent.close();
+}
 console.log("ok", process.versions.bun === undefined ? "node" : "bun");
 process.exit(0);
 `;
