@@ -9,7 +9,6 @@
 
 import type { ChangesetId, Lane } from "../../change/changeset.ts";
 import type { PeerId } from "../border.ts";
-import type { Peer } from "../peer.ts";
 import type { PushedBy } from "./outgoing.ts";
 
 export interface KeptPush {
@@ -20,9 +19,10 @@ export interface KeptPush {
   /** Who sent it here first; this node itself, if it made it. */
   readonly from: PeerId;
   readonly atMs: number;
-  /** Who asked for it and got it: once over one stream is enough. */
-  readonly grafted: Set<Peer>;
 }
+
+/** What one takes beside its frame: small ones, as many as a member can make up, would else take ten times the bound. */
+export const keptOverheadBytes = 1024;
 
 export class KeptPushes {
   readonly #keptMs: number;
@@ -45,26 +45,33 @@ export class KeptPushes {
   }
 
   /** @returns what is kept; its frame is another one if that was a view of a larger buffer */
-  add(push: Omit<KeptPush, "grafted">): KeptPush {
-    const { frame } = push;
+  add(push: KeptPush): KeptPush {
+    const { id, frame } = push;
     const isView = frame.length * 2 < frame.buffer.byteLength;
-    const kept = {
-      ...push,
-      frame: isView ? new Uint8Array(frame) : frame,
-      grafted: new Set<Peer>(),
-    };
-    this.#pushes.set(push.id, kept);
-    this.#bytes += frame.length;
+    const kept = { ...push, frame: isView ? new Uint8Array(frame) : frame };
+    // Two may have one id, if somebody takes pains over it.
+    this.#drop(this.#pushes.get(id));
+    this.#pushes.set(id, kept);
+    this.#bytes += bytesOf(kept);
     this.forget(push.atMs);
     return kept;
   }
 
   forget(elapsedMs: number): void {
-    for (const { id, atMs, frame } of this.#pushes.values()) {
+    for (const push of this.#pushes.values()) {
       const isOver = this.#bytes > this.#bytesMax && this.#pushes.size > 1;
-      if (!isOver && elapsedMs - atMs < this.#keptMs) return;
-      this.#pushes.delete(id);
-      this.#bytes -= frame.length;
+      if (!isOver && elapsedMs - push.atMs < this.#keptMs) return;
+      this.#drop(push);
     }
   }
+
+  #drop(push: KeptPush | undefined): void {
+    if (push === undefined) return;
+    this.#pushes.delete(push.id);
+    this.#bytes -= bytesOf(push);
+  }
+}
+
+function bytesOf({ frame }: KeptPush): number {
+  return keptOverheadBytes + frame.length;
 }

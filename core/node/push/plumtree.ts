@@ -36,7 +36,7 @@ import type { PeerId } from "../border.ts";
 import type { PlumtreeLimits } from "../options.ts";
 import type { Peer } from "../peer.ts";
 import type { World } from "../world.ts";
-import { KeptPushes } from "./kept-pushes.ts";
+import { type KeptPush, KeptPushes } from "./kept-pushes.ts";
 import { MissingPushes } from "./missing-pushes.ts";
 import type { Outgoing, PushedBy } from "./outgoing.ts";
 import { SeenIds } from "./seen.ts";
@@ -54,6 +54,8 @@ interface Link {
   readonly prunes: Set<Site>;
   /** Told lately, and when: what it sent before it heard that is still on its way. The latest last. */
   readonly prunedMs: Map<Site, number>;
+  /** It asked for these and got them: once over one stream is enough. */
+  readonly grafted: WeakSet<KeptPush>;
 }
 
 export interface Push {
@@ -98,7 +100,7 @@ export class Plumtree {
     if (this.#sha256 === undefined || !peer.has(featurePlumtree)) return;
     this.#links.set(peer.id, {
       ...{ peer, lazySites: new Set(), ids: new Set() },
-      ...{ prunes: new Set(), prunedMs: new Map() },
+      ...{ prunes: new Set(), prunedMs: new Map(), grafted: new WeakSet() },
     });
   }
 
@@ -165,10 +167,10 @@ export class Plumtree {
     if (link === undefined) return;
     for (const id of ids) {
       const kept = this.#kept.of(id);
-      if (kept === undefined || kept.grafted.has(peer)) continue;
-      const { lane, frame, by, grafted } = kept;
+      if (kept === undefined || link.grafted.has(kept)) continue;
+      const { lane, frame, by } = kept;
       if (lane === 1) link.lazySites.delete(by.origin);
-      if (this.#outgoing.sendBytes(peer, frame, "push", lane, by)) grafted.add(peer);
+      if (this.#outgoing.sendBytes(peer, frame, "push", lane, by)) link.grafted.add(kept);
     }
   }
 
