@@ -138,12 +138,18 @@ const query = (name: string, description: string, schema: Schema): object => ({
   schema,
 });
 
-/** What every path may answer. */
+/** What every path may answer; what it answers itself with the same status is told instead. */
 const common = {
+  400: answer("authorization is of another scheme than bearer.", plain),
   401: answer("No token, or a wrong one. Empty."),
   403: answer("The token isn't for this.", jsonBody(oneOf(ref("Error"), ref("Transaction")))),
+  408: answer("The request took too long to come.", jsonBody(ref("Error"))),
   421: answer("x-corrosion-requested-endpoint-name is another's. Empty."),
-  503: answer("Too many requests of this route at once.", plain),
+  431: answer("The request's head is over 16 KiB.", plain),
+  503: answer("Too many requests of this route at once, or too much of others' in memory.", {
+    ...jsonBody(ref("Error")),
+    ...plain,
+  }),
 };
 const refused = {
   400: answer("Refused: the statement, a parameter of the query, or broken JSON.", {
@@ -185,9 +191,9 @@ export const openApi = {
         parameters: [timeout],
         requestBody: body(list(ref("Statement"))),
         responses: {
+          ...common,
           200: answer("Committed on this node.", jsonBody(ref("Transaction"))),
           ...transactionRefused,
-          ...common,
         },
       },
     },
@@ -197,9 +203,9 @@ export const openApi = {
         parameters: [timeout],
         requestBody: body(ref("Statement")),
         responses: {
+          ...common,
           200: answer("Columns, rows, and eoq or an error.", lines(ref("QueryLine")), agreed),
           ...refused,
-          ...common,
         },
       },
     },
@@ -209,12 +215,12 @@ export const openApi = {
         parameters: resume,
         requestBody: body(ref("Statement")),
         responses: {
+          ...common,
           200: answer("Never ends by itself.", lines(ref("SubscriptionLine")), {
             ...streamHeaders,
             ...hashHeader,
           }),
           ...refused,
-          ...common,
         },
       },
     },
@@ -223,13 +229,16 @@ export const openApi = {
         summary: "A live query that there is already.",
         parameters: [path("id"), ...resume],
         responses: {
+          ...common,
           200: answer("Never ends by itself.", lines(ref("SubscriptionLine")), {
             ...streamHeaders,
             ...hashHeader,
           }),
-          400: answer("No UUID, or a wrong parameter.", plain),
+          400: answer("No UUID, or a wrong parameter; or the query has just ended.", {
+            ...jsonBody(ref("Error")),
+            ...plain,
+          }),
           404: answer("Nobody asked this here, or long ago.", jsonBody(ref("Error"))),
-          ...common,
         },
       },
     },
@@ -238,9 +247,12 @@ export const openApi = {
         summary: "Keys of changed rows of one table, from now on.",
         parameters: [path("table")],
         responses: {
-          200: answer("Never ends by itself.", lines(ref("UpdateLine")), streamHeaders),
-          400: answer("No such table, or not a replicated one.", jsonBody(ref("Error"))),
           ...common,
+          200: answer("Never ends by itself.", lines(ref("UpdateLine")), streamHeaders),
+          400: answer("No such table, or not a replicated one.", {
+            ...jsonBody(ref("Error")),
+            ...plain,
+          }),
         },
       },
     },
@@ -249,9 +261,9 @@ export const openApi = {
         summary: "CREATE statements, accepted if they change nothing.",
         requestBody: body(list(text)),
         responses: {
+          ...common,
           200: answer("The schema is so.", jsonBody(ref("Transaction"))),
           ...transactionRefused,
-          ...common,
         },
       },
     },
@@ -260,10 +272,10 @@ export const openApi = {
         summary: "How many rows tables have, together.",
         requestBody: body(object({ tables: list(text) })),
         responses: {
+          ...common,
           200: answer("", jsonBody(ref("TableStats"))),
           ...refused,
           500: answer("A table can't be counted.", jsonBody(ref("TableStats"))),
-          ...common,
         },
       },
     },
@@ -278,10 +290,10 @@ export const openApi = {
           query("failure_status", "Default 503.", count),
         ],
         responses: {
+          ...common,
           200: answer("", jsonBody(ref("Health")), agreed),
           400: answer("A wrong parameter.", plain),
           default: answer("A failure.", jsonBody(oneOf(ref("Health"), ref("Error"))), agreed),
-          ...common,
           503: answer("A failure, or too many at once.", {
             ...jsonBody(oneOf(ref("Health"), ref("Error"))),
             ...plain,
@@ -292,27 +304,27 @@ export const openApi = {
     "/v1/status": {
       get: {
         summary: "What patina status prints.",
-        responses: { 200: answer("", jsonBody({ type: "object" })), ...common },
+        responses: { ...common, 200: answer("", jsonBody({ type: "object" })) },
       },
     },
     "/v1/swarm": {
       get: {
         summary: "What patina swarm prints.",
-        responses: { 200: answer("", jsonBody({ type: "object" })), ...common },
+        responses: { ...common, 200: answer("", jsonBody({ type: "object" })) },
       },
     },
     "/v1/subs": {
       get: {
         summary: "What patina subs prints.",
-        responses: { 200: answer("", jsonBody({ type: ["object", "array"] })), ...common },
+        responses: { ...common, 200: answer("", jsonBody({ type: ["object", "array"] })) },
       },
     },
     "/metrics": {
       get: {
         summary: "What the agent counts, in Prometheus's text format.",
         responses: {
-          200: answer("", { "text/plain; version=0.0.4; charset=utf-8": { schema: text } }),
           ...common,
+          200: answer("", { "text/plain; version=0.0.4; charset=utf-8": { schema: text } }),
         },
       },
     },
@@ -321,20 +333,20 @@ export const openApi = {
         summary:
           "Copies the database into a new file of the agent's host. Only over the Unix socket.",
         requestBody: body(object({ path: text })),
-        responses: { 200: answer("", lines(ref("OperationLine"))), ...refused, ...common },
+        responses: { ...common, 200: answer("", lines(ref("OperationLine"))), ...refused },
       },
     },
     "/v1/reload": {
       post: {
         summary: "Reads the schema files and the file of tokens again. Only over the Unix socket.",
         requestBody: body(object({ dry_run: { type: "boolean" } }, ["dry_run"])),
-        responses: { 200: answer("", lines(ref("OperationLine"))), ...refused, ...common },
+        responses: { ...common, 200: answer("", lines(ref("OperationLine"))), ...refused },
       },
     },
     "/v1/openapi.json": {
       get: {
         summary: "This.",
-        responses: { 200: answer("", jsonBody({ type: "object" })), ...common },
+        responses: { ...common, 200: answer("", jsonBody({ type: "object" })) },
       },
     },
   },

@@ -20,10 +20,18 @@ let agent: TestAgent;
 let http: HttpClient;
 let description: Json;
 
+const secret = "secret-of-one-token";
+
 beforeAll(async () => {
   folder = await mkdtemp(join(tmpdir(), "patina-openapi-"));
   await writeFile(join(folder, "schema.sql"), contractSchema);
-  agent = await startTestAgent({ folder });
+  const tokens = `[[tokens]]\nsecret = "${secret}"\nread_only = true\ntables = ["tests"]\n`;
+  await writeFile(join(folder, "tokens.toml"), tokens, { mode: 0o600 });
+  agent = await startTestAgent({
+    folder,
+    arguments: ["--listen", "127.0.0.1:0"],
+    environment: { PATINA_API_TOKENS_FILE: join(folder, "tokens.toml") },
+  });
   http = new HttpClient({ at: agent.socket, isPatina: true });
   const { status, contentType, text } = await http.ask("GET", "/v1/openapi.json");
   expect([status, contentType]).toEqual([200, "application/json"]);
@@ -140,7 +148,12 @@ function isOfType(type: string, value: unknown): boolean {
 const asked = new Set<string>();
 
 /** Why an answer isn't as described. */
-async function wrong(method: string, path: string, body?: string): Promise<string | undefined> {
+async function wrong(
+  method: string,
+  path: string,
+  body?: string,
+  { client = http, headers }: { client?: HttpClient; headers?: Record<string, string> } = {},
+): Promise<string | undefined> {
   const [route] = path.split("?") as [string];
   const named = route
     .replace(/^\/v1\/subscriptions\/.+/, "/v1/subscriptions/{id}")
@@ -148,7 +161,7 @@ async function wrong(method: string, path: string, body?: string): Promise<strin
   const operation = ((description.paths as Json)[named] as Json)?.[method.toLowerCase()] as Json;
   if (operation === undefined) return `${method} ${named} isn't described`;
   const ended = new AbortController();
-  const response = await http.open(method, path, body, undefined, ended.signal);
+  const response = await client.open(method, path, body, headers, ended.signal);
   const responses = operation.responses as Json;
   const described = (responses[response.status] ?? responses.default) as Json | undefined;
   const what = `${method} ${path} ${response.status}`;
@@ -250,6 +263,28 @@ test("changes, resumed streams and updates are as described", async () => {
     expect(problem(schemas.UpdateLine as Json, JSON.parse(line))).toBeUndefined();
   }
   expect(await wrong("GET", `/v1/subscriptions/${id}?from=1`)).toBeUndefined();
+});
+
+test("refusals by a request's head are as described, on every path", async () => {
+  const client = new HttpClient({ at: `http://${agent.listen[0]}`, isPatina: true });
+  const json = { "content-type": "application/json" };
+  for (const [path, item] of Object.entries(description.paths as Json)) {
+    const method = (Object.keys(item as Json)[0] as string).toUpperCase();
+    const route = path.replace("{id}", "1".repeat(32)).replace("{table}", "tests2");
+    for (const headers of [
+      json,
+      { ...json, authorization: "Basic c2VjcmV0" },
+      { ...json, authorization: `Bearer ${secret}` },
+      { ...json, authorization: `Bearer ${secret}`, "x-much": "x".repeat(20_000) },
+    ]) {
+      const body = method === "POST" ? '"SELECT * FROM tests2"' : undefined;
+      expect(await wrong(method, route, body, { client, headers })).toBeUndefined();
+    }
+    for (const status of [400, 401, 431]) expect(asked).toContain(`${method} ${path} ${status}`);
+  }
+  for (const path of ["/v1/queries", "/v1/transactions", "/v1/status", "/v1/reload"]) {
+    expect([...asked].some((one) => one.endsWith(`${path} 403`))).toBe(true);
+  }
 });
 
 test("the description has the API's paths and methods, and no others", async () => {
