@@ -97,6 +97,21 @@ test("what couldn't be saved is saved at the end, and what is gone is removed", 
   expect(written).toEqual(["remove 1", "remove 3", "save 4 as of 0"]);
 });
 
+test("one that is gone before it was saved never is", () => {
+  const { journal, disk, create, keepUp, written } = open(1000);
+  journal.dropped(create(1).entry);
+  expect([journal.isBehind, keepUp()]).toEqual([false, []]);
+  const two = create(2);
+  disk.isFull = true;
+  keepUp();
+  journal.dropped(two.entry);
+  disk.isFull = false;
+  create(3);
+  expect([keepUp(), journal.isBehind]).toEqual([["save 3 as of 0"], false]);
+  journal.close();
+  expect(written).toEqual([]);
+});
+
 test("one that isn't saved yet is, before its first change is written down", () => {
   const { disk, create, tell, written, keepUp } = open(1000);
   const one = create(1);

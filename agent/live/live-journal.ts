@@ -152,10 +152,9 @@ export class LiveJournal {
     if (record !== undefined) this.#keep(record);
   }
 
-  /** Records of the last run; what restoring found out was recorded after them. */
+  /** Records of the last run, in their order: what restoring finds out is recorded after them. */
   restored(log: readonly LogRecord[]): void {
     for (const record of log) this.#keep(record);
-    this.#log.sort((a, b) => a.seq - b.seq);
   }
 
   /** A slice of what the store is to have, and of what it has too much. */
