@@ -354,8 +354,7 @@ class Handlers {
     const queueMax = query.unsigned("max_queue");
     const lagQueueMin = query.unsigned("queue_size");
     const status = query.unsigned("failure_status") ?? 503;
-    // A status that HTTP doesn't have for an answer with a body.
-    const failureStatus = status >= 200 && status <= 599 ? status : 503;
+    const failureStatus = mayHaveBody(status) ? status : 503;
     const health = await this.#store.health();
     const problem = healthProblem(health);
     if (problem !== undefined) return jsonResponse(failureStatus, errorJson(problem));
@@ -422,6 +421,13 @@ class Handlers {
 const forSomeTables = "this token is for some tables only";
 const ndjsonHeaders = { "content-type": "application/x-ndjson" };
 const wrongShape = "Failed to deserialize the JSON body into the target type: ";
+
+/** Behind others a client looks for the next answer where the body begins (RFC 9112 §6.3). */
+function mayHaveBody(status: number): boolean {
+  return status >= 200 && status <= 599 && !bodiless.has(status);
+}
+
+const bodiless: ReadonlySet<number> = new Set([204, 205, 304]);
 
 function only(method: "GET" | "POST", request: ApiRequest): ApiResponse | undefined {
   if (request.method === method) return undefined;

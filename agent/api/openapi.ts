@@ -287,7 +287,11 @@ export const openApi = {
           query("p99_lag", "Seconds.", { type: "number" }),
           query("max_queue", "Changesets that wait.", count),
           query("queue_size", "p99_lag counts only while more than so many wait.", count),
-          query("failure_status", "Default 503.", count),
+          query(
+            "failure_status",
+            "Default 503; also in place of one without a body (204, 205, 304).",
+            count,
+          ),
         ],
         responses: {
           ...common,
