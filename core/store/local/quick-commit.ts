@@ -31,9 +31,10 @@ import { PlacedRow, type StoreParts } from "../tables/store-parts.ts";
 import type { StoredTable } from "../tables/stored-table.ts";
 import type { RowNotes } from "./row-notes.ts";
 
-/** Commits with more than this to send, and rows with larger values, are left to those who count exactly. */
+/** Commits with more than this to send are left to those who count exactly, as are rows whose values are long. */
 const bodyBytesMax = 16 * 1024 * 1024;
-const quickValueBytesMax = 1024 * 1024;
+/** Two varints. */
+const cellHeadBytesMax = 16;
 
 /** Of a row that has a rowid no more is looked at. */
 const noBytes = new Uint8Array();
@@ -60,6 +61,8 @@ export interface QuickRow {
 
 interface LastInserted {
   clock: Uint8Array | undefined;
+  /** Of each cell: where its column and stamp begin, then its value, and where that ends. */
+  readonly heads: number[];
   readonly starts: number[];
   readonly ends: number[];
 }
@@ -73,15 +76,14 @@ export class QuickCommit {
   readonly #blob = new FlatBlob();
   readonly #block = new RowBlockWriter();
   readonly #key = new ByteWriter(256);
-  /** Values and key of the row at hand, and where each ends. */
-  readonly #now = new ByteWriter(1024);
-  readonly #ends: number[] = [];
   // Of the row at hand, by value column.
   readonly #isChanged: boolean[] = [];
   readonly #hashHigh = new Float64Array(flatCellsMax);
   readonly #hashLow = new Float64Array(flatCellsMax);
   /** The row that was inserted last, of the table at hand: where its values stand in the block. */
-  readonly #lastInserted: LastInserted = { clock: undefined, starts: [], ends: [] };
+  readonly #lastInserted: LastInserted = {
+    ...{ clock: undefined, heads: [], starts: [], ends: [] },
+  };
   #stamp: Stamp = { ms: 0, count: 0, site: "" as Site };
   #site = 0;
   #news: QuickNews = { msMin: 0, msMax: 0, isHeld: true };
@@ -179,7 +181,6 @@ export class QuickCommit {
     const { table, names, keyColumns } = known;
     if (named !== undefined && table.damagedColumns.size > 0) return false;
     const count = names.length;
-    this.#readNow(known, statement);
     const clock = table.quick.clockAt(rowid, statement, count + keyColumns);
     const heldAt = statement.encodedStart(count + keyColumns + 1);
     const hasHeld = statement.memory[heldAt] !== valueTags.null;
@@ -187,16 +188,15 @@ export class QuickCommit {
     if (hasHeld || !held.decode(clock, 0, clock.length, ordinals)) return false;
     if (held.hasHeld || held.cl % 2 === 0 || !this.#isNewest()) return false;
 
-    const now = this.#now.peek();
-    const ends = this.#ends;
+    const now = statement.memory;
     // Walks the noted values, the columns and the cells, all ascending by name.
     let noted = notes.noted.startOf(notedPlace);
     let cells = 0;
     let changed = 0;
     let saidAgain = 0;
-    let from = 0;
+    let from = statement.encodedStart(0);
     for (let i = 0; i < count; i++) {
-      const end = ends[i] as number;
+      const end = statement.encodedEnd(i);
       const isSame = isAt(before, noted, now, from, end);
       const isSaid = named !== undefined && isSame && named.includes(names[i] as string);
       const hasCell = held.column[cells] === known.ordinals[i] && cells < held.count;
@@ -204,11 +204,11 @@ export class QuickCommit {
       if (isSame) noted += end - from;
       else {
         noted = endOfValue(before, noted);
-        if (!this.#maySend(table, i, now, from, end)) return false;
+        if (!maySend(table, i, now, from, end)) return false;
         changed++;
       }
       if (isSaid) {
-        if (!this.#maySend(table, i, now, from, end)) return false;
+        if (!maySend(table, i, now, from, end)) return false;
         saidAgain++;
       }
       if (hasCell || !isSame || isSaid) {
@@ -222,7 +222,8 @@ export class QuickCommit {
       from = end;
     }
     // Cells of columns that the table doesn't have, and another key.
-    if (cells < held.count || !isAt(before, noted, now, from, now.length)) return false;
+    const keyEnd = statement.encodedStart(count + keyColumns);
+    if (cells < held.count || !isAt(before, noted, now, from, keyEnd)) return false;
     if (saidAgain > 0 && table.isUrgent({ rowid, key: [], keyBytes: noBytes })) {
       changed += saidAgain;
       for (let i = 0; i < count; i++) {
@@ -230,16 +231,16 @@ export class QuickCommit {
       }
     }
     if (changed === 0) return true;
-    const keyBytes = this.#encodeKey(known, rowid);
+    const keyBytes = this.#readKey(known, statement, rowid);
     if (keyBytes === undefined) return false;
-    const after = this.#writeUpdated(known, keyBytes, now);
+    const after = this.#writeUpdated(known, keyBytes, statement);
     const clocksBefore = new EncodedClocks(clock, ordinals, undefined);
     const place = { part: known.part, after: rowid };
     return this.#push(table, rowid, keyBytes, clocksBefore, after, place);
   }
 
   /** The row's clocks and the row to be sent. @returns the clocks. */
-  #writeUpdated(known: QuickTable, keyBytes: Uint8Array, now: Uint8Array): Uint8Array {
+  #writeUpdated(known: QuickTable, keyBytes: Uint8Array, statement: SqlStatement): Uint8Array {
     const { ordinals } = this.#parts;
     const { table, names } = known;
     const [held, blob, block] = [this.#held, this.#blob, this.#block];
@@ -255,9 +256,10 @@ export class QuickCommit {
     const rowStamp = { ms: held.ms, count: held.clockCount, site: rowSite };
     block.row(table.name, keyBytes, rowStamp, held.cl, cellCount);
     cells = 0;
-    let start = 0;
+    const now = statement.memory;
+    let start = statement.encodedStart(0);
     for (let i = 0; i < names.length; i++) {
-      const end = this.#ends[i] as number;
+      const end = statement.encodedEnd(i);
       const name = names[i] as string;
       const ordinal = known.ordinals[i] as number;
       const hasCell = held.column[cells] === ordinal && cells < held.count;
@@ -324,31 +326,49 @@ export class QuickCommit {
     const before = this.#lastInserted;
     const hashBefore = before.clock;
     let start = statement.encodedStart(0);
+    // A cell's column and stamp take as many bytes as in the row before.
+    const bytes = body.reserve(statement.encodedStart(count) - start + count * cellHeadBytesMax);
+    let to = body.length;
     for (let i = 0; i < count; i++) {
       const end = statement.encodedEnd(i);
       const startBefore = before.starts[i] as number;
       const hashAt = shape.hashesAt[i] as number;
       for (; written < hashAt; written++) clock[written] = shape.bytes[written] as number;
       written += valueHashBytes;
-      block.ownCell(names[i] as string);
-      const at = body.length;
-      body.copy(now, start, end);
-      if (
-        hashBefore !== undefined &&
-        end - start === (before.ends[i] as number) - startBefore &&
-        isAt(body.reserve(0), startBefore, now, start, end)
-      ) {
+      const headAt = to;
+      if (hashBefore === undefined) {
+        body.advance(to);
+        block.ownCell(names[i] as string);
+        to = body.length;
+      } else {
+        for (let at = before.heads[i] as number; at < startBefore; at++)
+          bytes[to++] = bytes[at] as number;
+      }
+      const at = to;
+      // Copied, compared with the one before, and looked at for what isn't ASCII: at once.
+      let differs = end - start - ((before.ends[i] as number) - startBefore);
+      let all = 0;
+      for (let from = start; from < end; from++) {
+        const byte = now[from] as number;
+        all |= byte;
+        differs |= byte ^ (bytes[startBefore + from - start] as number);
+        bytes[to++] = byte;
+      }
+      if (differs === 0 && hashBefore !== undefined) {
         // Of many columns the values are the same in all rows.
         for (let byte = hashAt; byte < hashAt + valueHashBytes; byte++)
           clock[byte] = hashBefore[byte] as number;
       } else {
-        if (!this.#maySend(table, i, now, start, end)) return false;
+        if (all >= 0x80 && !isUtf8(now, start, end)) return false;
+        if (!isShown(table, i, now, start, end)) return false;
         digester.hashEncodedTo(now, start, end, clock, hashAt);
       }
+      before.heads[i] = headAt;
       before.starts[i] = at;
-      before.ends[i] = body.length;
+      before.ends[i] = to;
       start = end;
     }
+    body.advance(to);
     for (; written < clock.length; written++) clock[written] = shape.bytes[written] as number;
     before.clock = clock;
     return this.#push(table, rowid, keyBytes, undefined, clock, undefined);
@@ -366,20 +386,26 @@ export class QuickCommit {
     if (keyColumns === 0) return this.#rowidKey(rowid);
     const count = names.length;
     const now = statement.memory;
-    let from = statement.encodedStart(count);
-    const key = this.#key;
-    key.clear();
-    key.varint(keyColumns);
+    const start = statement.encodedStart(count);
+    const length = 1 + statement.encodedStart(count + keyColumns) - start;
+    if (length > keyBytesMax) return undefined;
+    const key = new Uint8Array(length);
+    // A varint of one byte.
+    key[0] = keyColumns;
+    let all = 0;
+    for (let i = 1; i < length; i++) {
+      const byte = now[start + i - 1] as number;
+      all |= byte;
+      key[i] = byte;
+    }
     for (let i = 0; i < keyColumns; i++) {
-      const end = statement.encodedEnd(count + i);
+      const from = statement.encodedStart(count + i);
       const tag = now[from];
       // A REAL may be a key that is an integer (`row/key.ts`).
       if (tag === valueTags.null || tag === valueTags.real) return undefined;
-      if (!isUtf8(now, from, end)) return undefined;
-      key.copy(now, from, end);
-      from = end;
+      if (all >= 0x80 && !isUtf8(now, from, statement.encodedEnd(count + i))) return undefined;
     }
-    return key.length <= keyBytesMax ? key.finish() : undefined;
+    return key;
   }
 
   /** Of a table whose key is the rowid. */
@@ -419,45 +445,6 @@ export class QuickCommit {
     return this.#block.body.length <= bodyBytesMax;
   }
 
-  /** Values and key of the row that a statement has encoded. */
-  #readNow({ names, keyColumns }: QuickTable, statement: SqlStatement): void {
-    const now = this.#now;
-    const columns = names.length + keyColumns;
-    const start = statement.encodedStart(0);
-    now.reuse();
-    for (let i = 0; i < columns; i++) this.#ends[i] = statement.encodedEnd(i) - start;
-    now.copy(statement.memory, start, statement.encodedStart(columns));
-  }
-
-  /** Undefined: it isn't sent as it is stored, or is too long. */
-  #encodeKey({ names, keyColumns }: QuickTable, rowid: Rowid): Uint8Array | undefined {
-    if (keyColumns === 0) return this.#rowidKey(rowid);
-    const key = this.#key;
-    key.clear();
-    const now = this.#now.peek();
-    key.varint(keyColumns);
-    let start = this.#ends[names.length - 1] ?? 0;
-    for (let i = 0; i < keyColumns; i++) {
-      const tag = now[start];
-      // A REAL may be a key that is an integer (`row/key.ts`).
-      if (tag === valueTags.null || tag === valueTags.real) return undefined;
-      const end = this.#ends[names.length + i] as number;
-      key.copy(now, start, end);
-      start = end;
-    }
-    return key.length <= keyBytesMax ? key.finish() : undefined;
-  }
-
-  /** Whether a value can be told to others as it stands in its column. */
-  #maySend(table: StoredTable, i: number, now: Uint8Array, start: number, end: number): boolean {
-    if (end - start > quickValueBytesMax) return false;
-    const tag = now[start] as number;
-    const index = table.valuesByName[i] as number;
-    if (!isUtf8(now, start, end)) return false;
-    if (table.isShownByTag(index, tag)) return true;
-    return table.isShownAt(index, readValue(new ByteReader(now, start, end), "value"));
-  }
-
   /** Whether the value hashed last is the one that a cell was given its clock for. */
   #isHashOf(cell: number): boolean {
     const { digester } = this.#parts;
@@ -494,6 +481,29 @@ export class QuickCommit {
     }
     return known;
   }
+}
+
+/** Whether a value can be told to others as it stands in its column. */
+function maySend(
+  table: StoredTable,
+  i: number,
+  now: Uint8Array,
+  start: number,
+  end: number,
+): boolean {
+  return isUtf8(now, start, end) && isShown(table, i, now, start, end);
+}
+
+function isShown(
+  table: StoredTable,
+  i: number,
+  now: Uint8Array,
+  start: number,
+  end: number,
+): boolean {
+  const index = table.valuesByName[i] as number;
+  if (table.isShownByTag(index, now[start] as number)) return true;
+  return table.isShownAt(index, readValue(new ByteReader(now, start, end), "value"));
 }
 
 /** Columns of a row that was there, without its rowid: values, key, clocks and what is held. */
