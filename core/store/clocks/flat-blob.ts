@@ -57,26 +57,20 @@ export class FlatBlob {
    *
    * @param column Its ordinal.
    * @param high Of the value's hash, as `low`.
-   * @returns whether it has a stamp that neither the row clock nor the cell before has
+   * @returns where its stamp is, as `clock-blob.ts` has it: 0 the row's, 1 the cell's before, 2 its own
    */
-  cell(
-    column: number,
-    ms: number,
-    count: number,
-    site: number,
-    high: number,
-    low: number,
-  ): boolean {
+  cell(column: number, ms: number, count: number, site: number, high: number, low: number): number {
     const bytes = this.#bytes;
-    let isOther = false;
+    let where = 0;
     this.#varint(column);
     if (ms === this.#clockMs && count === this.#clockCount && site === this.#clockSite) {
-      bytes[this.#at++] = 0;
+      bytes[this.#at++] = where;
     } else if (ms === this.#beforeMs && count === this.#beforeCount && site === this.#beforeSite) {
-      bytes[this.#at++] = 1;
+      where = 1;
+      bytes[this.#at++] = where;
     } else {
-      isOther = true;
-      bytes[this.#at++] = 2;
+      where = 2;
+      bytes[this.#at++] = where;
       this.#hlc(ms, count);
       this.#varint(site);
     }
@@ -87,7 +81,7 @@ export class FlatBlob {
     this.#beforeMs = ms;
     this.#beforeCount = count;
     this.#beforeSite = site;
-    return isOther;
+    return where;
   }
 
   /**

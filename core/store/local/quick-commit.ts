@@ -26,7 +26,7 @@ import type { QuickNews, ScanPosition } from "../../row-store.ts";
 import { EncodedClocks } from "../clocks/encoded-clocks.ts";
 import { type BlobShape, FlatBlob } from "../clocks/flat-blob.ts";
 import { FlatClocks, flatCellsMax } from "../clocks/flat-clocks.ts";
-import { fewestTogether, togetherCounts } from "../tables/quick-rows.ts";
+import { togetherCounts } from "../tables/quick-rows.ts";
 import { PlacedRow, type StoreParts } from "../tables/store-parts.ts";
 import type { StoredTable } from "../tables/stored-table.ts";
 import type { RowNotes } from "./row-notes.ts";
@@ -131,22 +131,17 @@ export class QuickCommit {
     const { first } = notes;
     const { quick } = known.table;
     const rowidColumn = columnsOf(known);
-    if (first.size < fewestTogether) {
-      for (const rowid of first.keys()) if (!this.#updateOne(known, rowid, notes)) return false;
-      return true;
-    }
-    const rowids = [...first.keys()];
     let at = 0;
     for (const count of togetherCounts) {
-      while (rowids.length - at >= count) {
-        const statement = quick.rowsAt(rowids, at, count);
+      while (first.length - at >= count) {
+        const statement = quick.rowsAt(first, at, count);
         try {
           for (const end = at + count; at < end; at++) {
-            const rowid = rowids[at] as Rowid;
+            const rowid = first[at] as Rowid;
             if (!statement.step()) return false;
             if (!statement.encodeColumns(0, rowidColumn + 1)) return false;
             if (rowidAt(statement, rowidColumn) !== rowid) return false;
-            if (!this.#update(known, rowid, notes, statement)) return false;
+            if (!this.#update(known, at, notes, statement)) return false;
           }
         } finally {
           // A disk that fails is met in the middle, too; SQLite recovers once nothing reads any more.
@@ -154,26 +149,25 @@ export class QuickCommit {
         }
       }
     }
-    for (; at < rowids.length; at++) {
-      if (!this.#updateOne(known, rowids[at] as Rowid, notes)) return false;
-    }
+    for (; at < first.length; at++) if (!this.#updateOne(known, at, notes)) return false;
     return true;
   }
 
-  #updateOne(known: QuickTable, rowid: Rowid, notes: RowNotes): boolean {
-    const statement = known.table.quick.standAt(rowid);
+  #updateOne(known: QuickTable, at: number, notes: RowNotes): boolean {
+    const statement = known.table.quick.standAt(notes.first[at] as Rowid);
     if (statement === undefined) return false;
     try {
       if (!statement.encodeColumns(0, columnsOf(known))) return false;
-      return this.#update(known, rowid, notes, statement);
+      return this.#update(known, at, notes, statement);
     } finally {
       statement.reset();
     }
   }
 
-  /** @param statement Has encoded the row. */
-  #update(known: QuickTable, rowid: Rowid, notes: RowNotes, statement: SqlStatement): boolean {
-    const notedPlace = notes.first.get(rowid) as number;
+  /** @param at Of the row in `notes.first`. @param statement Has encoded it. */
+  #update(known: QuickTable, at: number, notes: RowNotes, statement: SqlStatement): boolean {
+    const rowid = notes.first[at] as Rowid;
+    const notedPlace = notes.firstPlaces[at] as number;
     const before = notes.noted.bytesAt(notedPlace);
     // By statements, of the columns that count when they are said again: see `capture.ts`.
     const named = notes.namedAt(rowid);
@@ -244,7 +238,7 @@ export class QuickCommit {
     const { ordinals } = this.#parts;
     const { table, names } = known;
     const [held, blob, block] = [this.#held, this.#blob, this.#block];
-    const { ms, count, site } = this.#stamp;
+    const { ms, count } = this.#stamp;
     let cellCount = held.count;
     let cells = 0;
     for (let i = 0; i < names.length; i++) {
@@ -265,16 +259,15 @@ export class QuickCommit {
       const hasCell = held.column[cells] === ordinal && cells < held.count;
       const high = this.#hashHigh[i] as number;
       const low = this.#hashLow[i] as number;
-      if (this.#isChanged[i]) {
-        blob.cell(ordinal, ms, count, this.#site, high, low);
-        block.cell(name, ms, count, site);
-        block.body.copy(now, start, end);
-      } else if (hasCell) {
-        const cellMs = held.cellMs[cells] as number;
-        const cellCounter = held.cellCount[cells] as number;
-        const cellSite = held.cellSite[cells] as number;
-        blob.cell(ordinal, cellMs, cellCounter, cellSite, high, low);
-        block.cell(name, cellMs, cellCounter, ordinals.site(cellSite) as Site);
+      const isChanged = this.#isChanged[i] === true;
+      if (isChanged || hasCell) {
+        const cellMs = isChanged ? ms : (held.cellMs[cells] as number);
+        const cellCounter = isChanged ? count : (held.cellCount[cells] as number);
+        const cellSite = isChanged ? this.#site : (held.cellSite[cells] as number);
+        const where = blob.cell(ordinal, cellMs, cellCounter, cellSite, high, low);
+        if (where === 0) block.ownCell(name);
+        else if (where === 1) block.likeCell(name);
+        else block.cell(name, cellMs, cellCounter, ordinals.site(cellSite) as Site);
         block.body.copy(now, start, end);
       }
       if (hasCell) cells++;
