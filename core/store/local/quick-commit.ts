@@ -23,6 +23,7 @@ import { valueHashBytes } from "../../row/digest.ts";
 import { keyBytesMax } from "../../row/key.ts";
 import { endOfValue, readValue, valueTags } from "../../row/value.ts";
 import type { QuickNews, ScanPosition } from "../../row-store.ts";
+import type { PackedClockRow } from "../clocks/clock-rows.ts";
 import { EncodedClocks } from "../clocks/encoded-clocks.ts";
 import { type BlobShape, FlatBlob } from "../clocks/flat-blob.ts";
 import { FlatClocks, flatCellsMax } from "../clocks/flat-clocks.ts";
@@ -33,6 +34,8 @@ import type { RowNotes } from "./row-notes.ts";
 
 /** Commits with more than this to send are left to those who count exactly, as are rows whose values are long. */
 const bodyBytesMax = 16 * 1024 * 1024;
+/** Of rows that came, whose clocks are in one array: whoever keeps those of one row keeps all. */
+const packedRowsMax = 1024;
 /** Two varints. */
 const cellHeadBytesMax = 16;
 
@@ -50,17 +53,17 @@ interface QuickTable {
   readonly part: number;
 }
 
-/** A row whose clocks are to be written. */
-export interface QuickRow {
+/** A row whose clocks are to be written. Rows that came share the array that these are in. */
+export interface QuickRow extends PackedClockRow {
   readonly table: StoredTable;
-  readonly rowid: Rowid;
-  readonly clock: Uint8Array;
+  readonly clockBytes: number;
   readonly isNew: boolean;
   readonly merged: PlacedRow;
 }
 
 interface LastInserted {
-  clock: Uint8Array | undefined;
+  /** Where its clocks begin, or would. */
+  clockAt: number;
   /** Of each cell: where its column and stamp begin, then its value, and where that ends. */
   readonly heads: number[];
   readonly starts: number[];
@@ -82,8 +85,10 @@ export class QuickCommit {
   readonly #hashLow = new Float64Array(flatCellsMax);
   /** The row that was inserted last, of the table at hand: where its values stand in the block. */
   readonly #lastInserted: LastInserted = {
-    ...{ clock: undefined, heads: [], starts: [], ends: [] },
+    ...{ clockAt: 0, heads: [], starts: [], ends: [] },
   };
+  /** Clocks of rows that come, one behind the other. */
+  #packed: Uint8Array = noBytes;
   #stamp: Stamp = { ms: 0, count: 0, site: "" as Site };
   #site = 0;
   #news: QuickNews = { msMin: 0, msMax: 0, isHeld: true };
@@ -230,7 +235,7 @@ export class QuickCommit {
     const after = this.#writeUpdated(known, keyBytes, statement);
     const clocksBefore = new EncodedClocks(clock, ordinals, undefined);
     const place = { part: known.part, after: rowid };
-    return this.#push(table, rowid, keyBytes, clocksBefore, after, place);
+    return this.#push(table, rowid, keyBytes, clocksBefore, after, 0, after.length, place);
   }
 
   /** The row's clocks and the row to be sent. @returns the clocks. */
@@ -283,10 +288,20 @@ export class QuickCommit {
       if (shape === undefined) {
         const { ms, count } = this.#stamp;
         shape = this.#blob.shapeOf(ms, count, this.#site, known.ordinals);
-        this.#lastInserted.clock = undefined;
+        this.#packClocks(shape, notes.arrivals);
       }
       return this.#insertRun(known, first, last, shape);
     });
+  }
+
+  /** Makes room for the clocks of some rows that come, which are written but for their hashes. */
+  #packClocks({ bytes }: BlobShape, rows: number): void {
+    const { length } = bytes;
+    const packed = new Uint8Array(Math.min(rows, packedRowsMax) * length);
+    packed.set(bytes);
+    for (let end = length; end < packed.length; end *= 2) packed.copyWithin(end, 0, end);
+    this.#packed = packed;
+    this.#lastInserted.clockAt = -length;
   }
 
   #insertRun(known: QuickTable, first: Rowid, last: Rowid, shape: BlobShape): boolean {
@@ -311,13 +326,14 @@ export class QuickCommit {
     if (keyBytes === undefined || absent.has(table.name, keyBytes)) return false;
     const block = this.#block;
     const { body } = block;
-    const clock = new Uint8Array(shape.bytes.length);
-    /** So many bytes of it are written. */
-    let written = 0;
+    const { length } = shape.bytes;
+    const before = this.#lastInserted;
+    if (before.clockAt + length === this.#packed.length) this.#packClocks(shape, packedRowsMax);
+    const clock = this.#packed;
+    const clockAt = before.clockAt + length;
+    const isFirst = clockAt === 0;
     block.row(table.name, keyBytes, this.#stamp, 1, count);
     const now = statement.memory;
-    const before = this.#lastInserted;
-    const hashBefore = before.clock;
     let start = statement.encodedStart(0);
     // A cell's column and stamp take as many bytes as in the row before.
     const bytes = body.reserve(statement.encodedStart(count) - start + count * cellHeadBytesMax);
@@ -325,11 +341,9 @@ export class QuickCommit {
     for (let i = 0; i < count; i++) {
       const end = statement.encodedEnd(i);
       const startBefore = before.starts[i] as number;
-      const hashAt = shape.hashesAt[i] as number;
-      for (; written < hashAt; written++) clock[written] = shape.bytes[written] as number;
-      written += valueHashBytes;
+      const hashAt = clockAt + (shape.hashesAt[i] as number);
       const headAt = to;
-      if (hashBefore === undefined) {
+      if (isFirst) {
         body.advance(to);
         block.ownCell(names[i] as string);
         to = body.length;
@@ -347,10 +361,10 @@ export class QuickCommit {
         differs |= byte ^ (bytes[startBefore + from - start] as number);
         bytes[to++] = byte;
       }
-      if (differs === 0 && hashBefore !== undefined) {
+      if (differs === 0 && !isFirst) {
         // Of many columns the values are the same in all rows.
         for (let byte = hashAt; byte < hashAt + valueHashBytes; byte++)
-          clock[byte] = hashBefore[byte] as number;
+          clock[byte] = clock[byte - length] as number;
       } else {
         if (all >= 0x80 && !isUtf8(now, start, end)) return false;
         if (!isShown(table, i, now, start, end)) return false;
@@ -362,9 +376,8 @@ export class QuickCommit {
       start = end;
     }
     body.advance(to);
-    for (; written < clock.length; written++) clock[written] = shape.bytes[written] as number;
-    before.clock = clock;
-    return this.#push(table, rowid, keyBytes, undefined, clock, undefined);
+    before.clockAt = clockAt;
+    return this.#push(table, rowid, keyBytes, undefined, clock, clockAt, length, undefined);
   }
 
   /**
@@ -418,10 +431,12 @@ export class QuickCommit {
     key: Uint8Array,
     before: EncodedClocks | undefined,
     clock: Uint8Array,
+    clockAt: number,
+    clockBytes: number,
     place: ScanPosition | undefined,
   ): boolean {
     const { digester, ordinals } = this.#parts;
-    const after = new EncodedClocks(clock, ordinals, this.#stamp);
+    const after = new EncodedClocks(clock, ordinals, this.#stamp, clockAt, clockBytes);
     const merged = new PlacedRow(
       { table: table.name, key },
       undefined,
@@ -434,7 +449,8 @@ export class QuickCommit {
       this.#news,
       place,
     );
-    this.#rows.push({ table, rowid, clock, isNew: before === undefined, merged });
+    const isNew = before === undefined;
+    this.#rows.push({ table, rowid, clock, clockAt, clockBytes, isNew, merged });
     return this.#block.body.length <= bodyBytesMax;
   }
 

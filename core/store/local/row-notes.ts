@@ -132,6 +132,11 @@ export class RowNotes {
     if (!this.#isPlain) this.#owners.set(rowid, owner);
   }
 
+  /** Rowids to which rows came. */
+  get arrivals(): number {
+    return this.#arrived.size + this.#runLength;
+  }
+
   get #runLength(): number {
     return this.#runLast - this.#runFirst + 1;
   }
