@@ -33,7 +33,9 @@ async function subscribe(): Promise<void> {
     method: "POST",
     body,
     headers,
-  });
+    // It may be silent for longer than the five minutes that Bun waits.
+    timeout: false,
+  } as RequestInit);
   const decoder = new TextDecoder();
   let rest = "";
   for await (const piece of response.body as ReadableStream<Uint8Array>) {
