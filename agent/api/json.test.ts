@@ -1,7 +1,7 @@
 import { describe, expect, test } from "bun:test";
 import fc from "fast-check";
 import { RawText, Real, type SqlValue } from "../../core/row/value.ts";
-import { JsonError, type JsonValue, jsonDepthMax, parseJson } from "./json-reader.ts";
+import { JsonError, JsonReader, type JsonValue, jsonDepthMax, parseJson } from "./json-reader.ts";
 import {
   NotUtf8Error,
   realToJson,
@@ -36,6 +36,69 @@ describe("JsonReader", () => {
         );
       }),
     );
+  });
+
+  // A BLOB of a megabyte is a million numbers.
+  test("takes lists of many byte numbers for bytes, and says of all others what it always says", () => {
+    const item = fc.oneof(
+      { weight: 300, arbitrary: fc.integer({ min: 0, max: 255 }).map(String) },
+      fc.constantFrom(
+        "256",
+        "01",
+        "-1",
+        "1.0",
+        "1e1",
+        "-0",
+        "null",
+        '"1"',
+        "",
+        "[1]",
+        "]",
+        "[",
+        "99999999999",
+      ),
+    );
+    const space = fc.constantFrom("", "", "", " ", "\n", "\r\t ");
+    const list = fc
+      .array(fc.tuple(space, item, space), { maxLength: 40 })
+      .map((items) => `[${items.map((parts) => parts.join("")).join(",")}]`);
+    const read = (input: string, takesBytes: boolean) => {
+      const reader = new JsonReader(input, { takesBytes });
+      const value = reader.value();
+      reader.end();
+      return value;
+    };
+    fc.assert(
+      fc.property(list, fc.constantFrom("", ",", "}", ",7]"), (inner, after) => {
+        for (const input of [`${inner}${after}`, `["x",${inner}${after}]`]) {
+          const plain = attempt(() => read(input, false));
+          expect(attempt(() => withoutBytes(read(input, true)))).toEqual(plain);
+        }
+      }),
+      { numRuns: 1000 },
+    );
+    const numbers = Array.from({ length: 16 }, (_, i) => i);
+    expect(read(JSON.stringify(numbers), true)).toEqual(Uint8Array.from(numbers));
+    expect(read(JSON.stringify(numbers.slice(1)), true)).toEqual(numbers.slice(1));
+  });
+
+  // Whoever sends them holds everybody up for as long as they are read.
+  test("reads no more values than it may, but any number of bytes and escapes", () => {
+    const long = 500_000;
+    const whole = `"${"\\n".repeat(long)}"`;
+    const bytes = `[${new Array(long).fill(7)}]`;
+    expect(parseJson(whole)).toHaveLength(long);
+    expect(() => parseJson(`${whole.slice(0, -1)}\\x"`)).toThrow(
+      "invalid escape at line 1 column 1000003",
+    );
+    expect(new JsonReader(bytes, { takesBytes: true }).value()).toHaveLength(long);
+    const reader = new JsonReader(bytes, { valuesMax: 1000 });
+    expect(() => reader.value()).toThrow("over 1000 values at line 1 column 2000");
+    const anew = new JsonReader("[1][2][3]", { valuesMax: 3 });
+    expect(anew.value()).toEqual([1]);
+    anew.countAnew();
+    expect(anew.value()).toEqual([2]);
+    expect(() => anew.value()).toThrow("over 3 values");
   });
 
   // Whatever comes over the socket: an error that names a place, or a value; never anything else.
@@ -156,6 +219,11 @@ function attempt(run: () => unknown): { value?: unknown; error?: unknown } {
   } catch (error) {
     return { error };
   }
+}
+
+function withoutBytes(json: JsonValue): unknown {
+  if (json instanceof Uint8Array) return [...json];
+  return Array.isArray(json) ? json.map(withoutBytes) : json;
 }
 
 function toPlain(json: JsonValue): unknown {

@@ -27,6 +27,14 @@ export interface SqlText {
   readonly parameters: readonly SqlValue[] | ReadonlyMap<string, SqlValue> | undefined;
 }
 
+/**
+ * Of one statement, and of other bodies: SQLite takes 32,766 parameters. Reading a body can't be interrupted, and others
+ * wait for it.
+ */
+const valuesMax = 100_000;
+/** What isn't read exactly by {@link plainStatement} is read twice. */
+const plainCharsMax = 64 * 1024;
+
 export type Parsed<T> =
   | { readonly kind: "parsed"; readonly value: T }
   | { readonly kind: "refused"; readonly response: ApiResponse };
@@ -53,7 +61,7 @@ export function parseStatementBody(request: ApiRequest): Parsed<SqlText> {
  * all that it doesn't read exactly as ours does (numbers, escapes), and for all that is wrong.
  */
 function plainStatement(text: string): SqlText | undefined {
-  if (text.includes("\\")) return undefined;
+  if (text.length > plainCharsMax || text.includes("\\")) return undefined;
   let json: unknown;
   try {
     json = JSON.parse(text);
@@ -86,6 +94,7 @@ export function parseStatementListBody(request: ApiRequest): Parsed<readonly Sql
     else {
       for (let index = 0; ; index++) {
         if (Number.isNaN(reader.peek())) throw reader.errorNext("EOF while parsing a list");
+        reader.countAnew();
         const json = inElement(index, () => reader.value());
         const statement = toStatement(json);
         const more = reader.nextItem(0x5d);
@@ -132,7 +141,7 @@ function parseBody<T extends object>(
   const plain = parsePlain?.(text);
   if (plain !== undefined) return { kind: "parsed", value: plain };
   try {
-    const result = parse(new JsonReader(text));
+    const result = parse(new JsonReader(text, { takesBytes: true, valuesMax }));
     return "status" in result && "headers" in result
       ? { kind: "refused", response: result as ApiResponse }
       : { kind: "parsed", value: result as T };
@@ -179,6 +188,7 @@ function toStatement(json: JsonValue): SqlText | undefined {
 }
 
 function toList(json: JsonValue): SqlValue[] | undefined {
+  if (json instanceof Uint8Array) return [...json];
   if (!Array.isArray(json)) return undefined;
   const values: SqlValue[] = [];
   for (const item of json) {
@@ -202,7 +212,7 @@ function toNames(json: JsonValue): Map<string, SqlValue> | undefined {
 
 function toSqlValue(json: JsonValue): SqlValue | undefined {
   if (json === null || typeof json === "string" || typeof json === "number") return json;
-  if (typeof json === "bigint" || json instanceof Real) return json;
+  if (typeof json === "bigint" || json instanceof Real || json instanceof Uint8Array) return json;
   if (typeof json === "boolean") return json ? 1 : 0;
   if (!Array.isArray(json)) return undefined;
   const bytes = new Uint8Array(json.length);

@@ -157,6 +157,20 @@ export function queriesContract(run: ContractRun): void {
       expect(text).toBe('{"columns":[]}\n{"error":"bad parameter or other API misuse"}\n');
     });
 
+    test("take a long list of small integers for parameters, or for a BLOB", async () => {
+      const numbers = Array.from({ length: 20 }, (_, i) => i * 13);
+      const sum = numbers.map((_, i) => `${i + 1} * ?`).join(" + ");
+      const expected = numbers.reduce((total, number, i) => total + (i + 1) * number, 0);
+      for (const body of [
+        `["SELECT ${sum}", [${numbers}]]`,
+        `{"query":"SELECT ${sum}","params":[${numbers.join(" , ")}]}`,
+      ]) {
+        expect(await run.http.cells(body)).toEqual([`[${expected}]`]);
+      }
+      const blob = `["SELECT typeof(:b), :b", {":b":[ ${numbers.join(",\n")} ]}]`;
+      expect(await run.http.cells(blob)).toEqual([`["blob",[${numbers}]]`]);
+    });
+
     test("bind a missing name as NULL, and refuse an unknown one", async () => {
       expect(await run.http.cells('["SELECT :a",{}]')).toEqual(["[null]"]);
       expect((await run.http.query('["SELECT :a",{":b":1}]')).status).toBe(500);

@@ -142,6 +142,20 @@ export function transactionsContract(run: ContractRun): void {
         400,
         [{ error: "at most 100000 statements in one transaction, got 100001" }],
       ]);
+      const values = `["DELETE FROM tests WHERE id = ?",[${new Array(100_000).fill("1.5")}]]`;
+      for (const [path, body] of [
+        ["/v1/transactions", `["DELETE FROM tests2",${values}]`],
+        ["/v1/queries", values],
+        ["/v1/subscriptions", values],
+        ["/v1/table_stats", values],
+      ] as const) {
+        const { status, text } = await run.http.ask("POST", path, body);
+        expect([path, status, text]).toEqual([
+          path,
+          400,
+          expect.stringMatching(/: over 100000 values at line 1 column \d+$/),
+        ]);
+      }
       const many =
         "INSERT INTO testsvalues (id) WITH RECURSIVE c(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM c LIMIT 100001) SELECT 'many ' || x FROM c";
       expect(await run.refusedTransaction(JSON.stringify([many]))).toContain(
