@@ -143,6 +143,18 @@ test("before a record is dropped its changes stand in saved rows, also where tha
   expect(forgotten).toEqual(["1 through 3"]);
 });
 
+test("what stands in saved rows is dropped without their being saved again", () => {
+  const { create, tell, keepUp } = open(150);
+  const one = create(1);
+  keepUp();
+  tell(one, 1);
+  tell(one, 1);
+  expect(keepUp()).toEqual(["append 1:1", "append 1:2", "save 1 as of 2", "trim 1"]);
+  const two = create(2);
+  tell(two, 1);
+  expect(keepUp()).toEqual(["save 2 as of 0", "append 2:1", "trim 2"]);
+});
+
 test("a large one that was told something while its image was made isn't saved as it was before", async () => {
   const { journal, create, tell, written } = open(1000);
   const large = create(1);

@@ -253,6 +253,26 @@ test("what can't be counted group by group under another schema is run again, an
   expect(lines).toEqual(['{"change":["insert",1,["a",1],1]}']);
 });
 
+test("the only group that becomes another one is found as that from then on", async () => {
+  const { database, live, subscribe, told } = openLive();
+  database.exec(`CREATE INDEX t_name ON t (name); ${inserted(1, "a")}`);
+  live.schemaChanged();
+  const write = async (sql: string): Promise<void> => {
+    database.exec(`BEGIN; ${sql}`);
+    const row = rowOf(1);
+    const commit = { changes: () => new Map([["t", [row]]]), rows: undefined };
+    live.committing(commit);
+    database.exec("COMMIT");
+    live.committed(commit);
+    await told();
+  };
+  const { lines } = await subscribe("SELECT name, count(nullif(n, 0)) FROM t GROUP BY name");
+  expect(live.describe().map(({ how }) => how)).toEqual(["grouped"]);
+  await write("UPDATE t SET name = 'b' WHERE id = 1");
+  await write("UPDATE t SET n = 7 WHERE id = 1");
+  expect(lines).toEqual(['{"change":["update",1,["b",0],1]}', '{"change":["update",1,["b",1],2]}']);
+});
+
 test("who asks for what ends under another schema gets it as it is now; who comes back to it is told", async () => {
   for (const sql of ["SELECT * FROM t", "SELECT *, count(*) FROM t"]) {
     const { database, live, subscribe } = openLive();
