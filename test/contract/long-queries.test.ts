@@ -399,3 +399,20 @@ test("a sort of many rows is right, here and in the reader thread", async () => 
   ).toMatchObject({ kind: "committed" });
   expect(await whole("SELECT n FROM t")).toContain(`{"row":[1,[${count}]]}`);
 });
+
+test("counting tables that are named thousands of times leaves others their turns", async () => {
+  open();
+  await fill();
+  const names = Array.from({ length: 5000 }, (_, i) => (i % 2 === 0 ? "t" : `nowhere ${i}`));
+  let turns = 0;
+  let isOver = false;
+  const turn = (): void => {
+    turns++;
+    if (!isOver) setImmediate(turn);
+  };
+  setImmediate(turn);
+  const { totalRowCount, invalidTables } = await thread.service.tableStats(names);
+  isOver = true;
+  expect([totalRowCount, invalidTables.length]).toEqual([2500 * rows, 2500]);
+  expect(turns).toBeGreaterThan(3);
+});
