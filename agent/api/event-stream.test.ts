@@ -102,3 +102,15 @@ test("one that has ended and isn't read any more is cut, not ended", async () =>
   expect(room.mayEnter(performance.now())).toBe(true);
   expect(reading.next()).rejects.toThrow();
 });
+
+test("one that has read all is let go for nobody, however long it has been silent", async () => {
+  const room = new UnreadRoom(100 * kilobyte, 1000);
+  const silent = open(room);
+  silent.stream.push(lines(1));
+  await silent.reading.next();
+  void silent.reading.next();
+  const other = open(room);
+  other.stream.push(lines(200));
+  expect(room.mayEnter(silent.stream.idleSinceMs + 60_000)).toBe(true);
+  expect([silent.ends(), other.ends()]).toEqual([0, 1]);
+});

@@ -194,7 +194,6 @@ export class EventStream implements AsyncIterable<Uint8Array>, Unread {
 
   #forget(): void {
     this.#queue.length = 0;
-    this.#eventBytes = 0;
     this.#changeUnread(-this.#unreadBytes);
   }
 

@@ -2,12 +2,13 @@ import { expect, test } from "bun:test";
 import { Buffer } from "node:buffer";
 import type { Socket } from "bun";
 import fc from "fast-check";
+import { until } from "../../test/until.ts";
 import { FirstBytes, type Protocol, protocolOf } from "./first-bytes.ts";
 import { preface as prefaceBytes } from "./http2/frames.ts";
 import { LateRequests } from "./late-requests.ts";
 import type { ServedConnection } from "./served-connection.ts";
 
-function connect() {
+function connect(lateRequests = new LateRequests(60_000)) {
   const told: Protocol[] = [];
   const over: string[] = [];
   let received = "";
@@ -32,7 +33,7 @@ function connect() {
     },
   };
   const first = new FirstBytes(socket as unknown as Socket<unknown>, {
-    lateRequests: new LateRequests(60_000),
+    lateRequests,
     onTold: (protocol) => {
       told.push(protocol);
       return served;
@@ -97,4 +98,13 @@ test("who sends no more and has said nothing is closed", () => {
   const { first, told, state } = connect();
   first.ended();
   expect([told, state()]).toEqual([[], "ended"]);
+});
+
+test("who has told is closed for its silence no more", async () => {
+  const late = new LateRequests(6);
+  const told = connect(late);
+  const silent = connect(late);
+  told.send("GET");
+  await until(() => silent.state() === "ended");
+  expect(told.state()).toBe("open");
 });

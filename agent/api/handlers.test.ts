@@ -1,8 +1,8 @@
 import { expect, test } from "bun:test";
 import type { Access } from "./access.ts";
-import { createApi } from "./handlers.ts";
+import { apiLimits, createApi } from "./handlers.ts";
 import type { ApiRequest } from "./http.ts";
-import type { StoreService, SubscribeOutcome } from "./store-service.ts";
+import type { StoreService, StreamEvent, SubscribeOutcome } from "./store-service.ts";
 
 const id = "12345678-1234-1234-1234-123456789012";
 const gone = new AbortController().signal;
@@ -54,6 +54,43 @@ test("a stream that is refused leaves nobody who listens to its token", async ()
   const handle = createApi(store);
   for (let i = 0; i < 3; i++) expect((await handle(request, access)).status).toBe(404);
   expect(listeners()).toBe(0);
+});
+
+test("a stream whose client goes leaves nobody who listens to its token, and is no subscriber any more", async () => {
+  const { access, listeners } = token();
+  const { store, unsubscribed } = storeOf(() => ({
+    kind: "subscribed",
+    subscriber: 7,
+    id,
+    hash: undefined,
+  }));
+  const client = new AbortController();
+  const { status } = await createApi(store)({ ...request, signal: client.signal }, access);
+  expect([status, listeners(), unsubscribed]).toEqual([200, 1, []]);
+  client.abort();
+  expect([listeners(), unsubscribed]).toEqual([0, [7]]);
+});
+
+test("who was let in, and finds no room any more for the first line, is told to try again", async () => {
+  const pushes: ((event: StreamEvent) => void)[] = [];
+  const opened = Promise.withResolvers<SubscribeOutcome>();
+  const unsubscribed: number[] = [];
+  const store = {
+    attach: (_id: string, _options: unknown, push: (event: StreamEvent) => void) => {
+      pushes.push(push);
+      return opened.promise;
+    },
+    unsubscribe: (subscriber: number) => unsubscribed.push(subscriber),
+    agreedMs: () => undefined,
+  } as unknown as StoreService;
+  const handle = createApi(store, { ...apiLimits, unreadBytesMax: 10 });
+  const open = () => handle({ ...request, signal: new AbortController().signal });
+  const answers = Promise.all([open(), open()]);
+  const bytes = new Uint8Array(11);
+  for (const push of pushes) push({ kind: "lines", bytes, isSnapshot: true });
+  opened.resolve({ kind: "subscribed", subscriber: 7, id, hash: undefined });
+  expect((await answers).map(({ status }) => status)).toEqual([200, 503]);
+  expect(unsubscribed).toEqual([7]);
 });
 
 test("a stream whose token is taken back while it begins ends with a line that says so", async () => {
