@@ -8,7 +8,7 @@ import { chmodSync, chownSync } from "node:fs";
 import { fullAccess, openAccess } from "./api/access.ts";
 import { ConnectionLimit } from "./api/connection-limit.ts";
 import { Front, RouteRoom } from "./api/front.ts";
-import { createGate } from "./api/gate.ts";
+import { createGate, refuseSiteNames } from "./api/gate.ts";
 import { apiLimits, createApi } from "./api/handlers.ts";
 import type { HttpServer } from "./api/http-server.ts";
 import { listenAddressToText } from "./api/listen-address.ts";
@@ -92,7 +92,10 @@ export async function startServers(options: ServersOptions): Promise<AgentServer
       unix.renew();
       open();
     });
-    const tcpGate = createGate({ tokens: tokens ?? openAccess, endpointName });
+    const tcpGate =
+      tokens === undefined
+        ? refuseSiteNames(createGate({ tokens: openAccess, endpointName }))
+        : createGate({ tokens, endpointName });
     const tcpFront = new Front({ handle, room, gate: tcpGate });
     for (const address of config.api.listen) {
       const served = serveTcp({ ...shared, address, front: tcpFront });

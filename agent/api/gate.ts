@@ -2,11 +2,13 @@
  * Who gets in: decided by the head of a request, before its body is read.
  *
  * On the Unix socket the file's owner, group and mode decide, and who can connect may do everything. On
- * TCP a bearer token says who asks; several may be configured (see `access.ts`), or none on loopback.
+ * TCP a bearer token says who asks; several may be configured (see `access.ts`), or none on loopback: then it counts
+ * by which name the host is asked for ({@link refuseSiteNames}).
  *
  * @module
  */
 
+import { isIPv4 } from "node:net";
 import type { Access } from "./access.ts";
 import { type ApiResponse, emptyResponse, type RequestHead, textResponse } from "./http.ts";
 import { TokenSet } from "./token-set.ts";
@@ -36,6 +38,26 @@ export function createGate({ tokens, endpointName }: GateOptions): Gate {
     const isText = /^[\x20-\x7e\t]*$/.test(asked);
     return { kind: "refused", response: emptyResponse(isText ? 421 : 400) };
   };
+}
+
+/**
+ * For where no token is asked for. A page in a browser on this host may have its own name lead to loopback, and then
+ * read the answers (DNS rebinding); the browser says for which name it asks. Names on the web have a dot. Other programs
+ * ask by an address, as localhost, by a short name, or say no name at all.
+ */
+export function refuseSiteNames(gate: Gate): Gate {
+  return (head) => {
+    if (!isSiteName(head.header("host") ?? "")) return gate(head);
+    const why = "without a token this host is asked by its address, or as localhost";
+    return { kind: "refused", response: textResponse(421, why) };
+  };
+}
+
+function isSiteName(host: string): boolean {
+  const name = host.replace(/:\d*$/, "").replace(/\.$/, "").toLowerCase();
+  return (
+    name.includes(".") && !isIPv4(name) && !name.startsWith("[") && !name.endsWith(".localhost")
+  );
 }
 
 function admit(head: RequestHead, tokens: TokenSet): Admission {

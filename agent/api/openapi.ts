@@ -144,7 +144,10 @@ const common = {
   401: answer("No token, or a wrong one. Empty."),
   403: answer("The token isn't for this.", jsonBody(oneOf(ref("Error"), ref("Transaction")))),
   408: answer("The request took too long to come.", jsonBody(ref("Error"))),
-  421: answer("x-corrosion-requested-endpoint-name is another's. Empty."),
+  421: answer(
+    "x-corrosion-requested-endpoint-name is another's: empty. Or, without a token, host is a name of the web.",
+    plain,
+  ),
   431: answer("The request's head is over 16 KiB.", plain),
   503: answer("Too many requests of this route at once, or too much of others' in memory.", {
     ...jsonBody(ref("Error")),

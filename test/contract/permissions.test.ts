@@ -481,6 +481,26 @@ describe("an agent", () => {
       const { status, text } = await http.ask("POST", path, body);
       expect([status, text]).toEqual([403, '{"error":"only over the Unix socket"}']);
     }
+    // A page in a browser here whose name was made to lead to loopback.
+    for (const host of ["page.example", "Page.Example.:80", "127.0.0.1.page.example"]) {
+      const { status, text } = await http.ask("POST", "/v1/queries", '"SELECT 1"', {
+        ...json,
+        host,
+      });
+      expect([host, status, text]).toEqual([host, 421, expect.stringContaining("by its address")]);
+    }
+    const names = [
+      "127.0.0.1",
+      "[::1]:80",
+      "localhost:80",
+      "LOCALHOST.",
+      "app.localhost",
+      "patina",
+    ];
+    for (const host of names) {
+      const { status } = await http.ask("POST", "/v1/queries", '"SELECT 1"', { ...json, host });
+      expect([host, status]).toEqual([host, 200]);
+    }
     expect(await agent.stop()).toBe(0);
   });
 
