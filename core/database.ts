@@ -21,11 +21,6 @@ export interface SqlStatement extends Disposable {
   bind(index: number, value: SqlValue): void;
   /** Binds the TEXT of `bytes[from..]` to parameter `index`, from 1, whether it is UTF-8 or not. */
   bindTextFrom(index: number, bytes: Uint8Array, from: number): void;
-  /**
-   * Binds `count` BLOBs, which are `length` bytes each, one behind the other in `bytes` from `from` on, to parameter `index`
-   * and every second one after it. Who binds the first of these anew binds all of them.
-   */
-  bindBlobs(index: number, bytes: Uint8Array, from: number, length: number, count: number): void;
   /** Runs to the next row; false when done: it is at rest then, as after {@link reset}. */
   step(): boolean;
   /** Column `index` of the current row, from 0. BLOBs are copies. */

@@ -135,21 +135,6 @@ test("a parameter keeps its value until it is bound anew, whatever happens to th
   expect(statement.get(null, null, null)).toEqual([null, null, null]);
 });
 
-test("many BLOBs of one array are bound at once, however long they are", () => {
-  for (const length of [1, 30, 40_000]) {
-    using statement = db.prepare("SELECT ?, ?, ?, ?, ?");
-    const bytes = Uint8Array.from({ length: 4 * length }, (_, i) => i / length);
-    for (const parameter of [1, 3, 5]) statement.bind(parameter, parameter);
-    const blob = (byte: number) => new Uint8Array(length).fill(byte);
-    for (const first of [2, 0]) {
-      statement.bindBlobs(2, bytes, first * length, length, 2);
-      expect(statement.step()).toBe(true);
-      expect(statement.row()).toEqual([1, blob(first), 3, blob(first + 1), 5]);
-      statement.reset();
-    }
-  }
-});
-
 test("two statements that run at once don't share their parameters' memory", () => {
   using outer = db.prepare("SELECT ? FROM (SELECT 1 UNION ALL SELECT 2)");
   outer.bind(1, "of the outer one");

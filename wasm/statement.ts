@@ -203,27 +203,6 @@ export class Statement implements SqlStatement, Disposable {
     );
   }
 
-  bindBlobs(index1: number, bytes: Uint8Array, from: number, length: number, count: number): void {
-    this.#atRest();
-    if (count * length > slotBytesMax) {
-      for (let i = 0; i < count; i++) {
-        const start = from + i * length;
-        this.bindBlob(index1 + 2 * i, bytes.subarray(start, start + length));
-      }
-      return;
-    }
-    // They all stand in the first one's slot.
-    const pointer = this.#slot(index1, count * length);
-    this.#module.heap.u8.set(bytes.subarray(from, from + count * length), pointer);
-    const exports = this.#exports;
-    for (let i = 0; i < count; i++) {
-      const at = pointer + i * length;
-      this.#check(
-        exports.sqlite3_bind_blob(this.#pointer, index1 + 2 * i, at, length, SQLITE_STATIC),
-      );
-    }
-  }
-
   /** What is kept for values of parameters as long as the statement lives, bytes. */
   get slotBytes(): number {
     return this.#slotBytesSum;

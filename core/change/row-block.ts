@@ -92,8 +92,6 @@ export class RowBlockWriter {
   #rowAt = 0;
   #cellsAt = 0;
   #rowStamp = 0;
-  /** Of the cell before. */
-  #cellStamp = 0;
   #cells = 0;
   #cellsLeft = 0;
   /** Where the next cell's column is if this row has the cells that others had. */
@@ -135,14 +133,7 @@ export class RowBlockWriter {
   /** A cell of the row at hand, without its value. */
   cell(column: string, ms: number, count: number, site: Site): void {
     this.#column(column);
-    this.#cellStamp = this.#stamps.indexOf(ms, count, site);
-    this.body.varint(this.#cellStamp);
-  }
-
-  /** {@link cell} of the stamp that {@link cell} wrote last. */
-  likeCell(column: string): void {
-    this.#column(column);
-    this.body.varint(this.#cellStamp);
+    this.body.varint(this.#stamps.indexOf(ms, count, site));
   }
 
   /** {@link cell} of the row's own stamp. */

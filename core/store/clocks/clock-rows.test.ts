@@ -25,23 +25,6 @@ test("any number of rows is written, over what is there at their rowids", () => 
   }
 });
 
-test("of rows whose clocks stand in one array each gets its own", () => {
-  for (const count of [1, 21, 149]) {
-    using db = openMemory();
-    db.exec("CREATE TABLE patina_clock_t (id INTEGER PRIMARY KEY, clock BLOB NOT NULL, held BLOB)");
-    using rows = new ClockRows(db, "t");
-    const clock = Uint8Array.from({ length: 3 * count }, (_, i) => i);
-    const all = Array.from({ length: count }, (_, i) => ({ rowid: i, clock, clockAt: 3 * i }));
-    rows.putPacked(all, 0, count, 3);
-    // The statements have others' values by now.
-    rows.put([{ rowid: count, clock: Uint8Array.of(9) }], 0, 1);
-    expect(db.all("SELECT id, clock FROM patina_clock_t ORDER BY id")).toEqual([
-      ...all.map(({ rowid, clockAt }) => [rowid, clock.slice(clockAt, clockAt + 3)]),
-      [count, Uint8Array.of(9)],
-    ]);
-  }
-});
-
 test("the clocks of one row are replaced, and a row that has none gets none", () => {
   using db = openMemory();
   db.exec("CREATE TABLE patina_clock_t (id INTEGER PRIMARY KEY, clock BLOB NOT NULL, held BLOB)");

@@ -19,12 +19,6 @@ export interface ClockRow {
   readonly clock: Uint8Array;
 }
 
-/** One of some rows whose clocks stand in one array, one behind the other, and are equally long. */
-export interface PackedClockRow extends ClockRow {
-  /** Where its own begin. */
-  readonly clockAt: number;
-}
-
 export class ClockRows implements Disposable {
   readonly #database: SqlDatabase;
   readonly #table: string;
@@ -42,22 +36,6 @@ export class ClockRows implements Disposable {
     let at = from;
     for (const count of statementRows) {
       for (; to - at >= count; at += count) this.#put(rows, at, count);
-    }
-  }
-
-  /** {@link put} of rows whose clocks are `length` bytes each in one array. */
-  putPacked(rows: readonly PackedClockRow[], from: number, to: number, length: number): void {
-    let at = from;
-    for (const count of statementRows) {
-      for (; to - at >= count; at += count) {
-        const statement = this.#statementOf(count);
-        for (let i = 0; i < count; i++) {
-          statement.bind(2 * i + 1, (rows[at + i] as PackedClockRow).rowid);
-        }
-        const { clock, clockAt } = rows[at] as PackedClockRow;
-        statement.bindBlobs(2, clock, clockAt, length, count);
-        statement.step();
-      }
     }
   }
 

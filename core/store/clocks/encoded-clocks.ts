@@ -21,28 +21,15 @@ const varintBytesMax = 8;
 
 export class EncodedClocks implements ClockState {
   readonly #bytes: Uint8Array;
-  readonly #start: number;
-  readonly #length: number;
   readonly #ordinals: StoredOrdinals;
   /** Of the ordinals, when these were made. */
   readonly #life: number;
   #stamp: Stamp | undefined;
   #decoded: ClockState | undefined;
 
-  /**
-   * @param bytes A clock blob that is well-formed: `length` bytes from `start` on.
-   * @param stamp The largest in it, if that is known.
-   */
-  constructor(
-    bytes: Uint8Array,
-    ordinals: StoredOrdinals,
-    stamp: Stamp | undefined,
-    start: number = 0,
-    length: number = bytes.length,
-  ) {
+  /** @param bytes A clock blob that is well-formed. @param stamp The largest in it, if that is known. */
+  constructor(bytes: Uint8Array, ordinals: StoredOrdinals, stamp: Stamp | undefined) {
     this.#bytes = bytes;
-    this.#start = start;
-    this.#length = length;
     this.#ordinals = ordinals;
     this.#life = ordinals.life;
     this.#stamp = stamp;
@@ -50,8 +37,7 @@ export class EncodedClocks implements ClockState {
 
   /** As they are stored. */
   get bytes(): Uint8Array {
-    if (this.#length === this.#bytes.length) return this.#bytes;
-    return this.#bytes.subarray(this.#start, this.#start + this.#length);
+    return this.#bytes;
   }
 
   get clock(): RowClock {
@@ -69,7 +55,7 @@ export class EncodedClocks implements ClockState {
 
   /** Length and site. */
   get digestShape(): number {
-    return this.#length ^ (this.#bytes[this.#start + 9] as number);
+    return this.#bytes.length ^ (this.#bytes[9] as number);
   }
 
   /** From blob to digest without a stop: both name the same things in the same order. */
@@ -81,10 +67,9 @@ export class EncodedClocks implements ClockState {
     let { view } = writer;
     let to = writer.length;
     // Byte by byte, and varints of one byte where they are met: a call of `set` takes longer than it all.
-    let at = this.#start + 1;
-    copyEight(out, to, bytes, at);
+    copyEight(out, to, bytes, 1);
     to += hlcBytes;
-    at += hlcBytes;
+    let at = 1 + hlcBytes;
     let byte = bytes[at++] as number;
     let site = byte;
     if (byte >= 0x80) {
@@ -154,28 +139,23 @@ export class EncodedClocks implements ClockState {
     const ordinals = this.#ordinals;
     // What was written of the last one was written since it was made, and ordinals haven't been given anew since.
     if (last.#ordinals !== ordinals || last.#life !== ordinals.life) return false;
-    if (this.#length !== last.#length) return false;
-    let at = this.#start + 1;
-    /** From where something stands here to where it stands in the other. */
-    const across = last.#start - this.#start;
-    const rowStamp = writer.length;
-    const hlcAt = at;
-    at += hlcBytes;
+    if (bytes.length !== other.length) return false;
     // Site, causal length and count of cells; longer varints go the other way.
-    for (const end = at + 3; at < end; at++) {
-      if (bytes[at] !== other[at + across] || (bytes[at] as number) >= 0x80) return false;
+    for (let at = 9; at < 12; at++) {
+      if (bytes[at] !== other[at] || (bytes[at] as number) >= 0x80) return false;
     }
-    const cells = bytes[at - 1] as number;
+    const cells = bytes[11] as number;
     const out = writer.reserve(0);
     const { view } = writer;
-    copyEight(out, rowStamp, bytes, hlcAt);
+    const rowStamp = writer.length;
+    copyEight(out, rowStamp, bytes, 1);
     let before = rowStamp;
+    let at = 12;
     let to = rowStamp + stampBytes + 2;
     for (let cell = 0; cell < cells; cell++) {
       const ordinal = bytes[at] as number;
       const flags = bytes[at + 1] as number;
-      if (ordinal !== other[at + across] || ordinal >= 0x80) return false;
-      if (flags !== other[at + across + 1]) return false;
+      if (ordinal !== other[at] || flags !== other[at + 1] || ordinal >= 0x80) return false;
       at += 2;
       to += ordinals.columnText(ordinal).length;
       const where = flags & 3;
@@ -183,7 +163,7 @@ export class EncodedClocks implements ClockState {
         before = to;
         copyEight(out, to, bytes, at);
         at += hlcBytes;
-        if (bytes[at] !== other[at + across] || (bytes[at] as number) >= 0x80) return false;
+        if (bytes[at] !== other[at] || (bytes[at] as number) >= 0x80) return false;
         at++;
       } else {
         if (where === 0) before = rowStamp;
@@ -200,7 +180,7 @@ export class EncodedClocks implements ClockState {
 
   #decode(): ClockState {
     if (this.#decoded === undefined) {
-      const decoded = decodeClocks(this.bytes, this.#ordinals);
+      const decoded = decodeClocks(this.#bytes, this.#ordinals);
       assert(decoded.kind === "clocks", "encoded clocks are well-formed");
       this.#decoded = { clock: decoded.clock, cells: decoded.cells };
     }

@@ -57,20 +57,26 @@ export class FlatBlob {
    *
    * @param column Its ordinal.
    * @param high Of the value's hash, as `low`.
-   * @returns where its stamp is, as `clock-blob.ts` has it: 0 the row's, 1 the cell's before, 2 its own
+   * @returns whether it has a stamp that neither the row clock nor the cell before has
    */
-  cell(column: number, ms: number, count: number, site: number, high: number, low: number): number {
+  cell(
+    column: number,
+    ms: number,
+    count: number,
+    site: number,
+    high: number,
+    low: number,
+  ): boolean {
     const bytes = this.#bytes;
-    let where = 0;
+    let isOther = false;
     this.#varint(column);
     if (ms === this.#clockMs && count === this.#clockCount && site === this.#clockSite) {
-      bytes[this.#at++] = where;
+      bytes[this.#at++] = 0;
     } else if (ms === this.#beforeMs && count === this.#beforeCount && site === this.#beforeSite) {
-      where = 1;
-      bytes[this.#at++] = where;
+      bytes[this.#at++] = 1;
     } else {
-      where = 2;
-      bytes[this.#at++] = where;
+      isOther = true;
+      bytes[this.#at++] = 2;
       this.#hlc(ms, count);
       this.#varint(site);
     }
@@ -81,7 +87,7 @@ export class FlatBlob {
     this.#beforeMs = ms;
     this.#beforeCount = count;
     this.#beforeSite = site;
-    return where;
+    return isOther;
   }
 
   /**

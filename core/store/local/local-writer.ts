@@ -100,14 +100,14 @@ export class LocalWriter {
   /** The clocks of rows that came, or stayed in their place. */
   writeQuick(rows: readonly QuickRow[]): void {
     for (let at = 0; at < rows.length; ) {
-      const { table, rowid, clock, clockBytes, isNew } = rows[at] as QuickRow;
+      const { table, rowid, clock, isNew } = rows[at] as QuickRow;
       const from = at++;
       if (!isNew) {
         table.quick.putClocksAt(rowid, clock);
         continue;
       }
-      while (rows[at]?.isNew === true && rows[at]?.clock === clock) at++;
-      table.quick.insertClocksAt(rows, from, at, clockBytes);
+      while (rows[at]?.isNew === true && rows[at]?.table === table) at++;
+      table.quick.insertClocksAt(rows, from, at);
     }
   }
 

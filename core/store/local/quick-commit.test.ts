@@ -104,25 +104,6 @@ test("the quick way comes to what the other comes to, to the byte", () => {
   expect(quick).toBeGreaterThan(30);
 }, 120_000);
 
-// Their clocks are in arrays of 1024.
-test("so it does of many rows that come at once, in which values come again", () => {
-  using one = new SqliteNode(schema);
-  using other = new SqliteNode(schema);
-  const rows = Array.from({ length: 1030 }, (_, i) => `('k${i * i}', ${i % 3}, '${i % 5}ä')`);
-  const sql = [
-    `INSERT INTO t (k, n, a) VALUES ${rows.slice(0, 3).join()}`,
-    `UPDATE t SET a = 'b'`,
-    `INSERT INTO t (k, n, a) VALUES ${rows.slice(3).join()}`,
-    "INSERT INTO i (v) VALUES (7), (7), ('x')",
-  ];
-  one.write(sql[0] as string);
-  other.write(...slowly, sql[0] as string);
-  const ours = one.write(...sql.slice(1));
-  expect(isQuick(ours)).toBe(true);
-  expect(told(ours)).toEqual(told(other.write(...slowly, ...sql.slice(1))));
-  expect(clocks(one)).toEqual(clocks(other));
-});
-
 /** Whether a commit went the quick way. */
 function isQuick(result: CommitResult): boolean {
   return result.kind === "committed" && result.changeset instanceof EncodedChangeset;

@@ -23,21 +23,17 @@ import { valueHashBytes } from "../../row/digest.ts";
 import { keyBytesMax } from "../../row/key.ts";
 import { endOfValue, readValue, valueTags } from "../../row/value.ts";
 import type { QuickNews, ScanPosition } from "../../row-store.ts";
-import type { PackedClockRow } from "../clocks/clock-rows.ts";
 import { EncodedClocks } from "../clocks/encoded-clocks.ts";
 import { type BlobShape, FlatBlob } from "../clocks/flat-blob.ts";
 import { FlatClocks, flatCellsMax } from "../clocks/flat-clocks.ts";
-import { togetherCounts } from "../tables/quick-rows.ts";
+import { fewestTogether, togetherCounts } from "../tables/quick-rows.ts";
 import { PlacedRow, type StoreParts } from "../tables/store-parts.ts";
 import type { StoredTable } from "../tables/stored-table.ts";
 import type { RowNotes } from "./row-notes.ts";
 
-/** Commits with more than this to send are left to those who count exactly, as are rows whose values are long. */
+/** Commits with more than this to send, and rows with larger values, are left to those who count exactly. */
 const bodyBytesMax = 16 * 1024 * 1024;
-/** Of rows that came, whose clocks are in one array: whoever keeps those of one row keeps all. */
-const packedRowsMax = 1024;
-/** Two varints. */
-const cellHeadBytesMax = 16;
+const quickValueBytesMax = 1024 * 1024;
 
 /** Of a row that has a rowid no more is looked at. */
 const noBytes = new Uint8Array();
@@ -53,19 +49,17 @@ interface QuickTable {
   readonly part: number;
 }
 
-/** A row whose clocks are to be written. Rows that came share the array that these are in. */
-export interface QuickRow extends PackedClockRow {
+/** A row whose clocks are to be written. */
+export interface QuickRow {
   readonly table: StoredTable;
-  readonly clockBytes: number;
+  readonly rowid: Rowid;
+  readonly clock: Uint8Array;
   readonly isNew: boolean;
   readonly merged: PlacedRow;
 }
 
 interface LastInserted {
-  /** Where its clocks begin, or would. */
-  clockAt: number;
-  /** Of each cell: where its column and stamp begin, then its value, and where that ends. */
-  readonly heads: number[];
+  clock: Uint8Array | undefined;
   readonly starts: number[];
   readonly ends: number[];
 }
@@ -79,16 +73,15 @@ export class QuickCommit {
   readonly #blob = new FlatBlob();
   readonly #block = new RowBlockWriter();
   readonly #key = new ByteWriter(256);
+  /** Values and key of the row at hand, and where each ends. */
+  readonly #now = new ByteWriter(1024);
+  readonly #ends: number[] = [];
   // Of the row at hand, by value column.
   readonly #isChanged: boolean[] = [];
   readonly #hashHigh = new Float64Array(flatCellsMax);
   readonly #hashLow = new Float64Array(flatCellsMax);
   /** The row that was inserted last, of the table at hand: where its values stand in the block. */
-  readonly #lastInserted: LastInserted = {
-    ...{ clockAt: 0, heads: [], starts: [], ends: [] },
-  };
-  /** Clocks of rows that come, one behind the other. */
-  #packed: Uint8Array = noBytes;
+  readonly #lastInserted: LastInserted = { clock: undefined, starts: [], ends: [] };
   #stamp: Stamp = { ms: 0, count: 0, site: "" as Site };
   #site = 0;
   #news: QuickNews = { msMin: 0, msMax: 0, isHeld: true };
@@ -136,17 +129,22 @@ export class QuickCommit {
     const { first } = notes;
     const { quick } = known.table;
     const rowidColumn = columnsOf(known);
+    if (first.size < fewestTogether) {
+      for (const rowid of first.keys()) if (!this.#updateOne(known, rowid, notes)) return false;
+      return true;
+    }
+    const rowids = [...first.keys()];
     let at = 0;
     for (const count of togetherCounts) {
-      while (first.length - at >= count) {
-        const statement = quick.rowsAt(first, at, count);
+      while (rowids.length - at >= count) {
+        const statement = quick.rowsAt(rowids, at, count);
         try {
           for (const end = at + count; at < end; at++) {
-            const rowid = first[at] as Rowid;
+            const rowid = rowids[at] as Rowid;
             if (!statement.step()) return false;
             if (!statement.encodeColumns(0, rowidColumn + 1)) return false;
             if (rowidAt(statement, rowidColumn) !== rowid) return false;
-            if (!this.#update(known, at, notes, statement)) return false;
+            if (!this.#update(known, rowid, notes, statement)) return false;
           }
         } finally {
           // A disk that fails is met in the middle, too; SQLite recovers once nothing reads any more.
@@ -154,25 +152,26 @@ export class QuickCommit {
         }
       }
     }
-    for (; at < first.length; at++) if (!this.#updateOne(known, at, notes)) return false;
+    for (; at < rowids.length; at++) {
+      if (!this.#updateOne(known, rowids[at] as Rowid, notes)) return false;
+    }
     return true;
   }
 
-  #updateOne(known: QuickTable, at: number, notes: RowNotes): boolean {
-    const statement = known.table.quick.standAt(notes.first[at] as Rowid);
+  #updateOne(known: QuickTable, rowid: Rowid, notes: RowNotes): boolean {
+    const statement = known.table.quick.standAt(rowid);
     if (statement === undefined) return false;
     try {
       if (!statement.encodeColumns(0, columnsOf(known))) return false;
-      return this.#update(known, at, notes, statement);
+      return this.#update(known, rowid, notes, statement);
     } finally {
       statement.reset();
     }
   }
 
-  /** @param at Of the row in `notes.first`. @param statement Has encoded it. */
-  #update(known: QuickTable, at: number, notes: RowNotes, statement: SqlStatement): boolean {
-    const rowid = notes.first[at] as Rowid;
-    const notedPlace = notes.firstPlaces[at] as number;
+  /** @param statement Has encoded the row. */
+  #update(known: QuickTable, rowid: Rowid, notes: RowNotes, statement: SqlStatement): boolean {
+    const notedPlace = notes.first.get(rowid) as number;
     const before = notes.noted.bytesAt(notedPlace);
     // By statements, of the columns that count when they are said again: see `capture.ts`.
     const named = notes.namedAt(rowid);
@@ -180,6 +179,7 @@ export class QuickCommit {
     const { table, names, keyColumns } = known;
     if (named !== undefined && table.damagedColumns.size > 0) return false;
     const count = names.length;
+    this.#readNow(known, statement);
     const clock = table.quick.clockAt(rowid, statement, count + keyColumns);
     const heldAt = statement.encodedStart(count + keyColumns + 1);
     const hasHeld = statement.memory[heldAt] !== valueTags.null;
@@ -187,15 +187,16 @@ export class QuickCommit {
     if (hasHeld || !held.decode(clock, 0, clock.length, ordinals)) return false;
     if (held.hasHeld || held.cl % 2 === 0 || !this.#isNewest()) return false;
 
-    const now = statement.memory;
+    const now = this.#now.peek();
+    const ends = this.#ends;
     // Walks the noted values, the columns and the cells, all ascending by name.
     let noted = notes.noted.startOf(notedPlace);
     let cells = 0;
     let changed = 0;
     let saidAgain = 0;
-    let from = statement.encodedStart(0);
+    let from = 0;
     for (let i = 0; i < count; i++) {
-      const end = statement.encodedEnd(i);
+      const end = ends[i] as number;
       const isSame = isAt(before, noted, now, from, end);
       const isSaid = named !== undefined && isSame && named.includes(names[i] as string);
       const hasCell = held.column[cells] === known.ordinals[i] && cells < held.count;
@@ -203,11 +204,11 @@ export class QuickCommit {
       if (isSame) noted += end - from;
       else {
         noted = endOfValue(before, noted);
-        if (!maySend(table, i, now, from, end)) return false;
+        if (!this.#maySend(table, i, now, from, end)) return false;
         changed++;
       }
       if (isSaid) {
-        if (!maySend(table, i, now, from, end)) return false;
+        if (!this.#maySend(table, i, now, from, end)) return false;
         saidAgain++;
       }
       if (hasCell || !isSame || isSaid) {
@@ -221,8 +222,7 @@ export class QuickCommit {
       from = end;
     }
     // Cells of columns that the table doesn't have, and another key.
-    const keyEnd = statement.encodedStart(count + keyColumns);
-    if (cells < held.count || !isAt(before, noted, now, from, keyEnd)) return false;
+    if (cells < held.count || !isAt(before, noted, now, from, now.length)) return false;
     if (saidAgain > 0 && table.isUrgent({ rowid, key: [], keyBytes: noBytes })) {
       changed += saidAgain;
       for (let i = 0; i < count; i++) {
@@ -230,20 +230,20 @@ export class QuickCommit {
       }
     }
     if (changed === 0) return true;
-    const keyBytes = this.#readKey(known, statement, rowid);
+    const keyBytes = this.#encodeKey(known, rowid);
     if (keyBytes === undefined) return false;
-    const after = this.#writeUpdated(known, keyBytes, statement);
+    const after = this.#writeUpdated(known, keyBytes, now);
     const clocksBefore = new EncodedClocks(clock, ordinals, undefined);
     const place = { part: known.part, after: rowid };
-    return this.#push(table, rowid, keyBytes, clocksBefore, after, 0, after.length, place);
+    return this.#push(table, rowid, keyBytes, clocksBefore, after, place);
   }
 
   /** The row's clocks and the row to be sent. @returns the clocks. */
-  #writeUpdated(known: QuickTable, keyBytes: Uint8Array, statement: SqlStatement): Uint8Array {
+  #writeUpdated(known: QuickTable, keyBytes: Uint8Array, now: Uint8Array): Uint8Array {
     const { ordinals } = this.#parts;
     const { table, names } = known;
     const [held, blob, block] = [this.#held, this.#blob, this.#block];
-    const { ms, count } = this.#stamp;
+    const { ms, count, site } = this.#stamp;
     let cellCount = held.count;
     let cells = 0;
     for (let i = 0; i < names.length; i++) {
@@ -255,24 +255,24 @@ export class QuickCommit {
     const rowStamp = { ms: held.ms, count: held.clockCount, site: rowSite };
     block.row(table.name, keyBytes, rowStamp, held.cl, cellCount);
     cells = 0;
-    const now = statement.memory;
-    let start = statement.encodedStart(0);
+    let start = 0;
     for (let i = 0; i < names.length; i++) {
-      const end = statement.encodedEnd(i);
+      const end = this.#ends[i] as number;
       const name = names[i] as string;
       const ordinal = known.ordinals[i] as number;
       const hasCell = held.column[cells] === ordinal && cells < held.count;
       const high = this.#hashHigh[i] as number;
       const low = this.#hashLow[i] as number;
-      const isChanged = this.#isChanged[i] === true;
-      if (isChanged || hasCell) {
-        const cellMs = isChanged ? ms : (held.cellMs[cells] as number);
-        const cellCounter = isChanged ? count : (held.cellCount[cells] as number);
-        const cellSite = isChanged ? this.#site : (held.cellSite[cells] as number);
-        const where = blob.cell(ordinal, cellMs, cellCounter, cellSite, high, low);
-        if (where === 0) block.ownCell(name);
-        else if (where === 1) block.likeCell(name);
-        else block.cell(name, cellMs, cellCounter, ordinals.site(cellSite) as Site);
+      if (this.#isChanged[i]) {
+        blob.cell(ordinal, ms, count, this.#site, high, low);
+        block.cell(name, ms, count, site);
+        block.body.copy(now, start, end);
+      } else if (hasCell) {
+        const cellMs = held.cellMs[cells] as number;
+        const cellCounter = held.cellCount[cells] as number;
+        const cellSite = held.cellSite[cells] as number;
+        blob.cell(ordinal, cellMs, cellCounter, cellSite, high, low);
+        block.cell(name, cellMs, cellCounter, ordinals.site(cellSite) as Site);
         block.body.copy(now, start, end);
       }
       if (hasCell) cells++;
@@ -288,20 +288,10 @@ export class QuickCommit {
       if (shape === undefined) {
         const { ms, count } = this.#stamp;
         shape = this.#blob.shapeOf(ms, count, this.#site, known.ordinals);
-        this.#packClocks(shape, notes.arrivals);
+        this.#lastInserted.clock = undefined;
       }
       return this.#insertRun(known, first, last, shape);
     });
-  }
-
-  /** Makes room for the clocks of some rows that come, which are written but for their hashes. */
-  #packClocks({ bytes }: BlobShape, rows: number): void {
-    const { length } = bytes;
-    const packed = new Uint8Array(Math.min(rows, packedRowsMax) * length);
-    packed.set(bytes);
-    for (let end = length; end < packed.length; end *= 2) packed.copyWithin(end, 0, end);
-    this.#packed = packed;
-    this.#lastInserted.clockAt = -length;
   }
 
   #insertRun(known: QuickTable, first: Rowid, last: Rowid, shape: BlobShape): boolean {
@@ -326,58 +316,42 @@ export class QuickCommit {
     if (keyBytes === undefined || absent.has(table.name, keyBytes)) return false;
     const block = this.#block;
     const { body } = block;
-    const { length } = shape.bytes;
-    const before = this.#lastInserted;
-    if (before.clockAt + length === this.#packed.length) this.#packClocks(shape, packedRowsMax);
-    const clock = this.#packed;
-    const clockAt = before.clockAt + length;
-    const isFirst = clockAt === 0;
+    const clock = new Uint8Array(shape.bytes.length);
+    /** So many bytes of it are written. */
+    let written = 0;
     block.row(table.name, keyBytes, this.#stamp, 1, count);
     const now = statement.memory;
+    const before = this.#lastInserted;
+    const hashBefore = before.clock;
     let start = statement.encodedStart(0);
-    // A cell's column and stamp take as many bytes as in the row before.
-    const bytes = body.reserve(statement.encodedStart(count) - start + count * cellHeadBytesMax);
-    let to = body.length;
     for (let i = 0; i < count; i++) {
       const end = statement.encodedEnd(i);
       const startBefore = before.starts[i] as number;
-      const hashAt = clockAt + (shape.hashesAt[i] as number);
-      const headAt = to;
-      if (isFirst) {
-        body.advance(to);
-        block.ownCell(names[i] as string);
-        to = body.length;
-      } else {
-        for (let at = before.heads[i] as number; at < startBefore; at++)
-          bytes[to++] = bytes[at] as number;
-      }
-      const at = to;
-      // Copied, compared with the one before, and looked at for what isn't ASCII: at once.
-      let differs = end - start - ((before.ends[i] as number) - startBefore);
-      let all = 0;
-      for (let from = start; from < end; from++) {
-        const byte = now[from] as number;
-        all |= byte;
-        differs |= byte ^ (bytes[startBefore + from - start] as number);
-        bytes[to++] = byte;
-      }
-      if (differs === 0 && !isFirst) {
+      const hashAt = shape.hashesAt[i] as number;
+      for (; written < hashAt; written++) clock[written] = shape.bytes[written] as number;
+      written += valueHashBytes;
+      block.ownCell(names[i] as string);
+      const at = body.length;
+      body.copy(now, start, end);
+      if (
+        hashBefore !== undefined &&
+        end - start === (before.ends[i] as number) - startBefore &&
+        isAt(body.reserve(0), startBefore, now, start, end)
+      ) {
         // Of many columns the values are the same in all rows.
         for (let byte = hashAt; byte < hashAt + valueHashBytes; byte++)
-          clock[byte] = clock[byte - length] as number;
+          clock[byte] = hashBefore[byte] as number;
       } else {
-        if (all >= 0x80 && !isUtf8(now, start, end)) return false;
-        if (!isShown(table, i, now, start, end)) return false;
+        if (!this.#maySend(table, i, now, start, end)) return false;
         digester.hashEncodedTo(now, start, end, clock, hashAt);
       }
-      before.heads[i] = headAt;
       before.starts[i] = at;
-      before.ends[i] = to;
+      before.ends[i] = body.length;
       start = end;
     }
-    body.advance(to);
-    before.clockAt = clockAt;
-    return this.#push(table, rowid, keyBytes, undefined, clock, clockAt, length, undefined);
+    for (; written < clock.length; written++) clock[written] = shape.bytes[written] as number;
+    before.clock = clock;
+    return this.#push(table, rowid, keyBytes, undefined, clock, undefined);
   }
 
   /**
@@ -392,26 +366,20 @@ export class QuickCommit {
     if (keyColumns === 0) return this.#rowidKey(rowid);
     const count = names.length;
     const now = statement.memory;
-    const start = statement.encodedStart(count);
-    const length = 1 + statement.encodedStart(count + keyColumns) - start;
-    if (length > keyBytesMax) return undefined;
-    const key = new Uint8Array(length);
-    // A varint of one byte.
-    key[0] = keyColumns;
-    let all = 0;
-    for (let i = 1; i < length; i++) {
-      const byte = now[start + i - 1] as number;
-      all |= byte;
-      key[i] = byte;
-    }
+    let from = statement.encodedStart(count);
+    const key = this.#key;
+    key.clear();
+    key.varint(keyColumns);
     for (let i = 0; i < keyColumns; i++) {
-      const from = statement.encodedStart(count + i);
+      const end = statement.encodedEnd(count + i);
       const tag = now[from];
       // A REAL may be a key that is an integer (`row/key.ts`).
       if (tag === valueTags.null || tag === valueTags.real) return undefined;
-      if (all >= 0x80 && !isUtf8(now, from, statement.encodedEnd(count + i))) return undefined;
+      if (!isUtf8(now, from, end)) return undefined;
+      key.copy(now, from, end);
+      from = end;
     }
-    return key;
+    return key.length <= keyBytesMax ? key.finish() : undefined;
   }
 
   /** Of a table whose key is the rowid. */
@@ -431,12 +399,10 @@ export class QuickCommit {
     key: Uint8Array,
     before: EncodedClocks | undefined,
     clock: Uint8Array,
-    clockAt: number,
-    clockBytes: number,
     place: ScanPosition | undefined,
   ): boolean {
     const { digester, ordinals } = this.#parts;
-    const after = new EncodedClocks(clock, ordinals, this.#stamp, clockAt, clockBytes);
+    const after = new EncodedClocks(clock, ordinals, this.#stamp);
     const merged = new PlacedRow(
       { table: table.name, key },
       undefined,
@@ -449,9 +415,47 @@ export class QuickCommit {
       this.#news,
       place,
     );
-    const isNew = before === undefined;
-    this.#rows.push({ table, rowid, clock, clockAt, clockBytes, isNew, merged });
+    this.#rows.push({ table, rowid, clock, isNew: before === undefined, merged });
     return this.#block.body.length <= bodyBytesMax;
+  }
+
+  /** Values and key of the row that a statement has encoded. */
+  #readNow({ names, keyColumns }: QuickTable, statement: SqlStatement): void {
+    const now = this.#now;
+    const columns = names.length + keyColumns;
+    const start = statement.encodedStart(0);
+    now.reuse();
+    for (let i = 0; i < columns; i++) this.#ends[i] = statement.encodedEnd(i) - start;
+    now.copy(statement.memory, start, statement.encodedStart(columns));
+  }
+
+  /** Undefined: it isn't sent as it is stored, or is too long. */
+  #encodeKey({ names, keyColumns }: QuickTable, rowid: Rowid): Uint8Array | undefined {
+    if (keyColumns === 0) return this.#rowidKey(rowid);
+    const key = this.#key;
+    key.clear();
+    const now = this.#now.peek();
+    key.varint(keyColumns);
+    let start = this.#ends[names.length - 1] ?? 0;
+    for (let i = 0; i < keyColumns; i++) {
+      const tag = now[start];
+      // A REAL may be a key that is an integer (`row/key.ts`).
+      if (tag === valueTags.null || tag === valueTags.real) return undefined;
+      const end = this.#ends[names.length + i] as number;
+      key.copy(now, start, end);
+      start = end;
+    }
+    return key.length <= keyBytesMax ? key.finish() : undefined;
+  }
+
+  /** Whether a value can be told to others as it stands in its column. */
+  #maySend(table: StoredTable, i: number, now: Uint8Array, start: number, end: number): boolean {
+    if (end - start > quickValueBytesMax) return false;
+    const tag = now[start] as number;
+    const index = table.valuesByName[i] as number;
+    if (!isUtf8(now, start, end)) return false;
+    if (table.isShownByTag(index, tag)) return true;
+    return table.isShownAt(index, readValue(new ByteReader(now, start, end), "value"));
   }
 
   /** Whether the value hashed last is the one that a cell was given its clock for. */
@@ -490,29 +494,6 @@ export class QuickCommit {
     }
     return known;
   }
-}
-
-/** Whether a value can be told to others as it stands in its column. */
-function maySend(
-  table: StoredTable,
-  i: number,
-  now: Uint8Array,
-  start: number,
-  end: number,
-): boolean {
-  return isUtf8(now, start, end) && isShown(table, i, now, start, end);
-}
-
-function isShown(
-  table: StoredTable,
-  i: number,
-  now: Uint8Array,
-  start: number,
-  end: number,
-): boolean {
-  const index = table.valuesByName[i] as number;
-  if (table.isShownByTag(index, now[start] as number)) return true;
-  return table.isShownAt(index, readValue(new ByteReader(now, start, end), "value"));
 }
 
 /** Columns of a row that was there, without its rowid: values, key, clocks and what is held. */

@@ -27,11 +27,8 @@ import { joinNames, type Touched } from "./touched.ts";
 
 export class RowNotes {
   readonly table: StoredTable;
-  /** Rows that were there, in the order in which they were touched first. */
-  readonly first: Rowid[] = [];
-  /** Of each the place in {@link noted} of its columns, as of `StoredTable.notedPositions`. */
-  readonly firstPlaces: number[] = [];
-  readonly #isFirst = new Set<Rowid>();
+  /** Rows that were there, by rowid: the place in {@link noted} of their columns, as of `StoredTable.notedPositions`. */
+  readonly first: Map<Rowid, number> = new Map();
   readonly noted: NotedColumns = new NotedColumns();
   /** Rowids to which a row came, but for those of the run. Those of {@link first} are among them if another row left them. */
   readonly #arrived = new Set<Rowid>();
@@ -56,15 +53,13 @@ export class RowNotes {
   }
 
   get size(): number {
-    return this.first.length + this.#arrived.size + this.#runLength;
+    return this.first.size + this.#arrived.size + this.#runLength;
   }
 
   clear(): void {
     // Clearing what is empty takes as long as noting a row.
-    if (this.first.length > 0) {
-      this.first.length = 0;
-      this.firstPlaces.length = 0;
-      this.#isFirst.clear();
+    if (this.first.size > 0) {
+      this.first.clear();
       this.noted.clear();
     }
     if (this.#arrived.size > 0) this.#arrived.clear();
@@ -112,13 +107,11 @@ export class RowNotes {
   #noteFirst(change: Preupdate): void {
     const { oldRowid } = change;
     // A row that came in this transaction wasn't there.
-    if (this.#isFirst.has(oldRowid)) return;
+    if (this.first.has(oldRowid)) return;
     if (this.#hasArrived(oldRowid)) return;
     const place = this.noted.begin();
     change.writeOld(this.table.notedPositions, this.noted.writer);
-    this.#isFirst.add(oldRowid);
-    this.first.push(oldRowid);
-    this.firstPlaces.push(place);
+    this.first.set(oldRowid, place);
   }
 
   #arrive(rowid: Rowid, owner: Rowid | undefined): void {
@@ -130,11 +123,6 @@ export class RowNotes {
       this.#runLast = rowid;
     }
     if (!this.#isPlain) this.#owners.set(rowid, owner);
-  }
-
-  /** Rowids to which rows came. */
-  get arrivals(): number {
-    return this.#arrived.size + this.#runLength;
   }
 
   get #runLength(): number {
@@ -190,7 +178,7 @@ export class RowNotes {
   /** Whose row, of those that were there at first, stands at a rowid. */
   #ownerOf(rowid: Rowid): Rowid | undefined {
     if (this.#owners.has(rowid)) return this.#owners.get(rowid);
-    return this.#isFirst.has(rowid) ? rowid : undefined;
+    return this.first.has(rowid) ? rowid : undefined;
   }
 
   /**
@@ -201,8 +189,7 @@ export class RowNotes {
     const { table, first } = this;
     const byKey = new Map<string, Touched>();
     const byFirst = new Map<Rowid, Touched>();
-    for (const [at, rowid] of first.entries()) {
-      const place = this.firstPlaces[at] as number;
+    for (const [rowid, place] of first) {
       const { key, values } = decodeNoted(table, rowid, this.noted, place);
       const keyBytes = encodeKey(key);
       if (keyBytes === undefined) return undefined;
@@ -214,7 +201,7 @@ export class RowNotes {
       byFirst.set(rowid, touched);
     }
     this.#endRun();
-    for (const rowid of new Set([...first, ...this.#arrived])) {
+    for (const rowid of new Set([...first.keys(), ...this.#arrived])) {
       const row = table.readByRowid(rowid);
       if (row === undefined) continue;
       const key = row.key.map(canonicalKeyValue);

@@ -362,8 +362,8 @@ export class QuickMerge {
     high: number,
     low: number,
   ): void {
-    const where = this.#blob.cell(column, ms, count, site, high, low);
-    if (where !== 2 || !this.#isLargest(ms, count, site)) return;
+    const isOther = this.#blob.cell(column, ms, count, site, high, low);
+    if (!isOther || !this.#isLargest(ms, count, site)) return;
     this.#largestMs = ms;
     this.#largestCount = count;
     this.#largestSite = site;

@@ -11,12 +11,13 @@ import type { Rowid, SqlDatabase, SqlStatement } from "../../database.ts";
 import type { SqlValue } from "../../row/value.ts";
 import type { PlannedTable } from "../../schema/schema.ts";
 import { quoteName } from "../../schema/sql-token.ts";
-import type { PackedClockRow } from "../clocks/clock-rows.ts";
+import type { ClockRow } from "../clocks/clock-rows.ts";
 import type { LateTable } from "../clocks/late-table.ts";
 import { runBound, type TableStatements } from "./table-statements.ts";
 
 /** Rows that are looked up together, the most first. */
 export const togetherCounts = [32, 4] as const;
+export const fewestTogether = 4;
 
 export class QuickRows {
   readonly #database: SqlDatabase;
@@ -137,12 +138,12 @@ export class QuickRows {
     runBound(statement);
   }
 
-  /** Writes the clocks of new rows, `rows[from..to)`, none of whose values are held. @param length Of each one's. */
-  insertClocksAt(rows: readonly PackedClockRow[], from: number, to: number, length: number): void {
+  /** Writes the clocks of new rows, `rows[from..to)`, none of whose values are held. */
+  insertClocksAt(rows: readonly ClockRow[], from: number, to: number): void {
     if (!this.#late.isEmpty) {
       for (let i = from; i < to; i++) this.#late.forget(rows[i]?.rowid);
     }
-    this.#statements.clockRows.putPacked(rows, from, to, length);
+    this.#statements.clockRows.put(rows, from, to);
   }
 
   /** A row is known to stand there, and none of its values to be held. @param rowid Undefined for WITHOUT ROWID. */
