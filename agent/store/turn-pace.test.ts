@@ -32,21 +32,6 @@ test("slices are short while somebody is served, and longer while this node isn'
   expect(sliceMs()).toBe(8);
 });
 
-test("bulk may have long transactions while this node isn't ready, or nobody listens", () => {
-  const { world, pace, sliceMs } = createWorld();
-  const isForBulk = () => {
-    sliceMs();
-    return pace.isForBulk;
-  };
-  expect(isForBulk()).toBe(true);
-  world.isHeard = true;
-  expect(isForBulk()).toBe(false);
-  pace.served();
-  expect(isForBulk()).toBe(false);
-  world.isReady = false;
-  expect(isForBulk()).toBe(true);
-});
-
 test("slices are a little shorter where somebody listens and nobody asks", () => {
   const { world, pace, turn, sliceMs } = createWorld();
   world.isHeard = true;

@@ -74,11 +74,6 @@ export class TurnPace implements Pace {
     return this.#nowMs() - this.#begunMs >= this.#sliceMs;
   }
 
-  /** Not where reads or urgent changes wait for its COMMIT, or for a rest, of which there is none before. */
-  get isForBulk(): boolean {
-    return this.#sliceMs > heardMs;
-  }
-
   /** Runs a turn of what nobody waits for, or a part of one. */
   during(turn: () => void): void {
     if (this.#isWorking) {

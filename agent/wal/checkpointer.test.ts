@@ -142,7 +142,6 @@ test("a round is copied in slices, while commits go on", async () => {
   };
   let looks = 0;
   const pace: Pace = {
-    isForBulk: false,
     begin: () => {
       looks = 0;
     },

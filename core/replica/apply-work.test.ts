@@ -128,31 +128,6 @@ class World {
   }
 }
 
-test("a block of bulk is one transaction over its slices, and whoever claims the store has what there is of it committed", () => {
-  const block = encodeRowBlock(rows(0, 300, startMs));
-  const toldOf = (lane: Lane, isClaimed: boolean): number[] => {
-    const world = new World(64);
-    const ticket = world.apply(lane, [block], "rows");
-    world.tick();
-    if (isClaimed) expect([world.replica.claim(), world.replica.isOpen]).toEqual([true, false]);
-    world.drain();
-    expect(world.applied(ticket)).toMatchObject({ rows: 300, changed: 300, refused: [] });
-    expect(world.held).toBe(300);
-    return world.told;
-  };
-  expect(toldOf(2, false)).toEqual([300]);
-  expect(toldOf(2, true)).toEqual([128, 172]);
-  // Others' news are told of slice by slice.
-  expect(toldOf(1, false)).toEqual([64, 64, 64, 64, 44]);
-});
-
-test("a transaction of bulk isn't of any size", () => {
-  const world = new World(100);
-  world.apply(2, [encodeRowBlock(rows(0, 1000, startMs))], "rows");
-  world.drain();
-  expect(world.told.length).toBe(2);
-});
-
 test("small changesets are committed in slices, and answered when the last of them is", () => {
   const world = new World(64);
   const ticket = world.apply(

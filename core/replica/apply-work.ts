@@ -2,8 +2,7 @@
  * Applies what peers sent, in slices: so many rows, then whoever else wants the store has a turn.
  *
  * - *Rows* of repair stand each for itself, and small changesets are many: a slice takes as many as it has
- *   time for, and the next one begins with their COMMIT, which can't be interrupted and takes about as long. In bulk, where
- *   nobody waits, some slices have one: a page that many rows are on is written once for them all.
+ *   time for, and the next one begins with their COMMIT, which can't be interrupted and takes about as long.
  * - A *changeset* is applied as one. One that is larger than a slice is a transaction that stays open over
  *   some slices. Of a really large one all that needs no transaction is done before ({@link MergePreparation}).
  * - After a transaction the index takes its rows in, in slices too.
@@ -124,8 +123,6 @@ interface OpenTransaction {
   hasWaited: boolean;
   /** It lacks nothing but the COMMIT. */
   isWhole: boolean;
-  /** And yet more rows may come into it. */
-  goesOn: boolean;
 }
 
 /** Rows that were committed, on their way into the index. */
@@ -148,8 +145,6 @@ const nearlyDoneRows = 16;
 /** So is, when somebody claims the store, one that lacks no more rows (some milliseconds), and no larger a share of them. */
 const nearlyWrittenRows = 2000;
 const nearlyWrittenShare = 1 / 8;
-/** Of bulk, in one transaction that stays open over slices. */
-const bulkRowsMax = 512;
 /** Rows whose way into the index isn't worth a slice of its own. */
 const takenAtOnceMax = 128;
 /** Transactions that may wait for the index. */
@@ -241,8 +236,7 @@ export class ApplyWork {
   /** One slice. */
   slice(replies: StoreReply[]): void {
     this.#pace.begin();
-    const isEnding = this.#open?.isWhole === true && !this.#open.goesOn;
-    if (this.isTaking || isEnding) {
+    if (this.isTaking || this.#open?.isWhole === true) {
       // And no more: so that the store is free between any two transactions, for those who couldn't claim it.
       this.#commit(this.#jobs[0]);
       this.#take(this.#pace);
@@ -329,14 +323,11 @@ export class ApplyWork {
       // Rows of repair may end anywhere.
       const mayEnd = isAtEnd || body.stamp === undefined;
       const open = this.#open;
-      const isOfBulk = body.stamp === undefined && job.request.lane === 2 && pace.isForBulk;
-      const goesOn = isOfBulk && !isAtEnd && open !== undefined && open.rows < bulkRowsMax;
-      const isWhole = mayEnd && (isOver || (open?.hasWaited === true && !goesOn));
+      const isWhole = mayEnd && (isOver || open?.hasWaited === true);
       const isNearlyDone = body.stamp !== undefined && body.left <= nearlyDoneRows;
       if (!isWhole && (!isOver || isNearlyDone)) continue;
       if (open !== undefined) {
         open.isWhole = isWhole;
-        open.goesOn = goesOn;
         open.hasWaited = true;
       }
       return false;
@@ -443,7 +434,6 @@ export class ApplyWork {
       rows: 0,
       hasWaited: false,
       isWhole: false,
-      goesOn: false,
     };
     const open = this.#open;
     if (open.bodies.at(-1) !== body.body) {

@@ -11,14 +11,11 @@ export interface Pace {
   begin(): void;
   /** Whether it has been long enough, with `rows` more. */
   isOver(rows: number): boolean;
-  /** Whether a transaction of bulk had better stay open over some slices: nobody waits between them. */
-  readonly isForBulk: boolean;
 }
 
 /** Slices of so many rows: for the simulator and tests, which have no clock either. */
 export class RowPace implements Pace {
   readonly #rows: number;
-  readonly isForBulk = true;
   #done = 0;
 
   constructor(rows: number) {
@@ -35,4 +32,4 @@ export class RowPace implements Pace {
   }
 }
 
-export const untilTheEnd: Pace = { begin: () => {}, isOver: () => false, isForBulk: true };
+export const untilTheEnd: Pace = { begin: () => {}, isOver: () => false };
