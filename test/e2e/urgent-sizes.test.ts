@@ -91,7 +91,8 @@ test("large urgent commits of one host close no connection, and small ones of an
       if (isUnderWay && !isThere("second")) overtaking++;
     }
     await both;
-    await until("A has all", () => has(heardAtA, `small ${small - 1}`), undefined, logs);
+    const keys = Array.from({ length: small }, (_, i) => `small ${i}`);
+    await until("A hears of all", () => keys.every((key) => has(heardAtA, key)), undefined, logs);
     // If they waited for the large ones the first would have come when these were there.
     console.log(
       `${small} small ones, ${overtaking} of them while the second large one was on its way`,
