@@ -193,7 +193,8 @@ export interface RowStore {
    * Replaces clocks, in one transaction; no join. Only for clocks that nobody else has (`restamp.ts`).
    * The store's HLC is kept with them, also when `rows` is empty. Throws as `merge` does.
    *
+   * @param nowMs By the wall clock: cells that have no clock any more are damaged since.
    * @returns for each row whether it belongs in the urgent lane.
    */
-  reclock(rows: readonly ReclockedRow[]): readonly boolean[];
+  reclock(rows: readonly ReclockedRow[], nowMs: number): readonly boolean[];
 }

@@ -170,10 +170,42 @@ test("what was said of an earlier life of a row while the clock was ahead is no 
   expect(node.store.read([down])).toEqual([{ ...down, cells: [] }]);
   expect(told.flatMap(({ rows: sent }) => sent)).toEqual([{ ...down, cells: [] }]);
   expect(node.store.unshown()).toEqual([]);
+  // What is shown without a clock is told to people, as long as nobody brings another.
+  expect(node.store.damaged()).toEqual([
+    { table: "t", key: keyOf("x"), column: "a", foundMs: nowMs },
+  ]);
   // Repair brings what lost.
   node.store.merge([down]);
   expect(node.table("t")).toEqual([["x", "down"]]);
+  expect(node.store.damaged()).toEqual([]);
   expect(node.strays()).toEqual([]);
+});
+
+// Else it would be shown here alone for ever: what is written as it stands there is no change.
+test("a cell that stamping anew left without a clock, and that no peer has, is as it is shown once that is written again", () => {
+  const columns = "(k TEXT PRIMARY KEY NOT NULL, a)";
+  const schema = `CREATE TABLE t ${columns}; CREATE TABLE other ${columns}`;
+  // With a rule the node notes what statements name, as an agent always does.
+  const rules = { other: { urgent: "a > 9" } };
+  using node = new SqliteNode(schema, { digester, nowMs, rules });
+  const up = row("x", at(nowMs - 90_000), { a: at(far - 9000) });
+  const begun = { ...row("x", at(nowMs - 4000, other), {}, 3), cells: [] };
+  node.clock.observe(at(far));
+  node.store.merge([up]);
+  node.store.merge([begun]);
+  const fault = { aheadMs: far - nowMs, until: at(far) };
+  const restamping = new Restamping(node.store, node.clock, digester, { nowMs, isOwn, fault });
+  const pace = new RowPace(1000);
+  do pace.begin();
+  while (!restamping.slice(nowMs, pace, []));
+  expect(node.table("t")).toEqual([["x", "up"]]);
+  expect(node.store.read([begun])).toEqual([begun]);
+  const write = () => node.write("UPDATE t SET a = a").changeset?.rows[0]?.cells;
+  // Not before peers have had time to bring theirs.
+  expect(write()).toBeUndefined();
+  node.nowMs += 60_000;
+  expect(write()?.map(({ column, value }) => [column, value])).toEqual([["a", "up"]]);
+  expect(node.store.damaged()).toEqual([]);
 });
 
 test("in slices: until the last one the clock stays ahead, here and in the file", () => {

@@ -237,7 +237,7 @@ export class Restamping {
     if (isLast && last.ms > this.#limitMs) this.#clock.setBack(fresh.last);
     let urgent: readonly boolean[];
     try {
-      urgent = this.#store.reclock(rows);
+      urgent = this.#store.reclock(rows, nowMs);
     } catch (error) {
       this.#clock.observe(last);
       throw error;

@@ -511,12 +511,12 @@ export class SqliteStore implements RowStore {
     rollbackMerge: () => this.#transaction.rollback(),
   };
 
-  reclock(rows: readonly ReclockedRow[]): readonly boolean[] {
+  reclock(rows: readonly ReclockedRow[], nowMs: number): readonly boolean[] {
     assert(!this.#isBusy, "no reclock inside another transaction");
     this.#transaction.begin();
     let urgent: boolean[];
     try {
-      urgent = rows.map((row) => this.#merger.reclock(row));
+      urgent = rows.map((row) => this.#merger.reclock(row, nowMs));
       this.#parts.rows.flush();
       this.#keptClock.write(this.#clock.last);
       this.#transaction.commit();

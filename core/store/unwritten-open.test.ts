@@ -59,7 +59,7 @@ test("nothing is written before it is settled how it was opened; then everything
     () => store.begin(),
     () => store.beginMerge(),
     () => store.keepClock(),
-    () => store.reclock([]),
+    () => store.reclock([], 0),
   ]) {
     expect(write).toThrow("full");
   }

@@ -137,7 +137,7 @@ describe("an older change loses to a row that was written lately by", () => {
     const { table, key, cells, clock } = change(ms);
     const hash = digester.valueHash("said at 1010");
     const clocks = { clock, cells: cells.map(({ column, stamp }) => ({ column, stamp, hash })) };
-    store.reclock([{ table, key, clocks }]);
+    store.reclock([{ table, key, clocks }], 0);
   };
   const shown = ({ db }: SqliteNode) => db.all("SELECT a FROM t");
 

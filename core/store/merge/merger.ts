@@ -22,6 +22,7 @@ import type {
   ReclockedRow,
 } from "../../row-store.ts";
 import type { Intake } from "../local/intake.ts";
+import { noteDamaged } from "../scrub/damaged-cells.ts";
 import { clocksOfHeld, type HeldRow, heldRowOf, joinHeld } from "../tables/held-row.ts";
 import type { Slot } from "../tables/row-writer.ts";
 import { PlacedRow, positionOfSlot, putClocks, type StoreParts } from "../tables/store-parts.ts";
@@ -161,9 +162,9 @@ export class Merger {
 
   /**
    * Gives a row other clocks. The base row is untouched, and so is what of it is shown: also by a cell that has none any
-   * more, until a peer's takes its place.
+   * more, until a peer's takes its place; so it counts as damaged.
    */
-  reclock({ table: name, key, clocks }: ReclockedRow): boolean {
+  reclock({ table: name, key, clocks }: ReclockedRow, nowMs: number): boolean {
     const slot = this.#parts.rows.find(name, key);
     const { held, table } = slot;
     assert(held !== undefined, "reclock: a row that is held");
@@ -178,6 +179,9 @@ export class Merger {
     if (row.cells.length < held.cells.length) {
       this.#parts.rows.countUnshown(name, held, slot.isAbsent, -1);
       this.#parts.rows.countUnshown(name, row, slot.isAbsent, 1);
+      for (const { column, held: isHeld } of held.cells) {
+        if (!isHeld && !stamps.has(column)) noteDamaged(this.#parts, name, key, column, nowMs);
+      }
     }
     if (slot.isAbsent || table === undefined) {
       this.#parts.absent.put(name, key, row);

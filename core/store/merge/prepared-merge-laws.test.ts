@@ -171,7 +171,8 @@ test("a merge that was prepared does and tells what one does that wasn't", () =>
           case "reclock":
             for (const { store } of nodes) {
               const [first] = held(store);
-              if (first !== undefined) store.reclock([{ ...first, clocks: later(first.clocks) }]);
+              if (first !== undefined)
+                store.reclock([{ ...first, clocks: later(first.clocks) }], 0);
             }
             break;
           default:

@@ -214,6 +214,26 @@ test("a value that is right as it is shown heals by being written again, also af
   for (const table of ["t", "w"]) expect(set(node, table, "a = a")).toBeUndefined();
 });
 
+// The time of the first was kept: after a start a client that wrote back what it had read won over the peer's copy.
+test("a cell that is damaged again, after it had healed and before anybody asked, gives peers their time anew", () => {
+  const vfs = new MemoryVfs();
+  const rules = { t: { urgent: "b > 9" } };
+  {
+    using node = new SqliteNode(schema, { vfs });
+    node.write("INSERT INTO t VALUES ('x', 'mmm', 1)");
+    const sound = stateOf(node, "x") as RowState;
+    for (const nowMs of [50_000, 200_000]) {
+      node.nowMs = nowMs;
+      edit(node, "UPDATE t SET a = 'zzz'");
+      expect(pass(node)).toMatchObject({ damaged: 1 });
+      if (nowMs === 50_000) node.store.merge([sound]);
+    }
+  }
+  using node = new SqliteNode(schema, { vfs, nowMs: 201_000, rules });
+  expect(node.write("UPDATE t SET a = a").changeset).toBeUndefined();
+  expect(node.store.damaged()).toMatchObject([{ foundMs: 200_000 }]);
+});
+
 test("a row that is replaced by what it shows heals as well", () => {
   using node = new SqliteNode(schema);
   node.write("INSERT INTO t VALUES ('x', 'mmm', 1)");

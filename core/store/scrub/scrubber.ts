@@ -11,6 +11,7 @@ import type { MergedRow, RowRef, ScannedRow, ScanPosition } from "../../row-stor
 import { readState, writeState } from "../file/file-header.ts";
 import { clocksOfHeld, type HeldRow, heldRowOf } from "../tables/held-row.ts";
 import { PlacedRow, positionOfSlot, putClocks, type StoreParts } from "../tables/store-parts.ts";
+import { noteDamaged, readDamaged } from "./damaged-cells.ts";
 import { type DamagedCell, isSound } from "./scrub.ts";
 
 export class Scrubber {
@@ -18,16 +19,7 @@ export class Scrubber {
 
   constructor(parts: StoreParts) {
     this.#parts = parts;
-    const known = parts.database.all(
-      "SELECT tbl, col, max(found_ms) FROM patina_damaged GROUP BY tbl, col",
-    );
-    for (const [table, column, foundMs] of known) {
-      this.#noteDamaged(String(table), String(column), Number(foundMs));
-    }
-  }
-
-  #noteDamaged(table: string, column: string, foundMs: number): void {
-    this.#parts.tables.get(table)?.damagedColumns.set(column, foundMs);
+    readDamaged(parts);
   }
 
   /** Whether a value of the row isn't the one that was hashed. */
@@ -98,17 +90,7 @@ export class Scrubber {
     this.#parts.rows.countUnshown(name, row, slot.isAbsent, 1);
     if (slot.isAbsent || slot.table === undefined) this.#parts.absent.put(name, key, row);
     else putClocks(this.#parts, slot, slot.table, row, false);
-    for (const column of columns) {
-      this.#noteDamaged(name, column, nowMs);
-      const insert = "INSERT OR IGNORE INTO patina_damaged (tbl, key, col, found_ms)";
-      this.#parts.database.run(
-        `${insert} VALUES (?, ?, ?, ?)`,
-        name,
-        key,
-        column,
-        Math.floor(nowMs),
-      );
-    }
+    for (const column of columns) noteDamaged(this.#parts, name, key, column, nowMs);
     const after = clocksOfHeld(row);
     const { digester } = this.#parts;
     const words = digester.idWords(name, key);
