@@ -456,6 +456,26 @@ test("after a crash in the middle of many commits, stamps and versions go on abo
   expect(commit(node, 9000)).toEqual({ ...last, version: last.version + 1, count: last.count + 1 });
 });
 
+// Rows get new rowids from a dump, and are found by them beside their clocks: a row would have had the stamps of another.
+test("a database that was made of a dump is refused, and not touched", () => {
+  const schema = "CREATE TABLE t (k TEXT PRIMARY KEY NOT NULL, a)";
+  const vfs = new MemoryVfs();
+  {
+    using node = new SqliteNode(schema, { vfs });
+    node.write("INSERT INTO t VALUES ('x', 1), ('y', 1)");
+    node.write("DELETE FROM t WHERE k = 'x'");
+  }
+  {
+    // All that a dump has of its mark.
+    using db = openMemory(vfs);
+    db.exec("PRAGMA application_id = 0; PRAGMA user_version = 0");
+  }
+  expect(() => new SqliteNode(schema, { vfs })).toThrow("made of a dump");
+  using db = openMemory(vfs);
+  expect(db.all("PRAGMA application_id")).toEqual([[0]]);
+  expect(db.all("SELECT k FROM t")).toEqual([["y"]]);
+});
+
 test("a merge that can't be written changes nothing and can be done again", () => {
   using node = new SqliteNode("CREATE TABLE t (k TEXT PRIMARY KEY NOT NULL, a)");
   const rows = [row("t", "x", { a: 1, b: 2 }), row("t", "y", { a: 1, b: 2 })];

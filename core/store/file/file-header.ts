@@ -78,6 +78,12 @@ export function readFileHeader(database: SqlDatabase): FileHeader {
   const id = Number(single(database, "PRAGMA application_id"));
   const version = Number(single(database, "PRAGMA user_version"));
   if (id === 0 && version === 0) {
+    if (hasOwnTables(database)) {
+      return {
+        kind: "refused",
+        why: "the database was made of a dump of Patina's, in which rows have lost their numbers: their clocks would be those of other rows. Take a backup of `patina backup`, or choose another file: the other hosts have its rows",
+      };
+    }
     const objects = single(database, "SELECT count(*) FROM sqlite_schema");
     return { kind: objects === 0 ? "new" : "adoptable" };
   }
@@ -102,6 +108,12 @@ export function readFileHeader(database: SqlDatabase): FileHeader {
       hlc instanceof Uint8Array && hlc.length === 8 ? readHlc(new ByteReader(hlc), "hlc") : hlcZero,
     version: Number(readState(database, "version") ?? 0),
   };
+}
+
+/** Made with the mark in one transaction: without it, they were copied by statements. */
+function hasOwnTables(database: SqlDatabase): boolean {
+  const sql = "SELECT count(*) FROM sqlite_schema WHERE type = 'table' AND name = 'patina_state'";
+  return single(database, sql) !== 0;
 }
 
 /** Settings that must come before the first table. Outside of any transaction. */
