@@ -87,7 +87,8 @@ export function addMembers(program: Command): void {
     .addHelpText(
       "after",
       `
-state      ALIVE; SUSPECT after 0.8 s of silence; DOWN 5 s later, unless it said that it will be back
+state      ALIVE; SUSPECT after 0.8 s of silence; DOWN 5 s later and once the connection is given up, which
+           after a crash takes some 14 s; one that said that it will be back is SUSPECT for 10 s
 store_lag  how long its store hasn't answered: ok, 1s, 10s or 60s
 
 An agent knows its neighbours (8 to 12 of them), not the whole fleet.

@@ -45,6 +45,9 @@ function messageOf(error: unknown): string {
     if (error.mayBeDone) {
       return `${error.message}\nIt may have been done all the same: look before you do it again.`;
     }
+    // An agent that was never started is mended in another way than one that hangs.
+    if (error.isLate)
+      return `${error.message}\nIt may hang, be stopped, or have too much to do: its log says more.`;
     return `${error.message}\nIs the agent running? Its socket: --socket PATH, or -c FILE of its config.`;
   }
   // Of a database that was opened once already: too many open files, no memory, a disk that has just gone.

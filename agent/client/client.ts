@@ -17,11 +17,14 @@ import { type ClientResponse, createSend, type Send } from "./transport.ts";
 export class Unreachable extends Error {
   /** Of what changes something: it may have been asked for, and done. */
   readonly mayBeDone: boolean;
+  /** Somebody may be there: the answer didn't come in the time that was given. */
+  readonly isLate: boolean;
 
   constructor(socket: string, why: string, mayBeDone = false) {
     super(`no agent answers on ${socket}: ${why}`);
     this.name = "Unreachable";
     this.mayBeDone = mayBeDone;
+    this.isLate = why === tooLate;
   }
 }
 

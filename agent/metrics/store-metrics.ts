@@ -94,6 +94,12 @@ export function storeMetrics(facts: StoreFacts): Metric[] {
       "1 while this host's clock is off, and its writes are refused.",
       clock.outlier,
     ),
+    gauge("patina_clock_unset", "1 while this host's clock shows a time before 2024.", clock.unset),
+    gauge(
+      "patina_clock_held_back_seconds",
+      "How far the clock is behind what is held, so that what is written here is sent to nobody; 0 while it isn't.",
+      seconds(clock.heldBackMs),
+    ),
     gauge(
       "patina_clock_offset_seconds",
       "The fleet's time less this host's; absent with too few peers.",

@@ -53,6 +53,11 @@ function apply(ticket: number, lane: Lane, body: Uint8Array): StoreRequest {
   return { kind: "apply", ticket, lane, peer, what: "changesets", bodies: [body] };
 }
 
+/** Of a metric without labels. */
+async function sampleOf({ service }: StoreThread, name: string): Promise<unknown> {
+  return (await service.metrics()).find((metric) => metric.name === name)?.samples[0]?.value;
+}
+
 const nextTurn = () => new Promise((resolve) => setImmediate(resolve));
 
 test("2,000 queued bulk changesets delay an urgent one by at most one commit", async () => {
@@ -270,9 +275,11 @@ test("alone, before its clock is set, an agent takes writes, says so, and goes o
     const status = async () => JSON.parse(await service.status());
     expect(await write("INSERT INTO t VALUES (1, '1970')")).toMatchObject({ kind: "committed" });
     expect(await status()).toMatchObject({ clock: { unset: true, outlier: false } });
+    expect(await sampleOf(thread, "patina_clock_unset")).toBe(1);
     setSystemTime(Date.UTC(2026, 10, 27));
     expect(await write("UPDATE t SET v = 'now'")).toMatchObject({ kind: "committed" });
     expect(await status()).toMatchObject({ clock: { unset: false, outlier: false } });
+    expect(await sampleOf(thread, "patina_clock_unset")).toBe(0);
     thread.stop();
   } finally {
     setSystemTime();
@@ -305,6 +312,7 @@ test("a clock that is set back behind what the database holds is told at the sta
   expect((await first.thread.service.transact(write, undefined)).kind).toBe("committed");
   expect(first.lines).toEqual([]);
   expect(await clockOf(first.thread)).toMatchObject({ held_back_ms: 0 });
+  expect(await sampleOf(first.thread, "patina_clock_held_back_seconds")).toBe(0);
   first.thread.stop();
   setSystemTime(nowMs - 3_600_000);
   try {
@@ -314,6 +322,7 @@ test("a clock that is set back behind what the database holds is told at the sta
     ]);
     const isBuilt = async () => (await clockOf(second.thread)).held_back_ms > 3_590_000;
     await until("the rows are known", isBuilt);
+    expect(await sampleOf(second.thread, "patina_clock_held_back_seconds")).toBeWithin(3590, 3601);
     second.thread.stop();
   } finally {
     setSystemTime();
