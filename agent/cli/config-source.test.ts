@@ -20,6 +20,10 @@ test("the system's file is read where none is named, and needn't be there", () =
   expect(() => loadConfig(named, {}, system)).toThrow(`${named}: there is no such file`);
 });
 
+test("a folder is told in words", () => {
+  expect(() => loadConfig(folder)).toThrow(`configuration: ${folder}: it is a folder`);
+});
+
 // As in a folder that this user may not enter: an agent would begin with the defaults, alone, in another data directory.
 test("a system's file that is there and can't be read is told, and not passed over", () => {
   const system = join(folder, "loop.toml");

@@ -30,7 +30,8 @@ export function loadConfig(
     const { code, message } = error as NodeJS.ErrnoException;
     const isMissing = code === "ENOENT";
     if (!isMissing || file !== undefined) {
-      const why = isMissing ? "there is no such file" : message;
+      const isFolder = code === "EISDIR";
+      const why = isMissing ? "there is no such file" : isFolder ? "it is a folder" : message;
       throw new StartFailure(exitCodes.usage, `configuration: ${path}: ${why}`);
     }
   }

@@ -1,9 +1,9 @@
-import { afterAll, beforeAll, expect } from "bun:test";
+import { afterAll, beforeAll, expect, test } from "bun:test";
 import { chmodSync, chownSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { testIf } from "../../test/real.ts";
-import { readSecretText } from "./secret-file.ts";
+import { createSecretFile, readSecretText } from "./secret-file.ts";
 
 const missingRoot =
   process.getuid?.() === 0 ? undefined : "only root can make files of others and become another";
@@ -38,6 +38,12 @@ function readAsAgent(owner: number, mode: number): string {
   const { stdout, stderr } = Bun.spawnSync([process.execPath, "-e", program], { cwd: "/" });
   return stdout.toString().trim() + stderr.toString();
 }
+
+test("a folder that isn't there is named as the one that is missing", () => {
+  const absent = join(folder, "absent");
+  const why = createSecretFile(join(absent, "cluster.toml"), "text");
+  expect(why).toBe(`there is no folder ${absent}: make it first`);
+});
 
 testIf(
   missingRoot,

@@ -6,6 +6,7 @@
 
 import { randomBytes } from "node:crypto";
 import * as fs from "node:fs";
+import { dirname } from "node:path";
 import { parse, TomlError } from "smol-toml";
 import { syncFolderOf, writeWhole } from "./durable-file.ts";
 import { openTextFile } from "./text-file.ts";
@@ -36,7 +37,10 @@ export function createSecretFile(path: string, text: string): string | undefined
     nameDraft(draft, path);
   } catch (error) {
     const { code, message } = error as NodeJS.ErrnoException;
-    return code === "EEXIST" ? "it exists, and is never overwritten: choose another name" : message;
+    if (code === "EEXIST") return "it exists, and is never overwritten: choose another name";
+    // The system names the draft, which nobody has asked for.
+    if (code === "ENOENT") return `there is no folder ${dirname(path)}: make it first`;
+    return message;
   } finally {
     fs.rmSync(draft, { force: true });
   }

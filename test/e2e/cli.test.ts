@@ -83,6 +83,13 @@ describe("commands without an agent", () => {
     expect(error).toEqual({ code: 2, message: expect.stringMatching(/^unknown option '--jsn'/) });
   });
 
+  test("no statement at all is a wrong argument, whether an agent is there or not", async () => {
+    for (const command of ["query", "exec", "watch"]) {
+      const { code, stderr } = await runPatina([command, "--socket", "/nowhere/patina.sock", " "]);
+      expect([code, stderr]).toEqual([2, expect.stringContaining("a statement is wanted")]);
+    }
+  });
+
   test("an agent that isn't there: 3, in words and in JSON", async () => {
     const args = ["query", "--socket", "/nowhere/patina.sock", "SELECT 1"];
     const plain = await runPatina(args);

@@ -5,8 +5,8 @@
  */
 
 import { isUtf8 } from "node:buffer";
-import { ApiFailure, parseParameter, type Transacted } from "../../client/client.ts";
-import { clientOf } from "../agent-client.ts";
+import { ApiFailure, type Transacted } from "../../client/client.ts";
+import { clientOf, statementOf } from "../agent-client.ts";
 import { UsageError } from "../failure.ts";
 import type { GlobalOptions } from "../global-options.ts";
 import { print, printDone } from "../output.ts";
@@ -27,7 +27,7 @@ export async function exec(
   const { rowsAffected, version, actorId } =
     sql === undefined
       ? await transactStdin((body) => client.transactJson(body))
-      : await client.transact({ sql, parameters: parameters.map(parseParameter) });
+      : await client.transact(statementOf(sql, parameters));
   const rows = rowsAffected.reduce((sum, count) => sum + count, 0);
   const counted = `${rows} ${rows === 1 ? "row" : "rows"}`;
   const text = `${counted}, ${version === null ? "nothing to replicate" : `version ${version}`}`;

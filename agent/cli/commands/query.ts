@@ -5,8 +5,7 @@
  */
 
 import { sqlValuesToJson } from "../../api/json-writer.ts";
-import { parseParameter } from "../../client/client.ts";
-import { clientOf } from "../agent-client.ts";
+import { clientOf, statementOf } from "../agent-client.ts";
 import { UsageError } from "../failure.ts";
 import type { GlobalOptions } from "../global-options.ts";
 import { print } from "../output.ts";
@@ -20,7 +19,7 @@ export async function query(
   const client = clientOf(options);
   const { timeout } = options;
   const timeoutMs = timeout === undefined ? {} : { timeoutMs: secondsToMs(timeout) };
-  const statement = { sql, parameters: parameters.map(parseParameter), ...timeoutMs };
+  const statement = { ...statementOf(sql, parameters), ...timeoutMs };
   const { columns, rows } = await client.query(statement);
   if (options.json) {
     const body = rows.map(sqlValuesToJson).join(",");

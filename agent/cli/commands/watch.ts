@@ -5,8 +5,8 @@
  */
 
 import { sqlValuesToJson } from "../../api/json-writer.ts";
-import { type LiveEvent, parseParameter } from "../../client/client.ts";
-import { clientOf } from "../agent-client.ts";
+import type { LiveEvent } from "../../client/client.ts";
+import { clientOf, statementOf } from "../agent-client.ts";
 import { UsageError } from "../failure.ts";
 import type { GlobalOptions } from "../global-options.ts";
 import { print } from "../output.ts";
@@ -32,15 +32,12 @@ export async function watch(
   const client = clientOf(options);
   const ended = new AbortController();
   void untilSignal().then(() => ended.abort());
-  const events = client.subscribe(
-    { sql, parameters: parameters.map(parseParameter) },
-    {
-      skipRows: options.skipRows ?? false,
-      signal: ended.signal,
-      ...(options.id === undefined ? {} : { id: options.id }),
-      ...(from === undefined ? {} : { from }),
-    },
-  );
+  const events = client.subscribe(statementOf(sql, parameters), {
+    skipRows: options.skipRows ?? false,
+    signal: ended.signal,
+    ...(options.id === undefined ? {} : { id: options.id }),
+    ...(from === undefined ? {} : { from }),
+  });
   const toLine = options.json ? toJson : toText;
   for await (const event of events) {
     const line = toLine(event);
