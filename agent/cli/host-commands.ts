@@ -112,7 +112,10 @@ export function addAgent(program: Command): void {
     .option("--only <keys>", "swarm.only: node keys to talk to, nobody else")
     .option("--peers <keys>", "swarm.peers: node keys to stay connected to, key[@host:port],…")
     .option("--log-level <level>", "log.level: error, warn, info or debug")
-    .option("--check", "read configuration, secrets and schema, say what is wrong, and end")
+    .option(
+      "--check",
+      "read configuration, secrets and schema, look at the data directory, say what is wrong, and end",
+    )
     .addOption(json())
     .addHelpText(
       "after",

@@ -8,6 +8,7 @@
  * @module
  */
 
+import { statSync } from "node:fs";
 import { Real, type SqlValue } from "../../core/row/value.ts";
 import { type JsonValue, parseJson } from "../api/json-reader.ts";
 import { sqlValuesToJson } from "../api/json-writer.ts";
@@ -338,7 +339,7 @@ export class PatinaClient {
     } catch (error) {
       if (mayRepeat && isReset(error))
         return this.#request(method, path, body, signal, true, false);
-      throw new Unreachable(this.#socket, reasonOf(error), !isRead && isReset(error));
+      throw new Unreachable(this.#socket, reasonOf(error, this.#socket), !isRead && isReset(error));
     }
   }
 }
@@ -370,14 +371,27 @@ function isReset(error: unknown): boolean {
   return code === "ECONNRESET" || code === "EPIPE" || code === "ConnectionClosed";
 }
 
-function reasonOf(error: unknown): string {
+function reasonOf(error: unknown, at: string): string {
   if (isTimeout(error)) return tooLate;
   const { code, message } = error as { readonly code?: string; readonly message: string };
   if (code === "ENOENT" || code === "FailedToOpenSocket") return "there is no socket";
-  if (code === "ECONNREFUSED" || code === "ConnectionRefused") return "nobody listens";
+  if (code === "ECONNREFUSED" || code === "ConnectionRefused") {
+    return noSocketText(at) ?? "nobody listens";
+  }
   if (code === "ENAMETOOLONG") return "a Unix socket's path has at most 107 bytes";
   if (code === "EACCES") return "this user may not connect (api.socket_mode, api.socket_group)";
   return code ?? message;
+}
+
+/** The system says of a folder, too, that nobody listens there. Undefined: a socket, a URL, or nobody can tell. */
+function noSocketText(at: string): string | undefined {
+  try {
+    const found = statSync(at);
+    if (found.isDirectory()) return "it is a folder";
+    return found.isSocket() ? undefined : "it is no socket";
+  } catch {
+    return undefined;
+  }
 }
 
 function statementToJson(statement: string | Statement): string {

@@ -233,11 +233,28 @@ export class DataDirectory {
   }
 
   #failure(error: unknown): StartFailure {
-    const { code, message } = error as NodeJS.ErrnoException;
-    const what = reasons[code ?? ""] ?? message;
-    const Failure = code === "ENOSPC" || code === "EDQUOT" ? NoRoomFailure : StartFailure;
-    return new Failure(exitCodes.data, `data directory ${this.path}: ${what}`);
+    return failureOf(this.path, error);
   }
+}
+
+/** What a start would refuse, as far as it shows without writing. It needn't be there yet. @throws StartFailure */
+export function checkDataDirectory(path: string): void {
+  const { R_OK, W_OK, X_OK } = fs.constants;
+  try {
+    if (!fs.statSync(path).isDirectory()) {
+      throw Object.assign(new Error("no folder"), { code: "ENOTDIR" });
+    }
+    fs.accessSync(path, R_OK | W_OK | X_OK);
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== "ENOENT") throw failureOf(path, error);
+  }
+}
+
+function failureOf(path: string, error: unknown): StartFailure {
+  const { code, message } = error as NodeJS.ErrnoException;
+  const what = reasons[code ?? ""] ?? message;
+  const Failure = code === "ENOSPC" || code === "EDQUOT" ? NoRoomFailure : StartFailure;
+  return new Failure(exitCodes.data, `data directory ${path}: ${what}`);
 }
 
 /** A full disk may be tried again every second, for days. */

@@ -30,16 +30,22 @@ export function createNodeKey(path: string): NodeKeyRead {
 
 /** Reads the key, or makes it when there is none. */
 export function openNodeKey(path: string): NodeKeyRead {
+  const read = readNodeKey(path);
+  if (read !== undefined) return read;
+  const made = createNodeKey(path);
+  // Another start has made one meanwhile.
+  return made.kind === "refused" && existsSync(path) ? openNodeKey(path) : made;
+}
+
+/** Undefined: there is none. */
+export function readNodeKey(path: string): NodeKeyRead | undefined {
   const refused = (why: string): NodeKeyRead => ({ kind: "refused", why: `${path}: ${why}` });
   let text: string;
   try {
     text = readSecretText(path).trim();
   } catch (error) {
-    if ((error as NodeJS.ErrnoException).code !== "ENOENT")
-      return refused((error as Error).message);
-    const made = createNodeKey(path);
-    // Another start has made one meanwhile.
-    return made.kind === "refused" && existsSync(path) ? openNodeKey(path) : made;
+    const { code, message } = error as NodeJS.ErrnoException;
+    return code === "ENOENT" ? undefined : refused(message);
   }
   if (!/^[0-9a-f]{64}$/.test(text)) {
     const then = "a new one is made at the next start, and this node is another one to its peers";

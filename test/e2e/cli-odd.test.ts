@@ -8,6 +8,7 @@ import {
   mkdirSync,
   mkdtempSync,
   openSync,
+  readdirSync,
   rmSync,
   symlinkSync,
   writeFileSync,
@@ -291,6 +292,29 @@ describe("before anything is made", () => {
     expect((await check("--data-dir", long)).code).toBe(5);
     expect((await runPatina(["agent", "--data-dir", long])).code).toBe(5);
     expect(existsSync(nowhere)).toBe(false);
+  });
+
+  test("--check refuses a data directory and a node key that a start would refuse, and leaves them as they are", async () => {
+    const check = (...args: string[]) => runPatina(["agent", "--check", "--data-dir", ...args]);
+    const file = join(folder, "no-folder");
+    writeFileSync(file, "");
+    const config = join(folder, "key-file.toml");
+    writeFileSync(config, '[node]\nkey_file = "others-read.key"\n');
+    const key = join(folder, "others-read.key");
+    writeFileSync(key, "0".repeat(64), { mode: 0o644 });
+    const sound = mkdtempSync(join(folder, "sound-"));
+    for (const [args, why] of [
+      [[file], `data directory ${file}: there is a file of that name`],
+      [[join(file, "data")], "there is a file of that name, or in its path"],
+      [[sound, "-c", config], `node.key_file: ${key}: others can read it`],
+    ] as const) {
+      const checked = await check(...args);
+      expect([args, checked.code, checked.stderr]).toEqual([args, 4, expect.stringContaining(why)]);
+      const started = await runPatina(["agent", "--data-dir", ...args]);
+      expect([args, started.code]).toEqual([args, 4]);
+    }
+    expect((await check(sound)).code).toBe(0);
+    expect(readdirSync(sound)).toEqual([]);
   });
 
   test("a schema path that can't be read is named, and so is one that is no UTF-8", async () => {

@@ -98,6 +98,13 @@ describe("commands without an agent", () => {
     const json = await runPatina([...args, "--json"]);
     expect([json.code, json.stderr]).toEqual([3, ""]);
     expect(JSON.parse(json.stdout).error.code).toBe(3);
+    for (const [path, why] of [
+      [import.meta.dir, "it is a folder"],
+      [import.meta.path, "it is no socket"],
+    ] as const) {
+      const { code, stderr } = await runPatina(["status", "--socket", path]);
+      expect([code, stderr]).toEqual([3, expect.stringContaining(`on ${path}: ${why}\n`)]);
+    }
   });
 
   test("keygen and cluster init write secrets once, for their owner alone", async () => {

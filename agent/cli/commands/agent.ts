@@ -9,8 +9,10 @@ import { socketOwnerOf } from "../../agent-servers.ts";
 import { problemOfSocketPath } from "../../api/socket-path.ts";
 import { type Config, configToText, configWithoutSecrets } from "../../config/config.ts";
 import { readSchemaFiles } from "../../config/schema-files.ts";
+import { checkDataDirectory } from "../../data/data-directory.ts";
 import { createLog } from "../../log.ts";
 import { openCluster, readTokens, tokenWarnings } from "../../secrets/agent-secrets.ts";
+import { readNodeKey } from "../../secrets/node-key.ts";
 import { exitCodes, StartFailure } from "../../start-failure.ts";
 import { version } from "../../version.ts";
 import { loadConfig } from "../config-source.ts";
@@ -31,6 +33,11 @@ export async function agent(
     openCluster(config);
     const tokens = readTokens(config);
     socketOwnerOf(config);
+    checkDataDirectory(config.node.dataDir);
+    const key = readNodeKey(config.node.keyFile);
+    if (key?.kind === "refused") {
+      throw new StartFailure(exitCodes.data, `node.key_file: ${key.why}`);
+    }
     const schema = readSchemaFiles(config.schema.paths, config.tables);
     const tables = [...schema.tables.keys()];
     for (const why of tokenWarnings(tokens, schema)) console.error(`warning: ${why}`);
