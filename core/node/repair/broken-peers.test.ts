@@ -208,6 +208,20 @@ describe("a peer that answers", () => {
     expect(lists).toBeGreaterThan(10);
   }, 120_000);
 
+  test("the same list again and again has the store compare it once", () => {
+    const { a, b, list } = listing(4);
+    for (let i = 0; i < 100; i++) {
+      a.receive(b, { ...list, answer: true, entries: entries(i, 1), more: false });
+    }
+    let compared = 0;
+    for (const request of a.requests) {
+      if (request.kind !== "compare") continue;
+      compared++;
+      a.reply({ kind: "compared", ticket: request.ticket, want: [], offer: [] });
+    }
+    expect(compared).toBe(1);
+  });
+
   test("a list with nothing, and that more follows, is closed", () => {
     const { a, b, list } = listing(4);
     a.receive(b, { ...list, answer: true, entries: [], more: true });

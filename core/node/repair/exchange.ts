@@ -22,7 +22,8 @@ export interface Exchange {
   /** Both halves of a walk, as they come. */
   walkOwn: readonly FingerprintHex[] | undefined;
   walkPeer: readonly FingerprintHex[] | undefined;
-  entries: Entry[];
+  /** What a list has named so far; undefined while none is awaited: a peer may send one again. */
+  entries: Entry[] | undefined;
   /** Nodes in which recent rows explained nothing, to be listed in full. */
   readonly unexplained: number[];
   unexplainedLevel: number;
@@ -57,7 +58,7 @@ export function openExchange(
     step: "root",
     walkOwn: undefined,
     walkPeer: undefined,
-    entries: [],
+    entries: undefined,
     unexplained: [],
     unexplainedLevel: 0,
     isScanned: false,

@@ -194,16 +194,17 @@ export class Repair {
     if (exchange === undefined) return;
     const task = exchange.step as Task;
     if (frame.level !== task.level || frame.recentOnly !== task.recentOnly) return;
+    const { entries, moment } = exchange;
+    if (entries === undefined) return;
     const isEndless = frame.more && frame.entries.length === 0;
-    if (isEndless || exchange.entries.length + frame.entries.length > entriesMax) {
+    if (isEndless || entries.length + frame.entries.length > entriesMax) {
       this.#world.malformed(peer, "list: it has no end");
       return;
     }
-    for (const entry of frame.entries) exchange.entries.push(entry);
+    for (const entry of frame.entries) entries.push(entry);
     if (frame.more) return;
     const { level, nodes, recentOnly } = task;
-    const { entries, moment } = exchange;
-    exchange.entries = [];
+    exchange.entries = undefined;
     const question = { kind: "compare", recentOnly, entries, ...moment, level, nodes } as const;
     this.#world.ask(question, (answer) => {
       if (!this.#isOpen(exchange) || exchange.step !== task) return;
