@@ -99,6 +99,11 @@ export interface SqlDatabase {
   mutePreupdate(isMuted: boolean): void;
 }
 
+/** Whether SQLite refused a value, a row or an entry of an index for its size (SQLITE_TOOBIG). */
+export function isTooBig(error: unknown): boolean {
+  return (error as { readonly code?: unknown } | undefined)?.code === 18;
+}
+
 /** Runs `work`, of whose writes the preupdate hook is told nothing: they are the store's own, and SQLite is faster then. */
 export function uncaptured<T>(database: SqlDatabase, work: () => T): T {
   database.mutePreupdate(true);

@@ -19,7 +19,7 @@
  * keep the small ones of others from being applied.
  *
  * Of a transaction that fails each changeset, and each row of repair, is tried by itself: what can't be written (a row that
- * a generated column makes too long, a page that is damaged) takes nothing else with it, again and again.
+ * is too large to be held, a page that is damaged) takes nothing else with it, again and again.
  *
  * A body is read in slices as well. That it is malformed, or stamped too far ahead, may show after some of
  * its rows were merged: then they are rolled back. (Row blocks have a thousand rows at most, and are read at once.)

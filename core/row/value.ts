@@ -25,7 +25,7 @@
  */
 
 import type { ByteReader } from "../bytes/reader.ts";
-import { utf8Encode } from "../bytes/utf8.ts";
+import { utf8Encode, utf8Length } from "../bytes/utf8.ts";
 import type { ByteWriter } from "../bytes/writer.ts";
 
 /** A REAL. `-0.0` and `0.0` are two values. */
@@ -219,4 +219,12 @@ function typeRank(value: SqlValue): number {
   if (value instanceof Uint8Array) return 1;
   if (typeof value === "string" || value instanceof RawText) return 2;
   return value instanceof Real ? 3 : 4;
+}
+
+/** How large a value is, about. */
+export function bytesOfValue(value: SqlValue): number {
+  // Short text is counted by its units: near enough for sums, exact where a limit may be met.
+  if (typeof value === "string") return value.length < 4096 ? value.length : utf8Length(value);
+  if (value instanceof Uint8Array) return value.length;
+  return value instanceof RawText ? value.bytes.length : 8;
 }

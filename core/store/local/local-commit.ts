@@ -6,14 +6,20 @@
  * @module
  */
 
-import { utf8Decode, utf8Length } from "../../bytes/utf8.ts";
+import { utf8Decode } from "../../bytes/utf8.ts";
 import { changesetBytesMax } from "../../change/changeset.ts";
 import { rowsMax } from "../../change/row-block.ts";
 import { compareHlc, type Hlc, type Stamp } from "../../clock/stamp.ts";
 import type { CellClock, Digester } from "../../row/digest.ts";
 import { deleteRow, insertRow, updateRow } from "../../row/local-write.ts";
 import { type Cell, type RowState, stampOfRow } from "../../row/row-state.ts";
-import { equalValues, RawText, type SqlValue, valueBytesMax } from "../../row/value.ts";
+import {
+  bytesOfValue,
+  equalValues,
+  RawText,
+  type SqlValue,
+  valueBytesMax,
+} from "../../row/value.ts";
 import type { Ordinals } from "../clocks/clock-blob.ts";
 import { isSound } from "../scrub/scrub.ts";
 import type { AbsentRows } from "../tables/absent-rows.ts";
@@ -289,7 +295,11 @@ function localRow(change: LocalChange, after: RowState, digester: Digester): Loc
       held = cell;
     } else {
       const { column, stamp, value } = cell;
-      const isHeld = !table.isShown(column, value);
+      const index = table.valueIndex.get(column);
+      const shown = index === undefined ? undefined : change.row?.values[index];
+      // Of a row that was too large for it, it came along from another key.
+      const isOther = shown !== undefined && !equalValues(shown, value);
+      const isHeld = isOther || !table.isShown(column, value);
       const hash = digester.valueHash(value);
       held = { column, stamp, hash, value, held: isHeld, fresh: false };
     }
@@ -347,7 +357,7 @@ export function problemOfSize(rows: readonly LocalRow[]): string | undefined {
   for (const { state } of rows) {
     let rowBytes = 0;
     for (const { column, value } of state.cells) {
-      const bytes = bytesOf(value);
+      const bytes = bytesOfValue(value);
       if (bytes > valueBytesMax) {
         return `${state.table}.${column}: a value may have ${valueBytesMax} bytes, this one has ${bytes}`;
       }
@@ -363,11 +373,4 @@ export function problemOfSize(rows: readonly LocalRow[]): string | undefined {
 
 export function problemOfBytes(bytes: number): string {
   return `a transaction may change ${changesetBytesMax} bytes, this one changes ${bytes}: split it`;
-}
-
-function bytesOf(value: SqlValue): number {
-  // Short text is counted by its units: near enough for sums, exact where a limit may be met.
-  if (typeof value === "string") return value.length < 4096 ? value.length : utf8Length(value);
-  if (value instanceof Uint8Array) return value.length;
-  return value instanceof RawText ? value.bytes.length : 8;
 }

@@ -5,10 +5,11 @@
  */
 
 import type { ClockState } from "../../row/digest.ts";
+import type { SqlValue } from "../../row/value.ts";
 import type { MergedRow, ScanPosition } from "../../row-store.ts";
 import { clocksOfHeld, type HeldRow } from "../tables/held-row.ts";
 import { PlacedRow, putClocks, type StoreParts } from "../tables/store-parts.ts";
-import type { BaseRow, Place } from "../tables/stored-table.ts";
+import type { BaseRow, Place, StoredTable } from "../tables/stored-table.ts";
 import { clocksOfTouched, type LocalChange, type LocalRow } from "./local-commit.ts";
 import type { QuickRow } from "./quick-commit.ts";
 import type { Touched } from "./touched.ts";
@@ -61,8 +62,19 @@ export class LocalWriter {
       if (!table.isKeyShown(key, row?.key ?? [])) table.updateKey(place);
     }
     this.#parts.rows.countUnshown(table.name, held, kind === "delete", 1);
+    if (kind !== "delete") this.#showAgain(table, keyBytes, held);
     const before = clocks === null ? undefined : clocksOfHeld(clocks);
     return this.#mergedRow(touched, before, clocksOfHeld(held), true);
+  }
+
+  /** Of a row that was too large some values aren't shown; now it may be smaller. */
+  #showAgain(table: StoredTable, keyBytes: Uint8Array, { cells }: HeldRow): void {
+    const isLeftOut = cells.some(({ column, value, held }) => {
+      return held && table.isShown(column, value as SqlValue);
+    });
+    if (!isLeftOut) return;
+    const slot = this.#parts.rows.find(table.name, keyBytes);
+    this.#parts.rows.write(slot, slot.held as HeldRow);
   }
 
   #mergedRow(

@@ -13,6 +13,7 @@
 
 import { assert } from "../../assert.ts";
 import { isLive } from "../../clock/row-clock.ts";
+import { isTooBig } from "../../database.ts";
 import type { Cell, RowState } from "../../row/row-state.ts";
 import type { SqlValue } from "../../row/value.ts";
 import type {
@@ -55,7 +56,7 @@ export class Merger {
         this.touched = touch(rows, at, at + rowsAhead, this.#quick.hasReadValues);
       }
       const row = rows[at] as RowState;
-      const quick = adopting.size === 0 ? this.#quick.merge(row) : undefined;
+      const quick = adopting.size === 0 ? this.#mergeQuick(row) : undefined;
       merged.push(quick ?? this.#mergeRow(row, adopting, merged));
     }
   }
@@ -108,9 +109,26 @@ export class Merger {
     }
   }
 
-  /** @returns false: it isn't as it was when that was decided. */
+  /** Undefined: it isn't one of those that are merged so, or it is too large to be shown as it is; nothing was done. */
+  #mergeQuick(row: RowState): MergedRow | undefined {
+    try {
+      return this.#quick.merge(row);
+    } catch (error) {
+      if (isTooBig(error)) return undefined;
+      throw error;
+    }
+  }
+
+  /** @returns false: it isn't as it was when that was decided, or it is too large to be shown as it is. */
   #write({ placed, write }: DecidedRow): boolean {
-    if (write?.kind === "quick") return this.#quick.writeDecided(write, placed);
+    if (write?.kind === "quick") {
+      try {
+        return this.#quick.writeDecided(write, placed);
+      } catch (error) {
+        if (isTooBig(error)) return false;
+        throw error;
+      }
+    }
     if (write !== undefined) this.#parts.rows.write({ ...write.slot }, write.row.copy());
     return true;
   }

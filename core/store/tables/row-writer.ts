@@ -9,17 +9,27 @@
  * The base row is a function of what is held and of the schema: a column shows the value of its cell
  * if it gives it back unchanged, and otherwise its default.
  *
+ * A row may be larger than SQLite takes: generated columns and indexes repeat columns that others fill who don't have them, and
+ * hosts that don't know of each other fill different columns. Then the largest values aren't shown, so many that the rest
+ * fits. With each later write of the row it is tried anew from the start: what it shows doesn't depend on what it was before.
+ *
  * @module
  */
 
 import { assert } from "../../assert.ts";
 import { compareRowClocks, isLive } from "../../clock/row-clock.ts";
-import type { Rowid, SqlDatabase, SqlStatement } from "../../database.ts";
+import { isTooBig, type Rowid, type SqlDatabase, type SqlStatement } from "../../database.ts";
 import { decodeKey } from "../../row/key.ts";
-import type { SqlValue } from "../../row/value.ts";
+import { bytesOfValue, type SqlValue } from "../../row/value.ts";
 import type { Ordinals } from "../clocks/clock-blob.ts";
 import type { AbsentRows } from "./absent-rows.ts";
-import { decodeHeldRow, encodeClocks, encodeHeld, type HeldRow } from "./held-row.ts";
+import {
+  decodeHeldRow,
+  encodeClocks,
+  encodeHeld,
+  type HeldCell,
+  type HeldRow,
+} from "./held-row.ts";
 import type { Place, StoredTable } from "./stored-table.ts";
 
 /** One row as a transaction found it. */
@@ -114,12 +124,60 @@ export class RowWriter implements Disposable {
   }
 
   #show(slot: Slot, table: StoredTable, row: HeldRow): void {
-    const { valueColumns } = table.plan;
     for (const cell of row.cells) {
+      // That the column would show: the row was too large for it.
+      if (cell.held) cell.fresh ||= table.isShown(cell.column, cell.value as SqlValue);
       if (cell.fresh || slot.isAbsent) {
         cell.held = !table.isShown(cell.column, cell.value as SqlValue);
       }
     }
+    if (!this.#fitBase(slot, table, row)) {
+      this.#hide(slot, row);
+      return;
+    }
+    const hadHeld = slot.held === undefined || slot.held.mayHold;
+    const clock = encodeClocks(row, this.#ordinals);
+    table.putClocks(slot, clock, encodeHeld(row), !slot.hasClocks, hadHeld);
+    slot.hasClocks = true;
+    if (slot.isAbsent) this.#absent.remove(slot.name, slot.keyBytes);
+    slot.isAbsent = false;
+  }
+
+  /** Writes the base row, without its largest values where it is too large. False: it is too large without any. */
+  #fitBase(slot: Slot, table: StoredTable, row: HeldRow): boolean {
+    let largest: readonly HeldCell[] | undefined;
+    for (let count = 0; ; ) {
+      try {
+        this.#putBase(slot, table, row);
+        return true;
+      } catch (error) {
+        if (!isTooBig(error)) throw error;
+      }
+      largest ??= this.#largestFirst(slot, row);
+      if (count === largest.length) return false;
+      // Few tries, whatever it is; and not far more than it takes, for what is held has a limit too.
+      const next = Math.min(largest.length, count + Math.max(1, count >> 1));
+      for (const cell of largest.slice(count, next)) {
+        cell.held = true;
+        // What it shows is to go.
+        cell.fresh = true;
+      }
+      count = next;
+    }
+  }
+
+  /** The cells that are to be shown; of the same size by name, as they stand. */
+  #largestFirst(slot: Slot, row: HeldRow): readonly HeldCell[] {
+    this.readValues(slot, row);
+    return row.cells
+      .filter(({ held }) => !held)
+      .map((cell) => ({ cell, bytes: bytesOfValue(cell.value as SqlValue) }))
+      .sort((a, b) => b.bytes - a.bytes)
+      .map(({ cell }) => cell);
+  }
+
+  #putBase(slot: Slot, table: StoredTable, row: HeldRow): void {
+    const { valueColumns } = table.plan;
     if (!slot.hasBase) {
       const values: SqlValue[] = valueColumns.map((column) => column.defaultValue);
       for (const { column, value, held } of row.cells) {
@@ -152,12 +210,6 @@ export class RowWriter implements Disposable {
       }
       if (columns.length > 0) table.update(slot, columns, changed);
     }
-    const hadHeld = slot.held === undefined || slot.held.mayHold;
-    const clock = encodeClocks(row, this.#ordinals);
-    table.putClocks(slot, clock, encodeHeld(row), !slot.hasClocks, hadHeld);
-    slot.hasClocks = true;
-    if (slot.isAbsent) this.#absent.remove(slot.name, slot.keyBytes);
-    slot.isAbsent = false;
   }
 
   #hide(slot: Slot, row: HeldRow): void {

@@ -1,0 +1,222 @@
+import { expect, test } from "bun:test";
+import fc from "fast-check";
+import { SqliteNode } from "../../test/generators/sqlite-store.ts";
+import { createDigester, siteOf } from "../../test/model/history.ts";
+import { SQLITE_LIMIT_LENGTH } from "../../wasm/constants.ts";
+import type { Stamp } from "../clock/stamp.ts";
+import { encodeKey } from "../row/key.ts";
+import type { RowState } from "../row/row-state.ts";
+import type { SqlValue } from "../row/value.ts";
+
+/** Of a value, a row or an entry of an index. */
+const lengthMax = 4096;
+const digester = createDigester();
+
+const plain =
+  "CREATE TABLE t (k TEXT PRIMARY KEY NOT NULL, a TEXT DEFAULT 'left out', b TEXT, w INTEGER)";
+const stored = plain.replace("w INTEGER", "w INTEGER, g TEXT AS (a || a || a) STORED");
+const indexed = `${plain.replace("w INTEGER", "w INTEGER, g TEXT AS (a || a || b) VIRTUAL")};
+  CREATE INDEX t_g ON t (g); CREATE INDEX t_ab ON t (w, a || b) WHERE b IS NOT NULL`;
+const wide = `${stored} WITHOUT ROWID`;
+
+function nodeOf(schema: string, site = 0): SqliteNode {
+  const node = new SqliteNode(schema, { site, digester });
+  node.db.limit(SQLITE_LIMIT_LENGTH, lengthMax);
+  return node;
+}
+
+function row(key: string, cells: Record<string, SqlValue>, ms: number, cl = 1, bornMs = 1000) {
+  const stampAt = (at: number): Stamp => ({ ms: at, count: 0, site: siteOf(9) });
+  const state: RowState = {
+    table: "t",
+    key: encodeKey([key]) as Uint8Array,
+    clock: { ...stampAt(bornMs), cl },
+    cells: Object.entries(cells).map(([column, value]) => ({ column, stamp: stampAt(ms), value })),
+  };
+  return state;
+}
+
+const read = (node: SqliteNode, key = "x") => node.store.read([row(key, {}, 0)])[0];
+const shown = (node: SqliteNode) => node.db.all("SELECT k, a, b, w FROM t ORDER BY k");
+
+function held(node: SqliteNode) {
+  return new Map(
+    node.store
+      .scan(undefined, 100)
+      .rows.map(({ id, clocks }) => [id, digester.rowDigest(id, clocks)]),
+  );
+}
+
+function expectSound(node: SqliteNode): void {
+  expect(node.strays()).toEqual([]);
+  expect(node.db.all("PRAGMA integrity_check")).toEqual([["ok"]]);
+  expect(node.store.scrub(undefined, 1000, Number.POSITIVE_INFINITY, 0).damaged).toBe(0);
+}
+
+const long = (letter: string, length: number) => letter.repeat(length);
+
+// A host without the column takes this row gladly, and so must one that has it.
+test("of a row that is too large the largest values aren't shown, and all that is held is the same", () => {
+  const first = row("x", { a: long("a", 1500), b: "b", w: 1 }, 2000);
+  for (const schema of [stored, indexed.replace("|| b)", "|| a)"), wide]) {
+    using other = nodeOf(plain);
+    using node = nodeOf(schema, 1);
+    for (const { store } of [node, other]) store.merge([row("y", { w: 5 }, 2000), first]);
+    expect(shown(node)).toEqual([
+      ["x", "left out", "b", 1],
+      ["y", "left out", null, 5],
+    ]);
+    expect(read(node)).toEqual(first);
+    expect(held(node)).toEqual(held(other));
+    expect(node.store.unshown()).toEqual([{ table: "t", column: "a", cells: 1 }]);
+    // Other columns go on as if nothing were.
+    const down = row("x", { b: "down" }, 3000);
+    for (const { store } of [node, other]) store.merge([down]);
+    expect(shown(node)[0]).toEqual(["x", "left out", "down", 1]);
+    expect(held(node)).toEqual(held(other));
+    expectSound(node);
+    // It fits again.
+    for (const { store } of [node, other]) store.merge([row("x", { a: "short" }, 4000)]);
+    expect(shown(node)).toEqual(shown(other));
+    expect(node.store.unshown()).toEqual([]);
+    // And back, with what is there.
+    for (const { store } of [node, other]) store.merge([row("x", { a: long("c", 2000) }, 5000)]);
+    expect(shown(node)[0]).toEqual(["x", "left out", "down", 1]);
+    expect(held(node)).toEqual(held(other));
+    expectSound(node);
+  }
+});
+
+test("what hosts that don't know of each other wrote is shown as far as a row goes", () => {
+  using node = nodeOf(plain);
+  node.store.merge([row("x", { a: long("a", 2500) }, 2000)]);
+  node.store.merge([row("x", { b: long("b", 2000), w: 3 }, 3000)]);
+  expect(shown(node)).toEqual([["x", "left out", long("b", 2000), 3]]);
+  expect(read(node)?.cells.map(({ value }) => String(value).length)).toEqual([2500, 2000, 1]);
+  // A new life has only what it says.
+  node.store.merge([row("x", { b: "new" }, 5000, 3, 5000)]);
+  expect(shown(node)).toEqual([["x", "left out", "new", null]]);
+  expect(node.store.unshown()).toEqual([]);
+  expectSound(node);
+});
+
+test("a row that fits by a local write is shown whole", () => {
+  using node = nodeOf(plain);
+  node.store.merge([row("x", { a: long("a", 2500) }, 2000)]);
+  node.store.merge([row("x", { b: long("b", 2000), w: 3 }, 3000)]);
+  const { changeset } = node.write("UPDATE t SET b = 'short'");
+  expect(shown(node)).toEqual([["x", long("a", 2500), "short", 3]]);
+  expect(changeset?.rows[0]?.cells.map(({ value }) => String(value).length)).toEqual([2500, 5, 1]);
+  expect(node.store.unshown()).toEqual([]);
+  expectSound(node);
+});
+
+test("what isn't shown goes along when a row's key changes", () => {
+  using node = nodeOf(stored);
+  node.store.merge([row("x", { a: long("a", 1500), b: "b", w: 1 }, 2000)]);
+  node.write("UPDATE t SET k = 'y'");
+  expect(shown(node)).toEqual([["y", "left out", "b", 1]]);
+  expect(read(node, "y")?.cells[0]?.value).toBe(long("a", 1500));
+  expect(node.store.unshown()).toEqual([{ table: "t", column: "a", cells: 1 }]);
+  expectSound(node);
+});
+
+test("a row whose key alone makes it too large is held and stands in no table", () => {
+  const repeats = plain.replace("w INTEGER", "w INTEGER, g TEXT AS (k || k || k) STORED");
+  using node = nodeOf(repeats);
+  const key = long("k", 1500);
+  const large = row(key, { a: "a", b: "b", w: 1 }, 2000);
+  node.store.merge([large, row("y", { w: 1 }, 2000)]);
+  expect(shown(node).length).toBe(1);
+  expect(read(node, key)).toEqual(large);
+  node.store.merge([row(key, { w: 2 }, 3000)]);
+  expect(read(node, key)?.cells[2]?.value).toBe(2);
+  expect(node.store.unshown()).toEqual([{ table: "t", column: "", cells: 1 }]);
+  expectSound(node);
+});
+
+const length = fc.constantFrom(1, 3, 500, 1000, 1300, 1900);
+const key = fc.constantFrom("x", "y");
+const column = fc.constantFrom("a", "b");
+const step = fc.oneof(
+  fc.record({
+    kind: fc.constant("say" as const),
+    key,
+    cl: fc.constantFrom(1, 1, 1, 1, 2, 3),
+    ms: fc.nat(50),
+    cells: fc.record({ a: length, b: length, w: fc.nat(3) }, { requiredKeys: [] }),
+    isPrepared: fc.boolean(),
+    to: fc.nat(4),
+  }),
+  fc.record({ kind: fc.constant("set" as const), key, column, length, at: fc.nat(4) }),
+  fc.record({ kind: fc.constant("move" as const), key, to: key, at: fc.nat(4) }),
+  fc.record({ kind: fc.constant("insert" as const), key, length, at: fc.nat(4) }),
+  fc.record({ kind: fc.constant("hear" as const), from: fc.nat(4), to: fc.nat(4) }),
+);
+
+// Two of each kind: what a host shows is a function of what it holds and of its schema.
+test("hosts with and without generated columns and indexes hold the same, and alike ones show the same", () => {
+  fc.assert(
+    fc.property(fc.array(step, { minLength: 1, maxLength: 15, size: "max" }), (steps) => {
+      const nodes = [stored, plain, indexed, stored, indexed].map(nodeOf);
+      const rows = (node: SqliteNode) =>
+        node.store.read(node.store.scan(undefined, 100).rows) as RowState[];
+      const said: RowState[] = [];
+      for (const one of steps) {
+        if (one.kind === "say") {
+          const { cl } = one;
+          const cells = Object.fromEntries(
+            Object.entries(one.cells).map(([name, n]) => [name, name === "w" ? n : long(name, n)]),
+          );
+          // What a stamp says is the same wherever it comes from.
+          const ms = 20_000 + 100 * cl + one.ms;
+          if (said.some(({ cells: known }) => known.some(({ stamp }) => stamp.ms === ms))) continue;
+          const state = row(one.key, cl === 2 ? {} : cells, ms, cl, 20_000 + 100 * cl);
+          said.push(state);
+          const { store } = nodes[one.to] as SqliteNode;
+          if (!one.isPrepared) {
+            store.merge([state]);
+            continue;
+          }
+          const prepared = store.prepareMerge();
+          prepared.add([state]);
+          prepared.finish();
+          const open = store.beginMerge();
+          open.addPrepared(prepared, 0, 1);
+          open.commit();
+          prepared.end();
+        } else if (one.kind === "hear") {
+          const [from, to] = [nodes[one.from] as SqliteNode, nodes[one.to] as SqliteNode];
+          to.store.merge(rows(from));
+        } else {
+          const node = nodes[one.at] as SqliteNode;
+          const where = `WHERE k = '${one.key}'`;
+          const sql =
+            one.kind === "set"
+              ? `UPDATE t SET ${one.column} = '${long("s", one.length)}' ${where}`
+              : one.kind === "move"
+                ? `UPDATE OR IGNORE t SET k = '${one.to}' ${where}`
+                : `INSERT OR REPLACE INTO t (k, a) VALUES ('${one.key}', '${long("i", one.length)}')`;
+          try {
+            node.tryWrite(sql);
+          } catch {}
+        }
+        for (const node of nodes) expectSound(node);
+      }
+      const all = [...said, ...nodes.flatMap(rows)];
+      nodes.forEach(({ store }, i) => {
+        store.merge(i % 2 === 0 ? all : all.toReversed());
+      });
+      for (const node of nodes) {
+        expect(held(node)).toEqual(held(nodes[0] as SqliteNode));
+        expectSound(node);
+      }
+      const [a, , b, c, d] = nodes as [SqliteNode, SqliteNode, SqliteNode, SqliteNode, SqliteNode];
+      expect(shown(c)).toEqual(shown(a));
+      expect(shown(d)).toEqual(shown(b));
+      expect(c.store.unshown()).toEqual(a.store.unshown());
+      for (const node of nodes) node[Symbol.dispose]();
+    }),
+    { numRuns: 40 },
+  );
+}, 120_000);
