@@ -21,7 +21,7 @@ export interface Machine {
   snapshot(): NodeSnapshot;
   /** As of the snapshot, without it. */
   readonly applyBodies: number;
-  /** Most of what there is has still to come; the thread has enough to do then. */
+  /** The store isn't built yet, or most of what there is has still to come; the thread has enough to do then. */
   readonly isCatchingUp?: boolean;
   /** The last time that any peer was found equal; a new object each time. */
   readonly latestAgreement?: Agreed | undefined;

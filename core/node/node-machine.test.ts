@@ -138,6 +138,15 @@ test("a machine without peers says so once: another before it may have told of t
   ]);
 });
 
+test("a node is catching up until its store is built", () => {
+  const a = new PlayedNode("a");
+  expect(a.machine.isCatchingUp).toBe(true);
+  a.reply({ kind: "identity", site: "1".repeat(32), schema: [], starting: true });
+  expect(a.machine.isCatchingUp).toBe(true);
+  a.start(1);
+  expect(a.machine.isCatchingUp).toBe(false);
+});
+
 test("two hosts with one key are an alarm, a node with a new database is none", () => {
   const a = new PlayedNode("a");
   a.start(1);

@@ -196,9 +196,9 @@ export class NodeMachine {
     return this.#peers.get(peer)?.agreement?.atMs;
   }
 
-  /** It fetches most of what it should have. */
+  /** Its store isn't built yet, or it fetches most of what it should have. */
   get isCatchingUp(): boolean {
-    return this.#catchingUp.isUnderWay;
+    return this.#identity?.starting !== false || this.#catchingUp.isUnderWay;
   }
 
   /** The last time that any peer was found equal; a new object each time. */

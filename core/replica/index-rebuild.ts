@@ -1,6 +1,9 @@
 /**
  * How the index comes to be after a start, in slices: what is recent first (`recent-pass.ts`), then all rows.
  *
+ * A slice of the scan ends by the clock, as one of a merge does: the two take turns, and by a number of rows it was many times
+ * as long on a slow host whose code isn't compiled yet, so that what peers had sent waited for seconds.
+ *
  * Between the two, and after each question about what is recent, it waits a little: the peers ask for that as soon as
  * it is known, and on a small host the index would share a processor with their answers and the compiler. Not with few
  * rows: a node that was away for long lacks most, and can't ask for them before.
@@ -11,10 +14,11 @@
 import type { RowIndex } from "../index/row-index.ts";
 import { stampOfRow } from "../row/row-state.ts";
 import type { MergedRow, RowStore, ScanPosition } from "../row-store.ts";
+import type { Pace } from "./pace.ts";
 import { RecentPass, type RecentPassOptions, recentPassDefaults } from "./recent-pass.ts";
 
 export interface IndexRebuildOptions extends RecentPassOptions {
-  /** Rows of one slice of the rebuild, some 2 µs each. A slice delays an urgent frame that comes meanwhile. */
+  /** Rows of one slice of the rebuild at most, some 2 µs each. A slice delays an urgent frame that comes meanwhile. */
   readonly rebuildRowsPerTick: number;
 }
 
@@ -28,6 +32,8 @@ export interface IndexRebuildParts {
   /** Empty. */
   readonly index: RowIndex;
   readonly options: IndexRebuildOptions;
+  /** How long a slice of the rebuild is. */
+  readonly pace: Pace;
   /** Rows stamped since then, ms, are recent. */
   readonly sinceMs: number;
   /** Does something with the store; undefined when it failed. */
@@ -40,6 +46,8 @@ export interface IndexRebuildParts {
 const recentFirstMs = 100;
 /** and no longer than this in all. */
 const recentFirstMsMax = 1000;
+/** Rows between two looks at the pace. */
+const pieceRows = 250;
 /** A slice that the store failed is tried again after this. */
 const readRetryMs = 1000;
 
@@ -108,15 +116,27 @@ export class IndexRebuild {
 
   /** @returns whether it was the last */
   #scanSlice(nowMs: number): boolean {
-    const { store, index, options, trying, onStamp } = this.#parts;
-    const slice = trying(() =>
-      store.scanDigests(this.#at, options.rebuildRowsPerTick, index.isDigestEnough),
-    );
-    if (slice === undefined) {
-      this.#dueMs = nowMs + readRetryMs;
-      return false;
+    const { options, pace } = this.#parts;
+    const rowsMax = options.rebuildRowsPerTick;
+    pace.begin();
+    for (let rows = 0; rows < rowsMax; ) {
+      const count = Math.min(pieceRows, rowsMax - rows);
+      const step = this.#scanPiece(count, nowMs);
+      if (step !== "more") return step === "last";
+      rows += count;
+      if (pace.isOver(count)) break;
     }
-    const { columns, rows, next } = slice;
+    return false;
+  }
+
+  #scanPiece(rowsMax: number, nowMs: number): "more" | "last" | "failed" {
+    const { store, index, trying, onStamp } = this.#parts;
+    const piece = trying(() => store.scanDigests(this.#at, rowsMax, index.isDigestEnough));
+    if (piece === undefined) {
+      this.#dueMs = nowMs + readRetryMs;
+      return "failed";
+    }
+    const { columns, rows, next } = piece;
     index.scannedDigests(columns);
     for (let i = 0; i < columns.count; i++) {
       onStamp(columns.stampMs[i] as number, columns.stampCount[i] as number, nowMs);
@@ -127,9 +147,9 @@ export class IndexRebuild {
       onStamp(ms, count, nowMs);
     }
     this.#at = next;
-    if (next !== undefined) return false;
+    if (next !== undefined) return "more";
     index.finishRebuild();
     index.image.takeChanged();
-    return true;
+    return "last";
   }
 }

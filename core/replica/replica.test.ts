@@ -571,6 +571,19 @@ test("the index of few rows is built without waiting for those who ask for what 
   expect(node.replica.isBuilt).toBe(true);
 });
 
+// Else what peers send waits for one of many rows, each time.
+test("a slice of the rebuild is no longer than one of a merge", () => {
+  const store = new MapStore(digester);
+  for (let row = 0; row < 600; row++) store.merge([rowAt(startMs - 3_600_000, row)]);
+  const node = new Node(0, store, { sliceRows: 250 }).start();
+  const isBuilt = [node.replica.isBuilt];
+  for (let tick = 0; tick < 2; tick++) {
+    node.replica.tick(startMs, node.replies);
+    isBuilt.push(node.replica.isBuilt);
+  }
+  expect(isBuilt).toEqual([false, false, true]);
+});
+
 test("of many recent rows the newest are kept, wherever they stand", () => {
   const store = new MapStore(digester);
   const order = [3, 9, 1, 7, 0, 8, 5, 2, 6, 4];

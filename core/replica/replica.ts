@@ -180,7 +180,7 @@ export class Replica {
     const index = new RowIndex(digester, cut, recentRows);
     this.#index = index;
     const rebuild = new IndexRebuild({
-      ...{ store, index, options: this.#options, trying },
+      ...{ store, index, options: this.#options, pace: this.#pace, trying },
       sinceMs: nowMs - recentRows.keepMs,
       onStamp: (ms, count, metMs) => this.#met(ms, count, metMs),
     });
