@@ -42,6 +42,7 @@ import { Drift, type LocalWrites } from "./drift.ts";
 import { IndexRebuild, type IndexRebuildOptions, indexRebuildDefaults } from "./index-rebuild.ts";
 import { type Pace, RowPace } from "./pace.ts";
 import { LagSamples, type ReplicaStatus } from "./replica-status.ts";
+import { restampMs } from "./restamp.ts";
 import { type RowAnswersOptions, rowAnswersDefaults } from "./row-answers.ts";
 import { StampsAhead } from "./stamps-ahead.ts";
 import { StoreAnswers } from "./store-answers.ts";
@@ -278,6 +279,7 @@ export class Replica {
         this.#drift.setOffsets(request.offsetsMs, request.count, nowMs);
         this.#ahead.heard(this.#drift.ofSetClocks(request.offsetsMs, nowMs), nowMs);
         this.#ahead.beginWhenDue(this.isBuilt, nowMs);
+        if (this.#hasCutRunAhead(nowMs)) this.start(nowMs, replies);
         return;
       case "apply":
         this.#work.now(request, replies);
@@ -532,7 +534,7 @@ export class Replica {
     }
     // Nothing is compared with peers until the index is built anew.
     if (step === "begins") this.#beginIndex(nowMs, replies);
-    // The cut had run ahead with the clock, and an image knows no way back.
+    // The cut had run ahead with the clock.
     if (step === "ends") this.start(nowMs, replies);
   }
 
@@ -550,6 +552,16 @@ export class Replica {
     const oldestMs = Math.min(this.#work.oldestMs, this.#deferred.oldestMs);
     const hlcMs = this.#clock.read(nowMs).ms;
     index.image.aim(cutToAimAt(hlcMs, index.image.cut, oldestMs));
+  }
+
+  /**
+   * This host's clock was far ahead and has been set, and nothing that is held is stamped so. A cut knows no way back, and until
+   * the time had come to it this node would agree with nobody.
+   */
+  #hasCutRunAhead(nowMs: number): boolean {
+    const index = this.#index;
+    if (index === undefined || this.#ahead.isRestamping) return false;
+    return index.image.cut > cutAt(this.#clock.read(nowMs).ms) + restampMs / slotMs;
   }
 
   #reportChange(replies: StoreReply[]): void {

@@ -215,6 +215,23 @@ for (const kind of kinds) {
     untilSame(cluster, 30_000);
   }, 120_000);
 
+  test(`a host that was an hour ahead, and said nothing, agrees with the others soon after its clock is set; ${title}`, () => {
+    using cluster = createCluster(kind, 3_600_000);
+    const host = cluster.node(0);
+    cluster.put(cluster.node(1), "db-1", { status: "up" });
+    cluster.run(20_000);
+    host.setClock(0);
+    cluster.run(1000);
+    cluster.put(cluster.node(1), "db-1", { status: "down" }, 0);
+    untilAll(cluster, "db-1", "down", 1000);
+    untilSame(cluster, 30_000);
+    cluster.runUntil(
+      () => Math.abs((host.machine.latestAgreement?.atMs ?? 0) - host.wallMs()) < 3000,
+      30_000,
+      () => "the host hasn't agreed with anybody",
+    );
+  }, 120_000);
+
   test(`a host whose clock is 40 s slow takes what others write, and loses nothing; ${title}`, () => {
     using cluster = createCluster(kind, -40_000);
     const host = cluster.node(0);
