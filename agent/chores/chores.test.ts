@@ -57,6 +57,22 @@ test("one that fails is told, and left alone for ten seconds while others go on"
   expect(chores.dueMs).toBe(20_000);
 });
 
+test("once the clock is set back each is due anew: what it had said of when would be hours or years ahead", () => {
+  const [a, b] = [new FakeChore("a", 0), new FakeChore("b", never)];
+  const chores = new Chores([a, b], () => {});
+  const ahead = 3_600_000;
+  a.fault = new Error("the clock is wrong");
+  chores.run(ahead);
+  a.fault = undefined;
+  a.dueMs = ahead + 1000;
+  expect(chores.dueMs).toBe(ahead + 10_000);
+  chores.run(100);
+  expect([a.runs, b.runs, chores.dueMs]).toEqual([[ahead, 100], [], ahead + 1000]);
+  a.dueMs = 1100;
+  chores.run(1099);
+  expect([a.runs, chores.dueMs]).toEqual([[ahead, 100], 1100]);
+});
+
 test("what was left undone is tried at once, then every second until it is done", () => {
   const outcomes = [false, false, true, false];
   let isWaiting = false;

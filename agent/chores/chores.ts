@@ -20,6 +20,10 @@ export class Chores {
   readonly #chores: readonly Chore[];
   readonly #onFailure: (name: string, error: Error) => void;
   readonly #pausedUntilMs = new Map<Chore, number>();
+  /** When it was last looked for one that is due. */
+  #lookedMs = Number.NEGATIVE_INFINITY;
+  /** What they say of when they are due, a clock has said that was ahead and has been set: years, maybe. They are due now. */
+  readonly #dueNow = new Set<Chore>();
 
   /** @param chores The ones that matter more first. */
   constructor(chores: readonly Chore[], onFailure: (name: string, error: Error) => void) {
@@ -33,8 +37,11 @@ export class Chores {
 
   /** One slice of the first that is due. */
   run(nowMs: number): void {
+    if (nowMs < this.#lookedMs) this.#clockWasSet();
+    this.#lookedMs = nowMs;
     const chore = this.#chores.find((one) => this.#dueMsOf(one) <= nowMs);
     if (chore === undefined) return;
+    this.#dueNow.delete(chore);
     try {
       chore.run(nowMs);
     } catch (error) {
@@ -43,7 +50,15 @@ export class Chores {
     }
   }
 
+  #clockWasSet(): void {
+    this.#pausedUntilMs.clear();
+    for (const chore of this.#chores) {
+      if (chore.dueMs < Number.POSITIVE_INFINITY) this.#dueNow.add(chore);
+    }
+  }
+
   #dueMsOf(chore: Chore): number {
+    if (this.#dueNow.has(chore)) return Number.NEGATIVE_INFINITY;
     return Math.max(chore.dueMs, this.#pausedUntilMs.get(chore) ?? Number.NEGATIVE_INFINITY);
   }
 }

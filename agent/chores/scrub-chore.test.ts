@@ -90,6 +90,12 @@ test("rows that were too young have the next pass begin in 15 s, once; so does a
   expect(world.run(700_000 + 11 * minuteMs, 100, undefined)).toBe(700_000 + 11 * minuteMs + 15_000);
 });
 
+test("where the clock was set back during a pass the next one begins ten minutes after its end", () => {
+  const world = new World(1000);
+  world.run(3_600_000, 100, 1);
+  expect(world.run(5100, 100, undefined)).toBe(5100 + 10 * minuteMs);
+});
+
 test("damage is told, and counted over all passes", () => {
   const world = new World(1000);
   const merged = [{ table: "t" }] as unknown as MergedRow[];

@@ -114,7 +114,9 @@ export class ScrubChore implements Chore {
       return;
     }
     this.#passes++;
-    this.#dueMs =
-      this.#postponed > 0 ? nowMs + youngMs : Math.max(nowMs + youngMs, this.#begunMs + passMsMin);
+    // The clock may have been set back since it began.
+    const nextPassMs = Math.min(this.#begunMs, nowMs) + passMsMin;
+    this.#dueMs = nowMs + youngMs;
+    if (this.#postponed === 0) this.#dueMs = Math.max(this.#dueMs, nextPassMs);
   }
 }
