@@ -148,12 +148,12 @@ export class StoreThread {
     return this.#turns.isCatchingUp;
   }
 
-  /** Caught up with the others since the start. */
   /** How far this host's clock is behind the newest stamp that was given or taken here; below 0 when it is ahead. */
   get clockBehindMs(): number {
     return this.#opened.clock.last.ms - this.#clock.nowMs();
   }
 
+  /** Caught up with the others since the start. */
   get isReady(): boolean {
     return this.#readiness.isReady();
   }
