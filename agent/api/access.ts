@@ -30,11 +30,11 @@ export interface Token {
 /** Table-valued functions that show nothing but their arguments. */
 const openTables: ReadonlySet<string> = new Set(["json_each", "json_tree"]);
 
-/** The first table that isn't the token's; undefined when all are. */
-export function foreignTable(access: Access, tables: Iterable<string>): string | undefined {
-  if (access.tables === undefined) return undefined;
+/** The first table that isn't one of a token's; undefined when all are. */
+export function foreignTable(own: Access["tables"], tables: Iterable<string>): string | undefined {
+  if (own === undefined) return undefined;
   for (const table of tables) {
-    if (!access.tables.has(table) && !openTables.has(table)) return table;
+    if (!own.has(table) && !openTables.has(table)) return table;
   }
   return undefined;
 }

@@ -12,12 +12,11 @@ import { valueBytesMax } from "../../core/row/value.ts";
 import type { MergedRow } from "../../core/row-store.ts";
 import type { NamedColumns } from "../../core/store/local/capture.ts";
 import type { Database } from "../../wasm/database.ts";
-import { type Access, foreignTable, fullAccess } from "../api/access.ts";
+import { type Access, fullAccess } from "../api/access.ts";
 import type { SqlText } from "../api/statement.ts";
 import type { TransactOutcome } from "../api/store-service.ts";
 import { Deadline } from "./deadline.ts";
 import { SqlGuard } from "./guard.ts";
-import { openedTables } from "./opened-tables.ts";
 import {
   bindParameters,
   errorText,
@@ -26,6 +25,7 @@ import {
   SqlRefused,
 } from "./prepared.ts";
 import { addSteepFunctions } from "./steep-functions.ts";
+import { TokenRights } from "./token-rights.ts";
 import { withHeapBound, withValueBound, writerHeapBytesMax } from "./value-bound.ts";
 
 /** What the runner needs of the store: one transaction at a time, on the runner's own connection. */
@@ -72,6 +72,7 @@ export class TransactionRunner<C extends WriteCommit = WriteCommit> {
   readonly database: Database;
   readonly deadline: Deadline;
   readonly #prepared: PreparedStatements;
+  readonly #rights: TokenRights;
   readonly #store: WriteStore<C>;
   readonly #limits: TransactionLimits;
   /** Tables of the transaction at hand in which a row may be one that others have. */
@@ -86,6 +87,7 @@ export class TransactionRunner<C extends WriteCommit = WriteCommit> {
     this.deadline = new Deadline(database);
     addSteepFunctions(database, () => this.deadline.isOver);
     this.#prepared = new PreparedStatements(database, this.guard);
+    this.#rights = new TokenRights(database, this.guard, this.#prepared, "write");
   }
 
   /**
@@ -158,6 +160,7 @@ export class TransactionRunner<C extends WriteCommit = WriteCommit> {
   /** To be called between transactions. */
   schemaChanged(): void {
     this.#prepared.clear();
+    this.#rights.clear();
   }
 
   /** Of a table with rows that came. @param names what a DO UPDATE sets */
@@ -167,25 +170,19 @@ export class TransactionRunner<C extends WriteCommit = WriteCommit> {
     return names?.table !== table || !columns.every((column) => names.columns.has(column));
   }
 
-  #foreignOpened(access: Access, sql: string): string | undefined {
-    return foreignTable(
-      access,
-      this.guard.within("own", () => openedTables(this.database, sql)),
-    );
-  }
-
   #runOne(
     text: SqlText,
     { tables, moved }: { readonly tables: Set<string>; readonly moved: Set<string> },
     access: Access,
   ): number {
+    if (access.tables !== undefined) {
+      const problem = this.#rights.problem(access.tables, text.sql);
+      if (problem?.kind === "foreign")
+        throw new NotAllowed(`this token is not for ${problem.table}`);
+      if (problem !== undefined) throw new SqlRefused(problem.why);
+    }
     const prepared = this.#prepared.get(text.sql);
     if (prepared === "empty") throw new SqlRefused(misuseText);
-    const foreign =
-      foreignTable(access, prepared.writes) ??
-      foreignTable(access, prepared.reads) ??
-      (access.tables === undefined ? undefined : this.#foreignOpened(access, text.sql));
-    if (foreign !== undefined) throw new NotAllowed(`this token is not for ${foreign}`);
     const { statement } = prepared;
     bindParameters(statement, text.parameters);
     if (statement.columnCount > 0) {

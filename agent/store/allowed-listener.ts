@@ -14,8 +14,8 @@ export interface AllowedListenerOptions {
   readonly access: Access;
   /** That the query of this id reads now; undefined: there is none. */
   readonly tablesOf: (id: string) => Iterable<string> | undefined;
-  /** @returns the line that ends it */
-  readonly refusal: (table: string) => string;
+  /** The line that ends it. */
+  readonly refusal: string;
 }
 
 export class AllowedListener {
@@ -45,13 +45,13 @@ export class AllowedListener {
   #tell(event: StreamEvent, id: string): void {
     if (this.#isOver) return;
     const { listener, access, tablesOf, refusal } = this.#options;
-    const foreign = foreignTable(access, tablesOf(id) ?? []);
+    const foreign = foreignTable(access.tables, tablesOf(id) ?? []);
     if (event.kind === "end" || foreign === undefined) {
       listener(event);
       return;
     }
     this.#isOver = true;
-    linesTo(listener, refusal(foreign));
+    linesTo(listener, refusal);
     listener({ kind: "end", isCut: false });
   }
 }

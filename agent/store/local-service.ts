@@ -43,9 +43,9 @@ import { TableUpdates } from "../live/table-updates.ts";
 import type { Commit } from "../live/unnoted-commits.ts";
 import type { ReadJob } from "../readers/read-job.ts";
 import { budget, type ReaderPool, tooManyText } from "../readers/reader-pool.ts";
-import { openedTables } from "../sql/opened-tables.ts";
-import { SqlRefused } from "../sql/prepared.ts";
+import { notReadonly } from "../sql/guard.ts";
 import { columnsLine, type QueryRunner } from "../sql/query-runner.ts";
+import { TokenRights } from "../sql/token-rights.ts";
 import type { LocalWrites, TransactionRunner, WriteCommit } from "../sql/transaction-runner.ts";
 import { AllowedListener } from "./allowed-listener.ts";
 import { withTransactionLines } from "./transaction-lines.ts";
@@ -105,6 +105,7 @@ export class LocalService<C extends WriteCommit = WriteCommit> implements StoreS
   readonly actorId: string;
   readonly live: LiveQueries;
   readonly #reader: QueryRunner;
+  readonly #rights: TokenRights;
   readonly #writer: TransactionRunner<C>;
   readonly #updates: TableUpdates;
   readonly #host: LocalServiceHost<C>;
@@ -117,6 +118,7 @@ export class LocalService<C extends WriteCommit = WriteCommit> implements StoreS
   constructor(reader: QueryRunner, writer: TransactionRunner<C>, host: LocalServiceHost<C>) {
     this.actorId = host.actorId;
     this.#reader = reader;
+    this.#rights = new TokenRights(reader.database, reader.guard, reader.prepared, "read");
     this.#writer = writer;
     this.#host = host;
     const nextSubscriber = () => ++this.#lastSubscriber;
@@ -219,6 +221,8 @@ export class LocalService<C extends WriteCommit = WriteCommit> implements StoreS
     access: Access = fullAccess,
   ): Promise<SubscribeOutcome> {
     const refusal = this.#mayNotRead(statement, access);
+    // As the contract has it for subscriptions.
+    if (refusal?.why === notReadonly) return { ...refusal, why: "unsupported statement" };
     if (refusal !== undefined) return refusal;
     return this.#open(access, options, listener, (told) =>
       this.live.subscribe(statement, options, told),
@@ -234,7 +238,7 @@ export class LocalService<C extends WriteCommit = WriteCommit> implements StoreS
     // Before that it isn't known which tables it reads.
     await this.live.whenKnown(id);
     // Another's subscription is as unknown as none: ids are no secrets, and tell nothing.
-    const foreign = foreignTable(access, this.live.tablesOf(id) ?? []);
+    const foreign = foreignTable(access.tables, this.live.tablesOf(id) ?? []);
     return foreign === undefined
       ? this.#open(access, options, listener, (told) => this.live.attach(id, options, told))
       : { kind: "refused", status: 404, why: `could not find subscription with id ${id}` };
@@ -245,7 +249,7 @@ export class LocalService<C extends WriteCommit = WriteCommit> implements StoreS
     listener: StreamListener,
     access: Access = fullAccess,
   ): Promise<SubscribeOutcome> {
-    const foreign = foreignTable(access, [lowerAscii(table)]);
+    const foreign = foreignTable(access.tables, [lowerAscii(table)]);
     if (foreign !== undefined) return mayNotRead(foreign);
     return this.#updates.subscribe(table, listener);
   }
@@ -266,7 +270,7 @@ export class LocalService<C extends WriteCommit = WriteCommit> implements StoreS
         await new Promise((resolve) => setImmediate(resolve));
         untilMs = performance.now() + countMsMax;
       }
-      const isForeign = foreignTable(access, [lowerAscii(table)]) !== undefined;
+      const isForeign = foreignTable(access.tables, [lowerAscii(table)]) !== undefined;
       const count = isForeign ? undefined : await this.#countRows(table);
       if (count === undefined) invalidTables.push(table);
       else totalRowCount += count;
@@ -366,6 +370,7 @@ export class LocalService<C extends WriteCommit = WriteCommit> implements StoreS
     // A connection hears of it at the next step of a statement, and not when one is compiled.
     this.#reader.database.all("SELECT 1 FROM sqlite_schema LIMIT 1");
     this.#reader.prepared.clear();
+    this.#rights.clear();
     this.#writer.schemaChanged();
     this.live.schemaChanged();
   }
@@ -402,7 +407,7 @@ export class LocalService<C extends WriteCommit = WriteCommit> implements StoreS
       listener,
       access,
       tablesOf: (id) => this.live.tablesOf(id),
-      refusal: (table) => `${errorJson(mayNotRead(table).why)}\n`,
+      refusal: `${errorJson(readsOthers)}\n`,
     });
     const outcome = await this.#openTold(options, allowed.take, open);
     if (outcome.kind === "subscribed") allowed.opened(outcome.id);
@@ -425,21 +430,10 @@ export class LocalService<C extends WriteCommit = WriteCommit> implements StoreS
     return outcome instanceof Promise ? outcome.then(opened) : opened(outcome);
   }
 
-  /** What SQLite's authorizer says that it reads is held against the token's tables. */
-  #mayNotRead({ sql }: SqlText, access: Access): Refused | undefined {
-    if (access.tables === undefined) return undefined;
-    const { guard, prepared, database } = this.#reader;
-    try {
-      const found = guard.within("read", () => prepared.get(sql));
-      if (found === "empty") return undefined;
-      const opened = found.statement.explain === 0 ? openedTables(database, sql) : [];
-      const foreign = foreignTable(access, found.reads) ?? foreignTable(access, opened);
-      return foreign === undefined ? undefined : mayNotRead(foreign);
-    } catch (error) {
-      // Running it says what is wrong with it.
-      if (error instanceof SqlRefused) return undefined;
-      throw error;
-    }
+  #mayNotRead({ sql }: SqlText, { tables }: Access): Refused | undefined {
+    const problem = tables === undefined ? undefined : this.#rights.problem(tables, sql);
+    if (problem?.kind === "foreign") return mayNotRead(problem.table);
+    return problem && { kind: "refused", status: 400, why: problem.why };
   }
 
   /** Undefined: there is no such table. */
@@ -495,6 +489,9 @@ async function* linesOf(head: Uint8Array, job: ReadJob): AsyncGenerator<Uint8Arr
     job.leave();
   }
 }
+
+/** Of a stream that was begun when it didn't. */
+const readsOthers = "this token may not read what this query reads now";
 
 function mayNotRead(table: string): Refused {
   return { kind: "refused", status: 403, why: `this token may not read ${table}` };

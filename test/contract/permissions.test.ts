@@ -32,6 +32,7 @@ const tokens = [
   token("limited", true, ["mine"]),
   token("limited-reader", false, ["mine"]),
   token("limited-viewer", false, ["mine", "changing"]),
+  token("limited-mixed", true, ["mine", "mixed", "of_mixed", "later"]),
 ];
 
 let agent: PlainAgent;
@@ -44,6 +45,11 @@ beforeAll(async () => {
     CREATE VIEW both AS SELECT mine.id, other.v FROM mine LEFT JOIN other USING (id);
     CREATE VIEW my_view AS SELECT id FROM mine;
     CREATE VIEW changing AS SELECT id, v FROM mine;
+    CREATE VIEW mixed AS SELECT mine.id FROM mine LEFT JOIN other USING (id);
+    CREATE VIEW of_mixed AS SELECT id FROM mixed;
+    CREATE INDEX other_by_v ON other (v);
+    CREATE INDEX mine_by_v ON mine (v);
+    CREATE TABLE patina_clock_other (id INTEGER NOT NULL PRIMARY KEY, clock BLOB);
     INSERT INTO mine VALUES (1, 'm');
     INSERT INTO other VALUES (1, 'o');
   `);
@@ -224,6 +230,151 @@ describe("a bearer token", () => {
   });
 });
 
+describe("a token for some tables", () => {
+  /** A name as long, that nothing has: errors tell where in a text they are. */
+  const nowhere = (table: string) => "q".repeat(table.length);
+  /** What each way in says of a statement in which `NAME` stands for a table. */
+  async function answers(sql: string, table: string): Promise<unknown[]> {
+    const limited = as("limited");
+    const text = sql.replaceAll("NAME", table);
+    const asked = [
+      await limited.query(JSON.stringify(text)),
+      await limited.ask("POST", "/v1/subscriptions", JSON.stringify(text)),
+      await limited.transact(JSON.stringify([text])),
+    ];
+    return asked.map(({ status, text: body }) => [status, body.replaceAll(table, "NAME")]);
+  }
+
+  test.each([
+    "SELECT * FROM NAME",
+    "SELECT nosuch FROM NAME",
+    "SELECT NAME.nosuch FROM NAME",
+    "SELECT nosuch() FROM NAME",
+    "SELECT 1 FROM main.NAME",
+    "SELECT 1 FROM temp.NAME",
+    'SELECT 1 FROM "NAME" AS mine',
+    "SELECT 1 FROM NAME(1)",
+    "SELECT 1 FROM NAME WHERE id = ?",
+    "SELECT 1 FROM NAME INDEXED BY other_by_v",
+    "SELECT (SELECT 1 FROM NAME), nosuch FROM mine",
+    "SELECT id FROM mine WHERE v IN (SELECT nosuch FROM NAME)",
+    "SELECT id FROM mine WHERE v IN NAME",
+    "SELECT id FROM mine UNION SELECT id, v, 3 FROM NAME",
+    "SELECT mine.id FROM mine JOIN NAME USING (nosuch)",
+    "SELECT count(*) FROM mine NATURAL JOIN NAME",
+    "WITH x AS (SELECT nosuch FROM NAME) SELECT * FROM x",
+    "SELECT 1 FROM NAME; SELECT 1",
+    "EXPLAIN SELECT 1 FROM NAME",
+    "EXPLAIN SELECT count(*) FROM mine JOIN NAME USING (id)",
+    "EXPLAIN QUERY PLAN SELECT 1 FROM NAME",
+    "EXPLAIN QUERY PLAN SELECT count(*) FROM mine JOIN NAME USING (id)",
+    "EXPLAIN INSERT INTO NAME VALUES (1)",
+    "INSERT INTO NAME VALUES (1)",
+    "INSERT INTO NAME VALUES (1, 2, 3, 4, 5)",
+    "INSERT INTO NAME (nosuch) VALUES (1)",
+    "INSERT INTO NAME DEFAULT VALUES",
+    "INSERT INTO mine SELECT * FROM NAME",
+    "INSERT INTO mine SELECT nosuch FROM NAME",
+    "REPLACE INTO NAME VALUES (1) RETURNING nosuch",
+    "UPDATE NAME SET nosuch = 1",
+    "UPDATE mine SET v = NAME.nosuch FROM NAME",
+    "UPDATE mine SET v = 1 WHERE id = (SELECT max(nosuch) FROM NAME)",
+    "DELETE FROM NAME WHERE nosuch = 1",
+    "DROP TABLE NAME",
+    "DROP VIEW NAME",
+    "ALTER TABLE NAME RENAME TO x",
+    "CREATE TABLE NAME (x)",
+    "CREATE VIEW NAME AS SELECT 1",
+    "CREATE INDEX x ON NAME (nosuch)",
+    "CREATE TRIGGER x AFTER INSERT ON NAME BEGIN SELECT 1; END",
+    "ANALYZE NAME",
+    "REINDEX NAME",
+    "PRAGMA table_info(NAME)",
+    "SELECT * FROM pragma_table_info('NAME')",
+    "SELECT id FROM mine JOIN pragma_table_info('NAME') ON name = id",
+  ])("isn't told by %s whether a table is there", async (sql) => {
+    for (const table of ["other", "both", "my_view", "patina_clock_other"]) {
+      expect([table, await answers(sql, table)]).toEqual([
+        table,
+        await answers(sql, nowhere(table)),
+      ]);
+    }
+  });
+
+  test.each([
+    "SELECT id FROM mine INDEXED BY NAME",
+    "DROP INDEX NAME",
+    "CREATE INDEX NAME ON mine (id)",
+  ])("isn't told by %s whether an index is there", async (sql) => {
+    expect(await answers(sql, "other_by_v")).toEqual(await answers(sql, "nowhere_to_be_found"));
+  });
+
+  test("isn't told by updates, table_stats and ids of subscriptions", async () => {
+    const limited = as("limited");
+    const ask = async (table: string) => {
+      const updates = await limited.ask("POST", `/v1/updates/${table}`, "");
+      const stats = await limited.ask("POST", "/v1/table_stats", `{"tables":["${table}"]}`);
+      return [updates, stats].map(({ status, text }) => [status, text.replaceAll(table, "NAME")]);
+    };
+    for (const table of ["other", "both", "patina_clock_other"]) {
+      expect([table, await ask(table)]).toEqual([table, await ask(nowhere(table))]);
+    }
+    await using stream = await as("full").subscribe('"SELECT v FROM other"');
+    const attach = async (id: string) => {
+      const { status, text } = await limited.ask("GET", `/v1/subscriptions/${id}`);
+      return [status, text.replaceAll(id, "ID")];
+    };
+    const id = stream.headers.get("corro-query-id") as string;
+    expect(await attach(id)).toEqual(await attach("11111111-2222-4333-8444-555566667777"));
+    const sent = ["CREATE TABLE other (id INTEGER NOT NULL PRIMARY KEY, v TEXT)"];
+    expect((await limited.ask("POST", "/v1/migrations", JSON.stringify(sent))).status).toBe(403);
+  });
+
+  test("is told what is wrong with a statement on its own tables", async () => {
+    const limited = as("limited-mixed");
+    const ask = async (path: string, sql: string) => {
+      const body = path === "/v1/transactions" ? [sql] : sql;
+      const { status, text } = await limited.ask("POST", path, JSON.stringify(body));
+      return [status, text];
+    };
+    const told = (status: number, why: string) => [status, expect.stringContaining(why)];
+    for (const path of ["/v1/queries", "/v1/subscriptions"]) {
+      expect(await ask(path, "SELECT nosuch FROM mine")).toEqual(
+        told(400, "no such column: nosuch"),
+      );
+      expect(await ask(path, "SELECT hlc_time(), nosuch FROM mine")).toEqual(
+        told(400, "no such column: nosuch"),
+      );
+      expect(await ask(path, "SELECT id FROM later")).toEqual(told(400, "no such table: later"));
+      expect(await ask(path, "SELECT id FROM mixed")).toEqual(
+        told(403, "this token may not read mixed"),
+      );
+      expect(await ask(path, "SELECT id FROM of_mixed")).toEqual(
+        told(403, "this token may not read of_mixed"),
+      );
+    }
+    expect(await ask("/v1/queries", "DELETE FROM mine")).toEqual(
+      told(400, "statement is not readonly"),
+    );
+    expect(await ask("/v1/subscriptions", "DELETE FROM mine")).toEqual(
+      told(400, "unsupported statement"),
+    );
+    expect(await ask("/v1/queries", "EXPLAIN SELECT v FROM mine INDEXED BY mine_by_v")).toEqual(
+      told(200, "OpenRead"),
+    );
+    const write = (sql: string) => ask("/v1/transactions", sql);
+    expect(await write("INSERT INTO mine VALUES (1, 2, 3)")).toEqual(
+      told(500, "table mine has 2 columns but 3 values were supplied"),
+    );
+    expect(await write("INSERT INTO later VALUES (1)")).toEqual(told(500, "no such table: later"));
+    expect(await write("CREATE TABLE mine (x)")).toEqual(told(500, "DDL is not accepted"));
+    expect(await write("EXPLAIN DELETE FROM mine")).toEqual(told(500, "Execute returned results"));
+    expect(await write("UPDATE mine SET v = 1 WHERE id IN mixed")).toEqual(
+      told(403, "this token is not for mixed"),
+    );
+  });
+});
+
 test("a stream for some tables ends when a change of schema has it read another", async () => {
   const sql = '"SELECT id, v FROM changing"';
   await using full = await as("full").subscribe(sql);
@@ -244,7 +395,9 @@ test("a stream for some tables ends when a change of schema has it read another"
   await full.until(() => full.lines.some((line) => line.includes("secret")));
   for (const [i, stream] of limited.entries()) {
     await stream.end();
-    expect(stream.lines.slice(told[i])).toEqual(['{"error":"this token may not read other"}']);
+    // Nor is it told which one.
+    const why = "this token may not read what this query reads now";
+    expect(stream.lines.slice(told[i])).toEqual([`{"error":"${why}"}`]);
     expect(stream.isBroken).toBe(false);
   }
   expect((await as("limited-viewer").ask("GET", path)).status).toBe(404);
