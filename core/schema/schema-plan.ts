@@ -150,7 +150,6 @@ function planObjects(
   );
   for (const [name, there] of existing) {
     if (there.type !== "index" && there.type !== "view") continue;
-    if (name.startsWith("patina_")) continue;
     if (there.type === "index" && !schema.tables.has(there.table)) continue;
     const object = wanted.get(name);
     const isSame = object?.kind === there.type && normalText(object.sql) === normalText(there.sql);

@@ -218,6 +218,22 @@ const refusals: [what: string, sql: string, why: RegExp][] = [
     `CREATE TABLE t (${key}); CREATE INDEX Patina_x ON t (k)`,
     /kept for Patina/,
   ],
+  ["a table without a name", `CREATE TABLE "" (${key})`, /^1: a name of 1 to/],
+  [
+    "a table's name that is too long",
+    `CREATE TABLE ${"ä".repeat(513)} (${key})`,
+    /^1: a name of 1 to/,
+  ],
+  [
+    "a column without a name",
+    `CREATE TABLE t (${key},\n "")`,
+    /^2: t\.: a column name of 1 to 1024/,
+  ],
+  [
+    "a column's name that is too long",
+    `CREATE TABLE t (${key},\n ${"ä".repeat(513)})`,
+    /^2: t\.ä+: a column name of 1 to 1024 bytes is wanted$/,
+  ],
   [
     "all names of the rowid taken",
     `CREATE TABLE t (${key}, rowid, _rowid_, oid)`,
@@ -259,6 +275,10 @@ test("a local table may have all of that but a trigger", () => {
       j AS (json_extract(a, '$'))); CREATE UNIQUE INDEX x ON t (abs(d))`;
   expect(problemsOf(sql, { t: { replicated: false } })).toEqual([]);
   expect(problemsOf(sql).length).toBeGreaterThan(5);
+});
+
+test("names of 1,024 bytes are taken", () => {
+  expect(problemsOf(`CREATE TABLE ${"ä".repeat(512)} (${key}, ${"ä".repeat(512)})`)).toEqual([]);
 });
 
 test("accepted: what can't fail", () => {
@@ -393,6 +413,44 @@ test("the plan adds tables, columns, indexes and views, and drops indexes and vi
   ]);
 });
 
+test("what the database has is the same if the file says IF NOT EXISTS", () => {
+  const unless = " IF NOT EXISTS";
+  const all = (unlessThere: string) => `CREATE TABLE${unlessThere} t (${key}, a);
+    CREATE TABLE${unlessThere} l (a); CREATE UNIQUE INDEX${unlessThere} u ON l (a);
+    CREATE INDEX${unlessThere} x ON t (a); CREATE VIEW${unlessThere} v AS SELECT a FROM t`;
+  const rules = { l: { replicated: false } };
+  for (const [before, after] of [
+    ["", unless],
+    [unless, ""],
+  ] as const) {
+    using db = openMemory();
+    db.exec(all(before));
+    expect(planSchema(db, schemaOf(all(after), rules))).toMatchObject({ statements: [] });
+  }
+});
+
+test("the plan tells which tables are new to replication, and which have got columns", () => {
+  using db = openMemory();
+  const clocks = "(id INTEGER PRIMARY KEY, clock, held)";
+  db.exec(`CREATE TABLE t (${key}); CREATE TABLE patina_clock_t ${clocks}`);
+  db.exec(`CREATE TABLE u (${key}); CREATE TABLE patina_clock_u ${clocks}`);
+  db.exec(`CREATE TABLE taken_over (${key}); CREATE TABLE l (${key})`);
+  const after = `CREATE TABLE t (${key}); CREATE TABLE u (${key}, a); CREATE TABLE taken_over (${key});
+    CREATE TABLE l (${key}, a); CREATE TABLE made (${key}); CREATE TABLE m (${key})`;
+  const rules = { l: { replicated: false }, m: { replicated: false } };
+  expect(planSchema(db, schemaOf(after, rules))).toMatchObject({
+    adopted: ["taken_over", "made"],
+    grown: ["u", "l"],
+  });
+});
+
+// A UNIQUE one would refuse what peers send, as one of any other name would.
+test("indexes of other programs go, whatever they are named, if they stand on a table of the files", () => {
+  const before = `CREATE TABLE t (${key}, a); CREATE UNIQUE INDEX patina_a ON t (a);
+    CREATE TABLE other (a); CREATE INDEX other_a ON other (a)`;
+  expect(planned(before, `CREATE TABLE t (${key}, a)`)).toEqual(['DROP INDEX "patina_a"']);
+});
+
 test("the plan refuses what would drop or change data", () => {
   const before = `CREATE TABLE t (${key}, a INTEGER, b)`;
   const refused = (after: string) => planned(before, after).join("\n");
@@ -428,4 +486,14 @@ test("the plan refuses what would drop or change data", () => {
   expect(planned(`CREATE VIEW t AS SELECT 1; CREATE TABLE i (${key})`, before).join()).toMatch(
     /has a view of that name/,
   );
+  expect(planned("CREATE VIRTUAL TABLE t USING dbstat", before).join()).toMatch(
+    /in a form that Patina doesn't know/,
+  );
+  const other = `CREATE TABLE x (${key})`;
+  expect(planned(other, `${before}; CREATE INDEX x ON t (a)`)).toEqual([
+    "index x: the database has a table of that name",
+  ]);
+  expect(planned(other, `${before}; CREATE VIEW x AS SELECT a FROM t`)).toEqual([
+    "view x: the database has a table of that name",
+  ]);
 });
