@@ -1,7 +1,6 @@
 import { expect, test } from "bun:test";
 import { SqliteNode } from "../../test/generators/sqlite-store.ts";
 import { createDigester } from "../../test/model/history.ts";
-import { SQLITE_LIMIT_LENGTH } from "../../wasm/constants.ts";
 import { encodeRowBlock } from "../change/row-block.ts";
 import type { PeerId, StoreReply } from "../node/border.ts";
 import type { RowState } from "../row/row-state.ts";
@@ -18,8 +17,7 @@ class Host implements Disposable {
   nowMs = startMs;
 
   constructor(schema: string, site: number) {
-    this.node = new SqliteNode(schema, { site, digester, nowMs: startMs });
-    this.node.db.limit(SQLITE_LIMIT_LENGTH, 4096);
+    this.node = new SqliteNode(schema, { site, digester, nowMs: startMs, lengthMax: 4096 });
     const { store, clock } = this.node;
     this.replica = new Replica({ store, clock, digester, schema: [] });
     this.replica.start(this.nowMs, this.replies);

@@ -23,6 +23,8 @@ export type SchemaPlan =
       readonly adopted: readonly string[];
       /** Tables that have got columns. */
       readonly grown: readonly string[];
+      /** Tables of which an index is made or dropped. */
+      readonly reindexed: readonly string[];
       /** Where the database differs from the files and stays so. */
       readonly warnings: readonly SchemaProblem[];
     }
@@ -50,11 +52,11 @@ export function planSchema(database: SqlDatabase, schema: PlannedSchema): Schema
   const problems: SchemaProblem[] = [];
   const { statements: tables, adopted, grown, warnings } = planTables(existing, schema, problems);
   checkLeftovers(existing, schema, problems);
-  const { drops, objects } = planObjects(existing, schema, problems);
+  const { drops, objects, reindexed } = planObjects(existing, schema, problems);
   if (problems.length > 0) return { kind: "refused", problems };
   // Views go first: ALTER TABLE looks into them.
   const statements = [...drops, ...tables, ...objects];
-  return { kind: "plan", statements, adopted, grown, warnings };
+  return { kind: "plan", statements, adopted, grown, reindexed, warnings };
 }
 
 function readExisting(database: SqlDatabase): Existing {
@@ -142,8 +144,9 @@ function planObjects(
   existing: Existing,
   schema: PlannedSchema,
   problems: SchemaProblem[],
-): { drops: string[]; objects: string[] } {
+): { drops: string[]; objects: string[]; reindexed: string[] } {
   const drops: string[] = [];
+  const reindexed = new Set<string>();
   // Indexes before views: a Map keeps the order in which it was filled.
   const wanted = new Map(
     [...schema.indexes, ...schema.views].map((object) => [object.name, object]),
@@ -154,14 +157,19 @@ function planObjects(
     const object = wanted.get(name);
     const isSame = object?.kind === there.type && normalText(object.sql) === normalText(there.sql);
     if (isSame) wanted.delete(name);
-    else drops.push(`DROP ${there.type.toUpperCase()} ${quoteName(there.sqlName)}`);
+    else {
+      drops.push(`DROP ${there.type.toUpperCase()} ${quoteName(there.sqlName)}`);
+      if (there.type === "index") reindexed.add(there.table);
+    }
   }
-  for (const { kind, name } of wanted.values()) {
+  for (const { kind, name, table } of wanted.values()) {
+    if (kind === "index") reindexed.add(table);
     if (existing.get(name)?.type === "table") {
       problems.push(ofDatabase(`${kind} ${name}: the database has a table of that name`));
     }
   }
-  return { drops, objects: [...wanted.values()].map(({ sql }) => sql) };
+  const objects = [...wanted.values()].map(({ sql }) => sql);
+  return { drops, objects, reindexed: [...reindexed] };
 }
 
 /** A problem that stands in no file. */

@@ -33,7 +33,7 @@ import type {
   ScannedRow,
   ScanPosition,
 } from "../row-store.ts";
-import type { PlannedSchema, SchemaProblem } from "../schema/schema.ts";
+import type { PlannedObject, PlannedSchema, SchemaProblem } from "../schema/schema.ts";
 import { problemToText } from "../schema/schema.ts";
 import { planSchema, type SchemaPlan } from "../schema/schema-plan.ts";
 import {
@@ -60,6 +60,7 @@ import type { CommitResult, OpenReport, SchemaChanged } from "./store-outcomes.t
 import { type CommitWatcher, StoreTransaction } from "./store-transaction.ts";
 import { AbsentRows } from "./tables/absent-rows.ts";
 import { rowStateOfSound } from "./tables/held-row.ts";
+import { makeIndexes } from "./tables/large-rows.ts";
 import { Places } from "./tables/places.ts";
 import { RowWriter } from "./tables/row-writer.ts";
 import { disposeParts, PlacedRow, positionOfSlot, type StoreParts } from "./tables/store-parts.ts";
@@ -204,7 +205,8 @@ export class SqliteStore implements RowStore {
     try {
       createOwnTables(writer);
       const late = bringLoggedClocksHome(writer);
-      const problem = runPlan(writer, schema, plan);
+      const tooLarge: PlannedObject[] = [];
+      const problem = runPlan(writer, schema, plan, tooLarge);
       if (problem !== undefined) {
         writer.exec("ROLLBACK");
         return refusedSchema([problem]);
@@ -219,6 +221,7 @@ export class SqliteStore implements RowStore {
       }
       const rehashedRows = store.#scrubber.rehash();
       const changed = store.#intake.takeIn(plan, store.#adopting);
+      makeIndexes(store.#parts, tooLarge);
       store.#parts.rows.flush();
       store.#keptClock.write(clock.last);
       const check = store.#intake.check(store.adopting);
@@ -351,13 +354,15 @@ export class SqliteStore implements RowStore {
     this.#transaction.ignoreChecksOfAll();
     this.#transaction.beginImmediate();
     try {
-      const problem = runPlan(this.#writer, schema, plan);
+      const tooLarge: PlannedObject[] = [];
+      const problem = runPlan(this.#writer, schema, plan, tooLarge);
       if (problem !== undefined) {
         this.#transaction.rollback();
         return { kind: "refused", problems: [problem] };
       }
       this.#useSchema(schema);
       const changed = this.#intake.takeIn(plan, this.#adopting);
+      makeIndexes(this.#parts, tooLarge);
       this.#parts.rows.flush();
       this.#keptClock.write(this.#clock.last);
       this.#transaction.commit();

@@ -15,6 +15,7 @@ import { type LateLimits, lateLimits } from "../../core/store/clocks/late-clocks
 import type { NamedColumns } from "../../core/store/local/capture.ts";
 import { SqliteStore } from "../../core/store/sqlite-store.ts";
 import type { CommitResult } from "../../core/store/store-outcomes.ts";
+import { SQLITE_LIMIT_LENGTH } from "../../wasm/constants.ts";
 import { type Database, openDatabase } from "../../wasm/database.ts";
 import { MemoryVfs } from "../../wasm/vfs/memory.ts";
 import { createDigester, siteOf } from "../model/history.ts";
@@ -55,6 +56,8 @@ export interface SqliteNodeOptions {
   readonly nowMs?: number;
   /** Few by default, so that clocks are late, on their way home and home in any test. */
   readonly late?: LateLimits;
+  /** Of a value, a row or an entry of an index, as SQLite has it. */
+  readonly lengthMax?: number;
 }
 
 /** A database with its store. */
@@ -69,6 +72,7 @@ export class SqliteNode implements Disposable {
 
   constructor(schema: string | PlannedSchema, options: SqliteNodeOptions = {}) {
     this.db = openMemory(options.vfs);
+    if (options.lengthMax !== undefined) this.db.limit(SQLITE_LIMIT_LENGTH, options.lengthMax);
     this.clock = new HlcClock(siteOf(options.site ?? 0), hlcZero);
     this.nowMs = options.nowMs ?? 10_000;
     const opened = SqliteStore.open({

@@ -4,20 +4,33 @@
  * @module
  */
 
-import type { SqlDatabase } from "../../database.ts";
-import type { PlannedSchema, SchemaProblem } from "../../schema/schema.ts";
+import { isTooBig, type SqlDatabase } from "../../database.ts";
+import type { PlannedObject, PlannedSchema, SchemaProblem } from "../../schema/schema.ts";
 import { clockTableName, type SchemaPlan } from "../../schema/schema-plan.ts";
 import { quoteName } from "../../schema/sql-token.ts";
 
-/** The statements of a plan, and the clock tables. What is wrong with one of them; undefined: nothing. */
+/**
+ * The statements of a plan, and the clock tables.
+ *
+ * @param tooLarge Indexes are appended that some row is too large for: they are still to be made (`large-rows.ts`).
+ * @returns what is wrong with a statement; undefined: nothing
+ */
 export function runPlan(
   database: SqlDatabase,
   schema: PlannedSchema,
   plan: SchemaPlan & { readonly kind: "plan" },
+  tooLarge: PlannedObject[],
 ): SchemaProblem | undefined {
+  const indexBySql = new Map(schema.indexes.map((index) => [index.sql, index]));
   for (const statement of plan.statements) {
-    const problem = problemOfStatement(database, statement);
-    if (problem !== undefined) return problem;
+    try {
+      const problem = problemOfStatement(database, statement);
+      if (problem !== undefined) return problem;
+    } catch (error) {
+      const index = indexBySql.get(statement);
+      if (!isTooBig(error) || index === undefined) throw error;
+      tooLarge.push(index);
+    }
   }
   for (const name of plan.adopted) {
     const columns = schema.tables.get(name)?.withoutRowid
@@ -28,7 +41,7 @@ export function runPlan(
   return undefined;
 }
 
-/** Runs a statement of the schema's plan; what SQLite has against it, undefined when nothing. */
+/** Runs a statement of a schema; what SQLite has against it, undefined when nothing. */
 function problemOfStatement(database: SqlDatabase, sql: string): SchemaProblem | undefined {
   try {
     database.exec(sql);

@@ -48,7 +48,9 @@ export class Intake {
     const atOnce = plan.adopted.filter((name) => !later.includes(name));
     this.#removeKnown(plan.adopted);
     const adoptedRows = this.#adopt(atOnce);
-    const surfacedRows = this.#surfaceRows(plan.adopted) + this.#surfaceCells(plan.grown);
+    const surfacedRows =
+      this.#surfaceRows(plan.adopted) +
+      this.#surfaceCells([...new Set([...plan.grown, ...plan.reindexed])]);
     return { adoptedRows, surfacedRows };
   }
 
@@ -127,7 +129,7 @@ export class Intake {
     return count;
   }
 
-  /** Shows held cells in columns that their tables have only now. */
+  /** Shows held cells in columns that their tables have only now, and those that an index which is gone was too much for. */
   #surfaceCells(names: readonly string[]): number {
     let count = 0;
     for (const name of names) {

@@ -212,6 +212,13 @@ export class RowWriter implements Disposable {
     }
   }
 
+  /** Takes a row out of its table, until it is written again. */
+  takeOut(slot: Slot, row: HeldRow): void {
+    this.countUnshown(slot.name, row, slot.isAbsent, -1);
+    this.#hide(slot, row);
+    this.countUnshown(slot.name, row, slot.isAbsent, 1);
+  }
+
   #hide(slot: Slot, row: HeldRow): void {
     this.readValues(slot, row);
     for (const cell of row.cells) cell.held = true;
