@@ -33,3 +33,19 @@ test("how far ahead the clock was is known if it was by one amount, and all peer
   note([-yearMs]);
   expect(fault.known).toEqual({ aheadMs: yearMs, until: hlc(nowMs - 10) });
 });
+
+test("clocks that are 2 s apart are the same, and not those that are more", () => {
+  const known = (...told: readonly (readonly [offsetsMs: readonly number[], hlcMs?: number])[]) => {
+    const fault = new ClockFault(120_000);
+    for (const [offsetsMs, hlcMs] of told) fault.note(offsetsMs, hlc(hlcMs ?? nowMs), nowMs);
+    return fault.known?.aheadMs;
+  };
+  expect(known([[-yearMs, -yearMs - 2000]])).toBe(yearMs);
+  expect(known([[-yearMs, -yearMs - 2001]])).toBeUndefined();
+  expect(known([[-yearMs]], [[-yearMs - 2000]])).toBe(yearMs);
+  expect(known([[-yearMs]], [[-yearMs - 2001]])).toBeUndefined();
+  // By what it is ahead at least, and what the HLC may be ahead of the clock.
+  expect([known([[-120_000]]), known([[-120_001]])]).toEqual([undefined, 120_001]);
+  expect(known([[-yearMs], nowMs + 120_000])).toBe(yearMs);
+  expect(known([[-yearMs], nowMs + 120_001])).toBeUndefined();
+});

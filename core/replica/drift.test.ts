@@ -71,6 +71,9 @@ describe("clocks that have never been set", () => {
     drift.setOffsets([-1500 * hourMs, -1500 * hourMs, -1500 * hourMs], 3, nowMs);
     expect(drift.localWrites(nowMs)).toEqual({ kind: "allowed" });
     expect([drift.agrees, drift.peers, drift.limitMs(nowMs)]).toEqual([false, 0, nowMs + 60_000]);
+    // One that shows the floor is set.
+    const floor = clockFloorMs - nowMs;
+    expect(drift.ofSetClocks([floor, floor - 1], nowMs)).toEqual([floor]);
     // One that is set is all there are.
     drift.setOffsets([-1500 * hourMs, -1500 * hourMs, 3], 3, nowMs);
     expect([drift.agrees, drift.peers]).toEqual([true, 1]);
