@@ -14,7 +14,13 @@ import { type BodyPlace, BodyRoom } from "./body-room.ts";
 import { counters, type Metric } from "./exposition.ts";
 import type { Gate } from "./gate.ts";
 import type { ApiHandler } from "./handlers.ts";
-import { type ApiRequest, type ApiResponse, type RequestHead, textResponse } from "./http.ts";
+import {
+  type ApiRequest,
+  type ApiResponse,
+  emptyResponse,
+  type RequestHead,
+  textResponse,
+} from "./http.ts";
 
 const many = 128;
 const few = 4;
@@ -156,8 +162,10 @@ export class Front {
     return { kind: "entered", access, route, body: this.#room.bodies.open() };
   }
 
-  handle(request: ApiRequest, entry: Entered): ReturnType<ApiHandler> {
-    return this.#handle(request, entry.access);
+  handle(request: ApiRequest, { access }: Entered): ReturnType<ApiHandler> {
+    // While the body came.
+    if (access.revoked?.aborted === true) return emptyResponse(401);
+    return this.#handle(request, access);
   }
 
   leave({ route, body }: Entered): void {

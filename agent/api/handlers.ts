@@ -111,6 +111,7 @@ function refusedQueryString(error: unknown): ApiResponse {
   throw error;
 }
 
+const revokedText = "the token of this stream is no longer valid";
 const noRoomText = "other subscribers have too much left to read: try again";
 const subscriptionsPath = "/v1/subscriptions/";
 const updatesPath = "/v1/updates/";
@@ -214,15 +215,16 @@ class Handlers {
     if (parsed.kind === "refused") return parsed.response;
     const outcome = this.#store.query(parsed.value, timeoutMs, access);
     return outcome instanceof Promise
-      ? outcome.then((one) => this.#queried(request, one))
-      : this.#queried(request, outcome);
+      ? outcome.then((one) => this.#queried(request, access, one))
+      : this.#queried(request, access, outcome);
   }
 
-  #queried(request: ApiRequest, outcome: QueryOutcome): ApiResponse {
+  #queried(request: ApiRequest, { revoked }: Access, outcome: QueryOutcome): ApiResponse {
     if (outcome.kind === "refused") return errorResponse(outcome.status, outcome.why);
     if (outcome.kind === "stream") {
       request.signal.addEventListener("abort", outcome.cancel, { once: true });
-      return { status: 200, headers: this.#agreed(), body: outcome.chunks };
+      const body = revoked === undefined ? outcome.chunks : untilRevoked(outcome, revoked);
+      return { status: 200, headers: this.#agreed(), body };
     }
     const { chunks } = outcome;
     const body = chunks.length === 1 ? (chunks[0] as Uint8Array) : inTurn(chunks);
@@ -230,7 +232,7 @@ class Handlers {
   }
 
   async #subscribe(request: ApiRequest, access: Access): Promise<ApiResponse> {
-    const options = subscribeOptions(request);
+    const options = subscribeOptions(request, access);
     if (request.body === "too-large") return errorResponse(413, tooLarge(this.#limits));
     const parsed = parseStatementBody(request);
     if (parsed.kind === "refused") return parsed.response;
@@ -242,7 +244,7 @@ class Handlers {
   async #attach(request: ApiRequest, text: string, access: Access): Promise<ApiResponse> {
     const uuid = parseUuid(text, "id");
     if (uuid.kind === "refused") return uuid.response;
-    const options = subscribeOptions(request);
+    const options = subscribeOptions(request, access);
     return this.#stream(request, access, (push) =>
       this.#store.attach(uuid.value, options, push, access),
     );
@@ -265,13 +267,16 @@ class Handlers {
   ): Promise<ApiResponse> {
     if (!this.#room.mayEnter(performance.now())) return errorResponse(503, noRoomText);
     let subscriber: number | undefined;
-    const onRevoked = (): void => stream.refuse("the token of this stream is no longer valid");
+    const onRevoked = (): void => stream.refuse(revokedText);
     const { subscriberBytesMax } = this.#limits;
     const stream = new EventStream(subscriberBytesMax, this.#room, request.signal, () => {
       revoked?.removeEventListener("abort", onRevoked);
       if (subscriber !== undefined) this.#store.unsubscribe(subscriber);
     });
     const outcome = await open(stream.push);
+    if (outcome.kind === "refused" && revoked?.aborted === true) {
+      return errorResponse(403, revokedText);
+    }
     if (outcome.kind === "refused") {
       return outcome.status === 404
         ? jsonResponse(404, `${errorJson(outcome.why)}\n`)
@@ -444,13 +449,13 @@ function secondsToMs(seconds: number | undefined): number | undefined {
   return seconds === undefined || seconds === 0 ? undefined : seconds * 1000;
 }
 
-function subscribeOptions(request: ApiRequest): SubscribeOptions {
+function subscribeOptions(request: ApiRequest, { revoked }: Access): SubscribeOptions {
   const query = new QueryString(request.query);
   return {
     from: query.unsigned("from"),
     skipRows: query.boolean("skip_rows") ?? false,
     transactions: query.flag("tx"),
-    gone: request.signal,
+    gone: revoked === undefined ? request.signal : AbortSignal.any([request.signal, revoked]),
   };
 }
 
@@ -474,6 +479,22 @@ function tableNames(json: JsonValue): string[] | undefined {
 
 function isTexts(json: JsonValue | undefined): json is string[] {
   return Array.isArray(json) && json.every((item) => typeof item === "string");
+}
+
+/** Until the token is taken back that it was begun with. */
+async function* untilRevoked(
+  { chunks, refuse }: QueryOutcome & { kind: "stream" },
+  revoked: AbortSignal,
+): AsyncGenerator<Uint8Array> {
+  const onRevoked = (): void => refuse(revokedText);
+  revoked.addEventListener("abort", onRevoked, { once: true });
+  // A signal tells of it once.
+  if (revoked.aborted) onRevoked();
+  try {
+    yield* chunks;
+  } finally {
+    revoked.removeEventListener("abort", onRevoked);
+  }
 }
 
 async function* inTurn(chunks: readonly Uint8Array[]): AsyncGenerator<Uint8Array> {

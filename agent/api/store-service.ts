@@ -43,6 +43,8 @@ export type QueryOutcome =
       readonly chunks: AsyncIterable<Uint8Array>;
       /** Nobody wants the rest. */
       readonly cancel: () => void;
+      /** Nobody is to have the rest: it ends with a line that says why. */
+      readonly refuse: (why: string) => void;
     }
   | Refused;
 
@@ -52,7 +54,7 @@ export interface SubscribeOptions {
   readonly skipRows: boolean;
   /** Lines of our own tell where transactions end (`agent/store/transaction-lines.ts`). */
   readonly transactions?: boolean;
-  /** Aborts when the client is gone: what only it waits for isn't begun. */
+  /** Aborts when the client is gone, or its token taken back: what only it waits for isn't begun. */
   readonly gone?: AbortSignal;
 }
 

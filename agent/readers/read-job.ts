@@ -19,6 +19,8 @@ export interface JobHooks {
   readonly onTaken: (job: ReadJob) => void;
   /** Nobody wants the rest. */
   readonly onLeft: (job: ReadJob) => void;
+  /** Its reader is to have no more, and to be told why. */
+  readonly onRefused: (job: ReadJob, why: string) => void;
   /** Its snapshot is that of the last commit before this call. */
   readonly onLent?: () => void;
 }
@@ -114,6 +116,11 @@ export class ReadJob implements AsyncIterableIterator<Piece> {
     this.waitingSinceMs = undefined;
     this.#wake?.();
     this.#hooks.onLeft(this);
+  }
+
+  /** It ends as soon as its thread looks, after what is there already. */
+  refuse(why: string): void {
+    if (!this.#isLeft) this.#hooks.onRefused(this, why);
   }
 
   [Symbol.asyncIterator](): this {

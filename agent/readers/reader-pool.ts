@@ -287,6 +287,7 @@ export class ReaderPool implements InitialRowsSource, RerunSource {
     return new ReadJob(++this.#lastId, request, {
       onTaken: (taken) => this.#taken(taken),
       onLeft: (left) => this.#cancel(left, "nobody reads it"),
+      onRefused: (refused, why) => this.#cancel(refused, why),
       ...(onLent === undefined ? {} : { onLent }),
     });
   }

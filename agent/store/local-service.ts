@@ -165,6 +165,9 @@ export class LocalService<C extends WriteCommit = WriteCommit> implements StoreS
     access: Access,
   ): Promise<TransactOutcome> {
     await this.#free();
+    if (access.revoked?.aborted === true) {
+      return { kind: "refused", status: 403, why: "this token is no longer valid" };
+    }
     const why = this.#host.writesRefused();
     if (why !== undefined) return { kind: "refused", status: 500, why };
     const onCommit = (commit: C): void => this.#committed(commit);
@@ -211,7 +214,12 @@ export class LocalService<C extends WriteCommit = WriteCommit> implements StoreS
     if (job === undefined) {
       return { kind: "refused", status: 500, why: tooManyText };
     }
-    return { kind: "stream", chunks: linesOf(head, job), cancel: () => job.leave() };
+    return {
+      kind: "stream",
+      chunks: linesOf(head, job),
+      cancel: () => job.leave(),
+      refuse: (why) => job.refuse(why),
+    };
   }
 
   async subscribe(

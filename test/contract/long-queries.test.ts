@@ -9,6 +9,7 @@ import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { createApi } from "../../agent/api/handlers.ts";
+import type { ApiResponse } from "../../agent/api/http.ts";
 import type { StreamEvent } from "../../agent/api/store-service.ts";
 import { type ReaderLimits, readerLimits } from "../../agent/readers/reader-pool.ts";
 import type { StoreThread } from "../../agent/store/store-thread.ts";
@@ -159,6 +160,69 @@ test("a client that goes cancels its query", async () => {
   await until(() => readers().running === 1);
   gone.abort();
   expect((await next).done).toBe(true);
+  await until(() => readers().running === 0);
+});
+
+test("a write that had to wait isn't begun when its token was taken back meanwhile", async () => {
+  open();
+  const statement = { sql: "INSERT INTO t (id) VALUES (1)", parameters: undefined };
+  const access = { mayWrite: true, tables: undefined, revoked: AbortSignal.abort() };
+  const outcome = await thread.service.transact([statement], undefined, access);
+  expect(outcome).toEqual({ kind: "refused", status: 403, why: "this token is no longer valid" });
+  expect(await whole("SELECT id FROM t")).not.toContain("row");
+});
+
+/** An answer as one who has a token is given it. */
+async function asked(path: string, sql: string, revoked: AbortSignal): Promise<ApiResponse> {
+  const request = {
+    method: "POST",
+    path,
+    query: "",
+    header: () => "application/json",
+    signal: new AbortController().signal,
+    body: Buffer.from(JSON.stringify(sql)),
+  };
+  return createApi(thread.service)(request, { mayWrite: false, tables: undefined, revoked });
+}
+
+test("queries that run or wait for their turn end when their token is taken back, and say so", async () => {
+  // Longer than the test has.
+  open({}, 1e9);
+  const tokens = [new AbortController(), new AbortController(), new AbortController()] as const;
+  const answers = await Promise.all(
+    tokens.map(({ signal }) => asked("/v1/queries", endless, signal)),
+  );
+  const ends = answers.map(({ body }) =>
+    rest((body as AsyncIterable<Uint8Array>)[Symbol.asyncIterator]()),
+  );
+  await until(() => readers().running === 1);
+  const ended = '{"columns":["max(x)"]}\n{"error":"the token of this stream is no longer valid"}\n';
+  // That of one that waits, of the one that runs, and of the one that runs then.
+  for (const i of [1, 0, 2]) {
+    tokens[i]?.abort();
+    expect(await ends[i]).toBe(ended);
+  }
+  await until(() => readers().running === 0);
+
+  // A signal tells of it once.
+  const late = await asked("/v1/queries", endless, tokens[0].signal);
+  expect(await rest((late.body as AsyncIterable<Uint8Array>)[Symbol.asyncIterator]())).toBe(ended);
+  await until(() => readers().running === 0);
+});
+
+test("a subscription whose first rows take long ends when its token is taken back", async () => {
+  open({}, 1e9);
+  await fill();
+  const token = new AbortController();
+  const sql = `SELECT (${endless}) FROM t WHERE id = 7`;
+  const answer = asked("/v1/subscriptions", sql, token.signal);
+  await until(() => readers().running === 1);
+  token.abort();
+  const { status, body } = await answer;
+  expect([status, Buffer.from(body as Uint8Array).toString()]).toEqual([
+    403,
+    '{"error":"the token of this stream is no longer valid"}',
+  ]);
   await until(() => readers().running === 0);
 });
 

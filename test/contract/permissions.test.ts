@@ -7,9 +7,10 @@
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { chmodSync, existsSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { mkdir, mkdtemp, rm, writeFile } from "node:fs/promises";
-import { createServer } from "node:net";
+import { connect, createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { Readable } from "node:stream";
 import type { Token } from "../../agent/api/access.ts";
 import { Front, RouteRoom } from "../../agent/api/front.ts";
 import { createGate } from "../../agent/api/gate.ts";
@@ -549,6 +550,47 @@ describe("an agent", () => {
       await tokens(entry("fresh"));
       process.kill(agent.pid, "SIGHUP");
       for (const stream of streams.slice(0, 3)) await stream.end();
+    } finally {
+      await agent.stop();
+    }
+  });
+
+  test("does nothing for a token that is taken back while a request's body comes, or a query runs", async () => {
+    const tokens = (text: string) => writeFile(join(at, "tokens.toml"), text, { mode: 0o600 });
+    const { at, config } = await configured(
+      '[api]\nlisten = ["127.0.0.1:0"]\ntokens_file = "tokens.toml"\n[store]\nquery_timeout_ms = 60000\n',
+    );
+    await tokens('[[tokens]]\nsecret = "secret-of-lost-token"\n');
+    const agent = await startTestAgent({ folder: at, arguments: ["-c", config] });
+    try {
+      const url = `http://${agent.listen[0]}`;
+      const http = new HttpClient({ at: url, isPatina: true, token: "secret-of-lost-token" });
+      const endless =
+        "WITH RECURSIVE c(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM c) SELECT max(x) FROM c";
+      const running = await http.stream("POST", "/v1/queries", JSON.stringify(endless));
+      await running.until(() => running.lines.length === 1);
+      const body = `["INSERT INTO t VALUES (1, NULL)"]`;
+      const { hostname, port } = new URL(url);
+      const slow = connect(Number(port), hostname);
+      slow.write(
+        `POST /v1/transactions HTTP/1.1\r\nhost: x\r\nauthorization: bearer secret-of-lost-token\r\n` +
+          `connection: close\r\ncontent-type: application/json\r\ncontent-length: ${body.length}\r\n\r\n[`,
+      );
+      // It has been let in when what comes after it on the same address is answered.
+      expect((await http.query('"SELECT 1"')).status).toBe(200);
+      await tokens('[[tokens]]\nname = "other"\nsecret = "secret-of-other-token"\n');
+      const reloaded = await runPatina(["reload", "--json", "--socket", agent.socket]);
+      expect(JSON.parse(reloaded.stdout).tokens.revoked).toEqual(["1"]);
+      const beganMs = performance.now();
+      await running.end();
+      expect(running.lines.at(-1)).toBe('{"error":"the token of this stream is no longer valid"}');
+      // Of its minute.
+      expect(performance.now() - beganMs).toBeLessThan(30_000);
+      slow.write(body.slice(1));
+      const answer = await new Response(Readable.toWeb(slow) as ReadableStream).text();
+      expect(answer).toStartWith("HTTP/1.1 401 ");
+      const { stdout } = await runPatina(["query", "SELECT id FROM t", "--socket", agent.socket]);
+      expect(stdout).not.toContain("1");
     } finally {
       await agent.stop();
     }
