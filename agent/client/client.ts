@@ -92,7 +92,7 @@ export class PatinaClient {
   readonly #send: Send;
 
   /**
-   * @param socket the agent's Unix socket, or `http://host:port`
+   * @param socket the agent's Unix socket, or `http://host:port`; `https:` where a proxy before it has TLS
    * @param token what TCP wants
    */
   constructor(socket: string, token?: string) {

@@ -1,6 +1,7 @@
 /**
  * How the client reaches an agent: over its Unix socket or a URL, in Bun by `fetch`, in Node by
- * `node:http` (whose `fetch` knows no Unix socket, and ends a stream that is silent for five minutes).
+ * `node:http` and `node:https` (whose `fetch` knows no Unix socket, and ends a stream that is silent for five minutes).
+ * An agent has no TLS: `https:` is for one behind a proxy that has.
  *
  * @module
  */
@@ -27,7 +28,7 @@ export interface ClientRequest {
 /** Rejects when nobody answers. */
 export type Send = (request: ClientRequest) => Promise<ClientResponse>;
 
-/** @param at a Unix socket's path, or `http://host:port` */
+/** @param at a Unix socket's path, or `http://host:port`, or `https://` and the same */
 export function createSend(at: string, token: string | undefined): Send {
   const headers: Record<string, string> = {};
   if (token !== undefined) headers.authorization = `Bearer ${token}`;
@@ -37,8 +38,12 @@ export function createSend(at: string, token: string | undefined): Send {
 
 const json = { "content-type": "application/json" };
 
+function isAtUrl(at: string): boolean {
+  return /^https?:\/\//i.test(at);
+}
+
 function byFetch(at: string, always: Readonly<Record<string, string>>): Send {
-  const isUrl = /^https?:\/\//.test(at);
+  const isUrl = isAtUrl(at);
   const base = isUrl ? at.replace(/\/+$/, "") : "http://patina";
   return async ({ method, path, body, signal }) => {
     const response = await fetch(base + path, {
@@ -60,23 +65,25 @@ function byFetch(at: string, always: Readonly<Record<string, string>>): Send {
 }
 
 function byNodeHttp(at: string, always: Readonly<Record<string, string>>): Send {
-  const isUrl = /^http:\/\//.test(at);
-  const url = isUrl ? new URL(at) : undefined;
+  const url = isAtUrl(at) ? new URL(at) : undefined;
+  const isSecure = url?.protocol === "https:";
+  const base = url?.pathname.replace(/\/+$/, "") ?? "";
   const where =
     url === undefined
       ? { socketPath: at, host: "patina" }
       : {
           host: url.hostname.replace(/^\[|\]$/g, ""),
-          port: url.port === "" ? 80 : Number(url.port),
+          port: url.port === "" ? (isSecure ? 443 : 80) : Number(url.port),
         };
-  return ({ method, path, body, signal }) =>
-    new Promise((resolve, reject) => {
+  return async ({ method, path, body, signal }) => {
+    const { request: ask } = isSecure ? await import("node:https") : http;
+    return new Promise((resolve, reject) => {
       const length = body === undefined ? {} : { "content-length": Buffer.byteLength(body) };
-      const request = http.request(
+      const request = ask(
         {
           ...where,
           method,
-          path,
+          path: base + path,
           headers: { ...always, ...(body === undefined ? {} : json), ...length },
           ...(signal === undefined ? {} : { signal }),
         },
@@ -99,6 +106,7 @@ function byNodeHttp(at: string, always: Readonly<Record<string, string>>): Send 
       request.on("error", (error) => reject(causeOf(error, signal)));
       request.end(body);
     });
+  };
 }
 
 async function* chunksOf(

@@ -6,6 +6,7 @@
 
 import { expect } from "bun:test";
 import { mkdtemp, rm, writeFile } from "node:fs/promises";
+import { connect, type Socket } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { startTestAgent } from "../agent-process.ts";
@@ -14,6 +15,7 @@ import { contractSchema } from "./http.ts";
 
 const program = `
 import { strict as assert } from "node:assert";
+import { createServer as createHttpServer } from "node:http";
 import { createServer } from "node:net";
 import { ApiFailure, PatinaClient, Real, Unreachable } from "./client.mjs";
 
@@ -59,14 +61,72 @@ for (const answer of ["", "HTTP/1.1 200 OK\\r\\ncontent-length: 9\\r\\n\\r\\n{"]
   await assert.rejects(slow.get("/v1/status", 100), /it took longer than was asked for/);
   silent.close();
 }
+
+// Behind a proxy that gives it a path.
+const paths = [];
+const behind = createHttpServer(({ url }, response) => {
+  paths.push(url);
+  response.end("{}");
+});
+await new Promise((resolve) => behind.listen(0, "127.0.0.1", resolve));
+const origin = "127.0.0.1:" + behind.address().port;
+for (const base of ["http://" + origin, "HTTP://" + origin + "/", "http://" + origin + "/a/b/"]) {
+  assert.equal(await new PatinaClient(base).get("/v1/status"), "{}");
+}
+assert.deepEqual(paths, ["/v1/status", "/v1/status", "/a/b/v1/status"]);
 console.log("ok", process.versions.bun === undefined ? "node" : "bun");
 process.exit(0);
 `;
 
 const node = "node";
+/** The agent's port, behind a proxy with TLS whose certificate is in `folder`. */
+function serveTls(
+  folder: string,
+  to: { hostname: string; port: number },
+): Bun.TCPSocketListener<Pipe> {
+  return Bun.listen<Pipe>({
+    hostname: "127.0.0.1",
+    port: 0,
+    tls: { key: Bun.file(join(folder, "key.pem")), cert: Bun.file(join(folder, "cert.pem")) },
+    socket: {
+      open(client) {
+        client.data = { agent: connect(to.port, to.hostname) };
+        const { agent } = client.data;
+        agent.on("data", (bytes) => client.write(bytes));
+        agent.on("close", () => client.end());
+      },
+      data: (client, bytes) => void client.data.agent.write(bytes),
+      close: (client) => void client.data.agent.destroy(),
+    },
+  });
+}
+
+interface Pipe {
+  agent: Socket;
+}
+
+/** Of a host that is known by its address and as localhost. */
+async function makeCertificate(folder: string): Promise<void> {
+  const names = "subjectAltName=DNS:localhost,IP:127.0.0.1";
+  const key = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"];
+  const made = Bun.spawn(
+    ["openssl", "req", "-x509", ...key, "-keyout", "key.pem", "-out", "cert.pem"].concat([
+      "-days",
+      "2",
+      "-subj",
+      "/CN=localhost",
+      "-addext",
+      names,
+    ]),
+    { cwd: folder, stdout: "ignore", stderr: "pipe" },
+  );
+  const why = await new Response(made.stderr).text();
+  if ((await made.exited) !== 0) throw new Error(why);
+}
+
 testIf(
-  missingProgram(node),
-  "the client works under Node, over the socket and over TCP",
+  missingProgram(node) ?? missingProgram("openssl"),
+  "the client works under Node, over the socket, over TCP and through a proxy with TLS",
   async () => {
     const folder = await mkdtemp(join(tmpdir(), "patina-node-"));
     const token = "a-token-for-the-node-client";
@@ -89,17 +149,23 @@ testIf(
       arguments: ["--listen", "127.0.0.1:0"],
       environment: { PATINA_API_TOKENS_FILE: join(folder, "tokens.toml") },
     });
+    await makeCertificate(folder);
+    const { hostname, port } = new URL(`http://${agent.listen[0]}`);
+    using tls = serveTls(folder, { hostname, port: Number(port) });
     try {
       const runs = [
         [node, agent.socket],
         [node, `http://${agent.listen[0]}`, token],
+        [node, `https://localhost:${tls.port}`, token],
         [process.execPath, agent.socket],
         [process.execPath, `http://${agent.listen[0]}`, token],
+        [process.execPath, `https://localhost:${tls.port}`, token],
       ] as const;
       for (const [runtime, ...args] of runs) {
         const child = Bun.spawn([runtime, join(folder, "program.mjs"), ...args], {
           stdout: "pipe",
           stderr: "pipe",
+          env: { ...process.env, NODE_EXTRA_CA_CERTS: join(folder, "cert.pem") },
         });
         const output = [
           await new Response(child.stdout).text(),
