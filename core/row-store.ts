@@ -6,11 +6,14 @@
  * @module
  */
 
+import { bytesToHex } from "./bytes/hex.ts";
 import type { RowBlockWriter } from "./change/row-block.ts";
 import type { Rowid } from "./database.ts";
 import type { ClockState, IdWords, RowId } from "./row/digest.ts";
+import { decodeKey } from "./row/key.ts";
 import type { RowColumns } from "./row/row-columns.ts";
 import type { RowState } from "./row/row-state.ts";
+import { RawText, Real, type SqlValue } from "./row/value.ts";
 
 export interface RowRef {
   /** In ASCII lower case. */
@@ -18,6 +21,27 @@ export interface RowRef {
   /** As of `row/key.ts`. */
   readonly key: Uint8Array;
 }
+
+/** Of a row that is larger than the store can hold. Nothing of it was taken in. */
+export class RowTooLarge extends Error {
+  constructor({ table, key }: RowRef) {
+    const values = decodeKey(key)?.map(valueText).join(", ") ?? "";
+    super(
+      `a row of table ${table} is larger than can be held, and differs from the others': ${values}`,
+    );
+    this.name = "RowTooLarge";
+  }
+}
+
+function valueText(value: SqlValue): string {
+  const isBytes = value instanceof Uint8Array || value instanceof RawText;
+  const text = isBytes ? `x'${bytesToHex(value instanceof RawText ? value.bytes : value)}'` : null;
+  const whole = text ?? (value instanceof Real ? String(value.real) : String(value));
+  return whole.length > keyTextMax ? `${whole.slice(0, keyTextMax)}…` : whole;
+}
+
+/** Of a key's part, where people read it. */
+const keyTextMax = 100;
 
 /** What taking in one row did. */
 export interface MergedRow extends RowRef {

@@ -1,8 +1,9 @@
 import { expect, test } from "bun:test";
 import { SqliteNode } from "../../test/generators/sqlite-store.ts";
-import { createDigester } from "../../test/model/history.ts";
+import { createDigester, siteOf } from "../../test/model/history.ts";
 import { encodeRowBlock } from "../change/row-block.ts";
 import type { PeerId, StoreReply } from "../node/border.ts";
+import { encodeKey } from "../row/key.ts";
 import type { RowState } from "../row/row-state.ts";
 import { Replica } from "./replica.ts";
 
@@ -97,4 +98,28 @@ test("hosts agree in rows and roots when one of them can't show all that others 
     refused: { malformed: 0, ahead: 0, storeFailed: 0 },
     storeError: undefined,
   });
+});
+
+// Else all looks well: other rows come, and the host is ready.
+test("the status names a row that can't be held for as long as it comes", () => {
+  using host = new Host("CREATE TABLE t (k TEXT PRIMARY KEY NOT NULL, w INTEGER)", 0);
+  const stamp = { ms: startMs, count: 0, site: siteOf(9) };
+  const rows = ["x", "y"].map((k): RowState => {
+    const cells = [{ column: "elsewhere", stamp, value: k === "x" ? "x".repeat(5000) : "y" }];
+    return { table: "t", key: encodeKey([k]) as Uint8Array, clock: { ...stamp, cl: 1 }, cells };
+  });
+  const block = encodeRowBlock(rows);
+  for (let round = 0; round < 3; round++) {
+    host.apply("rows", [block]);
+    host.apply("rows", [encodeRowBlock(rows.slice(1))]);
+    host.pass(20_000);
+    expect(host.rows).toEqual([rows[1]]);
+    const why =
+      "store: a row of table t is larger than can be held, and differs from the others': x";
+    expect(host.replica.status().storeError).toBe(why);
+  }
+  // It was deleted, or what is too large in it.
+  host.apply("rows", [encodeRowBlock([{ ...(rows[0] as RowState), cells: [] }])]);
+  host.pass(61_000);
+  expect(host.replica.status().storeError).toBeUndefined();
 });

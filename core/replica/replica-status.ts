@@ -50,7 +50,7 @@ export interface ReplicaStatus {
      */
     readonly heldBackMs: number;
   };
-  /** Why the store last failed; undefined again once others' rows were merged. */
+  /** Why the store last failed; undefined again once others' rows were merged, or no more row comes that it can't hold. */
   readonly storeError: string | undefined;
   readonly recentRows: number;
   /** Rows with clocks after the oldest askable cut: what the settled image keeps in memory. */

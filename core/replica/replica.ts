@@ -46,6 +46,7 @@ import { restampMs } from "./restamp.ts";
 import { type RowAnswersOptions, rowAnswersDefaults } from "./row-answers.ts";
 import { StampsAhead } from "./stamps-ahead.ts";
 import { StoreAnswers } from "./store-answers.ts";
+import { TooLargeRows } from "./too-large-rows.ts";
 
 export interface ReplicaOptions extends RowAnswersOptions, IndexRebuildOptions {
   /** These two as of {@link Drift}. */
@@ -133,6 +134,7 @@ export class Replica {
   #conflicts = 0;
   #lastConflict: RowRef | undefined;
   #storeError: string | undefined;
+  readonly #tooLarge = new TooLargeRows();
 
   constructor(parts: ReplicaParts) {
     this.#store = parts.store;
@@ -435,7 +437,7 @@ export class Replica {
         restampedRows: this.#ahead.restampedRows,
         heldBackMs: Math.floor(this.#ahead.heldBackMs(this.#nowMs)),
       },
-      storeError: this.#storeError,
+      storeError: this.#storeError ?? this.#tooLarge.why(this.#nowMs),
       recentRows: index?.recent.size ?? 0,
       touchedRows: index?.image.touchedRows ?? 0,
       rowQuestions: this.#answers?.open ?? 0,
@@ -621,7 +623,9 @@ export class Replica {
   };
 
   #failed(error: unknown): string {
-    this.#storeError = `store: ${error instanceof Error ? error.message : String(error)}`;
-    return this.#storeError;
+    const why = `store: ${error instanceof Error ? error.message : String(error)}`;
+    this.#storeError = why;
+    this.#tooLarge.note(error, why, this.#nowMs);
+    return why;
   }
 }

@@ -21,6 +21,7 @@ import { compareRowClocks, isLive } from "../../clock/row-clock.ts";
 import { isTooBig, type Rowid, type SqlDatabase, type SqlStatement } from "../../database.ts";
 import { decodeKey } from "../../row/key.ts";
 import { bytesOfValue, type SqlValue } from "../../row/value.ts";
+import { RowTooLarge } from "../../row-store.ts";
 import type { Ordinals } from "../clocks/clock-blob.ts";
 import type { AbsentRows } from "./absent-rows.ts";
 import {
@@ -113,8 +114,19 @@ export class RowWriter implements Disposable {
     }
   }
 
-  /** Writes the state of a row, base row and clocks. The slot is as the row is then. */
+  /**
+   * Writes the state of a row, base row and clocks. The slot is as the row is then. Throws what SQLite throws, and
+   * {@link RowTooLarge}.
+   */
   write(slot: Slot, row: HeldRow): void {
+    try {
+      this.#write(slot, row);
+    } catch (error) {
+      throw isTooBig(error) ? new RowTooLarge({ table: slot.name, key: slot.keyBytes }) : error;
+    }
+  }
+
+  #write(slot: Slot, row: HeldRow): void {
     if (slot.held !== undefined) this.countUnshown(slot.name, slot.held, slot.isAbsent, -1);
     if (slot.table !== undefined && isLive(row.clock)) this.#show(slot, slot.table, row);
     else this.#hide(slot, row);
