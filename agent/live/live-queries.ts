@@ -4,7 +4,7 @@
  * (`live-teller.ts`).
  *
  * A subscription without listeners is kept for ten minutes, so that its readers can come back. If it is
- * run again at every change, it isn't until one does.
+ * run again at every change, it isn't until one does. Times are on a monotonic clock, in ms: the host's may be set meanwhile.
  *
  * @module
  */

@@ -263,7 +263,7 @@ export class LocalService<C extends WriteCommit = WriteCommit> implements StoreS
   }
 
   unsubscribe(subscriber: number): void {
-    if (!this.live.unsubscribe(subscriber, this.#host.nowMs())) {
+    if (!this.live.unsubscribe(subscriber, performance.now())) {
       this.#updates.unsubscribe(subscriber);
     }
   }

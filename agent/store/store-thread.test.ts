@@ -264,6 +264,26 @@ test("how long it has run isn't told by the host's clock, which may be set meanw
   }
 });
 
+test("a subscription that nobody listens to isn't forgotten because the host's clock was set", async () => {
+  const thread = createStoreThread(true);
+  thread.start(undefined);
+  const { service } = thread;
+  const statement = { sql: "SELECT id FROM t", parameters: undefined };
+  const options = { from: undefined, skipRows: false };
+  const outcome = await service.subscribe(statement, options, () => {});
+  service.unsubscribe((outcome as { subscriber: number }).subscriber);
+  const setMs = Date.now() + 3_600_000;
+  try {
+    setSystemTime(new Date(setMs));
+    const cut = async () => JSON.parse(await service.status()).cut;
+    await until("a cut, with which it is swept", async () => (await cut()) * 1000 > setMs - 60_000);
+    expect(service.live.count).toBe(1);
+  } finally {
+    setSystemTime();
+    thread.stop();
+  }
+});
+
 // It took them without a word.
 test("alone, before its clock is set, an agent takes writes, says so, and goes on when it is", async () => {
   setSystemTime(7000);

@@ -338,7 +338,7 @@ export class StoreThread {
       collect: edenGC,
       wal: this.#wal,
       chores,
-      sweep: (nowMs) => this.service.live.sweep(nowMs),
+      sweep: () => this.service.live.sweep(performance.now()),
     });
   }
 
@@ -456,7 +456,7 @@ export class StoreThread {
   #restoreLive(): void {
     const { log } = this.#options;
     let lost = 0;
-    const { restored, later } = this.service.live.restore(this.#clock.nowMs(), (why) => {
+    const { restored, later } = this.service.live.restore(performance.now(), (why) => {
       if (++lost <= lostLoggedMax) log.warn("a subscription can't be taken up", { why });
     });
     if (restored > 0) log.info("subscriptions taken up", { count: restored });

@@ -38,7 +38,7 @@ export interface StoreTurnsParts {
   readonly wal: WalUpkeep;
   readonly chores: Chores;
   /** Ends live queries that nobody wants any more. Not called during a merge. */
-  readonly sweep: (nowMs: number) => void;
+  readonly sweep: () => void;
 }
 
 /** Bulk that doesn't go on for so long has ended. */
@@ -54,7 +54,7 @@ export class StoreTurns {
   readonly #collect: () => void;
   readonly #wal: WalUpkeep;
   readonly #chores: Chores;
-  readonly #sweep: (nowMs: number) => void;
+  readonly #sweep: () => void;
   #link: StoreLink | undefined;
   readonly #waiting: StoreRequest[] = [];
   /** While the WAL begins anew. */
@@ -241,7 +241,7 @@ export class StoreTurns {
       return;
     }
     this.#tick();
-    if (!this.#replica.isBusy) this.#sweep(this.#clock.nowMs());
+    if (!this.#replica.isBusy) this.#sweep();
   }
 
   #tick(): void {
