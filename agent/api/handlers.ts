@@ -290,6 +290,8 @@ class Handlers {
     if (stream.isTurnedAway) return errorResponse(503, noRoomText);
     const headers: Record<string, string> = { ...this.#agreed(), "corro-query-id": outcome.id };
     if (outcome.hash !== undefined) headers["corro-query-hash"] = outcome.hash;
+    // Such as one that can't go on from where it was asked to: its lines say why.
+    if (stream.isEnded) headers["patina-ended"] = "true";
     return { status: 200, headers, body: stream, isEndless: true };
   }
 

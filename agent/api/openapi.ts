@@ -126,6 +126,11 @@ const agreed = {
 };
 const streamHeaders = {
   ...agreed,
+  "patina-ended": {
+    description: "The stream is over already: nothing follows the lines that are there.",
+    required: false,
+    schema: { enum: ["true"] },
+  },
   "corro-query-id": { schema: { type: "string", format: "uuid" } },
 };
 const hashHeader = {

@@ -194,6 +194,18 @@ test("a subscription that was let go for being too slow goes on where it was", a
   expect(agent.asked).toEqual(["POST /v1/subscriptions", `${again}4`, `${again}5`]);
 });
 
+test("one whose history no longer reaches is resumed once, and what is missing is said", async () => {
+  await using agent = await scripted("late", [
+    firstRows + change(4),
+    streamHead.replace("\r\n\r\n", "\r\npatina-ended: true\r\n\r\n") + tooLate,
+    firstRows + change(10),
+  ]);
+  const seen = await untilChange(agent.client.subscribe("SELECT a FROM t"), 10);
+  expect(seen).toEqual(["columns", "end-of-rows", 4, false, "columns", "end-of-rows", 10]);
+  const by = "GET /v1/subscriptions/q";
+  expect(agent.asked).toEqual(["POST /v1/subscriptions", `${by}?from=4`, by]);
+});
+
 test("one that doesn't come back says why it ends", async () => {
   for (const line of [tooLate, '{"error":"too slow: of whatever"}\n']) {
     await using agent = await scripted("once", [streamHead + line]);

@@ -180,8 +180,13 @@ export class PatinaClient {
         continue;
       }
       // After the 0th change means from the first row on, as if nothing had been asked for.
-      const isResumed = last !== undefined && last > 0;
-      if (!isFirst) yield { kind: "resumed", isComplete: isResumed };
+      const resumed: LiveEvent = { kind: "resumed", isComplete: last !== undefined && last > 0 };
+      // One that is over already may say nothing but that `last` is too old.
+      let isToBeTold = !isFirst;
+      if (isToBeTold && response.header("patina-ended") === undefined) {
+        isToBeTold = false;
+        yield resumed;
+      }
       isFirst = false;
       attempt = 0;
       id = response.header("corro-query-id");
@@ -197,6 +202,8 @@ export class PatinaClient {
             if (isTooLate) last = undefined;
             break;
           }
+          if (isToBeTold) yield resumed;
+          isToBeTold = false;
           if (event.kind === "change" || event.kind === "end-of-rows") last = event.changeId;
           yield event;
         }

@@ -282,6 +282,10 @@ export function liveContract(run: ContractRun): void {
         /^\{"error":"subscription already deleted older changes, min change id: \d+"\}$/,
       );
       await late.end();
+      expect([late, first].map(({ headers }) => headers.get("patina-ended"))).toEqual([
+        "true",
+        null,
+      ]);
       await using near = await run.http.stream("GET", `${path}?from=11990`);
       expect(await near.take(10)).toEqual(first.lines.slice(-10));
     });

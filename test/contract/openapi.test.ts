@@ -167,11 +167,14 @@ async function wrong(
   const what = `${method} ${path} ${response.status}`;
   if (described === undefined) return `${what} isn't described`;
   asked.add(`${method} ${named} ${response.status}`);
-  for (const [name, { schema }] of Object.entries(
-    (described.headers ?? {}) as Record<string, { schema: Json }>,
+  for (const [name, { schema, required }] of Object.entries(
+    (described.headers ?? {}) as Record<string, { schema: Json; required?: boolean }>,
   )) {
     const { format: _, ...checked } = schema;
-    const found = problem(checked, response.headers.get(name), `${what} ${name}`);
+    const value = response.headers.get(name);
+    // All others are always there.
+    if (value === null && required === false) continue;
+    const found = problem(checked, value, `${what} ${name}`);
     if (found !== undefined) return found;
   }
   const content = (described.content ?? {}) as Record<string, Json>;
