@@ -1,6 +1,6 @@
 /**
  * Bearer tokens of the TCP API as people write them: in the configuration (`[[api.tokens]]`), or in a file
- * of their own (`api.tokens_file`, `[[tokens]]`, mode 0600).
+ * of their own that nobody else may read (`api.tokens_file`, `[[tokens]]`).
  *
  * ```toml
  * [[tokens]]

@@ -137,7 +137,7 @@ A file with the keys that most hosts set:
   [cluster]
   file = "/etc/patina/cluster.toml"
   [schema]
-  paths = ["/etc/patina/schema"]  # .sql files: CREATE TABLE, CREATE INDEX
+  paths = ["/etc/patina/schema"]  # .sql files: CREATE TABLE, CREATE INDEX, CREATE VIEW
   [tables.instances]
   urgent = "status <> 'up'"       # such rows, and deletes, overtake everything
   [swarm]

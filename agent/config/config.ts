@@ -56,7 +56,7 @@ export interface Config {
     readonly token: boolean;
     /** What TCP clients send as `authorization: bearer …`: see `agent/api/tokens.ts`. */
     readonly tokens: readonly Token[];
-    /** A file of more of them, mode 0600. "" for none. */
+    /** A file of more of them, which nobody else may read (`agent/host/secret-file.ts`). "" for none. */
     readonly tokensFile: string;
     /** What clients that send `x-corrosion-requested-endpoint-name` must ask for, else 421. "" for anything. */
     readonly endpointName: string;
@@ -72,7 +72,7 @@ export interface Config {
     readonly subscriberBytesMax: number;
   };
   readonly schema: {
-    /** Files of CREATE TABLE and CREATE INDEX, or folders of `.sql` files. Applied at start. */
+    /** Files of CREATE TABLE, CREATE INDEX and CREATE VIEW, or folders of `.sql` files. Applied at the start and by a reload. */
     readonly paths: readonly string[];
   };
   readonly tables: Readonly<Record<string, TableConfig>>;

@@ -1,5 +1,5 @@
 /**
- * Files that hold secrets: mode 0600, written once, and no message that quotes them.
+ * Files that hold secrets: written once, with mode 0600; read if nobody else may read them; and no message that quotes them.
  *
  * @module
  */

@@ -9,7 +9,7 @@
  * digest_key = "…64 hex digits…"        # keys the digests that replicas compare; never changed
  * ```
  *
- * Mode 0600. A file that others can read is refused: a secret that leaked isn't one.
+ * A file that others can read is refused: a secret that leaked isn't one.
  *
  * @module
  */
