@@ -71,15 +71,3 @@ export function createCounters(): Counters {
 
 /** Bytes of whole frames by kind: parts count as the frame they are parts of. */
 export type BytesByKind = Partial<Record<Frame["kind"], number>>;
-
-const repairKinds = [
-  ...(["root", "walk", "list", "fetch", "rows"] as const),
-  ...(["stream", "streamed", "busy", "behind"] as const),
-] as const;
-
-/** What finding and mending differences costs; the exchange of recent rows is not counted. */
-export function repairBytes(bytes: BytesByKind): number {
-  let sum = 0;
-  for (const kind of repairKinds) sum += bytes[kind] ?? 0;
-  return sum;
-}

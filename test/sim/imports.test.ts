@@ -30,7 +30,7 @@ const allowed: Record<string, readonly string[]> = {
   // The agent's codec: streams of rows are compressed where both ends can read it.
   "agent/host/zstd.ts": ["zstd"],
   "agent/host/sha256.ts": ["sha256"],
-  "core/node/counters.ts": ["Counters", "createCounters", "repairBytes"],
+  "core/node/counters.ts": ["Counters", "createCounters"],
   "core/row-store.ts": ["MergedRow", "RowRef", "RowStore", "ScannedRow", "ScanPosition"],
   "core/schema/schema.ts": ["PlannedSchema"],
   "core/change/changeset.ts": ["Changeset", "Lane"],
