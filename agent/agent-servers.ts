@@ -7,6 +7,7 @@
 import { chmodSync, chownSync } from "node:fs";
 import { fullAccess, openAccess } from "./api/access.ts";
 import { ConnectionLimit } from "./api/connection-limit.ts";
+import { connectionMetrics } from "./api/connection-metrics.ts";
 import { Front, RouteRoom } from "./api/front.ts";
 import { createGate, refuseSiteNames } from "./api/gate.ts";
 import { apiLimits, createApi } from "./api/handlers.ts";
@@ -56,7 +57,9 @@ export async function startServers(options: ServersOptions): Promise<AgentServer
   const { socket, socketMode, bodyBytesMax, subscriberBytesMax, endpointName } = config.api;
   const room = new RouteRoom();
   const limits = { ...apiLimits, bodyBytesMax, subscriberBytesMax };
-  const handle = createApi(service, limits, () => room.metrics());
+  const servers = new Map<string, HttpServer>();
+  const ownMetrics = () => [...room.metrics(), ...connectionMetrics(servers)];
+  const handle = createApi(service, limits, ownMetrics);
   const onFault = (error: unknown): void =>
     log.error("a handler failed", { why: faultText(error) });
   const limit = new ConnectionLimit({
@@ -69,19 +72,18 @@ export async function startServers(options: ServersOptions): Promise<AgentServer
       }),
   });
   const shared = { bodyBytesMax, limit, onFault };
-  const servers: HttpServer[] = [];
   const listen: string[] = [];
   let stopLooking = (): void => {};
   const stop = async (): Promise<void> => {
     stopLooking();
-    await Promise.all(servers.map((server) => server.stop()));
+    await Promise.all(servers.values().map((server) => server.stop()));
   };
   try {
     // Nobody is asked for a token on the socket.
     const gate = endpointName === "" ? undefined : createGate({ tokens: fullAccess, endpointName });
     const front = new Front({ handle, room, gate });
     const unix = refusedWhy(socket, () => serveUnix({ ...shared, path: socket, front }));
-    servers.push(unix);
+    servers.set("unix", unix);
     // Bound under umask 077: until here nobody else could connect.
     const open = (): void => {
       changeOwner(socket, owner);
@@ -102,8 +104,9 @@ export async function startServers(options: ServersOptions): Promise<AgentServer
       if (served.kind === "refused") {
         throw new StartFailure(exitCodes.socket, `api.listen: ${served.why}`);
       }
-      servers.push(served.server);
-      listen.push(listenAddressToText(served.server.address));
+      const at = listenAddressToText(served.server.address);
+      servers.set(at, served.server);
+      listen.push(at);
     }
   } catch (error) {
     await stop();

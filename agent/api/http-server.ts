@@ -23,7 +23,17 @@ export interface HttpServerOptions {
   readonly onFault: (error: unknown) => void;
 }
 
+/** Of one server, since its start but for those that are open. */
+export interface ConnectionCounts {
+  readonly open: number;
+  /** Closed as they came: too many were open, and none could be closed for them. */
+  readonly refused: number;
+  /** Closed for others, without a request. */
+  readonly closedForOthers: number;
+}
+
 export interface HttpServer {
+  readonly connections: ConnectionCounts;
   /** Takes no new requests; what was said last is still sent, for a moment; then connections are cut. */
   stop(): Promise<void>;
 }
@@ -40,6 +50,8 @@ export class OpenConnections implements Iterable<ServedConnection> {
   readonly shared: ConnectionOptions;
   readonly #options: HttpServerOptions;
   readonly #open = new Set<ServedConnection>();
+  #refused = 0;
+  #closedForOthers = 0;
   #onEmpty = (): void => {};
 
   constructor(options: HttpServerOptions, own: Partial<ConnectionOptions> = {}) {
@@ -56,6 +68,23 @@ export class OpenConnections implements Iterable<ServedConnection> {
 
   get size(): number {
     return this.#open.size;
+  }
+
+  get counts(): ConnectionCounts {
+    const closedForOthers = this.#closedForOthers;
+    return { open: this.#open.size, refused: this.#refused, closedForOthers };
+  }
+
+  /** There is no room for it: it isn't served. */
+  refuse(socket: Socket<SocketData>): void {
+    this.#refused++;
+    socket.terminate();
+  }
+
+  /** Makes room. */
+  cutForOthers(connection: ServedConnection): void {
+    this.#closedForOthers++;
+    connection.cut();
   }
 
   [Symbol.iterator](): Iterator<ServedConnection> {

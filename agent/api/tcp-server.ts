@@ -61,8 +61,14 @@ export function serveTcp(options: TcpServerOptions): TcpServing {
     return { kind: "refused", why: `${listenAddressToText(address)}: ${why}` };
   }
   const taken = { host: address.host, port: listener.port };
-  const stop = (): Promise<void> => connections.stop(listener);
-  return { kind: "serving", server: { address: taken, stop } };
+  const server: TcpServer = {
+    address: taken,
+    get connections() {
+      return connections.open.counts;
+    },
+    stop: () => connections.stop(listener),
+  };
+  return { kind: "serving", server };
 }
 
 const listenFailures: Readonly<Record<string, string>> = {
@@ -90,7 +96,7 @@ class TcpConnections {
 
   opened(socket: Socket<SocketData>): void {
     if (this.#limit?.admits() === false) {
-      socket.terminate();
+      this.open.refuse(socket);
       return;
     }
     socket.setKeepAlive(true, keepAliveMs);
@@ -113,7 +119,7 @@ class TcpConnections {
 
   cutUntold(): void {
     for (const first of this.#untold) {
-      if (first.idleSinceMs < performance.now() - sparedMs) first.cut();
+      if (first.idleSinceMs < performance.now() - sparedMs) this.open.cutForOthers(first);
       return;
     }
   }
@@ -122,7 +128,7 @@ class TcpConnections {
     const beforeMs = performance.now() - sparedMs;
     for (const connection of this.open) {
       const { idleSinceMs } = connection;
-      if (idleSinceMs !== undefined && idleSinceMs < beforeMs) connection.cut();
+      if (idleSinceMs !== undefined && idleSinceMs < beforeMs) this.open.cutForOthers(connection);
     }
   }
 

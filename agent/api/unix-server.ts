@@ -31,7 +31,7 @@ export function serveUnix(options: HttpServerOptions & { readonly path: string }
         ...connections.handlers,
         open(socket) {
           if (limit?.admitsLocal() === false) {
-            socket.terminate();
+            connections.refuse(socket);
             return;
           }
           connections.serve(socket, new Http1Connection(socket, connections.shared));
@@ -41,6 +41,9 @@ export function serveUnix(options: HttpServerOptions & { readonly path: string }
   let listener = listen();
   const file = new KeptFile(path);
   return {
+    get connections() {
+      return connections.counts;
+    },
     renew() {
       listener.stop();
       listener = listen();

@@ -6,10 +6,12 @@
 
 import { afterAll, beforeAll, expect, test } from "bun:test";
 import { mkdtemp, rm, writeFile } from "node:fs/promises";
+import { connect } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { startTestAgent, type TestAgent } from "../agent-process.ts";
 import { testIf } from "../real.ts";
+import { until } from "../until.ts";
 import { contractSchema } from "./http.ts";
 import { HttpClient } from "./http-target.ts";
 
@@ -20,7 +22,11 @@ let http: HttpClient;
 beforeAll(async () => {
   folder = await mkdtemp(join(tmpdir(), "patina-metrics-"));
   await writeFile(join(folder, "schema.sql"), contractSchema);
-  agent = await startTestAgent({ folder, arguments: ["--zone", "rack-3"] });
+  agent = await startTestAgent({
+    folder,
+    arguments: ["--zone", "rack-3", "--listen", "127.0.0.1:0"],
+    environment: { PATINA_API_TOKEN: "false" },
+  });
   http = new HttpClient({ at: agent.socket, isPatina: true });
 });
 afterAll(async () => {
@@ -93,6 +99,31 @@ test("counters say so in their names, and grow; gauges don't", async () => {
   const asked = (of: string): number =>
     Number(/^patina_requests_total\{route="\/metrics"\} (\d+)$/m.exec(of)?.[1]);
   expect(asked(await scrape())).toBe(asked(text) + 1);
+});
+
+test("open connections are counted by listener", async () => {
+  const of = async (listener: string): Promise<number[]> => {
+    const text = await scrape();
+    return ["", "_refused_total", "_closed_for_others_total"].map((end) => {
+      const line = `patina_http_connections${end}{listener="${listener}"} `;
+      return Number(
+        text
+          .split("\n")
+          .find((one) => one.startsWith(line))
+          ?.slice(line.length),
+      );
+    });
+  };
+  const address = agent.listen[0] as string;
+  const [before = 0] = await of("unix");
+  expect(before).toBeGreaterThan(0);
+  expect(await of(address)).toEqual([0, 0, 0]);
+  const { hostname, port } = new URL(`http://${address}`);
+  const clients = [connect(agent.socket), connect(Number(port), hostname)];
+  await until(async () => (await of("unix"))[0] === before + 1 && (await of(address))[0] === 1);
+  for (const client of clients) client.destroy();
+  await until(async () => (await of("unix"))[0] === before && (await of(address))[0] === 0);
+  expect((await of("unix")).slice(1)).toEqual([0, 0]);
 });
 
 test("what stands alone has no metrics of the network", async () => {

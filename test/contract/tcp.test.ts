@@ -513,8 +513,10 @@ test("above the limit one that says nothing makes room for another, then idle on
     });
     streams.push(one);
   }
+  const { refused: before } = few.connections;
   const refused = subscribe();
   await until(refused.isClosed);
+  expect(few.connections).toEqual({ open: 4, refused: before + 1, closedForOthers: 2 });
   expect(refused.text()).toBe("");
   expect(streams.map((one) => one.isClosed())).toEqual([false, false, false, false]);
   expect(reports).toHaveLength(1);
@@ -524,7 +526,7 @@ test("above the limit one that says nothing makes room for another, then idle on
   const last = subscribe();
   await until(() => last.text().includes('"eoq"'));
   for (const { socket } of [...streams, last]) socket.destroy();
-  await until(() => listeners() === 0);
+  await until(() => listeners() === 0 && few.connections.open === 0);
   await few.stop();
 });
 
