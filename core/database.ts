@@ -86,6 +86,8 @@ export interface SqlDatabase {
   all(sql: string, ...values: SqlValue[]): SqlValue[][];
   /** What one statement reads, as SQLite spells it; "" for a table of which it reads no column. It isn't run. */
   columnsRead(sql: string): { readonly table: string; readonly column: string }[];
+  /** Bytes that a value, a row or an entry of an index may have. */
+  readonly lengthMax: number;
   /** True outside of any transaction. */
   readonly autocommit: boolean;
   /** Rows changed by the last INSERT, UPDATE or DELETE. */

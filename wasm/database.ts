@@ -18,6 +18,7 @@ import {
   SQLITE_DIRECTONLY,
   SQLITE_ERROR,
   SQLITE_INNOCUOUS,
+  SQLITE_LIMIT_LENGTH,
   SQLITE_LIMIT_LIKE_PATTERN_LENGTH,
   SQLITE_OK,
   SQLITE_OPEN_CREATE,
@@ -335,6 +336,10 @@ export class Database implements SqlDatabase, StatementOwner, Disposable {
       0,
     );
     if (code !== SQLITE_OK) throw this.error(code);
+  }
+
+  get lengthMax(): number {
+    return this.limit(SQLITE_LIMIT_LENGTH, -1);
   }
 
   /** Sets an `SQLITE_LIMIT_`; returns what it was. A negative value only asks. */

@@ -99,6 +99,14 @@ test("what hosts that don't know of each other wrote is shown as far as a row go
   expectSound(node);
 });
 
+// By what its expressions make of it, not by its own size.
+test("of two long values the one that a generated column repeats isn't shown", () => {
+  using node = nodeOf(stored);
+  node.store.merge([row("x", { a: long("a", 1200), b: long("b", 2000), w: 3 }, 2000)]);
+  expect(shown(node)).toEqual([["x", "left out", long("b", 2000), 3]]);
+  expectSound(node);
+});
+
 test("a row that fits by a local write is shown whole", () => {
   using node = nodeOf(plain);
   node.store.merge([row("x", { a: long("a", 2500) }, 2000)]);

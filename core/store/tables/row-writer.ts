@@ -10,8 +10,8 @@
  * if it gives it back unchanged, and otherwise its default.
  *
  * A row may be larger than SQLite takes: generated columns and indexes repeat columns that others fill who don't have them, and
- * hosts that don't know of each other fill different columns. Then the largest values aren't shown, so many that the rest
- * fits. With each later write of the row it is tried anew from the start: what it shows doesn't depend on what it was before.
+ * hosts that don't know of each other fill different columns. Then the largest values aren't shown (`row-fit.ts`).
+ * With each later write of the row it is tried anew from the start: what it shows doesn't depend on what it was before.
  *
  * @module
  */
@@ -20,17 +20,12 @@ import { assert } from "../../assert.ts";
 import { compareRowClocks, isLive } from "../../clock/row-clock.ts";
 import { isTooBig, type Rowid, type SqlDatabase, type SqlStatement } from "../../database.ts";
 import { decodeKey } from "../../row/key.ts";
-import { bytesOfValue, type SqlValue } from "../../row/value.ts";
+import type { SqlValue } from "../../row/value.ts";
 import { RowTooLarge } from "../../row-store.ts";
 import type { Ordinals } from "../clocks/clock-blob.ts";
 import type { AbsentRows } from "./absent-rows.ts";
-import {
-  decodeHeldRow,
-  encodeClocks,
-  encodeHeld,
-  type HeldCell,
-  type HeldRow,
-} from "./held-row.ts";
+import { decodeHeldRow, encodeClocks, encodeHeld, type HeldRow } from "./held-row.ts";
+import { cellsToLeaveOut } from "./row-fit.ts";
 import type { Place, StoredTable } from "./stored-table.ts";
 
 /** One row as a transaction found it. */
@@ -46,6 +41,7 @@ export interface Slot extends Place {
 }
 
 export class RowWriter implements Disposable {
+  readonly #database: SqlDatabase;
   readonly #tables: ReadonlyMap<string, StoredTable>;
   readonly #absent: AbsentRows;
   readonly #ordinals: Ordinals;
@@ -59,6 +55,7 @@ export class RowWriter implements Disposable {
     absent: AbsentRows,
     ordinals: Ordinals,
   ) {
+    this.#database = database;
     this.#tables = tables;
     this.#absent = absent;
     this.#ordinals = ordinals;
@@ -157,35 +154,29 @@ export class RowWriter implements Disposable {
 
   /** Writes the base row, without its largest values where it is too large. False: it is too large without any. */
   #fitBase(slot: Slot, table: StoredTable, row: HeldRow): boolean {
-    let largest: readonly HeldCell[] | undefined;
-    for (let count = 0; ; ) {
-      try {
-        this.#putBase(slot, table, row);
-        return true;
-      } catch (error) {
-        if (!isTooBig(error)) throw error;
-      }
-      largest ??= this.#largestFirst(slot, row);
-      if (count === largest.length) return false;
-      // Few tries, whatever it is; and not far more than it takes, for what is held has a limit too.
-      const next = Math.min(largest.length, count + Math.max(1, count >> 1));
-      for (const cell of largest.slice(count, next)) {
+    if (this.#tryBase(slot, table, row)) return true;
+    this.readValues(slot, row);
+    const shown = row.cells.filter(({ held }) => !held);
+    const largest = cellsToLeaveOut(this.#database, table.plan, slot.key, shown);
+    return [largest, shown].some((cells) => {
+      for (const cell of cells) {
         cell.held = true;
         // What it shows is to go.
         cell.fresh = true;
       }
-      count = next;
-    }
+      return this.#tryBase(slot, table, row);
+    });
   }
 
-  /** The cells that are to be shown; of the same size by name, as they stand. */
-  #largestFirst(slot: Slot, row: HeldRow): readonly HeldCell[] {
-    this.readValues(slot, row);
-    return row.cells
-      .filter(({ held }) => !held)
-      .map((cell) => ({ cell, bytes: bytesOfValue(cell.value as SqlValue) }))
-      .sort((a, b) => b.bytes - a.bytes)
-      .map(({ cell }) => cell);
+  /** False: it is too large; nothing was done. */
+  #tryBase(slot: Slot, table: StoredTable, row: HeldRow): boolean {
+    try {
+      this.#putBase(slot, table, row);
+      return true;
+    } catch (error) {
+      if (isTooBig(error)) return false;
+      throw error;
+    }
   }
 
   #putBase(slot: Slot, table: StoredTable, row: HeldRow): void {
