@@ -125,13 +125,12 @@ test("what is under way isn't begun anew, and ends when the clock is wrong again
 
 test("what the peers said while the clock was ahead counts for what was said meanwhile, and for nothing later", () => {
   const { ahead, clock, state, store } = stampsAhead(far);
-  const offsetsMs = [nowMs - far, nowMs - far];
-  ahead.heard(offsetsMs, far);
   // The clock was set half a minute ago.
   const setMs = nowMs - 30_000;
+  ahead.heard([setMs - far, setMs - far], far);
   const begin = () => ahead.beginWhenDue(true, nowMs);
   const stampsMs = () => store.read([row(0, 0), row(1, 0)]).map((held) => held?.clock.ms);
-  store.merge([row(0, far - 39_000), row(1, far - 35_000)]);
+  store.merge([row(0, far - 9000), row(1, far - 5000)]);
   begin();
   state.isFailing = true;
   finish(ahead);

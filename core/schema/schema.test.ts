@@ -85,6 +85,12 @@ test("implicit integer ids are warned of", () => {
 
 const key = "k TEXT PRIMARY KEY NOT NULL";
 
+/** A table whose key has so many columns. */
+function keyOf(columns: number): string {
+  const names = Array.from({ length: columns }, (_, i) => `k${i}`);
+  return `CREATE TABLE t (${names.join(" INT, ")} INT, PRIMARY KEY (${names})) WITHOUT ROWID`;
+}
+
 const refusals: [what: string, sql: string, why: RegExp][] = [
   ["STRICT", `CREATE TABLE t (${key}) STRICT`, /STRICT/],
   ["no primary key", "CREATE TABLE t (a)", /needs a PRIMARY KEY/],
@@ -93,6 +99,11 @@ const refusals: [what: string, sql: string, why: RegExp][] = [
     "a key of two columns, one of which may be NULL",
     "CREATE TABLE t (a TEXT NOT NULL,\n b INT,\n PRIMARY KEY (a, b))",
     /^2: t\.b: SQLite allows NULL/,
+  ],
+  [
+    "a key of more columns than a key may have",
+    keyOf(65),
+    /at most 64 columns in the PRIMARY KEY, got 65/,
   ],
   ["a key without a type", "CREATE TABLE t (k PRIMARY KEY NOT NULL)", /needs a type/],
   [
@@ -153,7 +164,7 @@ const refusals: [what: string, sql: string, why: RegExp][] = [
   [
     "JSON in a virtual column",
     `CREATE TABLE t (${key},\n j TEXT AS (json_extract(k, '$.a')))`,
-    /^2: t\.j: json_extract can't stand/,
+    /^2: t\.j: json_extract can't stand alone in a generated column of .*: write CASE WHEN json_valid\(k\) THEN/,
   ],
   [
     "an arrow in a stored column",
@@ -190,6 +201,16 @@ const refusals: [what: string, sql: string, why: RegExp][] = [
     "CAST in an index",
     `CREATE TABLE t (${key}, j); CREATE INDEX x ON t (CAST(j AS TEXT))`,
     /CAST can't/,
+  ],
+  [
+    "JSON in a generated column whose type has a parenthesis",
+    `CREATE TABLE t (${key}, j VARCHAR(10) AS (json_extract(k, '$.a')))`,
+    /json_extract can't stand/,
+  ],
+  [
+    "|| of a generated column in an index",
+    `CREATE TABLE t (${key}, g TEXT AS (k || k)); CREATE INDEX x ON t (g || k)`,
+    /^1: index x: g can't stand/,
   ],
   [
     "a generated column of generated columns",
@@ -277,7 +298,8 @@ test("a local table may have all of that but a trigger", () => {
   expect(problemsOf(sql).length).toBeGreaterThan(5);
 });
 
-test("names of 1,024 bytes are taken", () => {
+test("names of 1,024 bytes are taken, and keys of 64 columns", () => {
+  expect(problemsOf(keyOf(64))).toEqual([]);
   expect(problemsOf(`CREATE TABLE ${"ä".repeat(512)} (${key}, ${"ä".repeat(512)})`)).toEqual([]);
 });
 
@@ -288,6 +310,7 @@ test("accepted: what can't fail", () => {
         w TEXT DEFAULT bare, y DEFAULT TRUE, z DEFAULT (-3), "check" TEXT,
         g TEXT AS (CASE WHEN n IS NOT NULL AND n > -1 THEN coalesce(w, 'x') || upper("check") ELSE substr(k, 1, 2) END),
         PRIMARY KEY (k)) WITHOUT ROWID;
+      CREATE INDEX y ON t (g);
       CREATE INDEX x ON t (lower(k) COLLATE NOCASE DESC, n, length(w) = 3) WHERE n IN (1, 2) OR w BETWEEN 'a' AND 'b';
       CREATE VIEW v AS SELECT json_extract(k, '$.a') FROM t;
     `),
