@@ -118,6 +118,17 @@ test("a row that fits by a local write is shown whole", () => {
   expectSound(node);
 });
 
+test("what is shown again by a local write may break a CHECK, as what is merged", () => {
+  using node = nodeOf(`${plain.slice(0, -1)}, CHECK (a <> '${long("a", 2500)}'))`);
+  node.store.merge([row("x", { a: long("a", 2500) }, 2000)]);
+  node.store.merge([row("x", { b: long("b", 2000), w: 3 }, 3000)]);
+  node.write("UPDATE t SET b = 'short'");
+  expect(shown(node)).toEqual([["x", long("a", 2500), "short", 3]]);
+  // What clients write is held to it.
+  const broken = () => node.write(`UPDATE t SET a = '${long("a", 2500)}'`);
+  expect(broken).toThrow("CHECK");
+});
+
 test("what isn't shown goes along when a row's key changes", () => {
   using node = nodeOf(stored);
   node.store.merge([row("x", { a: long("a", 1500), b: "b", w: 1 }, 2000)]);

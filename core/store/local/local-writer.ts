@@ -9,7 +9,7 @@ import type { SqlValue } from "../../row/value.ts";
 import type { MergedRow, ScanPosition } from "../../row-store.ts";
 import { clocksOfHeld, type HeldRow } from "../tables/held-row.ts";
 import { PlacedRow, putClocks, type StoreParts } from "../tables/store-parts.ts";
-import type { BaseRow, Place, StoredTable } from "../tables/stored-table.ts";
+import type { BaseRow, Place } from "../tables/stored-table.ts";
 import { clocksOfTouched, type LocalChange, type LocalRow } from "./local-commit.ts";
 import type { QuickRow } from "./quick-commit.ts";
 import type { Touched } from "./touched.ts";
@@ -47,7 +47,8 @@ export class LocalWriter {
     return this.#mergedRow(touched, clocks, clocks, false);
   }
 
-  #writeChanged({ change, held }: LocalRow): MergedRow {
+  #writeChanged(local: LocalRow): MergedRow {
+    const { change, held } = local;
     const { touched, row, kind } = change;
     const { table, key, keyBytes } = touched;
     const clocks = clocksOfTouched(touched, this.#parts);
@@ -62,17 +63,13 @@ export class LocalWriter {
       if (!table.isKeyShown(key, row?.key ?? [])) table.updateKey(place);
     }
     this.#parts.rows.countUnshown(table.name, held, kind === "delete", 1);
-    if (kind !== "delete") this.#showAgain(table, keyBytes, held);
+    if (leavesOut(local)) this.#showAgain(touched);
     const before = clocks === null ? undefined : clocksOfHeld(clocks);
     return this.#mergedRow(touched, before, clocksOfHeld(held), true);
   }
 
-  /** Of a row that was too large some values aren't shown; now it may be smaller. */
-  #showAgain(table: StoredTable, keyBytes: Uint8Array, { cells }: HeldRow): void {
-    const isLeftOut = cells.some(({ column, value, held }) => {
-      return held && table.isShown(column, value as SqlValue);
-    });
-    if (!isLeftOut) return;
+  /** It may be smaller now. */
+  #showAgain({ table, keyBytes }: Touched): void {
     const slot = this.#parts.rows.find(table.name, keyBytes);
     this.#parts.rows.write(slot, slot.held as HeldRow);
   }
@@ -135,6 +132,15 @@ export class LocalWriter {
     if (table.plan.urgent === null) return false;
     return kind === "delete" || table.isUrgent({ rowid: row?.rowid, key, keyBytes });
   }
+}
+
+/** Of the row, which was too large, some values aren't shown. */
+export function leavesOut({ change, held }: LocalRow): boolean {
+  if (change.kind === "delete") return false;
+  const { table } = change.touched;
+  return held.cells.some((cell) => {
+    return cell.held && table.isShown(cell.column, cell.value as SqlValue);
+  });
 }
 
 function placeBefore({ rowidBefore, key, keyBytes }: Touched): Place {
