@@ -487,7 +487,7 @@ export class Statement implements SqlStatement, Disposable {
     return this.#exports.sqlite3_stmt_isexplain(this.#pointer);
   }
 
-  /** The text with the bound values in it. */
+  /** The text with the bound values in it; "" where that would be longer than the connection's longest value may be. */
   get expandedSql(): string {
     const pointer = this.#exports.sqlite3_expanded_sql(this.#live());
     const text = this.#module.heap.cString(pointer);

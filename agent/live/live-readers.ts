@@ -89,8 +89,8 @@ export class LiveReaders {
   subscribe(text: SqlText, options: SubscribeOptions, listener: StreamListener): Outcome {
     if (this.#teller.isOpen)
       return this.#teller.closed().then(() => this.subscribe(text, options, listener));
-    const { guard, prepared } = this.#reader;
-    const expanded = guard.within("read", () => expandedText(prepared, text));
+    const { database, guard, prepared } = this.#reader;
+    const expanded = guard.within("read", () => expandedText(database, prepared, text));
     if (typeof expanded !== "string") return expanded;
     const restored = this.#restorer?.whenSqlOver(expanded);
     if (restored !== undefined) return restored.then(() => this.subscribe(text, options, listener));

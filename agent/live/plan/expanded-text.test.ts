@@ -13,7 +13,7 @@ const prepared = new PreparedStatements(database, guard);
 const expanded = (
   sql: string,
   parameters?: readonly SqlValue[] | ReadonlyMap<string, SqlValue>,
-): unknown => guard.within("read", () => expandedText(prepared, { sql, parameters }));
+): unknown => guard.within("read", () => expandedText(database, prepared, { sql, parameters }));
 
 const value: fc.Arbitrary<SqlValue> = fc.oneof(
   fc.constant(null),
@@ -23,6 +23,7 @@ const value: fc.Arbitrary<SqlValue> = fc.oneof(
   fc.constantFrom(0, -0, 0.1 + 0.2, 1e15, -1e16).map((real) => new Real(real)),
   fc.uint8Array({ maxLength: 4 }),
   fc.string({ unit: fc.constantFrom("a", "'", "\0", "\\", "u0000", "-", "é", "😀", "\n") }),
+  fc.string({ unit: fc.constantFrom("a", "'", "é", "😀"), minLength: 65, maxLength: 70 }),
 );
 
 // The law: the text with its values in it gives what the text gives with them.
@@ -60,3 +61,21 @@ test("values stand in the text as SQLite writes them, and those that are missing
   expect(expanded("SELECT 1;")).toBe("SELECT 1;");
   expect(expanded("SELECT ?", [1, 2])).toMatchObject({ why: "column index out of range" });
 });
+
+// Else one body of 16 MB would be gigabytes of text, and the thread that serves would stand still for seconds.
+test("a value that stands in the text many times is never written out so often", () => {
+  const sql = `SELECT 1 WHERE 1 IN (${"?1,".repeat(80_000)}?1)`;
+  const refusal = "a subscription may have 250000 characters with its values, and has";
+  expect(String(expanded(sql, [7]))).toBe(sql.replaceAll("?1", "7"));
+  const heapBytes = database.module.heap.u8.length;
+  for (const [value, chars] of [
+    ["a".repeat(1_000_000), 1_000_002],
+    [`\0${"a".repeat(1_000_000)}`, 1_000_000 + "unistr('\\u0000')".length],
+    [new Uint8Array(1_000_000), 2_000_003],
+  ] as const) {
+    const why = `${refusal} ${80_001 * (chars - 2) + sql.length}`;
+    expect(expanded(sql, [value])).toMatchObject({ status: 400, why });
+  }
+  expect(expanded(sql, ["'".repeat(64)])).toMatchObject({ why: `${refusal} millions` });
+  expect(database.module.heap.u8.length - heapBytes).toBeLessThan(32 * 1024 * 1024);
+}, 10_000);

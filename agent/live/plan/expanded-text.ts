@@ -5,15 +5,27 @@
  */
 
 import { Real, type SqlValue } from "../../../core/row/value.ts";
+import type { Database } from "../../../wasm/database.ts";
 import type { Statement } from "../../../wasm/statement.ts";
 import { realToJson } from "../../api/json-writer.ts";
 import type { SqlText } from "../../api/statement.ts";
 import type { Refused } from "../../api/store-service.ts";
 import { notReadonly } from "../../sql/guard.ts";
 import { bindOne, type PreparedStatements, SqlRefused, sqlCharsMax } from "../../sql/prepared.ts";
+import { withValueBound } from "../../sql/value-bound.ts";
+
+/**
+ * Of a text with marks in it, as SQLite writes it, in bytes: one that is short enough when the marks are gone has no more. A
+ * value may stand in it thousands of times, and so a body of 16 MB be gigabytes: how long it gets is known before it is written.
+ */
+const markedBytesMax = 32 * sqlCharsMax;
 
 /** To be called within the guard's mode. */
-export function expandedText(prepared: PreparedStatements, text: SqlText): string | Refused {
+export function expandedText(
+  database: Database,
+  prepared: PreparedStatements,
+  text: SqlText,
+): string | Refused {
   let statement: Statement;
   let literals: ReadonlyMap<string, string>;
   try {
@@ -29,11 +41,16 @@ export function expandedText(prepared: PreparedStatements, text: SqlText): strin
     const isWrite = error.message === notReadonly;
     return refused(400, isWrite ? "unsupported statement" : error.message);
   }
-  const expanded = withLiterals(statement.expandedSql, literals);
+  const marked = withValueBound(database, markedBytesMax, () => statement.expandedSql);
   // It is kept as long as the subscription, and compiled with its values.
-  if (expanded.length <= sqlCharsMax) return expanded;
+  let chars = marked === "" ? Number.POSITIVE_INFINITY : charsWith(marked, literals);
+  if (chars <= sqlCharsMax) {
+    const expanded = withLiterals(marked, literals);
+    if (expanded.length <= sqlCharsMax) return expanded;
+    chars = expanded.length;
+  }
   const why = `a subscription may have ${sqlCharsMax} characters with its values`;
-  return refused(400, `${why}, and has ${expanded.length}`);
+  return refused(400, `${why}, and has ${Number.isFinite(chars) ? chars : "millions"}`);
 }
 
 /**
@@ -69,8 +86,11 @@ function bindLoosely(
 const mark: string = crypto.randomUUID();
 const marks = new RegExp(`'${mark} (\\d+)'`, "g");
 
+/** A longer one is marked: SQLite would go through all of it wherever it stands. */
+const shortTextChars = 64;
+
 /**
- * All but plain text. SQLite would write it otherwise than it is, or into what stands beside it: it cuts a text at a NUL
+ * All but short plain text. SQLite would write it otherwise than it is, or into what stands beside it: it cuts a text at a NUL
  * character and a REAL after 15 digits, has no word for an infinity, and makes a comment of `n -?` and -1.
  */
 function literalOf(value: SqlValue): string | undefined {
@@ -81,9 +101,21 @@ function literalOf(value: SqlValue): string | undefined {
     return Number.isFinite(real) ? realToJson(real) : real < 0 ? "-9e999" : "9e999";
   }
   if (value instanceof Uint8Array) return `x'${Buffer.from(value).toString("hex")}'`;
-  if (typeof value !== "string" || !value.includes("\0")) return undefined;
+  if (typeof value !== "string") return undefined;
+  if (!value.includes("\0")) {
+    return value.length <= shortTextChars ? undefined : `'${value.replaceAll("'", "''")}'`;
+  }
   const escaped = value.replaceAll("\\", "\\\\").replaceAll("\0", "\\u0000");
   return `unistr('${escaped.replaceAll("'", "''")}')`;
+}
+
+/** Characters of the text with its literals, but for parentheses around them. */
+function charsWith(text: string, literals: ReadonlyMap<string, string>): number {
+  let chars = text.length;
+  for (const [marked, i] of text.matchAll(marks)) {
+    chars += (literals.get(i as string) ?? marked).length - marked.length;
+  }
+  return chars;
 }
 
 function withLiterals(text: string, literals: ReadonlyMap<string, string>): string {
