@@ -92,17 +92,17 @@ export interface HealthReport {
   readonly p99LagSeconds: number | undefined;
   /** The index is built and a first exchange is done, or the node stands alone. */
   readonly ready: boolean;
-  /** Why the store can't be written. */
-  readonly storeError?: string | undefined;
+  /** Why no writes are accepted: a full disk, a clock that is off. */
+  readonly refusedWhy?: string | undefined;
 }
 
 /** Why a host isn't healthy, whatever thresholds are asked for; undefined when these decide. */
 export function healthProblem({
   ready,
-  storeError,
+  refusedWhy,
   p99LagSeconds,
 }: HealthReport): string | undefined {
-  if (!ready) return `not ready: ${storeError ?? "still catching up with the others"}`;
+  if (!ready) return `not ready: ${refusedWhy ?? "still catching up with the others"}`;
   return p99LagSeconds === undefined ? noLagText : undefined;
 }
 

@@ -64,13 +64,15 @@ export class StoreStatus {
   }
 
   #health(status: ReplicaStatus, bodiesElsewhere: number): HealthReport {
-    const { members, turns, readiness } = this.#parts;
+    const { members, turns, readiness, start, replica } = this.#parts;
+    const writes = replica.localWrites();
     return {
       members: members.countAlive(),
       queueSize: turns.bodiesWaiting + bodiesElsewhere,
       p99LagSeconds: status.lagMs.samples === 0 ? undefined : status.lagMs.p99 / 1000,
       ready: readiness.isReady(),
-      storeError: this.#parts.start.why ?? status.storeError,
+      refusedWhy:
+        start.why ?? status.storeError ?? (writes.kind === "refused" ? writes.why : undefined),
     };
   }
 

@@ -306,6 +306,39 @@ test("alone, before its clock is set, an agent takes writes, says so, and goes o
   }
 });
 
+// Its log said nothing, and its health that it was still catching up.
+test("a clock that the peers find wrong is told in the log, and by the health of a host that isn't ready", async () => {
+  const lines: [string, unknown][] = [];
+  const log = {
+    warn: (what: string, more: unknown) => void lines.push([what, more]),
+    info: () => {},
+  };
+  const thread = createTestThread({
+    vfs: new MemoryVfs(),
+    databasePath: "/outlier.db",
+    schema: schemaOf("CREATE TABLE t (id INTEGER NOT NULL PRIMARY KEY, v TEXT)"),
+    circumstances,
+    standsAlone: false,
+    log: log as never,
+  });
+  thread.start(undefined);
+  const health = async () => JSON.parse(await thread.service.status()).health;
+  expect(await health()).toBe("not ready: still catching up with the others");
+  const hear = (offsetMs: number) =>
+    thread.request({ kind: "peers", offsetsMs: [offsetMs, offsetMs, offsetMs], count: 3 });
+  hear(0);
+  expect(lines).toEqual([]);
+  hear(3_600_000);
+  hear(3_600_000);
+  const why =
+    "clock: this host is 3600.0 s behind the median of 3 peers (at most 5 s); writes are refused until it is set right";
+  expect(lines).toEqual([["clock-outlier", { why }]]);
+  expect(await health()).toBe(`not ready: ${why}`);
+  hear(0);
+  expect(await health()).toBe("not ready: still catching up with the others");
+  thread.stop();
+});
+
 // What it wrote went to nobody, what others sent was refused, and nothing said why.
 test("a clock that is set back behind what the database holds is told at the start and in the status", async () => {
   const vfs = new MemoryVfs();

@@ -39,6 +39,7 @@ import { TransactionRunner } from "../sql/transaction-runner.ts";
 import { clockFloorMs } from "../version.ts";
 import { GroupCommit } from "../wal/group-commit.ts";
 import { WalUpkeep } from "../wal/wal-upkeep.ts";
+import { ClockWatch } from "./clock-watch.ts";
 import { LocalService } from "./local-service.ts";
 import { MembersTable } from "./members-table.ts";
 import { migrationProblem } from "./migrations.ts";
@@ -86,11 +87,13 @@ export class StoreThread {
   readonly #operations: StoreOperations;
   readonly #status: StoreStatus;
   readonly #group: GroupCommit | undefined;
+  readonly #clockWatch: ClockWatch;
   #isTakingLeave = false;
 
   /** Opens and checks everything; nothing is served yet. @throws StartFailure */
   constructor(options: StoreThreadOptions) {
     this.#options = options;
+    this.#clockWatch = new ClockWatch(options.log);
     const opened = openStore(options, this.#clock);
     const { reader, store } = opened;
     this.#opened = opened;
@@ -166,6 +169,11 @@ export class StoreThread {
   /** From the net thread. Never throws. */
   request(request: StoreRequest): void {
     this.#turns.request(request);
+    // They are heeded at once. Of a clock that was never set the start has told.
+    const nowMs = this.#clock.nowMs();
+    if (request.kind === "peers" && nowMs >= clockFloorMs) {
+      this.#clockWatch.look(this.#replica.localWrites(nowMs), performance.now());
+    }
   }
 
   /** Reads the schema files again and does what they say. Nothing happens before the first line is asked for. */
