@@ -57,6 +57,8 @@ export interface TransactionLimits {
    * is then refused where it would make a row that isn't urgent (`core/store/local-transaction.ts`).
    */
   readonly unsureColumns?: (table: string) => readonly string[] | undefined;
+  /** Hears of what was thrown: a statement that isn't one, a disk that is full. */
+  readonly onFailed?: (error: unknown) => void;
 }
 
 /** What a local transaction wrote to, in ASCII lower case. */
@@ -108,6 +110,7 @@ export class TransactionRunner<C extends WriteCommit = WriteCommit> {
     this.#writes = writes;
     const limitMs = Math.min(timeoutMs ?? Number.POSITIVE_INFINITY, this.#limits.timeoutMs);
     const refused = (error: unknown): TransactOutcome => {
+      this.#limits.onFailed?.(error);
       const status = error instanceof NotAllowed ? 403 : 500;
       return { kind: "refused", status, why: errorText(error, this.guard) };
     };

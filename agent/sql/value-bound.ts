@@ -81,7 +81,7 @@ export function withHeapBound<T>(
 
 export function isOutOfMemory(error: unknown): boolean {
   if (!(error instanceof SqliteError)) return false;
-  return error.code === SQLITE_NOMEM || error.code === SQLITE_IOERR_NOMEM;
+  return error.code === SQLITE_NOMEM || error.extendedCode === SQLITE_IOERR_NOMEM;
 }
 
 export function isTooBig(error: unknown): boolean {

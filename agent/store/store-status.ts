@@ -26,6 +26,7 @@ import type { StartRecord } from "./start-record.ts";
 import type { StoreThreadOptions } from "./store-thread-options.ts";
 import type { StoreTurns } from "./store-turns.ts";
 import type { TurnMeter } from "./turn-meter.ts";
+import type { WriteFailures } from "./write-failures.ts";
 
 export interface StoreStatusParts {
   readonly options: StoreThreadOptions;
@@ -39,6 +40,7 @@ export interface StoreStatusParts {
   readonly replica: Replica;
   readonly members: MembersTable;
   readonly readiness: Readiness;
+  readonly writeFailures: WriteFailures;
   readonly turns: StoreTurns;
   readonly meter: TurnMeter;
   readonly wal: WalUpkeep;
@@ -64,15 +66,14 @@ export class StoreStatus {
   }
 
   #health(status: ReplicaStatus, bodiesElsewhere: number): HealthReport {
-    const { members, turns, readiness, start, replica } = this.#parts;
+    const { members, turns, readiness, replica } = this.#parts;
     const writes = replica.localWrites();
     return {
       members: members.countAlive(),
       queueSize: turns.bodiesWaiting + bodiesElsewhere,
       p99LagSeconds: status.lagMs.samples === 0 ? undefined : status.lagMs.p99 / 1000,
       ready: readiness.isReady(),
-      refusedWhy:
-        start.why ?? status.storeError ?? (writes.kind === "refused" ? writes.why : undefined),
+      refusedWhy: this.#storeError(status) ?? (writes.kind === "refused" ? writes.why : undefined),
     };
   }
 
@@ -107,7 +108,7 @@ export class StoreStatus {
       clock: snakeCased(status.clock),
       drift_warnings: status.driftWarnings,
       conflicts: status.conflicts,
-      store_error: this.#parts.start.why ?? status.storeError ?? null,
+      store_error: this.#storeError(status) ?? null,
       tables: {
         replicated: tables.filter((table) => table.replicated).map((table) => table.name),
         local: tables.filter((table) => !table.replicated).map((table) => table.name),
@@ -143,7 +144,7 @@ export class StoreStatus {
       site: this.#parts.site,
       startedMs: this.#parts.startedMs,
       ready: readiness.isReady(),
-      failing: (this.#parts.start.why ?? replica.storeError) !== undefined,
+      failing: this.#storeError(replica) !== undefined,
       membersAlive: members.countAlive(),
       agreedMs: options.agreements?.agoMs(),
       notShown: sum(store.unshown()),
@@ -159,6 +160,11 @@ export class StoreStatus {
       fileBytes: this.#fileBytes(),
       longestTurnsMs: this.#parts.meter.longest(),
     });
+  }
+
+  #storeError(status: ReplicaStatus): string | undefined {
+    const { start, writeFailures } = this.#parts;
+    return start.why ?? status.storeError ?? writeFailures.why(performance.now());
   }
 
   /** What `/v1/health` says without thresholds, and what it means where nobody else writes. */

@@ -52,6 +52,7 @@ import type { StoreThreadOptions } from "./store-thread-options.ts";
 import { type StoreLink, StoreTurns } from "./store-turns.ts";
 import { TurnMeter } from "./turn-meter.ts";
 import { TurnPace } from "./turn-pace.ts";
+import { WriteFailures } from "./write-failures.ts";
 
 /** Of subscriptions that can't be taken up; the others are counted. */
 const lostLoggedMax = 10;
@@ -88,6 +89,7 @@ export class StoreThread {
   readonly #status: StoreStatus;
   readonly #group: GroupCommit | undefined;
   readonly #clockWatch: ClockWatch;
+  readonly #writeFailures = new WriteFailures();
   #isTakingLeave = false;
 
   /** Opens and checks everything; nothing is served yet. @throws StartFailure */
@@ -396,6 +398,7 @@ export class StoreThread {
       replica: this.#replica,
       members: this.#members,
       readiness: this.#readiness,
+      writeFailures: this.#writeFailures,
       turns: this.#turns,
       meter: this.#meter,
       wal: this.#wal,
@@ -423,6 +426,7 @@ export class StoreThread {
     const readers = this.#readers;
     const writer = new TransactionRunner<CommitResult>(this.#opened.writer, group ?? store, {
       timeoutMs: statementTimeoutMs,
+      onFailed: (error) => this.#writeFailures.failed(error, performance.now()),
       unsureColumns: (table) =>
         this.#readiness.isUnsure() ? this.#names.urgentColumnsOf(table) : undefined,
     });
@@ -473,6 +477,7 @@ export class StoreThread {
   }
 
   #committed(commit: Committed, lane?: Lane): void {
+    this.#writeFailures.committed();
     const told = lane === undefined ? commit : { ...commit, lane };
     this.#turns.run((replies, nowMs) => this.#replica.committed(told, nowMs, replies));
   }

@@ -84,6 +84,8 @@ testIf(
     const refused = (await mine.transact(large).catch((error) => error)) as ApiFailure;
     expect(refused).toMatchObject({ status: 500 });
     expect(refused.message).toContain("disk is full");
+    // Also where nobody else writes: what a client was refused is told.
+    expect((await status()).store_error).toContain("disk is full");
     // What the other writes isn't lost for being too large for now.
     await theirs.transact(
       `WITH RECURSIVE k(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM k WHERE i < 300) INSERT INTO t SELECT 'b' || i, hex(zeroblob(5000)), 0 FROM k`,
