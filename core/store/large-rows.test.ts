@@ -129,6 +129,19 @@ test("what is shown again by a local write may break a CHECK, as what is merged"
   expect(broken).toThrow("CHECK");
 });
 
+test("a small update is taken of a row that hosts together made larger than a commit may", () => {
+  using node = new SqliteNode(plain.replace("w INTEGER", "w INTEGER, c, d, e"), { digester });
+  const value = new Uint8Array(7 * 1024 * 1024);
+  ["a", "b", "c", "d", "e"].forEach((name, i) => {
+    node.store.merge([row("x", { [name]: value, w: 1 }, 2000 + i)]);
+  });
+  const { changeset } = node.write("UPDATE t SET w = 2");
+  expect(changeset?.rows[0]?.cells.length).toBe(6);
+  expect(node.db.all("SELECT w FROM t")).toEqual([[2]]);
+  const larger = () => node.write("UPDATE t SET a = zeroblob(7000000), w = 3");
+  expect(larger).toThrow("the values of a row may have 33554432 bytes");
+});
+
 test("what isn't shown goes along when a row's key changes", () => {
   using node = nodeOf(stored);
   node.store.merge([row("x", { a: long("a", 1500), b: "b", w: 1 }, 2000)]);

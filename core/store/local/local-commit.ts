@@ -33,6 +33,8 @@ import type { Touched } from "./touched.ts";
  * made large by halves still travels in one frame.
  */
 export const rowBytesMax: number = 32 * 1024 * 1024;
+/** What an update may set of a row that is larger than that: else nobody could say that it is down. */
+const smallUpdateBytesMax = 64 * 1024;
 
 /** What became of a touched key. */
 export type LocalChange = { readonly touched: Touched } & (
@@ -354,7 +356,7 @@ function notText(table: string, column: string | undefined): string {
 /** Why a commit is too large to be sent; undefined when it isn't. */
 export function problemOfSize(rows: readonly LocalRow[]): string | undefined {
   let commitBytes = 0;
-  for (const { state } of rows) {
+  for (const { change, state } of rows) {
     let rowBytes = 0;
     for (const { column, value } of state.cells) {
       const bytes = bytesOfValue(value);
@@ -363,12 +365,19 @@ export function problemOfSize(rows: readonly LocalRow[]): string | undefined {
       }
       rowBytes += bytes;
     }
-    if (rowBytes > rowBytesMax) {
+    if (rowBytes > rowBytesMax && !isSmallUpdate(change)) {
       return `table ${state.table}: the values of a row may have ${rowBytesMax} bytes, these have ${rowBytes}`;
     }
     commitBytes += rowBytes;
   }
   return commitBytes > changesetBytesMax ? problemOfBytes(commitBytes) : undefined;
+}
+
+function isSmallUpdate(change: LocalChange): boolean {
+  if (change.kind !== "update") return false;
+  let bytes = 0;
+  for (const value of change.values.values()) bytes += bytesOfValue(value);
+  return bytes <= smallUpdateBytesMax;
 }
 
 export function problemOfBytes(bytes: number): string {
