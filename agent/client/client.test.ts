@@ -206,6 +206,31 @@ test("one whose history no longer reaches is resumed once, and what is missing i
   expect(agent.asked).toEqual(["POST /v1/subscriptions", `${by}?from=4`, by]);
 });
 
+test("one that a new schema ends is asked for anew, as it begins and later", async () => {
+  const changed = "the schema changed: subscribe again";
+  const columns = "the schema changed, and with it this query's columns: subscribe again";
+  const body = JSON.stringify({ error: changed });
+  const refused = `HTTP/1.1 400 Bad Request\r\ncontent-length: ${body.length}\r\nconnection: close\r\n\r\n${body}`;
+  const answers = [
+    refused,
+    `${streamHead}{"columns":["a"]}\n{"error":"${changed}"}\n`,
+    `${firstRows + change(4)}{"error":"${columns}"}\n`,
+    refused,
+    firstRows + change(5),
+  ];
+  await using agent = await scripted("schema", [...answers]);
+  const seen = await untilChange(agent.client.subscribe("SELECT * FROM t"), 5);
+  const rows = ["columns", "end-of-rows"];
+  expect(seen).toEqual(["columns", false, ...rows, 4, false, ...rows, 5]);
+  expect(new Set(agent.asked)).toEqual(new Set(["POST /v1/subscriptions"]));
+
+  for (const answer of answers.slice(0, 2)) {
+    await using once = await scripted("schema-once", [answer]);
+    const events = once.client.subscribe("SELECT * FROM t", { once: true });
+    await expect(untilChange(events, 5)).rejects.toThrow(changed);
+  }
+});
+
 test("one that doesn't come back says why it ends", async () => {
   for (const line of [tooLate, '{"error":"too slow: of whatever"}\n']) {
     await using agent = await scripted("once", [streamHead + line]);

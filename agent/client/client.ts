@@ -152,7 +152,7 @@ export class PatinaClient {
    * A live query. Ends when the signal aborts, or with an {@link ApiFailure} when the agent refuses.
    * When the agent goes away it waits for it, and goes on without a gap if the agent still knows the
    * subscription; otherwise the rows come anew, after `resumed` with `isComplete` false. So it does when it was let go
-   * because whoever iterates is too slow.
+   * because whoever iterates is too slow, and where a new schema ends the stream: the columns, too, may then be others.
    */
   async *subscribe(
     statement: string | Statement,
@@ -172,6 +172,12 @@ export class PatinaClient {
         if (isGone && !isFirst && id !== undefined) {
           id = undefined;
           last = undefined;
+          continue;
+        }
+        if (error instanceof ApiFailure && isToAskAnew(error.message) && !options.once) {
+          id = undefined;
+          last = undefined;
+          await wait(20, options.signal);
           continue;
         }
         if (!(error instanceof Unreachable || isBusy(error)) || options.once || isFirst)
@@ -196,10 +202,12 @@ export class PatinaClient {
           if (event.kind === "error") {
             const isTooLate = event.message.startsWith(tooLateText);
             const isTooSlow = event.message.startsWith(tooSlowText);
-            if (options.once || !(isTooLate || isTooSlow)) {
+            const isAnew = isToAskAnew(event.message);
+            if (options.once || !(isTooLate || isTooSlow || isAnew)) {
               throw new ApiFailure(200, event.message);
             }
-            if (isTooLate) last = undefined;
+            if (isAnew) id = undefined;
+            if (isTooLate || isAnew) last = undefined;
             break;
           }
           if (isToBeTold) yield resumed;
@@ -356,6 +364,8 @@ const graceMs = 2000;
 /** How the lines begin that end a stream which can be taken up again: with its rows, or where it was. */
 const tooLateText = "subscription already deleted older changes";
 const tooSlowText = "too slow: ";
+/** How those end that a new schema has ended. */
+const askAnewText = ": subscribe again";
 const wentAway = "it went away in the middle";
 const tooLate = "it took longer than was asked for";
 
@@ -366,6 +376,10 @@ function deadline(timeoutMs: number | undefined): AbortSignal | undefined {
 /** It has no room for another request now: all readers of an agent come back at once when it is started again. */
 function isBusy(error: unknown): boolean {
   return error instanceof ApiFailure && error.status === 503;
+}
+
+function isToAskAnew(message: string): boolean {
+  return message.endsWith(askAnewText);
 }
 
 function isTimeout(error: unknown): boolean {
