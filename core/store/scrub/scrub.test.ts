@@ -177,6 +177,47 @@ test("where nobody has a copy it stays reported until somebody writes the cell, 
   expect(node.store.damaged()).toMatchObject([found]);
   node.write("DELETE FROM t WHERE k = 'y'");
   expect(node.store.damaged()).toEqual([]);
+  // Nor does the file name them any more.
+  expect(node.db.all("SELECT count(*) FROM patina_damaged")).toEqual([[0]]);
+});
+
+test("damaged cells that no column shows lose their clock as well, wherever their row stands", () => {
+  using node = new SqliteNode(schema);
+  const stamp = (ms: number) => ({ ms, count: 0, site: siteOf(3) });
+  const rowOf = (table: string, cl: number): RowState => ({
+    ...{ table, key: encodeKey([table]) as Uint8Array, clock: { ...stamp(5000), cl } },
+    cells: [{ column: "zz", stamp: stamp(6000), value: 1 }],
+  });
+  // In its table, in a table that this schema lacks, and a tombstone with a cell that was written after it.
+  const dead = { ...rowOf("t", 2), key: encodeKey(["dead"]) as Uint8Array };
+  const rows = [rowOf("t", 1), rowOf("unknown", 1), dead];
+  node.store.merge(rows);
+  const unshown = () =>
+    node.db.all("SELECT tbl, col FROM patina_unshown WHERE cells > 0 ORDER BY tbl");
+  const before = unshown();
+  // Of a table that is lacking the rows are counted.
+  expect(before).toEqual([
+    ["t", "zz"],
+    ["unknown", ""],
+  ]);
+  const written = node.db.all(
+    "SELECT hex(held) FROM patina_clock_t UNION ALL SELECT hex(held) FROM patina_absent",
+  );
+  expect(written).toEqual([["010102"], ["010102"], ["010102"]]);
+  for (const table of ["patina_clock_t", "patina_absent"]) {
+    edit(node, `UPDATE ${table} SET held = x'010104'`);
+  }
+  expect(pass(node)).toMatchObject({ rows: 3, damaged: 3 });
+  expect(unshown()).toEqual([["unknown", ""]]);
+  expect(node.store.read(rows).map((row) => row?.cells)).toEqual([[], [], []]);
+  expect(node.strays()).toEqual([]);
+  // Of what is deleted there is nothing to mend.
+  expect(node.store.damaged().map(({ table }) => table)).toEqual(["t", "unknown"]);
+  expect(node.store.merge(rows).map(({ changed }) => changed)).toEqual([true, true, true]);
+  expect(node.store.read(rows)).toEqual(rows);
+  expect(unshown()).toEqual(before);
+  expect(node.store.damaged()).toEqual([]);
+  expect(pass(node)).toMatchObject({ rows: 3, damaged: 0 });
 });
 
 // README says that what no peer has is to be written again: that left no trace where the value was the one shown.
@@ -258,6 +299,11 @@ test("rows that are too young wait for another pass", () => {
   expect(pass(node, replica)).toMatchObject({ postponed: 0, damaged: 1 });
 });
 
+function otherDigester(): Digester {
+  const hash = (input: Uint8Array) => Bun.SHA256.hash(input) as unknown as Uint8Array;
+  return new Digester(hash, new Uint8Array(32).fill(9));
+}
+
 test("a file whose hashes are of another key has them made anew, and nothing seems damaged", () => {
   const vfs = new MemoryVfs();
   {
@@ -267,14 +313,48 @@ test("a file whose hashes are of another key has them made anew, and nothing see
       "DELETE FROM t WHERE k = 'y'",
     );
   }
-  const other = new Digester(
-    (input) => Bun.SHA256.hash(input) as unknown as Uint8Array,
-    new Uint8Array(32).fill(9),
-  );
+  const other = otherDigester();
   using node = new SqliteNode(schema, { vfs, digester: other });
   expect(node.report.rehashedRows).toBe(1);
   expect(pass(node)).toMatchObject({ damaged: 0, rows: 1 });
   expect(stateOf(node, "x")?.cells.length).toBe(2);
   using again = new SqliteNode(schema, { vfs, digester: other });
   expect(again.report.rehashedRows).toBe(0);
+});
+
+test("of many rows all are hashed anew, and so is what no column shows", () => {
+  const vfs = new MemoryVfs();
+  const stamp = (ms: number) => ({ ms, count: 0, site: siteOf(3) });
+  const rowOf = (table: string, cl: number): RowState => ({
+    ...{ table, key: encodeKey(["held"]) as Uint8Array, clock: { ...stamp(5000), cl } },
+    cells: [{ column: "zz", stamp: stamp(6000), value: 1 }],
+  });
+  // Of a table that this schema lacks, and a tombstone with a cell that was written after it.
+  const held = [rowOf("unknown", 1), rowOf("t", 2)];
+  {
+    using node = new SqliteNode(schema, { vfs });
+    const many = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 2100)";
+    node.write(`INSERT INTO t SELECT 'r' || i, 'mmm', i FROM (${many} SELECT i FROM n)`);
+    node.store.merge(held);
+  }
+  using node = new SqliteNode(schema, { vfs, digester: otherDigester() });
+  expect(node.report.rehashedRows).toBe(2102);
+  expect(node.store.read(held)).toEqual(held);
+  expect(node.strays()).toEqual([]);
+  const slice = node.store.scrub(undefined, 5000, node.nowMs, node.nowMs);
+  expect(slice).toMatchObject({ rows: 2102, damaged: 0, next: undefined });
+});
+
+// What was damaged would be as sound as the rest.
+test("a file that doesn't say of which key its hashes are is of this one's, and nothing is hashed anew", () => {
+  const vfs = new MemoryVfs();
+  {
+    using node = new SqliteNode(schema, { vfs });
+    node.write("INSERT INTO t VALUES ('x', 'mmm', 1)");
+    node.db.exec("DELETE FROM patina_state WHERE name = 'digest_key'");
+    edit(node, "UPDATE t SET a = 'zzz'");
+  }
+  using node = new SqliteNode(schema, { vfs, nowMs: 50_000 });
+  expect(node.report.rehashedRows).toBe(0);
+  expect(pass(node)).toMatchObject({ damaged: 1 });
 });
