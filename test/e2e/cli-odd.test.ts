@@ -125,6 +125,37 @@ describe("an agent that doesn't answer", () => {
     }
   });
 
+  test("who asks without a deadline is told of the silence, and has the answer when it comes", async () => {
+    const commands = [
+      ["exec", "DELETE FROM t WHERE k = 'silence'"],
+      ["query", "SELECT 1"],
+      ["reload", "--dry-run"],
+      ["backup", join(folder, "silence.db")],
+      ["watch", "SELECT 1 FROM t"],
+    ];
+    process.kill(agent.pid, "SIGSTOP");
+    const children = commands.map((args) =>
+      Bun.spawn([...patinaCommand, ...args, "--socket", agent.socket], {
+        stdout: "ignore",
+        stderr: "pipe",
+      }),
+    );
+    try {
+      for (const child of children) {
+        const { value } = await child.stderr.getReader().read();
+        expect(Buffer.from(value ?? []).toString()).toBe(
+          "patina: no answer for 10 s: the agent hangs, has much to do, or is still catching up; Ctrl-C gives up\n",
+        );
+      }
+    } finally {
+      process.kill(agent.pid, "SIGCONT");
+    }
+    const watching = children.pop();
+    expect(await Promise.all(children.map(({ exited }) => exited))).toEqual([0, 0, 0, 0]);
+    watching?.kill("SIGINT");
+    expect(await watching?.exited).toBe(0);
+  }, 60_000);
+
   testIf(
     process.getuid?.() === 0 ? undefined : "only root can become another user",
     "a socket of another user is told apart from none",

@@ -10,6 +10,7 @@ import { clientOf } from "../agent-client.ts";
 import type { GlobalOptions } from "../global-options.ts";
 import { print, printDone } from "../output.ts";
 import { Progress } from "../progress.ts";
+import { Silence } from "../silence.ts";
 
 export async function backup(file: string, options: GlobalOptions): Promise<void> {
   const progress = new Progress(
@@ -19,7 +20,11 @@ export async function backup(file: string, options: GlobalOptions): Promise<void
   // The agent's working folder is another.
   const path = resolve(file);
   const body = JSON.stringify({ path });
-  const done = await clientOf(options).operate("/v1/backup", body, progress.show);
+  using silence = new Silence();
+  const done = await clientOf(options).operate("/v1/backup", body, (line) => {
+    silence.end();
+    progress.show(line);
+  });
   progress.end();
   const text = `${done.path}: ${done.bytes} bytes`;
   printDone(`but the backup was made: ${text}`, () => {

@@ -10,6 +10,7 @@ import { clientOf, statementOf } from "../agent-client.ts";
 import { UsageError } from "../failure.ts";
 import type { GlobalOptions } from "../global-options.ts";
 import { print, printDone } from "../output.ts";
+import { heard } from "../silence.ts";
 
 const wanted = 'a JSON list of statements: ["DELETE FROM t", ["INSERT INTO t VALUES (?)", [1]]]';
 /** No agent takes as much; what has no end would fill the memory. */
@@ -26,8 +27,8 @@ export async function exec(
   const client = clientOf(options);
   const { rowsAffected, version, actorId } =
     sql === undefined
-      ? await transactStdin((body) => client.transactJson(body))
-      : await client.transact(statementOf(sql, parameters));
+      ? await transactStdin((body) => heard(client.transactJson(body)))
+      : await heard(client.transact(statementOf(sql, parameters)));
   const rows = rowsAffected.reduce((sum, count) => sum + count, 0);
   const counted = `${rows} ${rows === 1 ? "row" : "rows"}`;
   const text = `${counted}, ${version === null ? "nothing to replicate" : `version ${version}`}`;

@@ -9,6 +9,7 @@ import { clientOf, statementOf } from "../agent-client.ts";
 import { UsageError } from "../failure.ts";
 import type { GlobalOptions } from "../global-options.ts";
 import { print } from "../output.ts";
+import { heard } from "../silence.ts";
 import { formatTable } from "../table.ts";
 
 export async function query(
@@ -20,7 +21,7 @@ export async function query(
   const { timeout } = options;
   const timeoutMs = timeout === undefined ? {} : { timeoutMs: secondsToMs(timeout) };
   const statement = { ...statementOf(sql, parameters), ...timeoutMs };
-  const { columns, rows } = await client.query(statement);
+  const { columns, rows } = await heard(client.query(statement));
   if (options.json) {
     const body = rows.map(sqlValuesToJson).join(",");
     print(`{"columns":${JSON.stringify(columns)},"rows":[${body}]}`);

@@ -9,6 +9,7 @@ import { clientOf } from "../agent-client.ts";
 import type { GlobalOptions } from "../global-options.ts";
 import { print, printDone } from "../output.ts";
 import { Progress } from "../progress.ts";
+import { Silence } from "../silence.ts";
 
 export async function reload(options: GlobalOptions & { dryRun?: boolean }): Promise<void> {
   const progress = new Progress(
@@ -16,7 +17,11 @@ export async function reload(options: GlobalOptions & { dryRun?: boolean }): Pro
     ({ table, rows, of }) => `${table}: ${rows} of ${of} rows taken in`,
   );
   const body = JSON.stringify({ dry_run: options.dryRun ?? false });
-  const done = await clientOf(options).operate("/v1/reload", body, progress.show);
+  using silence = new Silence();
+  const done = await clientOf(options).operate("/v1/reload", body, (line) => {
+    silence.end();
+    progress.show(line);
+  });
   progress.end();
   if (done.dry_run === true) printReload(done, options);
   else printDone("but it was reloaded", () => printReload(done, options));

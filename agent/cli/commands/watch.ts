@@ -11,6 +11,7 @@ import { UsageError } from "../failure.ts";
 import type { GlobalOptions } from "../global-options.ts";
 import { print } from "../output.ts";
 import { untilSignal } from "../signals.ts";
+import { Silence } from "../silence.ts";
 import { cellText } from "../table.ts";
 
 export async function watch(
@@ -39,7 +40,9 @@ export async function watch(
     ...(from === undefined ? {} : { from }),
   });
   const toLine = options.json ? toJson : toText;
+  using silence = new Silence();
   for await (const event of events) {
+    silence.end();
     const line = toLine(event);
     if (line !== undefined) print(line);
   }
