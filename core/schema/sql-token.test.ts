@@ -59,3 +59,18 @@ test("literals, names and comments may have megabytes", () => {
     "word",
   ] as const);
 });
+
+// A client's text is cut into tokens before SQLite looks at it: quadratic, one of 250,000 characters took minutes.
+test("brackets, quotes and comments that nothing closes take no longer than others", () => {
+  for (const piece of ["[", "['\"`", "[/*/", "--[\n[", "x'[", "[[]"]) {
+    const sql = piece.repeat(250_000 / piece.length);
+    const beganMs = performance.now();
+    const all = tokenize(`SELECT ${sql}`);
+    expect(performance.now() - beganMs).toBeLessThan(3000);
+    expect(all[0]?.text).toBe("SELECT");
+  }
+  expect(tokenize("[[a] [").map(({ kind, text }) => [kind, text])).toEqual([
+    ["quoted", "[[a]"],
+    ["symbol", "["],
+  ]);
+});

@@ -28,7 +28,7 @@ export interface SqlToken {
  * What begins with no quote and is no comment of many lines: those are looked for, since a loop over alternatives fails on a megabyte.
  */
 const pattern =
-  /([ \t\n\f\r][ \t\n\v\f\r]*|\ufeff|--[^\n]*)|([xX]'[0-9a-fA-F]*')|(\[[^\]]*\])|(0[xX][0-9a-fA-F_]+|(?:[0-9][0-9_]*\.?[0-9_]*|\.[0-9][0-9_]*)(?:[eE][+-]?[0-9_]+)?)|([A-Za-z_\u0080-\uffff][A-Za-z0-9_$\u0080-\uffff]*)|(<>|<=|>=|<<|>>|==|!=|\|\||->>|->|[\s\S])/y;
+  /([ \t\n\f\r][ \t\n\v\f\r]*|\ufeff|--[^\n]*)|([xX]'[0-9a-fA-F]*')|(0[xX][0-9a-fA-F_]+|(?:[0-9][0-9_]*\.?[0-9_]*|\.[0-9][0-9_]*)(?:[eE][+-]?[0-9_]+)?)|([A-Za-z_\u0080-\uffff][A-Za-z0-9_$\u0080-\uffff]*)|(<>|<=|>=|<<|>>|==|!=|\|\||->>|->|[\s\S])/y;
 
 type Kind = SqlToken["kind"] | "blank";
 
@@ -37,8 +37,10 @@ export function tokenize(sql: string): SqlToken[] {
   const tokens: SqlToken[] = [];
   let line = 1;
   let at = 0;
+  // Looked for once: each of many that nothing closes would be followed to the end.
+  const lastBracket = sql.lastIndexOf("]");
   while (at < sql.length) {
-    const { kind, text } = quotedAt(sql, at) ?? otherAt(sql, at);
+    const { kind, text } = quotedAt(sql, at, lastBracket) ?? otherAt(sql, at);
     if (kind !== "blank") tokens.push({ kind, text, value: tokenValue(kind, text), at, line });
     for (let i = text.indexOf("\n"); i >= 0; i = text.indexOf("\n", i + 1)) line++;
     at += text.length;
@@ -46,9 +48,19 @@ export function tokenize(sql: string): SqlToken[] {
   return tokens;
 }
 
-/** Undefined: none begins here, or it has no end. */
-function quotedAt(sql: string, at: number): { kind: Kind; text: string } | undefined {
+/**
+ * @param lastBracket where the last `]` is
+ * @returns undefined: none begins here, or it has no end
+ */
+function quotedAt(
+  sql: string,
+  at: number,
+  lastBracket: number,
+): { kind: Kind; text: string } | undefined {
   const first = sql[at] as string;
+  if (first === "[" && at < lastBracket) {
+    return { kind: "quoted", text: sql.slice(at, sql.indexOf("]", at) + 1) };
+  }
   if (first === "/") {
     if (sql[at + 1] !== "*") return undefined;
     const end = sql.indexOf("*/", at + 2);
@@ -76,7 +88,7 @@ function otherAt(sql: string, at: number): { kind: Kind; text: string } {
 }
 
 /** Of the pattern's groups. */
-const kinds: readonly Kind[] = ["blank", "blob", "quoted", "number", "word", "symbol"];
+const kinds: readonly Kind[] = ["blank", "blob", "number", "word", "symbol"];
 
 /** Text that is equal for token lists that mean the same, however they are spaced, cased and quoted. */
 export function tokensToText(tokens: readonly SqlToken[]): string {
