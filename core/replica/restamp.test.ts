@@ -2,7 +2,7 @@ import { expect, test } from "bun:test";
 import { SqliteNode } from "../../test/generators/sqlite-store.ts";
 import { createDigester, siteOf } from "../../test/model/history.ts";
 import { MapStore } from "../../test/model/map-store.ts";
-import type { Changeset } from "../change/changeset.ts";
+import { type Changeset, normalBytesMax } from "../change/changeset.ts";
 import { HlcClock } from "../clock/hlc-clock.ts";
 import { compareHlc, type Stamp } from "../clock/stamp.ts";
 import { encodeKey } from "../row/key.ts";
@@ -112,6 +112,8 @@ test("where it is known how far ahead the clock was, what it stamped gets its re
     // Said after that, when the clock may have been right.
     row("later", said(5000), { a: said(5000), b: at(far) }),
     row("somebody else's cell", said(5000), { a: at(far + 9, other), b: said(4000) }),
+    // The last of it after the last word of a peer: by what the HLC was ahead.
+    row("mixed", said(9000), { a: said(5000), b: said(2000) }),
   ]);
   const pace = new RowPace(1000);
   const restamping = new Restamping(store, clock, digester, { nowMs, isOwn, fault });
@@ -127,10 +129,11 @@ test("where it is known how far ahead the clock was, what it stamped gets its re
       row("older", at(nowMs - 4000, other), { b: { ...at(nowMs - 4000), count: 1 } }),
       row("later", meant(5000), { a: meant(5000), b: fresh }),
       row("somebody else's cell", together(-5000), { a: together(9, other), b: together(-4000) }),
+      row("mixed", meant(9000), { a: meant(5000), b: meant(2000) }),
     ].map(({ clock: rowClock, cells }) => [rowClock, cells]),
   );
   expect(clock.last).toEqual({ ms: nowMs, count: 1 });
-  expect(told.map(({ rows: sent }) => sent.length)).toEqual([6]);
+  expect(told.map(({ rows: sent }) => sent.length)).toEqual([7]);
 });
 
 test("what is said before the peers tell that the clock is right makes nothing newer that was said before it", () => {
@@ -231,6 +234,51 @@ test("in slices: until the last one the clock stays ahead, here and in the file"
   expect(node.store.read(many).filter(isAhead)).toEqual([]);
   expect([node.clock.last.ms, storedMs()]).toEqual([nowMs, nowMs]);
 });
+
+class FailingStore extends MapStore {
+  isFailing = true;
+
+  override reclock(...more: Parameters<MapStore["reclock"]>): readonly boolean[] {
+    if (this.isFailing) throw new Error("the disk is full");
+    return super.reclock(...more);
+  }
+}
+
+test("what the last slice fails to write leaves the clock ahead, and another finishes it", () => {
+  const clock = new HlcClock(own, at(far));
+  const store = new FailingStore(digester);
+  store.merge([row("x", at(far), { a: at(far) })]);
+  const restamping = new Restamping(store, clock, digester, { nowMs, isOwn });
+  const pace = new RowPace(1000);
+  expect(restamping.slice(nowMs, pace, [])).toBe(false);
+  expect(() => restamping.slice(nowMs, pace, [])).toThrow("the disk is full");
+  // Else what is written here next would be older than the row.
+  expect(clock.last).toEqual({ ms: far, count: 0 });
+  store.isFailing = false;
+  expect(restamp(store, clock, 1000)).toMatchObject({ rows: 1 });
+  expect(clock.last).toEqual({ ms: nowMs, count: 1 });
+});
+
+test("what somebody else stamped isn't told, as all come to the same; a large changeset is bulk, and of very many rows none is told", () => {
+  const toldOf = (states: readonly RowState[]) => {
+    const store = new MapStore(digester);
+    store.merge(states);
+    const { rows: done, changesets } = restamp(store, new HlcClock(own, at(far)), 100_000);
+    expect(done).toBe(states.length);
+    return changesets;
+  };
+  expect(toldOf([row("x", at(far, other), { a: at(far, other) })])).toEqual([]);
+  const large = (bytes: number): RowState => {
+    const { cells, ...rest } = row("x", at(far), { a: at(far) });
+    return { ...rest, cells: cells.map((cell) => ({ ...cell, value: "u".repeat(bytes) })) };
+  };
+  const lanesOf = (bytes: number) => toldOf([large(bytes)]).map(({ lane }) => lane);
+  expect([lanesOf(1000), lanesOf(normalBytesMax)]).toEqual([[1], [2]]);
+  const many = Array.from({ length: 20_001 }, (_, i) => row(`${i}`, at(far), {}));
+  expect(toldOf(many)).toEqual([]);
+  const sent = toldOf(many.slice(1)).reduce((sum, { rows: some }) => sum + some.length, 0);
+  expect(sent).toBe(20_000);
+}, 60_000);
 
 test("given up in the middle, as by a crash, it is finished by another", () => {
   using node = new SqliteNode("CREATE TABLE t (k TEXT PRIMARY KEY NOT NULL, a, b)", { digester });
