@@ -38,7 +38,9 @@ export async function claimSocketPath(path: string): Promise<SocketClaim> {
     fs.mkdirSync(dirname(path), { recursive: true, mode: 0o700 });
     lockFd = fs.openSync(`${path}.lock`, fs.constants.O_RDWR | fs.constants.O_CREAT, 0o600);
   } catch (error) {
-    return { kind: "refused", why: `socket ${path}: ${(error as Error).message}` };
+    const { code, message } = error as NodeJS.ErrnoException;
+    const whose = `permission denied: its folder, and ${path}.lock, must be the agent's user's`;
+    return { kind: "refused", why: `socket ${path}: ${code === "EACCES" ? whose : message}` };
   }
   const refused = (why: string): SocketClaim => {
     fs.closeSync(lockFd);

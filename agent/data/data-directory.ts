@@ -61,6 +61,7 @@ export class DataDirectory {
       if (!(failure instanceof NoRoomFailure && isStarted)) throw failure;
       this.isFull = true;
     }
+    refuseOthersFiles(path);
     this.databasePath = this.#resolveDatabase(join(path, "patina.db"));
     this.otherNames = (this.#stat(this.databasePath, fs.statSync)?.nlink ?? 1) - 1;
   }
@@ -247,6 +248,21 @@ export function checkDataDirectory(path: string): void {
     fs.accessSync(path, R_OK | W_OK | X_OK);
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code !== "ENOENT") throw failureOf(path, error);
+  }
+  refuseOthersFiles(path);
+}
+
+/** Whoever has run the agent by hand, as root, has left files there that its own user can't write. @throws StartFailure */
+function refuseOthersFiles(path: string): void {
+  for (const name of ["patina.db", "patina.db-wal", "nonce"]) {
+    const file = join(path, name);
+    try {
+      fs.accessSync(file, fs.constants.R_OK | fs.constants.W_OK);
+    } catch (error) {
+      const { code } = error as NodeJS.ErrnoException;
+      if (code !== "EACCES" && code !== "EPERM") continue;
+      throw new StartFailure(exitCodes.data, `${file}: ${reasons[code]}`);
+    }
   }
 }
 

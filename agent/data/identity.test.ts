@@ -5,6 +5,7 @@ import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { createOwnTables, writeState } from "../../core/store/file/file-header.ts";
+import { testIf } from "../../test/real.ts";
 import { openDatabase } from "../../wasm/database.ts";
 import { MemoryVfs } from "../../wasm/vfs/memory.ts";
 import { claimSocketPath } from "../api/socket-path.ts";
@@ -254,3 +255,40 @@ test("a nonce that can't be written leaves no file open", () => {
   expect(opened.length).toBe(3);
   for (const fd of opened) expect(() => fs.fstatSync(fd)).toThrow("EBADF");
 });
+
+// As after an agent that root has started by hand. It said "attempt to write a readonly database", and not whose it must be.
+testIf(
+  process.getuid?.() === 0 ? undefined : "only root can become another user",
+  "files that are another user's are told with whose they must be, also by --check",
+  async () => {
+    fs.chmodSync(folder, 0o755);
+    const data = join(folder, "data");
+    fs.mkdirSync(data);
+    for (const name of ["patina.db", "patina.sock.lock"]) {
+      writeFileSync(join(data, name), "", { mode: 0o600 });
+    }
+    fs.chownSync(data, 65534, 65534);
+    const script = `
+      const { DataDirectory, checkDataDirectory } = await import(process.argv[1]);
+      const { claimSocketPath } = await import(process.argv[2]);
+      process.setuid(65534);
+      const data = process.argv[3];
+      for (const look of [() => new DataDirectory(data), () => checkDataDirectory(data)]) {
+        try { look(); console.log("fine"); } catch (error) { console.log(error.exitCode + " " + error.message); }
+      }
+      console.log((await claimSocketPath(data + "/patina.sock")).why);`;
+    const modules = ["data-directory.ts", "../api/socket-path.ts"].map((one) =>
+      join(import.meta.dir, one),
+    );
+    const asNobody = Bun.spawn([process.execPath, "-e", script, ...modules, data], {
+      stdout: "pipe",
+    });
+    const denied = `4 ${join(data, "patina.db")}: permission denied: it must belong to the user that runs the agent`;
+    const socket = join(data, "patina.sock");
+    expect((await new Response(asNobody.stdout).text()).trim().split("\n")).toEqual([
+      denied,
+      denied,
+      `socket ${socket}: permission denied: its folder, and ${socket}.lock, must be the agent's user's`,
+    ]);
+  },
+);
