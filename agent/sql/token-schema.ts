@@ -131,8 +131,16 @@ class TokenSchema {
   }
 }
 
+const missing = "no such table: ";
+const missingOfMain = "no such table: main.";
+
 /** In ASCII lower case; undefined: it is something else that is wrong. */
 function missingTableOf(why: string): string | undefined {
-  const name = /^no such table: (?:main\.)?(.*?)(?: in .* at offset \d+)?$/s.exec(why)?.[1];
-  return name === undefined ? undefined : lowerAscii(name);
+  if (!why.startsWith(missing)) return undefined;
+  const from = (why.startsWith(missingOfMain) ? missingOfMain : missing).length;
+  // Its text stands behind it where SQLite says at which place of it. A name may be as long as a text.
+  const placeAt = why.search(/ at offset \d+$/);
+  const textAt = why.indexOf(" in ", from);
+  const hasText = textAt >= 0 && textAt < placeAt;
+  return lowerAscii(why.slice(from, hasText ? textAt : undefined));
 }
