@@ -63,12 +63,24 @@ function isSiteName(host: string): boolean {
 function admit(head: RequestHead, tokens: TokenSet): Admission {
   const header = head.header("authorization");
   if (header === undefined) return { kind: "refused", response: emptyResponse(401) };
-  const bearer = /^bearer +(.*?) *$/i.exec(header);
-  if (bearer === null) {
+  const secret = bearerOf(header);
+  if (secret === undefined) {
     return { kind: "refused", response: textResponse(400, "invalid HTTP header (authorization)") };
   }
-  const access = tokens.accessOf(bearer[1] as string);
+  const access = tokens.accessOf(secret);
   return access === undefined
     ? { kind: "refused", response: emptyResponse(401) }
     : { kind: "admitted", access };
+}
+
+/**
+ * What stands behind `bearer`, without the spaces around it; undefined: it is something else. Whoever can connect may send a
+ * header of thousands of spaces, and a regular expression would go through the rest of them from each.
+ */
+function bearerOf(header: string): string | undefined {
+  const scheme = /^bearer +/i.exec(header)?.[0];
+  if (scheme === undefined) return undefined;
+  let end = header.length;
+  while (end > scheme.length && header.charCodeAt(end - 1) === 0x20) end--;
+  return header.slice(scheme.length, end);
 }
