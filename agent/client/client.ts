@@ -349,13 +349,19 @@ export class PatinaClient {
     isRead = false,
     mayRepeat = isRead,
   ): Promise<ClientResponse> {
+    let response: ClientResponse;
     try {
-      return await this.#send({ method, path, body, signal });
+      response = await this.#send({ method, path, body, signal });
     } catch (error) {
       if (mayRepeat && isReset(error))
         return this.#request(method, path, body, signal, true, false);
       throw new Unreachable(this.#socket, reasonOf(error, this.#socket), !isRead && isReset(error));
     }
+    // A web server's own pages: no agent has any.
+    if (response.header("content-type")?.startsWith("text/html") === true) {
+      throw new Unreachable(this.#socket, "another program answers there");
+    }
+    return response;
   }
 }
 

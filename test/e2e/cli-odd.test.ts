@@ -216,6 +216,27 @@ test("an agent that goes away in the middle of an answer: 3, and never a part of
   }
 });
 
+test("the socket of another web server is told: 3, and not by a stack", async () => {
+  const path = join(folder, "web.sock");
+  const headers = { "content-type": "text/html; charset=utf-8" };
+  using _server = Bun.serve({
+    unix: path,
+    fetch: () => new Response("<html></html>", { headers }),
+  });
+  const commands = [
+    ["status"],
+    ["members"],
+    ["query", "SELECT 1"],
+    ["exec", "DELETE FROM t"],
+    ["reload"],
+  ];
+  for (const args of commands) {
+    const { code, stdout, stderr } = await runPatina([...args, "--socket", path]);
+    const wanted = `patina: no agent answers on ${path}: another program answers there\n`;
+    expect([args, code, stdout, stderr]).toEqual([args, 3, "", expect.stringContaining(wanted)]);
+  }
+});
+
 test("a backup that the agent made where this command can't see it is told", async () => {
   // As an agent under `PrivateTmp=` answers, whose /tmp is another.
   const path = join(folder, "private-tmp.sock");
