@@ -55,6 +55,16 @@ describe("members", () => {
     expect(states(a)).toEqual(["b ALIVE"]);
   });
 
+  test("a node that comes back with another database, in the same incarnation, is told with its new site", () => {
+    const a = new PlayedNode("a");
+    a.start(1);
+    a.meet("b", { incarnation: 1, site: site(1) });
+    a.asked("members");
+    a.meet("b", { incarnation: 1, site: site(2) });
+    const rows = a.asked("members").flatMap((r) => (r.kind === "members" ? r.rows : []));
+    expect(rows).toMatchObject([{ node: "b", site: site(2) }]);
+  });
+
   test("a peer that says in every frame that it is another has the store write it a few times a second", () => {
     const a = new PlayedNode("a");
     a.start(1);

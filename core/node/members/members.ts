@@ -117,8 +117,9 @@ export class Members {
       });
       this.#changed.add(key);
     } else {
-      const { name, incarnation } = member.identity;
-      if (incarnation !== identity.incarnation) {
+      const { name, incarnation, site } = member.identity;
+      // Of another database it may be the first start as well.
+      if (incarnation !== identity.incarnation || site !== identity.site) {
         this.#changed.add(key);
         member.storeLag = 0;
       }
