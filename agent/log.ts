@@ -1,13 +1,13 @@
 /**
  * The log: lines on stderr, for people or for machines.
  *
- * Text lines begin with the syslog priority in angle brackets when stderr goes to the journal, so that
- * it keeps the level.
+ * Lines begin with the syslog priority in angle brackets when stderr goes to the journal, which takes it off, so that it keeps
+ * the level (`journalctl -p warning`).
  *
  * @module
  */
 
-import { writeSync } from "node:fs";
+import { fstatSync, writeSync } from "node:fs";
 import type { LogLevel } from "./config/config.ts";
 
 export type LogFields = Readonly<Record<string, string | number | boolean | null | undefined>>;
@@ -27,24 +27,26 @@ export interface LogOptions {
   readonly level: LogLevel;
   readonly format: "text" | "json";
   readonly write?: (line: string) => void;
+  readonly isJournal?: boolean;
 }
 
 export function createLog(options: LogOptions): Log {
   const limit = levels.indexOf(options.level);
   const write = options.write ?? writeToStderr;
-  const isJournal = process.env.JOURNAL_STREAM !== undefined;
+  const { isJournal = isStderrJournal(process.env.JOURNAL_STREAM) } = options;
   const say = (level: LogLevel, text: string, fields: LogFields = {}): void => {
     if (levels.indexOf(level) > limit) return;
     const time = new Date().toISOString();
+    const priority = isJournal ? `<${priorities[level]}>` : "";
     if (options.format === "json") {
-      write(`${JSON.stringify({ time, level, text, ...fields })}\n`);
+      write(`${priority}${JSON.stringify({ time, level, text, ...fields })}\n`);
       return;
     }
     const rest = Object.entries(fields)
       .filter(([, value]) => value !== undefined)
       .map(([key, value]) => ` ${key}=${typeof value === "string" ? quoted(value) : value}`)
       .join("");
-    const head = isJournal ? `<${priorities[level]}>` : `${time} ${level.padEnd(5)} `;
+    const head = isJournal ? priority : `${time} ${level.padEnd(5)} `;
     write(`${head}${text}${rest}\n`);
   };
   return {
@@ -53,6 +55,21 @@ export function createLog(options: LogOptions): Log {
     info: (text, fields) => say("info", text, fields),
     debug: (text, fields) => say("debug", text, fields),
   };
+}
+
+/**
+ * Whether stderr is the journal's: a shell in the unit may have led it to a file, which the variable outlives.
+ *
+ * @param stream `JOURNAL_STREAM` of systemd.exec(5): device and inode
+ */
+export function isStderrJournal(stream: string | undefined, fd = 2): boolean {
+  if (stream === undefined) return false;
+  try {
+    const { dev, ino } = fstatSync(fd);
+    return stream === `${dev}:${ino}`;
+  } catch {
+    return false;
+  }
 }
 
 let isBroken = false;
