@@ -108,7 +108,7 @@ export function openRows(
   let worstMs = 0;
   const rows = decoded.rows.filter((row) => {
     const { ms } = stampOfRow(row);
-    if (ms > limitMs) worstMs = Math.max(worstMs, ms);
+    worstMs = Math.max(worstMs, ms);
     return ms <= limitMs;
   });
   let next = 0;
