@@ -110,3 +110,22 @@ test.each([
     why: `the disk is full, and ${why}`,
   });
 });
+
+test("a table whose rows are still to be taken in is so on a full disk, too", () => {
+  const vfs = new MemoryVfs();
+  const many = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 10001)";
+  {
+    using node = new SqliteNode(schema, { vfs, rules: { t: { replicated: false } } });
+    node.db.exec(`INSERT INTO t SELECT 'r' || i, i, i FROM (${many} SELECT i FROM n)`);
+  }
+  {
+    using node = new SqliteNode(schema, { vfs });
+    expect([...node.store.adopting]).toEqual(["t"]);
+  }
+  using db = openMemory(vfs);
+  db.pragma("query_only", 1);
+  const opened = openUnwritten(db, 0);
+  // Else its rows would be told as written without Patina, and wait for the next start.
+  expect(opened).toMatchObject({ kind: "opened", report: { rowsWithoutClocks: 0 } });
+  expect(opened.kind === "opened" && [...opened.store.adopting]).toEqual(["t"]);
+});
