@@ -406,3 +406,30 @@ test("a large table is taken in after the start, a small one at the start", () =
   expect([...node.store.adopting]).toEqual(["t"]);
   expect(node.report).toMatchObject({ adoptedRows: 20, rowsWithoutClocks: 0 });
 });
+
+test("a slice of rows to be taken in that can't be written is rolled back, and done by the next", () => {
+  using node = new SqliteNode(one);
+  node.write("INSERT INTO t VALUES ('x', 1)");
+  const calls: string[] = [];
+  let isFull = true;
+  const store = {
+    begin: () => {
+      calls.push("begin");
+      node.db.pragma("query_only", isFull ? 1 : 0);
+    },
+    commit: () => {
+      calls.push("commit");
+      return { kind: "committed" as const };
+    },
+    rollback: () => void calls.push("rollback"),
+    adopted: (name: string) => void calls.push(name),
+  };
+  const table = node.store.schema.tables.get("t") as never;
+  const adoption = new Adoption(node.db, store as never, table);
+  expect(() => adoption.slice(node.nowMs)).toThrow("readonly");
+  isFull = false;
+  expect(adoption.slice(node.nowMs)).toMatchObject({ kind: "committed" });
+  expect(adoption.slice(node.nowMs)).toBeUndefined();
+  expect(calls).toEqual(["begin", "rollback", "begin", "commit", "t"]);
+  expect(adoption.progress).toEqual({ table: "t", rows: 1, of: 1, skipped: 0 });
+});
