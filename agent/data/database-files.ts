@@ -5,7 +5,7 @@
  * @module
  */
 
-import { closeSync, existsSync, openSync, readSync, rmSync } from "node:fs";
+import { closeSync, openSync, readSync, rmSync } from "node:fs";
 import type { Site } from "../../core/clock/stamp.ts";
 import { type FileHeader, readFileHeader } from "../../core/store/file/file-header.ts";
 import {
@@ -34,8 +34,6 @@ export interface OpenedWriter {
   readonly header: FileHeader & { kind: "new" | "adoptable" | "patina" };
   /** That the file had; undefined for a new one. */
   readonly site: Site | undefined;
-  /** A WAL stood beside the file. In another VFS than the disk's: it isn't known to be gone. */
-  readonly hadWal: boolean;
 }
 
 /** Where a restore makes the new database. */
@@ -55,7 +53,6 @@ export function openWriter(path: string, vfs: Vfs): OpenedWriter {
   // In another VFS (the warm-up's is in memory) the path says nothing about the disk, where the root may be read-only.
   const isOnDisk = vfs instanceof FileVfs;
   if (isOnDisk) refuseOtherText(path);
-  const hadWal = !isOnDisk || existsSync(`${path}-wal`);
   return guarded(path, () => {
     const writer = openDatabase(path, { vfs });
     try {
@@ -68,7 +65,7 @@ export function openWriter(path: string, vfs: Vfs): OpenedWriter {
       // What a start writes before anybody is served needn't be synced: were it lost, the next one would do it again.
       if (header.kind === "patina") settleWriter(writer, path, "normal");
       const site = header.kind === "patina" ? header.site : undefined;
-      return { writer, header, site, hadWal };
+      return { writer, header, site };
     } catch (error) {
       writer.close();
       throw error;

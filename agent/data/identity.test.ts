@@ -117,17 +117,6 @@ describe("the site", () => {
     }
   });
 
-  test("changes where the WAL is gone that a run which was cut off has left", () => {
-    for (const clean of [true, false]) {
-      const { database, site } = start(clean);
-      expect(previousSite(database, site, next, false)).toEqual(
-        clean
-          ? { site }
-          : { newBecause: "the last run's WAL is gone, and perhaps its last commits with it" },
-      );
-    }
-  });
-
   test("remembers whether it was stopped", () => {
     expect(wasCutOff(start(true).database)).toBe(false);
     const { database } = start(false);

@@ -10,7 +10,6 @@
  * - the file's device and inode, and when it was born (an inode's number is soon used again),
  * - the nonce of the data directory, which is renewed at every start,
  * - the boot, unless the agent had been stopped in an orderly way before it,
- * - the WAL, which only an orderly stop takes away: it is gone with what wasn't copied into the file yet,
  *
  * and always after a restore.
  *
@@ -51,16 +50,11 @@ export function circumstancesOf(databasePath: string, nonce: string): FileCircum
   };
 }
 
-/**
- * The site that the database had, if this is still the same life of it; otherwise why not.
- *
- * @param hadWal Beside the file, before it was opened.
- */
+/** The site that the database had, if this is still the same life of it; otherwise why not. */
 export function previousSite(
   database: SqlDatabase,
   site: Site | undefined,
   now: FileCircumstances,
-  hadWal = true,
 ): { readonly site: Site } | { readonly newBecause: string } {
   if (site === undefined) return { newBecause: "the database is new" };
   const recorded = (name: string) => readState(database, name);
@@ -76,9 +70,6 @@ export function previousSite(
   }
   if (recorded("boot") !== now.boot && recorded("clean") !== 1) {
     return { newBecause: "the machine went down while the agent ran" };
-  }
-  if (!hadWal && wasCutOff(database)) {
-    return { newBecause: "the last run's WAL is gone, and perhaps its last commits with it" };
   }
   return { site };
 }

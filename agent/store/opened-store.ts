@@ -60,13 +60,11 @@ export interface OpenedStore {
 /** The connection that writes is closed again when it fails. @throws StartFailure */
 export function openStore(options: StoreThreadOptions, wallClock: WallClock): OpenedStore {
   const { databasePath, vfs, schema, log } = options;
-  const { writer, header, site: siteBefore, hadWal } = openWriter(databasePath, vfs);
+  const { writer, header, site: siteBefore } = openWriter(databasePath, vfs);
   try {
     const circumstances = () =>
       options.circumstances ?? circumstancesOf(databasePath, options.nonce);
-    const previous = guarded(databasePath, () =>
-      previousSite(writer, siteBefore, circumstances(), hadWal),
-    );
+    const previous = guarded(databasePath, () => previousSite(writer, siteBefore, circumstances()));
     if ("site" in previous && guarded(databasePath, () => wasCutOff(writer))) {
       log.warn(
         "the last run didn't stop in order: it was killed, it crashed, or a watchdog ended it",

@@ -87,33 +87,6 @@ test("a second name of the database's file is told at each start, until it is go
   expect(await logOf()).not.toContain(told);
 }, 60_000);
 
-// With its site it went on counting, too: who had read a subscription missed changes, or heard of a row that he had.
-test("an agent that was killed, and whose WAL was deleted, is another site, and subscriptions begin anew", async () => {
-  const { socket, site, kill, log } = await start();
-  const client = new PatinaClient(socket);
-  const wal = join(folder, "data", "patina.db-wal");
-  // Without what this start wrote the directory's nonce would be another than the file's.
-  await until("the WAL is copied", async () => statSync(wal).size === 0, 60_000, log);
-  const headers = { "content-type": "application/json" };
-  const body = JSON.stringify("SELECT id FROM t");
-  const init = { unix: socket, method: "POST", headers, body };
-  const response = await fetch("http://patina/v1/subscriptions", init);
-  const id = response.headers.get("corro-query-id");
-  const events = response.body?.getReader();
-  expect((await events?.read())?.done).toBe(false);
-  await client.transact("INSERT INTO t VALUES ('lost')");
-  await kill();
-  rmSync(wal);
-  const again = await start();
-  expect(again.site).not.toBe(site);
-  expect(again.log()).toContain("the last run's WAL is gone");
-  const taken = await fetch(`http://patina/v1/subscriptions/${id}?from=1`, { unix: again.socket });
-  expect(taken.status).toBe(404);
-  // With its WAL it is the same after a kill.
-  await again.kill();
-  expect((await start()).site).toBe(again.site);
-}, 120_000);
-
 test.each([
   ["moved away", false, "it was deleted or moved while the agent ran"],
   ["replaced by an older copy", true, "another file was put in its place while the agent ran"],
