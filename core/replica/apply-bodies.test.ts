@@ -2,9 +2,9 @@ import { expect, test } from "bun:test";
 import { siteOf } from "../../test/model/history.ts";
 import { encodeChangeset } from "../change/changeset.ts";
 import { encodeRowBlock } from "../change/row-block.ts";
-import { encodeKey } from "../row/key.ts";
+import { decodeKey, encodeKey } from "../row/key.ts";
 import type { RowState } from "../row/row-state.ts";
-import { type ChangesetBody, openChangeset, openRows } from "./apply-bodies.ts";
+import { type ChangesetBody, type OpenBody, openChangeset, openRows } from "./apply-bodies.ts";
 
 const limitMs = 10_000;
 const aheadText = (ms: number) => `${ms} is ahead`;
@@ -63,6 +63,16 @@ test("of rows that repair brought those are taken that aren't ahead, and the oth
   expect(openRows(7, encodeRowBlock([row("x", limitMs)]), limitMs, aheadText)).not.toHaveProperty(
     "refused",
   );
+});
+
+test("rows that repair brought are all read, whatever their order in this turn", () => {
+  const keys = ["a", "b", "c", "d", "e"];
+  const block = encodeRowBlock(keys.map((key) => row(key, 1)));
+  const orders = [0, 1, 2, 3].map((turn) => {
+    const body = openRows(7, block, limitMs, aheadText, turn).body as OpenBody;
+    return (body.read(5) as RowState[]).map(({ key }) => decodeKey(key)?.[0]).join("");
+  });
+  expect(orders).toEqual(["abcde", "edcba", "deabc", "cbaed"]);
 });
 
 test("what is malformed is refused", () => {

@@ -94,23 +94,34 @@ export function openChangeset(
   return opened.readAhead() ?? opened;
 }
 
-/** Repair's rows stand each for itself: one that is ahead doesn't keep the others away. */
+/** The golden ratio, less 1: its multiples lie far from each other. */
+const turnShare = 0.618;
+
+/**
+ * Repair's rows stand each for itself: one that is ahead doesn't keep the others away.
+ *
+ * @param turn In which order they are read: with each turn from elsewhere, up and down by turns.
+ */
 export function openRows(
   body: number,
   bytes: Uint8Array,
   limitMs: number,
   aheadText: (ms: number) => string,
+  turn = 0,
 ): { readonly body?: OpenBody; readonly refused?: Refusal } {
   const decoded = decodeRowBlock(bytes);
   if (decoded.kind === "malformed") {
     return { refused: { body, kind: "malformed", why: decoded.why } };
   }
   let worstMs = 0;
-  const rows = decoded.rows.filter((row) => {
+  const taken = decoded.rows.filter((row) => {
     const { ms } = stampOfRow(row);
     worstMs = Math.max(worstMs, ms);
     return ms <= limitMs;
   });
+  const first = Math.floor((((turn >> 1) * turnShare) % 1) * taken.length);
+  const rows = [...taken.slice(first), ...taken.slice(0, first)];
+  if (turn % 2 === 1) rows.reverse();
   let next = 0;
   const opened: OpenBody = {
     body,

@@ -19,7 +19,8 @@
  * keep the small ones of others from being applied.
  *
  * Of a transaction that fails each changeset, and each row of repair, is tried by itself: what can't be written (a row that
- * is too large to be held, a page that is damaged) takes nothing else with it, again and again.
+ * is too large to be held, a page that is damaged) takes nothing else with it, again and again. Where many can't be written it
+ * may be the disk, and the rest is given up; the next block is read in another order, for repair brings what differs in the same one.
  *
  * A body is read in slices as well. That it is malformed, or stamped too far ahead, may show after some of
  * its rows were merged: then they are rolled back. (Row blocks have a thousand rows at most, and are read at once.)
@@ -164,6 +165,8 @@ export class ApplyWork {
   #urgent: Job[] = [];
   #open: OpenTransaction | undefined;
   readonly #takings: Taking[] = [];
+  /** How often the rest of a block of rows was given up. */
+  #turn = 0;
   malformed = 0;
   ahead = 0;
   storeFailed = 0;
@@ -340,7 +343,8 @@ export class ApplyWork {
     const bytes = request.bodies[body] as Uint8Array;
     const limitMs = this.#host.limitMs();
     if (request.what === "rows") {
-      const opened = openRows(body, bytes, limitMs, (ms) => this.#host.aheadText(ms));
+      const aheadText = (ms: number) => this.#host.aheadText(ms);
+      const opened = openRows(body, bytes, limitMs, aheadText, this.#turn);
       if (opened.refused !== undefined) job.refused.push(opened.refused);
       job.body = opened.body;
       return;
@@ -512,7 +516,9 @@ export class ApplyWork {
       if (atHand !== undefined) failed.bodies.add(atHand.body);
     }
     // Repair's rows after these may be as good as any.
-    const isLeft = parts.length === 0 || failed.parts >= failedPartsMax;
+    const isGivenUp = failed.parts >= failedPartsMax;
+    const isLeft = parts.length === 0 || isGivenUp;
+    if (isGivenUp) this.#turn++;
     if (atHand !== undefined && (isLeft || atHand.stamp !== undefined)) this.#leaveBody(job);
     if (failed.bodies.size === 0) return;
     const why = this.#host.failed(failed.error);
