@@ -214,6 +214,19 @@ test("what is urgent doesn't overtake what was said before it, though the store 
   expect(play.of("applied").length).toBe(41);
 });
 
+test("an answer to what was asked in an earlier life is skipped, and what is refused is counted", () => {
+  const play = new Play();
+  play.changeset("a", "x", 1, cut, 50);
+  play.pump();
+  const [{ ticket }] = play.open as [Open];
+  const applied = { kind: "applied", rows: 0, changed: 0 } as const;
+  const refused = [{ body: 0, why: "malformed" }];
+  play.applies.applied({ ...applied, ticket: ticket + 1000, refused });
+  expect([play.counters.bodiesRefused, play.applies.newestCut(cut + 1)]).toEqual([0, cut]);
+  play.applies.applied({ ...applied, ticket, refused });
+  expect([play.counters.bodiesRefused, play.applies.newestCut(cut + 1)]).toEqual([1, cut + 1]);
+});
+
 // Each once, none for ever, and what the net side says of them meanwhile is true.
 test("whatever comes is applied or dropped, and the cut waits for it exactly as long", () => {
   fc.assert(
