@@ -19,17 +19,18 @@
 
 import { utf8Decode } from "../bytes/utf8.ts";
 import { canonicalKeyValue } from "../row/key.ts";
+import { lowerAscii } from "../row/row-state.ts";
 import { equalValues, type RawText, Real, type SqlValue } from "../row/value.ts";
 
 export type Affinity = "BLOB" | "TEXT" | "NUMERIC" | "INTEGER" | "REAL";
 
 /** Affinity of a declared type, by the substrings that SQLite looks for, in its order. */
 export function affinityOfType(declared: string): Affinity {
-  const type = declared.toUpperCase();
-  if (type.includes("INT")) return "INTEGER";
-  if (type.includes("CHAR") || type.includes("CLOB") || type.includes("TEXT")) return "TEXT";
-  if (type.includes("BLOB") || type === "") return "BLOB";
-  if (type.includes("REAL") || type.includes("FLOA") || type.includes("DOUB")) return "REAL";
+  const type = lowerAscii(declared);
+  if (type.includes("int")) return "INTEGER";
+  if (type.includes("char") || type.includes("clob") || type.includes("text")) return "TEXT";
+  if (type.includes("blob") || type === "") return "BLOB";
+  if (type.includes("real") || type.includes("floa") || type.includes("doub")) return "REAL";
   return "NUMERIC";
 }
 
@@ -71,9 +72,12 @@ function isSameAsInteger(real: number): boolean {
   return Number.isInteger(real) && real > -(2 ** 63) && real < 2 ** 63;
 }
 
-/** Text that `sqlite3AtoF` reads to its end. A zero byte is an end, whatever follows. */
+/**
+ * Text that `sqlite3AtoF` reads to its end. A zero byte is an end, whatever follows. Digits can be read in one way only: a text
+ * has up to 16 MB, and every host that merges it comes by here.
+ */
 const numberText =
-  /^[ \t\n\v\f\r]*[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?[ \t\n\v\f\r]*(?:\0|$)/;
+  /^[ \t\n\v\f\r]*[+-]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]+)?[ \t\n\v\f\r]*(?:\0|$)/;
 
 function readsAsNumber(value: string | RawText): boolean {
   if (typeof value === "string") return numberText.test(value);
