@@ -121,6 +121,25 @@ class World {
     return slot?.kind === "slot" ? slot.live.fingerprint : "";
   }
 
+  /** The same, of an index that is built of what is held. */
+  fingerprintAtRest(): string {
+    const { store, clock } = this;
+    const replica = new Replica({ store, clock, digester, schema: [] });
+    const replies: StoreReply[] = [];
+    replica.start(this.nowMs, replies);
+    while (!replica.isBuilt) replica.tick(this.nowMs, replies);
+    const slot = replies.findLast((reply) => reply.kind === "slot");
+    return slot?.kind === "slot" ? slot.live.fingerprint : "";
+  }
+
+  /** A local commit. */
+  put(row: number): void {
+    const write = { kind: "put", table: "t", key: encodeKey([row]) as Uint8Array } as const;
+    const values = new Map([["a", this.nowMs]]);
+    const commit = this.store.commit([{ ...write, values }], this.clock.next(this.nowMs), 1);
+    this.replica.committed(commit, this.nowMs, this.replies);
+  }
+
   get held(): number {
     return [...this.store.states()].length;
   }
@@ -216,6 +235,7 @@ test("a large changeset is prepared while the store is free, and what was prepar
   world.drain();
   expect(world.applied(large)).toMatchObject({ rows: 5000, changed: 5000 });
   expect(world.applied(urgent)).toMatchObject({ rows: 1, changed: 1 });
+  expect(world.told).toEqual([5000, 1]);
   expect(world.replica.status().rows).toBe(5000);
 });
 
@@ -273,6 +293,39 @@ test("a local write claims the store, and is told to wait when that was said too
   world.drain();
   expect(world.replica.claim()).toBe(true);
   expect(world.held).toBe(2000);
+});
+
+test("what is written here while the index takes in what came before is known to it in its turn", () => {
+  const world = new World(100);
+  world.apply(2, [changeset(2, 0, 2000)]);
+  while (world.told.length === 0) world.tick();
+  // One that came, and one that didn't.
+  for (const row of [1999, 5000]) {
+    expect([world.replica.isBusy, world.replica.claim()]).toEqual([true, true]);
+    world.put(row);
+  }
+  expect(world.told).toEqual([2000, 1, 1]);
+  world.drain();
+  expect(world.replica.status().rows).toBe(2001);
+  expect(world.fingerprint()).toBe(world.fingerprintAtRest());
+});
+
+test("what is being applied can be left at any time, and is applied later", () => {
+  for (const preparedBytesMin of [0, Number.POSITIVE_INFINITY]) {
+    for (let slices = 0; slices < 30; slices++) {
+      const world = new World(50, preparedBytesMin);
+      const ticket = world.apply(2, [changeset(2, 0, 500)]);
+      for (let i = 0; i < slices; i++) world.tick();
+      world.replica.abandon();
+      expect([world.replica.isOpen, world.replica.isBusy]).toEqual([false, false]);
+      expect([[], [500]]).toContainEqual(world.told);
+      // Whatever is there the index knows.
+      expect(world.replica.status().rows).toBe(world.held);
+      world.drain();
+      expect(world.applied(ticket)).toMatchObject({ rows: 500, changed: 500 });
+      expect(world.told).toEqual([500]);
+    }
+  }
 });
 
 test("the store is free between any two transactions", () => {
