@@ -1,9 +1,11 @@
 import { expect, test } from "bun:test";
+import { createDigester, keyOf as keyOfRow } from "../../test/model/history.ts";
+import { MapStore } from "../../test/model/map-store.ts";
 import { frameBytesMax } from "../change/frame.ts";
-import { decodeRowBlock } from "../change/row-block.ts";
+import { decodeRowBlock, encodeRowBlock } from "../change/row-block.ts";
 import { siteOfHex } from "../clock/stamp.ts";
-import type { RowIndex } from "../index/row-index.ts";
-import type { StoreReply } from "../node/border.ts";
+import { RowIndex } from "../index/row-index.ts";
+import type { StoreReply, Ticket } from "../node/border.ts";
 import type { Digester, RowId } from "../row/digest.ts";
 import { decodeKey, encodeKey } from "../row/key.ts";
 import { joinRows, type RowState } from "../row/row-state.ts";
@@ -109,4 +111,169 @@ test("a row that several hosts have made larger than a frame comes in pieces by 
     }
   }
   expect(joined?.cells.map(({ column }) => column)).toEqual(cells.map(({ column }) => column));
+});
+
+const digester = createDigester();
+const everything = { live: true, cut: 0, level: 0, nodes: [0] } as const;
+const rowId = (row: number) => digester.rowId("t", keyOfRow(row));
+
+/** Answers of a store whose row `i` is stamped at second `i`; the last two are the recent ones. */
+class Asked {
+  readonly store = new MapStore(digester);
+  readonly index = new RowIndex(digester, 100, { keepMs: 600_000, rowsMax: 2 });
+  readonly answers: RowAnswers;
+  nowMs = 0;
+  #life = 1;
+
+  constructor(rows: number) {
+    this.index.finishRebuild();
+    for (let row = 0; row < rows; row++) this.merge(row, row * 1000);
+    this.answers = new RowAnswers(
+      this.index,
+      digester,
+      (position, rowsMax) => this.store.scan(position, rowsMax),
+      (refs) => this.store.read(refs),
+      () => undefined,
+      { ...rowAnswersDefaults, scanRowsPerTick: 2, blockRowsMax: 2 },
+      this.#life,
+    );
+  }
+
+  merge(row: number, ms: number): void {
+    const stamp = { ms, count: 0, site: siteOfHex("0".repeat(32)) };
+    const state = { table: "t", key: keyOfRow(row), clock: { ...stamp, cl: 1 }, cells: [] };
+    const merged = this.store.merge([state]);
+    this.index.mergedAll(merged, 0, 1, false, () => false, this.nowMs);
+  }
+
+  /** What a call replies, which has a list of its own as each has. */
+  calls(call: (replies: StoreReply[]) => void): StoreReply[] {
+    const replies: StoreReply[] = [];
+    call(replies);
+    return replies;
+  }
+
+  tick(): StoreReply[] {
+    this.nowMs += rowAnswersDefaults.scanPauseMs;
+    return this.calls((replies) => this.answers.tick(this.nowMs, replies));
+  }
+
+  /** All that comes until nothing is open. */
+  rest(): StoreReply[] {
+    const replies: StoreReply[] = [];
+    while (this.answers.open > 0) replies.push(...this.tick());
+    return replies;
+  }
+
+  end(): StoreReply[] {
+    return this.calls((replies) => this.answers.end(replies, ++this.#life));
+  }
+
+  list(recentOnly: boolean, moment = { live: true, cut: 0 }): StoreReply[] {
+    const request = { kind: "list", ticket: 1, recentOnly, ...everything, ...moment } as const;
+    return this.calls((replies) => this.answers.list(request, this.nowMs, replies));
+  }
+
+  compare(recentOnly: boolean): StoreReply[] {
+    const asked = { kind: "compare", ticket: 2, recentOnly, entries: [], ...everything } as const;
+    return this.calls((replies) => this.answers.compare(asked, this.nowMs, replies));
+  }
+
+  rowsById(rows: readonly number[], atOnce: boolean, ticket: Ticket = 3): StoreReply[] {
+    const request = { kind: "rows", ticket, ids: rows.map(rowId), atOnce } as const;
+    return this.calls((replies) => this.answers.rowsById(request, this.nowMs, replies));
+  }
+
+  rowsByRange(ticket: Ticket = 4): StoreReply[] {
+    const request = { kind: "range-rows", ticket, level: 0, nodes: [0] } as const;
+    return this.calls((replies) => this.answers.rowsByRange(request, this.nowMs, replies));
+  }
+}
+
+/** Numbers of the rows that a list names. */
+const listed = (replies: readonly StoreReply[]) =>
+  replies.flatMap((reply) =>
+    reply.kind === "listed" ? reply.entries.map(({ stamp }) => stamp.ms / 1000) : [],
+  );
+
+/** Numbers of the rows that were sent. */
+const sent = (replies: readonly StoreReply[]) =>
+  replies.flatMap((reply) => {
+    if (reply.kind !== "rows") return [];
+    const decoded = decodeRowBlock(reply.block);
+    return decoded.kind === "rows" ? decoded.rows.map(({ clock }) => clock.ms / 1000) : [];
+  });
+
+const offered = (replies: readonly StoreReply[]) =>
+  replies.flatMap((reply) => (reply.kind === "compared" ? reply.offer : []));
+
+test("a list is of what changed lately, at once, or by a scan of all that the moment covers", () => {
+  const asked = new Asked(5);
+  expect(listed(asked.list(true))).toEqual([3, 4]);
+  expect(listed(asked.list(true, { live: false, cut: 4 }))).toEqual([3]);
+  expect(asked.answers.open).toBe(0);
+  expect(asked.list(false)).toEqual([]);
+  expect(listed(asked.rest())).toEqual([0, 1, 2, 3, 4]);
+  expect(asked.list(false, { live: false, cut: 3 })).toEqual([]);
+  expect(listed(asked.rest())).toEqual([0, 1, 2]);
+});
+
+// Else a host that lacks what isn't recent any more would find no difference, for ever.
+test("a comparison is with what changed lately, at once, or with all rows", () => {
+  const asked = new Asked(5);
+  expect(offered(asked.compare(true))).toEqual([3, 4].map(rowId));
+  expect(asked.compare(false)).toEqual([]);
+  expect(offered(asked.rest())).toEqual([0, 1, 2, 3, 4].map(rowId));
+});
+
+test("rows that a list or a comparison has met are sent at once, and others are looked for", () => {
+  for (const meet of ["list", "compare"] as const) {
+    const asked = new Asked(5);
+    expect(sent(asked.rowsById([3, 4], true))).toEqual([3, 4]);
+    expect(asked.rowsById([0, 4], true)).toEqual([{ kind: "unavailable", ticket: 3, why: "scan" }]);
+    const { answers } = asked;
+    expect([answers.knows([3, 4].map(rowId)), answers.knows([0, 4].map(rowId))]).toEqual([
+      true,
+      false,
+    ]);
+    expect(asked.rowsById([4, 0, 0, 99], false)).toEqual([]);
+    expect(sent(asked.rest())).toEqual([4, 0]);
+    asked[meet](false);
+    asked.rest();
+    expect(answers.knows([0, 4].map(rowId))).toBe(true);
+    expect(sent(asked.rowsById([1, 0], true))).toEqual([1, 0]);
+  }
+});
+
+test("rows are sent as they are when they are sent", () => {
+  const asked = new Asked(5);
+  const first = asked.rowsById([3, 4], true);
+  asked.merge(4, 9000);
+  expect([sent(first), sent(asked.rowsById([3, 4], true))]).toEqual([
+    [3, 4],
+    [3, 9],
+  ]);
+});
+
+// Or the line of questions would wait for its answer for ever.
+test("when the store has become another each question under way is ended, and what is asked then is answered", () => {
+  const asked = new Asked(6);
+  asked.list(false);
+  asked.compare(false);
+  asked.rowsById([0], false);
+  asked.rowsByRange();
+  asked.rowsByRange(5);
+  asked.tick();
+  // This one waits for the next scan.
+  asked.rowsById([3], false, 6);
+  expect(asked.end()).toEqual(
+    [1, 2, 3, 4, 5, 6].map((ticket) => ({ kind: "unavailable", ticket, why: "busy" })),
+  );
+  expect([asked.answers.open, asked.rest()]).toEqual([0, []]);
+  asked.rowsByRange();
+  while (!asked.answers.isSending) asked.tick();
+  expect(asked.end()).toEqual([{ kind: "rows", ticket: 4, block: encodeRowBlock([]), last: true }]);
+  expect(asked.answers.open).toBe(0);
+  asked.list(false);
+  expect(listed(asked.rest())).toEqual([0, 1, 2, 3, 4, 5]);
 });
