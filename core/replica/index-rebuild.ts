@@ -14,7 +14,7 @@
 import type { RowIndex } from "../index/row-index.ts";
 import { stampOfRow } from "../row/row-state.ts";
 import type { MergedRow, RowStore, ScanPosition } from "../row-store.ts";
-import type { Pace } from "./pace.ts";
+import { dueAfterPause, type Pace } from "./pace.ts";
 import { RecentPass, type RecentPassOptions, recentPassDefaults } from "./recent-pass.ts";
 
 export interface IndexRebuildOptions extends RecentPassOptions {
@@ -65,8 +65,8 @@ export class IndexRebuild {
   }
 
   /** Wall clock at which the next slice is wanted. */
-  get dueMs(): number {
-    return this.#dueMs;
+  dueMs(nowMs: number): number {
+    return dueAfterPause(this.#dueMs, readRetryMs, nowMs);
   }
 
   /** The newest rows are known: they can be named. */
@@ -99,7 +99,7 @@ export class IndexRebuild {
   slice(nowMs: number): boolean {
     const { trying, index } = this.#parts;
     const pass = this.#pass;
-    if (nowMs < this.#dueMs || index.isBuilt) return false;
+    if (nowMs < this.dueMs(nowMs) || index.isBuilt) return false;
     if (pass.isDone) return this.#scanSlice(nowMs);
     const wasKnown = pass.isKnown;
     const isRead = trying(() => {

@@ -32,4 +32,15 @@ export class RowPace implements Pace {
   }
 }
 
+/**
+ * When something is due that waits for a pause.
+ *
+ * @param dueMs As it was reckoned by the wall clock; infinite: nothing waits.
+ * @param pauseMs How long it may wait. Where it seems to be longer the clock was set back, and it waits no more.
+ */
+export function dueAfterPause(dueMs: number, pauseMs: number, nowMs: number): number {
+  const isSetBack = dueMs - nowMs > pauseMs && dueMs < Number.POSITIVE_INFINITY;
+  return isSetBack ? nowMs : dueMs;
+}
+
 export const untilTheEnd: Pace = { begin: () => {}, isOver: () => false };

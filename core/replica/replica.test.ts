@@ -584,6 +584,31 @@ test("a slice of the rebuild is no longer than one of a merge", () => {
   expect(isBuilt).toEqual([false, false, true]);
 });
 
+// By some minutes: after more than that the index is built anew (`restamp.ts`).
+test("a clock that is set back keeps no question waiting, nor the index from being built", () => {
+  const store = new MapStore(digester);
+  for (let row = 0; row < 3000; row++) store.merge([rowAt(startMs - 3_600_000, row)]);
+  for (let row = 0; row < 700; row++) store.merge([rowAt(startMs - 1000, row)]);
+  const options = { passRowsPerTick: 500, rebuildRowsPerTick: 500, scanRowsPerTick: 500 };
+  const node = new Node(0, store, options).start();
+  while (node.ask(recentSince(startMs - 10_000))[0]?.kind !== "recent") node.pass(1);
+  expect(node.replica.isBuilt).toBe(false);
+  const setBack = () => {
+    node.nowMs -= 60_000;
+    node.replica.handle({ kind: "peers", offsetsMs: [], count: 0 }, node.nowMs, node.replies);
+  };
+  setBack();
+  node.pass(1000);
+  expect(node.replica.isBuilt).toBe(true);
+  const where = { live: true, cut: 0, level: 0, nodes: [0] };
+  const list = { kind: "list", ticket: 99, recentOnly: false, ...where } as const;
+  node.replica.handle(list, node.nowMs, node.replies);
+  node.replica.tick(node.nowMs, node.replies);
+  setBack();
+  node.pass(1000);
+  expect(node.replies.at(-1)).toMatchObject({ kind: "listed", ticket: 99 });
+});
+
 test("of many recent rows the newest are kept, wherever they stand", () => {
   const store = new MapStore(digester);
   const order = [3, 9, 1, 7, 0, 8, 5, 2, 6, 4];

@@ -380,7 +380,8 @@ export class Replica {
     if (image.hasWork) return true;
     if (this.#work.isBusy) return false;
     if (this.#ahead.isRestamping) return true;
-    const dueMs = (this.isBuilt ? this.#answers?.dueMs : this.#rebuild?.dueMs) ?? nowMs;
+    const waits = this.isBuilt ? this.#answers : this.#rebuild;
+    const dueMs = waits?.dueMs(nowMs) ?? nowMs;
     return dueMs <= nowMs || this.#answers?.isSending === true;
   }
 
@@ -388,8 +389,9 @@ export class Replica {
   pollTimeout(): number {
     if (this.#index === undefined) return Number.POSITIVE_INFINITY;
     if (this.#work.hasWork || this.hasOwnWork) return this.#nowMs;
-    if (!this.isBuilt) return Math.max(this.#nowMs, this.#rebuild?.dueMs ?? this.#nowMs);
-    const rowsDueMs = Math.max(this.#nowMs, this.#answers?.dueMs ?? Number.POSITIVE_INFINITY);
+    const nowMs = this.#nowMs;
+    if (!this.isBuilt) return Math.max(nowMs, this.#rebuild?.dueMs(nowMs) ?? nowMs);
+    const rowsDueMs = Math.max(nowMs, this.#answers?.dueMs(nowMs) ?? Number.POSITIVE_INFINITY);
     return Math.min(nextCutMs(this.#index.image.cut), rowsDueMs);
   }
 

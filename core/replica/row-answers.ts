@@ -119,8 +119,8 @@ export class RowAnswers {
   }
 
   /** Wall clock at which `tick` is wanted. */
-  get dueMs(): number {
-    return this.#streams.length > 0 ? Number.NEGATIVE_INFINITY : this.#scan.dueMs;
+  dueMs(nowMs: number): number {
+    return this.#streams.length > 0 ? Number.NEGATIVE_INFINITY : this.#scan.dueMs(nowMs);
   }
 
   /** Questions that aren't answered to their end. */

@@ -8,6 +8,7 @@
  */
 
 import type { RowStore, ScannedRow, ScanPosition } from "../row-store.ts";
+import { dueAfterPause } from "./pace.ts";
 
 export interface ScanOptions {
   /** Rows of one slice. */
@@ -51,8 +52,8 @@ export class RowScan {
   }
 
   /** Wall clock at which the next slice is wanted. */
-  get dueMs(): number {
-    return this.#dueMs;
+  dueMs(nowMs: number): number {
+    return dueAfterPause(this.#dueMs, this.#options.scanPauseMs, nowMs);
   }
 
   get questions(): number {
@@ -72,7 +73,7 @@ export class RowScan {
 
   /** One slice, if one is due. */
   tick(nowMs: number): void {
-    if (nowMs < this.#dueMs) return;
+    if (nowMs < this.dueMs(nowMs)) return;
     this.#isUnderWay = true;
     const slice = this.#read(this.#at, this.#options.scanRowsPerTick);
     if (slice === undefined) {

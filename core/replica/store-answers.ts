@@ -66,8 +66,8 @@ export class StoreAnswers {
   }
 
   /** Wall clock at which {@link tick} is wanted. */
-  get dueMs(): number {
-    return this.#rows.dueMs;
+  dueMs(nowMs: number): number {
+    return this.#rows.dueMs(nowMs);
   }
 
   /** Rows that were asked for are on their way out. */
