@@ -74,7 +74,7 @@ function isSameAsInteger(real: number): boolean {
 
 /**
  * Text that `sqlite3AtoF` reads to its end. A zero byte is an end, whatever follows. Digits can be read in one way only: a text
- * has up to 16 MB, and every host that merges it comes by here.
+ * has up to 8 MB, and every host that merges it comes by here.
  */
 const numberText =
   /^[ \t\n\v\f\r]*[+-]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]+)?[ \t\n\v\f\r]*(?:\0|$)/;

@@ -152,3 +152,31 @@ test("cells that no column shows travel on", () => {
     ],
   ]);
 });
+
+// Merges don't move the clock: whether it follows what others say is judged elsewhere, and of what is far ahead it doesn't.
+test.each([
+  ["later", 20_001, 0],
+  ["of the same millisecond, and counted further", 20_000, 1],
+  ["the clock's next one, of a larger site", 20_000, 0],
+])("what is written comes after its row, if that has a stamp that is %s", (_, ms, count) => {
+  const stamp = { ms, count, site: siteOf(9) };
+  const born = { ms: 10_000, count: 0, site: siteOf(9) };
+  const key = encodeKey(["x"]) as Uint8Array;
+  const heard = [
+    { table: "t", key, clock: { ...stamp, cl: 1 }, cells: [] },
+    {
+      ...{ table: "t", key, clock: { ...born, cl: 1 } },
+      cells: [
+        { column: "a", stamp, value: "up" },
+        { column: "n", stamp: born, value: 1 },
+      ],
+    },
+  ];
+  for (const row of heard) {
+    using node = new SqliteNode(schema, { nowMs: 19_000 });
+    using other = new SqliteNode(schema, { site: 1 });
+    for (const { store } of [node, other]) store.merge([row]);
+    other.store.merge(node.write("UPDATE t SET a = 'down'").changeset?.rows ?? []);
+    expect(other.db.all("SELECT a FROM t")).toEqual([["down"]]);
+  }
+});

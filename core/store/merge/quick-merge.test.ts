@@ -1,0 +1,139 @@
+import { expect, test } from "bun:test";
+import fc from "fast-check";
+import { SqliteNode, schemaOf } from "../../../test/generators/sqlite-store.ts";
+import { siteOf } from "../../../test/model/history.ts";
+import type { Stamp } from "../../clock/stamp.ts";
+import { isHeld, newsOf } from "../../index/clock-part.ts";
+import { encodeKey } from "../../row/key.ts";
+import type { RowState } from "../../row/row-state.ts";
+import type { SqlValue } from "../../row/value.ts";
+import type { MergedRow, QuickNews } from "../../row-store.ts";
+
+const schema = schemaOf(
+  "CREATE TABLE t (k TEXT PRIMARY KEY NOT NULL, status TEXT, weight INTEGER)",
+);
+
+const at = (ms: number, site = 7): Stamp => ({ ms, count: 0, site: siteOf(site) });
+
+/** @param life Its causal length, and when it began. */
+function row(
+  k: string,
+  life: { readonly cl: number; readonly ms: number },
+  said: Readonly<Record<string, readonly [value: SqlValue, ms: number]>>,
+): RowState {
+  const cells = Object.entries(said).map(([column, [value, ms]]) => ({
+    ...{ column, value, stamp: at(ms) },
+  }));
+  cells.sort((a, b) => (a.column < b.column ? -1 : 1));
+  const key = encodeKey([k]) as Uint8Array;
+  return { table: "t", key, clock: { ...at(life.ms), cl: life.cl }, cells };
+}
+
+const first = { cl: 1, ms: 1000 };
+const gone = { cl: 2, ms: 2000 };
+const again = { cl: 3, ms: 3000 };
+
+function shown({ db }: SqliteNode): unknown[][] {
+  return db.all("SELECT * FROM t ORDER BY k");
+}
+
+test("a row that was there before it was deleted doesn't come back, alone or among new ones", () => {
+  using node = new SqliteNode(schema);
+  const up = (k: string) => row(k, first, { status: ["up", 1500] });
+  node.store.merge([row("a", gone, {}), row("b", gone, {})]);
+  node.store.merge([up("a")]);
+  expect(shown(node)).toEqual([]);
+  node.store.merge([up("new"), up("newer"), up("b")]);
+  expect(shown(node)).toEqual([
+    ["new", "up", null],
+    ["newer", "up", null],
+  ]);
+});
+
+test("of a column that a life says nothing of what was said before that life counts for nothing, and what was said since does", () => {
+  using node = new SqliteNode(schema);
+  // Whoever began it has no column status.
+  node.store.merge([row("a", again, { weight: [1, 3000] })]);
+  node.store.merge([row("a", first, { status: ["up", 2900], weight: [9, 1000] })]);
+  expect(shown(node)).toEqual([["a", null, 1]]);
+  node.store.merge([row("a", first, { status: ["down", 3100], weight: [9, 1000] })]);
+  expect(shown(node)).toEqual([["a", "down", 1]]);
+});
+
+test("a value that its column can't show is kept when another one of its row changes", () => {
+  using node = new SqliteNode(schema);
+  const { key, table } = row("a", first, {});
+  // An INTEGER column makes a number of it.
+  node.store.merge([row("a", first, { status: ["up", 1000], weight: ["5", 1000] })]);
+  node.store.merge([row("a", first, { status: ["down", 1100] })]);
+  const read = node.store.read([{ table, key }]);
+  expect(read).toEqual([row("a", first, { status: ["down", 1100], weight: ["5", 1000] })]);
+  expect(shown(node)).toEqual([["a", "down", null]]);
+});
+
+test("two lives under one stamp are two writers of one identity: that is told, and the longer one stays", () => {
+  using node = new SqliteNode(schema);
+  node.store.merge([row("a", first, { status: ["up", 1000] })]);
+  const longer = row("a", { ...first, cl: 3 }, { status: ["up", 1000] });
+  const [merged] = node.store.merge([longer]);
+  expect(merged?.conflict).toBe(true);
+  expect(node.store.read([longer])).toEqual([longer]);
+});
+
+const ms = fc.constantFrom(1000, 1001, 2000, 3000);
+const anyRow = fc
+  .record({ k: fc.constantFrom("a", "b"), ms, cl: fc.constantFrom(1, 1, 1, 3), says: fc.array(ms) })
+  .map(({ k, ms: born, cl, says }): RowState => {
+    const cells = ["status", "weight"].flatMap((column, i) => {
+      const saidMs = says[i];
+      if (saidMs === undefined || saidMs < born) return [];
+      return [{ column, stamp: at(saidMs, i), value: saidMs as SqlValue }];
+    });
+    return { ...row(k, { ms: born, cl }, {}), cells };
+  });
+
+/** As whoever is told only of clocks finds it out. */
+function plainNews({ incoming, before, after }: MergedRow): QuickNews {
+  const news = newsOf(incoming, before);
+  const stamps = [...(news?.cells.map(({ stamp }) => stamp) ?? [])];
+  const times = [...stamps, ...(news?.clock === undefined ? [] : [news.clock])].map(
+    (one) => one.ms,
+  );
+  const isNewsHeld = isHeld(news, after);
+  return { msMin: Math.min(...times), msMax: Math.max(...times), isHeld: isNewsHeld };
+}
+
+// By it the settled image knows which cuts a row that came late, or lost, belongs to: hosts would differ in what they compare.
+test("what the quick way says of a row's news is what its clocks say", () => {
+  let quick = 0;
+  fc.assert(
+    fc.property(
+      fc.array(anyRow, { minLength: 1, maxLength: 8 }),
+      fc.boolean(),
+      (rows, prepares) => {
+        using node = new SqliteNode(schema);
+        const tell = (merged: readonly MergedRow[]) => {
+          for (const one of merged) {
+            if (one.quickNews === undefined) continue;
+            quick++;
+            expect(one.quickNews).toEqual(plainNews(one));
+          }
+        };
+        for (const one of rows) {
+          if (!prepares) tell(node.store.merge([one]));
+          else {
+            const prepared = node.store.prepareMerge();
+            prepared.add([one]);
+            prepared.finish();
+            const open = node.store.beginMerge();
+            open.addPrepared(prepared, 0, 1);
+            tell(open.commit());
+            prepared.end();
+          }
+        }
+      },
+    ),
+    { numRuns: 100 },
+  );
+  expect(quick).toBeGreaterThan(100);
+}, 120_000);
