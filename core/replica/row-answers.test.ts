@@ -1,8 +1,9 @@
 import { expect, test } from "bun:test";
 import { createDigester, keyOf as keyOfRow } from "../../test/model/history.ts";
 import { MapStore } from "../../test/model/map-store.ts";
+import { ByteWriter } from "../bytes/writer.ts";
 import { frameBytesMax } from "../change/frame.ts";
-import { decodeRowBlock, encodeRowBlock } from "../change/row-block.ts";
+import { decodeRowBlock, encodeRowBlock, RowBlockWriter } from "../change/row-block.ts";
 import { siteOfHex } from "../clock/stamp.ts";
 import { RowIndex } from "../index/row-index.ts";
 import type { StoreReply, Ticket } from "../node/border.ts";
@@ -133,8 +134,13 @@ class Asked {
       digester,
       (position, rowsMax) => this.store.scan(position, rowsMax),
       (refs) => this.store.read(refs),
-      () => undefined,
-      { ...rowAnswersDefaults, scanRowsPerTick: 2, blockRowsMax: 2 },
+      (position, rowsMax, bytesMax) => {
+        const [block, writer] = [new RowBlockWriter(), new ByteWriter()];
+        const next = this.store.writeRows(position, rowsMax, bytesMax, block);
+        block.finish(writer);
+        return { block: writer.finish(), next };
+      },
+      { ...rowAnswersDefaults, scanRowsPerTick: 2, blockRowsMax: 2, scanQuestionsMax: 5 },
       this.#life,
     );
   }
@@ -182,6 +188,18 @@ class Asked {
   rowsById(rows: readonly number[], atOnce: boolean, ticket: Ticket = 3): StoreReply[] {
     const request = { kind: "rows", ticket, ids: rows.map(rowId), atOnce } as const;
     return this.calls((replies) => this.answers.rowsById(request, this.nowMs, replies));
+  }
+
+  /** From a cursor on: the rows of one block, and where it goes on. */
+  stream(cursor: Uint8Array): { readonly rows: number[]; readonly next: Uint8Array | undefined } {
+    const request = { kind: "stream-rows", ticket: 5, level: 0, nodes: [0], cursor } as const;
+    const replies = this.calls((to) => this.answers.streamRows(request, this.nowMs, to));
+    expect(replies).toHaveLength(1);
+    const [reply] = replies as [StoreReply];
+    if (reply.kind !== "streamed") return { rows: [], next: undefined };
+    const decoded = decodeRowBlock(reply.block);
+    const rows = decoded.kind === "rows" ? decoded.rows.map(({ clock }) => clock.ms / 1000) : [];
+    return { rows, next: reply.cursor };
   }
 
   rowsByRange(ticket: Ticket = 4): StoreReply[] {
@@ -253,6 +271,34 @@ test("rows are sent as they are when they are sent", () => {
     [3, 4],
     [3, 9],
   ]);
+});
+
+test("a stream of everything goes on at its cursor up to the last row, in one life of the store", () => {
+  const asked = new Asked(5);
+  const blocks: number[][] = [];
+  const cursors: Uint8Array[] = [];
+  for (let cursor: Uint8Array | undefined = new Uint8Array(0); cursor !== undefined; ) {
+    const { rows, next } = asked.stream(cursor);
+    blocks.push(rows);
+    cursor = next;
+    if (next !== undefined) cursors.push(next);
+  }
+  expect(blocks).toEqual([[0, 1], [2, 3], [4]]);
+  asked.end();
+  expect(asked.stream(cursors[0] as Uint8Array)).toEqual({ rows: [], next: undefined });
+  expect(asked.stream(new Uint8Array(0)).rows).toEqual([0, 1]);
+});
+
+test("whoever asks for one scan too many is told so at once", () => {
+  const asked = new Asked(5);
+  for (let ticket = 10; ticket < 15; ticket++) asked.rowsById([0], false, ticket);
+  const busy = (ticket: Ticket) => [{ kind: "unavailable", ticket, why: "busy" }];
+  expect([asked.list(false), asked.compare(false)] as unknown).toEqual([busy(1), busy(2)]);
+  expect(asked.rowsById([1], false) as unknown).toEqual(busy(3));
+  expect(asked.rowsByRange() as unknown).toEqual(busy(4));
+  // What needs none isn't kept waiting.
+  expect([listed(asked.list(true)), sent(asked.rowsById([4], false))]).toEqual([[3, 4], [4]]);
+  expect(sent(asked.rest())).toEqual([0, 0, 0, 0, 0]);
 });
 
 // Or the line of questions would wait for its answer for ever.
