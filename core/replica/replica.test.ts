@@ -18,6 +18,7 @@ import { hlcZero, type Stamp } from "../clock/stamp.ts";
 import { treeFanOut } from "../index/fingerprint-tree.ts";
 import type { PeerId, StoreReply, StoreRequest } from "../node/border.ts";
 import { type ClockState, type RowId, rangeOfRow } from "../row/digest.ts";
+import { decodeKey } from "../row/key.ts";
 import type { RowState } from "../row/row-state.ts";
 import type { SqlValue } from "../row/value.ts";
 import type { MergedRow, RowRef, ScanPosition } from "../row-store.ts";
@@ -744,6 +745,35 @@ test("a full disk refuses the slice, changes nothing and is shown until a write 
   store.isFull = false;
   expect(a.apply([body])).toMatchObject({ changed: 1, refused: [] });
   expect(a.replica.status().storeError).toBe(undefined);
+});
+
+// A page of a table is damaged. Others could have the rows beside it from nobody else.
+test("rows that can't be read keep no others from being sent, whichever way they are asked for", () => {
+  const bad = [3, 4, 5, 90].map(keyOf);
+  class DamagedStore extends MapStore {
+    override read(refs: readonly RowRef[]) {
+      const isBad = ({ key }: RowRef) => bad.some((one) => Bun.deepEquals(one, key));
+      if (refs.some(isBad)) throw new Error("database disk image is malformed");
+      return super.read(refs);
+    }
+
+    override writeRows(): never {
+      throw new Error("database disk image is malformed");
+    }
+  }
+  const a = new Node(0, new DamagedStore(digester)).start();
+  for (let row = 0; row < 100; row++) a.put(row, { x: row });
+  const numbers = (rows: readonly RowState[]) => rows.map(({ key }) => Number(decodeKey(key)?.[0]));
+  const all = Array.from({ length: 100 }, (_, row) => row);
+  const good = all.filter((row) => ![3, 4, 5, 90].includes(row));
+  const ids = all.map((row) => digester.rowId("t", keyOf(row)));
+  expect(numbers(a.rowsOf({ kind: "rows", ids }))).toEqual(good);
+  expect(a.rowsOf({ kind: "range-rows", level: 0, nodes: [0] })).toHaveLength(good.length);
+  const cursor = new Uint8Array(0);
+  const streamed = a.one("streamed", { kind: "stream-rows", level: 0, nodes: [0], cursor });
+  const decoded = decodeRowBlock(streamed.block);
+  expect(decoded.kind === "rows" && numbers(decoded.rows)).toEqual(good);
+  expect(a.replica.status().storeError).toContain("malformed");
 });
 
 test("listeners are given every transaction's rows with lane and origin, in order", () => {

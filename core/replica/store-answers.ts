@@ -142,7 +142,9 @@ export class StoreAnswers {
 
   #readRows(refs: readonly RowRef[]): readonly (RowState | undefined)[] {
     const { store, ahead, trying } = this.#parts;
-    const rows = trying(() => store.read(refs)) ?? [];
+    const readAlone = (ref: RowRef) => trying(() => store.read([ref]))?.[0];
+    // Of those on a damaged page none comes, and of the others all do.
+    const rows = trying(() => store.read(refs)) ?? refs.map(readAlone);
     if (ahead.isNone(this.#nowMs)) return rows;
     const msMax = ahead.sentMsMax(this.#nowMs);
     return rows.map((row) => (row !== undefined && stampOfRow(row).ms <= msMax ? row : undefined));
