@@ -172,11 +172,35 @@ test.each([
       ],
     },
   ];
+  const ways = [["UPDATE t SET a = 'down'"], [...slowly, "UPDATE t SET a = 'down'"]];
   for (const row of heard) {
+    for (const statements of [...ways, ["DELETE FROM t"]]) {
+      using node = new SqliteNode(schema, { nowMs: 19_000 });
+      using other = new SqliteNode(schema, { site: 1 });
+      for (const { store } of [node, other]) store.merge([row]);
+      other.store.merge(node.write(...statements).changeset?.rows ?? []);
+      const wanted = statements[0] === "DELETE FROM t" ? [] : [["down"]];
+      expect(other.db.all("SELECT a FROM t")).toEqual(wanted);
+    }
+  }
+});
+
+test.each([
+  ["first", [20_002, 20_001]],
+  ["last", [20_001, 20_002]],
+])("what is written comes after all of its rows, also where the %s is the latest", (_, times) => {
+  const rows = times.map((ms, i) => {
+    const stamp = { ms, count: 0, site: siteOf(9) };
+    const key = encodeKey(["xy".charAt(i)]) as Uint8Array;
+    const cells = [{ column: "a", stamp, value: "up" }];
+    return { table: "t", key, clock: { ...stamp, ms: 10_000, cl: 1 }, cells };
+  });
+  for (const before of [[], slowly]) {
     using node = new SqliteNode(schema, { nowMs: 19_000 });
     using other = new SqliteNode(schema, { site: 1 });
-    for (const { store } of [node, other]) store.merge([row]);
-    other.store.merge(node.write("UPDATE t SET a = 'down'").changeset?.rows ?? []);
-    expect(other.db.all("SELECT a FROM t")).toEqual([["down"]]);
+    for (const { store } of [node, other]) store.merge(rows);
+    const { changeset } = node.write(...before, "UPDATE t SET a = 'down'");
+    other.store.merge(changeset?.rows ?? []);
+    expect(other.db.all("SELECT a FROM t")).toEqual([["down"], ["down"]]);
   }
 });
