@@ -209,9 +209,8 @@ export class QuickMerge {
     const news: QuickNews = { msMin, msMax, isHeld: isNewsHeld };
     if (freshCount === 0) return this.#placed(known, row, before, before, false, news);
     this.hasReadValues = true;
-    if (held.hasHeld || known.table.quick.foundHeld !== null) return undefined;
+    if (held.hasHeld) return undefined;
     while (i < held.count) taken[takenCount++] = i++;
-    if (takenCount > flatCellsMax) return undefined;
     const mask = this.#prepare(known, row, takenCount);
     if (mask === undefined) return undefined;
     const { table } = known;
@@ -227,7 +226,10 @@ export class QuickMerge {
     return placed;
   }
 
-  /** Values and hashes of the cells that are taken. @returns the set of their columns; undefined: not here. */
+  /**
+   * Values and hashes of the cells that are taken. @returns the set of their columns; undefined: not here. So there are
+   * no more cells than the table has columns, for all that are held are shown.
+   */
   #prepare(known: QuickTable, row: RowState, takenCount: number): number | undefined {
     const { digester } = this.#parts;
     let mask = 0;
@@ -288,7 +290,6 @@ export class QuickMerge {
         values[i] = (valueColumns[i] as (typeof valueColumns)[number]).defaultValue;
       }
     }
-    let msMin = clock.ms;
     let msMax = clock.ms;
     const clockSite = this.#siteOrdinal(clock.site);
     this.#beginBlob(clock.ms, clock.count, clockSite, clock.cl, cells.length);
@@ -297,7 +298,6 @@ export class QuickMerge {
       const index = this.#indexOf(known, column);
       if (index < 0 || !table.isShownAt(index, value)) return undefined;
       values[index] = value;
-      if (stamp.ms < msMin) msMin = stamp.ms;
       if (stamp.ms > msMax) msMax = stamp.ms;
       const site = this.#siteOrdinal(stamp.site);
       digester.hashValue(value);
@@ -311,7 +311,8 @@ export class QuickMerge {
       if (!table.quick.insert(key, row.key, values)) return undefined;
       table.quick.insertClocks(after.bytes, row.key);
     }
-    const news: QuickNews = { msMin, msMax, isHeld: true };
+    // No cell is older than its row.
+    const news: QuickNews = { msMin: clock.ms, msMax, isHeld: true };
     const nowhere = undefined;
     const words = digester.idWords(row.table, row.key);
     return new PlacedRow(row, words, nowhere, after, digester, after, true, false, news, nowhere);

@@ -34,7 +34,6 @@ export class QuickRows {
   foundRowid: Rowid | undefined;
   /** Its clocks; null when it has none. */
   foundClock: Uint8Array | null = null;
-  foundHeld: Uint8Array | null = null;
 
   constructor(
     database: SqlDatabase,
@@ -150,7 +149,6 @@ export class QuickRows {
   foundAt(rowid: Rowid | undefined): void {
     this.foundRowid = rowid;
     this.foundClock = null;
-    this.foundHeld = null;
   }
 
   /** Looks a row up, with its clocks; false when there is none. */
@@ -162,7 +160,6 @@ export class QuickRows {
     if (!statement.step()) return false;
     this.foundRowid = withoutRowid ? undefined : (statement.column(0) as Rowid);
     this.foundClock = this.#late.get(this.foundRowid) ?? (statement.column(1) as Uint8Array | null);
-    this.foundHeld = statement.column(2) as Uint8Array | null;
     statement.reset();
     return true;
   }
