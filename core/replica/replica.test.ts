@@ -742,6 +742,9 @@ test("a full disk refuses the slice, changes nothing and is shown until a write 
   expect(a.ask({ kind: "list", recentOnly: false, ...where })).toMatchObject([
     { kind: "unavailable", why: "busy" },
   ]);
+  const cursor = new Uint8Array(0);
+  const stream = { kind: "stream-rows", level: 1, nodes: [0], cursor } as const;
+  expect(a.ask(stream)).toMatchObject([{ kind: "unavailable", why: "busy" }]);
   store.isFull = false;
   expect(a.apply([body])).toMatchObject({ changed: 1, refused: [] });
   expect(a.replica.status().storeError).toBe(undefined);

@@ -54,6 +54,46 @@ test("rows with large values are read a few at a time, and sent in blocks of abo
   expect(Math.max(...readTogether)).toBeLessThan(5);
 });
 
+test("a stream of some nodes sends large values in such blocks, too, and goes on after each", () => {
+  const stamp = { ms: 1, count: 0, site: siteOfHex("0".repeat(32)) };
+  const rows = Array.from({ length: 20 }, (_, i): RowState => {
+    const cells = [{ column: "value", stamp, value: "x".repeat(300_000) }];
+    return { table: "t", key: encodeKey([i]) as Uint8Array, clock: { ...stamp, cl: 1 }, cells };
+  });
+  const answers = new RowAnswers(
+    {} as RowIndex,
+    {} as Digester,
+    (position, rowsMax) => {
+      const at = Number(position?.after ?? 0);
+      const end = Math.min(rows.length, at + rowsMax);
+      // Every other row is of another node.
+      const idOf = (row: number) => `${row % 2}`.padEnd(32, "0");
+      const scanned = rows.slice(at, end).map((row, i) => ({ ...row, id: idOf(at + i) }));
+      const next = end === rows.length ? undefined : { part: 0, after: end };
+      return { rows: scanned as unknown as ScannedRow[], next };
+    },
+    (refs) => refs.map(({ key }) => rows.find((row) => row.key === key)),
+    () => undefined,
+    rowAnswersDefaults,
+    1,
+  );
+  const streamed: unknown[] = [];
+  let cursor: Uint8Array | undefined = new Uint8Array(0);
+  for (let blocks = 0; cursor !== undefined; blocks++) {
+    expect(blocks).toBeLessThan(10);
+    const replies: StoreReply[] = [];
+    const request = { kind: "stream-rows", ticket: 1, level: 1, nodes: [0], cursor } as const;
+    answers.streamRows(request, 0, replies);
+    const reply = replies[0] as Extract<StoreReply, { kind: "streamed" }>;
+    expect(reply.block.length).toBeLessThan(2 * blockBytesMax);
+    const decoded = decodeRowBlock(reply.block);
+    if (decoded.kind === "rows")
+      streamed.push(...decoded.rows.map(({ key }) => decodeKey(key)?.[0]));
+    cursor = reply.cursor;
+  }
+  expect(streamed).toEqual(Array.from({ length: 10 }, (_, i) => 2 * i));
+});
+
 test("a row that several hosts have made larger than a frame comes in pieces by its id, and in no stream", () => {
   const stamp = { ms: 1, count: 0, site: siteOfHex("0".repeat(32)) };
   const value = new Uint8Array(7 * 1024 * 1024);
