@@ -4,6 +4,7 @@ import { SqliteNode, schemaOf } from "../../../test/generators/sqlite-store.ts";
 import { siteOf } from "../../../test/model/history.ts";
 import { compareStamps, type Stamp } from "../../clock/stamp.ts";
 import { isHeld, newsOf } from "../../index/clock-part.ts";
+import type { ClockState } from "../../row/digest.ts";
 import { encodeKey } from "../../row/key.ts";
 import { type RowState, stampOfRow } from "../../row/row-state.ts";
 import type { SqlValue } from "../../row/value.ts";
@@ -69,6 +70,12 @@ test("a value that its column can't show is kept when another one of its row cha
   const read = node.store.read([{ table, key }]);
   expect(read).toEqual([row("a", first, { status: ["down", 1100], weight: ["5", 1000] })]);
   expect(shown(node)).toEqual([["a", "down", null]]);
+  // And so is one that comes later.
+  node.store.merge([row("b", first, { status: ["up", 1000], weight: [4, 1000] })]);
+  const later = row("b", first, { status: ["up", 1000], weight: ["6", 1100] });
+  node.store.merge([later]);
+  expect(node.store.read([later])).toEqual([later]);
+  expect(shown(node)[1]).toEqual(["b", "up", null]);
 });
 
 test("two lives under one stamp are two writers of one identity: that is told, and the longer one stays", () => {
@@ -78,6 +85,65 @@ test("two lives under one stamp are two writers of one identity: that is told, a
   const [merged] = node.store.merge([longer]);
   expect(merged?.conflict).toBe(true);
   expect(node.store.read([longer])).toEqual([longer]);
+});
+
+test("of two rows that change in turns each gets what is its own", () => {
+  using node = new SqliteNode(schema);
+  const said = (k: string, what: string, atMs: number) => row(k, first, { status: [what, atMs] });
+  const rows = [1000, 1001, 1002, 1003, 1004].flatMap((atMs) =>
+    ["a", "b"].map((k) => said(k, `${k} at ${atMs}`, atMs)),
+  );
+  const merged = node.store.merge(rows);
+  expect(shown(node)).toEqual([
+    ["a", "a at 1004", null],
+    ["b", "b at 1004", null],
+  ]);
+  // What was before is asked for later, or never.
+  const clocksOf = (one: ClockState | undefined) => one && [one.clock, one.cells];
+  for (const [i, { before }] of merged.entries()) {
+    expect(clocksOf(before)).toEqual(clocksOf(merged[i - 2]?.after));
+  }
+});
+
+// Numbers of sites and columns are given anew then.
+test("what a merge that was rolled back brought for the first time is known by nothing that comes after it", () => {
+  using node = new SqliteNode(schema);
+  const of = (site: number, k: string, column: string): RowState => {
+    const stamp = at(1000, site);
+    return {
+      ...row(k, first, {}),
+      clock: { ...stamp, cl: 1 },
+      cells: [{ column, stamp, value: 5 }],
+    };
+  };
+  const open = node.store.beginMerge();
+  // A TEXT column would make a text of it.
+  open.add([of(1, "a", "weight"), of(1, "b", "weight")]);
+  open.rollback();
+  const rows = [of(1, "c", "other"), of(2, "d", "weight"), of(1, "e", "weight")];
+  node.store.merge(rows);
+  expect(node.store.read(rows)).toEqual(rows);
+  expect(shown(node)).toEqual([
+    ["c", null, null],
+    ["d", null, 5],
+    ["e", null, 5],
+  ]);
+});
+
+test("a table of any width is merged column by column", () => {
+  for (const width of [29, 30, 31, 32, 33, 64, 65]) {
+    const columns = Array.from({ length: width }, (_, i) => `c${String(i).padStart(2, "0")}`);
+    using node = new SqliteNode(`CREATE TABLE t (k TEXT PRIMARY KEY NOT NULL, ${columns})`);
+    const said = (some: readonly string[], atMs: number): RowState => {
+      const cells = some.map((column) => ({ column, stamp: at(atMs), value: `${column} ${atMs}` }));
+      return { ...row("a", first, {}), cells };
+    };
+    node.store.merge([said(columns, 1000)]);
+    const some = columns.filter((_, i) => i % 3 === 2);
+    node.store.merge([said(some, 1001)]);
+    const wanted = columns.map((column, i) => `${column} ${i % 3 === 2 ? 1001 : 1000}`);
+    expect(shown(node)).toEqual([["a", ...wanted]]);
+  }
 });
 
 const ms = fc.constantFrom(1000, 1001, 2000, 3000);
