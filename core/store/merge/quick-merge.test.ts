@@ -106,29 +106,33 @@ test("of two rows that change in turns each gets what is its own", () => {
 });
 
 // Numbers of sites and columns are given anew then.
-test("what a merge that was rolled back brought for the first time is known by nothing that comes after it", () => {
-  using node = new SqliteNode(schema);
-  const of = (site: number, k: string, column: string): RowState => {
-    const stamp = at(1000, site);
-    return {
-      ...row(k, first, {}),
-      clock: { ...stamp, cl: 1 },
-      cells: [{ column, stamp, value: 5 }],
+test.each([
+  ["sites", [1, "weight", 2, "weight"]],
+  ["columns", [1, "other", 1, "weight"]],
+] as const)(
+  "%s that a merge brought which was rolled back aren't taken for known",
+  (what, [site, column, nextSite, nextColumn]) => {
+    using node = new SqliteNode(schema);
+    const of = (k: string, site: number, column: string): RowState => {
+      const stamp = at(1000, site);
+      return {
+        ...row(k, first, {}),
+        clock: { ...stamp, cl: 1 },
+        cells: [{ column, stamp, value: 5 }],
+      };
     };
-  };
-  const open = node.store.beginMerge();
-  // A TEXT column would make a text of it.
-  open.add([of(1, "a", "weight"), of(1, "b", "weight")]);
-  open.rollback();
-  const rows = [of(1, "c", "other"), of(2, "d", "weight"), of(1, "e", "weight")];
-  node.store.merge(rows);
-  expect(node.store.read(rows)).toEqual(rows);
-  expect(shown(node)).toEqual([
-    ["c", null, null],
-    ["d", null, 5],
-    ["e", null, 5],
-  ]);
-});
+    const open = node.store.beginMerge();
+    open.add([of("a", 1, "weight")]);
+    open.rollback();
+    const rows = [of("b", site, column), of("c", nextSite, nextColumn)];
+    node.store.merge(rows);
+    expect(node.store.read(rows)).toEqual(rows);
+    expect(shown(node)).toEqual([
+      ["b", null, what === "sites" ? 5 : null],
+      ["c", null, 5],
+    ]);
+  },
+);
 
 test("a table of any width is merged column by column", () => {
   for (const width of [29, 30, 31, 32, 33, 64, 65]) {
