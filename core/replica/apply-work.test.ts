@@ -12,7 +12,7 @@ import { Digester } from "../row/digest.ts";
 import { encodeKey } from "../row/key.ts";
 import type { RowState } from "../row/row-state.ts";
 import { compareBytes } from "../row/value.ts";
-import type { MergedRow, MergeTransaction } from "../row-store.ts";
+import type { MergedRow, MergePreparation, MergeTransaction } from "../row-store.ts";
 import { Replica } from "./replica.ts";
 
 const digester = new Digester(
@@ -43,6 +43,7 @@ function changeset(lane: Lane, from: number, count: number, ms = startMs): Uint8
 
 /** Its disk is full: for some rows, or for all. */
 class FailingStore extends MapStore {
+  isFullForPreparing = false;
   failsAt: readonly Uint8Array[] = [];
   isFull = false;
   isFullAtCommit = false;
@@ -56,6 +57,16 @@ class FailingStore extends MapStore {
       return transaction.commit();
     };
     return { ...transaction, commit };
+  }
+
+  override prepareMerge(): MergePreparation {
+    const prepared = super.prepareMerge();
+    if (this.isFullForPreparing) {
+      prepared.add = () => {
+        throw new Error("disk full");
+      };
+    }
+    return prepared;
   }
 
   override merge(merged: readonly RowState[]): MergedRow[] {
@@ -381,6 +392,23 @@ test("a large changeset whose end is malformed leaves nothing", () => {
   expect(world.replica.status().refused).toEqual({ malformed: 1, ahead: 0, storeFailed: 0 });
 });
 
+test("one that is malformed before its first row is refused, too, however it would have been written", () => {
+  for (const preparedBytesMin of [0, Number.POSITIVE_INFINITY]) {
+    const world = new World(100, preparedBytesMin);
+    const none = changeset(2, 0, 0);
+    // Rows are promised that no bytes are there for, or bytes come after the last of none.
+    const short = none.slice();
+    short[short.length - 1] = 100;
+    const long = new Uint8Array(100_000);
+    long.set(none);
+    const ticket = world.apply(2, [short, long, changeset(2, 0, 5)]);
+    world.drain();
+    expect(world.applied(ticket)).toMatchObject({ rows: 5, refused: [{ body: 0 }, { body: 1 }] });
+    expect(world.replica.status().refused).toMatchObject({ malformed: 2, storeFailed: 0 });
+    expect(world.told).toEqual([5]);
+  }
+});
+
 test("a large changeset of which a row is stamped too far ahead leaves nothing", () => {
   const world = new World(100);
   const stamp = { ms: startMs, count: 0, site };
@@ -482,6 +510,16 @@ test("of rows many of which can't be written the others are all written at last"
     }
     expect(times).toBeGreaterThan(1);
   }
+});
+
+test("a large changeset that can't be prepared is refused alone", () => {
+  const world = new World(100, 64 * 1024);
+  world.store.isFullForPreparing = true;
+  const ticket = world.apply(2, [changeset(2, 0, 5), changeset(2, 0, 5000), changeset(2, 5000, 5)]);
+  world.drain();
+  const why = "store: disk full";
+  expect(world.applied(ticket)).toMatchObject({ rows: 10, refused: [{ body: 1, why }] });
+  expect([world.held, world.replica.keepsMany]).toEqual([10, false]);
 });
 
 test("where nothing can be written not every part is tried by itself", () => {

@@ -357,7 +357,8 @@ export class ApplyWork {
     // What else is in the transaction isn't to be rolled back with it.
     if (!opened.isSmall && (this.#open?.rows ?? 0) > 0) this.#commit(job);
     job.body = opened;
-    if (isUrgent || bytes.length < this.#preparedBytesMin) return;
+    // Of one without rows it shows when it is read that it is malformed.
+    if (isUrgent || bytes.length < this.#preparedBytesMin || opened.left === 0) return;
     this.#commit(job);
     job.prepared = this.#host.prepare();
   }
