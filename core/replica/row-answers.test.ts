@@ -6,12 +6,17 @@ import { frameBytesMax } from "../change/frame.ts";
 import { decodeRowBlock, encodeRowBlock, RowBlockWriter } from "../change/row-block.ts";
 import { siteOfHex } from "../clock/stamp.ts";
 import { RowIndex } from "../index/row-index.ts";
-import type { StoreReply, Ticket } from "../node/border.ts";
-import type { Digester, RowId } from "../row/digest.ts";
+import type { StoreReply, Ticket, TreeNodes } from "../node/border.ts";
+import { type Digester, type RowId, rangeOfRow } from "../row/digest.ts";
 import { decodeKey, encodeKey } from "../row/key.ts";
 import { joinRows, type RowState } from "../row/row-state.ts";
 import type { RowRef, ScannedRow } from "../row-store.ts";
-import { blockBytesMax, RowAnswers, rowAnswersDefaults } from "./row-answers.ts";
+import {
+  blockBytesMax,
+  RowAnswers,
+  type RowAnswersOptions,
+  rowAnswersDefaults,
+} from "./row-answers.ts";
 
 test("rows with large values are read a few at a time, and sent in blocks of about a megabyte", () => {
   const stamp = { ms: 1, count: 0, site: siteOfHex("0".repeat(32)) };
@@ -166,7 +171,7 @@ class Asked {
   nowMs = 0;
   #life = 1;
 
-  constructor(rows: number) {
+  constructor(rows: number, options: Partial<RowAnswersOptions> = {}) {
     this.index.finishRebuild();
     for (let row = 0; row < rows; row++) this.merge(row, row * 1000);
     this.answers = new RowAnswers(
@@ -180,7 +185,10 @@ class Asked {
         block.finish(writer);
         return { block: writer.finish(), next };
       },
-      { ...rowAnswersDefaults, scanRowsPerTick: 2, blockRowsMax: 2, scanQuestionsMax: 5 },
+      {
+        ...{ ...rowAnswersDefaults, scanRowsPerTick: 2, blockRowsMax: 2, scanQuestionsMax: 5 },
+        ...options,
+      },
       this.#life,
     );
   }
@@ -242,8 +250,8 @@ class Asked {
     return { rows, next: reply.cursor };
   }
 
-  rowsByRange(ticket: Ticket = 4): StoreReply[] {
-    const request = { kind: "range-rows", ticket, level: 0, nodes: [0] } as const;
+  rowsByRange(ticket: Ticket = 4, nodes: TreeNodes = everything): StoreReply[] {
+    const request = { kind: "range-rows", ticket, ...nodes } as const;
     return this.calls((replies) => this.answers.rowsByRange(request, this.nowMs, replies));
   }
 }
@@ -327,6 +335,37 @@ test("a stream of everything goes on at its cursor up to the last row, in one li
   asked.end();
   expect(asked.stream(cursors[0] as Uint8Array)).toEqual({ rows: [], next: undefined });
   expect(asked.stream(new Uint8Array(0)).rows).toEqual([0, 1]);
+});
+
+test("where rows are is noted of so many ranges and so many fetches, and the oldest is forgotten", () => {
+  const ranges = [0, 1, 2, 3, 4].map((row) => rangeOfRow(rowId(row))).sort((a, b) => a - b);
+  const isAtOnce = (asked: Asked, at: number) => {
+    asked.rowsByRange(4, { level: 4, nodes: [ranges[at] as number] });
+    const atOnce = asked.answers.open === 0;
+    expect(sent(asked.rest()).length).toBe(atOnce ? 0 : 1);
+    return atOnce;
+  };
+  const asked = new Asked(5, { windowRowsMax: 3 });
+  expect([0, 2, 1, 3, 3].map((at) => isAtOnce(asked, at))).toEqual([
+    false,
+    true,
+    true,
+    false,
+    true,
+  ]);
+  // Each of its own range only.
+  const narrow = new Asked(5, { windowRowsMax: 0 });
+  expect([0, 1, 2, 3, 1, 4].map((at) => isAtOnce(narrow, at))).toEqual([
+    false,
+    false,
+    false,
+    false,
+    true,
+    false,
+  ]);
+  expect([isAtOnce(narrow, 4), isAtOnce(narrow, 0)]).toEqual([true, false]);
+  narrow.nowMs += 60_000;
+  expect(isAtOnce(narrow, 4)).toBe(false);
 });
 
 test("whoever asks for one scan too many is told so at once", () => {
