@@ -413,10 +413,13 @@ test("a large changeset of which a row is stamped too far ahead leaves nothing",
   const world = new World(100);
   const stamp = { ms: startMs, count: 0, site };
   const late = [...rows(0, 1500, startMs), ...rows(1500, 1, startMs + 3_600_000)];
-  const ticket = world.apply(2, [encodeChangeset({ stamp, lane: 2, rows: late })]);
-  world.drain();
-  expect(world.held).toBe(0);
-  expect(world.applied(ticket)).toMatchObject({ rows: 0, refused: [{ body: 0 }] });
+  for (const made of [late, [...late, ...rows(2000, 500, startMs)]]) {
+    const ticket = world.apply(2, [encodeChangeset({ stamp, lane: 2, rows: made })]);
+    world.drain();
+    expect(world.held).toBe(0);
+    expect(world.applied(ticket)).toMatchObject({ rows: 0, refused: [{ body: 0 }] });
+    expect(world.applied(ticket)?.refused).toHaveLength(1);
+  }
 });
 
 // It would win over all that is said until then.

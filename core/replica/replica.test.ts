@@ -718,6 +718,21 @@ test("with three peers their median decides who is fast, and an outlier stops wr
   expect(a.replica.localWrites()).toEqual({ kind: "allowed" });
 });
 
+test("the status tells how long changesets were under way, and how many were ahead of this clock", () => {
+  const a = new Node(0).start();
+  const body = (ms: number) =>
+    encodeChangeset({ stamp: stampAt(ms), lane: 1, rows: [rowAt(ms, 1)] });
+  a.put(9, { x: 1 });
+  expect(a.replica.status()).toMatchObject({ lagMs: { samples: 0 }, driftWarnings: 0 });
+  a.apply([body(startMs - 300), body(startMs - 100), body(startMs - 200)]);
+  expect(a.replica.status()).toMatchObject({ lagMs: { samples: 3, p50: 200, p99: 300 } });
+  a.apply([body(startMs + 500), body(startMs + 501)]);
+  expect(a.replica.status()).toMatchObject({ lagMs: { samples: 5, p50: 100 }, driftWarnings: 1 });
+  // Rows of repair are as old as they are.
+  a.apply([encodeRowBlock([rowAt(startMs - 60_000, 2)])], "rows");
+  expect(a.replica.status().lagMs.samples).toBe(5);
+});
+
 test("a full disk refuses the slice, changes nothing and is shown until a write succeeds", () => {
   const store = new FailingStore();
   const a = new Node(0, store).start();
