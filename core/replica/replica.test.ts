@@ -656,6 +656,31 @@ test("what is stamped so far ahead that nobody would take it isn't sent, neither
   expect(decoded.kind === "rows" && decoded.rows.map(({ key }) => key)).toEqual([keyOf(1)]);
 });
 
+test("it is stamped anew, once, when the peers say that the clock is right again, and sent", () => {
+  for (const isRestarted of [false, true]) {
+    const before = new Node(0).start();
+    before.nowMs += 3_600_000;
+    before.put(1, { x: 1 });
+    const a = isRestarted ? new Node(0, before.store).start() : before;
+    a.nowMs = startMs;
+    const peers = { kind: "peers", offsetsMs: [0, 10, -10], count: 3 } as const;
+    const heard = () => a.replica.handle(peers, a.nowMs, a.replies);
+    const ids = [digester.rowId("t", keyOf(1))];
+    expect(a.rowsOf({ kind: "rows", ids })).toEqual([]);
+    a.replies = [];
+    heard();
+    a.pass(2000);
+    const pushed = a.replies.filter((reply) => reply.kind === "commit");
+    expect(pushed.map(({ stamp }) => stamp.ms <= a.nowMs)).toEqual([true]);
+    expect(a.replica.status().clock).toMatchObject({ restampedRows: 1, heldBackMs: 0 });
+    expect(a.rowsOf({ kind: "rows", ids })).toHaveLength(1);
+    expect(a.lastSlot().live).toEqual(new Node(0, a.store).start().lastSlot().live);
+    heard();
+    // Nothing is looked for any more.
+    expect([a.replica.isBuilt, a.replica.hasOwnWork]).toEqual([true, false]);
+  }
+});
+
 test("malformed and far-ahead bodies are refused alone, and repair's good rows are kept", () => {
   const a = new Node(0).start();
   const body = (ms: number, row: number) =>
