@@ -87,6 +87,13 @@ export interface SubscribeOptions {
   readonly signal?: AbortSignal;
 }
 
+export interface Report {
+  /** As it came. */
+  readonly text: string;
+  // biome-ignore lint/suspicious/noExplicitAny: what an agent of another release has may differ.
+  readonly report: any;
+}
+
 export class PatinaClient {
   readonly #socket: string;
   readonly #send: Send;
@@ -107,18 +114,25 @@ export class PatinaClient {
 
   /** The same, of a body as the API takes it. @throws Unreachable, ApiFailure */
   async transactJson(body: string): Promise<Transacted> {
-    const response = await this.#request("POST", "/v1/transactions", body);
-    const answer = parseAnswer(response.status, await this.#text(response, true));
-    const results = field(answer, "results") as readonly JsonValue[];
-    const error = results.map((result) => field(result, "error")).find((one) => one !== undefined);
-    if (response.status !== 200 || error !== undefined) {
-      throw new ApiFailure(response.status, plainError(String(error)));
-    }
-    return {
-      rowsAffected: results.map((result) => Number(field(result, "rows_affected"))),
-      version: field(answer, "version") as number | null,
-      actorId: String(field(answer, "actor_id")),
-    };
+    const path = "/v1/transactions";
+    const response = await this.#request("POST", path, body);
+    const { status } = response;
+    const text = await this.#text(response, true);
+    return this.#taken(path, true, () => {
+      const answer = parsed(text);
+      const results = field(answer, "results");
+      if (status !== 200 && results === undefined) throw failureOf(status, text);
+      const list = wanted(results) as readonly JsonValue[];
+      const error = list.map((result) => field(result, "error")).find((one) => one !== undefined);
+      if (status !== 200 || error !== undefined) {
+        throw new ApiFailure(status, plainError(String(error)));
+      }
+      return {
+        rowsAffected: list.map((result) => Number(field(result, "rows_affected"))),
+        version: wanted(field(answer, "version")) as number | null,
+        actorId: String(field(answer, "actor_id")),
+      };
+    });
   }
 
   /** @throws Unreachable, ApiFailure */
@@ -132,20 +146,23 @@ export class PatinaClient {
     const signal = timeoutMs === undefined ? undefined : deadline(timeoutMs + graceMs);
     const response = await this.#read("POST", path, body, signal);
     if (response.status !== 200) throw await this.#failureOf(response);
-    let columns: readonly string[] = [];
-    let isComplete = false;
-    const rows: SqlValue[][] = [];
-    for (const line of (await this.#text(response)).split("\n")) {
-      if (line === "") continue;
-      const event = parseJson(line) as ReadonlyMap<string, JsonValue>;
-      const row = event.get("row") as readonly JsonValue[] | undefined;
-      if (row !== undefined) rows.push(toSqlValues(row[1] as JsonValue));
-      else if (event.has("columns")) columns = event.get("columns") as readonly string[];
-      else if (event.has("error")) throw new ApiFailure(200, String(event.get("error")));
-      else if (event.has("eoq")) isComplete = true;
-    }
-    if (!isComplete) throw new Unreachable(this.#socket, wentAway);
-    return { columns, rows };
+    const text = await this.#text(response);
+    return this.#taken("/v1/queries", false, () => {
+      let columns: readonly string[] | undefined;
+      let isComplete = false;
+      const rows: SqlValue[][] = [];
+      for (const line of text.split("\n")) {
+        if (line === "") continue;
+        const event = parseJson(line) as ReadonlyMap<string, JsonValue>;
+        const row = event.get("row") as readonly JsonValue[] | undefined;
+        if (row !== undefined) rows.push(toSqlValues(row[1] as JsonValue));
+        else if (event.has("columns")) columns = event.get("columns") as readonly string[];
+        else if (event.has("error")) throw new ApiFailure(200, String(event.get("error")));
+        else if (wanted(event.get("eoq"))) isComplete = true;
+      }
+      if (!isComplete) throw new Unreachable(this.#socket, wentAway);
+      return { columns: wanted(columns), rows };
+    });
   }
 
   /**
@@ -161,6 +178,7 @@ export class PatinaClient {
     let id = options.id;
     let last = options.from;
     let isFirst = true;
+    let hasHeard = false;
     for (let attempt = 0; ; ) {
       let response: ClientResponse;
       try {
@@ -198,7 +216,8 @@ export class PatinaClient {
       id = response.header("corro-query-id");
       try {
         for await (const line of linesOf(response)) {
-          const event = parseLiveEvent(line);
+          const event = this.#taken("/v1/subscriptions", false, () => parseLiveEvent(line));
+          hasHeard = true;
           if (event.kind === "error") {
             const isTooLate = event.message.startsWith(tooLateText);
             const isTooSlow = event.message.startsWith(tooSlowText);
@@ -218,6 +237,8 @@ export class PatinaClient {
       } catch (error) {
         if (options.signal?.aborted) return;
         if (error instanceof ApiFailure) throw error;
+        // Where nobody has spoken as an agent does yet, asking again would go on for ever.
+        if (error instanceof Unreachable && !hasHeard) throw error;
       }
       if (options.signal?.aborted || options.once) return;
       await wait(20, options.signal);
@@ -233,18 +254,30 @@ export class PatinaClient {
     const response = await this.#read("POST", path, "", signal);
     if (response.status !== 200) throw await this.#failureOf(response);
     for await (const line of this.#lines(response)) {
-      const event = parseJson(line) as ReadonlyMap<string, JsonValue>;
-      const notify = event.get("notify") as readonly JsonValue[] | undefined;
-      if (notify === undefined) throw new ApiFailure(200, String(event.get("error")));
-      yield { type: notify[0] as "update" | "delete", key: toSqlValues(notify[1] as JsonValue) };
+      yield this.#taken(path, false, () => {
+        const event = parseJson(line);
+        const notify = field(event, "notify") as readonly JsonValue[] | undefined;
+        if (notify === undefined) throw new ApiFailure(200, String(wanted(field(event, "error"))));
+        return { type: notify[0] as "update" | "delete", key: toSqlValues(notify[1] as JsonValue) };
+      });
     }
   }
 
   /** A GET whose answer is JSON, as text. @throws Unreachable, ApiFailure */
-  async get(path: "/v1/status" | "/v1/swarm" | "/v1/subs", timeoutMs?: number): Promise<string> {
+  async get(path: keyof typeof reportParts, timeoutMs?: number): Promise<string> {
     const response = await this.#read("GET", path, undefined, deadline(timeoutMs));
     if (response.status !== 200) throw await this.#failureOf(response);
     return this.#text(response);
+  }
+
+  /** The same, read: an object that has what an agent's always has. @throws Unreachable, ApiFailure */
+  async report(path: keyof typeof reportParts, timeoutMs?: number): Promise<Report> {
+    const text = await this.get(path, timeoutMs);
+    return this.#taken(path, false, () => {
+      const report = JSON.parse(text);
+      wanted(reportParts[path].find((part) => part in report));
+      return { text: text.trim(), report };
+    });
   }
 
   /**
@@ -260,7 +293,11 @@ export class PatinaClient {
     const response = await this.#request("POST", path, body);
     if (response.status !== 200) throw await this.#failureOf(response);
     for await (const line of this.#lines(response, true)) {
-      const { progress, done, error } = JSON.parse(line);
+      const { progress, done, error } = this.#taken(path, true, () => {
+        const event = JSON.parse(line);
+        wanted(event.error ?? event.done ?? event.progress);
+        return event;
+      });
       if (error !== undefined) throw new ApiFailure(200, String(error));
       if (done !== undefined) return done;
       if (progress !== undefined) onProgress(progress);
@@ -296,14 +333,18 @@ export class PatinaClient {
 
   /** @throws Unreachable when it can't be read */
   async #failureOf(response: ClientResponse): Promise<ApiFailure> {
-    const text = await this.#text(response);
+    return failureOf(response.status, await this.#text(response));
+  }
+
+  /** What `take` makes of an answer. @throws Unreachable where it fails: no agent has answered so */
+  #taken<T>(path: string, changes: boolean, take: () => T): T {
     try {
-      const error = field(parseJson(text), "error");
-      if (typeof error === "string") return new ApiFailure(response.status, error);
-    } catch {
-      // Not JSON: the text says it.
+      return take();
+    } catch (error) {
+      if (error instanceof ApiFailure || error instanceof Unreachable) throw error;
+      const why = `what came for ${path} is no agent's answer, or was cut off`;
+      throw new Unreachable(this.#socket, why, changes);
     }
-    return new ApiFailure(response.status, text || `HTTP status ${response.status}`);
   }
 
   /** @throws Unreachable */
@@ -364,6 +405,13 @@ export class PatinaClient {
     return response;
   }
 }
+
+/** Parts of which each has one, of any release. */
+const reportParts = {
+  "/v1/status": ["rows_held"],
+  "/v1/swarm": ["peers", "kind"],
+  "/v1/subs": ["subscriptions"],
+} as const;
 
 /** In which the agent's own answer that it took too long may come: it says more. */
 const graceMs = 2000;
@@ -427,12 +475,20 @@ function statementToJson(statement: string | Statement): string {
   return `[${JSON.stringify(sql)},${sqlValuesToJson(parameters ?? [])}]`;
 }
 
-function parseAnswer(status: number, text: string): JsonValue {
+/** Undefined: no JSON. */
+function parsed(text: string): JsonValue | undefined {
   try {
     return parseJson(text);
   } catch {
-    throw new ApiFailure(status, text || `HTTP status ${status}`);
+    return undefined;
   }
+}
+
+function failureOf(status: number, text: string): ApiFailure {
+  const error = field(parsed(text), "error");
+  if (typeof error === "string") return new ApiFailure(status, error);
+  // Not JSON: the text says it.
+  return new ApiFailure(status, text || `HTTP status ${status}`);
 }
 
 /** Without what the contract puts around an error. */
@@ -442,6 +498,12 @@ function plainError(text: string): string {
 
 function field(json: JsonValue | undefined, name: string): JsonValue | undefined {
   return json instanceof Map ? json.get(name) : undefined;
+}
+
+/** @throws Error which the caller turns into {@link Unreachable} */
+function wanted<T>(part: T | undefined): T {
+  if (part === undefined) throw new Error("a part of the answer is missing");
+  return part;
 }
 
 function toSqlValues(json: JsonValue): SqlValue[] {
@@ -474,7 +536,7 @@ function parseLiveEvent(line: string): LiveEvent | { kind: "error"; message: str
   const end = event.get("eoq");
   if (end !== undefined)
     return { kind: "end-of-rows", changeId: field(end, "change_id") as number };
-  return { kind: "error", message: String(event.get("error")) };
+  return { kind: "error", message: String(wanted(event.get("error"))) };
 }
 
 async function* linesOf(response: ClientResponse): AsyncGenerator<string> {

@@ -237,6 +237,37 @@ test("the socket of another web server is told: 3, and not by a stack", async ()
   }
 });
 
+test("an answer of 200 that is no agent's, or was cut off, is told: 3, and not by a stack", async () => {
+  const path = join(folder, "other.sock");
+  let body = "";
+  using _server = Bun.serve({ unix: path, fetch: () => new Response(body) });
+  const commands = [
+    ["status", "/v1/status"],
+    ["swarm", "/v1/swarm"],
+    ["subs", "/v1/subs"],
+    ["members", "/v1/queries"],
+    ["query", "/v1/queries", "SELECT 1"],
+    ["watch", "/v1/subscriptions", "SELECT 1"],
+    ["exec", "/v1/transactions", "DELETE FROM t"],
+    ["reload", "/v1/reload"],
+  ];
+  for (const sent of ["{}\n", "[]\n", '"ok"\n', "null\n", '{"columns":["a"],\n']) {
+    body = sent;
+    await Promise.all(
+      commands.map(async ([command, asked, ...args]) => {
+        const run = await runPatina([command as string, ...args, "--socket", path]);
+        const why = `what came for ${asked} is no agent's answer, or was cut off`;
+        const wanted = `patina: no agent answers on ${path}: ${why}\n`;
+        const got = [sent, command, run.code, run.stdout, run.stderr];
+        expect(got).toEqual([sent, command, 3, "", expect.stringContaining(wanted)]);
+        // Who is told that nobody answers would do it again.
+        const mayBeDone = run.stderr.includes("It may have been done all the same");
+        expect([command, mayBeDone]).toEqual([command, command === "exec" || command === "reload"]);
+      }),
+    );
+  }
+}, 120_000);
+
 test("a backup that the agent made where this command can't see it is told", async () => {
   // As an agent under `PrivateTmp=` answers, whose /tmp is another.
   const path = join(folder, "private-tmp.sock");

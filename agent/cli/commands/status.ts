@@ -10,6 +10,6 @@ import type { GlobalOptions } from "../global-options.ts";
 import { print } from "../output.ts";
 
 export async function status(options: GlobalOptions): Promise<void> {
-  const text = await clientOf(options).get("/v1/status", readyAnswerMsMax);
-  print(options.json ? text.trim() : formatFields(JSON.parse(text)));
+  const { text, report } = await clientOf(options).report("/v1/status", readyAnswerMsMax);
+  print(options.json ? text : formatFields(report));
 }

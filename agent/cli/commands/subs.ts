@@ -14,10 +14,8 @@ import { formatTable } from "../table.ts";
 
 /** One a line with --json. */
 export async function subs(id: string | undefined, options: GlobalOptions): Promise<void> {
-  const text = await clientOf(options).get("/v1/subs", readyAnswerMsMax);
-  const { subscriptions } = JSON.parse(text) as {
-    readonly subscriptions: readonly SubscriptionReport[];
-  };
+  const { report } = await clientOf(options).report("/v1/subs", readyAnswerMsMax);
+  const subscriptions: readonly SubscriptionReport[] = report.subscriptions;
   if (id !== undefined) {
     const found = subscriptions.find((one) => one.id === id);
     if (found === undefined) {

@@ -14,8 +14,8 @@ import { print } from "../output.ts";
 import { cellText, formatTable } from "../table.ts";
 
 export async function swarm(options: GlobalOptions): Promise<void> {
-  const text = await clientOf(options).get("/v1/swarm", readyAnswerMsMax);
-  print(options.json ? text.trim() : formatSwarm(JSON.parse(text), Date.now()));
+  const { text, report } = await clientOf(options).report("/v1/swarm", readyAnswerMsMax);
+  print(options.json ? text : formatSwarm(report, Date.now()));
 }
 
 /** What `/v1/swarm` answers when there is no swarm to tell of. */
