@@ -530,6 +530,16 @@ test("while the index is rebuilt questions are answered `starting`, and merges g
   expect(node.one("recent", recentSince(startMs - 90_000)).entries.length).toBe(5);
 });
 
+test("who is told that the index is built has been told what it holds: a part would be compared, and all the rest be streamed", () => {
+  const store = new MapStore(digester);
+  for (let row = 0; row < 50; row++) store.merge([rowAt(startMs - (row + 1) * 60_000, row)]);
+  const node = new Node(0, store, { rebuildRowsPerTick: 2 }).start();
+  node.pass(1000);
+  const built = node.replies.findIndex((reply) => reply.kind === "identity" && !reply.starting);
+  const slots = node.replies.slice(0, built).filter((reply) => reply.kind === "slot");
+  expect(slots.at(-1)).toMatchObject({ live: { rows: 50 } });
+});
+
 test("what is recent is named, compared and sent before the index is built, in slices", () => {
   const store = new MapStore(digester);
   const ageMs = (row: number) => (row % 10 === 0 ? 5000 + row : 3_600_000);

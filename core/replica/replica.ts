@@ -199,15 +199,22 @@ export class Replica {
     this.announce(replies);
   }
 
-  /** Tells the net side what it has to know, also a net thread that was started again. */
+  /**
+   * Tells the net side what it has to know, also a net thread that was started again.
+   *
+   * Never that the index is built while what it last heard is a part of the rows: it would compare that with a peer at once, and
+   * have everything streamed that is here.
+   */
   announce(replies: StoreReply[]): void {
+    const { isBuilt } = this;
+    if (isBuilt) replies.push(this.#slotReport());
     replies.push({
       kind: "identity",
       site: this.#clock.site,
       schema: this.#schema,
-      starting: !this.isBuilt,
+      starting: !isBuilt,
     });
-    replies.push(this.#slotReport());
+    if (!isBuilt) replies.push(this.#slotReport());
   }
 
   /**

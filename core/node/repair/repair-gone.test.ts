@@ -6,7 +6,7 @@
  */
 
 import { expect, test } from "bun:test";
-import { PlayedNode } from "../../../test/played-node.ts";
+import { PlayedNode, site } from "../../../test/played-node.ts";
 import type { Frame } from "../../change/frame.ts";
 import { encodeRowBlock } from "../../change/row-block.ts";
 import { hlcZero } from "../../clock/stamp.ts";
@@ -94,4 +94,16 @@ test("a node that was alone and lacks most again keeps its peers from comparing 
   b = a.meet("b", { features: ["stream"] });
   streamFrom(a, b);
   expect([a.machine.isCatchingUp, compared(b)]).toEqual([true, ["busy"]]);
+});
+
+test("a root that is answered while the index is made anew is compared with nothing: a part of the rows isn't all there are", () => {
+  const a = new PlayedNode("a");
+  a.start(1, 5000);
+  const b = a.meet("b", { features: ["stream"] });
+  const [root] = framesOf(a, b, "root");
+  a.reply({ kind: "identity", site: site(1), schema: [], starting: true });
+  a.slot(0, 20);
+  const answer = { answer: true, rows: 5000, fingerprint: "1".repeat(32) };
+  a.receive(b, { ...(root as FrameOf<"root">), ...answer });
+  expect(a.sent(b)).toEqual([]);
 });

@@ -155,7 +155,9 @@ export class Repair {
     const { moment } = exchange;
     const { slot } = this.#world;
     const own = moment.live ? slot?.live : slot?.roots.find(({ cut }) => cut === frame.cut);
-    if (frame.live !== moment.live || frame.cut > moment.cut || own === undefined) {
+    // The index is made anew meanwhile: what is known of it is a part.
+    const isKnown = own !== undefined && !this.#world.isStarting;
+    if (frame.live !== moment.live || frame.cut > moment.cut || !isKnown) {
       this.#behind(exchange);
       return;
     }
