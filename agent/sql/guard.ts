@@ -42,7 +42,7 @@ import {
   SQLITE_UPDATE,
 } from "../../wasm/constants.ts";
 import type { Authorizer, Database } from "../../wasm/database.ts";
-import { isSteepFunction, withValueBound } from "./value-bound.ts";
+import { isMatchingFunction, isSteepFunction, withValueBound } from "./value-bound.ts";
 
 export type GuardMode = "own" | "write" | "read";
 
@@ -159,8 +159,8 @@ export class SqlGuard {
   /**
    * Tables in ASCII lower case that were named since {@link beginNotes}: read, written, and those of
    * them whose rows may get another rowid; the columns that are set by name; and the columns of those that are read, "" for a table of
-   * which no column is. And the functions that are called, and whether the time of one is the product of two values'
-   * sizes.
+   * which no column is. And the functions that are called, whether the time of one is the product of two values'
+   * sizes, and whether one is LIKE or GLOB.
    */
   get notes(): {
     readonly read: ReadonlySet<string>;
@@ -170,6 +170,7 @@ export class SqlGuard {
     readonly columns: ReadonlyMap<string, ReadonlySet<string>>;
     readonly functions: ReadonlySet<string>;
     readonly isSteep: boolean;
+    readonly isMatching: boolean;
   } {
     return {
       read: this.#read,
@@ -179,6 +180,7 @@ export class SqlGuard {
       columns: this.#columns,
       functions: this.#functions,
       isSteep: this.#functions.values().some(isSteepFunction),
+      isMatching: this.#functions.values().some(isMatchingFunction),
     };
   }
 

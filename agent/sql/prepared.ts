@@ -34,6 +34,10 @@ export interface Prepared {
   readonly names: NamedColumns | undefined;
   /** It calls a function whose time is the product of two values' sizes. */
   readonly isSteep: boolean;
+  /** That function is LIKE or GLOB. */
+  readonly isMatching: boolean;
+  /** It calls any function: one step of it can take long. */
+  readonly isCalling: boolean;
   /** `{"columns":["id","name"]}` and a newline; made when it is first asked for. */
   columnsLine: Uint8Array | undefined;
   /** As SQLite says. */
@@ -109,7 +113,7 @@ export class PreparedStatements {
       statement.finalize();
       throw new SqlRefused("Multiple statements provided");
     }
-    const { read, written, moved, names, isSteep } = this.#guard.notes;
+    const { read, written, moved, names, functions, isSteep, isMatching } = this.#guard.notes;
     const prepared: Prepared = {
       statement,
       reads: read,
@@ -117,6 +121,8 @@ export class PreparedStatements {
       moves: moved,
       names,
       isSteep,
+      isMatching,
+      isCalling: functions.size > 0,
       columnsLine: undefined,
       isReadonly: statement.readonly,
       keptBytes: 0,

@@ -26,7 +26,14 @@ import {
 } from "./prepared.ts";
 import { addSteepFunctions } from "./steep-functions.ts";
 import { TokenRights } from "./token-rights.ts";
-import { withHeapBound, withValueBound, writerHeapBytesMax } from "./value-bound.ts";
+import {
+  isTooBig,
+  matchBounds,
+  withHeapBound,
+  withMatchBound,
+  withValueBound,
+  writerHeapBytesMax,
+} from "./value-bound.ts";
 
 /** What the runner needs of the store: one transaction at a time, on the runner's own connection. */
 export interface WriteStore<C extends WriteCommit = WriteCommit> {
@@ -80,6 +87,8 @@ export class TransactionRunner<C extends WriteCommit = WriteCommit> {
   /** Tables of the transaction at hand in which a row may be one that others have. */
   readonly #unsure = new Set<string>();
   #writes: LocalWrites | undefined;
+  /** Of the statement that ran last; undefined: it has neither LIKE nor GLOB. */
+  #matched: keyof typeof matchBounds | undefined;
 
   constructor(database: Database, store: WriteStore<C>, limits: TransactionLimits) {
     this.database = database;
@@ -104,11 +113,29 @@ export class TransactionRunner<C extends WriteCommit = WriteCommit> {
     onCommit: (commit: C) => void,
     access: Access = fullAccess,
   ): TransactOutcome {
+    const limitMs = Math.min(timeoutMs ?? Number.POSITIVE_INFINITY, this.#limits.timeoutMs);
+    const untilMs = performance.now() + limitMs;
+    const small = this.#transact(statements, limitMs, nowMs, onCommit, access, "small");
+    if (small !== "too-big") return small;
+    const leftMs = Math.max(0, untilMs - performance.now());
+    const large = this.#transact(statements, leftMs, nowMs, onCommit, access, "large");
+    if (large === "too-big") throw new Error("only small values are tried again");
+    return large;
+  }
+
+  /** @returns `"too-big"` when nothing was applied, since LIKE or GLOB stands beside a value that isn't `size` */
+  #transact(
+    statements: readonly SqlText[],
+    limitMs: number,
+    nowMs: () => number,
+    onCommit: (commit: C) => void,
+    access: Access,
+    size: keyof typeof matchBounds,
+  ): TransactOutcome | "too-big" {
     const results: { rowsAffected: number; tookMs: number }[] = [];
     this.#unsure.clear();
     const writes = { tables: new Set<string>(), moved: new Set<string>() };
     this.#writes = writes;
-    const limitMs = Math.min(timeoutMs ?? Number.POSITIVE_INFINITY, this.#limits.timeoutMs);
     const refused = (error: unknown): TransactOutcome => {
       this.#limits.onFailed?.(error);
       const status = error instanceof NotAllowed ? 403 : 500;
@@ -125,12 +152,15 @@ export class TransactionRunner<C extends WriteCommit = WriteCommit> {
           // Compiling isn't looked at, and there may be much of it.
           if (this.deadline.isOver) throw new SqlRefused("interrupted");
           const begunMs = performance.now();
-          const rowsAffected = this.guard.within("write", () => this.#runOne(text, writes, access));
+          const rowsAffected = this.guard.within("write", () =>
+            this.#runOne(text, writes, access, size),
+          );
           results.push({ rowsAffected, tookMs: performance.now() - begunMs });
         }
       });
     } catch (error) {
       try {
+        if (size === "small" && this.#matched === size && isTooBig(error)) return "too-big";
         return refused(error);
       } finally {
         this.#writes = undefined;
@@ -177,7 +207,9 @@ export class TransactionRunner<C extends WriteCommit = WriteCommit> {
     text: SqlText,
     { tables, moved }: { readonly tables: Set<string>; readonly moved: Set<string> },
     access: Access,
+    size: keyof typeof matchBounds,
   ): number {
+    this.#matched = undefined;
     if (access.tables !== undefined) {
       const problem = this.#rights.problem(access.tables, text.sql);
       if (problem?.kind === "foreign")
@@ -203,9 +235,11 @@ export class TransactionRunner<C extends WriteCommit = WriteCommit> {
         statement.reset();
       }
     };
-    this.deadline.expect(prepared.isSteep);
+    this.deadline.expect(prepared.isCalling);
+    this.#matched = prepared.isMatching ? size : undefined;
     // What such a function does can't be interrupted. No larger value is kept in a table that replicates.
-    if (prepared.isSteep) withValueBound(this.database, valueBytesMax, run);
+    if (prepared.isMatching) withMatchBound(this.database, matchBounds[size], run);
+    else if (prepared.isSteep) withValueBound(this.database, valueBytesMax, run);
     else run();
     if (this.database.autocommit) {
       throw new SqlRefused("the statement ended the transaction: nothing was applied");

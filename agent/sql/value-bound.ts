@@ -9,9 +9,11 @@
  * @module
  */
 
+import { valueBytesMax as largeBytesMax } from "../../core/row/value.ts";
 import {
   SQLITE_IOERR_NOMEM,
   SQLITE_LIMIT_LENGTH,
+  SQLITE_LIMIT_LIKE_PATTERN_LENGTH,
   SQLITE_NOMEM,
   SQLITE_TOOBIG,
 } from "../../wasm/constants.ts";
@@ -44,6 +46,36 @@ export function isSteepFunction(name: string): boolean {
 /** @param isSteep the statement calls a function that {@link isSteepFunction} */
 export function valueBytesMax(isSteep: boolean): number {
   return isSteep ? steepBytesMax : plainBytesMax;
+}
+
+/** @param name in ASCII lower case */
+export function isMatchingFunction(name: string): boolean {
+  return name === "glob" || name === "like";
+}
+
+/**
+ * What LIKE and GLOB compare in a client's write, where nothing ends one call: its time is the product of both sizes, and
+ * patterns of 500 bytes on values of 8 MiB take minutes. Nearly always values are small, and patterns may be as long as
+ * anywhere. Beside larger ones they are short, as for a word that is looked for in a text.
+ */
+export const matchBounds = {
+  small: { valueBytesMax: plainBytesMax, patternBytesMax: Number.POSITIVE_INFINITY },
+  large: { valueBytesMax: largeBytesMax, patternBytesMax: 50 },
+} as const;
+
+/** As {@link withValueBound}, and patterns of LIKE and GLOB have at most so many bytes, or as many as elsewhere. */
+export function withMatchBound<T>(
+  database: Database,
+  { valueBytesMax, patternBytesMax }: (typeof matchBounds)["small" | "large"],
+  use: () => T,
+): T {
+  const before = database.limit(SQLITE_LIMIT_LIKE_PATTERN_LENGTH, -1);
+  database.limit(SQLITE_LIMIT_LIKE_PATTERN_LENGTH, Math.min(before, patternBytesMax));
+  try {
+    return withValueBound(database, valueBytesMax, use);
+  } finally {
+    database.limit(SQLITE_LIMIT_LIKE_PATTERN_LENGTH, before);
+  }
 }
 
 /** Values of more than `bytesMax` in `use` are {@link isTooBig}. */
