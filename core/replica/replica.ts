@@ -231,9 +231,9 @@ export class Replica {
   ): void {
     this.#work.abandon();
     this.#schema = schema;
-    const isRestamping = this.#ahead.isWriting;
     this.#ahead.giveUp();
-    if (clocksChanged || isRestamping || !this.isBuilt) {
+    // It isn't while rows are stamped anew.
+    if (clocksChanged || !this.isBuilt) {
       this.start(nowMs, replies);
       return;
     }
