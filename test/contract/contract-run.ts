@@ -8,8 +8,8 @@ import { expect } from "bun:test";
 import type { HttpClient, HttpTarget } from "./http-target.ts";
 
 export class ContractRun {
-  /** Every test has a thousand keys. */
-  #lastKey = 0;
+  /** Every test has a thousand keys. Of all runs: a live query over keys that had been deleted again would be the same. */
+  static #lastKey = 0;
   #target: HttpTarget | undefined;
   #http: HttpClient | undefined;
 
@@ -17,7 +17,8 @@ export class ContractRun {
     this.#target = target;
     this.#http = http;
     const [max] = await http.cells('"SELECT coalesce(max(id), 0) FROM tests"');
-    this.#lastKey = Math.ceil((JSON.parse(max as string)[0] as number) / 1000) * 1000;
+    const lastMax = Math.ceil((JSON.parse(max as string)[0] as number) / 1000) * 1000;
+    ContractRun.#lastKey = Math.max(ContractRun.#lastKey, lastMax);
   }
 
   get target(): HttpTarget {
@@ -30,8 +31,8 @@ export class ContractRun {
 
   /** The first of a thousand keys that nobody has used. */
   keys(): number {
-    this.#lastKey += 1000;
-    return this.#lastKey;
+    ContractRun.#lastKey += 1000;
+    return ContractRun.#lastKey;
   }
 
   /** The one error of a refused transaction, which must have changed nothing. */
