@@ -44,12 +44,14 @@ function changeset(lane: Lane, from: number, count: number, ms = startMs): Uint8
 /** Its disk is full: for some rows, or for all. */
 class FailingStore extends MapStore {
   isFullForPreparing = false;
+  isFullAtBegin = false;
   failsAt: readonly Uint8Array[] = [];
   isFull = false;
   isFullAtCommit = false;
   transactions = 0;
 
   override beginMerge(): MergeTransaction {
+    if (this.isFullAtBegin) throw new Error("disk full");
     this.transactions++;
     const transaction = super.beginMerge();
     const commit = (): MergedRow[] => {
@@ -564,6 +566,32 @@ test("of rows many of which can't be written the others are all written at last"
       expect(world.store.transactions - before).toBeLessThan(40);
     }
     expect(times).toBeGreaterThan(1);
+  }
+});
+
+test("where no transaction can be begun all is refused, and nothing is kept for it", () => {
+  for (const preparedBytesMin of [0, Number.POSITIVE_INFINITY]) {
+    const world = new World(100, preparedBytesMin);
+    world.store.isFullAtBegin = true;
+    const bodies = [changeset(2, 0, 5), changeset(2, 5, 2000)];
+    const why = "store: disk full";
+    const refused = [
+      { body: 0, why },
+      { body: 1, why },
+    ];
+    const pushed = world.apply(2, bodies);
+    const urgent = world.apply(0, [changeset(0, 0, 5), changeset(0, 5, 5)]);
+    const repaired = world.apply(2, [encodeRowBlock(rows(0, 50, startMs))], "rows");
+    world.drain();
+    for (const ticket of [pushed, urgent]) {
+      expect(world.applied(ticket)).toMatchObject({ rows: 0, refused });
+    }
+    expect(world.applied(repaired)).toMatchObject({ rows: 0, refused: [{ body: 0, why }] });
+    expect([world.replica.isBusy, world.replica.keepsMany]).toEqual([false, false]);
+    world.store.isFullAtBegin = false;
+    const again = world.apply(2, bodies);
+    world.drain();
+    expect(world.applied(again)).toMatchObject({ rows: 2005, refused: [] });
   }
 });
 

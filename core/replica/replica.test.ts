@@ -649,6 +649,9 @@ test("a clock that comes late for its cut is reported at once, once for each cal
   // A clock that no cut covers yet changes no root.
   a.put(2, { x: 1 });
   expect(a.replies.filter((reply) => reply.kind === "slot").length).toBe(count + 1);
+  const urgent = { stamp: stampAt(startMs), lane: 0 as Lane, rows: [rowAt(startMs, 8)] };
+  a.apply([encodeChangeset(urgent)], "changesets", 0);
+  expect(a.replies.filter((reply) => reply.kind === "slot").length).toBe(count + 2);
 });
 
 test("what is stamped so far ahead that nobody would take it isn't sent, neither pushed nor when it is asked for", () => {
