@@ -349,6 +349,19 @@ test.each([20, 11_000])(
   120_000,
 );
 
+// Its copies elsewhere are as old as its own, and those of a larger site would win in what the client has said again.
+test("a row that is replaced before it was taken in is said as a whole, as a new one is", () => {
+  const sql = "CREATE TABLE t (k TEXT PRIMARY KEY NOT NULL, a, weight INTEGER)";
+  using node = new SqliteNode(sql, { rules: { t: { replicated: false } } });
+  node.db.exec(`INSERT INTO t SELECT 'r' || i, 'down', 0 FROM (${nMore(11_000)} SELECT i FROM n)`);
+  change(node, sql);
+  const { changeset } = node.write("REPLACE INTO t VALUES ('r7', 'down', 1)");
+  const [row] = changeset?.rows ?? [];
+  expect([row?.clock.ms, ...(row?.cells ?? []).map(({ stamp }) => stamp.ms)]).toEqual(
+    Array(3).fill(node.nowMs),
+  );
+});
+
 test("a row that a merge has left breaking a CHECK doesn't keep the others from being taken in", () => {
   const sql = "CREATE TABLE t (k TEXT PRIMARY KEY NOT NULL, a INTEGER CHECK (a < 100000))";
   using node = new SqliteNode(sql, { rules: { t: local.t } });

@@ -175,11 +175,17 @@ test("two rows may swap their keys, and rows their rowids", () => {
   ]);
   const moved = pair.write(
     "UPDATE t SET rowid = 100 WHERE k = 'x'",
-    "UPDATE t SET rowid = 1 WHERE k = 'y'",
-    "UPDATE t SET rowid = 2 WHERE k = 'x'",
+    "UPDATE t SET rowid = 2 WHERE k = 'y'",
+    "UPDATE t SET rowid = 1 WHERE k = 'x'",
   );
+  expect(pair.one.db.all("SELECT rowid, k FROM t")).toEqual([
+    [1, "x"],
+    [2, "y"],
+  ]);
   expect(summary(moved)).toEqual([]);
-  // The clocks went along with the rows.
+  // The clocks went along with the rows: what isn't theirs is read as damaged.
+  const { rows } = pair.one.store.scan(undefined, 9);
+  expect(pair.one.store.read(rows)).toEqual(pair.other.store.read(rows));
   expect(summary(pair.write("UPDATE t SET a = 7 WHERE k = 'y'"))).toEqual([["t", "a", 1]]);
 });
 
