@@ -294,6 +294,18 @@ test("a large changeset gets done beside urgent changes that never end", () => {
   }
 });
 
+test("a question takes the store from nobody, and is answered when it is free", () => {
+  const world = new World(100);
+  world.apply(2, [changeset(2, 0, 2000)]);
+  world.tick();
+  const { held } = world;
+  world.replica.handle({ kind: "missing", ticket: 99, entries: [] }, world.nowMs, world.replies);
+  expect([world.replica.isOpen, world.held]).toEqual([true, held]);
+  expect(world.replies.some(({ kind }) => kind === "missing")).toBe(false);
+  world.drain();
+  expect(world.replies.slice(-2).map(({ kind }) => kind)).toEqual(["applied", "missing"]);
+});
+
 test("a local write claims the store, and is told to wait when that was said too often", () => {
   const world = new World(100);
   world.apply(2, [changeset(2, 0, 2000)]);

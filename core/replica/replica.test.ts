@@ -620,6 +620,18 @@ test("a clock that is set back keeps no question waiting, nor the index from bei
   expect(node.replies.at(-1)).toMatchObject({ kind: "listed", ticket: 99 });
 });
 
+// Whatever the file kept of the clock: what is written next comes after all that is here, or an older "up" would win.
+test("after a start the clock follows the newest stamp that is held, if no clock that is wrong gave it", () => {
+  const store = new MapStore(digester);
+  const [newest, wrong] = [rowAt(startMs + 3000, 1), rowAt(startMs + 30_000, 2)];
+  const clock = { ...newest.clock, count: 7 };
+  const cells = newest.cells.map((cell) => ({ ...cell, stamp: { ...cell.stamp, count: 7 } }));
+  store.merge([newest, { ...newest, clock, cells }, wrong, rowAt(startMs - 3000, 3)]);
+  const node = new Node(0, store).start();
+  node.pass(100);
+  expect(node.clock.next(node.nowMs)).toMatchObject({ ms: startMs + 3000, count: 8 });
+});
+
 test("of many recent rows the newest are kept, wherever they stand", () => {
   const store = new MapStore(digester);
   const order = [3, 9, 1, 7, 0, 8, 5, 2, 6, 4];
