@@ -208,6 +208,51 @@ test("an index that rows are too large for is made, and shows of them what fits"
   }
 });
 
+// One whose held values are as large again can't be taken out of its table; of a table that isn't replicated none can.
+test("an index that can't be made is left out and told, and made once it can be", () => {
+  const own = "CREATE TABLE own (k TEXT PRIMARY KEY, v TEXT)";
+  const rules = { own: { replicated: false } };
+  for (const isRestart of [true, false]) {
+    const vfs = new MemoryVfs();
+    const options = { site: 1, digester, lengthMax, vfs, rules };
+    let node = new SqliteNode(`${plain}; ${own}`, options);
+    const change = (sql: string): readonly string[] => {
+      if (isRestart) {
+        node[Symbol.dispose]();
+        node = new SqliteNode(sql, options);
+        return node.report.warnings.map(({ why }) => why);
+      }
+      const changed = node.store.changeSchema(schemaOf(sql, rules));
+      return changed.kind === "changed" ? changed.warnings.map(({ why }) => why) : [changed.kind];
+    };
+    node.db.exec("INSERT INTO own VALUES ('k', hex(zeroblob(1100)))");
+    // The second column is of a later schema.
+    const large = row("x", { a: long("a", 2200), later: long("l", 2200) }, 2000);
+    const others = [row("y", { a: long("b", 2100) }, 2000), row("z", { w: 4 }, 2000)];
+    node.store.merge([large, ...others]);
+    const before = held(node);
+    const whole = shown(node);
+    const sql = `${plain}; ${own}; CREATE INDEX t_a ON t (a || a); CREATE INDEX own_v ON own (v || v)`;
+    for (let i = 0; i < 2; i++) {
+      expect(change(sql)).toEqual([
+        "index t_a isn't made: a row of t is too large for it",
+        "index own_v isn't made: a row of own is too large for it",
+      ]);
+      expect(shown(node)).toEqual(whole);
+      expect(held(node)).toEqual(before);
+      expect(node.store.read([large])).toEqual([large]);
+      expectSound(node);
+    }
+    node.db.exec("DELETE FROM own");
+    node.store.merge([row("x", {}, 3000, 2, 3000)]);
+    expect(change(sql)).toEqual([]);
+    expect(node.db.all("SELECT count(*) FROM t INDEXED BY t_a WHERE a || a > ''")).toEqual([[2]]);
+    expect(node.store.unshown()).toContainEqual({ table: "t", column: "a", cells: 1 });
+    expectSound(node);
+    node[Symbol.dispose]();
+  }
+});
+
 const length = fc.constantFrom(1, 3, 500, 1000, 1300, 1900);
 const key = fc.constantFrom("x", "y");
 const column = fc.constantFrom("a", "b");

@@ -221,7 +221,7 @@ export class SqliteStore implements RowStore {
       }
       const rehashedRows = store.#scrubber.rehash();
       const changed = store.#intake.takeIn(plan, store.#adopting);
-      makeIndexes(store.#parts, tooLarge);
+      const leftOut = makeIndexes(store.#parts, tooLarge);
       store.#parts.rows.flush();
       store.#keptClock.write(clock.last);
       const check = store.#intake.check(store.adopting);
@@ -230,7 +230,7 @@ export class SqliteStore implements RowStore {
       const report: OpenReport = {
         created: header.kind === "new",
         statements: plan.statements,
-        warnings: plan.warnings,
+        warnings: [...plan.warnings, ...leftOut],
         ...changed,
         ...check,
         rehashedRows,
@@ -362,12 +362,18 @@ export class SqliteStore implements RowStore {
       }
       this.#useSchema(schema);
       const changed = this.#intake.takeIn(plan, this.#adopting);
-      makeIndexes(this.#parts, tooLarge);
+      const leftOut = makeIndexes(this.#parts, tooLarge);
       this.#parts.rows.flush();
       this.#keptClock.write(this.#clock.last);
       this.#transaction.commit();
       disposeParts(before.parts);
-      return { kind: "changed", statements, grown, warnings, ...changed };
+      return {
+        kind: "changed",
+        statements,
+        grown,
+        warnings: [...warnings, ...leftOut],
+        ...changed,
+      };
     } catch (error) {
       this.#transaction.rollback();
       // Nothing is read for the way back: a disk that fails may go on failing.
