@@ -253,7 +253,8 @@ export class NodeMachine {
     const deadlineMs = this.#deadlineMs();
     this.#elapsedMs += Math.max(0, nowMs - this.#nowMs);
     this.#nowMs = nowMs;
-    if (this.#elapsedMs - deadlineMs > this.#tuning.lateMs) this.#members.ranLate(this.#elapsedMs);
+    const lateMs = this.#elapsedMs - deadlineMs;
+    if (lateMs > this.#tuning.lateMs) this.#members.ranLate(this.#elapsedMs, lateMs);
   }
 
   #deadlineMs(): number {

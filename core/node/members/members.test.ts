@@ -253,6 +253,40 @@ describe("members", () => {
     expect(states(a)).toEqual(["b SUSPECT"]);
   });
 
+  test("on a node that stutters every few seconds a dead one is SUSPECT, and then DOWN; never ALIVE", () => {
+    const a = new PlayedNode("a");
+    a.start(1);
+    const [b, other] = [a.meet("b"), a.meet("other")];
+    for (let stutter = 0; stutter < 5; stutter++) {
+      for (let i = 0; i < 12; i++) {
+        a.receive(other, heartbeat);
+        a.pass(200);
+      }
+      if (stutter === 0) a.do({ kind: "disconnected", peer: b });
+      a.nowMs += 1000;
+      a.do({ kind: "timeout" });
+    }
+    const seen = a.requests.flatMap((request) =>
+      request.kind === "members" ? request.rows.map(({ node, state }) => `${node} ${state}`) : [],
+    );
+    expect(seen).toEqual(["a ALIVE", "b ALIVE", "other ALIVE", "b SUSPECT", "b DOWN"]);
+  });
+
+  test("a node that slept for long waits anew for those who were suspects before", () => {
+    const a = new PlayedNode("a");
+    a.start(1);
+    const b = a.meet("b");
+    a.pass(900);
+    a.do({ kind: "disconnected", peer: b });
+    a.pass(4000);
+    a.nowMs += 20_000;
+    a.do({ kind: "timeout" });
+    a.pass(4900);
+    expect(states(a)).toEqual([]);
+    a.pass(200);
+    expect(states(a)).toEqual(["b DOWN"]);
+  });
+
   test("a wall clock that jumps back delays nothing", () => {
     const a = new PlayedNode("a");
     a.start(1);

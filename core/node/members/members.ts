@@ -10,7 +10,9 @@
  * after {@link recalledMs}: a row that nobody looks after would say for ever that a dead host is ALIVE.
  *
  * A node that ran late itself (a pause, a loaded machine) can't tell silence from its own sleep: it
- * judges only by the time since it woke (Lifeguard's lesson: Dadgar et al., DSN 2018).
+ * judges only by the time since it woke (Lifeguard's lesson: Dadgar et al., DSN 2018). Its sleep clears nobody either: a
+ * suspect stays one until it speaks, and what it had been one for, awake, still counts. Otherwise on a machine that stutters
+ * every few seconds a dead host would be ALIVE again after each of them, and never DOWN.
  *
  * Two nodes may go by one name, by mistake. The table has one row a name: of the node that is most alive, for
  * the end of the one must not take the other, or this very node, out of use.
@@ -47,6 +49,7 @@ interface Member {
   storeLag: 0 | 1 | 2 | 3;
   /** The last frame. These five are of the node's elapsed time. */
   heardMs: number;
+  /** Since when it is a suspect, and later by what this node has slept since. */
   suspectMs: number;
   flippedMs: number;
   /** Not down before this. */
@@ -221,9 +224,15 @@ export class Members {
     this.#wake(elapsedMs);
   }
 
-  /** This node slept: silence until now is its own. */
-  ranLate(elapsedMs: number): void {
+  /** This node slept: silence until now is its own. @param lateMs For so long. */
+  ranLate(elapsedMs: number, lateMs: number): void {
     this.#judgeFromMs = elapsedMs;
+    for (const member of this.#byKey.values()) {
+      if (member.state !== "SUSPECT") continue;
+      // After a long sleep everybody has to find this node again.
+      const isLong = lateMs >= this.#timings.downMs;
+      member.suspectMs = isLong ? elapsedMs : member.suspectMs + lateMs;
+    }
     this.#wake(elapsedMs + this.#timings.suspectMs);
   }
 
@@ -276,8 +285,9 @@ export class Members {
     const { suspectMs, downMs, flipMs } = this.#timings;
     const heardMs = Math.max(member.heardMs, this.#judgeFromMs);
     const silentMs = elapsedMs - heardMs;
+    const isBack = member.isOpen && member.heardMs >= member.flippedMs;
     if (member.state === "DOWN") {
-      if (member.isOpen && member.heardMs >= member.flippedMs && !member.isLeaving) {
+      if (isBack && !member.isLeaving) {
         this.#turn(member, "ALIVE", elapsedMs, nowMs);
         this.#wake(elapsedMs + suspectMs);
       }
@@ -287,7 +297,8 @@ export class Members {
       this.#turn(member, "DOWN", elapsedMs, nowMs);
       return;
     }
-    const wanted = silentMs >= suspectMs ? "SUSPECT" : "ALIVE";
+    const isSilent = silentMs >= suspectMs || (member.state === "SUSPECT" && !isBack);
+    const wanted = isSilent ? "SUSPECT" : "ALIVE";
     if (wanted !== member.state) {
       const mayFlipMs = member.flippedMs + flipMs;
       if (elapsedMs < mayFlipMs) this.#wake(mayFlipMs);
@@ -306,7 +317,8 @@ export class Members {
       return;
     }
     if (member.state !== "SUSPECT" || member.isOpen) return;
-    const downAtMs = Math.max(member.suspectMs, this.#judgeFromMs) + downMs;
+    // What waited while this node slept has some time to come in.
+    const downAtMs = Math.max(member.suspectMs + downMs, this.#judgeFromMs + suspectMs);
     const notBeforeMs = Math.max(downAtMs, member.restartingUntilMs);
     if (elapsedMs >= notBeforeMs) this.#turn(member, "DOWN", elapsedMs, nowMs);
     else this.#wake(notBeforeMs);
