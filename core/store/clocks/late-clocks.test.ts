@@ -69,6 +69,28 @@ test("a row that gets the rowid of one whose clocks were late has its own", () =
   }
 });
 
+test("nor do clocks that were on their way home then come to it", () => {
+  using node = open(new MemoryVfs());
+  node.write(
+    `WITH RECURSIVE c (i) AS (VALUES (1) UNION ALL SELECT i + 1 FROM c WHERE i < 100)
+     INSERT INTO t (rowid, k, a, b) SELECT i, 'r' || i, 1, 1 FROM c`,
+  );
+  // So many set out, and none is home yet.
+  node.write("UPDATE t SET a = 2");
+  node.write("DELETE FROM t WHERE rowid = 1");
+  node.write("INSERT INTO t (rowid, k, a, b) VALUES (1, 'y', 1, 1)");
+  node.write("UPDATE t SET b = 2 WHERE rowid > 30");
+  node.store.bringClocksHome();
+  expect(stamps(node, "t", "y")).toEqual([
+    ["a", 1, 14_000],
+    ["b", 1, 14_000],
+  ]);
+  expect(stamps(node, "t", "r31")).toEqual([
+    ["a", 2, 12_000],
+    ["b", 2, 15_000],
+  ]);
+});
+
 test("a transaction that is rolled back leaves the clocks as they were", () => {
   using node = open(new MemoryVfs());
   node.write("INSERT INTO t VALUES ('x', 1, 1)");
