@@ -171,6 +171,7 @@ export class Evaluation {
       const run = () => guard.within("read", () => deadline.within(ms, find, kind));
       const { isSteep } = entry.subscription;
       // What no other thread is asked for isn't given up, but it isn't to stand still for hours either.
+      deadline.expect(isSteep);
       const isBound = hasBudget || (isSteep && this.#budget !== undefined);
       const bytesMax = valueBytesMax(isSteep && hasBudget);
       const changes = isBound ? withValueBound(database, bytesMax, run) : run();
@@ -182,6 +183,7 @@ export class Evaluation {
       const why = error instanceof NotUtf8Error ? error.message : errorText(error, guard);
       return { kind: "failed", entry, why, tookMs: tookMs() };
     } finally {
+      deadline.expect(false);
       entry.busyMs += tookMs();
     }
   }

@@ -23,7 +23,10 @@ import type { Database } from "../../wasm/database.ts";
  * the first look may come after any number of them.
  */
 const stepsBetweenLooks = 500;
-/** Where one step can take seconds (LIKE of 8 MiB with the worst of patterns): a twelfth of a microsecond for each look. */
+/**
+ * Where one step can take long, as a function of a large value does: a twelfth of a microsecond for each look. (There is none
+ * between steps that follow each other without a jump: `value-bound.ts`.)
+ */
 const steepStepsBetweenLooks = 8;
 
 /** Of pages: a tenth of a millisecond or less, and more than a point read needs. */

@@ -42,7 +42,7 @@ import {
   SQLITE_UPDATE,
 } from "../../wasm/constants.ts";
 import type { Authorizer, Database } from "../../wasm/database.ts";
-import { isMatchingFunction, isSteepFunction, withValueBound } from "./value-bound.ts";
+import { callWeight, isMatchingFunction, isSteepFunction, withValueBound } from "./value-bound.ts";
 
 export type GuardMode = "own" | "write" | "read";
 
@@ -104,6 +104,7 @@ export class SqlGuard {
   #names: { readonly table: string; readonly columns: Set<string> } | undefined;
   #columns = new Map<string, Set<string>>();
   #functions = new Set<string>();
+  #calls = 0;
   /** Of the compiler, since the mode was entered, and when the first of them came. */
   #asks = 0;
   #askedMs = 0;
@@ -154,13 +155,14 @@ export class SqlGuard {
     this.#names = undefined;
     this.#columns = new Map();
     this.#functions = new Set();
+    this.#calls = 0;
   }
 
   /**
    * Tables in ASCII lower case that were named since {@link beginNotes}: read, written, and those of
    * them whose rows may get another rowid; the columns that are set by name; and the columns of those that are read, "" for a table of
    * which no column is. And the functions that are called, whether the time of one is the product of two values'
-   * sizes, and whether one is LIKE or GLOB.
+   * sizes, whether one is LIKE or GLOB, and what all calls in the text weigh.
    */
   get notes(): {
     readonly read: ReadonlySet<string>;
@@ -171,6 +173,7 @@ export class SqlGuard {
     readonly functions: ReadonlySet<string>;
     readonly isSteep: boolean;
     readonly isMatching: boolean;
+    readonly calls: number;
   } {
     return {
       read: this.#read,
@@ -181,6 +184,7 @@ export class SqlGuard {
       functions: this.#functions,
       isSteep: this.#functions.values().some(isSteepFunction),
       isMatching: this.#functions.values().some(isMatchingFunction),
+      calls: this.#calls,
     };
   }
 
@@ -216,6 +220,7 @@ export class SqlGuard {
       case SQLITE_FUNCTION: {
         const name = lowerAscii(second ?? "");
         this.#functions.add(name);
+        this.#calls += callWeight(name);
         const isRefused =
           name === "load_extension" || unboundedFunctions.has(name) || runningFunctions.has(name);
         return isRefused ? `${name}() is not accepted` : undefined;

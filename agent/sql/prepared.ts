@@ -36,8 +36,8 @@ export interface Prepared {
   readonly isSteep: boolean;
   /** That function is LIKE or GLOB. */
   readonly isMatching: boolean;
-  /** It calls any function: one step of it can take long. */
-  readonly isCalling: boolean;
+  /** What the functions that it calls weigh, by their places in the text. */
+  readonly calls: number;
   /** `{"columns":["id","name"]}` and a newline; made when it is first asked for. */
   columnsLine: Uint8Array | undefined;
   /** As SQLite says. */
@@ -113,7 +113,7 @@ export class PreparedStatements {
       statement.finalize();
       throw new SqlRefused("Multiple statements provided");
     }
-    const { read, written, moved, names, functions, isSteep, isMatching } = this.#guard.notes;
+    const { read, written, moved, names, isSteep, isMatching, calls } = this.#guard.notes;
     const prepared: Prepared = {
       statement,
       reads: read,
@@ -122,7 +122,7 @@ export class PreparedStatements {
       names,
       isSteep,
       isMatching,
-      isCalling: functions.size > 0,
+      calls,
       columnsLine: undefined,
       isReadonly: statement.readonly,
       keptBytes: 0,

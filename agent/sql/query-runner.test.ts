@@ -86,6 +86,29 @@ test("what is slow within few steps is long at the second look", () => {
   expect(looks).toBe(2);
 });
 
+test("a scan that calls a function is looked at every few rows, and one that only adds isn't", () => {
+  expect(kind(scan)).toBe("rows");
+  expect(looks).toBeLessThan(100);
+  looks = -1;
+  expect(kind({ sql: "SELECT sum(length(upper(n))) FROM t", parameters: undefined })).toBe("rows");
+  expect(looks).toBeGreaterThan(1000);
+});
+
+// Between them nothing is looked at: 100 of LIKE, and as many of upper(), held the store thread for 2 s and more.
+test.each(["upper(?1)", "?1 LIKE ?1", "json_valid(?1)"])(
+  "the more often a row calls %s, the smaller are the values that aren't another thread's",
+  (call) => {
+    const of = (calls: number, bytes: number): string => {
+      const sql = `SELECT ${Array.from({ length: calls }, () => `length(${call})`).join(" + ")}`;
+      const outcome = runner.query({ sql, parameters: ["a".repeat(bytes)] }, undefined, budget);
+      return outcome === "long" ? "long" : outcome.kind;
+    };
+    expect(of(1, 4000)).toBe("rows");
+    expect(of(400, 4000)).toBe("long");
+    expect(of(400, 30)).toBe("rows");
+  },
+);
+
 test("a client's own time is the clock's", () => {
   tick = (look) => (nowMs += look === 1 ? 900 : 0);
   const outcome = runner.query(scan, 500);

@@ -100,9 +100,9 @@ export class QueryRunner {
         return this.#run(checked, budget, isBudgeted);
       };
       if (budget === undefined) return run();
-      return withValueBound(this.database, valueBytesMax(checked.isSteep), () =>
-        withHeapBound(this.database, run),
-      );
+      deadline.expect(checked.calls > 0);
+      const bytesMax = valueBytesMax(checked.isSteep, checked.calls);
+      return withValueBound(this.database, bytesMax, () => withHeapBound(this.database, run));
     } finally {
       deadline.end();
       guard.leave(before);

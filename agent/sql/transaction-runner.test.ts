@@ -106,7 +106,7 @@ test("LIKE and GLOB of a write have long patterns, or large values beside them, 
   expect(write(of("INSERT INTO plain VALUES (?1, upper(?2))", "d", large))).toBe(4);
 });
 
-test("between two calls of functions a write is looked at, however large what they are given", () => {
+test("a write that calls functions is looked at every few steps", () => {
   using database = openMemory();
   let looks = 0;
   const nowMs = performance.now;

@@ -235,10 +235,10 @@ export class TransactionRunner<C extends WriteCommit = WriteCommit> {
         statement.reset();
       }
     };
-    this.deadline.expect(prepared.isCalling);
+    this.deadline.expect(prepared.calls > 0);
     this.#matched = prepared.isMatching ? size : undefined;
     // What such a function does can't be interrupted. No larger value is kept in a table that replicates.
-    if (prepared.isMatching) withMatchBound(this.database, matchBounds[size], run);
+    if (prepared.isMatching) withMatchBound(this.database, matchBounds[size], prepared.calls, run);
     else if (prepared.isSteep) withValueBound(this.database, valueBytesMax, run);
     else run();
     if (this.database.autocommit) {

@@ -25,6 +25,9 @@ const plainBytesMax = 64 * 1024;
 /** With the product of two of its values: some milliseconds. */
 const steepBytesMax = 4 * 1024;
 
+/** Up to so many the bounds hold for each. */
+const callsUndivided = 8;
+
 const steepFunctions: ReadonlySet<string> = new Set([
   "glob",
   "instr",
@@ -43,9 +46,25 @@ export function isSteepFunction(name: string): boolean {
   return steepFunctions.has(name);
 }
 
-/** @param isSteep the statement calls a function that {@link isSteepFunction} */
-export function valueBytesMax(isSteep: boolean): number {
-  return isSteep ? steepBytesMax : plainBytesMax;
+/**
+ * SQLite looks at a deadline where it jumps, and so never between calls that stand in one row of a result: of a hundred,
+ * each gets less.
+ *
+ * @param isSteep the statement calls a function that {@link isSteepFunction}
+ * @param calls what all that it calls weighs
+ */
+export function valueBytesMax(isSteep: boolean, calls = 0): number {
+  const bytes = isSteep ? steepBytesMax : plainBytesMax;
+  return Math.floor(bytes / Math.max(1, calls / callsUndivided));
+}
+
+/** Of any value they take next to no time. */
+const plainFunctions: ReadonlySet<string> = new Set(["avg", "count", "max", "min", "sum", "total"]);
+
+/** They read a document once for each of their paths. @param name in ASCII lower case */
+export function callWeight(name: string): number {
+  if (plainFunctions.has(name)) return 0;
+  return name.startsWith("json") ? 4 : 1;
 }
 
 /** @param name in ASCII lower case */
@@ -63,16 +82,22 @@ export const matchBounds = {
   large: { valueBytesMax: largeBytesMax, patternBytesMax: 50 },
 } as const;
 
-/** As {@link withValueBound}, and patterns of LIKE and GLOB have at most so many bytes, or as many as elsewhere. */
+/**
+ * As {@link withValueBound}, and patterns of LIKE and GLOB have at most so many bytes, or as many as elsewhere.
+ *
+ * @param calls as of {@link valueBytesMax}: large values are shared among them
+ */
 export function withMatchBound<T>(
   database: Database,
   { valueBytesMax, patternBytesMax }: (typeof matchBounds)["small" | "large"],
+  calls: number,
   use: () => T,
 ): T {
   const before = database.limit(SQLITE_LIMIT_LIKE_PATTERN_LENGTH, -1);
   database.limit(SQLITE_LIMIT_LIKE_PATTERN_LENGTH, Math.min(before, patternBytesMax));
   try {
-    return withValueBound(database, valueBytesMax, use);
+    const bytesMax = Math.max(plainBytesMax, Math.floor(valueBytesMax / Math.max(1, calls)));
+    return withValueBound(database, bytesMax, use);
   } finally {
     database.limit(SQLITE_LIMIT_LIKE_PATTERN_LENGTH, before);
   }
