@@ -255,6 +255,24 @@ test("a value that is right as it is shown heals by being written again, also af
   for (const table of ["t", "w"]) expect(set(node, table, "a = a")).toBeUndefined();
 });
 
+test("in an urgent row, too, a damaged cell is right because it is said again only once peers have had their time", () => {
+  using node = new SqliteNode(schema, { rules: { t: { urgent: "b > 9" } } });
+  const stamped = (sql: string) => {
+    const { changeset } = node.write(sql);
+    const cells = changeset?.rows[0]?.cells.filter(({ stamp }) => stamp.ms === node.nowMs);
+    return cells?.map(({ column }) => column);
+  };
+  node.write("INSERT INTO t VALUES ('x', 'mmm', 10)");
+  // Outside of a transaction of the store's.
+  node.db.exec("UPDATE t SET a = 'zzz'");
+  node.nowMs += 1000;
+  expect(pass(node)).toMatchObject({ damaged: 1 });
+  // Of what the rule reads each that is named counts, and the damaged cell isn't among that.
+  expect(stamped("UPDATE t SET a = a, b = b")).toEqual(["b"]);
+  node.nowMs += 60_000;
+  expect(stamped("UPDATE t SET a = a, b = b")).toEqual(["a", "b"]);
+});
+
 // The time of the first was kept: after a start a client that wrote back what it had read won over the peer's copy.
 test("a cell that is damaged again, after it had healed and before anybody asked, gives peers their time anew", () => {
   const vfs = new MemoryVfs();
