@@ -1,4 +1,7 @@
 import { expect, setSystemTime, test } from "bun:test";
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { encodeChangeset, type Lane } from "../../core/change/changeset.ts";
 import { siteOfHex } from "../../core/clock/stamp.ts";
 import type { MemberRow, PeerId, StoreReply, StoreRequest } from "../../core/node/border.ts";
@@ -7,6 +10,7 @@ import type { RowState } from "../../core/row/row-state.ts";
 import { schemaOf } from "../../test/generators/sqlite-store.ts";
 import { createStoreThread as createTestThread } from "../../test/generators/store-thread.ts";
 import { until } from "../../test/until.ts";
+import { FileVfs } from "../../wasm/vfs/file.ts";
 import { MemoryVfs } from "../../wasm/vfs/memory.ts";
 import { logReport } from "../agent-store.ts";
 import type { StoreThread } from "./store-thread.ts";
@@ -303,6 +307,33 @@ test("alone, before its clock is set, an agent takes writes, says so, and goes o
     thread.stop();
   } finally {
     setSystemTime();
+  }
+});
+
+test("a clock that is set back keeps the WAL from being copied no longer", async () => {
+  const nowMs = Date.now();
+  setSystemTime(nowMs);
+  const folder = mkdtempSync(join(tmpdir(), "patina-set-back-"));
+  const thread = createTestThread({
+    vfs: new FileVfs(),
+    databasePath: join(folder, "patina.db"),
+    schema: schemaOf("CREATE TABLE t (id INTEGER NOT NULL PRIMARY KEY, v TEXT)"),
+    standsAlone: true,
+    circumstances,
+  });
+  try {
+    thread.start(undefined);
+    const waiting = async () => JSON.parse(await thread.service.status()).wal_frames_waiting;
+    const insert = { sql: "INSERT INTO t VALUES (1, 'x')", parameters: undefined };
+    const done = await thread.service.transact([insert], undefined);
+    expect(done).toMatchObject({ kind: "committed" });
+    expect(await waiting()).toBeGreaterThan(0);
+    setSystemTime(nowMs - 100_000);
+    await until("the WAL is copied", async () => (await waiting()) === 0, 10_000);
+  } finally {
+    setSystemTime();
+    thread.stop();
+    rmSync(folder, { recursive: true });
   }
 });
 

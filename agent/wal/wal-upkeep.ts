@@ -6,6 +6,7 @@
  */
 
 import type { Pace } from "../../core/replica/pace.ts";
+import { dueAfterPause } from "../../core/replica/pace.ts";
 import type { SqliteStore } from "../../core/store/sqlite-store.ts";
 import type { Database } from "../../wasm/database.ts";
 import type { Statement } from "../../wasm/statement.ts";
@@ -113,7 +114,9 @@ export class WalUpkeep {
   /** Wall clock in ms at which the rest is copied unless something happens; infinite when there is none. */
   get idleAtMs(): number {
     if (!this.#hasUncheckpointed) return Number.POSITIVE_INFINITY;
-    return Math.max(this.#lastWorkMs + idleMs, this.#notBeforeMs);
+    const nowMs = this.#parts.clock.nowMs();
+    const againMs = dueAfterPause(this.#notBeforeMs, afterFailureMs, nowMs);
+    return Math.max(dueAfterPause(this.#lastWorkMs + idleMs, idleMs, nowMs), againMs);
   }
 
   /** Frames in the WAL that aren't in the database yet. */
@@ -125,7 +128,8 @@ export class WalUpkeep {
   checkpointWhenDue(): void {
     if (!this.#hasUncheckpointed) return;
     const { clock, isMerging, isServed } = this.#parts;
-    const isIdle = clock.nowMs() - this.#lastWorkMs >= idleMs && !isMerging();
+    const nowMs = clock.nowMs();
+    const isIdle = dueAfterPause(this.#lastWorkMs + idleMs, idleMs, nowMs) <= nowMs && !isMerging();
     const state = this.#state();
     this.#tellSize(state);
     const isDone = this.#checkpointer.work(state, isIdle, isServed());
