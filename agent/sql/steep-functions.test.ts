@@ -61,6 +61,15 @@ test("beyond it they refuse, and so they do when their time is over", () => {
   ]) {
     expect(() => database.all(`SELECT ${call}`)).toThrow("would take too long");
   }
+  // Of a set of a thousand characters, and of two million: 30 s.
+  const set = "printf('%.*c', 2000, 'a') || 'b'";
+  for (const call of ["trim", "ltrim", "rtrim", "unhex"]) {
+    const sql = `SELECT ${call}(${large}, ${set})`;
+    expect(() => database.all(sql)).toThrow("would take too long");
+  }
+  expect(database.all(`SELECT length(trim(${large}, ' a')), instr(${large}, ${set})`)).toEqual([
+    [0, 0],
+  ]);
   expect(database.all(`SELECT instr(${large}, 'b'), trim(${large})`)[0]?.[0]).toBe(0);
   isOver = true;
   expect(() => database.all("SELECT instr('a', 'b')")).toThrow("interrupted");
