@@ -39,6 +39,22 @@ test("what a full disk keeps from the table is written once there is room, as it
   expect([table.isBehind, [...table.nodeByKey().values()]]).toEqual([false, ["c"]]);
 });
 
+test("who is only SUSPECT is there, too: a node isn't alone because a stream broke for a second", () => {
+  const ran = { all: () => [], run: () => undefined } as unknown as Database;
+  const table = new MembersTable({
+    ...{ writer: ran, publicKey: "f".repeat(64), site: siteOfHex("f".repeat(32)) },
+    writeLocalTable: (_table, _keys, write) => write(),
+  });
+  table.write([row("f")]);
+  expect(table.hasOthers()).toBeFalse();
+  for (const state of ["ALIVE", "SUSPECT"] as const) {
+    table.write([{ ...row("b"), state }]);
+    expect(table.hasOthers()).toBeTrue();
+  }
+  table.write([{ ...row("b"), state: "DOWN" }]);
+  expect(table.hasOthers()).toBeFalse();
+});
+
 test("of too many sites of nodes those go that have no rows here, and are nobody's now", () => {
   const writer = openDatabase("members.db", { vfs: new MemoryVfs() });
   writer.run(membersTable);

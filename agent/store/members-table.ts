@@ -160,6 +160,12 @@ export class MembersTable {
     return count;
   }
 
+  /** Beside this node, that aren't DOWN. */
+  hasOthers(): boolean {
+    const own = this.#parts.publicKey as PeerId;
+    return [...this.#rows.values()].some(({ key, state }) => key !== own && state !== "DOWN");
+  }
+
   nodeByKey(): ReadonlyMap<string, string> {
     return new Map([...this.#rows].map(([node, { key }]) => [key, node]));
   }

@@ -1,4 +1,4 @@
-import { expect, test } from "bun:test";
+import { expect, spyOn, test } from "bun:test";
 import type { Agreements } from "../net/agreements.ts";
 import { Readiness, type ReadinessParts } from "./readiness.ts";
 
@@ -8,7 +8,7 @@ const create = (parts: Partial<ReadinessParts>): Readiness =>
     standsAlone: false,
     agreements: undefined,
     isBuilt: () => true,
-    membersAlive: () => 2,
+    hasOthers: () => true,
     ...parts,
   });
 
@@ -31,4 +31,21 @@ test("whoever waits goes on once this node agrees with a peer, and it is ready f
   await waiting;
   agoMs = undefined;
   expect([isSure, readiness.isReady(), readiness.isUnsure()]).toEqual([true, true, false]);
+});
+
+test("a node is ready on its own after 10 s, and not while others are there that it has yet to agree with", () => {
+  let nowMs = 0;
+  using now = spyOn(performance, "now").mockImplementation(() => nowMs);
+  let hasOthers = true;
+  const readiness = create({ hasOthers: () => hasOthers });
+  nowMs = 60_000;
+  expect(readiness.isReady()).toBeFalse();
+  hasOthers = false;
+  expect(readiness.isReady()).toBeTrue();
+  const first = create({ hasOthers: () => false });
+  nowMs = 69_000;
+  expect(first.isReady()).toBeFalse();
+  nowMs = 71_000;
+  expect(first.isReady()).toBeTrue();
+  now.mockRestore();
 });

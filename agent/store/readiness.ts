@@ -19,8 +19,8 @@ export interface ReadinessParts {
   readonly agreements: Agreements | undefined;
   /** The index is built. */
   readonly isBuilt: () => boolean;
-  /** Members that are alive, this node among them. */
-  readonly membersAlive: () => number;
+  /** Others were met in this life, and aren't DOWN. */
+  readonly hasOthers: () => boolean;
 }
 
 /** Who was away for less is let write at once: little can have happened, and a restart is to be no matter. */
@@ -31,7 +31,10 @@ const unsureMs = 120_000;
 const waitMsMax = 20_000;
 const lookEveryMs = 20;
 
-/** Without a verdict and without any other member alive for so long, this node is on its own. */
+/**
+ * Without a verdict and without any other member so long after its start, this node is on its own. One that is only SUSPECT
+ * counts: a stream that breaks for a second in the midst of catching up makes nobody complete.
+ */
 const aloneMs = 10_000;
 
 export class Readiness {
@@ -62,12 +65,12 @@ export class Readiness {
 
   isReady(): boolean {
     if (this.#hasBeenReady) return true;
-    const { standsAlone, agreements, isBuilt, membersAlive } = this.#parts;
+    const { standsAlone, agreements, isBuilt, hasOthers } = this.#parts;
     if (!isBuilt()) return false;
     this.#hasBeenReady =
       standsAlone ||
       agreements?.agoMs() !== undefined ||
-      (performance.now() - this.#createdMs > aloneMs && membersAlive() <= 1);
+      (performance.now() - this.#createdMs > aloneMs && !hasOthers());
     return this.#hasBeenReady;
   }
 }

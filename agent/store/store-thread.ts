@@ -329,7 +329,7 @@ export class StoreThread {
       standsAlone,
       agreements,
       isBuilt: () => this.#replica.isBuilt,
-      membersAlive: () => this.#members.countAlive(),
+      hasOthers: () => this.#members.hasOthers(),
     });
   }
 
