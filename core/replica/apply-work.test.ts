@@ -333,6 +333,10 @@ test("what is written here while the index takes in what came before is known to
   world.drain();
   expect(world.replica.status().rows).toBe(2001);
   expect(world.fingerprint()).toBe(world.fingerprintAtRest());
+  // What was said last is what it goes on from.
+  world.nowMs++;
+  world.put(1999);
+  expect(world.fingerprint()).toBe(world.fingerprintAtRest());
 });
 
 test("what is being applied can be left at any time, and is applied later", () => {

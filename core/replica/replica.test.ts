@@ -862,6 +862,20 @@ test("the status tells how long changesets were under way, and how many were ahe
   expect(a.replica.status().lagMs.samples).toBe(5);
 });
 
+test("two writers under one identity are counted, and the last row that shows it is named", () => {
+  const a = new Node(0).start();
+  const apply = (row: number, value: string) =>
+    a.apply([encodeRowBlock([rowAt(startMs, row, value)])], "rows");
+  apply(1, "v");
+  apply(1, "v");
+  expect(a.replica.status()).toMatchObject({ conflicts: 0, lastConflict: undefined });
+  apply(1, "w");
+  expect(a.replica.status()).toMatchObject({
+    conflicts: 1,
+    lastConflict: { table: "t", key: keyOf(1) },
+  });
+});
+
 test("a full disk refuses the slice, changes nothing and is shown until a write succeeds", () => {
   const store = new FailingStore();
   const a = new Node(0, store).start();
