@@ -1,4 +1,4 @@
-import { expect, test } from "bun:test";
+import { expect, setSystemTime, test } from "bun:test";
 import type { MemberRow, PeerId, StoreReply, StoreRequest } from "../../core/node/border.ts";
 import { until } from "../../test/until.ts";
 import { type HangWatch, startNet } from "./link.ts";
@@ -225,6 +225,21 @@ test("where the system gives no thread for a new one it is tried again, and noth
     { kind: "crashed", why: "a", restartMs: 0 },
     { kind: "crashed", why, restartMs: 250 },
   ]);
+});
+
+test("a clock that is set forward makes no net thread one that lived long", async () => {
+  const { life, reports, untilLives } = createWorld();
+  life(0).hooks.onMessage(listens);
+  try {
+    life(0).hooks.onEnd("a");
+    await untilLives(2);
+    setSystemTime(Date.now() + 3_600_000);
+    life(1).hooks.onEnd("b");
+    expect(reports.at(-1)).toEqual({ kind: "crashed", why: "b", restartMs: 250 });
+  } finally {
+    setSystemTime();
+  }
+  await untilLives(3);
 });
 
 test("crashes in a row are answered more and more slowly", async () => {

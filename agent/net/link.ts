@@ -100,6 +100,7 @@ class RestartingLink implements NetLink {
   #carrier: NetCarrier | undefined;
   /** Counts the net threads. */
   #life = 0;
+  /** By the monotonic clock. */
   #startedMs = 0;
   /** Crashes in a row. */
   #crashes = 0;
@@ -209,7 +210,7 @@ class RestartingLink implements NetLink {
 
   #start(): void {
     const life = ++this.#life;
-    this.#startedMs = Date.now();
+    this.#startedMs = performance.now();
     const isOld = () => life !== this.#life;
     const hooks: NetCarrierHooks = {
       onMessage: (message) => {
@@ -408,7 +409,7 @@ class RestartingLink implements NetLink {
       this.#fail(why);
       return;
     }
-    if (Date.now() - this.#startedMs > soundMs) this.#crashes = 0;
+    if (performance.now() - this.#startedMs > soundMs) this.#crashes = 0;
     const restartMs = restartsMs[Math.min(this.#crashes, restartsMs.length - 1)] as number;
     this.#crashes++;
     this.#restarts++;

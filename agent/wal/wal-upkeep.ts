@@ -5,8 +5,7 @@
  * @module
  */
 
-import type { Pace } from "../../core/replica/pace.ts";
-import { dueAfterPause } from "../../core/replica/pace.ts";
+import { dueAfterPause, type Pace } from "../../core/replica/pace.ts";
 import type { SqliteStore } from "../../core/store/sqlite-store.ts";
 import type { Database } from "../../wasm/database.ts";
 import type { Statement } from "../../wasm/statement.ts";
