@@ -91,6 +91,38 @@ test("nor do clocks that were on their way home then come to it", () => {
   ]);
 });
 
+test("clocks that go home in several slices all come home, of each table", () => {
+  const vfs = new MemoryVfs();
+  const numbers = Array.from({ length: 120 }, (_, i) => i + 1);
+  const said = (node: SqliteNode) => [
+    numbers.map((id) => stamps(node, "n", id)),
+    numbers.slice(70).map((id) => stamps(node, "t", `r${id}`)),
+  ];
+  const wanted = [
+    numbers.map(() => [["a", 2, 12_000]]),
+    numbers.slice(70).map(() => [
+      ["a", 2, 12_000],
+      ["b", 1, 11_000],
+    ]),
+  ];
+  {
+    using node = open(vfs);
+    const many = "WITH RECURSIVE c (i) AS (VALUES (1) UNION ALL SELECT i + 1 FROM c WHERE i < 120)";
+    node.write(
+      `${many} INSERT INTO t (k, a, b) SELECT 'r' || i, 1, 1 FROM c`,
+      `${many} INSERT INTO n (id, a) SELECT i, 1 FROM c`,
+    );
+    node.write("UPDATE t SET a = 2", "UPDATE n SET a = 2");
+    // Each of them sees to twice as many.
+    for (let i = 0; i < 3; i++) {
+      node.write(`UPDATE t SET b = ${i} WHERE rowid <= 70`);
+      expect(said(node)).toEqual(wanted);
+    }
+  }
+  using node = open(vfs);
+  expect(said(node)).toEqual(wanted);
+});
+
 test("a transaction that is rolled back leaves the clocks as they were", () => {
   using node = open(new MemoryVfs());
   node.write("INSERT INTO t VALUES ('x', 1, 1)");
