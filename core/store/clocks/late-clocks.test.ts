@@ -118,6 +118,8 @@ test("clocks that go home in several slices all come home, of each table", () =>
       node.write(`UPDATE t SET b = ${i} WHERE rowid <= 70`);
       expect(said(node)).toEqual(wanted);
     }
+    // Theirs, and no more.
+    expect(logRows(node)).toBe(3);
   }
   using node = open(vfs);
   expect(said(node)).toEqual(wanted);
@@ -266,6 +268,28 @@ test("a COMMIT that fails leaves the file's version to the next one", () => {
   using node = open(vfs);
   expect(stamps(node, "t", "x")).toEqual([
     ["a", 3, 13_000],
+    ["b", 1, 11_000],
+  ]);
+});
+
+test("a stop that can't write clocks home can be tried again, and none is lost", () => {
+  const vfs = new MemoryVfs();
+  {
+    using node = open(vfs);
+    node.write("INSERT INTO t VALUES ('x', 1, 1)");
+    node.write("UPDATE t SET a = 2");
+    {
+      using reader = openMemory(vfs);
+      reader.exec("BEGIN; SELECT * FROM t");
+      expect(() => node.store.bringClocksHome()).toThrow("database is locked");
+    }
+    expect([logRows(node), node.db.pragma("user_version")]).toEqual([1, 2]);
+    node.store.bringClocksHome();
+    expect([logRows(node), node.db.pragma("user_version")]).toEqual([0, 1]);
+  }
+  using node = open(vfs);
+  expect(stamps(node, "t", "x")).toEqual([
+    ["a", 2, 12_000],
     ["b", 1, 11_000],
   ]);
 });
