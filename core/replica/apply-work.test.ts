@@ -306,6 +306,23 @@ test("a question takes the store from nobody, and is answered when it is free", 
   expect(world.replies.slice(-2).map(({ kind }) => kind)).toEqual(["applied", "missing"]);
 });
 
+test("a question is answered, too, where an urgent change ends the work that it waits for, or that is given up", () => {
+  const ends = {
+    urgent: (world: World) => world.apply(0, [changeset(0, 5000, 1)]),
+    given: (world: World) => world.replica.abandon(),
+  };
+  for (const end of Object.values(ends)) {
+    const world = new World(10);
+    const ticket = world.apply(1, [changeset(1, 0, 10)]);
+    expect(world.replica.isBusy).toBe(true);
+    world.replica.handle({ kind: "missing", ticket: 99, entries: [] }, world.nowMs, world.replies);
+    end(world);
+    world.drain();
+    expect(world.applied(ticket)).toMatchObject({ changed: 10 });
+    expect(world.replies.some(({ kind }) => kind === "missing")).toBe(true);
+  }
+});
+
 test("a local write claims the store, and is told to wait when that was said too often", () => {
   const world = new World(100);
   world.apply(2, [changeset(2, 0, 2000)]);

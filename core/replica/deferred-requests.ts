@@ -17,6 +17,10 @@ export class DeferredRequests {
     return this.#writes.length > 0;
   }
 
+  get isEmpty(): boolean {
+    return this.#writes.length + this.#questions.length === 0;
+  }
+
   push(request: StoreRequest): void {
     (isWrite(request) ? this.#writes : this.#questions).push(request);
   }

@@ -365,7 +365,7 @@ export class Replica {
     const { isBusy } = this.#work;
     // Work and the rest take turns, where there is any.
     this.#isWorkTurn = !this.#isWorkTurn || !this.#hasRest(index, nowMs);
-    if (this.#work.hasWork && this.#isWorkTurn) {
+    if (this.#hasWork && this.#isWorkTurn) {
       this.#workSlice(nowMs, replies);
       return;
     }
@@ -382,6 +382,11 @@ export class Replica {
     }
   }
 
+  /** Peers' changes, or what waited for them: an urgent change, or whoever had to have the store, may have ended the last of them. */
+  get #hasWork(): boolean {
+    return this.#work.hasWork || !this.#deferred.isEmpty;
+  }
+
   /** Something other than work on peers' changes is due. Of that, only the cut does nothing with the store. */
   #hasRest({ image }: RowIndex, nowMs: number): boolean {
     if (image.hasWork) return true;
@@ -395,7 +400,7 @@ export class Replica {
   /** Wall clock in ms at which `tick` is wanted; a time in the past means as soon as others had a turn. */
   pollTimeout(): number {
     if (this.#index === undefined) return Number.POSITIVE_INFINITY;
-    if (this.#work.hasWork || this.hasOwnWork) return this.#nowMs;
+    if (this.#hasWork || this.hasOwnWork) return this.#nowMs;
     const nowMs = this.#nowMs;
     if (!this.isBuilt) return Math.max(nowMs, this.#rebuild?.dueMs(nowMs) ?? nowMs);
     const rowsDueMs = Math.max(nowMs, this.#answers?.dueMs(nowMs) ?? Number.POSITIVE_INFINITY);
