@@ -1,5 +1,7 @@
 import { expect, test } from "bun:test";
-import { actOnRoots, actOnWalk } from "./repair-plan.ts";
+import type { PeerId } from "../border.ts";
+import { openExchange } from "./exchange.ts";
+import { actOnRoots, actOnWalk, scanOf } from "./repair-plan.ts";
 
 const rows = (rowsOwn: number, rowsPeer: number) => ({ rowsOwn, rowsPeer, hasListed: false });
 
@@ -54,4 +56,23 @@ test("a few nodes, or nodes of many rows, tell nothing of all the others; of nod
   expect(act(40_000, 2, 64, 1024)).toBe("list");
   // Every second one of 16**4 ranges has a row: some 400 of 1,024.
   expect([act(32_768, 3, 64, 230), act(32_768, 3, 64, 250)]).toEqual(["list", "stream"]);
+});
+
+test("what can't be listed in full at once is listed from anywhere, so nodes that stay different keep no others from it", () => {
+  const moment = { live: false, cut: 1 };
+  const peer = "1".repeat(64) as PeerId;
+  const scan = (nodes: number, random: number) => {
+    const exchange = openExchange({ id: 1, peer, moment, rowsOwn: 0, startedMs: 0, silentAtMs: 0 });
+    // 16**4 nodes of one row each.
+    exchange.rowsPeer = 16 ** 4;
+    exchange.unexplainedLevel = 4;
+    for (let node = 0; node < nodes; node++) exchange.unexplained.push(node);
+    return scanOf(exchange, () => random).nodes;
+  };
+  const from = (first: number, count: number) => Array.from({ length: count }, (_, i) => first + i);
+  expect(scan(4096, 0.5)).toEqual(from(0, 4096));
+  expect(scan(10_000, 0)).toEqual(from(0, 4096));
+  expect(scan(10_000, 0.5)).toEqual(from(5000, 4096));
+  // Around the end.
+  expect(scan(10_000, 0.9)).toEqual([...from(9000, 1000), ...from(0, 3096)]);
 });

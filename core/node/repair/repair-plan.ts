@@ -162,13 +162,19 @@ export function planWalked(
 
 /**
  * A list in full of nodes that recent rows didn't explain. Each is a scan on both sides: as much as possible in one, the
- * rest next time.
+ * rest next time. It begins anywhere: were it always with the first, nodes that can't be mended (what the peer has can't be
+ * written here, or not be read there) would keep those behind them from ever being listed.
+ *
+ * @param random From 0 up to 1.
  */
-export function scanOf(exchange: Exchange): Task {
+export function scanOf(exchange: Exchange, random: () => number): Task {
   const { unexplained, unexplainedLevel: level } = exchange;
-  const count = nodesOf(entriesPerScan, rowsOfLarger(exchange), level);
-  const nodes = unexplained.splice(0).slice(0, Math.min(nodesMax, count));
-  return { act: "list", level, nodes, recentOnly: false };
+  const nodes = unexplained.splice(0);
+  const task = (nodes: number[]): Task => ({ act: "list", level, nodes, recentOnly: false });
+  const count = Math.min(nodesMax, nodesOf(entriesPerScan, rowsOfLarger(exchange), level));
+  if (nodes.length <= count) return task(nodes);
+  const from = Math.floor(random() * nodes.length);
+  return task([...nodes.slice(from), ...nodes.slice(0, from)].slice(0, count));
 }
 
 function rowsOfLarger({ rowsOwn, rowsPeer }: Rows): number {

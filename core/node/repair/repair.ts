@@ -331,7 +331,11 @@ export class Repair {
       if (exchange.unexplained.length > 0 && !exchange.isScanned) {
         exchange.isScanned = true;
         counters.scansAsked++;
-        this.#do(peer, exchange, scanOf(exchange));
+        this.#do(
+          peer,
+          exchange,
+          scanOf(exchange, () => this.#world.random()),
+        );
         continue;
       }
       if (exchange.fetches === 0) this.#end(exchange, false);
