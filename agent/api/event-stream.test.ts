@@ -103,6 +103,29 @@ test("one that has ended and isn't read any more is cut, not ended", async () =>
   expect(reading.next()).rejects.toThrow();
 });
 
+test("what a carrier was handed counts until it is taken, and one that takes nothing any more is cut off with it", async () => {
+  const room = new UnreadRoom(100 * kilobyte, 1000);
+  const { stream, reading, ends } = open(room);
+  let cuts = 0;
+  stream.onCut(() => cuts++);
+  stream.push(lines(200));
+  stream.push(lines(200));
+  await reading.next();
+  // What it was handed is held for it still.
+  expect(room.mayEnter(stream.idleSinceMs + 1001)).toBe(false);
+  expect(ends()).toBe(1);
+  expect(stream.unreadBytes).toBeGreaterThan(200 * kilobyte);
+  expect(stream.unreadBytes).toBeLessThan(201 * kilobyte);
+  // It has as long again to come to the line that says why.
+  expect(room.mayEnter(stream.idleSinceMs + 999)).toBe(false);
+  await Promise.resolve();
+  expect(cuts).toBe(0);
+  expect(room.mayEnter(stream.idleSinceMs + 1001)).toBe(true);
+  await Promise.resolve();
+  expect([cuts, stream.unreadBytes]).toEqual([1, 0]);
+  expect(reading.next()).rejects.toThrow();
+});
+
 test("one that has read all is let go for nobody, however long it has been silent", async () => {
   const room = new UnreadRoom(100 * kilobyte, 1000);
   const silent = open(room);

@@ -11,7 +11,7 @@
  * @module
  */
 
-import { errorJson, utf8 } from "./http.ts";
+import { type ApiResponse, errorJson, utf8 } from "./http.ts";
 import type { StreamEvent } from "./store-service.ts";
 import type { Unread, UnreadRoom } from "./unread-room.ts";
 
@@ -51,6 +51,7 @@ export class EventStream implements AsyncIterable<Uint8Array>, Unread {
   #hasBegun = false;
   #isTurnedAway = false;
   #wake: (() => void) | undefined;
+  #onCut = (): void => {};
 
   /**
    * @param bytesMax of lines that wait, rows of the snapshot not counted
@@ -108,13 +109,26 @@ export class EventStream implements AsyncIterable<Uint8Array>, Unread {
     this.#end();
   }
 
-  /** The same, in place of what was queued. */
+  /** The same, in place of what was queued. What its carrier was handed counts until it is taken, or it is dropped once more. */
   drop(why: string): void {
-    this.#forget();
-    // What is left of one that has ended has nothing more to say.
-    if (this.#ended) this.#isCut = true;
-    else this.refuse(why);
+    if (this.#ended) {
+      // What is left of one that has ended has nothing more to say.
+      this.#isCut = true;
+      this.#forget();
+      // Not within what another connection is sending.
+      queueMicrotask(() => this.#onCut());
+      return;
+    }
+    this.#queue.length = 0;
+    this.#changeUnread(this.#handedBytes - this.#unreadBytes);
+    this.#idleSinceMs = performance.now();
+    this.refuse(why);
   }
+
+  /** @param cut as {@link ApiResponse.onCut} has it */
+  readonly onCut = (cut: () => void): void => {
+    this.#onCut = cut;
+  };
 
   get isEnded(): boolean {
     return this.#ended;

@@ -65,8 +65,10 @@ test("a stream whose client goes leaves nobody who listens to its token, and is 
     hash: undefined,
   }));
   const client = new AbortController();
-  const { status } = await createApi(store)({ ...request, signal: client.signal }, access);
+  const { status, onCut } = await createApi(store)({ ...request, signal: client.signal }, access);
   expect([status, listeners(), unsubscribed]).toEqual([200, 1, []]);
+  // Its carrier is told when what it was handed isn't kept any longer.
+  expect(onCut).toBeFunction();
   client.abort();
   expect([listeners(), unsubscribed]).toEqual([0, [7]]);
 });

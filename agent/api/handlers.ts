@@ -292,7 +292,7 @@ class Handlers {
     if (outcome.hash !== undefined) headers["corro-query-hash"] = outcome.hash;
     // Such as one that can't go on from where it was asked to: its lines say why.
     if (stream.isEnded) headers["patina-ended"] = "true";
-    return { status: 200, headers, body: stream, isEndless: true };
+    return { status: 200, headers, body: stream, isEndless: true, onCut: stream.onCut };
   }
 
   /** What clients of Corrosion's first version send when they start: a list of CREATE statements. */

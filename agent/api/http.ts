@@ -33,6 +33,8 @@ export interface ApiResponse {
   readonly body: Uint8Array | AsyncIterable<Uint8Array>;
   /** The stream doesn't end by itself, and may be silent for ever. */
   readonly isEndless?: boolean;
+  /** The stream takes what cuts it off: called when its client has left a piece untaken for so long that it isn't kept for it. */
+  readonly onCut?: (cut: () => void) => void;
 }
 
 export const noBytes: Buffer = Buffer.alloc(0);

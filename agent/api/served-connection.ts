@@ -43,8 +43,8 @@ export interface ServedConnection {
   /** At once, whatever is under way. */
   cut(): void;
   /**
-   * Since when its client has asked nothing, or taken nothing of a whole answer: milliseconds on `performance.now()`.
-   * Undefined while a request whose head has come is on its way or waits for its answer, and while a stream is open, however silent.
+   * Since when its client has asked nothing, or taken nothing of an answer that has an end: milliseconds on `performance.now()`.
+   * Undefined while a request whose head has come is on its way or waits for its answer, and while a stream without end is open, however silent.
    */
   readonly idleSinceMs: number | undefined;
 }

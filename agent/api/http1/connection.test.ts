@@ -174,6 +174,29 @@ test("a stream is sent in chunks, as its client takes them, and ends when it goe
   expect(isEnded).toBe(true);
 });
 
+test("a stream that is cut off takes its connection along, whatever wasn't taken of it", async () => {
+  let cut = (): void => {};
+  async function* lines(): AsyncGenerator<Uint8Array> {
+    for (;;) yield Buffer.from("line\n");
+  }
+  const { socket, send } = connect(() => ({
+    status: 200,
+    headers: {},
+    body: lines(),
+    isEndless: true,
+    onCut: (one) => {
+      cut = one;
+    },
+  }));
+  socket.takes = 120;
+  send("GET /a HTTP/1.1\r\n\r\n");
+  await turn();
+  await turn();
+  expect(socket.state).toBe("open");
+  cut();
+  expect(socket.state).toBe("terminated");
+});
+
 test("a stream that breaks off has no end", async () => {
   async function* lines(): AsyncGenerator<Uint8Array> {
     yield Buffer.from("line\n");

@@ -376,6 +376,7 @@ export class Http1Connection implements ServedConnection {
   ): Promise<void> {
     const { head } = request;
     this.#streamed = streamed;
+    answer.onCut?.(() => this.cut());
     if (streamed.isEndless) this.#resume();
     if (head.isHttp10) head.keepsAlive = false;
     const first = responseHead(answer, head.isHttp10 ? "close" : "chunked", persistenceOf(head));

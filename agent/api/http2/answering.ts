@@ -21,6 +21,8 @@ export interface AnsweringOptions {
   readonly sendSoon: () => void;
   /** Nobody but its client is to do anything for this stream any more. */
   readonly idle: (stream: Http2Stream) => void;
+  /** The opposite: its client has taken what there was, and there is more. */
+  readonly busy: (stream: Http2Stream) => void;
   /** What was sent of it isn't all, and no more will be. */
   readonly broken: (stream: Http2Stream) => void;
 }
@@ -73,6 +75,7 @@ export class Answering {
 
   /** The next piece of a stream, which has sent the last. */
   ask(stream: Http2Stream): void {
+    this.#options.busy(stream);
     (stream.streamed as AsyncIterator<Uint8Array>).next().then(
       ({ done, value }) => this.#piece(stream, done === true ? undefined : value),
       (error) => this.#broken(stream, error),
@@ -112,6 +115,9 @@ export class Answering {
     }
     stream.streamed = streamed;
     stream.isEndless = answer.isEndless === true;
+    answer.onCut?.(() => {
+      if (!stream.isClosed) this.#options.broken(stream);
+    });
     this.ask(stream);
     // The first piece leaves with the head if it is there already.
     setImmediate(() => {
@@ -124,6 +130,8 @@ export class Answering {
     stream.piece = piece ?? noBytes;
     stream.pieceAt = 0;
     stream.isLastPiece = piece === undefined;
+    // One without end isn't idle, however little is taken of it: what waits for it is bounded elsewhere.
+    if (!stream.isEndless) this.#options.idle(stream);
     this.#queue(stream);
   }
 

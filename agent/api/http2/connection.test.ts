@@ -448,6 +448,46 @@ test("a stream that breaks is reset, also before its head", async () => {
   expectRoom();
 });
 
+test("a stream that is cut off is reset, whatever wasn't taken of it, and others go on", async () => {
+  let cut = (): void => {};
+  let isEnded = false;
+  async function* lines(): AsyncGenerator<Uint8Array> {
+    try {
+      for (;;) yield Buffer.from("line\n");
+    } finally {
+      isEnded = true;
+    }
+  }
+  const { socket, send } = connect(
+    (one) =>
+      one.path === "/b"
+        ? quick(one)
+        : {
+            status: 200,
+            headers: {},
+            body: lines(),
+            isEndless: true,
+            onCut: (how) => {
+              cut = how;
+            },
+          },
+    { first: settings([initialWindowSize, 3]) },
+  );
+  send(get(1, "/a"));
+  await turn();
+  await turn();
+  cut();
+  cut();
+  send(get(3, "/b"));
+  await turn();
+  expect(isEnded).toBe(true);
+  expect(socket.frames.slice(1)).toEqual([
+    ...["HEADERS 1 200", "DATA 1 lin", `RST_STREAM 1 ${errorCodes.internal}`],
+    ...["HEADERS 3 200", "DATA 3 /b ."],
+  ]);
+  expectRoom();
+});
+
 test("a request that is reset ends its stream, and the place that it had", async () => {
   const { handle, answer } = later();
   let isAborted = false;
@@ -628,6 +668,41 @@ test("it is idle while it has no request, and while only its client has somethin
   expect(connection.idleSinceMs).toBeUndefined();
   send(reset(3), windowUpdate(1, 1));
   expect(connection.idleSinceMs).toBeGreaterThan(sinceMs);
+});
+
+test("it is idle while its client takes nothing of a stream that has an end, be it by a window or the socket", async () => {
+  const isEndless = new Set(["/endless"]);
+  const { socket, send, connection } = connect(
+    ({ path }) => ({
+      status: 200,
+      headers: {},
+      body: (async function* () {
+        for (;;) yield Buffer.from("line\n");
+      })(),
+      isEndless: isEndless.has(path),
+    }),
+    { first: settings([initialWindowSize, 0]) },
+  );
+  send(get(1, "/a"));
+  expect(connection.idleSinceMs).toBeUndefined();
+  await turn();
+  await turn();
+  const sinceMs = connection.idleSinceMs as number;
+  expect(sinceMs).toBeNumber();
+  // What it takes counts, and nothing else.
+  send(frame(frameTypes.ping, 0, 0, Buffer.alloc(8)));
+  expect(connection.idleSinceMs).toBe(sinceMs);
+  send(windowUpdate(1, 2));
+  expect(connection.idleSinceMs).toBeGreaterThan(sinceMs);
+  socket.takes = 0;
+  send(windowUpdate(1, 1000));
+  await turn();
+  expect(connection.idleSinceMs).toBeNumber();
+  send(get(3, "/endless"));
+  await turn();
+  await turn();
+  expect(connection.idleSinceMs).toBeUndefined();
+  connection.closed();
 });
 
 test("it isn't idle while a stream is open, however silent, and is when that has ended", async () => {

@@ -72,6 +72,7 @@ export class Requests {
     this.#answering = new Answering({
       ...{ front, onFault, sender, isOpen, sendSoon },
       idle: (stream) => this.#idle(stream),
+      busy: (stream) => this.#becomeBusy(stream),
       broken: (stream) => this.#broken(stream),
     });
   }
@@ -391,7 +392,7 @@ export class Requests {
     const isShort = (stream.head.contentLength ?? Number.POSITIVE_INFINITY) <= shortBodyBytesMax;
     if (!stream.isRequestEnded && !isShort) this.#options.control.reset(stream.id, errorCodes.none);
     stream.isClosed = true;
-    // A stream of pieces was busy until now.
+    // A stream without end was busy until now.
     this.#idle(stream);
     this.#forget(stream);
   }
@@ -452,6 +453,12 @@ export class Requests {
     if (!stream.isBusy) return;
     stream.isBusy = false;
     if (--this.#busy === 0) this.#sinceMs = performance.now();
+  }
+
+  #becomeBusy(stream: Http2Stream): void {
+    if (stream.isBusy) return;
+    stream.isBusy = true;
+    this.#busy++;
   }
 
   #countCut(): ErrorCode | undefined {
