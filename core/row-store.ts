@@ -132,6 +132,9 @@ export type NewerRowVisitor = (
   ms: number,
 ) => void;
 
+/** Whether a scan is after the rows of a range (`rangeOfRow`). */
+export type RangeFilter = (range: number) => boolean;
+
 /** Whether of a row whose clocks were stamped in this span, ms, both ends included, its digest is enough. */
 export type DigestsEnough = (firstMs: number, lastMs: number) => boolean;
 
@@ -157,10 +160,15 @@ export interface RowStore {
   /** Whole rows as held, with values; undefined where nothing is held. */
   read(refs: readonly RowRef[]): (RowState | undefined)[];
 
-  /** Up to `rowsMax` held rows (tombstones too) from `position` on; undefined starts and ends. */
+  /**
+   * Up to `rowsMax` held rows (tombstones too) from `position` on; undefined starts and ends.
+   *
+   * @param isWanted Rows of other ranges are passed, and cost a fifth: they count, and most of them aren't given.
+   */
   scan(
     position: ScanPosition | undefined,
     rowsMax: number,
+    isWanted?: RangeFilter,
   ): { readonly rows: readonly ScannedRow[]; readonly next: ScanPosition | undefined };
 
   /**

@@ -66,8 +66,8 @@ export function isCovered(entry: Entry, moment: Moment): boolean {
   return moment.live || entry.stamp.ms < moment.cut * slotMs;
 }
 
-/** Whether a row is under one of the nodes. */
-export function isUnder({ level, nodes }: TreeNodes): (id: RowId) => boolean {
+/** Whether a range is under one of the nodes. */
+export function isUnder({ level, nodes }: TreeNodes): (range: number) => boolean {
   const wanted = new Set(nodes);
-  return (id) => wanted.has(nodeOfRange(rangeOfRow(id), level));
+  return (range) => wanted.has(nodeOfRange(range, level));
 }

@@ -40,11 +40,12 @@ export class PlaceWindow {
     return true;
   }
 
-  has(id: RowId): boolean {
-    return this.#firstByRange[rangeOfRow(id)] !== outside;
+  /** Whether the rows of a range are noted. */
+  has(range: number): boolean {
+    return this.#firstByRange[range] !== outside;
   }
 
-  /** Notes the place of a row that it {@link has}. */
+  /** Notes the place of a row whose range it {@link has}. */
   add(id: RowId, { table, key }: RowRef): void {
     const row = this.#count++;
     const start = row === 0 ? 0 : (this.#keyEnd[row - 1] as number);

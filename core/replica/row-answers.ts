@@ -13,9 +13,9 @@ import { nodeOfRange, rangeCount, rangeLevel, rangesOfNode } from "../index/fing
 import { entryOf } from "../index/recent-rows.ts";
 import type { RowIndex } from "../index/row-index.ts";
 import type { StoreReply, StoreRequest, Ticket, TreeNodes } from "../node/border.ts";
-import type { Digester, RowId } from "../row/digest.ts";
+import { type Digester, type RowId, rangeOfRow } from "../row/digest.ts";
 import { type RowState, stampOfRow } from "../row/row-state.ts";
-import type { RowRef, ScannedRow, ScanPosition } from "../row-store.ts";
+import type { RangeFilter, RowRef, ScannedRow, ScanPosition } from "../row-store.ts";
 import { compareEntries, isCovered, isUnder } from "./entry-comparison.ts";
 import { PlaceWindow } from "./place-window.ts";
 import { piecesOf, valueBytesOf } from "./row-pieces.ts";
@@ -167,7 +167,8 @@ export class RowAnswers {
     const isListed = isUnder(request);
     const entries = new Map<RowId, Entry>();
     this.#ask(ticket, {
-      wants: (row) => isListed(row.id),
+      wantsRange: isListed,
+      wants: (row) => isListed(rangeOfRow(row.id)),
       meet: (row) => {
         const entry = this.#entryOf(row);
         if (!isCovered(entry, request)) return;
@@ -193,7 +194,8 @@ export class RowAnswers {
     }
     const isListed = isUnder(request);
     this.#ask(ticket, {
-      wants: (row) => isListed(row.id),
+      wantsRange: isListed,
+      wants: (row) => isListed(rangeOfRow(row.id)),
       meet: (row) => {
         own.set(row.id, this.#entryOf(row));
         this.#notePlace(row);
@@ -220,7 +222,9 @@ export class RowAnswers {
       this.#replies.push({ kind: "unavailable", ticket, why: "scan" });
       return;
     }
+    const ranges = new Set([...unknown].map(rangeOfRow));
     this.#ask(ticket, {
+      wantsRange: (range) => ranges.has(range),
       wants: (row) => unknown.has(row.id),
       meet: (row) => {
         unknown.delete(row.id);
@@ -271,7 +275,7 @@ export class RowAnswers {
         this.#busy(ticket);
         return;
       }
-      const wanted = slice.rows.filter((row) => isWanted(row.id));
+      const wanted = slice.rows.filter((row) => isWanted(rangeOfRow(row.id)));
       const read = wanted.length === 0 ? [] : this.#readRows(wanted);
       const step = read.filter((row) => row !== undefined);
       const stepBytes = step.reduce((sum, row) => sum + valueBytesOf(row), 0);
@@ -308,7 +312,8 @@ export class RowAnswers {
     const isAccepted = this.#ask(
       ticket,
       {
-        wants: (row) => window.has(row.id),
+        wantsRange: (range) => window.has(range),
+        wants: (row) => window.has(rangeOfRow(row.id)),
         meet: (row) => window.add(row.id, row),
         finish: () => {
           kept.untilMs = this.#nowMs + windowMs;
@@ -397,6 +402,7 @@ export class RowAnswers {
   #ask(
     ticket: Ticket,
     question: {
+      readonly wantsRange: RangeFilter;
       readonly wants: (row: ScannedRow) => boolean;
       readonly meet: (row: ScannedRow) => void;
       readonly finish: () => void;

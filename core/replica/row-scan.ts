@@ -7,7 +7,7 @@
  * @module
  */
 
-import type { RowStore, ScannedRow, ScanPosition } from "../row-store.ts";
+import type { RangeFilter, RowStore, ScannedRow, ScanPosition } from "../row-store.ts";
 import { dueAfterPause } from "./pace.ts";
 
 export interface ScanOptions {
@@ -21,6 +21,8 @@ export interface ScanOptions {
 
 /** What one question does with the rows of a scan. */
 export interface ScanQuestion {
+  /** Whether it wants rows of this range: of others only the keys are read. */
+  wantsRange(range: number): boolean;
   wants(row: ScannedRow): boolean;
   /** Takes a row it wants, as the scan meets it. */
   meet(row: ScannedRow): void;
@@ -34,6 +36,7 @@ export interface ScanQuestion {
 export type ReadSlice = (
   position: ScanPosition | undefined,
   rowsMax: number,
+  isWanted?: RangeFilter,
 ) => ReturnType<RowStore["scan"]> | undefined;
 
 export class RowScan {
@@ -75,7 +78,7 @@ export class RowScan {
   tick(nowMs: number): void {
     if (nowMs < this.dueMs(nowMs)) return;
     this.#isUnderWay = true;
-    const slice = this.#read(this.#at, this.#options.scanRowsPerTick);
+    const slice = this.#read(this.#at, this.#options.scanRowsPerTick, this.#isWanted);
     if (slice === undefined) {
       this.fail(nowMs);
       return;
@@ -90,6 +93,9 @@ export class RowScan {
     this.#end(nowMs);
     for (const question of finished) question.finish();
   }
+
+  readonly #isWanted: RangeFilter = (range) =>
+    this.#running.some((question) => question.wantsRange(range));
 
   /** Ends every question without an answer. */
   fail(nowMs: number): void {

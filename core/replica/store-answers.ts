@@ -57,7 +57,7 @@ export class StoreAnswers {
     this.#rows = new RowAnswers(
       index,
       digester,
-      (position, rowsMax) => trying(() => store.scan(position, rowsMax)),
+      (position, rowsMax, isWanted) => trying(() => store.scan(position, rowsMax, isWanted)),
       (refs) => this.#readRows(refs),
       this.#writeRows,
       rowOptions,

@@ -27,6 +27,7 @@ import type {
   DigestsEnough,
   MergedRow,
   NewerRowVisitor,
+  RangeFilter,
   ReclockedRow,
   RowRef,
   RowStore,
@@ -597,8 +598,9 @@ export class SqliteStore implements RowStore {
   scan(
     position: ScanPosition | undefined,
     rowsMax: number,
+    isWanted?: RangeFilter,
   ): { readonly rows: readonly ScannedRow[]; readonly next: ScanPosition | undefined } {
-    return this.#parts.places.scan(position, rowsMax);
+    return this.#parts.places.scan(position, rowsMax, isWanted);
   }
 
   scanNewer(

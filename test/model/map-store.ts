@@ -18,6 +18,7 @@ import {
   type Digester,
   type IdWords,
   type RowId,
+  rangeOfRow,
   wordsToId,
 } from "../../core/row/digest.ts";
 import { deleteRow, insertRow, updateRow } from "../../core/row/local-write.ts";
@@ -29,6 +30,7 @@ import type {
   MergePreparation,
   MergeTransaction,
   NewerRowVisitor,
+  RangeFilter,
   ReclockedRow,
   RowRef,
   RowStore,
@@ -146,10 +148,12 @@ export class MapStore implements RowStore {
   scan(
     position: ScanPosition | undefined,
     rowsMax: number,
+    isWanted: RangeFilter = () => true,
   ): { readonly rows: readonly ScannedRow[]; readonly next: ScanPosition | undefined } {
     const start = position === undefined ? 0 : (position.after as number) + 1;
     const end = Math.min(start + rowsMax, this.#order.length);
-    const rows = this.#order.slice(start, end).map(scannedRowOf);
+    const wanted = this.#order.slice(start, end).filter(({ id }) => isWanted(rangeOfRow(id)));
+    const rows = wanted.map(scannedRowOf);
     return { rows, next: end < this.#order.length ? { part: 0, after: end - 1 } : undefined };
   }
 

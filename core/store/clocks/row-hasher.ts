@@ -51,6 +51,8 @@ export class RowHasher {
   #stampCount = 0;
   #firstMs = 0;
   #clockEnd = 0;
+  /** Of the key at hand; good until something else is hashed. */
+  #id: Uint8Array = noBytes;
 
   constructor(digester: Digester, ordinals: Ordinals) {
     this.#digester = digester;
@@ -76,13 +78,12 @@ export class RowHasher {
   }
 
   /**
-   * Adds the row of the clocks read last, if its key is a short one.
+   * Reads a key: false when it isn't a short one.
    *
    * @param table In ASCII lower case.
    * @param bytes The key, from `start` on: as of `key.ts`, or where `isText` the one TEXT that it consists of.
    */
-  add(
-    rows: RowColumns,
+  readKey(
     table: string,
     bytes: Uint8Array,
     start: number,
@@ -90,9 +91,20 @@ export class RowHasher {
     isText: boolean,
   ): boolean {
     if (length > shortKeyBytesMax) return false;
+    this.#id = this.#hashKey(table, bytes, start, length, isText);
+    return true;
+  }
+
+  /** The range in which the row of the key read last lies, as of `rangeOfRow`. */
+  get range(): number {
+    return ((this.#id[0] as number) << 8) | (this.#id[1] as number);
+  }
+
+  /** Adds the row of the clocks and the key read last. */
+  add(rows: RowColumns): void {
     const at = rows.count++;
-    const id = this.#hashKey(table, bytes, start, length, isText);
     const { ids, digests } = rows;
+    const id = this.#id;
     const input = this.#clockInput;
     for (let i = 0; i < idBytes; i++) {
       const byte = id[i] as number;
@@ -103,7 +115,6 @@ export class RowHasher {
     for (let lane = 0; lane < 4; lane++) digests[at * 4 + lane] = i32At(hash, 12 - 4 * lane);
     rows.stampMs[at] = this.#stampMs;
     rows.stampCount[at] = this.#stampCount;
-    return true;
   }
 
   #hashKey(

@@ -18,6 +18,7 @@ import { compareBytes } from "../../row/value.ts";
 import type {
   DigestsEnough,
   NewerRowVisitor,
+  RangeFilter,
   RowRef,
   ScannedRow,
   ScanPosition,
@@ -101,15 +102,26 @@ export class Places {
   scan(
     position: ScanPosition | undefined,
     rowsMax: number,
+    isWanted: RangeFilter = isAny,
   ): { readonly rows: readonly ScannedRow[]; readonly next: ScanPosition | undefined } {
     const rows: ScannedRow[] = [];
+    const take = (row: ScannedRow | undefined) => {
+      if (row !== undefined) rows.push(row);
+    };
+    const hasher = this.#hasher;
+    const isPassed = (hasKey: boolean) => hasKey && !isWanted(hasher.range);
     const next = this.#pages(position, rowsMax, (table, after, pageRowsMax) => {
       const page =
         table === undefined
-          ? this.#absentPage(after as Uint8Array | null, pageRowsMax)
-          : this.#tablePage(table, after, pageRowsMax);
-      for (const row of page.rows) rows.push(row);
-      return page;
+          ? this.#absent.each(after as Uint8Array | null, pageRowsMax, (statement) => {
+              if (isWanted !== isAny && isPassed(this.#readAbsentKey(statement))) return;
+              take(this.#absentOf(statement));
+            })
+          : table.scan.each(after, pageRowsMax, (statement, _, row) => {
+              if (isWanted !== isAny && isPassed(this.#readKey(table, statement, row))) return;
+              take(this.#scannedOf(table, row()));
+            });
+      return { ...page, isEnd: page.count < pageRowsMax };
     });
     return { rows, next };
   }
@@ -211,20 +223,11 @@ export class Places {
       const page =
         table === undefined
           ? this.#absent.each(after as Uint8Array | null, pageRowsMax, (statement) => {
-              const { key } = absentColumns;
-              const name = statement.column(absentColumns.table) as string;
-              const isAdded =
+              const isPlain =
                 this.#readsEnough(statement, absentColumns.clock, undefined, isEnough) &&
-                hasher.add(
-                  columns,
-                  name,
-                  statement.memory,
-                  statement.bytesStart(key),
-                  statement.bytesLength(key),
-                  false,
-                );
-              if (isAdded) return;
-              whole(this.#absentOf(statement));
+                this.#readAbsentKey(statement);
+              if (isPlain) hasher.add(columns);
+              else whole(this.#absentOf(statement));
             })
           : this.#eachOf(table, after, pageRowsMax, isEnough, whole);
       return { ...page, isEnd: page.count < pageRowsMax };
@@ -239,24 +242,36 @@ export class Places {
     isEnough: DigestsEnough,
     whole: (row: ScannedRow | undefined) => void,
   ): { readonly after: ScanPosition["after"]; readonly count: number } {
-    const { name, plan } = table;
     const [hasher, columns] = [this.#hasher, this.#columns];
     return table.scan.each(after, rowsMax, (statement, late, row) => {
-      let isAdded = false;
-      if (this.#readsEnough(statement, 0, late, isEnough)) {
-        const isText = table.scan.isTextKey(statement);
-        if (isText || plan.withoutRowid) {
-          const column = isText ? scannedKeyColumn : scannedKeyColumn - 1;
-          const start = statement.bytesStart(column);
-          const length = statement.bytesLength(column);
-          isAdded = hasher.add(columns, name, statement.memory, start, length, isText);
-        } else {
-          const key = encodeKey(row().key ?? []);
-          isAdded = key !== undefined && hasher.add(columns, name, key, 0, key.length, false);
-        }
-      }
-      if (!isAdded) whole(this.#scannedOf(table, row()));
+      const isPlain =
+        this.#readsEnough(statement, 0, late, isEnough) && this.#readKey(table, statement, row);
+      if (isPlain) hasher.add(columns);
+      else whole(this.#scannedOf(table, row()));
     });
+  }
+
+  /** Whether the row that a scan of the table stands at has a short key; it is read then. */
+  #readKey(table: StoredTable, statement: SqlStatement, row: () => ClockedRow): boolean {
+    const { name, plan } = table;
+    const isText = table.scan.isTextKey(statement);
+    if (isText || plan.withoutRowid) {
+      const column = isText ? scannedKeyColumn : scannedKeyColumn - 1;
+      return this.#readKeyAt(name, statement, column, isText);
+    }
+    const key = encodeKey(row().key ?? []);
+    return key !== undefined && this.#hasher.readKey(name, key, 0, key.length, false);
+  }
+
+  #readAbsentKey(statement: SqlStatement): boolean {
+    const name = statement.column(absentColumns.table) as string;
+    return this.#readKeyAt(name, statement, absentColumns.key, false);
+  }
+
+  #readKeyAt(table: string, statement: SqlStatement, column: number, isText: boolean): boolean {
+    const start = statement.bytesStart(column);
+    const length = statement.bytesLength(column);
+    return this.#hasher.readKey(table, statement.memory, start, length, isText);
   }
 
   /** Whether these are clocks of a plain row, of which its digest is enough; they are read then. */
@@ -355,6 +370,9 @@ export class Places {
     return { table, key, id: this.#digester.rowId(table, key), clocks: clocksOfHeld(row) };
   }
 }
+
+/** No filter: nothing is to be found out for it. */
+const isAny: RangeFilter = () => true;
 
 function newestMsAt(statement: SqlStatement, column: number): number {
   const start = statement.bytesStart(column);
