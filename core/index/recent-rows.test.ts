@@ -4,7 +4,7 @@ import { siteOf } from "../../test/model/history.ts";
 import { idToWords, type RowId } from "../row/digest.ts";
 import { encodeKey } from "../row/key.ts";
 import { nodeOfRange } from "./fingerprint-tree.ts";
-import { type RecentRow, RecentRows } from "./recent-rows.ts";
+import { longKeysBytesMax, type RecentRow, RecentRows } from "./recent-rows.ts";
 
 /** Ids in few ranges. */
 function rowOf(number: number, stampMs: number, urgent = false): RecentRow {
@@ -220,6 +220,37 @@ test("places are used again, and the columns grow", () => {
     ...Array.from({ length: 500 }, (_, i) => 4999 - i),
     1,
   ]);
+});
+
+// A key may have 64 KiB: of as many rows as of short ones these would be two gigabytes.
+test("rows with long keys are kept within a bound of bytes, and those touched longest ago go", () => {
+  const recent = new RecentRows();
+  const longRow = (i: number): RecentRow => {
+    const key = encodeKey(["k".repeat(60_000), i]) as Uint8Array;
+    return { ...rowOf(i, i), ref: { table: "t", key } };
+  };
+  const kept = () => allOf(recent).map(({ digest }) => digest.d);
+  touch(recent, rowOf(0, 0), 0);
+  for (let i = 1; i <= 600; i++) {
+    touch(recent, longRow(i), i);
+    const bytes = allOf(recent).reduce((sum, { ref }) => sum + ref.key.length, 0);
+    expect(bytes).toBeLessThanOrEqual(longKeysBytesMax);
+  }
+  const count = recent.size;
+  expect(count).toBeGreaterThan(200);
+  expect(kept()).toEqual(Array.from({ length: count }, (_, i) => 600 - i));
+  // One that is here takes no more room, and one with a short key goes beside them.
+  touch(recent, longRow(600), 601);
+  touch(recent, rowOf(601, 601), 602);
+  expect(recent.size).toBe(count + 1);
+  recall(recent, longRow(700), 0);
+  recall(recent, rowOf(701, 0), 0);
+  expect(kept()).toEqual([...Array.from({ length: count + 1 }, (_, i) => 601 - i), 701]);
+  // What has gone leaves its room.
+  recent.expire(1e9);
+  expect(recent.size).toBe(0);
+  for (let i = 1; i <= count; i++) touch(recent, longRow(i), i);
+  expect(recent.size).toBe(count);
 });
 
 // A member can make sites and tables up, and each look at what is recent goes through all sites.

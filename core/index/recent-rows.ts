@@ -6,7 +6,8 @@
  * go first, and a scan has to find them.
  *
  * A load of many rows fills it to its bound for ten minutes, so rows are kept in arrays of numbers: some
- * 125 bytes a row with its key, which are 4.1 MB at most. Looking for those of some ranges goes through all, which
+ * 125 bytes a row with its key, which are 4.1 MB at most. Keys of more than 40 bytes have 16 MiB beside these: of rows
+ * whose keys are the longest that there may be, a few hundred are kept. Looking for those of some ranges goes through all, which
  * takes up to a millisecond and is rare: chains by range would cost as much memory as the keys, and every change time.
  *
  * @module
@@ -88,6 +89,9 @@ const expiredMax = 1000;
 const inlineKeyBytes = 40;
 /** Its length comes first. */
 const keyRoomBytes = 1 + inlineKeyBytes;
+/** Longer keys together, each with what an array of its own takes. */
+export const longKeysBytesMax: number = 16 * 1024 * 1024;
+const longKeyExtraBytes = 128;
 
 export class RecentRows {
   readonly #options: RecentRowsOptions;
@@ -98,6 +102,7 @@ export class RecentRows {
   #keys = new Uint8Array(0);
   /** Longer keys, by place. */
   readonly #longKeys = new Map<number, Uint8Array>();
+  #longKeysBytes = 0;
   #sites = new Numbers<Site>();
   #tableNames = new Numbers<string>();
 
@@ -167,7 +172,7 @@ export class RecentRows {
     let place = this.#ids.find(id);
     if (place === noPlace) {
       // Before it is added: the columns needn't be longer than they are full.
-      if (this.#ids.size >= this.#options.rowsMax) this.#forgetOldest();
+      while (this.#ids.size > 0 && !this.#hasRoom(ref.key)) this.#forgetOldest();
       place = this.#add(id, ref.key);
     }
     this.#put(place, ref.table, stamp, digest, nowMs);
@@ -176,7 +181,7 @@ export class RecentRows {
 
   /** Notes a row that changed before all that are here, if there is room and it isn't here itself. */
   recall(id: IdWords, ref: RowRef, stamp: Stamp, digest: Digest, touchedMs: number): void {
-    if (this.#ids.size >= this.#options.rowsMax || this.#ids.find(id) !== noPlace) return;
+    if (!this.#hasRoom(ref.key) || this.#ids.find(id) !== noPlace) return;
     const place = this.#add(id, ref.key);
     this.#put(place, ref.table, stamp, digest, touchedMs);
     this.#log.addFirst(place);
@@ -328,8 +333,10 @@ export class RecentRows {
   #add(id: IdWords, key: Uint8Array): number {
     const place = this.#ids.add(id);
     if (this.#ids.capacity > this.#capacity) this.#grow();
-    if (key.length > inlineKeyBytes) this.#longKeys.set(place, key);
-    else {
+    if (key.length > inlineKeyBytes) {
+      this.#longKeys.set(place, key);
+      this.#longKeysBytes += longBytesOf(key);
+    } else {
       // A call of `set` takes longer.
       const keys = this.#keys;
       const at = place * keyRoomBytes;
@@ -343,7 +350,15 @@ export class RecentRows {
     const place = this.#log.oldest();
     this.#log.removeOldest();
     this.#ids.remove(place);
-    if (this.#longKeys.size > 0) this.#longKeys.delete(place);
+    const longKey = this.#longKeys.get(place);
+    if (longKey === undefined) return;
+    this.#longKeys.delete(place);
+    this.#longKeysBytes -= longBytesOf(longKey);
+  }
+
+  #hasRoom(key: Uint8Array): boolean {
+    if (this.#ids.size >= this.#options.rowsMax) return false;
+    return this.#longKeysBytes + longBytesOf(key) <= longKeysBytesMax;
   }
 
   #grow(): void {
@@ -352,6 +367,11 @@ export class RecentRows {
     this.#keys = grown(this.#keys, new Uint8Array(capacity * keyRoomBytes));
     this.#log.grow();
   }
+}
+
+/** What a key takes beside its row's record. */
+function longBytesOf(key: Uint8Array): number {
+  return key.length > inlineKeyBytes ? key.length + longKeyExtraBytes : 0;
 }
 
 /** Numbers for what is few and comes often. */

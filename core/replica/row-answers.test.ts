@@ -13,6 +13,7 @@ import { joinRows, type RowState } from "../row/row-state.ts";
 import type { RowRef, ScannedRow } from "../row-store.ts";
 import {
   blockBytesMax,
+  placesBytesMax,
   RowAnswers,
   type RowAnswersOptions,
   rowAnswersDefaults,
@@ -401,4 +402,31 @@ test("when the store has become another each question under way is ended, and wh
   expect(asked.answers.open).toBe(0);
   asked.list(false);
   expect(listed(asked.rest())).toEqual([0, 1, 2, 3, 4, 5]);
+});
+
+// A key may have 64 KiB: as many places as of rows with short ones would be three gigabytes.
+test("of rows with long keys a list leaves as many places as a bound of bytes has room for", () => {
+  const keyBytes = 60_000;
+  const clock = { ms: 1, count: 0, site: siteOfHex("0".repeat(32)), cl: 1 };
+  const rows = Array.from({ length: 1000 }, (_, row): ScannedRow => {
+    const state = { table: "t", key: new Uint8Array(keyBytes), clocks: { clock, cells: [] } };
+    return { ...state, id: row.toString(16).padStart(32, "0") as RowId };
+  });
+  const answers = new RowAnswers(
+    new RowIndex(digester, 100),
+    digester,
+    () => ({ rows, next: undefined }),
+    () => [],
+    () => undefined,
+    rowAnswersDefaults,
+    1,
+  );
+  const list = { kind: "list", ticket: 1, recentOnly: false, ...everything } as const;
+  for (let lists = 0; lists < 3; lists++) {
+    answers.list(list, 0, []);
+    answers.tick(0, []);
+    const known = rows.filter(({ id }) => answers.knows([id]));
+    expect(known.length).toBe(Math.floor(placesBytesMax / keyBytes));
+    expect(known).toEqual(rows.slice(-known.length));
+  }
 });

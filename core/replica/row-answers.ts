@@ -75,8 +75,10 @@ interface KeptWindow {
   untilMs: number;
 }
 
-/** Places of rows that lists have told peers about, for the fetches that follow. */
+/** Places of rows that lists have told peers about, for the fetches that follow; so many of usual keys. */
 const placesMax = 50_000;
+/** Of the keys of these: some may have 64 KiB. */
+export const placesBytesMax: number = 16 * 1024 * 1024;
 /** Rows that are read before it is looked at how large they are. */
 const stepRowsMax = 125;
 /** Of a row in a stream, which has no pieces. A larger one is left out, and fetched by its id when a walk finds it. */
@@ -93,6 +95,7 @@ export class RowAnswers {
   readonly #streams: RowStream[] = [];
   #windows: KeptWindow[] = [];
   readonly #places = new Map<RowId, RowRef>();
+  #placesBytes = 0;
   /** Positions of another life are void. */
   #life: number;
   /** Of the call under way. */
@@ -436,11 +439,13 @@ export class RowAnswers {
   }
 
   #notePlace(row: ScannedRow): void {
+    if (this.#places.has(row.id)) return;
     this.#places.set(row.id, { table: row.table, key: row.key });
-    if (this.#places.size <= placesMax) return;
-    for (const id of this.#places.keys()) {
+    this.#placesBytes += row.key.length;
+    for (const [id, { key }] of this.#places) {
+      if (this.#places.size <= placesMax && this.#placesBytes <= placesBytesMax) return;
       this.#places.delete(id);
-      return;
+      this.#placesBytes -= key.length;
     }
   }
 }
