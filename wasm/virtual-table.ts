@@ -111,6 +111,11 @@ export class VirtualTableGlue {
     return this.#connected.get(address);
   }
 
+  /** The `sqlite3_module` of a `sqlite3_vtab` that some statement holds. */
+  moduleAt(address: number): number {
+    return this.#word(address, 0);
+  }
+
   callbacks(): [string, TrampolineSignature & { readonly target: CallableFunction }][] {
     const callback = (
       name: string,

@@ -6,9 +6,11 @@
  * @module
  */
 
+import { assert } from "../../core/assert.ts";
 import { lowerAscii } from "../../core/row/row-state.ts";
 import { tokenize } from "../../core/schema/sql-token.ts";
 import type { Database } from "../../wasm/database.ts";
+import type { Statement } from "../../wasm/statement.ts";
 
 /**
  * To be called outside of the guard's modes: what it asks isn't the client's.
@@ -39,14 +41,20 @@ function openedObjects(
 ): { readonly roots: Set<number>; readonly virtual: ReadonlySet<string> } {
   const roots = new Set<number>();
   const virtual = new Set<string>();
+  let jsonModule: number | undefined;
   using program = database.prepare(`EXPLAIN ${sql}`);
   while (program.step()) {
     const opcode = program.columnText(1);
     if (opcode === "VOpen") {
-      const address = Number.parseInt(program.columnText(5).replace(/^vtab:/, ""), 16);
-      const name = database.module.tables.nameAt(address);
+      const address = vtabAddress(program);
+      const { tables } = database.module;
+      const name = tables.nameAt(address);
       if (name !== undefined) virtual.add(name);
-      else if (joinsByName(sql)) virtual.add(hiddenVirtual);
+      else if (joinsByName(sql)) {
+        // Whose rows are made of what the statement gives it: it reads nothing.
+        jsonModule ??= jsonModuleOf(database);
+        if (tables.moduleAt(address) !== jsonModule) virtual.add(hiddenVirtual);
+      }
       continue;
     }
     const isMain = program.columnNumber(4) === 0;
@@ -55,6 +63,19 @@ function openedObjects(
     }
   }
   return { roots, virtual };
+}
+
+/** As the operation at hand of an EXPLAIN names it. */
+function vtabAddress(program: Statement): number {
+  return Number.parseInt(program.columnText(5).replace(/^vtab:/, ""), 16);
+}
+
+/** What `json_each` and `json_tree` have in common. */
+function jsonModuleOf(database: Database): number {
+  using program = database.prepare("EXPLAIN SELECT 1 FROM json_each('[]')");
+  do assert(program.step(), "opened tables: json_each is a virtual table");
+  while (program.columnText(1) !== "VOpen");
+  return database.module.tables.moduleAt(vtabAddress(program));
 }
 
 function joinsByName(sql: string): boolean {
