@@ -9,6 +9,7 @@
  */
 
 import { RawText, Real, type SqlValue } from "../../core/row/value.ts";
+import type { LentFiles } from "../../wasm/vfs/lent.ts";
 import type { RowShape } from "../live/read-row.ts";
 import type { ReadRow } from "../live/rows/row.ts";
 import type { GoneRows, RowHashes } from "../live/rows/row-hashes.ts";
@@ -50,6 +51,7 @@ export interface ReadRequest {
 
 export interface ReaderOptions {
   readonly databasePath: string;
+  readonly files: LentFiles;
   /** Compiled SQLite. */
   readonly module: WebAssembly.Module;
   /** Of all queries of the thread together: sorting and grouping take what they need. */

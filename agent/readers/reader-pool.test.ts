@@ -28,6 +28,7 @@ class FakeThread {
   }
 
   end(): void {
+    if (!this.isEnded) this.hooks.onClosed();
     this.isEnded = true;
   }
 

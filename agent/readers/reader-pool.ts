@@ -16,6 +16,7 @@
  */
 
 import { compileSqlite } from "../../wasm/module.ts";
+import { openLentFiles } from "../../wasm/vfs/lent.ts";
 import type { SqlText } from "../api/statement.ts";
 import type { InitialRowsSource } from "../live/initial-rows.ts";
 import type { RerunSource } from "../live/live-reruns.ts";
@@ -96,6 +97,8 @@ export interface ThreadHooks {
   readonly onMessage: (message: FromReader) => void;
   /** It ended though nobody asked. */
   readonly onEnd: (why: string) => void;
+  /** It is over, in whatever way, and reads nothing any more. */
+  readonly onClosed: () => void;
 }
 
 /** With memory of its own: one that was ended may go on computing. */
@@ -398,21 +401,37 @@ export class ReaderPool implements InitialRowsSource, RerunSource {
     if (this.#alive !== undefined) return this.#alive;
     const start = ++this.#starts;
     const isOld = (): boolean => start !== this.#starts || this.#alive === undefined;
-    // It throws where the system gives no thread (a limit on them, no memory).
-    const thread = (this.#options.startThread ?? startWorker)({
-      onMessage: (message) => {
-        if (!isOld()) this.#onMessage(message);
-      },
-      onEnd: (why) => {
-        if (!isOld()) this.#crashed(why);
-      },
-    });
+    const { databasePath } = this.#options;
+    const files = openLentFiles(databasePath);
+    let thread: ReaderThread;
+    try {
+      thread = (this.#options.startThread ?? startWorker)({
+        onMessage: (message) => {
+          if (!isOld()) this.#onMessage(message);
+        },
+        onEnd: (why) => {
+          if (!isOld()) this.#crashed(why);
+        },
+        onClosed: () => files.close(),
+      });
+    } catch (error) {
+      // The system gives no thread (a limit on them, no memory).
+      files.close();
+      throw error;
+    }
     const cancelled = new Int32Array(new SharedArrayBuffer(4 * this.#lanes.length));
     const turns = new Int32Array(new SharedArrayBuffer(4 * turnWords));
     this.#alive = { thread, cancelled, turns: new TurnWatch(turns) };
-    const { databasePath } = this.#options;
     const { heapBytesMax } = this.#limits;
-    const options = { databasePath, module: compileSqlite(), cancelled, turns, heapBytesMax };
+    const { database, wal } = files;
+    const options = {
+      databasePath,
+      files: { database, wal },
+      module: compileSqlite(),
+      cancelled,
+      turns,
+      heapBytesMax,
+    };
     thread.post({ kind: "start", options }, []);
     return this.#alive;
   }
@@ -492,7 +511,7 @@ export class ReaderPool implements InitialRowsSource, RerunSource {
   }
 }
 
-function startWorker({ onMessage, onEnd }: ThreadHooks): ReaderThread {
+function startWorker({ onMessage, onEnd, onClosed }: ThreadHooks): ReaderThread {
   const worker = new Worker(new URL("./reader-thread.ts", import.meta.url), {
     name: "patina reader",
   });
@@ -502,6 +521,7 @@ function startWorker({ onMessage, onEnd }: ThreadHooks): ReaderThread {
     why = event.message;
   };
   worker.addEventListener("close", () => {
+    onClosed();
     if (isOver) return;
     isOver = true;
     onEnd(why);

@@ -198,8 +198,8 @@ export class ReaderRunner {
       known.vfs.lend(regions);
       return known;
     }
-    const { databasePath, module, heapBytesMax } = this.#options;
-    const vfs = new LentVfs(`lent-${number}`, loadSqlite(module).heap);
+    const { databasePath, files, module, heapBytesMax } = this.#options;
+    const vfs = new LentVfs(`lent-${number}`, loadSqlite(module).heap, files);
     // Before it is opened: it reads the schema then.
     vfs.lend(regions);
     const database = openReader(databasePath, vfs, { cacheKib, heapBytesMax });

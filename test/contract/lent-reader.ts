@@ -6,17 +6,24 @@
 
 import { type Database, openDatabase } from "../../wasm/database.ts";
 import { loadSqlite } from "../../wasm/module.ts";
-import { LentVfs } from "../../wasm/vfs/lent.ts";
+import { type LentFiles, LentVfs } from "../../wasm/vfs/lent.ts";
 import { snapshotSeen } from "./lent-world.ts";
 
 declare const self: Worker;
 
 const module = loadSqlite();
-const vfs = new LentVfs("lent", module.heap);
+let vfs: LentVfs | undefined;
 let database: Database | undefined;
 
-self.onmessage = (event: MessageEvent<{ path: string; regions: Uint8Array[] }>) => {
-  const { path, regions } = event.data;
+interface Loan {
+  readonly path: string;
+  readonly files: LentFiles;
+  readonly regions: readonly Uint8Array[];
+}
+
+self.onmessage = (event: MessageEvent<Loan>) => {
+  const { path, files, regions } = event.data;
+  vfs ??= new LentVfs("lent", module.heap, files);
   vfs.lend(regions);
   database ??= openDatabase(path, { vfs, readonly: true });
   const seen: string[] = [];

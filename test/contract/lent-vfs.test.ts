@@ -13,7 +13,7 @@ import { seededRandom } from "../../bench/seeded-random.ts";
 import { type Database, openDatabase } from "../../wasm/database.ts";
 import { loadSqlite } from "../../wasm/module.ts";
 import { FileVfs } from "../../wasm/vfs/file.ts";
-import { LentVfs } from "../../wasm/vfs/lent.ts";
+import { LentVfs, openLentFiles } from "../../wasm/vfs/lent.ts";
 import { accounts, createAccounts, snapshotSeen, transfer } from "./lent-world.ts";
 
 // On a busy machine.
@@ -55,7 +55,8 @@ interface Lane {
 
 function openLane(number: number): Lane & Disposable {
   const proxy = openDatabase(path, { vfs, readonly: true });
-  const lentVfs = new LentVfs(`lent-${number}`, heap);
+  const files = openLentFiles(path);
+  const lentVfs = new LentVfs(`lent-${number}`, heap, files);
   let borrower: Database | undefined;
   return {
     proxy,
@@ -64,6 +65,7 @@ function openLane(number: number): Lane & Disposable {
     lent: undefined,
     [Symbol.dispose]() {
       borrower?.close();
+      files.close();
       proxy.close();
     },
   };
@@ -149,6 +151,7 @@ test("while a loan lasts the WAL isn't begun anew, and afterwards it is", () => 
 test("another thread reads a loan while this one commits and checkpoints", async () => {
   const reader = new Worker(new URL("./lent-reader.ts", import.meta.url));
   using proxy = openDatabase(path, { vfs, readonly: true });
+  const { close, ...files } = openLentFiles(path);
   const random = seededRandom(11);
   let commits = 0;
   const endMs = performance.now() + 2000;
@@ -167,7 +170,7 @@ test("another thread reads a loan while this one commits and checkpoints", async
       promise.catch(() => {});
       reader.onerror = (event) => reject(new Error(event.message));
       reader.postMessage(
-        { path, regions },
+        { path, files, regions },
         regions.map(({ buffer }) => buffer),
       );
       while (seen === undefined) {
@@ -182,5 +185,6 @@ test("another thread reads a loan while this one commits and checkpoints", async
     expect(loans).toBeGreaterThanOrEqual(10);
   } finally {
     reader.terminate();
+    close();
   }
 }, 120_000);

@@ -5,7 +5,7 @@
  */
 
 import { afterEach, beforeEach, expect, setDefaultTimeout, test } from "bun:test";
-import { mkdtempSync, rmSync } from "node:fs";
+import { mkdtempSync, readdirSync, readlinkSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { createApi } from "../../agent/api/handlers.ts";
@@ -77,6 +77,18 @@ async function rest(chunks: AsyncIterator<Uint8Array>): Promise<string> {
   return Buffer.concat(all).toString();
 }
 
+/** Descriptors of files in the folder. */
+function openInFolder(): number {
+  const paths = readdirSync("/proc/self/fd").map((fd) => {
+    try {
+      return readlinkSync(`/proc/self/fd/${fd}`);
+    } catch {
+      return "";
+    }
+  });
+  return paths.filter((path) => path.startsWith(folder)).length;
+}
+
 const readers = () =>
   JSON.parse(JSON.stringify(thread.readersReport())) as { running: number; alive: boolean };
 
@@ -124,6 +136,18 @@ test("a client that doesn't read is ended with a line that says so, and lets go 
   expect(await rest(chunks)).toMatch(
     /\n\{"error":"too slow: a piece of the result was not read within 100 ms"\}\n$/,
   );
+});
+
+test("a reader thread that ends leaves no file open", async () => {
+  open({ idleMs: 1 });
+  await fill();
+  const before = openInFolder();
+  for (let i = 0; i < 3; i++) {
+    await whole("SELECT id, n FROM t");
+    await until(() => !readers().alive);
+  }
+  // The store thread keeps the connection that kept their snapshots: two files.
+  await until(() => openInFolder() <= before + 2);
 });
 
 test("where the WAL grows too large under it, a query is ended with a line that says so", async () => {

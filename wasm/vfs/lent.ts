@@ -4,7 +4,8 @@
  * A snapshot of a WAL database is three things: the database file, the frames of the WAL up to its last commit, and the
  * wal-index, which says which frame has which page. The first two are files that any thread can read. The
  * third is a piece of the owner's heap, 32 KiB for some 4,096 frames: so the owner copies it and posts the copy.
- * Nothing is shared, and nothing has to be reclaimed from a thread that ends.
+ * Nothing is shared, and nothing has to be reclaimed from a thread that ends. The two files are opened by the owner, too, and
+ * closed when the borrower's thread is over: what a thread has opened stays open when it is ended from outside.
  *
  * **Who keeps the snapshot.** The owner begins a read transaction on a connection of its own in the turn in which it copies, and
  * ends it when the borrower is done. SQLite's own read mark then sees to it that
@@ -42,6 +43,32 @@ import { TemporaryFile } from "./temporary-file.ts";
 import type { OpenedFile, Vfs, VfsFile } from "./vfs.ts";
 import { VfsError } from "./vfs-error.ts";
 
+/** Descriptors of the two files: their owner's, who closes them. */
+export interface LentFiles {
+  readonly database: number;
+  readonly wal: number;
+}
+
+/** @throws what `openSync` does */
+export function openLentFiles(databasePath: string): LentFiles & { close(): void } {
+  const database = openSync(databasePath, "r");
+  let wal: number;
+  try {
+    wal = openSync(`${databasePath}-wal`, "r");
+  } catch (thrown) {
+    closeSync(database);
+    throw thrown;
+  }
+  return {
+    database,
+    wal,
+    close() {
+      closeSync(database);
+      closeSync(wal);
+    },
+  };
+}
+
 /** The heap that the connection lives in; read anew each time, since it may grow. */
 export interface HeapView {
   readonly u8: Uint8Array;
@@ -49,10 +76,13 @@ export interface HeapView {
 
 export class LentVfs implements Vfs {
   readonly name: string;
+  readonly #files: LentFiles;
   readonly #index: LentIndex;
 
-  constructor(name: string, heap: HeapView) {
+  /** @param files stay open as long as its connection is */
+  constructor(name: string, heap: HeapView, files: LentFiles) {
     this.name = name;
+    this.#files = files;
     this.#index = new LentIndex(heap);
   }
 
@@ -67,13 +97,12 @@ export class LentVfs implements Vfs {
     if (!(isDatabase || (flags & SQLITE_OPEN_WAL) !== 0)) {
       throw new VfsError(SQLITE_CANTOPEN, `${name}: only a lent snapshot`);
     }
-    try {
-      const file = new LentFile(name, openSync(name, "r"), isDatabase ? this.#index : null);
-      const given = flags & ~(SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE);
-      return { file, flags: given | SQLITE_OPEN_READONLY };
-    } catch (thrown) {
-      throw failure(SQLITE_CANTOPEN, "open", name, thrown);
-    }
+    const { database, wal } = this.#files;
+    const file = isDatabase
+      ? new LentFile(name, database, this.#index)
+      : new LentFile(name, wal, null);
+    const given = flags & ~(SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE);
+    return { file, flags: given | SQLITE_OPEN_READONLY };
   }
 
   xDelete(name: string): boolean {
@@ -113,9 +142,7 @@ class LentFile implements VfsFile {
     this.shared = shared;
   }
 
-  xClose(): void {
-    closeSync(this.#fd);
-  }
+  xClose(): void {}
 
   xRead(heap: Uint8Array, pointer: number, bytes: number, offset: number): number {
     try {
