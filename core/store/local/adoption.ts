@@ -25,10 +25,17 @@ export function adoptionStamp(site: Site): Stamp {
   return { ms: 1, count: 0, site };
 }
 
-/** More rows than this aren't taken in inside the transaction that makes a table replicated. */
+/** More rows than this aren't taken in inside the transaction that makes a table replicated, nor are more bytes. */
 export const adoptedAtOnceMax = 10_000;
+export const adoptedAtOnceBytesMax: number = 16 * 1024 * 1024;
 /** Of one slice; some 10 µs each. */
 const sliceRowsMax = 1000;
+/** Of its rows together, unless the first alone has more: some milliseconds, and some times as much memory. */
+const sliceBytesMax = 1024 * 1024;
+/** What a value counts beside its bytes. */
+const valueBytesMin = 16;
+/** What rows count at least that may not be said to others: they were written and rolled back. */
+const refusedBytesMin = 32 * 1024;
 
 export interface AdoptionProgress {
   readonly table: string;
@@ -72,14 +79,19 @@ export class Adoption<Commit extends { readonly kind: string; readonly why?: str
     return { table: name, rows: this.#rows, of: this.#of, skipped: this.#skipped };
   }
 
-  /** One commit of up to 1,000 rows; undefined when the table is through. Throws as a commit does. */
+  /**
+   * One commit of up to 1,000 rows; undefined when the table is through. Refused: some may not be said to others, and
+   * the next slice goes on behind them. Throws as a commit does.
+   */
   slice(nowMs: number): Commit | undefined {
+    let leftBytes = sliceBytesMax;
     for (;;) {
-      const last = this.#lastOfNext();
-      if (last === undefined) {
+      const next = this.#next();
+      if (next === undefined) {
         this.#store.adopted(this.#table.name);
         return undefined;
       }
+      const { last, bytes } = next;
       this.#store.begin(true);
       let rows: number;
       try {
@@ -95,13 +107,14 @@ export class Adoption<Commit extends { readonly kind: string; readonly why?: str
         this.#sliceRows = Math.min(sliceRowsMax, this.#sliceRows * 2);
         return commit;
       }
-      // Too much to be sent at once, or at all.
-      if (this.#sliceRows > 1) this.#sliceRows = Math.ceil(this.#sliceRows / 4);
+      if (rows > 1) this.#sliceRows = Math.ceil(rows / 4);
       else {
         this.#after = last;
         this.#rows++;
         this.#skipped++;
       }
+      leftBytes -= Math.max(bytes, refusedBytesMin);
+      if (leftBytes <= 0) return commit;
     }
   }
 
@@ -112,15 +125,35 @@ export class Adoption<Commit extends { readonly kind: string; readonly why?: str
     return keyColumns.map((column) => quoteName(column.sqlName)).join(", ");
   }
 
-  /** Where the next slice ends, itself included. */
-  #lastOfNext(): SqlValue[] | undefined {
-    const { sqlName } = this.#table;
+  /** The last row of the next slice, and how much there is up to it. */
+  #next(): { readonly last: SqlValue[]; readonly bytes: number } | undefined {
+    const { sqlName, keyColumns, valueColumns } = this.#table;
     const order = this.#order;
     const after = this.#after ?? [];
     const behind = after.length === 0 ? "" : `WHERE (${order}) > (${marks(after.length, 1)})`;
-    const next = `SELECT ${order} FROM ${quoteName(sqlName)} ${behind} ORDER BY ${order}`;
-    // Without OFFSET past the end: the last of up to so many.
-    return this.#database.all(`SELECT * FROM (${next} LIMIT ${this.#sliceRows})`, ...after).at(-1);
+    // SQLite knows these without reading the values.
+    const sizes = [...keyColumns, ...valueColumns].map(
+      (column) => `octet_length(${quoteName(column.sqlName)})`,
+    );
+    using statement = this.#database.prepare(
+      `SELECT ${sizes.join(", ")}, ${order} FROM ${quoteName(sqlName)} ${behind} ` +
+        `ORDER BY ${order} LIMIT ${this.#sliceRows}`,
+    );
+    after.forEach((value, i) => {
+      statement.bind(i + 1, value);
+    });
+    let next: { readonly last: SqlValue[]; readonly bytes: number } | undefined;
+    while (statement.step()) {
+      let bytes = next?.bytes ?? 0;
+      for (let i = 0; i < sizes.length; i++) {
+        bytes += valueBytesMin + Number(statement.column(i) ?? 0);
+      }
+      if (next !== undefined && bytes > sliceBytesMax) break;
+      const last: SqlValue[] = [];
+      for (let i = sizes.length; i < statement.columnCount; i++) last.push(statement.column(i));
+      next = { last, bytes };
+    }
+    return next;
   }
 
   /** Writes rows as they are. @returns how many */

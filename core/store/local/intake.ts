@@ -2,7 +2,7 @@
  * What a change of schema does to rows: takes in those that stood in a table when it became replicated,
  * shows what was held for want of a table or column, and checks that rows and clocks belong together.
  *
- * Many rows are taken in later, slice by slice (`adoption.ts`).
+ * Many rows, or large ones, are taken in later, slice by slice (`adoption.ts`).
  *
  * @module
  */
@@ -17,7 +17,7 @@ import { decodeHeldRow } from "../tables/held-row.ts";
 import type { Slot } from "../tables/row-writer.ts";
 import type { StoreParts } from "../tables/store-parts.ts";
 import type { BaseRow, StoredTable } from "../tables/stored-table.ts";
-import { adoptedAtOnceMax, adoptionStamp } from "./adoption.ts";
+import { adoptedAtOnceBytesMax, adoptedAtOnceMax, adoptionStamp } from "./adoption.ts";
 import { type LocalChange, problemOfSize, problemOfText, stampChanges } from "./local-commit.ts";
 import type { LocalWriter } from "./local-writer.ts";
 
@@ -39,8 +39,10 @@ export class Intake {
     plan: SchemaPlan & { readonly kind: "plan" },
     tables: AdoptingTables,
   ): Pick<OpenReport, "adoptedRows" | "surfacedRows"> {
-    const isLater = (name: string): boolean =>
-      (this.#parts.tables.get(name) as StoredTable).countRows() > adoptedAtOnceMax;
+    const isLater = (name: string): boolean => {
+      const table = this.#parts.tables.get(name) as StoredTable;
+      return table.countRows() > adoptedAtOnceMax || table.countBytes() > adoptedAtOnceBytesMax;
+    };
     const later = plan.adopted.filter(isLater);
     const known = tables.read();
     const adopting = [...known, ...later].filter((name) => this.#parts.tables.has(name));
