@@ -19,7 +19,8 @@
  * Where several clocks were ahead together (a wrong NTP server), their hosts have taken what each other stamped. Left as
  * it is, an "up" of those would win over every "down" until its time comes. So a row that somebody else
  * stamped beyond the limit is moved back too, on each host by what its HLC is ahead, in whole minutes: nearly all come
- * to one stamp then, and its author to the newest one.
+ * to one stamp then, and its author to the newest one. A cell that would come before its life so gets the first stamp after
+ * that, and not the time at hand: its author may have said another thing since, which nobody took as long as his clock was ahead.
  *
  * This takes seconds at a million rows, so it is done in slices, each a transaction; reads, merges and local writes
  * go on between them:
@@ -258,25 +259,35 @@ export class Restamping {
 
   #reclocked({ clock, cells }: ClockState, now: Stamp): ClockState {
     const ahead = stampsOf({ clock, cells }).filter(({ ms }) => ms > this.#limitMs);
-    const isOwn = ahead.every(({ site }) => this.#isOwn(site));
-    const lowerMs = clock.ms > this.#limitMs ? 0 : clock.ms;
-    const realMsOf = (old: Stamp) => (isOwn ? this.#realMs(old) : undefined);
+    const isLifeKept = clock.ms <= this.#limitMs;
+    const areOwn = ahead.every(({ site }) => this.#isOwn(site));
+    // Of a life that isn't ahead each cell has a place of its own.
+    const isOwn = ({ site }: Stamp) => (isLifeKept ? this.#isOwn(site) : areOwn);
+    const lowerMs = isLifeKept ? clock.ms : 0;
+    const realMsOf = (old: Stamp) => (isOwn(old) ? this.#realMs(old) : undefined);
     // What is known and what is guessed isn't told to the ms: of the row the clock stays the eldest.
-    const guessedMsMin = clock.ms > this.#limitMs ? (realMsOf(clock) ?? 0) : clock.ms;
-    const guessedMs = isOwn ? this.#stoodMs - this.#begunMs : this.#sharedMs;
+    const guessedMsMin = isLifeKept ? clock.ms : (realMsOf(clock) ?? 0);
+    const guessOf = (old: Stamp) =>
+      old.ms - (isOwn(old) ? this.#stoodMs - this.#begunMs : this.#sharedMs);
     const isGuessed = ahead.every((old) => {
-      if (realMsOf(old) !== undefined) return true;
+      if (realMsOf(old) !== undefined || (isLifeKept && !isOwn(old))) return true;
       // What was said with the clock right again: the HLC stood still, and now is nearer than what it shows.
-      if (isOwn && old.ms >= this.#stoodMs) return false;
+      if (isOwn(old) && old.ms >= this.#stoodMs) return false;
       // What would be older than the row may be what was said of it last.
-      return old.ms - guessedMs > guessedMsMin && old.ms - guessedMs < now.ms;
+      return guessOf(old) > guessedMsMin && guessOf(old) < now.ms;
     });
     const stampOf = (old: Stamp): Stamp | undefined => {
       if (old.ms <= this.#limitMs) return old;
       const realMs = realMsOf(old);
-      if (realMs === undefined && isGuessed) return { ...old, ms: old.ms - guessedMs };
+      if (realMs === undefined) {
+        const ms = guessOf(old);
+        // The last, if it is: that knows its author only, and may have said another thing since.
+        if (isLifeKept && !isOwn(old) && ms <= clock.ms)
+          return { ...nextHlc(clock), site: old.site };
+        if (isGuessed && ms < now.ms) return { ...old, ms };
+      }
       if (realMs === undefined || realMs >= now.ms)
-        return { ...now, site: isOwn ? now.site : old.site };
+        return { ...now, site: isOwn(old) ? now.site : old.site };
       if (realMs > lowerMs) return { ...old, ms: realMs };
       // It was said of a life before this one, and has won over what somebody else said in this one.
       return realMs < lowerMs - clocksSameMs ? undefined : { ...nextHlc(clock), site: old.site };

@@ -344,6 +344,36 @@ test.each([1, 2, 3, 4, 5, 6])(
   120_000,
 );
 
+for (const store of ["map", "sqlite"] as const) {
+  test(`a fleet that was ahead together, and a host that is set right last: its down wins over its up, which the others have stamped anew meanwhile; ${store}`, () => {
+    using cluster = new Cluster({
+      ...{ seed: 7, store, nodes: 5, network: { delayMsMin: 1, delayMsMax: 40 } },
+    });
+    const [last, ...others] = cluster.nodes as [SimNode, ...SimNode[]];
+    cluster.startAll();
+    cluster.run(8000);
+    // Lives whose beginning isn't ahead, and is nearer than what hosts measure of the fault.
+    cluster.put(last, "web-1", { weight: 1 });
+    cluster.put(last, "web-2", { weight: 1 });
+    cluster.run(2000);
+    for (const node of cluster.nodes) node.setClock(3_630_000);
+    cluster.run(2000);
+    for (const row of ["web-1", "web-2"]) cluster.put(last, row, { status: "up" });
+    // One row has cells of two hosts.
+    cluster.put(others[0] as SimNode, "web-2", { address: "10.0.0.1:80" });
+    untilAll(cluster, "web-2", "up", 1000);
+    for (const node of others) node.setClock(0);
+    // Its clients are quicker than the peers' clocks.
+    for (const row of ["web-1", "web-2"]) cluster.put(last, row, { status: "down" }, 0);
+    cluster.run(15_000);
+    expect(others.map((node) => node.replica.status().clock.restampedRows)).toEqual([2, 2, 2, 2]);
+    last.setClock(0);
+    for (const row of ["web-1", "web-2"]) untilAll(cluster, row, "down", 30_000);
+    untilSame(cluster, 30_000);
+    for (const row of ["web-1", "web-2"]) untilAll(cluster, row, "down", 1000);
+  }, 120_000);
+}
+
 test("three of seven hosts that tell one wrong time stop nobody's writes but their own", () => {
   using cluster = new Cluster({ seed: 7, nodes: 7, network: { delayMsMin: 1, delayMsMax: 40 } });
   const liars = cluster.nodes.slice(0, 3);
