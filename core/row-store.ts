@@ -58,6 +58,11 @@ export interface MergedRow extends RowRef {
   readonly changed: boolean;
   /** Two writers under one identity were seen. */
   readonly conflict: boolean;
+  /**
+   * It is, or was, too large for all of it to be shown: other cells than before may be, also of those that stayed as they
+   * were. Undefined: false.
+   */
+  readonly isCutToFit?: boolean;
   /** What the store has seen of the news while it joined; undefined: to be found out. */
   readonly quickNews: QuickNews | undefined;
 }

@@ -66,6 +66,12 @@ test("a row that was never heard of is another in any column", () => {
   expect(columnsOf(merged(undefined, base))).toBe("any");
 });
 
+test("a row that is cut to fit may show other columns than those that were written", () => {
+  const other = state(1, 1, { a: [1, 10], b: [2, 21], c: [1, 30] });
+  expect(columnsOf({ ...merged(base, other), isCutToFit: true })).toBe("any");
+  expect(columnsOf({ ...merged(base, other), isCutToFit: false })).toEqual(["b"]);
+});
+
 test("a local transaction may have moved rows, also those that are what they were", () => {
   const moved = { tables: new Set(["t"]), moved: new Set(["t"]) };
   expect(columnsOf(merged(base, base, false))).toBeUndefined();

@@ -65,9 +65,9 @@ export function concerns({ columns }: ChangedRow, dependency: TableDependency): 
   return false;
 }
 
-/** A row that stays, and in which only cells became others. */
-function changedColumns({ before, after }: MergedRow): Set<string> | undefined {
-  if (before === undefined) return undefined;
+/** Of a row that stays, and in which only cells became others. */
+function changedColumns({ before, after, isCutToFit }: MergedRow): Set<string> | undefined {
+  if (before === undefined || isCutToFit === true) return undefined;
   if (before.clock.cl !== after.clock.cl || compareStamps(before.clock, after.clock) !== 0)
     return undefined;
   const columns = new Set<string>();

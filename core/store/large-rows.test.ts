@@ -2,11 +2,13 @@ import { expect, test } from "bun:test";
 import fc from "fast-check";
 import { SqliteNode, schemaOf } from "../../test/generators/sqlite-store.ts";
 import { createDigester, siteOf } from "../../test/model/history.ts";
+import { SqliteError } from "../../wasm/error.ts";
 import { MemoryVfs } from "../../wasm/vfs/memory.ts";
 import type { Stamp } from "../clock/stamp.ts";
 import { encodeKey } from "../row/key.ts";
 import type { RowState } from "../row/row-state.ts";
 import type { SqlValue } from "../row/value.ts";
+import type { MergedRow } from "../row-store.ts";
 
 /** Of a value, a row or an entry of an index. */
 const lengthMax = 4096;
@@ -50,6 +52,31 @@ function expectSound(node: SqliteNode): void {
   expect(node.strays()).toEqual([]);
   expect(node.db.all("PRAGMA integrity_check")).toEqual([["ok"]]);
   expect(node.store.scrub(undefined, 1000, Number.POSITIVE_INFINITY, 0).damaged).toBe(0);
+}
+
+type Shown = ReadonlyMap<string, Readonly<Record<string, unknown>>>;
+
+const shownByKey = (node: SqliteNode): Shown =>
+  new Map(shown(node).map(([k, a, b, w]) => [String(k), { a, b, w }]));
+
+/** Whatever is shown otherwise than before has another clock, or its row is told to be cut. */
+function expectTold(node: SqliteNode, before: Shown, merged: readonly MergedRow[]): void {
+  const now = shownByKey(node);
+  for (const k of new Set([...before.keys(), ...now.keys()])) {
+    const [old, row] = [before.get(k), now.get(k)];
+    const differing = Object.keys({ ...old, ...row }).filter((name) => old?.[name] !== row?.[name]);
+    if (differing.length === 0) continue;
+    const told = merged.filter(({ key }) => Bun.deepEquals(key, encodeKey([k])));
+    const isTold = told.some(({ changed, before: known, after, isCutToFit }) => {
+      if (!changed) return false;
+      if (isCutToFit === true || known === undefined) return true;
+      if (!Bun.deepEquals(known.clock, after.clock)) return true;
+      const cellOf = ({ cells }: typeof after, name: string) =>
+        cells.find(({ column }) => column === name);
+      return differing.every((name) => !Bun.deepEquals(cellOf(known, name), cellOf(after, name)));
+    });
+    expect([k, differing, isTold]).toEqual([k, differing, true]);
+  }
 }
 
 const long = (letter: string, length: number) => letter.repeat(length);
@@ -116,6 +143,39 @@ test("a row that fits by a local write is shown whole", () => {
   expect(changeset?.rows[0]?.cells.map(({ value }) => String(value).length)).toEqual([2500, 5, 1]);
   expect(node.store.unshown()).toEqual([]);
   expectSound(node);
+});
+
+// Who watches another column than those that were written has no other way to know.
+test("a row of which a write made other cells shown, or no longer, is told to be cut to fit", () => {
+  using node = nodeOf(plain);
+  const told = (merge: (rows: RowState[]) => readonly MergedRow[], one: RowState) => {
+    const before = shownByKey(node);
+    const merged = merge([one]);
+    expectTold(node, before, merged);
+    return merged.map(({ isCutToFit }) => isCutToFit);
+  };
+  const merge = (rows: RowState[]) => node.store.merge(rows);
+  const mergePrepared = (rows: RowState[]) => {
+    const prepared = node.store.prepareMerge();
+    prepared.add(rows);
+    prepared.finish();
+    const open = node.store.beginMerge();
+    open.addPrepared(prepared, 0, rows.length);
+    const merged = open.commit();
+    prepared.end();
+    return merged;
+  };
+  expect(told(merge, row("x", { a: long("a", 2500) }, 2000))).toEqual([false]);
+  expect(told(merge, row("x", { b: long("b", 2000) }, 3000))).toEqual([true]);
+  expect(told(merge, row("x", { w: 1 }, 3500))).toEqual([true]);
+  expect(told(mergePrepared, row("x", { b: "short" }, 4000))).toEqual([true]);
+  expect(told(mergePrepared, row("x", { w: 2 }, 4500))).toEqual([false]);
+  expect(told(mergePrepared, row("x", { b: long("b", 2000) }, 5000))).toEqual([true]);
+  const before = shownByKey(node);
+  const { merged } = node.write("UPDATE t SET b = 'shorter'");
+  expectTold(node, before, merged);
+  expect(merged.map(({ isCutToFit }) => isCutToFit)).toEqual([true]);
+  expect(node.write("UPDATE t SET w = 3").merged[0]?.isCutToFit).toBe(false);
 });
 
 test("what is shown again by a local write may break a CHECK, as what is merged", () => {
@@ -291,21 +351,23 @@ test("hosts with and without generated columns and indexes hold the same, and al
           if (said.some(({ cells: known }) => known.some(({ stamp }) => stamp.ms === ms))) continue;
           const state = row(one.key, cl === 2 ? {} : cells, ms, cl, 20_000 + 100 * cl);
           said.push(state);
-          const { store } = nodes[one.to] as SqliteNode;
+          const node = nodes[one.to] as SqliteNode;
+          const before = shownByKey(node);
           if (!one.isPrepared) {
-            store.merge([state]);
+            expectTold(node, before, node.store.merge([state]));
             continue;
           }
-          const prepared = store.prepareMerge();
+          const prepared = node.store.prepareMerge();
           prepared.add([state]);
           prepared.finish();
-          const open = store.beginMerge();
+          const open = node.store.beginMerge();
           open.addPrepared(prepared, 0, 1);
-          open.commit();
+          expectTold(node, before, open.commit());
           prepared.end();
         } else if (one.kind === "hear") {
           const [from, to] = [nodes[one.from] as SqliteNode, nodes[one.to] as SqliteNode];
-          to.store.merge(rows(from));
+          const before = shownByKey(to);
+          expectTold(to, before, to.store.merge(rows(from)));
         } else {
           const node = nodes[one.at] as SqliteNode;
           const where = `WHERE k = '${one.key}'`;
@@ -315,9 +377,13 @@ test("hosts with and without generated columns and indexes hold the same, and al
               : one.kind === "move"
                 ? `UPDATE OR IGNORE t SET k = '${one.to}' ${where}`
                 : `INSERT OR REPLACE INTO t (k, a) VALUES ('${one.key}', '${long("i", one.length)}')`;
+          const before = shownByKey(node);
           try {
-            node.tryWrite(sql);
-          } catch {}
+            const result = node.tryWrite(sql);
+            if (result.kind === "committed") expectTold(node, before, result.merged);
+          } catch (error) {
+            if (!(error instanceof SqliteError)) throw error;
+          }
         }
         for (const node of nodes) expectSound(node);
       }

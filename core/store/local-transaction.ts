@@ -36,7 +36,7 @@ import {
   problemOfText,
   stampChanges,
 } from "./local/local-commit.ts";
-import { type LocalWriter, leavesOut } from "./local/local-writer.ts";
+import { isCutToFit, type LocalWriter } from "./local/local-writer.ts";
 import { QuickCommit, type QuickRow } from "./local/quick-commit.ts";
 import type { CommitResult } from "./store-outcomes.ts";
 import type { StoreTransaction } from "./store-transaction.ts";
@@ -167,7 +167,7 @@ export class LocalTransaction {
     // What is written from here on is the store's own doing.
     this.#end();
     // Of those something may be shown that peers wrote.
-    if (rows.some(leavesOut)) this.#transaction.ignoreChecks(true);
+    if (rows.some(isCutToFit)) this.#transaction.ignoreChecks(true);
     const merged = uncaptured(this.#parts.database, () => this.#writer.write(changes, rows));
     if (stamp === undefined || rows.length === 0) return this.#finish(undefined, merged);
     const lane: Lane = rows.some((row) => this.#writer.isUrgent(row)) ? 0 : 1;

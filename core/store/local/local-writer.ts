@@ -5,9 +5,9 @@
  */
 
 import type { ClockState } from "../../row/digest.ts";
-import type { SqlValue } from "../../row/value.ts";
 import type { MergedRow, ScanPosition } from "../../row-store.ts";
 import { clocksOfHeld, type HeldRow } from "../tables/held-row.ts";
+import { leavesOut } from "../tables/row-writer.ts";
 import { PlacedRow, putClocks, type StoreParts } from "../tables/store-parts.ts";
 import type { BaseRow, Place } from "../tables/stored-table.ts";
 import { clocksOfTouched, type LocalChange, type LocalRow } from "./local-commit.ts";
@@ -63,15 +63,17 @@ export class LocalWriter {
       if (!table.isKeyShown(key, row?.key ?? [])) table.updateKey(place);
     }
     this.#parts.rows.countUnshown(table.name, held, kind === "delete", 1);
-    if (leavesOut(local)) this.#showAgain(touched);
+    const isCut = isCutToFit(local) && this.#showAgain(touched);
     const before = clocks === null ? undefined : clocksOfHeld(clocks);
-    return this.#mergedRow(touched, before, clocksOfHeld(held), true);
+    const merged = this.#mergedRow(touched, before, clocksOfHeld(held), true);
+    merged.isCutToFit = isCut;
+    return merged;
   }
 
   /** It may be smaller now. */
-  #showAgain({ table, keyBytes }: Touched): void {
+  #showAgain({ table, keyBytes }: Touched): boolean {
     const slot = this.#parts.rows.find(table.name, keyBytes);
-    this.#parts.rows.write(slot, slot.held as HeldRow);
+    return this.#parts.rows.write(slot, slot.held as HeldRow);
   }
 
   #mergedRow(
@@ -79,7 +81,7 @@ export class LocalWriter {
     before: ClockState | undefined,
     after: ClockState,
     changed: boolean,
-  ): MergedRow {
+  ): PlacedRow {
     const { table, keyBytes } = touched;
     const { name } = table;
     let place: ScanPosition | undefined;
@@ -135,12 +137,8 @@ export class LocalWriter {
 }
 
 /** Of the row, which was too large, some values aren't shown. */
-export function leavesOut({ change, held }: LocalRow): boolean {
-  if (change.kind === "delete") return false;
-  const { table } = change.touched;
-  return held.cells.some((cell) => {
-    return cell.held && table.isShown(cell.column, cell.value as SqlValue);
-  });
+export function isCutToFit({ change, held }: LocalRow): boolean {
+  return change.kind !== "delete" && leavesOut(change.touched.table, held);
 }
 
 function placeBefore({ rowidBefore, key, keyBytes }: Touched): Place {

@@ -129,7 +129,9 @@ export class Merger {
         throw error;
       }
     }
-    if (write !== undefined) this.#parts.rows.write({ ...write.slot }, write.row.copy());
+    if (write !== undefined) {
+      placed.isCutToFit = this.#parts.rows.write({ ...write.slot }, write.row.copy());
+    }
     return true;
   }
 
@@ -148,7 +150,7 @@ export class Merger {
       slot = this.#parts.rows.find(row.table, row.key);
     }
     const { placed, joined } = this.#join(slot, row);
-    if (placed.changed) this.#parts.rows.write(slot, joined);
+    if (placed.changed) placed.isCutToFit = this.#parts.rows.write(slot, joined);
     return placed;
   }
 

@@ -114,10 +114,14 @@ export class RowWriter implements Disposable {
   /**
    * Writes the state of a row, base row and clocks. The slot is as the row is then. Throws what SQLite throws, and
    * {@link RowTooLarge}.
+   *
+   * @returns whether it is, or was, too large for all of it to be shown
    */
-  write(slot: Slot, row: HeldRow): void {
+  write(slot: Slot, row: HeldRow): boolean {
+    const wasCut = isCutToFit(slot);
     try {
       this.#write(slot, row);
+      return wasCut || isCutToFit(slot);
     } catch (error) {
       throw isTooBig(error) ? new RowTooLarge({ table: slot.name, key: slot.keyBytes }) : error;
     }
@@ -277,4 +281,15 @@ export class RowWriter implements Disposable {
   [Symbol.dispose](): void {
     this.#addUnshown[Symbol.dispose]();
   }
+}
+
+/** Whether something isn't shown of a row that its table would show, were it smaller. */
+function isCutToFit({ table, held, isAbsent }: Slot): boolean {
+  if (table === undefined || held === undefined || !isLive(held.clock)) return false;
+  return isAbsent || (held.mayHold && leavesOut(table, held));
+}
+
+/** Whether some of its cells aren't shown that their columns would show. */
+export function leavesOut(table: StoredTable, { cells }: HeldRow): boolean {
+  return cells.some(({ column, value, held }) => held && table.isShown(column, value as SqlValue));
 }

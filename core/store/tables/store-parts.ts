@@ -71,6 +71,8 @@ export class PlacedRow implements MergedRow {
   readonly changed: boolean;
   readonly conflict: boolean;
   readonly quickNews: QuickNews | undefined;
+  /** Told by whoever writes it. */
+  isCutToFit = false;
   /** In the order of a scan; undefined: nowhere. */
   readonly placeBefore: ScanPosition | undefined;
   readonly #digester: Digester;
