@@ -1,6 +1,7 @@
 import { expect, test } from "bun:test";
 import { SqliteNode } from "../../../test/generators/sqlite-store.ts";
 import { siteOf } from "../../../test/model/history.ts";
+import { MemoryVfs } from "../../../wasm/vfs/memory.ts";
 import { encodeKey } from "../../row/key.ts";
 import type { RowState } from "../../row/row-state.ts";
 
@@ -50,4 +51,40 @@ test("each row of a large changeset gets its own values, also if it is rolled ba
     ["b", "down"],
     ["c", "draining"],
   ]);
+});
+
+// Numbers of sites stand in all clocks: one that only the memory knew would make them unreadable after the next start.
+test("what was numbered while a disk was full, as rows were decided on, is numbered anew", () => {
+  const vfs = new MemoryVfs();
+  const rows = [said("up", 1010, "a"), said("up", 1010, "b")];
+  {
+    using node = new SqliteNode(schema, { vfs });
+    const { store, db } = node;
+    const failed = store.prepareMerge();
+    db.pragma("query_only", 1);
+    expect(() => failed.add(rows)).toThrow("readonly");
+    failed.end();
+    db.pragma("query_only", 0);
+    expect(db.autocommit).toBe(true);
+    store.merge(rows);
+  }
+  using node = new SqliteNode(schema, { vfs });
+  expect(node.store.read(rows)).toEqual(rows);
+});
+
+test("what was numbered as rows were decided on stays so, whatever is rolled back then", () => {
+  using node = new SqliteNode(schema);
+  const { store } = node;
+  const prepared = store.prepareMerge();
+  prepared.add([said("up", 1010)]);
+  prepared.finish();
+  store.beginMerge().rollback();
+  const open = store.beginMerge();
+  open.addPrepared(prepared, 0, 1);
+  open.commit();
+  prepared.end();
+  expect(store.read([said("up", 1010)])).toEqual([said("up", 1010)]);
+  // And nobody else gets its number.
+  store.merge([{ ...said("down", 2000), clock: { ms: 1500, count: 0, site: siteOf(9), cl: 3 } }]);
+  expect(store.read([said("up", 1010)])[0]?.clock.site).toBe(siteOf(9));
 });
