@@ -88,3 +88,34 @@ test("what was numbered as rows were decided on stays so, whatever is rolled bac
   store.merge([{ ...said("down", 2000), clock: { ms: 1500, count: 0, site: siteOf(9), cl: 3 } }]);
   expect(store.read([said("up", 1010)])[0]?.clock.site).toBe(siteOf(9));
 });
+
+// Written once, a row stands elsewhere than where it was found when that was decided.
+test("rows that die, come back or aren't shown are written as they were decided, after a rollback too", () => {
+  const stamp = { ms: 5000, count: 0, site: siteOf(7) };
+  const later = (k: string, cl: number, column: string): RowState => ({
+    ...{ table: "t", key: encodeKey([k]) as Uint8Array, clock: { ...stamp, cl } },
+    cells: cl % 2 === 0 ? [] : [{ column, stamp, value: "later" }],
+  });
+  const rows = [later("dies", 2, ""), later("comes back", 3, "status"), later("held", 1, "other")];
+  using node = new SqliteNode(schema);
+  const { store, db } = node;
+  store.merge([said("up", 1010, "dies"), said("up", 1010, "held")]);
+  store.merge([{ ...said("", 0, "comes back"), clock: { ...stamp, ms: 1500, cl: 2 }, cells: [] }]);
+  const prepared = store.prepareMerge();
+  prepared.add(rows);
+  prepared.finish();
+  for (const end of ["rollback", "rollback", "commit"] as const) {
+    const open = store.beginMerge();
+    open.addPrepared(prepared, 0, 1);
+    open.addPrepared(prepared, 1, 3);
+    open[end]();
+  }
+  prepared.end();
+  expect(store.read(rows)).toEqual(rows);
+  expect(db.all("SELECT * FROM t ORDER BY k")).toEqual([
+    ["comes back", "later"],
+    ["held", null],
+  ]);
+  expect(node.strays()).toEqual([]);
+  expect(store.unshown()).toEqual([{ table: "t", column: "other", cells: 1 }]);
+});
