@@ -3,6 +3,7 @@ import { SqliteNode, schemaOf } from "../../test/generators/sqlite-store.ts";
 import { siteOf } from "../../test/model/history.ts";
 import { MemoryVfs } from "../../wasm/vfs/memory.ts";
 import { encodeKey } from "../row/key.ts";
+import type { RowState } from "../row/row-state.ts";
 import type { SqliteStore } from "./sqlite-store.ts";
 
 const schema = "CREATE TABLE t (k TEXT PRIMARY KEY NOT NULL, a, b)";
@@ -88,4 +89,36 @@ test("of rows that are stamped anew none is where one of them can't be", () => {
   const unknown = { ...stampedAnew(store, "x"), ...refOf("z") };
   expect(() => store.reclock([stampedAnew(store, "x"), unknown], 0)).toThrow("held");
   expect([db.autocommit, stateOf(node)]).toEqual([true, before]);
+});
+
+/** Of a table and a column that this schema lacks, by a host that wasn't heard of. */
+function fromElsewhere(): RowState[] {
+  const stamp = { ms: 12_000, count: 0, site: siteOf(9) };
+  const said = (table: string, key: string, column: string): RowState => ({
+    ...{ table, key: encodeKey([key]) as Uint8Array, clock: { ...stamp, cl: 1 } },
+    cells: [{ column, stamp, value: "said" }],
+  });
+  return [said("t", "new", "a"), said("t", "x", "elsewhere"), said("unknown", "x", "a")];
+}
+
+// Numbers of sites and columns stand in all clocks: one that only the memory knew would make them unreadable.
+test("a merge that was rolled back, and is written after all, is whole after the next start", () => {
+  const vfs = new MemoryVfs();
+  const rows = fromElsewhere();
+  {
+    using node = nodeOf(vfs);
+    const { store } = node;
+    const shown = stateOf(node);
+    const open = store.beginMerge();
+    open.add(rows);
+    open.rollback();
+    expect(stateOf(node)).toEqual(shown);
+    store.merge(rows);
+    expect(store.unshown()).toEqual([
+      { table: "t", column: "elsewhere", cells: 1 },
+      { table: "unknown", column: "", cells: 1 },
+    ]);
+  }
+  using node = new SqliteNode(schema, { vfs, nowMs: 50_000 });
+  expect(node.store.read(rows)).toEqual(rows);
 });
