@@ -513,3 +513,12 @@ test("a scan for digests makes no object of a plain row, whatever its key", () =
   const isBefore = (firstMs: number, lastMs: number) => firstMs <= lastMs && lastMs < 4001;
   expect(node.store.scanDigests(undefined, 100, isBefore).columns.count).toBe(1);
 });
+
+test("of rows that are stamped anew it is told which are urgent: those of which the rule says so, and the dead", () => {
+  const sql = "CREATE TABLE t (k TEXT PRIMARY KEY NOT NULL, status TEXT)";
+  using node = new SqliteNode(sql, { rules: { t: { urgent: "status <> 'up'" } } });
+  node.write("INSERT INTO t VALUES ('1', 'up'), ('2', 'down'), ('3', 'up')");
+  node.write("DELETE FROM t WHERE k = '3'");
+  const { rows } = node.store.scan(undefined, 10);
+  expect(node.store.reclock(rows, node.nowMs)).toEqual([false, true, true]);
+});

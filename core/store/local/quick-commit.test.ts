@@ -2,7 +2,7 @@ import { expect, test } from "bun:test";
 import fc from "fast-check";
 import { SqliteNode } from "../../../test/generators/sqlite-store.ts";
 import { siteOf } from "../../../test/model/history.ts";
-import { EncodedChangeset } from "../../change/changeset.ts";
+import { decodeChangeset, EncodedChangeset } from "../../change/changeset.ts";
 import { encodeKey } from "../../row/key.ts";
 import type { RawText } from "../../row/value.ts";
 import type { CommitResult } from "../store-outcomes.ts";
@@ -203,4 +203,33 @@ test.each([
     other.store.merge(changeset?.rows ?? []);
     expect(other.db.all("SELECT a FROM t")).toEqual([["down"], ["down"]]);
   }
+});
+
+test("rows that came one after the other and were rolled back are none of the next transaction's", () => {
+  using node = new SqliteNode(schema, { rules });
+  node.store.begin();
+  node.db.exec("INSERT INTO i VALUES (1, 1, NULL), (2, 2, NULL), (3, 3, NULL)");
+  node.store.rollback();
+  const rows = (...statements: string[]) => node.write(...statements).changeset?.rows.length;
+  expect(rows("INSERT INTO only VALUES ('x')")).toBe(1);
+  expect(rows("INSERT INTO i VALUES (2, 2, NULL), (3, 3, NULL)")).toBe(2);
+});
+
+test("a commit of many small rows that is too large for the normal lane goes in the one of bulk, unless it is urgent", () => {
+  using node = new SqliteNode(schema, { rules });
+  const laneOf = (count: number, n: number): unknown => {
+    const numbers = `WITH RECURSIVE i(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM i WHERE i < ${count})`;
+    const { changeset, encoded } = node.write(
+      `${numbers} INSERT INTO t (k, a, n) SELECT '${count} ' || i, hex(zeroblob(250)), ${n} FROM i`,
+    );
+    const decoded = decodeChangeset(encoded as Uint8Array);
+    return [changeset?.lane, decoded.kind === "changeset" && decoded.changeset.lane];
+  };
+  expect([laneOf(300, 0), laneOf(900, 0), laneOf(901, 4)]).toEqual([
+    ...[
+      [1, 1],
+      [2, 2],
+      [0, 0],
+    ],
+  ]);
 });
