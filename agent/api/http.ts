@@ -19,6 +19,7 @@ export interface RequestHead {
   header(name: string): string | undefined;
 }
 
+/** Once it is answered only its signal is there: carriers keep nothing else for as long as an answer takes. */
 export interface ApiRequest extends RequestHead {
   /** The whole body; `"too-large"` when the carrier stopped reading it at the limit. */
   readonly body: Uint8Array | "too-large";

@@ -174,6 +174,24 @@ test("a stream is sent in chunks, as its client takes them, and ends when it goe
   expect(isEnded).toBe(true);
 });
 
+test("what a request said isn't kept for a stream", async () => {
+  let request: ApiRequest | undefined;
+  const { send, socket } = connect((one) => {
+    request = one;
+    expect([one.header("x-long"), one.body.length]).toEqual(["value", 4]);
+    const body = (async function* () {
+      yield Buffer.from("line\n");
+      await new Promise(() => {});
+    })();
+    return { status: 200, headers: {}, body, isEndless: true };
+  });
+  send("POST /a HTTP/1.1\r\nx-long: value\r\ncontent-length: 4\r\n\r\nbody");
+  await turn();
+  await turn();
+  expect(socket.text).toEndWith("line\n\r\n");
+  expect([request?.header("x-long"), request?.body.length]).toEqual([undefined, 0]);
+});
+
 test("a stream that is cut off takes its connection along, whatever wasn't taken of it", async () => {
   let cut = (): void => {};
   async function* lines(): AsyncGenerator<Uint8Array> {

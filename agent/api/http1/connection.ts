@@ -67,6 +67,12 @@ class Http1Request extends ServedRequest implements ApiRequest {
   header(name: string): string | undefined {
     return this.head.header(name);
   }
+
+  /** What it said: nobody asks for it any more. */
+  forget(): void {
+    this.body = noBytes;
+    this.head.forgetFields();
+  }
 }
 
 export class Http1Connection implements ServedConnection {
@@ -337,6 +343,7 @@ export class Http1Connection implements ServedConnection {
     const { body } = answer;
     if (!(body instanceof Uint8Array)) {
       this.#isAnswering = true;
+      request.forget();
       const isChunked = !request.head.isHttp10;
       const isEndless = answer.isEndless === true;
       const streamed = new StreamedAnswer(this.#output, body, { isEndless, isChunked });

@@ -9,6 +9,7 @@
  */
 
 import { Buffer } from "node:buffer";
+import { noBytes } from "../http.ts";
 import { bytesWhere, isTokenByte, isValueByte } from "./field-bytes.ts";
 
 /** Of a request's line and fields together. */
@@ -42,9 +43,9 @@ export class Http1Head {
   /** The client waits for "100 Continue" before it sends the body. */
   expectsContinue = false;
   readonly isHttp10: boolean;
-  readonly #bytes: Buffer;
+  #bytes: Buffer;
   /** Of each field: where its name begins and ends, and its value. */
-  readonly #fields: readonly number[];
+  #fields: readonly number[];
 
   /** Made by {@link readHead}. */
   constructor(
@@ -80,6 +81,12 @@ export class Http1Head {
       found = found === undefined ? value : `${found}, ${value}`;
     }
     return found;
+  }
+
+  /** With the bytes in which they are, and all that came together with them. */
+  forgetFields(): void {
+    this.#bytes = noBytes;
+    this.#fields = [];
   }
 }
 

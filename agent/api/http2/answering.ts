@@ -8,6 +8,7 @@
 import { StreamCut } from "../event-stream.ts";
 import type { Front } from "../front.ts";
 import { type ApiResponse, internalError, noBytes } from "../http.ts";
+import { noHead } from "./request-head.ts";
 import { answerFields } from "./response-head.ts";
 import type { Sender } from "./sender.ts";
 import type { Http2Stream } from "./stream.ts";
@@ -57,6 +58,9 @@ export class Answering {
   answer(stream: Http2Stream, answer: ApiResponse): void {
     stream.isHandled = false;
     this.leave(stream);
+    // The answer may wait for its client for long, be it one that isn't let in; and a stream may have no end.
+    stream.head = noHead;
+    stream.body = noBytes;
     const { body } = answer;
     if (!(body instanceof Uint8Array)) {
       this.#stream(stream, answer, body[Symbol.asyncIterator]());

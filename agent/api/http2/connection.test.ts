@@ -429,11 +429,11 @@ test("a client that takes nothing is asked for nothing more, and hears all when 
 });
 
 test("a stream that breaks is reset, also before its head", async () => {
-  const { socket, send } = connect((one) => ({
+  const { socket, send } = connect(({ path }) => ({
     status: 200,
     headers: {},
     body: (async function* () {
-      if (one.path === "/b") yield Buffer.from("line\n");
+      if (path === "/b") yield Buffer.from("line\n");
       throw new Error("broken");
     })(),
   }));
@@ -486,6 +486,31 @@ test("a stream that is cut off is reset, whatever wasn't taken of it, and others
     ...["HEADERS 3 200", "DATA 3 /b ."],
   ]);
   expectRoom();
+});
+
+test("what a request said isn't kept for an answer that nobody takes, nor for a stream", async () => {
+  const requests: ApiRequest[] = [];
+  const { send } = connect(
+    (one) => {
+      requests.push(one);
+      expect([one.header("x-long"), one.path, one.body.length]).toEqual(["value", "/a", 4]);
+      if (requests.length === 1) return quick(one);
+      const body = (async function* () {
+        yield Buffer.from("line\n");
+      })();
+      return { status: 200, headers: {}, body };
+    },
+    { first: settings([initialWindowSize, 0]) },
+  );
+  const fields = headerBlock(requestFields("POST", "/a", [["x-long", "value"]]));
+  for (const stream of [1, 3]) {
+    send(frame(frameTypes.headers, endHeaders, stream, fields));
+    send(frame(frameTypes.data, endStream, stream, Buffer.from("body")));
+  }
+  await turn();
+  for (const one of requests) {
+    expect([one.header("x-long"), one.path, one.body.length]).toEqual([undefined, "/", 0]);
+  }
 });
 
 test("a request that is reset ends its stream, and the place that it had", async () => {

@@ -53,6 +53,9 @@ export class Http2Head implements RequestHead {
   }
 }
 
+/** Of a request that wasn't read, or whose head isn't needed any more. */
+export const noHead: Http2Head = new Http2Head("GET", "/", new Map());
+
 /** Means nothing but in HTTP/1.1 (§8.2.2). */
 const connectionFields: ReadonlySet<string> = new Set([
   "connection",

@@ -18,7 +18,7 @@ import {
 } from "./control-frames.ts";
 import { type ErrorCode, errorCodes, flags } from "./frames.ts";
 import { type HeaderBlock, HeaderBlocks } from "./header-block.ts";
-import { HeadReader, Http2Head } from "./request-head.ts";
+import { HeadReader, type Http2Head, noHead } from "./request-head.ts";
 import type { Sender } from "./sender.ts";
 import { Http2Stream, streamWindowBytes } from "./stream.ts";
 import { StreamTable } from "./stream-table.ts";
@@ -33,7 +33,6 @@ const shortBodyBytesMax = 16 * 1024;
 const smallChunkBytesMax = 16 * 1024;
 
 const headTooLarge: ApiResponse = textResponse(431, "the request's head is too large");
-const unknownHead = new Http2Head("GET", "/", new Map());
 
 export interface RequestsOptions {
   readonly connection: ConnectionOptions;
@@ -225,7 +224,7 @@ export class Requests {
     }
     const isTooLarge = head === "too-large";
     const { initialWindow } = this.#options.sender;
-    const stream = new Http2Stream(id, isTooLarge ? unknownHead : head, initialWindow);
+    const stream = new Http2Stream(id, isTooLarge ? noHead : head, initialWindow);
     this.#streams.add(stream);
     this.#busy++;
     stream.isRequestEnded = ends;
@@ -292,7 +291,7 @@ export class Requests {
     }
     const isFirst = stream.receivedBytes === 0;
     stream.receivedBytes += to - from;
-    const { contentLength } = stream.head;
+    const { contentLength } = stream;
     if (contentLength !== undefined && stream.receivedBytes > contentLength) {
       return this.#fail(stream, errorCodes.protocol);
     }
@@ -323,7 +322,7 @@ export class Requests {
   #bodyEnded(stream: Http2Stream): ErrorCode | undefined {
     stream.isRequestEnded = true;
     if (stream.isRequestOver) return undefined;
-    const { contentLength } = stream.head;
+    const { contentLength } = stream;
     if (contentLength !== undefined && contentLength !== stream.receivedBytes) {
       return this.#fail(stream, errorCodes.protocol);
     }
@@ -389,7 +388,7 @@ export class Requests {
     this.#emptyFrames = 0;
     if (this.#cutStreams > 0) this.#cutStreams--;
     // The client needn't send the rest (§8.1), where that is more than may be on its way already.
-    const isShort = (stream.head.contentLength ?? Number.POSITIVE_INFINITY) <= shortBodyBytesMax;
+    const isShort = (stream.contentLength ?? Number.POSITIVE_INFINITY) <= shortBodyBytesMax;
     if (!stream.isRequestEnded && !isShort) this.#options.control.reset(stream.id, errorCodes.none);
     stream.isClosed = true;
     // A stream without end was busy until now.

@@ -17,7 +17,10 @@ export const streamWindowBytes: number = 256 * 1024;
 
 export class Http2Stream extends ServedRequest implements ApiRequest {
   readonly id: number;
-  readonly head: Http2Head;
+  readonly method: string;
+  /** Of the body; undefined when it isn't told. */
+  readonly contentLength: number | undefined;
+  head: Http2Head;
   body: Uint8Array | "too-large" = noBytes;
   /** Until the answer is there. */
   entry: Entered | undefined;
@@ -64,11 +67,9 @@ export class Http2Stream extends ServedRequest implements ApiRequest {
     super();
     this.id = id;
     this.head = head;
+    this.method = head.method;
+    this.contentLength = head.contentLength;
     this.sendWindow = sendWindow;
-  }
-
-  get method(): string {
-    return this.head.method;
   }
 
   get path(): string {
