@@ -63,6 +63,12 @@ class FakeSocket {
   payloads(type: number): Buffer[] {
     return [...this.#frames()].filter((one) => one[3] === type).map((one) => one.subarray(9));
   }
+  /** How many answers have ended. Of a body one can't tell by its text: it may end with a dot of its own. */
+  get ends(): number {
+    const isEnd = (one: Buffer) =>
+      (one[3] as number) <= frameTypes.headers && ((one[4] as number) & endStream) !== 0;
+    return [...this.#frames()].filter(isEnd).length;
+  }
   /** What has been sent of a stream's answer, but for a frame that isn't whole yet. */
   bodyOf(stream: number): Buffer {
     const parts: Buffer[] = [];
@@ -321,12 +327,12 @@ test("windows hold, and every answer arrives whole, whatever is opened and taken
       for (const [i, { pieces }] of wanted.entries()) {
         expect(socket.bodyOf(2 * i + 1).equals(Buffer.concat(pieces))).toBe(true);
       }
-      const ends = socket.frames.filter((text) => text.endsWith("."));
-      expect(ends.length).toBe(wanted.length);
+      expect(socket.ends).toBe(wanted.length);
       expect(connection.idleSinceMs).toBeNumber();
       expectRoom();
     }),
-    { numRuns: 200 },
+    // A body that ends with a dot was taken for two ends.
+    { numRuns: 200, examples: [[[{ isWhole: false, pieces: [Buffer.alloc(46, ".")] }], []]] },
   );
 }, 120_000);
 
