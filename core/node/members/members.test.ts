@@ -38,6 +38,40 @@ describe("members", () => {
     expect(states(a)).toEqual(["b ALIVE"]);
   });
 
+  test("one whose stream is closed is a suspect after 0.8 s without a frame, and down 5 s later, not before", () => {
+    const a = new PlayedNode("a");
+    a.start(1);
+    const b = a.meet("b");
+    a.do({ kind: "disconnected", peer: b });
+    a.pass(790);
+    expect(states(a)).toEqual([]);
+    a.pass(20);
+    expect(states(a)).toEqual(["b SUSPECT"]);
+    a.pass(4980);
+    expect(states(a)).toEqual([]);
+    a.pass(20);
+    expect(states(a)).toEqual(["b DOWN"]);
+  });
+
+  test("one that was down, comes back and says nothing more is a suspect, and down again", () => {
+    const a = new PlayedNode("a");
+    a.start(1);
+    const b = a.meet("b");
+    a.do({ kind: "disconnected", peer: b });
+    a.pass(10_000);
+    expect(states(a)).toEqual(["b SUSPECT", "b DOWN"]);
+    a.meet("b");
+    expect(states(a)).toEqual(["b ALIVE"]);
+    // Not sooner than 2 s after it changed last.
+    a.pass(1990);
+    expect(states(a)).toEqual([]);
+    a.pass(20);
+    expect(states(a)).toEqual(["b SUSPECT"]);
+    a.do({ kind: "disconnected", peer: b });
+    a.pass(5010);
+    expect(states(a)).toEqual(["b DOWN"]);
+  });
+
   test("at most one change between suspect and alive in 2 s", () => {
     const a = new PlayedNode("a");
     a.start(1);
@@ -202,6 +236,49 @@ describe("members", () => {
     expect(a.asked("members")).toMatchObject([
       { parted: [b], rows: [{ node: "renamed", key: b, state: "ALIVE" }] },
     ]);
+  });
+
+  test("a peer that says hello again, and nothing new, has nothing written", () => {
+    const a = new PlayedNode("a");
+    a.start(1);
+    const b = a.meet("b");
+    expect(a.asked("members")).toHaveLength(1);
+    a.receive(b, helloOf("b"));
+    expect(a.asked("members")).toEqual([]);
+  });
+
+  test("a node that comes back under another key takes its row at once, and the old key has no say in it", () => {
+    // Whichever of the keys comes first where nodes of one name are as alive as each other.
+    for (const [old, fresh] of [["key 1", "key 2"] as const, ["key 2", "key 1"] as const]) {
+      const a = new PlayedNode("a");
+      a.start(1);
+      const come = (key: string) => {
+        a.do({ kind: "connected", peer: keyOf(key) });
+        a.receive(keyOf(key), helloOf("b"));
+      };
+      const changes: string[] = [];
+      const note = () => {
+        for (const request of a.asked("members")) {
+          if (request.kind !== "members") continue;
+          for (const { key, state } of request.rows) {
+            changes.push(`${key === keyOf(fresh) ? "fresh" : "old"} ${state}`);
+          }
+        }
+      };
+      come(old);
+      a.do({ kind: "disconnected", peer: keyOf(old) });
+      come(fresh);
+      note();
+      for (let i = 0; i < 50; i++) {
+        a.receive(keyOf(fresh), heartbeat);
+        a.pass(200);
+        note();
+      }
+      a.do({ kind: "disconnected", peer: keyOf(fresh) });
+      a.pass(10_000);
+      note();
+      expect(changes).toEqual(["fresh ALIVE", "fresh SUSPECT", "fresh DOWN"]);
+    }
   });
 
   test("the end of a node takes no other of its name out of use, this node neither", () => {
