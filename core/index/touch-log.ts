@@ -18,14 +18,19 @@ export class TouchLog {
   readonly #positionAt: number;
   /** Twice as long as there are places: twice a row's place, and one for the urgent lane. */
   #entries = new Int32Array(0);
-  #begin = 0;
-  #end = 0;
+  #begin: number;
+  #end: number;
 
-  /** @param recordWords Of a record of `ids`. @param positionAt Which word of it is the position of its entry. */
-  constructor(ids: IdTable, recordWords: number, positionAt: number) {
+  /**
+   * @param recordWords Of a record of `ids`. @param positionAt Which word of it is the position of its entry.
+   * @param first The position to begin at: any.
+   */
+  constructor(ids: IdTable, recordWords: number, positionAt: number, first = 0) {
     this.#ids = ids;
     this.#recordWords = recordWords;
     this.#positionAt = positionAt;
+    this.#begin = first;
+    this.#end = first;
   }
 
   /** Position of the first entry: of the row that was touched longest ago, or of one touched again since. */

@@ -28,6 +28,32 @@ test("a row that heard of an older slot late is found by its newest record, in l
   }
 });
 
+test("an older record's place may be another row's, or the row's own of a newer slot: its chain ends there", () => {
+  const rows = new TouchedRows(32);
+  const idOf = (n: number): IdWords => ({ first: n, second: 1, third: 2, fourth: 3 });
+  const slotsOf = (n: number) => {
+    const { base, slots } = rows.imagesAt(rows.find(idOf(n)), part);
+    return { base: base.digest, slots: slots.map(({ slot, digest }) => [slot, digest]) };
+  };
+  for (const n of [1, 2]) {
+    rows.add(idOf(n), noPlace, 5, part, digestOf(10 * n), digestOf(10 * n + 5));
+    rows.add(idOf(n), rows.find(idOf(n)), 9, part, digestOf(10 * n + 5), digestOf(10 * n + 9));
+  }
+  expect(rows.forget(5)).toBe(2);
+  // Both places of slot 5 are used again: for a row that isn't as new as these, and for a newer slot of one of them.
+  rows.add(idOf(3), noPlace, 7, part, digestOf(30), digestOf(37));
+  rows.add(idOf(1), rows.find(idOf(1)), 11, part, digestOf(19), digestOf(21));
+  expect(slotsOf(1)).toEqual({
+    base: digestOf(15),
+    slots: [
+      [9, digestOf(19)],
+      [11, digestOf(21)],
+    ],
+  });
+  expect(slotsOf(2)).toEqual({ base: digestOf(25), slots: [[9, digestOf(29)]] });
+  expect(slotsOf(3)).toEqual({ base: digestOf(30), slots: [[7, digestOf(37)]] });
+});
+
 test("after a load that has settled there is room for all of it, which is given back", () => {
   const rows = new TouchedRows(32);
   for (let i = 0; i < 2000; i++) {
