@@ -20,6 +20,7 @@ import {
   type RowId,
   rangeOfRow,
 } from "../row/digest.ts";
+import { RowColumns } from "../row/row-columns.ts";
 import type { MergedRow, QuickNews } from "../row-store.ts";
 import { isHeld, newsOf } from "./clock-part.ts";
 import { FingerprintTree } from "./fingerprint-tree.ts";
@@ -365,6 +366,129 @@ test("clocks that a scrub takes away leave the images, at cuts that are made and
   }
 });
 
+test("clocks that a scrub takes away leave the images of all slots that had them, and what was there before stays", () => {
+  const id = digester.rowId("t", keyOf(0));
+  const at = (laterMs: number) => ({ ms: startMs + laterMs, count: 0, site: siteOf(0) });
+  const cell = (column: string, laterMs: number): CellClock => {
+    return { column, stamp: at(laterMs), hash: digester.valueHash(laterMs) };
+  };
+  const stateOf = (...cells: CellClock[]): ClockState => ({ clock: { ...at(0), cl: 1 }, cells });
+  const [first, second, third] = [
+    stateOf(cell("x", 500), cell("y", 500)),
+    stateOf(cell("x", 1500), cell("y", 500)),
+    stateOf(cell("x", 1500), cell("y", 3500)),
+  ];
+  const damaged = stateOf(cell("y", 3500));
+  const fingerprintOf = (state: ClockState) => {
+    const tree = new FingerprintTree();
+    tree.add(rangeOfRow(id), digester.rowDigest(id, state));
+    return tree.fingerprint(0, 0);
+  };
+  for (const sinceMs of [4000, 8000, 9500]) {
+    const { index } = new Observer(cutAt(startMs));
+    const { image } = index;
+    let before: ClockState | undefined;
+    const become = (after: ClockState, nowMs: number) => {
+      const ref = { table: "t", key: keyOf(0), id, words: idToWords(id) };
+      const news = { incoming: after, conflict: false, quickNews: undefined, changed: true };
+      index.merged({ ...ref, ...news, before, after }, false, false, nowMs);
+      before = after;
+    };
+    become(first, startMs + 500);
+    become(second, startMs + 1500);
+    become(third, startMs + 3500);
+    image.advance(cutAt(startMs + sinceMs));
+    become(damaged, startMs + sinceMs);
+    for (let i = 0; i < 12; i++) {
+      for (const { cut, rows, fingerprint } of image.roots()) {
+        const coveredMs = cut * 1000 - startMs;
+        const wanted =
+          coveredMs > 3500 ? damaged : coveredMs > 1500 ? stateOf(cell("y", 500)) : first;
+        expect(rows).toBe(coveredMs > 500 ? 1 : 0);
+        if (rows > 0) expect(fingerprint).toBe(fingerprintOf(wanted));
+      }
+      image.advance(image.cut + 1);
+    }
+  }
+});
+
+test("only the newest cut and four before it can be asked for, while the next is being made, too", () => {
+  const { image } = new Observer(cutAt(startMs + 5000)).index;
+  const newest = image.cut;
+  const asked = () =>
+    [-5, -4, 0, 1, 2].map((by) => {
+      const isAskable = image.isAskable(newest + by);
+      expect(image.childFingerprints(newest + by, 0, [0]) !== undefined).toBe(isAskable);
+      return isAskable;
+    });
+  expect(asked()).toEqual([false, true, true, false, false]);
+  image.aim(newest + 1);
+  image.work(() => true);
+  expect(asked()).toEqual([false, true, true, false, false]);
+  image.work(() => false);
+  expect(asked()).toEqual([false, false, true, true, false]);
+  // No cut covers anything before 1970.
+  const first = new Observer(1).index.image;
+  expect([-1, 0, 1, 2].map((cut) => first.isAskable(cut))).toEqual([false, false, true, false]);
+  expect(first.roots().map(({ cut }) => cut)).toEqual([1]);
+});
+
+test("what comes late of a row that a rebuild has met enters the cuts before it", () => {
+  const at = (ms: number) => ({ ms: startMs + ms, count: 0, site: siteOf(0) });
+  const life = (ms: number, cl: number): Changeset => ({
+    stamp: at(ms),
+    lane: 1,
+    rows: [{ table: "t", key: keyOf(1), clock: { ...at(ms), cl }, cells: [] }],
+  });
+  const [old, now] = [life(1000, 1), life(10_000, 3)];
+  const heard = new Observer(cutAt(startMs + 14_000));
+  heard.hear([old], 0);
+  heard.hear([now], 0);
+
+  const store = new MapStore(digester);
+  const rebuilt = new RowIndex(digester, cutAt(startMs + 14_000));
+  const [row] = store.merge(now.rows) as [MergedRow];
+  const columns = new RowColumns(1);
+  columns.count = 1;
+  columns.ids.set(Buffer.from(row.id, "hex"));
+  const { a, b, c, d } = digester.rowDigest(row.id, row.after);
+  columns.digests.set([a, b, c, d]);
+  columns.stampMs[0] = row.after.clock.ms;
+  rebuilt.scannedDigests(columns);
+  rebuilt.finishRebuild();
+  const [late] = store.merge(old.rows) as [MergedRow];
+  rebuilt.merged({ ...late, quickNews: quickNewsOf(late) }, false, true, 0);
+  for (let i = 0; i < 8; i++) {
+    expect(rebuilt.image.roots()).toEqual(heard.index.image.roots());
+    for (const { image } of [rebuilt, heard.index]) image.advance(image.cut + 1);
+  }
+});
+
+test("of cells that come late those older than the row's new life are lost, and those beside them aren't", () => {
+  const at = (ms: number) => ({ ms: startMs + ms, count: 0, site: siteOf(0) });
+  const known = (cl: number, bornMs: number, cells: Record<string, number>): Changeset => ({
+    stamp: at(bornMs),
+    lane: 1,
+    rows: [
+      {
+        table: "t",
+        key: keyOf(1),
+        clock: { ...at(bornMs), cl },
+        cells: Object.entries(cells).map(([column, ms]) => ({ column, stamp: at(ms), value: ms })),
+      },
+    ],
+  });
+  const observer = new Observer(cutAt(startMs + 9000));
+  observer.hear([known(1, 0, {})], 0);
+  observer.hear([known(3, 5500, {})], 0);
+  observer.hear([known(3, 5500, { c: 7500 })], 0);
+  observer.hear([known(1, 0, { a: 5100, b: 5900 })], 0);
+  for (let i = 0; i < 12; i++) {
+    observer.expectNaive();
+    observer.index.image.advance(observer.index.image.cut + 1);
+  }
+});
+
 test("two values under one stamp: the image takes the one the live row took", () => {
   const at = (ms: number) => ({ ms: startMs + ms, count: 0, site: siteOf(0) });
   const changeset = (value: string, yMs: number): Changeset => ({
@@ -376,6 +500,8 @@ test("two values under one stamp: the image takes the one the live row took", ()
         key: keyOf(1),
         clock: { ...at(0), cl: 1 },
         cells: [
+          // Another cell with this stamp, which has nothing to do with it.
+          { column: "w", stamp: at(0), value: 1 },
           { column: "x", stamp: at(0), value },
           { column: "y", stamp: at(yMs), value: 1 },
         ],

@@ -39,18 +39,15 @@ test("an older record's place may be another row's, or the row's own of a newer 
     rows.add(idOf(n), noPlace, 5, part, digestOf(10 * n), digestOf(10 * n + 5));
     rows.add(idOf(n), rows.find(idOf(n)), 9, part, digestOf(10 * n + 5), digestOf(10 * n + 9));
   }
+  const slot9 = (n: number) => ({ base: digestOf(10 * n + 5), slots: [[9, digestOf(10 * n + 9)]] });
   expect(rows.forget(5)).toBe(2);
-  // Both places of slot 5 are used again: for a row that isn't as new as these, and for a newer slot of one of them.
-  rows.add(idOf(3), noPlace, 7, part, digestOf(30), digestOf(37));
+  expect([slotsOf(1), slotsOf(2)]).toEqual([slot9(1), slot9(2)]);
+  // Both places are used again: for a newer slot of the row itself, and for another row that isn't as new as the second.
   rows.add(idOf(1), rows.find(idOf(1)), 11, part, digestOf(19), digestOf(21));
-  expect(slotsOf(1)).toEqual({
-    base: digestOf(15),
-    slots: [
-      [9, digestOf(19)],
-      [11, digestOf(21)],
-    ],
-  });
-  expect(slotsOf(2)).toEqual({ base: digestOf(25), slots: [[9, digestOf(29)]] });
+  rows.add(idOf(3), noPlace, 7, part, digestOf(30), digestOf(37));
+  const [first] = slot9(1).slots as [[number, Digest]];
+  expect(slotsOf(1)).toEqual({ ...slot9(1), slots: [first, [11, digestOf(21)]] });
+  expect(slotsOf(2)).toEqual(slot9(2));
   expect(slotsOf(3)).toEqual({ base: digestOf(30), slots: [[7, digestOf(37)]] });
 });
 
