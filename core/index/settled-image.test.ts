@@ -482,7 +482,7 @@ test("of cells that come late those older than the row's new life are lost, and 
   observer.hear([known(1, 0, {})], 0);
   observer.hear([known(3, 5500, {})], 0);
   observer.hear([known(3, 5500, { c: 7500 })], 0);
-  observer.hear([known(1, 0, { a: 5100, b: 5900 })], 0);
+  observer.hear([known(1, 0, { a: 5100, b: 5600 })], 0);
   for (let i = 0; i < 12; i++) {
     observer.expectNaive();
     observer.index.image.advance(observer.index.image.cut + 1);
