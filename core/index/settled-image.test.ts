@@ -464,9 +464,10 @@ test("what comes late of a row that a rebuild has met enters the cuts before it"
   }
 });
 
-test("of cells that come late those older than the row's new life are lost, and those beside them aren't", () => {
+/** One row's clock and some of its cells, as a frame tells them. */
+function known(cl: number, bornMs: number, cells: Record<string, number>): Changeset {
   const at = (ms: number) => ({ ms: startMs + ms, count: 0, site: siteOf(0) });
-  const known = (cl: number, bornMs: number, cells: Record<string, number>): Changeset => ({
+  return {
     stamp: at(bornMs),
     lane: 1,
     rows: [
@@ -477,13 +478,28 @@ test("of cells that come late those older than the row's new life are lost, and 
         cells: Object.entries(cells).map(([column, ms]) => ({ column, stamp: at(ms), value: ms })),
       },
     ],
-  });
+  };
+}
+
+test("of cells that come late those older than the row's new life are lost, and those beside them aren't", () => {
   const observer = new Observer(cutAt(startMs + 9000));
   observer.hear([known(1, 0, {})], 0);
   observer.hear([known(3, 5500, {})], 0);
   observer.hear([known(3, 5500, { c: 7500 })], 0);
   observer.hear([known(1, 0, { a: 5100, b: 5600 })], 0);
   for (let i = 0; i < 12; i++) {
+    observer.expectNaive();
+    observer.index.image.advance(observer.index.image.cut + 1);
+  }
+});
+
+test("a row that comes in pieces, all under one stamp, is whole at cuts that were made before", () => {
+  const observer = new Observer(cutAt(startMs + 9000));
+  observer.hear([known(1, 2500, { b: 2500 })], 0);
+  // It changes between them: its image at those cuts isn't the row as it is.
+  observer.hear([known(1, 2500, { z: 7500 })], 0);
+  for (const column of ["a", "c"]) observer.hear([known(1, 2500, { [column]: 2500 })], 0);
+  for (let i = 0; i < 8; i++) {
     observer.expectNaive();
     observer.index.image.advance(observer.index.image.cut + 1);
   }
