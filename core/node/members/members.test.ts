@@ -245,6 +245,48 @@ describe("members", () => {
     expect(a.asked("members")).toHaveLength(1);
     a.receive(b, helloOf("b"));
     expect(a.asked("members")).toEqual([]);
+    a.receive(b, helloOf("b", { incarnation: 2 }));
+    expect(a.asked("members")).toMatchObject([{ rows: [{ node: "b", incarnation: 2 }] }]);
+  });
+
+  test("how far a peer's store lags stands in its row, and since when it is what it is", () => {
+    const a = new PlayedNode("a");
+    a.start(1);
+    const metMs = a.nowMs;
+    const b = a.meet("b");
+    const rows = () => a.asked("members").flatMap((r) => (r.kind === "members" ? r.rows : []));
+    expect(rows()).toMatchObject([{ storeLag: "ok", sinceMs: metMs }]);
+    const lags = (["1s", "10s", "60s", "ok"] as const).map((lag, i) => {
+      a.receive(b, { ...heartbeat, storeLag: ((i + 1) % 4) as 0 | 1 | 2 | 3 });
+      a.pass(250);
+      expect(rows()).toMatchObject([{ state: "ALIVE", storeLag: lag, sinceMs: metMs }]);
+      a.receive(b, { ...heartbeat, storeLag: ((i + 1) % 4) as 0 | 1 | 2 | 3 });
+      a.pass(250);
+      return rows();
+    });
+    // What is as before isn't written again.
+    expect(lags.flat()).toEqual([]);
+    a.receive(b, { ...heartbeat, storeLag: 3 });
+    a.pass(600);
+    // Another life of it lags as far as it says.
+    a.receive(b, helloOf("b", { incarnation: 2 }));
+    expect(rows()).toMatchObject([{ incarnation: 2, storeLag: "ok" }]);
+    const heardMs = a.nowMs;
+    a.pass(1000);
+    expect(rows().at(-1)).toMatchObject({ state: "SUSPECT", sinceMs: heardMs + 800 });
+  });
+
+  test("one that is back from its restart and dies then isn't waited for as long as it had said", () => {
+    const a = new PlayedNode("a");
+    a.start(1);
+    const b = a.meet("b");
+    a.receive(b, { kind: "stop", untilMs: a.nowMs + 600_000, reason: "upgrade" });
+    a.do({ kind: "disconnected", peer: b });
+    a.pass(2000);
+    a.meet("b", { incarnation: 2 });
+    a.do({ kind: "disconnected", peer: b });
+    a.pass(10_000);
+    expect(states(a).slice(-1)).toEqual(["b DOWN"]);
   });
 
   test("a node that comes back under another key takes its row at once, and the old key has no say in it", () => {
