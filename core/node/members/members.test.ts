@@ -437,8 +437,10 @@ describe("members", () => {
       elapsedMs += 10;
       come(`${i}`, elapsedMs);
       members.stopped(keyOf(`${i}`), undefined, elapsedMs);
-      go(`${i}`, elapsedMs);
+      members.closed(keyOf(`${i}`), elapsedMs);
       members.heard(keyOf("alive"), elapsedMs);
+      // Each look goes through all.
+      if (i % 64 === 63) members.check(elapsedMs, nowMs);
     }
     const names = members.rows().map(({ node }) => node);
     expect(names).toHaveLength(membersMax);

@@ -51,8 +51,8 @@ class Repairing {
     return request as Asked<Kind>;
   }
 
-  answerRoot(rows: number): void {
-    const answer = { answer: true, rows, fingerprint: "1".repeat(32) };
+  answerRoot(rows: number, fingerprint = "1".repeat(32)): void {
+    const answer = { answer: true, rows, fingerprint };
     this.node.receive(this.peer, { ...this.#root, ...answer });
   }
 
@@ -136,6 +136,53 @@ test("a node that lacks most takes whole ranges, and compares again as soon as i
   expect(repairing.roots).toBe(0);
   node.slot(0, 20);
   expect(repairing.roots).toBe(1);
+});
+
+test("ranges are taken a few at a time", () => {
+  const repairing = new Repairing(1);
+  repairing.answerRoot(30_000);
+  const fetches = () =>
+    repairing.node.sent(repairing.peer).filter((frame) => frame.kind === "fetch");
+  const [first, second, ...more] = fetches() as FrameOf<"fetch">[];
+  expect([first?.what, second?.what, more]).toEqual([
+    { by: "range", level: 1, nodes: [0] },
+    { by: "range", level: 1, nodes: [1] },
+    [],
+  ]);
+  const rows = { kind: "rows", exchange: first?.exchange as number, last: true } as const;
+  repairing.node.receive(repairing.peer, { ...rows, horizon: hlcZero, block });
+  expect(fetches()).toEqual([]);
+  const { ticket } = repairing.question("apply");
+  repairing.node.reply({ kind: "applied", ticket, rows: 1, changed: 1, refused: [] });
+  expect(fetches()).toMatchObject([{ what: { by: "range", level: 1, nodes: [2] } }]);
+});
+
+test("after a start the next peer's turn comes at once, where one has been found equal", () => {
+  const repairing = new Repairing();
+  const { node } = repairing;
+  const other = node.meet("c");
+  expect(node.sent(other).map(({ kind }) => kind)).not.toContain("root");
+  repairing.answerRoot(20, "0".repeat(32));
+  expect(node.sent(other).map(({ kind }) => kind)).toContain("root");
+});
+
+test("what a peer says of an exchange that is over ends none that is under way", () => {
+  const repairing = new Repairing();
+  const { node, peer } = repairing;
+  repairing.answerRoot(20);
+  const [walk, asked] = [repairing.frame("walk"), repairing.question("walk")];
+  const exchange = walk.exchange - 1;
+  node.receive(peer, { kind: "busy", exchange });
+  node.receive(peer, { kind: "behind", exchange, cut: 0 });
+  const fingerprints = new Array<string>(16).fill("4".repeat(16));
+  node.receive(peer, { ...walk, exchange, answer: true, fingerprints });
+  node.reply({ kind: "walked", ticket: asked.ticket, fingerprints });
+  expect(node.sent(peer)).toEqual([]);
+  const others = fingerprints.with(5, "3".repeat(16));
+  node.receive(peer, { ...walk, answer: true, fingerprints: others });
+  expect(repairing.frame("list").nodes).toEqual([5]);
+  const { counters } = node.machine.snapshot();
+  expect([counters.exchangesBusy, counters.exchangesBehind]).toEqual([0, 0]);
 });
 
 /** An exchange that has come as far as this, and what the peer is waited for there. */
