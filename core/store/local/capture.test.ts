@@ -348,7 +348,9 @@ test("keys that SQLite holds equal are one key, shown alike everywhere", () => {
 });
 
 test("size limits are enforced at the commit", () => {
-  using one = new SqliteNode("CREATE TABLE t (k INTEGER PRIMARY KEY, a, b, c, d, e)");
+  using one = new SqliteNode(
+    "CREATE TABLE t (k INTEGER PRIMARY KEY, a, b, c, d, e); CREATE TABLE u (k INTEGER PRIMARY KEY, a)",
+  );
   const mb = 1024 * 1024;
   expect(one.tryWrite(`INSERT INTO t (k, a) VALUES (1, zeroblob(${8 * mb + 1}))`)).toEqual({
     kind: "refused",
@@ -372,7 +374,13 @@ test("size limits are enforced at the commit", () => {
       "INSERT INTO t (k) WITH RECURSIVE c(v) AS (SELECT 1 UNION ALL SELECT v + 1 FROM c LIMIT 100001) SELECT * FROM c",
     ),
   ).toMatchObject({ kind: "refused", why: expect.stringContaining("100001") });
-  expect(one.table("t")).toEqual([]);
+  // The values alone are no more than is sent at once.
+  expect(
+    one.tryWrite(
+      `INSERT INTO u WITH RECURSIVE c(v) AS (SELECT 1 UNION ALL SELECT v + 1 FROM c LIMIT 8) SELECT v, ${full} FROM c`,
+    ),
+  ).toMatchObject({ kind: "refused", why: expect.stringContaining("split it") });
+  expect([one.db.autocommit, one.table("t"), one.table("u")]).toEqual([true, [], []]);
   expect(one.write(`INSERT INTO t (k, a) VALUES (1, ${full})`).changeset?.lane).toBe(2);
 }, 120_000);
 
