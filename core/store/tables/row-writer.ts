@@ -140,9 +140,7 @@ export class RowWriter implements Disposable {
     for (const cell of row.cells) {
       // That the column would show: the row was too large for it.
       if (cell.held) cell.fresh ||= table.isShown(cell.column, cell.value as SqlValue);
-      if (cell.fresh || slot.isAbsent) {
-        cell.held = !table.isShown(cell.column, cell.value as SqlValue);
-      }
+      if (cell.fresh) cell.held = !table.isShown(cell.column, cell.value as SqlValue);
     }
     if (!this.#fitBase(slot, table, row)) {
       this.#hide(slot, row);
