@@ -180,6 +180,22 @@ test("a change that a disk breaks off, which fails for a while, leaves a store t
   expect(node.strays()).toEqual([]);
 });
 
+test("a change of schema that fails has no table taken in later", () => {
+  using node = new SqliteNode(one, { rules: { t: { replicated: false } } });
+  const { db, store } = node;
+  db.exec(`INSERT INTO t SELECT 'r' || i, i FROM (${nMore(10_001)} SELECT i FROM n)`);
+  const all = db.all.bind(db);
+  db.all = (sql, ...values) => {
+    if (store.adopting.size > 0) throw new Error("the disk");
+    return all(sql, ...values);
+  };
+  expect(() => change(node, one)).toThrow("the disk");
+  db.all = all;
+  expect(store.adopting).toEqual(new Set());
+  change(node, one);
+  expect(store.adopting).toEqual(new Set(["t"]));
+});
+
 test("a change of rules alone writes nothing, so that it can be made on a full disk", () => {
   using node = new SqliteNode("CREATE TABLE t (k TEXT PRIMARY KEY NOT NULL, a)");
   node.write("INSERT INTO t VALUES ('x', 'up')");
