@@ -67,6 +67,7 @@ function connect(
   return { socket, connection, send };
 }
 
+const quickAnswer = { status: 200, headers: {} };
 const post = (path: string, body: string) =>
   `POST ${path} HTTP/1.1\r\ncontent-length: ${body.length}\r\n\r\n${body}`;
 const answer = (body: string) => `HTTP/1.1 200 OK\r\ncontent-length: ${body.length}\r\n\r\n${body}`;
@@ -380,6 +381,20 @@ test("between requests that come together others have their turn", async () => {
   await turn();
   const wanted = ["/a 1", "/b 2", "/c 3", "/d 4"].map((path) => answer(`POST ${path}`));
   expect([socket.text, socket.state]).toEqual([wanted.join(""), "ended"]);
+});
+
+test("within a body of many small chunks others have their turn", async () => {
+  const { socket, send } = connect(
+    ({ body }) => ({ ...quickAnswer, body: Buffer.from(`${body.length}`) }),
+    0,
+  );
+  const chunks = "1;x\r\n \r\n".repeat(20_000);
+  send(`POST /a HTTP/1.1\r\ntransfer-encoding: chunked\r\n\r\n${chunks}0\r\n\r\n`);
+  let turns = 0;
+  for (; socket.text === ""; turns++) await turn();
+  // 160 KB, 16 at a time.
+  expect(turns).toBeGreaterThanOrEqual(10);
+  expect(socket.text).toBe(answer("20000"));
 });
 
 test("who sends much at once isn't read on in the same turn, be it a body or after the end", async () => {

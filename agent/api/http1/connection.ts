@@ -46,6 +46,9 @@ const refusals: Readonly<Record<HeadRefusal, ApiResponse>> = {
   505: textResponse(505, "HTTP/1.1 or 1.0"),
 };
 
+/** Of a body in chunks, between two looks at the clock. */
+const chunkedStepBytes = 16 * 1024;
+
 /** A request whose head has come, and who entered with it. */
 class Http1Request extends ServedRequest implements ApiRequest {
   readonly head: Http1Head;
@@ -209,7 +212,7 @@ export class Http1Connection implements ServedConnection {
           this.#request === undefined ? this.#readHead(bytes, at) : this.#readBody(bytes, at);
         if (end === undefined) break;
         at = end;
-        if (at === bytes.length || this.#request !== undefined) continue;
+        if (at === bytes.length) continue;
         // Whatever else came together costs others as much as it takes.
         const nowMs = performance.now();
         untilMs ??= nowMs + (this.#options.turnMs ?? defaultTurnMs);
@@ -224,7 +227,8 @@ export class Http1Connection implements ServedConnection {
       this.#held = at === 0 ? bytes : bytes.subarray(at);
       if (this.#mustWait && this.#held.length > aheadBytesMax) this.#readNoFurther();
     }
-    if (this.#mustWait || (this.#held ?? this.#request) === undefined) return;
+    const isOnItsWay = this.#request !== undefined && !this.#isAnswering;
+    if (!isOnItsWay && (this.#mustWait || this.#held === undefined)) return;
     this.#awaited ??= this.#options.lateRequests.await(() => this.#late());
   }
 
@@ -292,11 +296,13 @@ export class Http1Connection implements ServedConnection {
       body.add(bytes.subarray(from, at));
       if (body.length < contentLength) return at;
     } else {
-      const end = this.#chunked.feed(bytes, from);
+      // The smaller its chunks are, the longer it takes.
+      const to = Math.min(bytes.length, from + chunkedStepBytes);
+      const end = this.#chunked.feed(bytes.subarray(0, to), from);
       if (end === "malformed") return this.#refuse(refusals[400], request.head);
       if (end === "too-large") return this.#tooLarge(request);
       if (!request.entry.body.hold(body.length)) return this.#refuse(noRoomForBody, request.head);
-      if (end === "more") return bytes.length;
+      if (end === "more") return to;
       at = end;
     }
     request.body = body.whole;
