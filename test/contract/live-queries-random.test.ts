@@ -30,6 +30,7 @@ const seedsOf = (count: number): number[] =>
 
 /** How many changes back a client may come back from. */
 const pastMax = 12;
+const refused = "INSERT INTO nothing VALUES (1)";
 const nextTurn = () => new Promise((resolve) => setImmediate(resolve));
 const peer = "ab".repeat(32) as PeerId;
 
@@ -49,7 +50,11 @@ async function run(seed: number, firstDisk: Disk, limits: Limits): Promise<void>
   let disk = firstDisk;
   let thread = openThread(() => schema, disk, limits);
   const crashed: StoreThread[] = [];
-  using other = new SqliteNode(schema, { site: 7, nowMs: Date.now() });
+  using first = new SqliteNode(schema, { site: 7, nowMs: Date.now() });
+  using second = new SqliteNode(schema, { site: 8, nowMs: Date.now() });
+  const peers = [first, second];
+  /** What they have written. */
+  const sent: Uint8Array[] = [];
   const replies: StoreReply[] = [];
   thread.start({ post: (reply) => replies.push(reply) });
   let { service } = thread;
@@ -93,6 +98,10 @@ async function run(seed: number, firstDisk: Disk, limits: Limits): Promise<void>
     }
     service.schemaChanged();
   };
+  const transact = (statements: readonly string[]) => {
+    const list = statements.map((sql) => ({ sql, parameters: undefined }));
+    return service.transact(list, undefined);
+  };
   let ticket = 0;
   const step = async (): Promise<string> => {
     if (random() < 0.08) {
@@ -106,27 +115,39 @@ async function run(seed: number, firstDisk: Disk, limits: Limits): Promise<void>
     const count = 1 + Math.floor(random() * 3);
     if (random() < 0.4) {
       const statements = Array.from({ length: count }, () => world.write(false));
+      const from = random() < 0.5 ? 0 : 1;
+      const other = peers[from] as SqliteNode;
       other.nowMs = Date.now() - 1000;
       const { encoded } = other.write(...statements);
-      if (encoded !== undefined) {
+      if (encoded !== undefined) sent.push(encoded);
+      // The last one may be late, and others come again.
+      const isLast = (i: number): boolean => i === sent.length - 1;
+      const bodies = sent.filter((_, i) => random() < (isLast(i) ? 0.85 : 0.08));
+      if (bodies.length > 0) {
         const own = ++ticket;
-        thread.request({
-          kind: "apply",
-          ticket: own,
-          lane: random() < 0.5 ? 0 : 1,
-          peer,
-          what: "changesets",
-          bodies: [encoded],
-        });
+        const lane = random() < 0.5 ? 0 : 1;
+        thread.request({ kind: "apply", ticket: own, lane, peer, what: "changesets", bodies });
         while (!replies.some((one) => one.kind === "applied" && one.ticket === own)) {
           await nextTurn();
         }
       }
-      return `peer: ${statements.join("; ")}`;
+      return `peer ${from}, ${bodies.map((body) => sent.indexOf(body))}: ${statements.join("; ")}`;
+    }
+    if (random() < 0.15) {
+      // At once they share a COMMIT; some are refused, and leave nothing.
+      const lists = Array.from({ length: 2 + Math.floor(random() * 3) }, () => {
+        const own = Array.from({ length: count }, () => world.write(true));
+        return random() < 0.2 ? [...own, refused] : own;
+      });
+      const outcomes = await Promise.all(lists.map((list) => transact(list)));
+      expect([lists, outcomes.map(({ kind }) => kind)]).toEqual([
+        lists,
+        lists.map((list) => (list.includes(refused) ? "refused" : "committed")),
+      ]);
+      return lists.map((list) => list.join("; ")).join(" | ");
     }
     const statements = Array.from({ length: count }, () => world.write(true));
-    const list = statements.map((sql) => ({ sql, parameters: undefined }));
-    const outcome = await service.transact(list, undefined);
+    const outcome = await transact(statements);
     if (outcome.kind === "refused") throw new Error(`${statements.join("; ")}: ${outcome.why}`);
     return statements.join("; ");
   };
@@ -264,7 +285,7 @@ async function run(seed: number, firstDisk: Disk, limits: Limits): Promise<void>
   }
 }
 
-describe("live queries equal a fresh run: random schemas, queries and histories with a peer", () => {
+describe("live queries equal a fresh run: random schemas, queries and histories with peers", () => {
   for (const seed of seedsOf(seedCount)) {
     const { name, limits } = drawnLimits(seed);
     test(name, () => run(seed, memoryDisk(), { liveLimits: limits }), 60_000);
