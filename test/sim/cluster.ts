@@ -16,7 +16,14 @@ import type { NodeTuning, ZstdCodec } from "../../core/node/options.ts";
 import type { ReplicaOptions } from "../../core/replica/replica.ts";
 import type { ScanPosition } from "../../core/row-store.ts";
 import { HostilePeer, type Malice, madeUp } from "./hostile-peer.ts";
-import { Model, type RowName, textOfRows, textOfStamp, type Values } from "./model.ts";
+import {
+  Model,
+  nameOfRow,
+  type RowName,
+  textOfRowStamp,
+  textOfRows,
+  type Values,
+} from "./model.ts";
 import { Network, type NetworkSettings } from "./network.ts";
 import { Random } from "./random.ts";
 import { SimNode, type StoreCosts, storeCosts } from "./sim-node.ts";
@@ -299,9 +306,11 @@ export class Cluster implements Disposable {
       let position: ScanPosition | undefined;
       do {
         const slice = node.store.rows.scan(position, 1_000_000);
-        for (const { clocks } of slice.rows) {
-          for (const stamp of [clocks.clock, ...clocks.cells.map((cell) => cell.stamp)]) {
-            stamps.add(textOfStamp(stamp));
+        for (const { key, clocks } of slice.rows) {
+          const name = nameOfRow(key);
+          const { clock, cells } = clocks;
+          for (const { column, stamp } of [{ column: "", stamp: clock }, ...cells]) {
+            stamps.add(textOfRowStamp(name, stamp, column));
             latestMs = Math.max(latestMs, stamp.ms);
           }
         }

@@ -7,15 +7,20 @@
  * latest write counts, unless it is older than that.
  *
  * A commit that died with its disk before anybody heard of it is *in doubt*: it counts exactly if its
- * stamp is found in some replica at the end.
+ * stamp is found in that row of some replica at the end. So is what a host has stamped anew, since its clock had been far
+ * ahead, as it was stamped before: under the new stamp it counts as any other write.
  *
  * @module
  */
 
 import type { Changeset } from "../../core/change/changeset.ts";
 import { compareStamps, type Stamp } from "../../core/clock/stamp.ts";
+import type { ClockState } from "../../core/row/digest.ts";
 import { decodeKey } from "../../core/row/key.ts";
 import type { SqlValue } from "../../core/row/value.ts";
+
+/** With its values. */
+export type RowBefore = Changeset["rows"][number];
 
 interface Note {
   readonly stamp: Stamp;
@@ -61,6 +66,34 @@ export class Model {
     for (const note of this.#byStamp.get(textOfStamp(stamp)) ?? []) note.inDoubt = true;
   }
 
+  /** A host has stamped a row anew (`core/replica/restamp.ts`). */
+  restamped(name: RowName, before: RowBefore, after: ClockState): void {
+    const notes = this.#notes.get(name) ?? [];
+    // What had lost to the old stamp, and wouldn't to the new one, may be gone as well.
+    const doubt = (old: Stamp, now: Stamp | undefined, isConcerned: (note: Note) => boolean) => {
+      for (const note of notes) {
+        if (compareStamps(note.stamp, old) > 0 || !isConcerned(note)) continue;
+        if (now === undefined || compareStamps(note.stamp, now) > 0) note.inDoubt = true;
+      }
+    };
+    const now = after.clock;
+    if (compareStamps(before.clock, now) !== 0) {
+      const life = before.clock.cl % 2 === 1 ? "insert" : "delete";
+      doubt(before.clock, now, () => true);
+      notes.push({ stamp: now, life, columns: new Map(), inDoubt: false });
+    }
+    for (const { column, stamp, value } of before.cells) {
+      const cell = after.cells.find((one) => one.column === column);
+      if (cell !== undefined && compareStamps(cell.stamp, stamp) === 0) continue;
+      doubt(stamp, cell?.stamp, ({ columns }) => columns.has(column));
+      if (cell === undefined) continue;
+      notes.push({
+        ...{ stamp: cell.stamp, life: undefined, inDoubt: false },
+        columns: new Map([[column, value]]),
+      });
+    }
+  }
+
   /** Whether the write with this stamp made the row less eligible: down, or deleted. */
   isDown(name: RowName, stamp: Stamp): boolean {
     return this.#find(name, stamp, (note) => {
@@ -69,14 +102,15 @@ export class Model {
     });
   }
 
-  /** Live rows by name, given the stamps that are found in the replicas. */
+  /** Live rows by name, given what is found in the replicas: of each row {@link textOfRowStamp}, of each cell that and its column. */
   expected(found: ReadonlySet<string>): Map<RowName, Values> {
     const rows = new Map<RowName, Values>();
-    for (const [name, all] of this.#notes) {
-      const notes = all.filter((note) => !note.inDoubt || found.has(textOfStamp(note.stamp)));
+    for (const [name, notes] of this.#notes) {
+      const counts = ({ stamp, inDoubt }: Note, column = "") =>
+        !inDoubt || found.has(textOfRowStamp(name, stamp, column));
       let life: Note | undefined;
       for (const note of notes) {
-        if (note.life === undefined) continue;
+        if (note.life === undefined || !counts(note)) continue;
         if (life === undefined || compareStamps(note.stamp, life.stamp) > 0) life = note;
       }
       if (life?.life !== "insert") continue;
@@ -85,9 +119,8 @@ export class Model {
         if (compareStamps(note.stamp, life.stamp) < 0) continue;
         for (const column of note.columns.keys()) {
           const winner = winners.get(column);
-          if (winner === undefined || compareStamps(note.stamp, winner.stamp) > 0) {
-            winners.set(column, note);
-          }
+          if (winner !== undefined && compareStamps(note.stamp, winner.stamp) <= 0) continue;
+          if (counts(note, column)) winners.set(column, note);
         }
       }
       const values = new Map<string, SqlValue>();
@@ -108,6 +141,10 @@ export class Model {
 
 export function nameOfRow(key: Uint8Array): RowName {
   return String(decodeKey(key)?.[0]);
+}
+
+export function textOfRowStamp(name: RowName, stamp: Stamp, column = ""): string {
+  return `${name} ${column} ${textOfStamp(stamp)}`;
 }
 
 export function textOfStamp(stamp: Stamp): string {

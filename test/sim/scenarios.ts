@@ -15,6 +15,7 @@ import {
   mostlyDifferent,
   restart,
 } from "./scenarios/catch-up.ts";
+import { clockSteps } from "./scenarios/clock-steps.ts";
 import { mixed, sqlite } from "./scenarios/drawn-faults.ts";
 import { fleet } from "./scenarios/fleet.ts";
 import { hostile, mangled } from "./scenarios/hostile.ts";
@@ -54,6 +55,7 @@ export const scenarios: Readonly<Record<string, Scenario>> = {
   mangled,
   fleet,
   trees,
+  "clock-steps": clockSteps,
 };
 
 /** Runs a scenario; a failure says how to run it again. */

@@ -114,6 +114,7 @@ export class SimNode implements Endpoint {
   #timerMs = Number.POSITIVE_INFINITY;
   #tickMs = Number.POSITIVE_INFINITY;
   #restampedRows = 0;
+  #cut = 0;
   /** Commits since the last sync. */
   #unsynced: Stamp[] = [];
   /** The latest write that made a row less eligible, of those this node has applied. */
@@ -124,8 +125,9 @@ export class SimNode implements Endpoint {
     this.costs = options.costs;
     this.index = options.index;
     this.key = (options.index + 1).toString(16).padStart(64, "0") as PeerId;
-    const { store, digester, schema } = options;
-    this.store = createStore(store, digester, this.#nextSite(), schema);
+    const { store, digester, schema, model } = options;
+    const site = this.#nextSite();
+    this.store = createStore(store, digester, site, schema, (...row) => model.restamped(...row));
   }
 
   get name(): string {
@@ -161,6 +163,7 @@ export class SimNode implements Endpoint {
     this.#storePausedMs = 0;
     this.members.clear();
     this.#restampedRows = 0;
+    this.#cut = 0;
     this.#membersTold.clear();
     const { digester } = this.#o;
     this.#startMachine();
@@ -489,11 +492,16 @@ export class SimNode implements Endpoint {
     if (this.#o.model.isDown(name, stamp)) this.#downs.set(name, stamp);
   }
 
-  /** Rows that were stamped anew have clocks that no merge brought; the replica has begun its index again with them. */
+  /**
+   * Rows that were stamped anew have clocks that no merge brought; the replica has begun its index again with them. It also does
+   * when its cut has run ahead with the clock, and then knows nothing any more of what was overtaken.
+   */
   #relearnRestamped(): void {
-    const { restampedRows } = this.replica.status().clock;
-    if (restampedRows === this.#restampedRows) return;
-    this.#restampedRows = restampedRows;
+    const { cut, clock } = this.replica.status();
+    const isBegunAgain = cut < this.#cut;
+    this.#cut = cut;
+    if (clock.restampedRows === this.#restampedRows && !isBegunAgain) return;
+    this.#restampedRows = clock.restampedRows;
     this.#relearnDowns();
     if (!this.isWatched) return;
     this.knowledge = new Knowledge();

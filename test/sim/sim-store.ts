@@ -7,7 +7,7 @@
 import type { Changeset, Lane } from "../../core/change/changeset.ts";
 import { HlcClock } from "../../core/clock/hlc-clock.ts";
 import { compareHlc, type Hlc, hlcZero, type Site } from "../../core/clock/stamp.ts";
-import { Digester } from "../../core/row/digest.ts";
+import { type ClockState, Digester } from "../../core/row/digest.ts";
 import { encodeKey } from "../../core/row/key.ts";
 import { stampOfRow } from "../../core/row/row-state.ts";
 import type { SqlValue } from "../../core/row/value.ts";
@@ -19,7 +19,7 @@ import { type Database, openDatabase } from "../../wasm/database.ts";
 import { MemoryVfs } from "../../wasm/vfs/memory.ts";
 import { schemaOf } from "../generators/sqlite-store.ts";
 import { MapStore } from "../model/map-store.ts";
-import type { RowName, Values } from "./model.ts";
+import type { RowBefore, RowName, Values } from "./model.ts";
 
 /** What a client does to one row of `instances`. */
 export type Command =
@@ -55,6 +55,9 @@ export interface SimStore extends Disposable {
   losePower(site: Site): void;
 }
 
+/** Is told of each row that is stamped anew, and of its clocks. */
+export type OnRestamped = (row: RowName, before: RowBefore, after: ClockState) => void;
+
 export const table = "instances";
 
 export function createDigester(): Digester {
@@ -75,9 +78,11 @@ class MapDisk implements SimStore {
   clock: HlcClock;
   #disk: MapStore;
   isDirty = false;
+  readonly #onRestamped: OnRestamped;
 
-  constructor(digester: Digester, site: Site) {
-    this.rows = new MapStore(digester);
+  constructor(digester: Digester, site: Site, onRestamped: OnRestamped) {
+    this.#onRestamped = onRestamped;
+    this.rows = telling(new MapStore(digester), onRestamped);
     this.#disk = this.rows.copy();
     this.clock = new HlcClock(site, hlcZero);
   }
@@ -131,7 +136,7 @@ class MapDisk implements SimStore {
   }
 
   losePower(site: Site): void {
-    this.rows = this.#disk.copy();
+    this.rows = telling(this.#disk.copy(), this.#onRestamped);
     this.clock = new HlcClock(site, largestHlc(this.rows));
   }
 
@@ -154,12 +159,14 @@ class SqliteDisk implements SimStore {
   isDirty = false;
   readonly #vfs = new MemoryVfs();
   readonly #digester: Digester;
+  readonly #onRestamped: OnRestamped;
   #db: Database;
   #schema: string;
 
-  constructor(digester: Digester, site: Site, schema: string) {
+  constructor(digester: Digester, site: Site, schema: string, onRestamped: OnRestamped) {
     this.#digester = digester;
     this.#schema = schema;
+    this.#onRestamped = onRestamped;
     this.clock = new HlcClock(site, hlcZero);
     this.#db = openDatabase("sim.db", { vfs: this.#vfs });
     this.rows = this.#open();
@@ -249,8 +256,22 @@ class SqliteDisk implements SimStore {
       late: { ...lateLimits, rowsMax: 16, transactionRowsMin: 1 },
     });
     if (opened.kind === "refused") throw new Error(opened.why);
-    return opened.store;
+    return telling(opened.store, this.#onRestamped);
   }
+}
+
+function telling<Rows extends RowStore>(rows: Rows, onRestamped: OnRestamped): Rows {
+  const reclock = rows.reclock.bind(rows);
+  rows.reclock = (changes, nowMs) => {
+    const before = rows.read(changes);
+    const urgent = reclock(changes, nowMs);
+    for (const [i, { key, clocks }] of changes.entries()) {
+      const state = before[i];
+      if (state !== undefined) onRestamped(nameOf(key), state, clocks);
+    }
+    return urgent;
+  };
+  return rows;
 }
 
 export function createStore(
@@ -258,8 +279,11 @@ export function createStore(
   digester: Digester,
   site: Site,
   schema: string,
+  onRestamped: OnRestamped,
 ): SimStore {
-  return kind === "map" ? new MapDisk(digester, site) : new SqliteDisk(digester, site, schema);
+  return kind === "map"
+    ? new MapDisk(digester, site, onRestamped)
+    : new SqliteDisk(digester, site, schema, onRestamped);
 }
 
 function nameOf(key: Uint8Array): RowName {
