@@ -460,3 +460,25 @@ test("deleting a row that nobody was told of says nothing of what is held under 
     tombstone,
   ]);
 });
+
+// Without a refusal it would be a row that no clocks can be given to, and nobody would hear of it.
+test.each([
+  ["with rowids", ""],
+  ["WITHOUT ROWID", "WITHOUT ROWID"],
+])(
+  "a key that is too long to be one is refused, and only with its transaction: %s",
+  (_, options) => {
+    using one = new SqliteNode(`CREATE TABLE t (k TEXT PRIMARY KEY NOT NULL, a) ${options}`);
+    one.write("INSERT INTO t VALUES ('x', 1)");
+    const long = "hex(zeroblob(40000))";
+    for (const statement of [`INSERT INTO t VALUES (${long}, 2)`, `UPDATE t SET k = ${long}`]) {
+      expect(one.tryWrite(statement)).toEqual({
+        kind: "refused",
+        why: "table t: a primary key is over 64 KB",
+      });
+      expect([one.db.autocommit, one.table("t")]).toEqual([true, [["x", 1]]]);
+    }
+    expect(one.write("UPDATE t SET a = 3").changeset?.rows.length).toBe(1);
+    expect(one.strays()).toEqual([]);
+  },
+);
