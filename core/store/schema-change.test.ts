@@ -180,6 +180,19 @@ test("a change that a disk breaks off, which fails for a while, leaves a store t
   expect(node.strays()).toEqual([]);
 });
 
+// Nothing could bring it back: what was held of its key can't be read, and is told to nobody.
+test("a row whose key has clocks that are damaged is taken in with its table", () => {
+  using node = new SqliteNode(one, { rules: { t: { replicated: false } } });
+  const stamp = { ms: 9000, count: 0, site: siteOf(3) };
+  const key = encodeKey(["x"]) as Uint8Array;
+  node.store.merge([
+    { table: "t", key, clock: { ...stamp, cl: 1 }, cells: [{ column: "a", stamp, value: 1 }] },
+  ]);
+  node.db.exec("UPDATE patina_absent SET clock = x'00'; INSERT INTO t VALUES ('x', 2)");
+  expect(change(node, one)).toMatchObject({ adoptedRows: 1 });
+  expect([node.table("t"), node.strays()]).toEqual([[["x", 2]], []]);
+});
+
 test("a change of schema that fails has no table taken in later", () => {
   using node = new SqliteNode(one, { rules: { t: { replicated: false } } });
   const { db, store } = node;
