@@ -216,3 +216,18 @@ test("what the quick way says of a row's news, and of its latest stamp, is what 
   );
   expect(quick).toBeGreaterThan(100);
 }, 120_000);
+
+// Two writers may have one identity (a copied file): then stamps are equal that were given apart.
+test("of a column that a life says nothing of, what was said before it began is lost, and what has its very stamp is kept", () => {
+  using node = new SqliteNode(schema);
+  node.store.merge([row("x", again, { status: ["down", 3000] })]);
+  const merged = [2999, 3000, 3001].map((ms) => {
+    const [told] = node.store.merge([row("x", first, { status: ["up", 2999], weight: [ms, ms] })]);
+    return [told?.changed, shown(node)];
+  });
+  expect(merged).toEqual([
+    [false, [["x", "down", null]]],
+    [true, [["x", "down", 3000]]],
+    [true, [["x", "down", 3001]]],
+  ]);
+});
