@@ -122,3 +122,34 @@ test("a merge that was rolled back, and is written after all, is whole after the
   using node = new SqliteNode(schema, { vfs, nowMs: 50_000 });
   expect(node.store.read(rows)).toEqual(rows);
 });
+
+// What ran then would be committed statement by statement.
+test.each(["as it comes", "as it was decided"])(
+  "a merge in which SQLite has rolled back by itself writes nothing more: %s",
+  (way) => {
+    using node = nodeOf(new MemoryVfs());
+    const { store, db } = node;
+    const prepare = db.prepare.bind(db);
+    db.prepare = (sql, ...kept) => {
+      const statement = prepare(sql, ...kept);
+      if (!sql.startsWith("INSERT OR IGNORE")) return statement;
+      statement.step = () => {
+        db.exec("ROLLBACK");
+        throw new Error("the disk");
+      };
+      return statement;
+    };
+    const rows = fromElsewhere().slice(0, 1);
+    const prepared = store.prepareMerge();
+    if (way === "as it was decided") prepared.add(rows);
+    prepared.finish();
+    const before = stateOf(node);
+    const open = store.beginMerge();
+    const write = () => {
+      if (prepared.length > 0) open.addPrepared(prepared, 0, 1);
+      else open.add(rows);
+    };
+    expect(write).toThrow("the disk");
+    expect([open.isOpen, db.autocommit, stateOf(node)]).toEqual([false, true, before]);
+  },
+);
