@@ -55,6 +55,28 @@ test("a stream whose peer went isn't gone on with on its next connection, beside
   expect(framesOf(a, b, "stream")).toEqual([]);
 });
 
+test("a stream goes on where it broke off, also on the peer's next connection, and its blocks are asked for once", () => {
+  const a = new PlayedNode("a");
+  a.start(1);
+  const b = a.meet("b", { features: ["stream"] });
+  const exchange = streamFrom(a, b);
+  const blocks = { horizon, last: false, compressed: false, blockBytes: block.length, block };
+  const streamed = (paused: boolean, cursor: number[]) => {
+    const end = { paused, cursor: Uint8Array.from(cursor) };
+    a.receive(b, { kind: "streamed", exchange, ...blocks, ...end });
+    return framesOf(a, b, "stream").map((frame) => [...frame.cursor]);
+  };
+  // More follows by itself, until the credit is used up.
+  expect(streamed(false, [])).toEqual([]);
+  expect(streamed(true, [7])).toEqual([[7]]);
+  expect(streamed(false, [])).toEqual([]);
+  a.do({ kind: "disconnected", peer: b });
+  a.meet("b", { features: ["stream"] });
+  const [root] = framesOf(a, b, "root") as [FrameOf<"root">];
+  a.receive(b, { ...root, answer: true, rows: 5000, fingerprint: "1".repeat(32) });
+  expect(framesOf(a, b, "stream").map((frame) => [...frame.cursor])).toEqual([[7]]);
+});
+
 test("a node that was alone compares live states again at once, for the cuts say nothing of what it missed", () => {
   const a = new PlayedNode("a");
   a.start(1);
