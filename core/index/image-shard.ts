@@ -252,11 +252,6 @@ export class ImageShard {
     this.#changeChain(rangeOfWords(id), digestsBefore, digests);
   }
 
-  /** Takes in a row never counted here, all of whose clocks lie before the oldest cut. */
-  addSettled(range: number, digest: Digest): void {
-    this.#replaceAtAllCuts(range, undefined, digest);
-  }
-
   /**
    * Takes in a row never counted here, all of whose clocks were stamped in one slot after the oldest cut: its
    * image is the live row from that slot's cut on, also where that was made already.
