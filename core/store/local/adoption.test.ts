@@ -1,6 +1,8 @@
 import { expect, test } from "bun:test";
 import { openMemory, SqliteNode, schemaOf } from "../../../test/generators/sqlite-store.ts";
+import { siteOf } from "../../../test/model/history.ts";
 import { MemoryVfs } from "../../../wasm/vfs/memory.ts";
+import { encodeKey } from "../../row/key.ts";
 import type { CommitResult } from "../store-outcomes.ts";
 import { Adoption, adoptedAtOnceMax } from "./adoption.ts";
 
@@ -100,4 +102,25 @@ test("a table of few rows that are large isn't taken in all at once either", () 
   const less = adoptionOf(table, "i, zeroblob(1000000)", 10);
   expect(less.node.report).toMatchObject({ adoptedRows: 10 });
   less.node[Symbol.dispose]();
+}, 60_000);
+
+test("a row that a merge meets before its turn is taken in first, and both are told", () => {
+  const { node } = adoptionOf("CREATE TABLE t (id INTEGER PRIMARY KEY, v TEXT)", "i, 'v' || i");
+  const stamp = { ms: 9000, count: 0, site: siteOf(3) };
+  const merged = [7, manyRows + 1].flatMap((id) =>
+    node.store.merge([
+      {
+        ...{ table: "t", key: encodeKey([id]) as Uint8Array, clock: { ...stamp, cl: 1 } },
+        cells: [{ column: "v", stamp, value: "peer's" }],
+      },
+    ]),
+  );
+  expect(merged.map(({ before, after }) => [before?.clock.ms, after.clock.ms])).toEqual([
+    ...[
+      [undefined, 1],
+      [1, 9000],
+      [undefined, 9000],
+    ],
+  ]);
+  node[Symbol.dispose]();
 }, 60_000);
