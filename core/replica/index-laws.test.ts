@@ -11,7 +11,7 @@ import { compareStamps } from "../clock/stamp.ts";
 import type { PeerId, StoreReply, StoreRequest, Ticket } from "../node/border.ts";
 import { encodeKey } from "../row/key.ts";
 import type { RowState } from "../row/row-state.ts";
-import { Replica } from "./replica.ts";
+import { Replica, type ReplicaOptions } from "./replica.ts";
 
 const digester = createDigester();
 const peer = "ab".repeat(32) as PeerId;
@@ -64,9 +64,14 @@ function row(): fc.Arbitrary<RowState> {
     }));
 }
 
-type Step =
+type Change =
   | { readonly kind: "rows"; readonly rows: readonly RowState[]; readonly isChangeset: boolean }
-  | { readonly kind: "write"; readonly sql: readonly string[] }
+  | { readonly kind: "write"; readonly sql: readonly string[] };
+
+type Step =
+  | Change
+  /** The index is built anew, row by row, and these come in between. */
+  | { readonly kind: "rebuild"; readonly meanwhile: readonly Change[] }
   /** The schema gets so many columns at least, in the running store or over a restart. */
   | { readonly kind: "schema"; readonly count: number; readonly isRestart: boolean }
   /** A write behind the store's back, which a scrub may meet once the rows are old enough. */
@@ -92,22 +97,22 @@ function step(): fc.Arbitrary<Step> {
       .map(([to, k, l]) => `UPDATE OR REPLACE ${to} SET k = ${k} WHERE k = ${l}`),
   );
   const edit = fc.tuple(name, value).map(([to, v]) => `UPDATE OR IGNORE ${to} SET a = ${v}`);
+  const rows = fc.record({
+    kind: fc.constant("rows" as const),
+    rows: fc.array(row(), { minLength: 1, maxLength: 5 }),
+    isChangeset: fc.boolean(),
+  });
+  const write = fc.record({
+    kind: fc.constant("write" as const),
+    sql: fc.array(statement, { minLength: 1, maxLength: 3 }),
+  });
   return fc.oneof(
-    {
-      weight: 3,
-      arbitrary: fc.record({
-        kind: fc.constant("rows" as const),
-        rows: fc.array(row(), { minLength: 1, maxLength: 5 }),
-        isChangeset: fc.boolean(),
-      }),
-    },
-    {
-      weight: 3,
-      arbitrary: fc.record({
-        kind: fc.constant("write" as const),
-        sql: fc.array(statement, { minLength: 1, maxLength: 3 }),
-      }),
-    },
+    { weight: 3, arbitrary: rows },
+    { weight: 3, arbitrary: write },
+    fc.record({
+      kind: fc.constant("rebuild" as const),
+      meanwhile: fc.array(fc.oneof(rows, write), { minLength: 1, maxLength: 6 }),
+    }),
     fc.record({
       kind: fc.constant("schema" as const),
       count: fc.integer({ min: 1, max: 3 }),
@@ -134,6 +139,8 @@ class World implements Disposable {
   isDamaged = false;
   /** Cells that scrubs have found. */
   damaged = 0;
+  /** Changes that came while an index was half built. */
+  betweenRows = 0;
   #ticket = 0;
 
   constructor(all: readonly string[], count: number) {
@@ -150,10 +157,16 @@ class World implements Disposable {
 
   /** A replica that builds its index now. */
   start(): Replica {
-    const { store, clock } = this.node;
-    const replica = new Replica({ store, clock, digester, schema: store.schema.shapes });
-    replica.start(this.nowMs, []);
+    const replica = this.#begin();
     this.pass(replica, 0);
+    return replica;
+  }
+
+  #begin(options: Partial<ReplicaOptions> = {}): Replica {
+    const { store, clock } = this.node;
+    const schema = store.schema.shapes;
+    const replica = new Replica({ store, clock, digester, schema, options });
+    replica.start(this.nowMs, []);
     return replica;
   }
 
@@ -183,6 +196,16 @@ class World implements Disposable {
       case "write":
         this.#write(step.sql);
         return;
+      case "rebuild": {
+        this.replica = this.#begin({ rebuildRowsPerTick: 1 });
+        for (const change of step.meanwhile) {
+          this.replica.tick(this.nowMs, this.replies);
+          this.betweenRows += this.replica.status().starting ? 1 : 0;
+          this.do(change);
+        }
+        this.pass(this.replica, 0);
+        return;
+      }
       case "schema": {
         this.count = Math.max(this.count, step.count);
         if (step.isRestart) {
@@ -276,7 +299,7 @@ class World implements Disposable {
 // The clever index, kept up to date row by row, equals the one that a scan of what is held now gives.
 // And what is shown is a function of what is held and the schema, whatever schemas there were before.
 test("after any history the index equals a rebuilt one, and SELECT * shows what is held", () => {
-  const seen = { damaged: 0, restamped: 0, undamaged: 0 };
+  const seen = { damaged: 0, restamped: 0, undamaged: 0, betweenRows: 0 };
   fc.assert(
     fc.property(
       columns(),
@@ -302,6 +325,7 @@ test("after any history the index equals a rebuilt one, and SELECT * shows what 
           }
         }
         if (world.damaged > 0) seen.damaged++;
+        seen.betweenRows += world.betweenRows;
         seen.restamped += replica.status().clock.restampedRows;
         // Late clocks have entered every cut that can be asked for.
         for (let i = 0; i < 12; i++) world.pass(replica, 1000);
@@ -319,5 +343,5 @@ test("after any history the index equals a rebuilt one, and SELECT * shows what 
     ),
     { numRuns: 150 },
   );
-  expect(Object.values(seen).map((count) => count > 0)).toEqual([true, true, true]);
+  expect(Object.values(seen).map((count) => count > 0)).toEqual([true, true, true, true]);
 }, 120_000);
