@@ -200,7 +200,7 @@ export class LiveRegistry {
   remove(entry: Entry): void {
     const { subscription } = entry;
     this.#byId.delete(subscription.id);
-    this.#bySql.delete(subscription.sql);
+    if (this.#bySql.get(subscription.sql) === entry) this.#bySql.delete(subscription.sql);
     this.#byOrd.delete(entry.ord);
     this.#unsettled.delete(entry);
     this.removeTables(entry);
