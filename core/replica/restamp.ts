@@ -282,9 +282,9 @@ export class Restamping {
       if (realMs === undefined) {
         const ms = guessOf(old);
         // The last, if it is: that knows its author only, and may have said another thing since.
-        if (isLifeKept && !isOwn(old) && ms <= clock.ms)
-          return { ...nextHlc(clock), site: old.site };
-        if (isGuessed && ms < now.ms) return { ...old, ms };
+        const isByItself = isLifeKept && !isOwn(old);
+        if (isByItself && ms <= clock.ms) return { ...nextHlc(clock), site: old.site };
+        if ((isByItself || isGuessed) && ms < now.ms) return { ...old, ms };
       }
       if (realMs === undefined || realMs >= now.ms)
         return { ...now, site: isOwn(old) ? now.site : old.site };

@@ -30,7 +30,7 @@ const cases: readonly (readonly [name: string, seeds: readonly number[]])[] = [
   ["hostile", [2, 4, 5]],
   ["mangled", [1, 2]],
   ["trees", [1, 2, 3]],
-  ["clock-steps", [1, 2, 20, 70]],
+  ["clock-steps", [1, 2, 20, 70, 167]],
 ];
 
 for (const [name, seeds] of cases) {
