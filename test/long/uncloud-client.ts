@@ -1,6 +1,6 @@
 /**
  * Uncloud's own Go client of Corrosion, and its cluster store, against the executable:
- * `bun test/long/uncloud-client.ts --source CHECKOUT` (or `PATINA_UNCLOUD_SOURCE`; of github.com/psviderski/uncloud, as it was at
+ * `bun test/long/uncloud-client.ts --source CHECKOUT` (or `PATINA_TEST_UNCLOUD_SOURCE`; of github.com/psviderski/uncloud, as it was at
  * 6b41340f or later).
  *
  * `test/contract/uncloud-client` is built inside a copy of the checkout, because what it drives is internal to Uncloud's
@@ -18,7 +18,7 @@ import { parseArgs } from "node:util";
 import { repository, startBuiltAgent } from "./soak.ts";
 
 const { values: flags } = parseArgs({
-  options: { source: { type: "string", default: process.env.PATINA_UNCLOUD_SOURCE } },
+  options: { source: { type: "string", default: process.env.PATINA_TEST_UNCLOUD_SOURCE } },
 });
 const { source } = flags;
 if (source === undefined) {
