@@ -168,7 +168,7 @@ export interface RowStore {
   /**
    * Up to `rowsMax` held rows (tombstones too) from `position` on; undefined starts and ends.
    *
-   * @param isWanted Rows of other ranges are passed, and cost a fifth: they count, and most of them aren't given.
+   * @param isWanted Rows of other ranges are passed, and cost about a third: they count, and most of them aren't given.
    */
   scan(
     position: ScanPosition | undefined,

@@ -109,16 +109,16 @@ export class Places {
       if (row !== undefined) rows.push(row);
     };
     const hasher = this.#hasher;
-    const isPassed = (hasKey: boolean) => hasKey && !isWanted(hasher.range);
+    const isUnwanted = (hasKey: boolean) => hasKey && !isWanted(hasher.range);
     const next = this.#pages(position, rowsMax, (table, after, pageRowsMax) => {
       const page =
         table === undefined
           ? this.#absent.each(after as Uint8Array | null, pageRowsMax, (statement) => {
-              if (isWanted !== isAny && isPassed(this.#readAbsentKey(statement))) return;
+              if (isWanted !== isAny && isUnwanted(this.#readAbsentKey(statement))) return;
               take(this.#absentOf(statement));
             })
           : table.scan.each(after, pageRowsMax, (statement, _, row) => {
-              if (isWanted !== isAny && isPassed(this.#readKey(table, statement, row))) return;
+              if (isWanted !== isAny && isUnwanted(this.#readKey(table, statement, row))) return;
               take(this.#scannedOf(table, row()));
             });
       return { ...page, isEnd: page.count < pageRowsMax };
